@@ -1,0 +1,1 @@
+"""The `mrt-reward` command, one file a verb."""

@@ -1,0 +1,1 @@
+"""The mathematics of MRT: numpy only, no I/O."""

@@ -1,0 +1,126 @@
+"""Everything that mrt-reward raises.
+
+    MRTRewardError
+    ├── TraceError              one trace cannot be scored as it was sent
+    │   └── ContextLengthError  it does not fit the prover's context
+    ├── ProverError             the prover failed to answer
+    │   └── ProverUnavailable   it is loading, restarting or gone; try again
+    ├── GraderError             an answer could not be judged
+    ├── ServiceError            the request was understood and not served
+    │   ├── Overloaded          the queue is full; try again later
+    │   ├── Draining            the server is shutting down; try another replica
+    │   └── DeadlineExceeded    the caller's time ran out
+    ├── WireError               bytes on the wire broke the contract
+    │   └── RequestRejected     the server answered 4xx; sending it again will not help
+    └── ConfigError             a setting is wrong
+
+Wrong arguments to a function raise `ValueError`.
+"""
+
+from __future__ import annotations
+
+
+class MRTRewardError(Exception):
+    """Base of all errors of this package.
+
+    Attributes:
+        code: stable, machine-readable name of what went wrong.
+        param: the input field at fault, in dotted form, if there is one.
+        retryable: whether the same call may succeed later.
+
+    """
+
+    code = "mrt_reward_error"
+    retryable = False
+
+    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        if code is not None:
+            self.code = code
+
+
+class TraceError(MRTRewardError):
+    """One trace cannot be scored as it was sent; its neighbours are unaffected."""
+
+    code = "invalid_trace"
+
+
+class ContextLengthError(TraceError):
+    """The trace does not fit the prover's context."""
+
+    code = "context_length_exceeded"
+
+
+class ProverError(MRTRewardError):
+    """The prover failed to answer."""
+
+    code = "prover_failed"
+
+
+class ProverUnavailable(ProverError):
+    """The prover is loading, restarting or gone; the same call may succeed later."""
+
+    code = "prover_unavailable"
+    retryable = True
+
+
+class GraderError(MRTRewardError):
+    """An answer could not be judged, through no fault of the answer."""
+
+    code = "grader_failed"
+    retryable = True
+
+
+class ServiceError(MRTRewardError):
+    """The request was understood, and not served.
+
+    Attributes:
+        retry_after_s: seconds to wait before the next try, as sent in `Retry-After`.
+
+    """
+
+    code = "not_served"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(ServiceError):
+    """The queue is full (HTTP 429)."""
+
+    code = "overloaded"
+
+
+class Draining(ServiceError):
+    """The server is shutting down (HTTP 503)."""
+
+    code = "draining"
+
+
+class DeadlineExceeded(ServiceError):
+    """The caller's time ran out before the score was ready (HTTP 504)."""
+
+    code = "deadline_exceeded"
+
+
+class WireError(MRTRewardError):
+    """Bytes on the wire broke the contract, or no bytes came."""
+
+    code = "wire_error"
+    retryable = True
+
+
+class RequestRejected(WireError):
+    """The server refused the request (HTTP 4xx); sending it again will not help."""
+
+    code = "request_rejected"
+    retryable = False
+
+
+class ConfigError(MRTRewardError):
+    """A setting is missing, misspelt or contradicts another."""
+
+    code = "invalid_setting"

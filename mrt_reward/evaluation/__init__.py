@@ -1,0 +1,1 @@
+"""Budgets, regret and datasets from scored traces."""

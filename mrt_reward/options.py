@@ -1,0 +1,215 @@
+"""What a caller can choose about scoring, as frozen records with tested defaults.
+
+The same records serve the Python API, the wire and the settings file, so a choice has one name everywhere.
+Ranges stand in the annotations, where the wire models and the OpenAPI document read them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+
+Strict = {"extra": "forbid"}
+"""Read by pydantic: unknown fields of these records are refused by name."""
+
+Text = Annotated[str, MaxLen(10_000)]
+
+MRT_MARKERS = (
+    "Wait",
+    "But wait",
+    "Alternatively",
+    "Is there another way to think about this?",
+    "But let me double-check",
+    "But hold on",
+)
+"""How a paragraph starts when it opens an episode, in the authors' notebooks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delimiters:
+    """What opens and closes thinking. Both empty: the whole completion is thinking (backtracking traces)."""
+
+    __pydantic_config__: ClassVar = Strict
+
+    open: Annotated[str, MaxLen(100)] = "<think>"
+    close: Annotated[str, MaxLen(100)] = "</think>"
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerSegmenter:
+    """An episode starts at a paragraph that starts with a marker (the authors' rule).
+
+    Attributes:
+        markers: paragraph openings that start an episode.
+        min_paragraphs: an episode runs for at least this many paragraphs before the next may start.
+        max_steps: stop splitting after this many boundaries; the remainder is the last episode (authors: 45, 49, 99).
+        group: merge this many consecutive episodes into one (the authors: 3, 5 or 10).
+        max_episodes: if more are left, merge ceil(K / max_episodes) consecutive ones.
+
+    """
+
+    __pydantic_config__: ClassVar = Strict
+
+    kind: Literal["markers"] = "markers"
+    markers: Annotated[tuple[Annotated[str, MinLen(1), MaxLen(200)], ...], MinLen(1), MaxLen(100)] = MRT_MARKERS
+    min_paragraphs: Annotated[int, Ge(1), Le(1000)] = 3
+    max_steps: Annotated[int, Ge(1), Le(100_000)] | None = None
+    group: Annotated[int, Ge(1), Le(1000)] = 1
+    max_episodes: Annotated[int, Ge(1), Le(1000)] | None = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ParagraphSegmenter:
+    """Every `group` paragraphs are an episode; above `max_episodes`, ceil(K / max_episodes) consecutive ones merge."""
+
+    __pydantic_config__: ClassVar = Strict
+
+    kind: Literal["paragraphs"]
+    group: Annotated[int, Ge(1), Le(1000)] = 1
+    max_episodes: Annotated[int, Ge(1), Le(1000)] | None = 8
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSegmenter:
+    """Episodes of `num_tokens` prover tokens each; the last may be shorter."""
+
+    __pydantic_config__: ClassVar = Strict
+
+    kind: Literal["tokens"]
+    num_tokens: Annotated[int, Ge(1), Le(1_000_000)] = 512
+    max_episodes: Annotated[int, Ge(1), Le(1000)] | None = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ExplicitSegmenter:
+    """Episodes start where the trace's own `episodes` field says."""
+
+    __pydantic_config__: ClassVar = Strict
+
+    kind: Literal["explicit"]
+
+
+Segmenter = MarkerSegmenter | ParagraphSegmenter | TokenSegmenter | ExplicitSegmenter
+
+AUTHORS_SEGMENTERS = {
+    "mrt-omni-math": MarkerSegmenter(max_steps=49, group=5, max_episodes=None),
+    "mrt-aime": MarkerSegmenter(max_steps=45, group=3, max_episodes=None),
+    "mrt-regret": MarkerSegmenter(max_steps=99, group=10, max_episodes=None),
+}
+"""The settings of the authors' notebooks, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terminator:
+    r"""The trusted text that ends thinking and asks for the answer at once.
+
+    Attributes:
+        forced: follows a prefix that was cut short. A blank line goes before it where the prefix ends in mid-line.
+        natural: follows the whole thinking of a trace that closed it by itself.
+        answer: `boxed` ends at `\\boxed`, so the answer is the braces that come next; `free` lets the prover write.
+
+    """
+
+    __pydantic_config__: ClassVar = Strict
+
+    forced: Annotated[str, MinLen(1), MaxLen(10_000)]
+    natural: Annotated[str, MinLen(1), MaxLen(10_000)]
+    answer: Literal["boxed", "free"]
+
+
+_BOXED = "</think>\n\nThe final answer is \\boxed"
+
+TERMINATORS = {
+    "boxed": Terminator(forced=_BOXED, natural=_BOXED, answer="boxed"),
+    "official": Terminator(
+        forced=(
+            "Time is up.\n\nGiven the time I've spent and the approaches I've tried, I should stop thinking and "
+            "formulate a final answer based on what I already have.\n</think>\n\n"
+            "**Step-by-Step Explanation and Answer:**\n\n1. **"
+        ),
+        natural="</think>",
+        answer="free",
+    ),
+    "qwen3": Terminator(
+        forced=(
+            "Considering the limited time by the user, I have to give the solution based on the thinking directly now."
+            "\n</think>\n\n"
+        ),
+        natural="</think>\n\n",
+        answer="free",
+    ),
+}
+TerminatorName = Literal["boxed", "official", "qwen3"]
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """Value by teacher forcing: the probability, at temperature 1, of the gold answer and its close.
+
+    Attributes:
+        spellings: accepted spellings of the answer, instead of the ones derived from it; at most 8.
+
+    """
+
+    __pydantic_config__: ClassVar = Strict
+
+    kind: Literal["likelihood"] = "likelihood"
+    spellings: Annotated[tuple[Annotated[str, MinLen(1), MaxLen(1000)], ...], MinLen(1), MaxLen(8)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """Value by sampling: M answers per prefix, graded.
+
+    Attributes:
+        num_samples: M, answers per prefix.
+        temperature: 0 is greedy.
+        top_p: nucleus; 1 keeps the whole distribution.
+        max_tokens: longest answer in tokens; None means 64 after a boxed terminator and 1024 after a free one.
+        best_of: k of the Best-of-k prover; 1 is the plain success rate.
+        seed: of the sampling; a prefix's own draws depend on it and on the prefix, never on the batch.
+
+    """
+
+    __pydantic_config__: ClassVar = Strict
+
+    kind: Literal["rollouts"]
+    num_samples: Annotated[int, Ge(1), Le(128)] = 8
+    temperature: Annotated[float, Ge(0), Le(10)] = 0.6
+    top_p: Annotated[float, Gt(0), Le(1)] = 0.95
+    max_tokens: Annotated[int, Ge(1), Le(32_768)] | None = None
+    best_of: Annotated[int, Ge(1), Le(128)] = 1
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
+
+
+Estimator = Likelihood | Rollouts
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreOptions:
+    """Everything a caller can choose about how traces are scored.
+
+    Attributes:
+        segmenter: where thinking is cut into episodes.
+        delimiters: what opens and closes thinking.
+        terminator: a built-in one by name, or the caller's own.
+        estimator: how a prefix's value is got.
+        grader: name of a grader the server was started with; None is its default.
+        waste_threshold: an episode is waste when |progress| is below this.
+
+    """
+
+    __pydantic_config__: ClassVar = Strict
+
+    segmenter: Segmenter = field(default_factory=MarkerSegmenter, metadata={"discriminator": "kind"})
+    delimiters: Delimiters = Delimiters()
+    terminator: TerminatorName | Terminator = "boxed"
+    estimator: Estimator = field(default_factory=Likelihood, metadata={"discriminator": "kind"})
+    grader: Annotated[str, MinLen(1), MaxLen(200)] | None = None
+    waste_threshold: Annotated[float, Ge(0), Le(1)] = 0.02
+
+    def resolved_terminator(self) -> Terminator:
+        """The terminator itself, looked up by name where a name was given."""
+        return TERMINATORS[self.terminator] if isinstance(self.terminator, str) else self.terminator

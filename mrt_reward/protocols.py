@@ -1,0 +1,304 @@
+"""The seams: what the service needs from a tokenizer, a prover and a grader.
+
+A prover is asked about a *trace*, not about a prompt: it gets the trace's tokens once, where to cut them, and what
+follows each cut, so that every engine can share the common prefix in its own way. Trusted and untrusted text are told
+apart before this seam: what arrives here is token ids, and the untrusted part holds no control token.
+
+Dimension key: P probes of a trace · S spellings of the answer · M sampled answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mrt_reward.errors import ProverError
+from mrt_reward.types import Grade, Message, TokenIds
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedText:
+    """Untrusted text as token ids.
+
+    Attributes:
+        ids: int32.
+        char_ends: for each token, the number of characters of the text that are complete once it is there; not
+            decreasing, and the last equals the text's length. A character of several tokens is complete at its last.
+
+    """
+
+    ids: TokenIds
+    char_ends: TokenIds
+
+
+class Tokenizer(Protocol):
+    """The prover's tokenizer. Trusted text may become control tokens, untrusted text never does."""
+
+    @property
+    def sha256(self) -> str:
+        """Of tokenizer.json, as lower-case hex: equal hashes mean equal ids."""
+        ...
+
+    @property
+    def control_ids(self) -> frozenset[int]:
+        """Ids that stand for something other than their text: special and added tokens."""
+        ...
+
+    @property
+    def close_ids(self) -> tuple[int, ...]:
+        """Every ordinary token whose text begins with `}`."""
+        ...
+
+    def encode_trusted(self, text: str) -> TokenIds:
+        """Our own text; control tokens in it are meant. No BOS or EOS is added."""
+        ...
+
+    def encode_untrusted(self, text: str) -> TokenizedText:
+        """Model output or other people's text; anything that looks like a control token stays text."""
+        ...
+
+    def locate(self, ids: TokenIds) -> tuple[str, TokenIds]:
+        """Text of ids that somebody else made, control tokens written out, and its `char_ends` (see `TokenizedText`)."""
+        ...
+
+    def render_chat(self, messages: Sequence[Message]) -> str:
+        """The chat template's text, up to where the assistant speaks. Message contents are not control-safe in it."""
+        ...
+
+    def encode_chat(self, messages: Sequence[Message]) -> TokenIds:
+        """Ids of `render_chat`'s text, with the messages' contents encoded as untrusted."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of sampled ids, without special tokens."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One terminated prefix: the trace's first `cut` tokens, then `suffix`.
+
+    Attributes:
+        cut: number of the proof's tokens that come before the suffix; at least 1.
+        suffix: the terminator's tokens; at least 1.
+        seed: of this probe's sampling, a function of what is probed only.
+
+    """
+
+    cut: int
+    suffix: tuple[int, ...]
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SpellingIds:
+    """One spelling of the gold answer in braces.
+
+    Attributes:
+        ids: its tokens without the close; at least 1.
+        close: tokens any of which may close it; their probabilities are summed.
+
+    """
+
+    ids: tuple[int, ...]
+    close: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LikelihoodQuery:
+    """Ask, after every probe, for the log-probability at temperature 1 of each spelling and its close."""
+
+    spellings: tuple[SpellingIds, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutQuery:
+    """Ask, after every probe, for sampled answers.
+
+    Attributes:
+        num_samples: M.
+        temperature: 0 is greedy, and then one answer stands for all M.
+        top_p: nucleus.
+        max_tokens: longest answer; also cut at the end of the context.
+        stop_at_close: an answer is over once its braces balance; otherwise at the model's end of turn.
+
+    """
+
+    num_samples: int
+    temperature: float
+    top_p: float
+    max_tokens: int
+    stop_at_close: bool
+
+
+Query = LikelihoodQuery | RolloutQuery
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """All that is asked about one trace.
+
+    Attributes:
+        token_ids: the trace's tokens, prompt first, up to the longest cut.
+        probes: P of them, shortest cut first.
+        query: what is asked at each.
+
+    """
+
+    token_ids: TokenIds
+    probes: tuple[Probe, ...]
+    query: Query
+
+    @property
+    def num_tokens(self) -> int:
+        """Unique tokens to run through the network if prefixes are shared; what the queue is measured in."""
+        suffixes = sum(len(probe.suffix) for probe in self.probes)
+        if isinstance(self.query, LikelihoodQuery):
+            tail = sum(len(spelling.ids) for spelling in self.query.spellings)
+        else:
+            tail = self.query.num_samples * self.query.max_tokens
+        return len(self.token_ids) + suffixes + tail * len(self.probes)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswer:
+    """What the prover said after one probe: the field of the query's kind is filled.
+
+    Attributes:
+        spelling_logprobs: S natural logarithms, at most 0; -inf is a probability of 0.
+        completions: M answers as token ids, without the end-of-turn token.
+
+    """
+
+    spelling_logprobs: tuple[float, ...] = ()
+    completions: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A proof answered.
+
+    Attributes:
+        answers: P of them, in the order of the probes.
+        version: of the weights that gave all of them.
+        computed_tokens: run through the network for it.
+
+    """
+
+    answers: tuple[ProbeAnswer, ...]
+    version: str
+    computed_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProverInfo:
+    """Who proves.
+
+    Attributes:
+        model: name or folder.
+        version: of the weights; changes when they do.
+        engine: "transformers", "vllm", "openai" or "scripted".
+        max_tokens: longest context, answer included.
+        note: a caveat for whoever reads the values, such as that the model is a tiny demonstration.
+
+    """
+
+    model: str
+    version: str
+    engine: str
+    max_tokens: int
+    note: str = ""
+
+
+class Prover(Protocol):
+    """An engine that finishes from prefixes."""
+
+    @property
+    def info(self) -> ProverInfo:
+        """Current identity; read again after every weight update."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's own."""
+        ...
+
+    @property
+    def max_batch_tokens(self) -> int:
+        """How many tokens of proofs (`Proof.num_tokens`) one `prove` call should be given at most."""
+        ...
+
+    @property
+    def max_concurrent_batches(self) -> int:
+        """How many `prove` calls may run at once."""
+        ...
+
+    async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
+        """Answers in the order of the proofs; one that fails alone leaves its error in its place.
+
+        Cancelling the call stops the engine's work on it soon.
+
+        Raises:
+            ProverUnavailable: none could be answered, and trying again may help.
+
+        """
+        ...
+
+    async def check(self) -> None:
+        """Generate one token.
+
+        Raises:
+            ProverUnavailable: the engine cannot prove at present.
+
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release the engine; no call may follow."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GradeItem:
+    r"""One answer to judge.
+
+    Attributes:
+        completion: untrusted text that holds the answer.
+        answers: accepted gold answers; at least one, unless the grader needs none.
+        problem: what was asked, for graders that read it.
+        boxed_prefix: the text starts right after a trusted `\\boxed`, so its first balanced braces are the answer.
+
+    """
+
+    completion: str
+    answers: tuple[str, ...]
+    problem: str = ""
+    boxed_prefix: bool = False
+
+
+class Grader(Protocol):
+    """Judges answers. It never raises for what an answer says; what it could not judge is UNGRADED."""
+
+    @property
+    def identity(self) -> str:
+        """Name and version of everything that can change a verdict; part of cache keys."""
+        ...
+
+    @property
+    def needs_answer(self) -> bool:
+        """Whether a gold answer must be there."""
+        ...
+
+    @property
+    def binary(self) -> bool:
+        """Whether its grades are verdicts; otherwise they carry scores in [0, 1]."""
+        ...
+
+    async def grade(self, items: Sequence[GradeItem]) -> Sequence[Grade]:
+        """Grades in the order of the items."""
+        ...
+
+    async def close(self) -> None:
+        """Stop its workers."""
+        ...

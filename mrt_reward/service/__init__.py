@@ -1,0 +1,1 @@
+"""The scoring pipeline, which knows only protocols."""
