@@ -59,7 +59,7 @@ class Tokenizer(Protocol):
         ...
 
     def locate(self, ids: TokenIds) -> tuple[str, TokenIds]:
-        """Text of ids that somebody else made, control tokens written out, and its `char_ends` (see `TokenizedText`)."""
+        """Text of ids that somebody else made, control tokens written out, and its `char_ends` (`TokenizedText`)."""
         ...
 
     def render_chat(self, messages: Sequence[Message]) -> str:

@@ -1,0 +1,179 @@
+"""How a prefix's value is got: what to ask the prover, and how to read its answers.
+
+A new estimator is one more class with these four members, and one more line in `plan_estimator`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from mrt_reward.core.values import likelihood_value, mean_score_value, rollout_value
+from mrt_reward.errors import TraceError
+from mrt_reward.options import Likelihood, Rollouts, Terminator
+from mrt_reward.protocols import (
+    GradeItem,
+    Grader,
+    LikelihoodQuery,
+    ProbeAnswer,
+    Query,
+    RolloutQuery,
+    SpellingIds,
+    Tokenizer,
+)
+from mrt_reward.types import Grade, Value, Verdict
+
+MAX_SPELLINGS = 8
+NUM_RESAMPLES = 1000
+
+Speller = Callable[[str], tuple[str, ...]]
+"""Accepted spellings of a gold answer, best first."""
+
+
+class Plan(Protocol):
+    """One trace's way from probes to values."""
+
+    @property
+    def query(self) -> Query:
+        """What to ask at every probe."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Everything beyond the prefix and the prover that can change a value; part of cache keys."""
+        ...
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """Of the gold answer, if they are what is asked for."""
+        ...
+
+    async def values(self, answers: Sequence[ProbeAnswer], seeds: Sequence[int]) -> list[Value]:
+        """One value for each probe."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LikelihoodPlan:
+    """Sum the probabilities of the gold answer's spellings."""
+
+    query: LikelihoodQuery
+    identity: str
+    spellings: tuple[str, ...]
+
+    async def values(self, answers: Sequence[ProbeAnswer], seeds: Sequence[int]) -> list[Value]:
+        """Values without sampling error; the seeds are not used."""
+        del seeds
+        return [likelihood_value(answer.spelling_logprobs) for answer in answers]
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutPlan:
+    """Grade sampled answers."""
+
+    query: RolloutQuery
+    identity: str
+    best_of: int
+    grader: Grader
+    tokenizer: Tokenizer
+    item: GradeItem
+    spellings: tuple[str, ...] = ()
+
+    async def values(self, answers: Sequence[ProbeAnswer], seeds: Sequence[int]) -> list[Value]:
+        """One value for each probe, from its M graded answers."""
+        texts_P = [[self.tokenizer.decode(ids) for ids in answer.completions] for answer in answers]
+        # The same short answer comes again and again; it is judged once.
+        unique = list(dict.fromkeys(text for texts in texts_P for text in texts))
+        items = [
+            GradeItem(text, self.item.answers, self.item.problem, boxed_prefix=self.item.boxed_prefix)
+            for text in unique
+        ]
+        grade_of = dict(zip(unique, await self.grader.grade(items), strict=True))
+        return [
+            self._value([grade_of[text] for text in texts], seed) for texts, seed in zip(texts_P, seeds, strict=True)
+        ]
+
+    def _value(self, grades: Sequence[Grade], seed: int) -> Value:
+        if self.grader.binary:
+            return rollout_value([grade.verdict for grade in grades], best_of=self.best_of)
+        scores = [grade.score for grade in grades if grade.score is not None]
+        shape = (NUM_RESAMPLES, len(scores))
+        resample_BM = np.random.default_rng(seed).integers(0, max(len(scores), 1), size=shape, dtype=np.intp)
+        return mean_score_value(scores, resample_BM)
+
+
+def plan_likelihood(
+    options: Likelihood, terminator: Terminator, tokenizer: Tokenizer, answers: Sequence[str], spell: Speller
+) -> LikelihoodPlan:
+    """Plan for `likelihood`.
+
+    Raises:
+        TraceError: no gold answer, or a terminator after which the answer is free text.
+
+    """
+    if terminator.answer != "boxed":
+        raise TraceError(
+            "estimator 'likelihood' needs a terminator that ends at \\boxed (answer: 'boxed'); this one leaves the "
+            "answer free: use terminator 'boxed', or estimator 'rollouts'",
+            param="options.estimator",
+        )
+    listed = options.spellings or tuple(spelling for answer in answers for spelling in spell(answer))
+    spellings = tuple(dict.fromkeys(listed))[:MAX_SPELLINGS]
+    if not spellings:
+        raise TraceError(
+            "estimator 'likelihood' needs the gold answer: send `answer`, or use 'rollouts' and a grader without one",
+            param="answer",
+        )
+    query = LikelihoodQuery(tuple(_spelling_ids(spelling, tokenizer) for spelling in spellings))
+    return LikelihoodPlan(query, f"likelihood|{query.spellings!r}", spellings)
+
+
+def _spelling_ids(spelling: str, tokenizer: Tokenizer) -> SpellingIds:
+    *ids, last = (int(token) for token in tokenizer.encode_untrusted("{" + spelling + "}").ids)
+    text = tokenizer.decode([last])
+    if not text.startswith("}"):
+        # The close merged with the answer's end, so only this one token can be told to close it.
+        return SpellingIds(tuple(ids), (last,))
+    close = tokenizer.close_ids
+    if text != "}":
+        close = tuple(token for token in close if tokenizer.decode([token]).startswith(text))
+    return SpellingIds(tuple(ids), close)
+
+
+def plan_rollouts(
+    options: Rollouts, terminator: Terminator, tokenizer: Tokenizer, grader: Grader, item: GradeItem
+) -> RolloutPlan:
+    """Plan for `rollouts`.
+
+    Raises:
+        TraceError: the grader needs a gold answer and there is none, or best-of-k is asked of a grader of scores.
+
+    """
+    if grader.needs_answer and not item.answers:
+        raise TraceError(f"grader {grader.identity!r} needs the gold answer: send `answer`", param="answer")
+    if options.best_of > 1 and not grader.binary:
+        raise TraceError(
+            f"best_of needs verdicts, and grader {grader.identity!r} returns scores", param="options.estimator.best_of"
+        )
+    boxed = terminator.answer == "boxed"
+    query = RolloutQuery(
+        num_samples=options.num_samples,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        max_tokens=options.max_tokens or (64 if boxed else 1024),
+        stop_at_close=boxed,
+    )
+    identity = (
+        f"rollouts|{query!r}|{options.best_of}|{options.seed}|{grader.identity}|{item.answers!r}|{item.problem!r}"
+    )
+    return RolloutPlan(query, identity, options.best_of, grader, tokenizer, item)
+
+
+def outcome_of(grade: Grade) -> float | None:
+    """Outcome reward r of a finished trace: 0/1, or a grader's score; None where it could not be judged."""
+    if grade.verdict is Verdict.UNGRADED:
+        return None
+    return grade.score if grade.score is not None else float(grade.verdict is Verdict.CORRECT)
