@@ -1,0 +1,127 @@
+"""A trace made ready for the prover: trace → episodes → prefixes → what to ask at each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mrt_reward.core.episodes import episode_spans
+from mrt_reward.core.prefixes import PrefixPlan, align, plan_prefixes
+from mrt_reward.options import Rollouts, ScoreOptions, Terminator
+from mrt_reward.protocols import GradeItem, Grader, Probe, Proof, ProverInfo, Tokenizer
+from mrt_reward.service.cache import Key
+from mrt_reward.service.encoding import Encoded, encode_trace, problem_text
+from mrt_reward.service.estimators import Plan, Speller, plan_likelihood, plan_rollouts
+from mrt_reward.types import Episode, TokenIds, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A trace's K+1 terminated prefixes, and how to value them.
+
+    Attributes:
+        encoded: the trace as the prover sees it.
+        episodes: K of them, without progress.
+        token_ids: prompt and thinking.
+        cuts: for each prefix, how many of the tokens it holds.
+        suffixes: what follows each cut.
+        plan: how answers become values.
+
+    """
+
+    encoded: Encoded
+    episodes: tuple[Episode, ...]
+    token_ids: TokenIds
+    cuts: tuple[int, ...]
+    suffixes: tuple[tuple[int, ...], ...]
+    plan: Plan
+
+    def proof(self, places: Sequence[int], seeds: Sequence[int]) -> Proof:
+        """Ask about the prefixes at these places, shortest first."""
+        probes = tuple(
+            Probe(self.cuts[place], self.suffixes[place], seed) for place, seed in zip(places, seeds, strict=True)
+        )
+        return Proof(self.token_ids[: probes[-1].cut], probes, self.plan.query)
+
+    @property
+    def num_tokens(self) -> int:
+        """What the whole job would cost the engine."""
+        places = range(len(self.cuts))
+        return self.proof(places, [0] * len(places)).num_tokens
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest terminated prefix."""
+        return max(cut + len(suffix) for cut, suffix in zip(self.cuts, self.suffixes, strict=True))
+
+    def keys(self, info: ProverInfo, tokenizer_sha256: str) -> list[Key]:
+        """One cache key per prefix, over everything that can change its value; the shared part is hashed once."""
+        who = f"{info.engine}|{info.model}|{info.version}|{tokenizer_sha256}|{self.plan.identity}"
+        prefix = hashlib.blake2b(who.encode(errors="surrogatepass"), digest_size=20)
+        keys: list[Key] = []
+        start = 0
+        for cut, suffix in zip(self.cuts, self.suffixes, strict=True):
+            prefix.update(self.token_ids[start:cut].astype("<i4").tobytes())
+            start = cut
+            full = prefix.copy()
+            full.update(f"|{suffix!r}".encode())
+            keys.append(full.digest())
+        return keys
+
+
+def prepare(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer, grader: Grader, speller: Speller) -> Job:
+    """Encode, segment and plan one trace.
+
+    Raises:
+        TraceError: it cannot be scored as it was sent.
+
+    """
+    encoded, episodes = segment(trace, options, tokenizer)
+    prefixes = plan_prefixes(encoded.completion, encoded.thinking, episodes)
+    terminator = options.resolved_terminator()
+    return Job(
+        encoded,
+        episodes,
+        token_ids=np.concatenate([encoded.context, encoded.thinking_ids]),
+        cuts=tuple(len(encoded.context) + cut for cut in prefixes.cuts),
+        suffixes=_suffixes(prefixes, terminator, tokenizer),
+        plan=_plan(trace, options, tokenizer, grader, speller),
+    )
+
+
+def segment(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer) -> tuple[Encoded, tuple[Episode, ...]]:
+    """Tokenize a trace and cut its thinking into episodes.
+
+    Raises:
+        TraceError: it cannot be segmented as it was sent.
+
+    """
+    encoded = encode_trace(trace, tokenizer, options.delimiters)
+    spans = episode_spans(
+        encoded.completion, encoded.thinking, options.segmenter, char_ends=encoded.char_ends, starts=trace.episodes
+    )
+    return encoded, align(spans, encoded.char_ends, token_offset=encoded.token_offset)
+
+
+def _suffixes(prefixes: PrefixPlan, terminator: Terminator, tokenizer: Tokenizer) -> tuple[tuple[int, ...], ...]:
+    """What follows each cut: the terminator, after a blank line where the prefix ends in mid-line."""
+
+    def encode(text: str) -> tuple[int, ...]:
+        return tuple(int(token) for token in tokenizer.encode_trusted(text))
+
+    forced, forced_midline = encode(terminator.forced), encode("\n\n" + terminator.forced)
+    suffixes = [forced_midline if midline else forced for midline in prefixes.midline]
+    if prefixes.natural_end and len(prefixes.cuts) > 1:
+        suffixes[-1] = encode(terminator.natural)
+    return tuple(suffixes)
+
+
+def _plan(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer, grader: Grader, speller: Speller) -> Plan:
+    terminator = options.resolved_terminator()
+    if isinstance(options.estimator, Rollouts):
+        item = GradeItem("", trace.answer, problem_text(trace), boxed_prefix=terminator.answer == "boxed")
+        return plan_rollouts(options.estimator, terminator, tokenizer, grader, item)
+    return plan_likelihood(options.estimator, terminator, tokenizer, trace.answer, speller)
