@@ -58,7 +58,7 @@ class Sloppiness:
             raise ValueError(f"double_check + wander must be below 1, got {self.double_check + self.wander}")
 
 
-BASE_SLOPPINESS = Sloppiness(repeat=0.25, muse=0.12, guess=0.08, double_check=0.3, wander=0.12, walk_last=0.5)
+BASE_SLOPPINESS = Sloppiness(repeat=0.3, muse=0.15, guess=0.07, double_check=0.35, wander=0.15, walk_last=0.6)
 """What the bundled policy was trained on."""
 
 TIDY = Sloppiness()

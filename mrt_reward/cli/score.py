@@ -1,0 +1,171 @@
+"""`mrt-reward score`: JSONL of traces in, JSONL of progress rewards out; it goes on where it was stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mrt_reward.cli.flags import options_from, setting, settings_from
+from mrt_reward.cli.jsonl import Row, read_rows
+from mrt_reward.client import AsyncClient
+from mrt_reward.config import ServeSettings
+from mrt_reward.errors import ConfigError
+from mrt_reward.options import ScoreOptions
+from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
+from mrt_reward.wire import TraceOut
+from mrt_reward.wiring import build_scorer
+
+CHUNK = 64
+"""Traces handed over at once: enough to fill batches, few enough that a kill loses little."""
+
+
+@dataclass
+class Tally:
+    """What was done, for the closing lines."""
+
+    ok: int = 0
+    partial: int = 0
+    error: int = 0
+    skipped: int = 0
+    first_error: str = ""
+
+    def add(self, scored: ScoredTrace) -> None:
+        """Count one trace."""
+        setattr(self, scored.status.value, getattr(self, scored.status.value) + 1)
+        if scored.error is not None and not self.first_error:
+            self.first_error = f"{scored.id}: {scored.error.message}"
+
+
+def score(
+    traces: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSONL: problem, completion, answer …")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="JSONL to write. \\[default: TRACES with .scored.jsonl]")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Score on this server; without it, in this process.")] = None,
+    options: Annotated[
+        str | None, typer.Option(help="Scoring options: JSON, @FILE, mrt-aime, mrt-omni-math or mrt-regret.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Start anew instead of going on.")] = False,
+    model: Annotated[str | None, setting("model")] = None,
+    dtype: Annotated[str | None, setting("dtype")] = None,
+    device: Annotated[str | None, setting("device")] = None,
+    cache_path: Annotated[str | None, setting("cache_path")] = None,
+) -> None:
+    """Score the traces of a JSONL file.
+
+    Each line of TRACES is an object with `problem` (or `messages`, or `prompt`), `completion` and `answer`; other
+    columns pass through under `extra`. Lines that are already in the output are not scored again.
+    """
+    flags = {"model": model, "dtype": dtype, "device": device, "cache_path": cache_path}
+    settings = settings_from(flags)
+    target = output or traces.with_suffix(".scored.jsonl")
+    if target.resolve() == traces.resolve():
+        raise ConfigError(f"--output must not be the input itself ({traces})", param="output")
+    console = Console(stderr=True)
+    chosen = options_from(options, settings.options)
+    asyncio.run(_run(_Run(traces, target, url, overwrite, settings, chosen), console))
+
+
+@dataclass(frozen=True)
+class _Run:
+    source: Path
+    target: Path
+    url: str | None
+    overwrite: bool
+    settings: ServeSettings
+    options: ScoreOptions
+
+
+async def _run(run: _Run, console: Console) -> None:
+    rows = list(read_rows(run.source))
+    if run.overwrite:
+        run.target.unlink(missing_ok=True)
+    done = _finished(run.target)
+    todo = [row for row in rows if row.id not in done]
+    tally = Tally(skipped=len(rows) - len(todo))
+    extras = sorted({name for row in rows for name in row.extra})
+    if extras:
+        console.print(f"columns passed through under `extra`: {', '.join(extras)}", highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with run.target.open("a", encoding="utf-8") as out, Progress(*columns, console=console) as progress:
+        task = progress.add_task("scoring", total=len(rows), completed=tally.skipped)
+        async for row, scored in _scored(run, todo, console):
+            out.write(_line(row, scored) + "\n")
+            out.flush()
+            tally.add(scored)
+            progress.advance(task)
+    console.print(
+        f"{run.target}: {tally.ok} ok, {tally.partial} partial, {tally.error} failed, {tally.skipped} already there",
+        highlight=False,
+    )
+    if tally.first_error:
+        console.print(f"first failure: {tally.first_error}", highlight=False, markup=False)
+        raise SystemExit(1)
+
+
+def _finished(target: Path) -> set[str]:
+    """Ids that were scored before; what a kill left half-written, and what failed, is dropped and done again."""
+    if not target.exists():
+        return set()
+    kept: dict[str, str] = {}
+    for line in target.read_text(encoding="utf-8").splitlines():
+        try:
+            record = cast("dict[str, Any]", json.loads(line))
+        except ValueError:
+            continue
+        if record.get("status") != Status.ERROR.value:
+            kept[str(record["id"])] = line
+    scratch = target.with_suffix(target.suffix + ".tmp")
+    scratch.write_text("".join(line + "\n" for line in kept.values()), encoding="utf-8")
+    scratch.replace(target)
+    return set(kept)
+
+
+def _line(row: Row, scored: ScoredTrace) -> str:
+    record = TraceOut.from_scored(scored).model_dump(mode="json", exclude_none=False)
+    if row.extra:
+        record["extra"] = dict(row.extra)
+    return json.dumps(record, ensure_ascii=True)
+
+
+async def _scored(run: _Run, rows: Sequence[Row], console: Console) -> AsyncIterator[tuple[Row, ScoredTrace]]:
+    readable = [(row, row.trace) for row in rows if row.trace is not None]
+    for row in rows:
+        if row.error is not None:
+            info = ErrorInfo(str(row.error), type(row.error).__name__, row.error.code, row.error.param)
+            yield row, ScoredTrace(row.id, Status.ERROR, error=info)
+    engine = _remote(run, readable) if run.url else _local(run, readable, console)
+    async for place, scored in engine:
+        yield readable[place][0], scored
+
+
+async def _local(
+    run: _Run, rows: Sequence[tuple[Row, Trace]], console: Console
+) -> AsyncIterator[tuple[int, ScoredTrace]]:
+    scorer = build_scorer(run.settings)
+    if scorer.info.note:
+        console.print(f"note: {scorer.info.note}", highlight=False)
+    try:
+        for start in range(0, len(rows), CHUNK):
+            chunk = [trace for _, trace in rows[start : start + CHUNK]]
+            async for place, scored in scorer.stream(chunk, run.options):
+                yield start + place, scored
+    finally:
+        await scorer.close()
+
+
+async def _remote(run: _Run, rows: Sequence[tuple[Row, Trace]]) -> AsyncIterator[tuple[int, ScoredTrace]]:
+    api_key = run.settings.api_key and run.settings.api_key.get_secret_value()
+    async with AsyncClient(cast("str", run.url), api_key=api_key) as client:
+        for start in range(0, len(rows), CHUNK):
+            chunk = [trace for _, trace in rows[start : start + CHUNK]]
+            for place, scored in enumerate(await client.score(chunk, run.options)):
+                yield start + place, scored

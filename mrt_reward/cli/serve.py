@@ -1,0 +1,49 @@
+"""`mrt-reward serve`: the HTTP server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from rich.console import Console
+
+from mrt_reward.cli.flags import setting, settings_from
+from mrt_reward.errors import ProverUnavailable
+from mrt_reward.server.run import serve as run_server
+from mrt_reward.wiring import build_scorer
+
+
+def serve(
+    model: Annotated[str | None, setting("model")] = None,
+    engine: Annotated[str | None, setting("engine")] = None,
+    dtype: Annotated[str | None, setting("dtype")] = None,
+    device: Annotated[str | None, setting("device")] = None,
+    host: Annotated[str | None, setting("host")] = None,
+    port: Annotated[int | None, setting("port")] = None,
+    admin_host: Annotated[str | None, setting("admin_host")] = None,
+    admin_port: Annotated[int | None, setting("admin_port")] = None,
+    cache_path: Annotated[str | None, setting("cache_path")] = None,
+    max_queue_tokens: Annotated[int | None, setting("max_queue_tokens")] = None,
+    default_deadline_s: Annotated[float | None, setting("default_deadline_s")] = None,
+    drain_timeout_s: Annotated[float | None, setting("drain_timeout_s")] = None,
+    max_body_mb: Annotated[float | None, setting("max_body_mb")] = None,
+    alpha: Annotated[float | None, setting("alpha")] = None,
+    log_format: Annotated[str | None, setting("log_format")] = None,
+) -> None:
+    """Serve progress rewards over HTTP. Without --model, the bundled mini model proves.
+
+    Every flag is also an environment variable (MRT_REWARD_PORT) and a key of the TOML file that MRT_REWARD_CONFIG
+    names; flags win over the environment, which wins over the file. The API key is read from MRT_REWARD_API_KEY only.
+    """
+    settings = settings_from(dict(locals()))
+    console = Console(stderr=True)
+    if settings.model is None:
+        console.print("no --model: serving the bundled [bold]mini[/] model, a demonstration prover", highlight=False)
+    asyncio.run(_serve(settings, console))
+
+
+async def _serve(settings: object, console: Console) -> None:
+    raise NotImplementedError
+
+
+_ = (ProverUnavailable, run_server, build_scorer)

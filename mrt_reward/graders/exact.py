@@ -1,0 +1,39 @@
+"""Exact match, up to white space and letter case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mrt_reward.graders.answers import clean, find_answer
+from mrt_reward.protocols import GradeItem
+from mrt_reward.types import Grade, Verdict
+
+
+class ExactGrader:
+    """An answer is right when it reads like a gold one; a completion without a box is an answer as a whole."""
+
+    identity = "exact:rules=1"
+    needs_answer = True
+    binary = True
+
+    async def grade(self, items: Sequence[GradeItem]) -> Sequence[Grade]:
+        """Grades in the order of the items."""
+        return [_grade(item) for item in items]
+
+    async def close(self) -> None:
+        """Nothing to stop."""
+
+
+def _grade(item: GradeItem) -> Grade:
+    golds = {reading for gold in item.answers if (reading := normalized(gold))}
+    if not golds:
+        return Grade(Verdict.UNGRADED, reason="no gold answer")
+    answer = find_answer(item)
+    if answer is None:
+        return Grade(Verdict.UNPARSED, reason="no answer found")
+    return Grade(Verdict.CORRECT if normalized(answer.text) in golds else Verdict.INCORRECT)
+
+
+def normalized(text: str) -> str:
+    """Without mathematical wrapping and case, white space collapsed."""
+    return " ".join(clean(text).casefold().split())

@@ -1,0 +1,93 @@
+"""How a worker talks: length-prefixed JSON, never a pickle.
+
+A frame is four big-endian bytes of length and that much ASCII JSON; lone surrogates travel as escapes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import struct
+import time
+from collections.abc import Mapping
+from typing import cast
+
+MAX_FRAME_BYTES = 64 * 2**20
+HEADER = struct.Struct(">I")
+
+Payload = Mapping[str, object]
+
+
+class FrameTimeout(Exception):  # noqa: N818 - named for what happened
+    """The other side did not finish its frame in time."""
+
+
+def encode(payload: Payload) -> bytes:
+    """One frame."""
+    body = json.dumps(payload, ensure_ascii=True).encode("ascii")
+    if len(body) > MAX_FRAME_BYTES:
+        raise ValueError(f"a frame holds at most {MAX_FRAME_BYTES} bytes, got {len(body)}")
+    return HEADER.pack(len(body)) + body
+
+
+def decode(body: bytes) -> dict[str, object]:
+    """The payload of a frame's body."""
+    payload: object = json.loads(body)
+    if not isinstance(payload, dict):
+        raise TypeError(f"a frame holds a JSON object, got {type(payload).__name__}")
+    return cast("dict[str, object]", payload)
+
+
+def write(fd: int, frame: bytes) -> None:
+    """All of a frame to a blocking descriptor."""
+    view = memoryview(frame)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def read(fd: int, *, deadline: float | None = None, hangup_fd: int | None = None) -> bytes | None:
+    """The next frame's body; None once the other side has closed.
+
+    Args:
+        fd: read from.
+        deadline: on the monotonic clock; None waits for ever.
+        hangup_fd: stop waiting, as at the deadline, when the writer of this descriptor goes away.
+
+    Raises:
+        FrameTimeout: the deadline passed first.
+
+    """
+    header = _read_exactly(fd, HEADER.size, deadline, hangup_fd)
+    if header is None:
+        return None
+    (size,) = HEADER.unpack(header)
+    if size > MAX_FRAME_BYTES:
+        return None
+    return _read_exactly(fd, size, deadline, hangup_fd)
+
+
+def _read_exactly(fd: int, size: int, deadline: float | None, hangup_fd: int | None) -> bytes | None:
+    parts: list[bytes] = []
+    while size:
+        if deadline is not None:
+            _wait_readable(fd, deadline, hangup_fd)
+        try:
+            part = os.read(fd, min(size, 1 << 20))
+        except ConnectionError:
+            return None
+        if not part:
+            return None
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _wait_readable(fd: int, deadline: float, hangup_fd: int | None) -> None:
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    if hangup_fd is not None:
+        poller.register(hangup_fd, 0)
+    events = poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
+    if not any(ready == fd for ready, _ in events):
+        raise FrameTimeout

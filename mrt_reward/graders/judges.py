@@ -1,0 +1,152 @@
+"""What a worker's child runs on one item: mathematics by math-verify, or a user's own function.
+
+Only this module touches sympy, and only in a worker. Model output is parsed by a LaTeX grammar; Python's `eval`, which
+sympy's own parser uses, is sealed off, and an audit hook refuses what a parser has no business to do.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, cast
+
+from mrt_reward.graders.frames import Payload
+
+Judge = Callable[[Mapping[str, object]], Payload]
+Loader = Callable[[], Judge]
+
+MATH_PROBE: Payload = {"answer": r"\frac{1}{2}", "boxed": True, "golds": ["0.5"]}
+"""An item whose verdict is known: correct."""
+
+_FORBIDDEN_EVENTS = frozenset(
+    {
+        "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.remove", "os.rename",
+        "os.mkdir", "os.rmdir", "os.kill", "os.truncate", "subprocess.Popen", "socket.__new__", "socket.connect",
+        "shutil.rmtree", "pty.spawn", "ctypes.dlopen", "webbrowser.open", "urllib.Request", "pickle.find_class",
+    }
+)  # fmt: skip
+
+
+class Forbidden(RuntimeError):
+    """A parser tried to do something that only executed text would do."""
+
+
+def loader(grader: str) -> Loader:
+    """How the child gets its judge. The mathematics is imported here already, once, before anything is forked."""
+    if grader != "math":
+        return lambda: function_judge(grader)
+    prepare_math()
+    return load_math
+
+
+def load_math() -> Judge:
+    """The mathematical judge, with everything else refused from now on in this process."""
+    sys.addaudithook(refuse)
+    return judge_math
+
+
+def refuse(event: str, arguments: tuple[object, ...]) -> None:
+    """An audit hook: no programs, no network, no written files, no compiled text."""
+    if event in _FORBIDDEN_EVENTS:
+        raise Forbidden(event)
+    # Modules imported late are compiled from files; text handed to eval or exec is not.
+    if event == "compile" and not str(arguments[1]).endswith(".py"):
+        raise Forbidden(event)
+    if event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+        raise Forbidden(event)
+
+
+def prepare_math() -> None:
+    """Import math-verify, seal its ways to `eval`, and fill its caches."""
+    from math_verify import parser  # noqa: PLC0415 - only workers load sympy
+    from sympy.parsing import sympy_parser  # noqa: PLC0415
+
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+    cast("Any", sympy_parser).eval_expr = sealed_eval
+    cast("Any", parser).parse_expr_cached = parse_arithmetic
+    for answer, gold in ((r"\frac{1}{2}", "0.5"), ("x^2-1", "(x-1)(x+1)"), ("(1,2]", "(1,2]"), (r"\sqrt{8}", "x=3")):
+        judge_math({"answer": answer, "boxed": True, "golds": [gold]})
+
+
+def sealed_eval(*_: object) -> object:
+    """Stands where sympy would call `eval`."""
+    raise Forbidden("eval")
+
+
+def parse_arithmetic(text: str) -> object:
+    """Plain arithmetic such as `3*(4+5)`, by the LaTeX grammar instead of `eval`."""
+    from math_verify.parser import parse_latex_cached  # noqa: PLC0415
+
+    latex = text.replace("**", "^").replace("*", r"\cdot ").replace("×", r"\cdot ").replace("÷", "/")
+    return parse_latex_cached(latex)
+
+
+def judge_math(payload: Mapping[str, object]) -> Payload:
+    """Whether an answer equals one of the golds, as math-verify sees it.
+
+    Args:
+        payload: `answer` (the content of a box, or text to find one in), `boxed`, and `golds`.
+
+    Returns:
+        `verdict`: "correct", "incorrect", or "unparsed" when the text holds no answer.
+
+    """
+    from math_verify import verify  # noqa: PLC0415
+
+    parsed = parse_answer(str(payload["answer"]), boxed=bool(payload["boxed"]))
+    if not parsed:
+        return {"verdict": "unparsed", "reason": "no answer found"}
+    # Its own time limits are signals that the parsed text could outlast; the nursery's clock is the limit.
+    golds = cast("list[str]", payload["golds"])
+    same = any(verify(list(parse_gold(gold)), parsed, timeout_seconds=None) for gold in golds)
+    return {"verdict": "correct" if same else "incorrect"}
+
+
+@lru_cache(maxsize=256)
+def parse_gold(gold: str) -> tuple[Any, ...]:
+    """A gold answer as math-verify reads it; parsed once for all answers to a problem."""
+    return tuple(parse_answer(gold, boxed=True))
+
+
+def parse_answer(text: str, *, boxed: bool) -> list[Any]:
+    """Sympy expressions, and the text itself where it is not one; empty when nothing looks like an answer."""
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse  # noqa: PLC0415
+
+    if boxed:
+        targets = [LatexExtractionConfig(boxed_match_priority=0)]
+        return cast("list[Any]", parse(rf"\boxed{{{text}}}", targets, parsing_timeout=cast("int", None)))
+    return cast("list[Any]", parse(text, [LatexExtractionConfig(), ExprExtractionConfig()],
+                                   parsing_timeout=cast("int", None)))  # fmt: skip
+
+
+def function_judge(path: str) -> Judge:
+    """A judge that calls `module:function` as `function(completion, answers, problem)`."""
+    module, _, names = path.partition(":")
+    target: object = importlib.import_module(module)
+    for name in names.split("."):
+        target = getattr(target, name)
+    if not callable(target):
+        raise TypeError(f"expected {path} to be callable, got {type(target).__name__}")
+    function = cast("Callable[[str, list[str], str], object]", target)
+
+    def judge(payload: Mapping[str, object]) -> Payload:
+        answers = list(cast("list[str]", payload["answers"]))
+        return function_result(function(str(payload["completion"]), answers, str(payload["problem"])))
+
+    return judge
+
+
+def function_result(result: object) -> Payload:
+    """A function's return value: True, False or a score in [0, 1]; anything else could not be graded."""
+    unbox = getattr(result, "item", None)  # of a numpy or torch scalar
+    result = unbox() if callable(unbox) else result
+    if isinstance(result, bool):
+        return {"score": float(result), "binary": True}
+    if isinstance(result, (int, float)) and 0 <= result <= 1:
+        return {"score": float(result), "binary": False}
+    if result is None:
+        raise ValueError("the function returned None")
+    raise ValueError(f"expected True, False or a number in [0, 1], got {str(result)[:50]} ({type(result).__name__})")

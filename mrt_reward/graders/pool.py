@@ -1,0 +1,267 @@
+"""Killable workers behind an asyncio queue.
+
+Each item goes to one worker. When the worker's child has to be killed, or dies, the item is tried once more on a fresh
+child, after items with a known outcome have passed there. Killed again, it is the item's doing (`KILLED`); with a probe
+that fails, it is ours (`FAILED`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from mrt_reward.errors import GraderError
+from mrt_reward.graders import frames
+
+LOAD_TIMEOUT_S = 90.0
+GRACE_S = 10.0
+"""A worker kills its own child on time; one that is this much later is killed whole."""
+RETRY_START_S = 5.0
+"""After a worker did not start, items fail at once for this long."""
+QUEUE_ITEMS = 256
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Outcome(Enum):
+    """What became of one item."""
+
+    JUDGED = "judged"
+    KILLED = "killed"
+    """Twice, by the item's own doing."""
+    FAILED = "failed"
+    """By our doing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A worker's answer: `result` when judged, otherwise `reason`."""
+
+    outcome: Outcome
+    result: frames.Payload = field(default_factory=dict[str, object])
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    payload: frames.Payload
+    probes: tuple[frames.Payload, ...]
+    reply: asyncio.Future[Reply]
+
+
+class WorkerLost(GraderError):
+    """A worker process ended, or never answered; its child's doing is told apart from this."""
+
+    code = "grader_worker_lost"
+
+
+class Worker:
+    """One worker process (`mrt_reward.graders.worker`)."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, grader: str, *, timeout_s: float, memory_mb: int) -> Worker:
+        """Start one and wait until its grader is loaded.
+
+        Raises:
+            WorkerLost: it did not load; the message says why.
+
+        """
+        # Importable here means importable there, and the server's folder is searched last, as a user expects.
+        path = [entry for entry in dict.fromkeys([*sys.path, str(Path.cwd())]) if entry]
+        threads = dict.fromkeys(_THREADS, "1")
+        environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
+        arguments = ["--grader", grader, "--timeout-s", str(timeout_s), "--memory-mb", str(memory_mb)]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "mrt_reward.graders.worker", *arguments,
+            stdin=PIPE, stdout=PIPE, stderr=DEVNULL if grader == "math" else None,
+            env={**environment, "PYTHONHASHSEED": "0"}, start_new_session=True,
+        )  # fmt: skip
+        worker = cls(process)
+        try:
+            ready = await worker._receive(LOAD_TIMEOUT_S)
+            if ready["status"] != "ready":
+                raise WorkerLost(str(ready.get("reason")))
+        except BaseException:
+            await worker.stop()
+            raise
+        return worker
+
+    @property
+    def pid(self) -> int:
+        """Of the worker process."""
+        return self._process.pid
+
+    async def ask(self, payload: frames.Payload, wait_s: float) -> frames.Payload:
+        """The worker's reply to one item.
+
+        Raises:
+            WorkerLost: there is none; the worker is of no more use.
+
+        """
+        stdin = self._process.stdin
+        assert stdin is not None
+        with contextlib.suppress(ConnectionError):  # a worker that is gone shows when we read
+            stdin.write(frames.encode(payload))
+            await asyncio.wait_for(stdin.drain(), wait_s)
+        return await self._receive(wait_s)
+
+    async def _receive(self, wait_s: float) -> frames.Payload:
+        stdout = self._process.stdout
+        assert stdout is not None
+        try:
+            return frames.decode(await asyncio.wait_for(_read_body(stdout), wait_s))
+        except asyncio.IncompleteReadError:
+            raise WorkerLost("the grading worker ended") from None
+        except asyncio.TimeoutError:
+            raise WorkerLost(f"the grading worker gave no reply within {wait_s:g} s") from None
+
+    async def stop(self) -> None:
+        """End the process and its child, and wait until it is gone."""
+        process = self._process
+        if process.stdin is not None:
+            process.stdin.close()
+            with contextlib.suppress(ConnectionError):
+                await process.stdin.wait_closed()
+        try:
+            await asyncio.wait_for(process.wait(), 2.0)
+        except asyncio.TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()  # the kernel then kills its child
+            await process.wait()
+
+
+class WorkerPool:
+    """A fixed number of workers, started by the first item; for use in one event loop."""
+
+    def __init__(self, grader: str, *, num_workers: int, timeout_s: float, memory_mb: int) -> None:
+        if num_workers < 1 or timeout_s <= 0 or memory_mb < 64:
+            raise ValueError(
+                "expected num_workers >= 1, timeout_s > 0 and memory_mb >= 64, "
+                f"got {num_workers}, {timeout_s} and {memory_mb}"
+            )
+        self._grader = grader
+        self._timeout_s = timeout_s
+        self._memory_mb = memory_mb
+        self._workers: list[Worker | None] = [None] * num_workers
+        self._runners: list[asyncio.Task[None]] = []
+        self._queue: asyncio.Queue[_Job] = asyncio.Queue(maxsize=QUEUE_ITEMS)
+        self._no_start_before = 0.0
+        self._no_start_reason = ""
+        self._closed = False
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Of the running workers."""
+        return tuple(worker.pid for worker in self._workers if worker is not None)
+
+    async def judge(self, payload: frames.Payload, probes: Sequence[frames.Payload] = ()) -> Reply:
+        """What became of one item.
+
+        Args:
+            payload: the item.
+            probes: items that a worker in order judges without being killed.
+
+        """
+        if self._closed:
+            return Reply(Outcome.FAILED, reason="the grader is closed")
+        if not self._runners:
+            self._runners = [asyncio.create_task(self._run(slot)) for slot in range(len(self._workers))]
+        job = _Job(payload, tuple(probes), asyncio.get_running_loop().create_future())
+        await self._queue.put(job)
+        if self._closed:
+            self._fail_queued()
+        return await job.reply
+
+    async def close(self) -> None:
+        """Stop the workers; items still under way fail."""
+        self._closed = True
+        for runner in self._runners:
+            runner.cancel()
+        await asyncio.gather(*self._runners, return_exceptions=True)
+        self._fail_queued()
+
+    def _fail_queued(self) -> None:
+        while not self._queue.empty():
+            _resolve(self._queue.get_nowait(), Reply(Outcome.FAILED, reason="the grader is closed"))
+
+    async def _run(self, slot: int) -> None:
+        """Serve the queue with one worker. A caller who gave up costs at most the item that is being judged."""
+        try:
+            while True:
+                job = await self._queue.get()
+                if job.reply.done():
+                    continue
+                reply = Reply(Outcome.FAILED, reason="the grader is closed")
+                try:
+                    reply = await self._judge(slot, job)
+                except Exception as error:  # noqa: BLE001 - reported as the item's result
+                    reply = Reply(Outcome.FAILED, reason=f"{type(error).__name__}: {error}"[:300])
+                finally:
+                    _resolve(job, reply)
+        finally:
+            await self._drop(slot)
+
+    async def _judge(self, slot: int, job: _Job) -> Reply:
+        first = await self._attempt(slot, job.payload)
+        if first["status"] not in ("killed", "lost"):
+            return _reply(first)
+        for probe in job.probes:
+            passed = await self._attempt(slot, probe)
+            if passed["status"] != "ok":
+                reason = f"{first['reason']}, and a known-good probe then failed: {passed.get('reason')}"
+                return Reply(Outcome.FAILED, reason=reason)
+        second = await self._attempt(slot, job.payload)
+        if second["status"] == "killed" and (first["status"] == "lost" or not job.probes):
+            return Reply(Outcome.FAILED, reason=f"{second['reason']}, not shown to be the item's doing")
+        return _reply(second)
+
+    async def _attempt(self, slot: int, payload: frames.Payload) -> frames.Payload:
+        """One try; a worker that is missing is started first, one that is lost is dropped."""
+        worker = self._workers[slot]
+        if worker is None:
+            if time.monotonic() < self._no_start_before:
+                return {"status": "error", "reason": self._no_start_reason}
+            try:
+                worker = await Worker.start(self._grader, timeout_s=self._timeout_s, memory_mb=self._memory_mb)
+            except (WorkerLost, OSError) as error:
+                self._no_start_reason = str(error)
+                self._no_start_before = time.monotonic() + RETRY_START_S
+                return {"status": "error", "reason": self._no_start_reason}
+            self._workers[slot] = worker
+        try:
+            return await worker.ask(payload, self._timeout_s + GRACE_S)
+        except WorkerLost as error:
+            await self._drop(slot)
+            return {"status": "lost", "reason": str(error)}
+
+    async def _drop(self, slot: int) -> None:
+        worker, self._workers[slot] = self._workers[slot], None
+        if worker is not None:
+            await worker.stop()
+
+
+async def _read_body(stdout: asyncio.StreamReader) -> bytes:
+    (size,) = frames.HEADER.unpack(await stdout.readexactly(frames.HEADER.size))
+    return await stdout.readexactly(size)
+
+
+def _reply(raw: frames.Payload) -> Reply:
+    if raw["status"] == "ok":
+        return Reply(Outcome.JUDGED, result=raw)
+    outcome = Outcome.KILLED if raw["status"] == "killed" else Outcome.FAILED
+    return Reply(outcome, reason=str(raw.get("reason")))
+
+
+def _resolve(job: _Job, reply: Reply) -> None:
+    if not job.reply.done():
+        job.reply.set_result(reply)

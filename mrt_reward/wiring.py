@@ -1,0 +1,69 @@
+"""The only place that builds engines, graders and the scorer from settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mrt_reward.config import ServeSettings
+from mrt_reward.errors import ConfigError
+from mrt_reward.graders.build import build_grader
+from mrt_reward.graders.spellings import spellings
+from mrt_reward.mini import MODEL_DIR
+from mrt_reward.protocols import Prover
+from mrt_reward.service.cache import ScoreCache, SQLiteStore
+from mrt_reward.service.scorer import Scorer
+
+MINI_NOTE = (
+    "the bundled mini model proves: its values are meaningful on its own island problems only; "
+    "pass --model for a real prover"
+)
+
+
+def build_prover(settings: ServeSettings) -> Prover:
+    """The engine that the settings name.
+
+    Raises:
+        ConfigError: the engine is unknown, or what it needs is not installed.
+
+    """
+    if settings.engine != "transformers":
+        raise ConfigError(f"expected engine 'transformers', got {settings.engine!r}", param="engine")
+    try:
+        from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise ConfigError(
+            f"engine 'transformers' needs torch and transformers ({error}): pip install 'mrt-reward[transformers]'",
+            param="engine",
+        ) from error
+    return TransformersProver(
+        settings.model or MODEL_DIR,
+        dtype=settings.dtype,
+        device=settings.device,
+        note="" if settings.model else MINI_NOTE,
+    )
+
+
+def build_scorer(settings: ServeSettings) -> Scorer:
+    """Everything behind the API: prover, graders, cache.
+
+    Raises:
+        ConfigError: a setting names something that cannot be built.
+
+    """
+    graders = {
+        name: build_grader(
+            spec,
+            num_workers=settings.grader_workers,
+            timeout_s=settings.grader_timeout_s,
+            memory_mb=settings.grader_memory_mb,
+        )
+        for name, spec in settings.graders.items()
+    }
+    store = SQLiteStore(Path(settings.cache_path)) if settings.cache_path else None
+    return Scorer(
+        build_prover(settings),
+        graders,
+        spellings,
+        cache=ScoreCache(settings.cache_memory_mb, store),
+        max_queue_tokens=settings.max_queue_tokens,
+    )

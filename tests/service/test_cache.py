@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mrt_reward.service.cache import ENTRY_BYTES, ScoreCache, SQLiteStore
+from mrt_reward.types import Value
+
+A, B, C = b"a", b"b", b"c"
+
+
+def value(number: float, ungraded: int | None = None) -> Value:
+    return Value(number, 0.0, number, number, ungraded=ungraded)
+
+
+class Computer:
+    """Counts what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def __call__(self, places: Sequence[int]) -> Sequence[Value]:
+        self.asked.append(list(places))
+        await self.go.wait()
+        return [value(place / 10) for place in places]
+
+
+async def test_only_missing_places_are_computed() -> None:
+    cache, compute = ScoreCache(), Computer()
+    assert await cache.resolve([A, B], compute) == ([value(0.0), value(0.1)], 0)
+    assert await cache.resolve([A, C, B], compute) == ([value(0.0), value(0.1), value(0.1)], 2)
+    assert compute.asked == [[0, 1], [1]]
+    assert (cache.hits, cache.misses) == (2, 3)
+
+
+async def test_a_key_in_flight_is_waited_for() -> None:
+    cache, compute = ScoreCache(), Computer()
+    compute.go.clear()
+    first = asyncio.create_task(cache.resolve([A, B], compute))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(cache.resolve([B, C], compute))
+    await asyncio.sleep(0)
+    compute.go.set()
+    assert await first == ([value(0.0), value(0.1)], 0)
+    assert await second == ([value(0.1), value(0.1)], 1)
+    assert compute.asked == [[0, 1], [1]]
+
+
+@pytest.mark.parametrize("leave", ["cancel", "fail"])
+async def test_whoever_waits_takes_over_from_one_that_left(leave: str) -> None:
+    cache, compute = ScoreCache(), Computer()
+    go = asyncio.Event()
+
+    async def failing(places: Sequence[int]) -> Sequence[Value]:
+        await go.wait()
+        raise RuntimeError(str(places))
+
+    first = asyncio.create_task(cache.resolve([A], failing))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(cache.resolve([A], compute))
+    await asyncio.sleep(0)
+    if leave == "cancel":
+        first.cancel()
+    go.set()
+    assert await second == ([value(0.0)], 0)
+    assert isinstance((await asyncio.gather(first, return_exceptions=True))[0], BaseException)
+
+
+async def test_values_that_our_own_failure_touched_are_tried_again() -> None:
+    cache = ScoreCache()
+
+    async def lossy(places: Sequence[int]) -> Sequence[Value]:
+        return [Value(None, None, None, None, ungraded=2) if place == 0 else value(0.5, 1) for place in places]
+
+    compute = Computer()
+    await cache.resolve([A, B], lossy)
+    await cache.resolve([A, B], compute)
+    assert compute.asked == [[0, 1]]
+
+
+async def test_memory_is_bounded_and_forgets_the_least_recently_used() -> None:
+    cache, compute = ScoreCache(max_mb=2 * ENTRY_BYTES / 1e6), Computer()
+    await cache.resolve([A], compute)
+    await cache.resolve([B], compute)
+    await cache.resolve([A], compute)
+    await cache.resolve([C], compute)
+    compute.asked.clear()
+    await cache.resolve([A], compute)
+    assert compute.asked == []
+    await cache.resolve([B], compute)
+    assert compute.asked == [[0]]
+
+
+async def test_a_restart_finds_values_on_disk(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "scores.sqlite"
+    compute = Computer()
+    cache = ScoreCache(store=SQLiteStore(path))
+    await cache.resolve([A, B], compute)
+    cache.close()
+    cache = ScoreCache(store=SQLiteStore(path))
+    assert await cache.resolve([B, C], compute) == ([value(0.1), value(0.1)], 1)
+    await cache.clear()
+    assert await cache.resolve([B], compute) == ([value(0.0)], 0)
+    cache.close()

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from mrt_reward.options import TERMINATORS, Likelihood, Rollouts
+from mrt_reward.protocols import GradeItem, ProbeAnswer, TokenizedText
+from mrt_reward.provers.scripted import ScriptedTokenizer
+from mrt_reward.service.estimators import outcome_of, plan_likelihood, plan_rollouts
+from mrt_reward.types import Grade, Verdict
+from tests.service.conftest import WordGrader, speller
+
+BOXED, FREE = TERMINATORS["boxed"], TERMINATORS["official"]
+
+
+class BraceTokenizer(ScriptedTokenizer):
+    """Tokens 300 `}}`, 301 `}.`, 302 `7}`; everything else is bytes."""
+
+    texts: ClassVar = {300: "}}", 301: "}.", 302: "7}"}
+
+    @property
+    def close_ids(self) -> tuple[int, ...]:
+        return (ord("}"), 300, 301)
+
+    def encode_untrusted(self, text: str) -> TokenizedText:
+        for token in (300, 302):
+            piece = self.texts[token]
+            if text.endswith(piece):
+                head = super().encode_untrusted(text.removesuffix(piece)).ids
+                return TokenizedText(np.append(head, token).astype(np.int32), np.zeros(len(head) + 1, np.int32))
+        return super().encode_untrusted(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(self.texts.get(token) or super(BraceTokenizer, self).decode([token]) for token in ids)
+
+
+def test_the_close_counts_every_token_that_begins_with_it() -> None:
+    plan = plan_likelihood(Likelihood(), BOXED, BraceTokenizer(), ["42"], speller)
+    [spelling] = plan.query.spellings
+    assert spelling.ids == tuple(b"{42")
+    assert spelling.close == (ord("}"), 300, 301)
+
+
+def test_a_close_that_holds_the_answers_own_brace_counts_only_its_like() -> None:
+    # `{\frac{1}{2}}` ends in one token `}}`: a single `}` would leave the box open.
+    plan = plan_likelihood(Likelihood(), BOXED, BraceTokenizer(), ["\\frac{1}{2}"], speller)
+    assert plan.query.spellings[0].close == (300,)
+
+
+def test_a_close_that_merged_with_the_answer_counts_one_token() -> None:
+    plan = plan_likelihood(Likelihood(), BOXED, BraceTokenizer(), ["17"], speller)
+    assert plan.query.spellings[0].ids == tuple(b"{1")
+    assert plan.query.spellings[0].close == (302,)
+
+
+def test_spellings_are_distinct_and_at_most_eight() -> None:
+    def many(answer: str) -> tuple[str, ...]:
+        return (answer, *(f"{answer}.{index}" for index in range(10)))
+
+    plan = plan_likelihood(Likelihood(), BOXED, BraceTokenizer(), ["1", "1", "2"], many)
+    assert len(plan.spellings) == len(set(plan.spellings)) == 8
+
+
+def test_a_caller_may_list_the_spellings() -> None:
+    plan = plan_likelihood(Likelihood(spellings=("a", "b")), BOXED, BraceTokenizer(), [], speller)
+    assert plan.spellings == ("a", "b")
+
+
+async def test_the_same_answer_is_judged_once() -> None:
+    grader = WordGrader()
+    item = GradeItem("", ("42",), "6 times 7?", boxed_prefix=True)
+    plan = plan_rollouts(Rollouts(kind="rollouts", num_samples=3), BOXED, ScriptedTokenizer(), grader, item)
+    right, wrong = tuple(b"{42}"), tuple(b"{0}")
+    values = await plan.values([ProbeAnswer(completions=(right, wrong, right))] * 2, [0, 0])
+    assert [value.correct for value in values] == [2, 2]
+    assert [seen.completion for seen in grader.seen] == ["{42}", "{0}"]
+    assert all(seen.boxed_prefix and seen.problem == "6 times 7?" for seen in grader.seen)
+
+
+def test_answers_are_short_after_a_box_and_longer_when_free() -> None:
+    item = GradeItem("", ("42",))
+    boxed = plan_rollouts(Rollouts(kind="rollouts"), BOXED, ScriptedTokenizer(), WordGrader(), item)
+    free = plan_rollouts(Rollouts(kind="rollouts"), FREE, ScriptedTokenizer(), WordGrader(), item)
+    assert (boxed.query.max_tokens, boxed.query.stop_at_close) == (64, True)
+    assert (free.query.max_tokens, free.query.stop_at_close) == (1024, False)
+
+
+def test_what_can_change_a_value_is_in_the_identity() -> None:
+    def identity(answer: str = "42", grader: str = "a", **changes: object) -> str:
+        judge = WordGrader()
+        judge.identity = grader
+        options = Rollouts(kind="rollouts", **changes)  # type: ignore[arg-type]
+        return plan_rollouts(options, BOXED, ScriptedTokenizer(), judge, GradeItem("", (answer,))).identity
+
+    variants = [identity(), identity(answer="41"), identity(grader="b"), identity(seed=1), identity(num_samples=4)]
+    variants += [identity(best_of=2), identity(temperature=1.0), identity(top_p=0.5), identity(max_tokens=9)]
+    variants += [
+        plan_likelihood(Likelihood(), BOXED, ScriptedTokenizer(), [gold], speller).identity for gold in ("42", "41")
+    ]
+    assert len(set(variants)) == len(variants)
+
+
+def test_an_outcome_that_could_not_be_judged_is_no_number() -> None:
+    assert outcome_of(Grade(Verdict.CORRECT)) == 1.0
+    assert outcome_of(Grade(Verdict.UNPARSED)) == 0.0
+    assert outcome_of(Grade(Verdict.INCORRECT, score=0.3)) == 0.3
+    assert outcome_of(Grade(Verdict.UNGRADED)) is None
