@@ -19,7 +19,7 @@ HEADER = struct.Struct(">I")
 Payload = Mapping[str, object]
 
 
-class FrameTimeout(Exception):  # noqa: N818 - named for what happened
+class FrameTimeout(Exception):
     """The other side did not finish its frame in time."""
 
 

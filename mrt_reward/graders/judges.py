@@ -78,10 +78,12 @@ def sealed_eval(*_: object) -> object:
 
 def parse_arithmetic(text: str) -> object:
     """Plain arithmetic such as `3*(4+5)`, by the LaTeX grammar instead of `eval`."""
-    from math_verify.parser import parse_latex_cached  # noqa: PLC0415
+    from math_verify import parser  # noqa: PLC0415
 
-    latex = text.replace("**", "^").replace("*", r"\cdot ").replace("×", r"\cdot ").replace("÷", "/")
-    return parse_latex_cached(latex)
+    latex = (
+        text.replace("**", "^").replace("*", r"\cdot ").replace("\N{MULTIPLICATION SIGN}", r"\cdot ").replace("÷", "/")
+    )
+    return cast("Any", parser).parse_latex_cached(latex)
 
 
 def judge_math(payload: Mapping[str, object]) -> Payload:

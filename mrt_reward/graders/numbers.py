@@ -114,7 +114,5 @@ def stated_choice(text: str) -> str | None:
     """The letter that free text last states as its answer ("the answer is (B)"), or that is the whole text."""
     if _LETTER.fullmatch(_plain(text)) and len(text) <= 200:
         return text
-    last = None
-    for last in _STATED.finditer(text):
-        pass
-    return None if last is None else f"({last['wrapped'] or last['bare']})"
+    stated = [match["wrapped"] or match["bare"] for match in _STATED.finditer(text)]
+    return f"({stated[-1]})" if stated else None

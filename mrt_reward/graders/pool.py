@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import cast
 
 from mrt_reward.errors import GraderError
 from mrt_reward.graders import frames
@@ -108,16 +109,14 @@ class Worker:
             WorkerLost: there is none; the worker is of no more use.
 
         """
-        stdin = self._process.stdin
-        assert stdin is not None
+        stdin = cast("asyncio.StreamWriter", self._process.stdin)
         with contextlib.suppress(ConnectionError):  # a worker that is gone shows when we read
             stdin.write(frames.encode(payload))
             await asyncio.wait_for(stdin.drain(), wait_s)
         return await self._receive(wait_s)
 
     async def _receive(self, wait_s: float) -> frames.Payload:
-        stdout = self._process.stdout
-        assert stdout is not None
+        stdout = cast("asyncio.StreamReader", self._process.stdout)
         try:
             return frames.decode(await asyncio.wait_for(_read_body(stdout), wait_s))
         except asyncio.IncompleteReadError:
@@ -128,10 +127,10 @@ class Worker:
     async def stop(self) -> None:
         """End the process and its child, and wait until it is gone."""
         process = self._process
-        if process.stdin is not None:
-            process.stdin.close()
-            with contextlib.suppress(ConnectionError):
-                await process.stdin.wait_closed()
+        stdin = cast("asyncio.StreamWriter", process.stdin)
+        stdin.close()
+        with contextlib.suppress(ConnectionError):
+            await stdin.wait_closed()
         try:
             await asyncio.wait_for(process.wait(), 2.0)
         except asyncio.TimeoutError:

@@ -114,7 +114,7 @@ class RewardModelGrader:
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(self._path)
-            model: Any = AutoModelForSequenceClassification.from_pretrained(self._path)
+            model = cast("Any", AutoModelForSequenceClassification).from_pretrained(self._path)
         except (OSError, ValueError) as error:
             raise ConfigError(f"expected a sequence-classification model at {self._path}: {error}") from error
         if model.config.num_labels != 1:

@@ -36,7 +36,9 @@ def _value_bars(report: ValueReport) -> list[Bar]:
     """Bars on the prover's values and on what the episodes reveal."""
     ratio = report.error / report.index_error
     return [
-        Bar("waste: episodes with revealed progress 0", "25 to 60 %", f"{report.waste:.1%}", 0.25 <= report.waste <= 0.6),
+        Bar(
+            "waste: episodes with revealed progress 0", "25 to 60 %", f"{report.waste:.1%}", 0.25 <= report.waste <= 0.6
+        ),
         Bar("forced answers right where J_revealed = 1", "at least 97 %", f"{report.known:.2%}", report.known >= 0.97),
         Bar("prefixes with 0.1 < J_revealed < 0.9", "at least 30 %", f"{report.between:.1%}", report.between >= 0.3),
         Bar("mean absolute error of the value on those", "at most 0.05", f"{report.error:.4f}", report.error <= 0.05),

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mrt_reward.errors import ProverError, ProverUnavailable, TraceError
+from mrt_reward.errors import ProverError, ProverUnavailable
 from mrt_reward.protocols import (
     LikelihoodQuery,
     ProbeAnswer,
@@ -28,6 +28,7 @@ from mrt_reward.protocols import (
     TokenizedText,
     Tokenizer,
 )
+from mrt_reward.provers.byte_text import locate_bytes, refuse_surrogates
 from mrt_reward.types import Message, TokenIds
 
 CONTROL_WORDS = ("<think>", "</think>", "<|im_start|>", "<|im_end|>")
@@ -59,30 +60,22 @@ class ScriptedTokenizer:
 
     def encode_trusted(self, text: str) -> TokenIds:
         """Bytes, and control words as one id each."""
+        refuse_surrogates(text, "prompt")
         ids: list[int] = []
         for piece in _PIECES.split(text):
-            ids.extend([_CONTROL_ID[piece]] if piece in _CONTROL_ID else _bytes_of(piece))
+            ids.extend([_CONTROL_ID[piece]] if piece in _CONTROL_ID else piece.encode())
         return np.array(ids, np.int32)
 
     def encode_untrusted(self, text: str) -> TokenizedText:
         """Bytes only. A character is complete at its last byte."""
-        data = np.frombuffer(_bytes_of(text), np.uint8)
-        return TokenizedText(data.astype(np.int32), _char_ends(data))
+        refuse_surrogates(text, "completion")
+        data = np.frombuffer(text.encode(), np.uint8)
+        starts = np.append((data & 0xC0) != 0x80, True)
+        return TokenizedText(data.astype(np.int32), np.cumsum(starts[1:], dtype=np.int32))
 
     def locate(self, ids: TokenIds) -> tuple[str, TokenIds]:
         """Text with control words written out. Bytes that are not UTF-8 are shown as U+FFFD."""
-        text, char_ends = "", np.empty(len(ids), np.int32)
-        pending = b""
-        for index, token in enumerate(ids.tolist()):
-            if token < _NUM_BYTES:
-                pending += bytes([token])
-            else:
-                text += pending.decode(errors="replace") + _written(token)
-                pending = b""
-            char_ends[index] = len(text) + _num_complete_chars(pending)
-        text += pending.decode(errors="replace")
-        char_ends[-1:] = len(text)
-        return text, char_ends
+        return locate_bytes([_written(token) for token in ids.tolist()])
 
     def render_chat(self, messages: Sequence[Message]) -> str:
         """ChatML, with thinking opened."""
@@ -102,32 +95,11 @@ class ScriptedTokenizer:
         return bytes(token for token in ids if token < _NUM_BYTES).decode(errors="replace")
 
 
-def _bytes_of(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise TraceError(
-            f"text holds a lone surrogate at character {error.start}, which is no Unicode text; remove it",
-            param="completion",
-        ) from error
-
-
-def _char_ends(data: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> TokenIds:
-    """Characters complete after each byte of valid UTF-8: those whose successor starts next."""
-    starts = (data & 0xC0) != 0x80
-    complete = np.append(starts[1:], True)[: len(data)]
-    return np.cumsum(complete, dtype=np.int32)
-
-
-def _num_complete_chars(data: bytes) -> int:
-    """Characters that more bytes will not change."""
-    text = data.decode(errors="ignore")
-    return len(text) if text.encode() == data else len(data.decode(errors="replace")) - 1
-
-
-def _written(token: int) -> str:
+def _written(token: int) -> bytes:
+    if token < _NUM_BYTES:
+        return bytes([token])
     index = token - _NUM_BYTES
-    return CONTROL_WORDS[index] if index < len(CONTROL_WORDS) else "\N{REPLACEMENT CHARACTER}"
+    return CONTROL_WORDS[index].encode() if index < len(CONTROL_WORDS) else "\N{REPLACEMENT CHARACTER}".encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ class Batcher:
         """Tokens of all admitted proofs that are not answered yet."""
 
     @contextmanager
-    def admitted(self, num_tokens: int) -> Iterator[None]:
+    def admitted(self, num_tokens: int) -> Generator[None]:
         """Hold room for a request of this many tokens.
 
         Raises:

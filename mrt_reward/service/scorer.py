@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -152,7 +152,7 @@ class Scorer:
         self.cache.close()
 
     @asynccontextmanager
-    async def _active(self) -> AsyncIterator[None]:
+    async def _active(self) -> AsyncGenerator[None]:
         if self.draining:
             raise Draining("the server is shutting down: use another replica", retry_after_s=5.0)
         self._num_active += 1

@@ -103,7 +103,7 @@ def test_ids_of_the_provers_tokenizer_are_used_as_they_are() -> None:
     given_ids = ids("<think>\nHm, é.\n</think>4<|im_end|>")
     encoded = with_ids(given_ids)
     assert encoded.completion == "<think>\nHm, é.\n</think>4<|im_end|>"
-    assert encoded.thinking_ids.tolist() == given_ids[2:11].tolist()
+    assert encoded.thinking_ids.tolist() == given_ids[2:10].tolist()
     assert encoded.token_offset == 2
     assert encoded.char_ends[-1] == encoded.thinking.end
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from mrt_reward.errors import ConfigError, Draining, Overloaded, ProverError, ProverUnavailable, TraceError
@@ -132,9 +133,9 @@ async def test_a_truncated_trace_is_forced_to_answer_and_its_outcome_is_a_miss(m
     scored = await score_one(make_scorer(prover), completion=THINKING + "Unfinished 42")
     assert scored.outcome == 0.0
     assert scored.status is Status.OK
-    endings = [prover.tokenizer.decode(probe.suffix) for probe in prover.proofs[0].probes]
-    assert endings[-1].startswith("\n\n")
-    assert not endings[0].startswith("\n")
+    endings = [prover.tokenizer.locate(np.array(probe.suffix))[0] for probe in prover.proofs[0].probes]
+    assert endings[-1].startswith("\n\n</think>")
+    assert all(ending.startswith("</think>") for ending in endings[:-1])
 
 
 async def test_the_callers_outcome_is_kept(make_scorer: MakeScorer) -> None:
@@ -267,6 +268,6 @@ def test_segmentation_needs_no_prover(make_scorer: MakeScorer) -> None:
     segmented = scorer.segment(make_trace(), OPTIONS)
     assert len(segmented.episodes) == 3
     assert prover.num_calls == 0
-    assert scorer.info is prover.info
+    assert scorer.info == prover.info
     assert scorer.tokenizer_sha256 == prover.tokenizer.sha256
     assert list(scorer.graders) == ["word"]

@@ -1,0 +1,228 @@
+"""From progress to advantages: what each token of a trace is paid.
+
+    A_t = A_outcome + α·(G[j] - b[j])      for the tokens of episode j
+
+The opening delimiter and what stands before it get A_outcome; the closing delimiter belongs to the answer, whose tokens
+get A_outcome and, if asked, α·(r - J[K]). `immediate` is the paper's gradient, where progress is a bonus on its own
+episode; `to_go` pays each episode for all that follows as well. They are different algorithms.
+
+Dimension key: G traces of a group · K episodes · P = K + 1 values · T tokens. NaN marks what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from annotated_types import Ge, Le
+from numpy.typing import NDArray
+
+from mrt_reward.core.progress import progress_rewards
+from mrt_reward.options import Strict
+from mrt_reward.types import Span
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class CreditConfig:
+    """How progress becomes credit. The defaults are the paper's where it says, and veRL's GRPO where it does not.
+
+    Attributes:
+        alpha: weight α of progress; 0 is plain outcome reward.
+        credit: `immediate`: G[j] = r_prg[j]. `to_go`: G[j] = Σ_{i≥j} γ^{i-j} r_prg[i].
+        gamma: discount γ per episode, for `to_go`.
+        baseline: b of progress. `group`: mean over traces of each trace's mean G. `group_index`: mean of G[j] over the
+            other traces that have an episode j, and `group` where there is none.
+        answer_progress: `add` pays the answer for α·(r - J[K]), and under `to_go` its episodes too.
+        progress_norm: `group_std` divides G - b by the standard deviation of the group's G.
+        scale_by_std: whether the outcome advantage is divided by the group's standard deviation (ddof 1).
+        epsilon: added to that standard deviation.
+        singleton: outcome advantage of a trace that is alone: `raw` reward, or `zero`.
+
+    """
+
+    __pydantic_config__: ClassVar = Strict
+
+    alpha: Annotated[float, Ge(0), Le(1000)] = 1.0
+    credit: Literal["immediate", "to_go"] = "immediate"
+    gamma: Annotated[float, Ge(0), Le(1)] = 1.0
+    baseline: Literal["none", "group", "group_index"] = "none"
+    answer_progress: Literal["none", "add"] = "none"
+    progress_norm: Literal["none", "group_std"] = "none"
+    scale_by_std: bool = True
+    epsilon: Annotated[float, Ge(0), Le(1)] = 1e-6
+    singleton: Literal["raw", "zero"] = "raw"
+
+
+@dataclass(frozen=True, slots=True)
+class CreditTrace:
+    """One trace of a group, as credit sees it.
+
+    Attributes:
+        outcome: reward r; None when it is not known, and then the trace is paid nothing and counts in no baseline.
+        value_P: J of its prefixes, NaN where missing; None when it was not scored.
+
+    """
+
+    outcome: float | None
+    value_P: Floats | None
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """What one trace is paid.
+
+    Attributes:
+        outcome: A_outcome; also of everything before the first episode. None when the outcome is not known: mask it.
+        episode_K: full advantage of each episode's tokens; A_outcome where progress is missing.
+        answer: of the answer's tokens, closing delimiter included.
+        scored: whether all of its progress is there.
+
+    """
+
+    outcome: float | None
+    episode_K: Floats
+    answer: float
+    scored: bool
+
+
+def outcome_advantages(outcome_G: Floats, config: CreditConfig) -> Floats:
+    """Group-relative advantage of the outcome reward.
+
+        A = (r - mean r) / (std r + ε)      or without the division
+
+    Args:
+        outcome_G: rewards of one group; NaN where not known.
+        config: `scale_by_std`, `epsilon`, `singleton`.
+
+    Returns:
+        `advantage_G`; NaN where the reward is. All zero when the rewards do not vary. A trace that is alone keeps its
+        raw reward (as veRL does) or gets zero.
+
+    """
+    known_G = np.isfinite(outcome_G)
+    advantage_G = np.full(outcome_G.shape, np.nan)
+    reward_N = outcome_G[known_G]
+    if reward_N.size == 1:
+        advantage_G[known_G] = reward_N if config.singleton == "raw" else 0.0
+    elif reward_N.size:
+        centred_N = reward_N - reward_N.mean()
+        scale = reward_N.std(ddof=1) + config.epsilon if config.scale_by_std else 1.0
+        # Equal rewards leave rounding noise, which a tiny ε would blow up.
+        advantage_G[known_G] = 0.0 if np.ptp(reward_N) == 0 else centred_N / scale
+    return advantage_G
+
+
+def returns(value_P: Floats, outcome: float, config: CreditConfig) -> Floats:
+    """G of each episode, before baselines.
+
+    Under `to_go`, `answer_progress: add` appends the answer's own progress r - J[K] to the sum. With γ = 1 and without
+    it, `G[j] = J[K] - J[j]`; with it, `G[j] = r - J[j]`.
+
+    Returns:
+        `return_K`, NaN where it is missing.
+
+    """
+    progress_K = progress_rewards(value_P)
+    if config.credit == "immediate":
+        return progress_K
+    follows = outcome - value_P[-1] if config.answer_progress == "add" else 0.0
+    return_K = np.empty_like(progress_K)
+    for j in range(progress_K.size - 1, -1, -1):
+        follows = return_K[j] = progress_K[j] + config.gamma * follows
+    return return_K
+
+
+def credit(group: Sequence[CreditTrace], config: CreditConfig) -> tuple[Credit, ...]:
+    """Advantages of a group of traces of one problem.
+
+    Traces without an outcome are paid nothing; traces without complete values are paid their outcome advantage on every
+    token whose progress is missing, and are left out of progress baselines. With `alpha` 0 all tokens get A_outcome.
+    """
+    outcome_G = np.array([np.nan if trace.outcome is None else trace.outcome for trace in group], np.float64)
+    advantage_G = outcome_advantages(outcome_G, config)
+    returns_G = [
+        None if trace.value_P is None or trace.outcome is None else returns(trace.value_P, trace.outcome, config)
+        for trace in group
+    ]
+    complete = [None if each is None or np.isnan(each).any() else each for each in returns_G]
+    scale = _progress_scale(complete, config)
+    paid: list[Credit] = []
+    for index, (trace, advantage) in enumerate(zip(group, advantage_G.tolist(), strict=True)):
+        return_K = returns_G[index]
+        num_episodes = 0 if trace.value_P is None else trace.value_P.size - 1
+        if trace.outcome is None:
+            paid.append(Credit(None, np.zeros(num_episodes), 0.0, scored=False))
+            continue
+        bonus_K = np.zeros(num_episodes)
+        if return_K is not None:
+            bonus_K = np.nan_to_num(
+                config.alpha * (return_K - _baseline(index, return_K.size, complete, config)) / scale
+            )
+        answer = advantage + config.alpha * _answer_progress(trace, config)
+        paid.append(Credit(advantage, advantage + bonus_K, answer, scored=complete[index] is not None))
+    return tuple(paid)
+
+
+def _answer_progress(trace: CreditTrace, config: CreditConfig) -> float:
+    """Answer's own r - J[K], unbaselined; zero where it is not asked for or not known."""
+    if config.answer_progress == "none" or trace.value_P is None or trace.outcome is None:
+        return 0.0
+    return float(np.nan_to_num(trace.outcome - trace.value_P[-1]))
+
+
+def _group_baseline(complete: Sequence[Floats | None]) -> float:
+    means = [each.mean() for each in complete if each is not None and each.size]
+    return float(np.mean(means)) if means else 0.0
+
+
+def _baseline(index: int, num_episodes: int, complete: Sequence[Floats | None], config: CreditConfig) -> Floats:
+    """Baseline b of each episode of the trace at `index`."""
+    if config.baseline == "none":
+        return np.zeros(num_episodes)
+    baseline_K = np.full(num_episodes, _group_baseline(complete))
+    if config.baseline == "group_index":
+        others = [each for place, each in enumerate(complete) if each is not None and place != index]
+        for j in range(num_episodes):
+            there = [each[j] for each in others if each.size > j]
+            if there:
+                baseline_K[j] = np.mean(there)
+    return baseline_K
+
+
+def _progress_scale(complete: Sequence[Floats | None], config: CreditConfig) -> float:
+    pooled = [each for each in complete if each is not None]
+    if config.progress_norm == "none" or sum(each.size for each in pooled) < 2:
+        return 1.0
+    spread = float(np.concatenate(pooled).std(ddof=1))
+    return spread + config.epsilon if spread > 0 else 1.0
+
+
+def token_advantages(paid: Credit, spans_K: Sequence[Span], answer_start: int, num_tokens: int) -> Floats:
+    """Spread one trace's credit over its tokens.
+
+    Args:
+        paid: from `credit`.
+        spans_K: token span of each episode, in order.
+        answer_start: first token of the closing delimiter; `num_tokens` when the trace was cut off while thinking.
+        num_tokens: T.
+
+    Returns:
+        `advantage_T`; zero everywhere for a trace whose outcome is not known.
+
+    Raises:
+        ValueError: spans do not match the episodes or leave the trace.
+
+    """
+    if len(spans_K) != paid.episode_K.size:
+        raise ValueError(f"expected {paid.episode_K.size} spans, one per episode, got {len(spans_K)}")
+    if any(span.start < 0 or span.end > num_tokens for span in spans_K) or not 0 <= answer_start <= num_tokens:
+        raise ValueError(f"spans and answer_start must lie within {num_tokens} tokens, got {spans_K}, {answer_start}")
+    advantage_T = np.full(num_tokens, 0.0 if paid.outcome is None else paid.outcome)
+    for span, advantage in zip(spans_K, paid.episode_K.tolist(), strict=True):
+        advantage_T[span.start : span.end] = advantage
+    advantage_T[answer_start:] = paid.answer
+    return advantage_T

@@ -1,0 +1,73 @@
+"""From episodes in characters to prefixes in tokens.
+
+Dimension key: T tokens of the thinking · K episodes · P = K + 1 prefixes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrt_reward.core.episodes import Thinking
+from mrt_reward.types import Episode, Span
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixPlan:
+    """The prefixes `z[:0] … z[:K]` as slices of the thinking's tokens.
+
+    Attributes:
+        cuts: P lengths in tokens, increasing, the first 0.
+        natural_end: whether `z[:K]` was closed by the model itself.
+        midline: for each prefix, whether it ends within a line, so that a terminator needs a blank line before it.
+
+    """
+
+    cuts: tuple[int, ...]
+    natural_end: bool
+    midline: tuple[bool, ...]
+
+
+def align(spans: Sequence[Span], char_ends_T: NDArray[np.int32], *, token_offset: int = 0) -> tuple[Episode, ...]:
+    """Move episode boundaries to token boundaries: a cut inside a token moves to the end of that token.
+
+    Args:
+        spans: partition of the thinking, in characters of the completion.
+        char_ends_T: where each token is complete, in characters of the completion; not decreasing.
+        token_offset: number of the completion's tokens before the thinking.
+
+    Returns:
+        Episodes with the moved spans, without progress. They partition the same thinking; one that lies within a single
+        token of its predecessor is swallowed by it.
+
+    """
+    episodes: list[Episode] = []
+    char_start, token_start = (spans[0].start if spans else 0), 0
+    for span in spans:
+        token_end = int(np.searchsorted(char_ends_T, span.end, side="left")) + 1
+        token_end = min(token_end, len(char_ends_T))
+        # Zero-width tokens at the cut are parts of the character that ends there.
+        while token_end < len(char_ends_T) and char_ends_T[token_end] == char_ends_T[token_end - 1]:
+            token_end += 1
+        if token_end <= token_start:
+            continue
+        char_end = int(char_ends_T[token_end - 1])
+        episodes.append(Episode(char_start, char_end, token_start + token_offset, token_end + token_offset))
+        char_start, token_start = char_end, token_end
+    return tuple(episodes)
+
+
+def plan_prefixes(completion: str, thinking: Thinking, episodes: Sequence[Episode]) -> PrefixPlan:
+    """Cut the thinking's tokens after each episode.
+
+    A closed but empty thinking has one prefix, `z[:0]`, which is also `z[:K]`; it is planned as the former.
+    """
+    offset = episodes[0].token_start if episodes else 0
+    return PrefixPlan(
+        cuts=(0, *(episode.token_end - offset for episode in episodes)),
+        natural_end=thinking.closed,
+        midline=(False, *(not completion[: episode.char_end].endswith("\n") for episode in episodes)),
+    )

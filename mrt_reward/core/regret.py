@@ -1,0 +1,206 @@
+"""Accuracy against budget, regret, and majority votes.
+
+Dimension key: N points of a curve · B budgets · C answer classes · P prefixes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Curve = tuple[Floats, Floats]
+"""Tokens spent and success rate when stopped there, of one trace."""
+
+MAX_SUBSETS = 200_000
+"""Most subsets that weighted votes are enumerated over."""
+
+
+def _curve(token_N: Floats, value_N: Floats) -> Curve:
+    """The curve with (0, 0) in front, sorted by tokens; points of equal tokens keep their order."""
+    if token_N.ndim != 1 or token_N.shape != value_N.shape or token_N.size == 0:
+        raise ValueError(f"expected two arrays of one shape (N,), N >= 1, got {token_N.shape} and {value_N.shape}")
+    if not (np.isfinite(token_N).all() and np.isfinite(value_N).all()) or token_N.min() < 0:
+        raise ValueError("tokens and values must be finite, and tokens at least 0; leave unscored traces out")
+    order = np.argsort(token_N, kind="stable")
+    return np.append(0.0, token_N[order]), np.append(0.0, value_N[order])
+
+
+def accuracy_at(token_N: Floats, value_N: Floats, budget_B: Floats) -> Floats:
+    """Accuracy when thinking is cut at each budget.
+
+    Linear between the points, from (0, 0), and constant after the last one.
+
+    Args:
+        token_N: tokens spent at each point, at least 0.
+        value_N: success rate there, in [0, 1].
+        budget_B: budgets in tokens.
+
+    Returns:
+        `accuracy_B`.
+
+    """
+    token_M, value_M = _curve(token_N, value_N)
+    # Of points at the same budget, the last one counts from there on.
+    last = np.append(token_M[1:] > token_M[:-1], True)
+    return np.interp(budget_B, token_M[last], value_M[last])
+
+
+def normalised_regret(token_N: Floats, value_N: Floats, budget: float) -> float:
+    """Average shortfall from an oracle that is right at once, over a budget.
+
+        NR(C) = 1 - (1/C) ∫₀^C acc(t) dt            (MRT, section 4.2, as the authors compute it)
+
+    Trapezoid through (0, 0) and the points, linear interpolation at C, constant after the last point. Equals the authors'
+    for increasing tokens; others are sorted, equal ones in the order given.
+
+    Args:
+        token_N: x as it is; ours counts prompt, prefix, terminator and the mean answer.
+        value_N: success rate at each point, in [0, 1].
+        budget: C in tokens, above 0.
+
+    Returns:
+        A number in [0, 1].
+
+    """
+    if not budget > 0:
+        raise ValueError(f"budget must be above 0 tokens, got {budget}")
+    token_M, value_M = _curve(token_N, value_N)
+    inside = token_M < budget
+    edge = float(accuracy_at(token_N, value_N, np.array([budget]))[0])
+    x = np.append(token_M[inside], budget)
+    y = np.append(value_M[inside], edge)
+    area = float(((y[1:] + y[:-1]) / 2 * np.diff(x)).sum())
+    return 1.0 - area / budget
+
+
+def mean_normalised_regret(problems: Sequence[Sequence[Curve]], budget: float) -> float:
+    """Normalised regret, averaged over the traces of each problem and then over problems."""
+    if not problems or not all(problems):
+        raise ValueError("expected at least one problem, and at least one trace of each")
+    return float(np.mean([np.mean([normalised_regret(*trace, budget) for trace in traces]) for traces in problems]))
+
+
+def cumulative_regret(comparator_P: Floats, value_P: Floats) -> float:
+    """Summed shortfall from a comparator that knows the budget.
+
+        Δ = Σ_{j=0}^{K-1} ( J_r(π*_{j+1}) - J[j + 1] )            (MRT, Definition 5.1)
+
+    Args:
+        comparator_P: success rate of the best policy for each budget, from the empty prefix on.
+        value_P: of the prefixes.
+
+    """
+    if comparator_P.shape != value_P.shape or value_P.ndim != 1 or value_P.size == 0:
+        raise ValueError(f"expected two arrays of one shape (P,), got {comparator_P.shape} and {value_P.shape}")
+    return float((comparator_P[1:] - value_P[1:]).sum())
+
+
+def majority_vote(count_C: Sequence[int], correct: int | None, k: int) -> float:
+    """Probability that the majority of k distinct answers, drawn from those sampled, is right.
+
+    Exact: every subset of size k counts once, and ties are split evenly.
+
+    Args:
+        count_C: how often each distinct answer was sampled.
+        correct: index of the right one; None when nobody gave it.
+        k: size of the vote, at most the number of answers.
+
+    Returns:
+        maj@k in [0, 1].
+
+    """
+    total = sum(count_C)
+    if min(count_C, default=0) < 0 or not 1 <= k <= total:
+        raise ValueError(f"expected counts >= 0 and 1 <= k <= {total}, got {list(count_C)} and k={k}")
+    if correct is None:
+        return 0.0
+    others = [count for index, count in enumerate(count_C) if index != correct]
+    won = 0.0
+    for votes in range(1, min(k, count_C[correct]) + 1):
+        ways = math.comb(count_C[correct], votes)
+        won += ways * sum(
+            ways_of_rest / (1 + num_tied) for num_tied, ways_of_rest in _rest(others, k - votes, votes).items()
+        )
+    return won / math.comb(total, k)
+
+
+def _rest(count_C: Sequence[int], num_votes: int, most: int) -> Mapping[int, int]:
+    """Ways to draw `num_votes` from the classes, none above `most`, by how many classes reach it."""
+    ways: dict[tuple[int, int], int] = {(0, 0): 1}
+    for count in count_C:
+        grown: dict[tuple[int, int], int] = {}
+        for (drawn, tied), number in ways.items():
+            for votes in range(min(count, most, num_votes - drawn) + 1):
+                key = (drawn + votes, tied + (votes == most))
+                grown[key] = grown.get(key, 0) + number * math.comb(count, votes)
+        ways = grown
+    return {tied: number for (drawn, tied), number in ways.items() if drawn == num_votes}
+
+
+def weighted_majority_vote(answers: Sequence[int], weights: Sequence[float], correct: int | None, k: int) -> float:
+    """maj@k with a weight for each vote, such as the authors' 2^(mean log-probability); ties are split evenly.
+
+    Args:
+        answers: class of each sampled answer.
+        weights: its weight, above 0.
+        correct: the right class; None when nobody gave it.
+        k: size of the vote.
+
+    Raises:
+        ValueError: there are more than `MAX_SUBSETS` subsets to enumerate.
+
+    """
+    if len(answers) != len(weights) or not 1 <= k <= len(answers) or min(weights) <= 0:
+        raise ValueError(f"expected one weight above 0 per answer and 1 <= k <= {len(answers)}, got k={k}")
+    num_subsets = math.comb(len(answers), k)
+    if num_subsets > MAX_SUBSETS:
+        raise ValueError(f"{num_subsets} subsets are too many to enumerate (at most {MAX_SUBSETS}); use fewer answers")
+    won = 0.0
+    for subset in combinations(range(len(answers)), k):
+        weight_of: dict[int, float] = {}
+        for index in subset:
+            weight_of[answers[index]] = weight_of.get(answers[index], 0.0) + weights[index]
+        best = max(weight_of.values())
+        winners = [answer for answer, weight in weight_of.items() if math.isclose(weight, best, rel_tol=1e-12)]
+        won += (correct in winners) / len(winners)
+    return won / num_subsets
+
+
+VOTE_SIZES = np.array([1.0, 2.0, 4.0, 6.0])
+"""Budgets, in answers, of the authors' majority-vote comparator."""
+
+
+def majority_regret(value_P: Floats, votes_P4: Floats) -> float:
+    """Regret against majority voting from where one stands (MRT, Appendix E, as the authors compute it).
+
+    For each block i, thinking on is the line from J[i] to J[i + 1] over budgets 1 … 6; voting is the line through
+    maj@1, maj@2, maj@4 and (maj@4 + maj@8)/2 at budgets 1, 2, 4 and 6. The optimum is the better of both everywhere.
+
+        regret = Σ_i (∫ optimum - ∫ thinking) / Σ_i ∫ optimum
+
+    Args:
+        value_P: J of the prefixes.
+        votes_P4: maj@1, maj@2, maj@4, maj@8 at each prefix.
+
+    Returns:
+        A number in [0, 1]; 0 when the optimum is 0 throughout.
+
+    """
+    if value_P.ndim != 1 or value_P.size == 0 or votes_P4.shape != (value_P.size, 4):
+        raise ValueError(f"expected shapes (P,) and (P, 4), got {value_P.shape} and {votes_P4.shape}")
+    missed = optimum = 0.0
+    for block in range(value_P.size - 1):
+        maj1, maj2, maj4, maj8 = votes_P4[block].tolist()
+        voting = np.array([maj1, maj2, maj4, (maj4 + maj8) / 2])
+        thinking = np.interp(VOTE_SIZES, [1.0, 6.0], value_P[block : block + 2])
+        best = np.maximum(voting, thinking)
+        widths = np.diff(VOTE_SIZES)
+        best_area = float(((best[1:] + best[:-1]) / 2 * widths).sum())
+        optimum += best_area
+        missed += best_area - float(((thinking[1:] + thinking[:-1]) / 2 * widths).sum())
+    return missed / optimum if optimum > 0 else 0.0

@@ -1,0 +1,105 @@
+"""From what the prover answered to a value J with its uncertainty.
+
+Dimension key: M answers to one prefix · S spellings · B bootstrap resamples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrt_reward.core.beta import beta_quantile
+from mrt_reward.types import Value, Verdict
+
+TAIL = 0.025
+"""Probability outside a 95 % interval, on each side."""
+
+LOG_SLACK = 1e-4
+"""How far above 0 a log-probability may be by rounding."""
+
+
+def rollout_value(verdicts: Sequence[Verdict], *, best_of: int = 1) -> Value:
+    """Success rate over graded answers, or of the best of k of them.
+
+        J = c / n                                    (MRT, section 5: mean accuracy of forced answers)
+        J_k = 1 - C(n - c, k) / C(n, k)              (Best-of-k prover, Rewarding Progress; unbiased)
+
+    UNPARSED is a miss; UNGRADED is left out of n. Standard error and interval are those of the posterior
+    Beta(c + 1/2, n - c + 1/2), carried through 1 - (1 - p)^k for k > 1.
+
+    Args:
+        verdicts: M of them.
+        best_of: k, at least 1.
+
+    Returns:
+        A value in [0, 1]; no value when none was graded, or fewer than k.
+
+    """
+    if best_of < 1:
+        raise ValueError(f"best_of must be at least 1, got {best_of}")
+    count = Counter(verdicts)
+    correct = count[Verdict.CORRECT]
+    graded = len(verdicts) - count[Verdict.UNGRADED]
+    counts = (correct, count[Verdict.INCORRECT], count[Verdict.UNPARSED], count[Verdict.UNGRADED])
+    if graded == 0 or graded < best_of:
+        return Value(None, None, None, None, None, *counts)
+    a, b = correct + 0.5, graded - correct + 0.5
+    low, high = beta_quantile(a, b, TAIL), beta_quantile(a, b, 1 - TAIL)
+    stderr = math.sqrt(a * b / ((a + b) ** 2 * (a + b + 1)))
+    if best_of > 1:
+        stderr *= best_of * (1 - a / (a + b)) ** (best_of - 1)
+        low, high = 1 - (1 - low) ** best_of, 1 - (1 - high) ** best_of
+    value = 1 - math.comb(graded - correct, best_of) / math.comb(graded, best_of)
+    return Value(value, stderr, low, high, None, *counts)
+
+
+def likelihood_value(logprobs: Sequence[float]) -> Value:
+    """Probability that the prover at temperature 1 writes one of the listed spellings and closes it.
+
+        J >= Σ_s p(spelling s, close)
+
+    Never length-normalised: the sum over disjoint events is itself a probability. It has no sampling error, and can
+    only understate, because other spellings may be right too.
+
+    Args:
+        logprobs: S natural logarithms of disjoint events.
+
+    Returns:
+        A value in [0, 1], labelled as a lower bound.
+
+    Raises:
+        ValueError: none is given, or one is not the logarithm of a probability.
+
+    """
+    if not logprobs or any(math.isnan(logprob) or logprob > LOG_SLACK for logprob in logprobs):
+        raise ValueError(f"expected at least one log-probability, each at most 0, got {list(logprobs)}")
+    value = min(1.0, math.fsum(math.exp(logprob) for logprob in logprobs))
+    return Value(value, 0.0, value, value, "lower")
+
+
+def mean_score_value(scores: Sequence[float], resample_BM: NDArray[np.intp]) -> Value:
+    """Mean reward over answers, for graders that return scores; interval by bootstrap.
+
+    Args:
+        scores: M of them, in [0, 1].
+        resample_BM: indices into the scores, drawn with replacement by the caller.
+
+    Returns:
+        A value in [0, 1]; no value when there are no scores.
+
+    Raises:
+        ValueError: a score is outside [0, 1].
+
+    """
+    if not scores:
+        return Value(None, None, None, None)
+    score_M = np.asarray(scores, np.float64)
+    if not ((score_M >= 0) & (score_M <= 1)).all():
+        raise ValueError(f"scores must be in [0, 1], got {list(scores)}")
+    mean_B: NDArray[np.float64] = score_M[resample_BM].mean(axis=1)
+    low, high = float(np.quantile(mean_B, TAIL)), float(np.quantile(mean_B, 1 - TAIL))
+    return Value(float(score_M.mean()), float(mean_B.std()), low, high)
