@@ -24,7 +24,7 @@ def beta_cdf(a: float, b: float, x: float) -> float:
 
 def _continued_fraction(a: float, b: float, x: float) -> float:
     """1 + d_1/(1 + d_2/(1 + …)), evaluated forwards by Steed's recurrence on ratios (DLMF 8.17.22)."""
-    ratio_c, ratio_d, value = 1.0, 1.0, 1.0
+    ratio_c, ratio_d, value = 1.0, 0.0, 1.0
     for term in range(1, MAX_TERMS):
         m, is_odd = divmod(term, 2)
         if is_odd:

@@ -55,8 +55,8 @@ def normalised_regret(token_N: Floats, value_N: Floats, budget: float) -> float:
 
         NR(C) = 1 - (1/C) ∫₀^C acc(t) dt            (MRT, section 4.2, as the authors compute it)
 
-    Trapezoid through (0, 0) and the points, linear interpolation at C, constant after the last point. Equals the authors'
-    for increasing tokens; others are sorted, equal ones in the order given.
+    Trapezoid through (0, 0) and the points, linear interpolation at C, constant after the last point. Equals the
+    authors' for increasing tokens; others are sorted, equal ones in the order given.
 
     Args:
         token_N: x as it is; ours counts prompt, prefix, terminator and the mean answer.

@@ -14,7 +14,7 @@ from mrt_reward.types import TokenIds
 def locate_bytes(pieces: Iterable[bytes]) -> tuple[str, TokenIds]:
     """Text of the pieces put together, and how many of its characters are complete after each (`TokenizedText`).
 
-    Bytes that are not UTF-8 are shown as U+FFFD, as in `b"".join(pieces).decode(errors="replace")`. Linear in the input.
+    Bytes that are not UTF-8 are shown as U+FFFD, as in `b"".join(pieces).decode(errors="replace")`. Linear time.
     """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     texts: list[str] = []

@@ -9,13 +9,13 @@ Dimension key: H query heads · K key heads · R live rows · N shared columns �
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from transformers import AttentionInterface
 from transformers.cache_utils import Cache
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.integrations import sdpa_attention
 
 ATTENTION = "mrt_shared_prefix"
 """Name under which transformers knows `shared_prefix_attention`."""
@@ -23,7 +23,7 @@ ATTENTION = "mrt_shared_prefix"
 KeyValue = tuple[Tensor, Tensor]
 
 
-class PrefillDone(Exception):  # noqa: N818 - a signal, not an error
+class PrefillDone(Exception):
     """The last layer's keys and values are stored; nobody reads what that layer would compute next."""
 
 
@@ -50,7 +50,7 @@ class PrefixCache(_Layers):
         super().__init__()
         self._num_layers = num_layers
 
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> KeyValue:
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: object, **__: object) -> KeyValue:
         """Append, and return everything so far."""
         if layer_idx < len(self.stored):
             keys, values = self.stored[layer_idx]
@@ -78,7 +78,7 @@ class PackedCache(_Layers):
         self._num_shared = num_shared
         self._keep = keep
 
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> KeyValue:
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: object, **__: object) -> KeyValue:
         """The lent columns and the packed ones."""
         keys, values = self._prefix.stored[layer_idx]
         packed = (
@@ -95,7 +95,7 @@ class TreeCache(_Layers):
         super().__init__()
         self._packed = packed
 
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> KeyValue:
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: object, **__: object) -> KeyValue:
         """Append one step, and return shared and own columns."""
         own = (key_states, value_states)
         if layer_idx < len(self.stored):
@@ -112,7 +112,7 @@ class TreeCache(_Layers):
 
 
 def _rows(states: Tensor, parents: Tensor, num_rows: int) -> Tensor:
-    return states.unflatten(2, (-1, num_rows)).index_select(3, parents).flatten(2, 3)
+    return states.reshape(1, states.shape[1], -1, num_rows, states.shape[-1]).index_select(3, parents).flatten(2, 3)
 
 
 def shared_prefix_attention(
@@ -121,7 +121,7 @@ def shared_prefix_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> tuple[Tensor, None]:
     """Scaled dot-product attention; where keys outnumber the mask's columns, the rest is each row's own past.
 
@@ -138,10 +138,11 @@ def shared_prefix_attention(
 
     """
     if attention_mask is None or attention_mask.shape[-1] == key.shape[-2]:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        # transformers does not say what it forwards to its own attention functions.
+        return sdpa_attention.sdpa_attention_forward(module, query, key, value, attention_mask, **cast("Any", kwargs))
     num_shared, (num_heads, num_rows, size) = attention_mask.shape[-1], query.shape[1:]
     num_key_heads = key.shape[1]
-    scale: float = kwargs.get("scaling") or size**-0.5
+    scale = cast("float | None", kwargs.get("scaling")) or size**-0.5
     query_KGRD = (query * scale).reshape(num_key_heads, -1, num_rows, size)
     shared_keys, own_keys = _split(key, num_shared, num_rows)
     shared_values, own_values = _split(value, num_shared, num_rows)
@@ -155,7 +156,7 @@ def shared_prefix_attention(
 
 def _split(states: Tensor, num_shared: int, num_rows: int) -> tuple[Tensor, Tensor]:
     """(K, N, D) of the shared columns and (K, T, R, D) of the own ones."""
-    return states[0, :, :num_shared], states[0, :, num_shared:].unflatten(1, (-1, num_rows))
+    return states[0, :, :num_shared], states[0, :, num_shared:].reshape(states.shape[1], -1, num_rows, states.shape[-1])
 
 
 AttentionInterface.register(ATTENTION, shared_prefix_attention)

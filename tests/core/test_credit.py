@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrt_reward.core.credit import CreditConfig, CreditTrace, credit, outcome_advantages, returns, token_advantages
+from mrt_reward.types import Span
+
+CONFIG = CreditConfig()
+CONFIGS = st.builds(
+    CreditConfig,
+    alpha=st.floats(0, 5),
+    credit=st.sampled_from(["immediate", "to_go"]),
+    gamma=st.floats(0, 1),
+    baseline=st.sampled_from(["none", "group", "group_index"]),
+    answer_progress=st.sampled_from(["none", "add"]),
+    progress_norm=st.sampled_from(["none", "group_std"]),
+    scale_by_std=st.booleans(),
+    singleton=st.sampled_from(["raw", "zero"]),
+)
+
+
+def trace(outcome: float | None, *values: float) -> CreditTrace:
+    return CreditTrace(outcome, np.array(values) if values else None)
+
+
+values = st.lists(st.floats(0, 1), min_size=1, max_size=6).map(lambda drawn: np.array(drawn))
+traces = st.builds(CreditTrace, st.sampled_from([0.0, 1.0, None]), st.none() | values)
+groups = st.lists(traces, min_size=1, max_size=6)
+
+
+def test_immediate_pays_each_episode_its_own_progress() -> None:
+    # Outcomes 1 and 0: mean 1/2, standard deviation (ddof 1) √½, so advantages ±0.5/√½ = ±0.70711.
+    right, wrong = credit([trace(1, 0.25, 0.5, 0.5, 1.0), trace(0, 0.25, 0.0)], CONFIG)
+    assert right.outcome == pytest.approx(0.70711, abs=1e-5)
+    assert right.episode_K == pytest.approx(np.array([0.25, 0.0, 0.5]) + 0.70711, abs=1e-5)
+    assert wrong.episode_K == pytest.approx(np.array([-0.25]) - 0.70711, abs=1e-5)
+    assert right.answer == right.outcome
+    assert right.scored
+
+
+def test_waste_between_two_gains_gets_the_outcome_advantage_exactly() -> None:
+    [paid] = credit([trace(1, 0.25, 0.5, 0.5, 1.0)], CONFIG)
+    assert paid.episode_K[1] == paid.outcome == 1.0
+
+
+def test_to_go_pays_for_all_that_follows() -> None:
+    # Progress 1/4, 0, 1/2; discounted by 1/2: 1/2, then 0 + 1/4, then 1/4 + 1/8.
+    config = CreditConfig(credit="to_go", gamma=0.5, scale_by_std=False)
+    [paid] = credit([trace(0, 0.25, 0.5, 0.5, 1.0)], config)
+    assert paid.episode_K == pytest.approx([0.375, 0.25, 0.5])
+
+
+def test_the_answers_own_progress() -> None:
+    # J[K] = 3/4 and r = 1: the answer earns 1/4 more, and under to_go every episode does.
+    add = CreditConfig(answer_progress="add", singleton="zero")
+    [paid] = credit([trace(1, 0.25, 0.75)], add)
+    assert (paid.answer, paid.episode_K[0]) == (0.25, 0.5)
+    [paid] = credit([trace(1, 0.25, 0.75)], replace(add, credit="to_go"))
+    assert (paid.answer, paid.episode_K[0]) == (0.25, 0.75)
+
+
+def test_group_baseline_is_the_mean_of_each_traces_mean() -> None:
+    # Progress [0.2, 0.4] and [0.6]: trace means 0.3 and 0.6, so b = 0.45 for all.
+    config = CreditConfig(baseline="group", scale_by_std=False)
+    first, second = credit([trace(1, 0.0, 0.2, 0.6), trace(1, 0.0, 0.6)], config)
+    assert first.episode_K == pytest.approx([-0.25, -0.05])
+    assert second.episode_K == pytest.approx([0.15])
+
+
+def test_group_index_baseline_is_the_mean_of_the_others_at_that_index() -> None:
+    # Progress [0.2, 0.4], [0.6] and [0.1, 0.3]. At index 0 the first one's others are 0.6 and 0.1; at index 1, 0.3.
+    config = CreditConfig(baseline="group_index", scale_by_std=False)
+    group = [trace(1, 0.0, 0.2, 0.6), trace(1, 0.0, 0.6), trace(1, 0.0, 0.1, 0.4)]
+    first, second, _ = credit(group, config)
+    assert first.episode_K == pytest.approx([0.2 - 0.35, 0.4 - 0.3])
+    assert second.episode_K == pytest.approx([0.6 - 0.15])
+    # Where no other trace has the episode, the group's mean stands in: trace means 0.3 and 0.6.
+    first, _ = credit(group[:2], config)
+    assert first.episode_K[1] == pytest.approx(0.4 - 0.45)
+
+
+def test_progress_may_be_scaled_by_its_spread() -> None:
+    # Progress 0.2 and 0.4 of one trace: standard deviation (ddof 1) is 0.2/√2.
+    config = CreditConfig(progress_norm="group_std", singleton="zero", epsilon=0.0)
+    [paid] = credit([trace(1, 0.0, 0.2, 0.6)], config)
+    assert paid.episode_K == pytest.approx([np.sqrt(2), 2 * np.sqrt(2)])
+    [flat] = credit([trace(1, 0.0, 0.25, 0.5)], config)
+    assert flat.episode_K == pytest.approx([0.25, 0.25])
+
+
+def test_a_missing_value_leaves_its_trace_out_of_baselines() -> None:
+    config = CreditConfig(baseline="group", scale_by_std=False)
+    whole, partial = credit([trace(1, 0.0, 0.4), trace(1, 0.0, np.nan, 0.5, 0.9)], config)
+    assert whole.episode_K == pytest.approx([0.0])
+    assert not partial.scored
+    # Missing, missing, and 0.4 - b with b from the whole trace only.
+    assert partial.episode_K == pytest.approx([0.0, 0.0, 0.0])
+
+
+def test_an_unscored_trace_is_trained_on_its_outcome_alone() -> None:
+    _, unscored = credit([trace(1, 0.0, 1.0), CreditTrace(0, None)], CreditConfig(scale_by_std=False))
+    assert (unscored.outcome, unscored.answer, unscored.scored) == (-0.5, -0.5, False)
+    assert unscored.episode_K.size == 0
+
+
+def test_a_trace_without_outcome_is_paid_nothing_and_counts_nowhere() -> None:
+    known, unknown = credit([trace(1, 0.0, 0.5), trace(None, 0.0, 0.5)], CreditConfig(baseline="group"))
+    assert unknown.outcome is None
+    assert unknown.episode_K.tolist() == [0.0]
+    assert known.outcome == 1.0
+    assert token_advantages(unknown, [Span(0, 2)], 2, 3).tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(("singleton", "expected"), [("raw", 0.7), ("zero", 0.0)])
+def test_a_group_of_one(singleton: str, expected: float) -> None:
+    config = CreditConfig(singleton=singleton)  # type: ignore[arg-type]
+    assert outcome_advantages(np.array([0.7]), config).tolist() == [expected]
+
+
+def test_no_variance_is_no_advantage() -> None:
+    assert outcome_advantages(np.array([0.1, 0.1, 0.1]), CreditConfig(epsilon=0.0)).tolist() == [0.0, 0.0, 0.0]
+    assert outcome_advantages(np.array([np.nan]), CONFIG).size == 1
+
+
+@given(groups, CONFIGS)
+def test_alpha_zero_is_the_outcome_advantage_exactly(group: list[CreditTrace], config: CreditConfig) -> None:
+    for paid in credit(group, replace(config, alpha=0.0)):
+        expected = 0.0 if paid.outcome is None else paid.outcome
+        assert paid.episode_K.tolist() == [expected] * paid.episode_K.size
+        assert paid.answer == expected
+
+
+@given(values, st.floats(0, 1))
+def test_undiscounted_to_go_is_what_is_left_to_rise(value_P: np.ndarray, outcome: float) -> None:
+    config = CreditConfig(credit="to_go")
+    assert returns(value_P, outcome, config) == pytest.approx(value_P[-1] - value_P[:-1], abs=1e-12)
+    config = CreditConfig(credit="to_go", answer_progress="add")
+    assert returns(value_P, outcome, config) == pytest.approx(outcome - value_P[:-1], abs=1e-12)
+
+
+@given(groups, CONFIGS, st.randoms())
+def test_credit_does_not_depend_on_the_order_of_traces(
+    group: list[CreditTrace], config: CreditConfig, rng: object
+) -> None:
+    order = list(range(len(group)))
+    rng.shuffle(order)  # type: ignore[attr-defined]
+    paid = credit(group, config)
+    for place, again in zip(order, credit([group[place] for place in order], config), strict=True):
+        assert again.outcome == pytest.approx(paid[place].outcome)
+        assert again.episode_K == pytest.approx(paid[place].episode_K, abs=1e-9)
+
+
+@given(groups, CONFIGS)
+def test_credit_is_always_finite(group: list[CreditTrace], config: CreditConfig) -> None:
+    for paid in credit(group, config):
+        assert np.isfinite(paid.episode_K).all()
+        assert np.isfinite(paid.answer)
+
+
+def test_tokens_get_their_episodes_credit() -> None:
+    [paid] = credit([trace(1, 0.0, 0.25, 1.0)], CreditConfig(answer_progress="add"))
+    # Opening delimiter, two episodes, closing delimiter and answer. J[K] = r, so the answer earns no more.
+    spans = [Span(1, 3), Span(3, 4)]
+    assert token_advantages(paid, spans, 4, 6).tolist() == [1.0, 1.25, 1.25, 1.75, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(("spans", "answer_start"), [([], 2), ([Span(0, 9)], 2), ([Span(0, 1)], 9)])
+def test_spans_that_do_not_fit_are_refused(spans: list[Span], answer_start: int) -> None:
+    [paid] = credit([trace(1, 0.0, 1.0)], CONFIG)
+    with pytest.raises(ValueError, match="span"):
+        token_advantages(paid, spans, answer_start, 3)

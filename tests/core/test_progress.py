@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrt_reward.core.progress import progress_rewards, progress_stderr, waste_mask, with_progress
+from mrt_reward.types import Episode, Value
+
+rates = st.lists(st.floats(0, 1), min_size=1, max_size=20)
+
+
+def test_an_episode_earns_the_rise_in_success_rate() -> None:
+    # J(x) = 1/4, then 3/4 after the key idea, then 2/4 after a wrong turn.
+    assert progress_rewards(np.array([0.25, 0.75, 0.5])) == pytest.approx([0.5, -0.25])
+
+
+@given(rates)
+def test_progress_telescopes(values: list[float]) -> None:
+    value_P = np.array(values)
+    assert progress_rewards(value_P).sum() == pytest.approx(value_P[-1] - value_P[0], abs=1e-12)
+
+
+def test_a_missing_value_makes_both_neighbours_missing() -> None:
+    assert np.isnan(progress_rewards(np.array([0.1, np.nan, 0.3, 0.4]))).tolist() == [True, True, False]
+
+
+def test_standard_errors_add_in_squares() -> None:
+    assert progress_stderr(np.array([0.3, 0.4, 0.0])) == pytest.approx([0.5, 0.4])
+
+
+@pytest.mark.parametrize("function", [progress_rewards, progress_stderr])
+@pytest.mark.parametrize("wrong", [np.zeros(0), np.zeros((2, 2))])
+def test_shapes_are_checked(function: object, wrong: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="shape"):
+        function(wrong)  # type: ignore[operator]
+
+
+def test_waste_is_little_progress_and_never_unmeasured() -> None:
+    progress_K = np.array([0.0, 0.01, -0.01, 0.02, np.nan])
+    assert waste_mask(progress_K, 0.02).tolist() == [True, True, True, False, False]
+    assert waste_mask(progress_K, 0.0).tolist() == [True, False, False, False, False]
+
+
+def test_episodes_get_their_progress() -> None:
+    episodes = [Episode(0, 1, 0, 1), Episode(1, 2, 1, 2)]
+    values = [Value(0.25, 0.3, 0, 1), Value(0.75, 0.4, 0, 1), Value(None, None, None, None)]
+    first, second = with_progress(episodes, values)
+    assert (first.progress, first.stderr) == (0.5, pytest.approx(0.5))
+    assert (second.progress, second.stderr) == (None, None)
+    with pytest.raises(ValueError, match="need 3 values"):
+        with_progress(episodes, values[:2])

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrt_reward.core.beta import beta_cdf, beta_quantile
+from mrt_reward.core.values import likelihood_value, mean_score_value, rollout_value
+from mrt_reward.types import Verdict
+
+C, I, U, X = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSED, Verdict.UNGRADED
+counts = st.integers(0, 12)
+
+
+def test_a_success_rate_counts_misses_and_leaves_out_what_was_not_graded() -> None:
+    value = rollout_value([C, I, U, X, C])
+    assert value.value == 0.5  # 2 of the 4 graded
+    assert (value.correct, value.incorrect, value.unparsed, value.ungraded) == (2, 1, 1, 1)
+    # Posterior Beta(2.5, 2.5): its variance is 1/4 · 1/6.
+    assert value.stderr == pytest.approx(math.sqrt(1 / 24))
+    assert value.low is not None
+    assert value.high is not None
+    assert value.low + value.high == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("verdicts", "best_of"), [([], 1), ([X, X], 1), ([C, X], 2)])
+def test_too_little_graded_gives_no_value(verdicts: list[Verdict], best_of: int) -> None:
+    value = rollout_value(verdicts, best_of=best_of)
+    assert (value.value, value.stderr, value.low, value.high) == (None, None, None, None)
+
+
+def test_best_of_two_of_four() -> None:
+    # 1 right of 4: 3 of the 6 pairs hold it.
+    assert rollout_value([C, I, I, I], best_of=2).value == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="at least 1"):
+        rollout_value([C], best_of=0)
+
+
+@given(counts, counts, st.integers(1, 6))
+def test_best_of_k_is_the_mean_over_all_subsets(correct: int, wrong: int, k: int) -> None:
+    verdicts = [C] * correct + [I] * wrong
+    value = rollout_value(verdicts, best_of=k)
+    if k > len(verdicts):
+        assert value.value is None
+        return
+    subsets = list(combinations(verdicts, k))
+    assert value.value == pytest.approx(np.mean([C in subset for subset in subsets]))
+    assert value.low is not None
+    assert value.high is not None
+    assert 0 <= value.low <= value.high <= 1
+
+
+@given(counts, counts)
+def test_the_interval_holds_the_rate(correct: int, wrong: int) -> None:
+    value = rollout_value([C] * correct + [I] * wrong)
+    if value.low is not None and value.high is not None and value.value is not None and correct and wrong:
+        assert value.low < value.value < value.high
+
+
+def test_beta_quantiles_where_they_are_known() -> None:
+    # Beta(1, 1) is uniform; Beta(2, 1) has x² as its distribution; Beta(1/2, 1/2) is the arcsine law.
+    assert beta_quantile(1.0, 1.0, 0.3) == pytest.approx(0.3)
+    assert beta_quantile(2.0, 1.0, 0.25) == pytest.approx(0.5)
+    assert beta_quantile(0.5, 0.5, 0.025) == pytest.approx(math.sin(math.pi * 0.025 / 2) ** 2)
+
+
+@given(st.floats(0.5, 200), st.floats(0.5, 200), st.floats(0.001, 0.999))
+def test_beta_distributions_mirror_and_invert(a: float, b: float, x: float) -> None:
+    assert beta_cdf(a, b, x) == pytest.approx(1 - beta_cdf(b, a, 1 - x), abs=1e-9)
+    assert beta_cdf(a, b, beta_quantile(a, b, x)) == pytest.approx(x, abs=1e-6)
+    assert (beta_cdf(a, b, 0.0), beta_cdf(a, b, 1.0)) == (0.0, 1.0)
+
+
+def test_a_likelihood_is_the_sum_over_spellings() -> None:
+    value = likelihood_value([math.log(0.5), math.log(0.25), -math.inf])
+    assert value.value == pytest.approx(0.75)
+    assert (value.bound, value.stderr) == ("lower", 0.0)
+
+
+@pytest.mark.parametrize("logprobs", [[], [math.nan], [0.1], [math.inf]])
+def test_what_is_no_log_probability_is_refused(logprobs: list[float]) -> None:
+    with pytest.raises(ValueError, match="log-probability"):
+        likelihood_value(logprobs)
+
+
+@given(st.lists(st.floats(-50, 0), min_size=1, max_size=8))
+def test_a_likelihood_is_a_probability(logprobs: list[float]) -> None:
+    value = likelihood_value(logprobs).value
+    assert value is not None
+    assert 0 <= value <= 1
+
+
+def test_scores_give_a_mean_with_a_bootstrap_interval() -> None:
+    value = mean_score_value([0.0, 1.0], np.array([[0, 0], [0, 1], [1, 1]]))
+    assert value.value == 0.5
+    assert value.stderr == pytest.approx(math.sqrt(1 / 6))  # resampled means 0, 1/2, 1
+    assert mean_score_value([], np.zeros((5, 0), np.intp)).value is None
+    with pytest.raises(ValueError, match="in \\[0, 1\\]"):
+        mean_score_value([1.5], np.array([[0]]))
