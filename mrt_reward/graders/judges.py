@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -21,6 +22,7 @@ Loader = Callable[[], Judge]
 MATH_PROBE: Payload = {"answer": r"\frac{1}{2}", "boxed": True, "golds": ["0.5"]}
 """An item whose verdict is known: correct."""
 
+_NUMBER_TOKEN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?")
 _FORBIDDEN_EVENTS = frozenset(
     {
         "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.remove", "os.rename",
@@ -65,7 +67,9 @@ def prepare_math() -> None:
     from sympy.parsing import sympy_parser  # noqa: PLC0415
 
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+    # `sympy.Number(text)`, which math-verify calls on every number it meets, is `parse_expr`, which is `eval`.
     cast("Any", sympy_parser).eval_expr = sealed_eval
+    cast("Any", sympy_parser).parse_expr = parse_number_token
     cast("Any", parser).parse_expr_cached = parse_arithmetic
     for answer, gold in ((r"\frac{1}{2}", "0.5"), ("x^2-1", "(x-1)(x+1)"), ("(1,2]", "(1,2]"), (r"\sqrt{8}", "x=3")):
         judge_math({"answer": answer, "boxed": True, "golds": [gold]})
@@ -74,6 +78,16 @@ def prepare_math() -> None:
 def sealed_eval(*_: object) -> object:
     """Stands where sympy would call `eval`."""
     raise Forbidden("eval")
+
+
+def parse_number_token(text: str, *_: object, **__: object) -> object:
+    """Stands where sympy would evaluate a string: digits become a number, and nothing else is accepted."""
+    import sympy  # noqa: PLC0415
+
+    token = str(text).strip()
+    if _NUMBER_TOKEN.fullmatch(token) is None:
+        raise Forbidden("parse_expr")
+    return sympy.Integer(int(token)) if token.lstrip("+-").isdigit() else sympy.Float(token)
 
 
 def parse_arithmetic(text: str) -> object:

@@ -28,7 +28,7 @@ def trace(outcome: float | None, *values: float) -> CreditTrace:
     return CreditTrace(outcome, np.array(values) if values else None)
 
 
-values = st.lists(st.floats(0, 1), min_size=1, max_size=6).map(lambda drawn: np.array(drawn))
+values = st.lists(st.floats(0, 1), min_size=1, max_size=6).map(np.array)
 traces = st.builds(CreditTrace, st.sampled_from([0.0, 1.0, None]), st.none() | values)
 groups = st.lists(traces, min_size=1, max_size=6)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,10 +49,10 @@ def test_aligned_episodes_partition_characters_and_tokens(widths: list[int], dat
     length = int(char_ends[-1])
     inner = sorted(data.draw(st.sets(st.integers(1, length - 1)) if length > 1 else st.just(set[int]())))
     cuts = [0, *inner, length]
-    episodes = align([Span(start, end) for start, end in zip(cuts, cuts[1:], strict=False)], char_ends, token_offset=3)
+    episodes = align([Span(start, end) for start, end in pairwise(cuts)], char_ends, token_offset=3)
     assert (episodes[0].char_start, episodes[0].token_start) == (0, 3)
     assert (episodes[-1].char_end, episodes[-1].token_end) == (length, 3 + len(widths))
-    for before, after in zip(episodes, episodes[1:], strict=False):
+    for before, after in pairwise(episodes):
         assert (before.char_end, before.token_end) == (after.char_start, after.token_start)
     for episode in episodes:
         assert char_ends[episode.token_end - 4] == episode.char_end

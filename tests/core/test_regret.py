@@ -79,7 +79,7 @@ def test_problems_count_the_same_however_many_traces_they_have() -> None:
     [([], [], 1), ([1.0], [1.0, 2.0], 1), ([1.0], [np.nan], 1), ([-1.0], [1.0], 1), ([1.0], [1.0], 0)],
 )
 def test_curves_that_are_none_are_refused(tokens: list[float], rates: list[float], budget: float) -> None:
-    with pytest.raises(ValueError, match="expected|finite|above 0"):
+    with pytest.raises(ValueError, match=r"expected|finite|above 0"):
         normalised_regret(np.array(tokens), np.array(rates), budget)
     with pytest.raises(ValueError, match="at least one"):
         mean_normalised_regret([], 1.0)

@@ -12,12 +12,12 @@ from mrt_reward.core.beta import beta_cdf, beta_quantile
 from mrt_reward.core.values import likelihood_value, mean_score_value, rollout_value
 from mrt_reward.types import Verdict
 
-C, I, U, X = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSED, Verdict.UNGRADED
+RIGHT, WRONG, NONE, LOST = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSED, Verdict.UNGRADED
 counts = st.integers(0, 12)
 
 
 def test_a_success_rate_counts_misses_and_leaves_out_what_was_not_graded() -> None:
-    value = rollout_value([C, I, U, X, C])
+    value = rollout_value([RIGHT, WRONG, NONE, LOST, RIGHT])
     assert value.value == 0.5  # 2 of the 4 graded
     assert (value.correct, value.incorrect, value.unparsed, value.ungraded) == (2, 1, 1, 1)
     # Posterior Beta(2.5, 2.5): its variance is 1/4 · 1/6.
@@ -27,7 +27,7 @@ def test_a_success_rate_counts_misses_and_leaves_out_what_was_not_graded() -> No
     assert value.low + value.high == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(("verdicts", "best_of"), [([], 1), ([X, X], 1), ([C, X], 2)])
+@pytest.mark.parametrize(("verdicts", "best_of"), [([], 1), ([LOST, LOST], 1), ([RIGHT, LOST], 2)])
 def test_too_little_graded_gives_no_value(verdicts: list[Verdict], best_of: int) -> None:
     value = rollout_value(verdicts, best_of=best_of)
     assert (value.value, value.stderr, value.low, value.high) == (None, None, None, None)
@@ -35,20 +35,20 @@ def test_too_little_graded_gives_no_value(verdicts: list[Verdict], best_of: int)
 
 def test_best_of_two_of_four() -> None:
     # 1 right of 4: 3 of the 6 pairs hold it.
-    assert rollout_value([C, I, I, I], best_of=2).value == pytest.approx(0.5)
+    assert rollout_value([RIGHT, WRONG, WRONG, WRONG], best_of=2).value == pytest.approx(0.5)
     with pytest.raises(ValueError, match="at least 1"):
-        rollout_value([C], best_of=0)
+        rollout_value([RIGHT], best_of=0)
 
 
 @given(counts, counts, st.integers(1, 6))
 def test_best_of_k_is_the_mean_over_all_subsets(correct: int, wrong: int, k: int) -> None:
-    verdicts = [C] * correct + [I] * wrong
+    verdicts = [RIGHT] * correct + [WRONG] * wrong
     value = rollout_value(verdicts, best_of=k)
     if k > len(verdicts):
         assert value.value is None
         return
     subsets = list(combinations(verdicts, k))
-    assert value.value == pytest.approx(np.mean([C in subset for subset in subsets]))
+    assert value.value == pytest.approx(np.mean([RIGHT in subset for subset in subsets]))
     assert value.low is not None
     assert value.high is not None
     assert 0 <= value.low <= value.high <= 1
@@ -56,7 +56,7 @@ def test_best_of_k_is_the_mean_over_all_subsets(correct: int, wrong: int, k: int
 
 @given(counts, counts)
 def test_the_interval_holds_the_rate(correct: int, wrong: int) -> None:
-    value = rollout_value([C] * correct + [I] * wrong)
+    value = rollout_value([RIGHT] * correct + [WRONG] * wrong)
     if value.low is not None and value.high is not None and value.value is not None and correct and wrong:
         assert value.low < value.value < value.high
 

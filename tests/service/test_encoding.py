@@ -19,7 +19,7 @@ THINK, END_THINK, OPEN_TURN, CLOSE_TURN = 256, 257, 258, 259
 
 
 def encode(**changes: object) -> Encoded:
-    return encode_trace(make_trace(**changes), TOKENIZER, Delimiters())
+    return encode_trace(make_trace("t", **changes), TOKENIZER, Delimiters())
 
 
 def seen(encoded: Encoded) -> str:

@@ -19,7 +19,7 @@ OPTIONS = ScoreOptions()
 
 
 async def score_one(scorer: Scorer, options: ScoreOptions = OPTIONS, **changes: object) -> ScoredTrace:
-    [scored] = await scorer.score([make_trace(**changes)], options)
+    [scored] = await scorer.score([make_trace("t", **changes)], options)
     await scorer.close()
     return scored
 
