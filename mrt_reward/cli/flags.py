@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import typer
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
@@ -20,22 +20,6 @@ def setting(name: str) -> Any:  # noqa: ANN401 - what typer.Option returns
     default = "none" if field.default is None else field.get_default(call_default_factory=True)
     told = f"{field.description} [default: {default}; env: MRT_REWARD_{name.upper()}]"
     return typer.Option(help=told.replace("[", r"\["), show_default=False)
-
-
-def settings_from(flags: dict[str, Any]) -> ServeSettings:
-    """Settings with the flags that were given on top.
-
-    Raises:
-        ConfigError: a setting is wrong; the message names it.
-
-    """
-    given = {name: value for name, value in flags.items() if value is not None}
-    try:
-        return ServeSettings(**given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{name}: {first['msg']}, got {first.get('input')!r}", param=name) from error
 
 
 def options_from(text: str | None, default: ScoreOptions) -> ScoreOptions:

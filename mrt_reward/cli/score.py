@@ -13,10 +13,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mrt_reward.cli.flags import options_from, setting, settings_from
+from mrt_reward.cli.flags import options_from, setting
 from mrt_reward.cli.jsonl import Row, read_rows
 from mrt_reward.client import AsyncClient
-from mrt_reward.config import ServeSettings
+from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
@@ -65,7 +65,7 @@ def score(
     columns pass through under `extra`. Lines that are already in the output are not scored again.
     """
     flags = {"model": model, "dtype": dtype, "device": device, "cache_path": cache_path}
-    settings = settings_from(flags)
+    settings = load_settings(**flags)
     target = output or traces.with_suffix(".scored.jsonl")
     if target.resolve() == traces.resolve():
         raise ConfigError(f"--output must not be the input itself ({traces})", param="output")

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from rich.console import Console
 
-from mrt_reward.cli.flags import setting, settings_from
-from mrt_reward.errors import ProverUnavailable
+from mrt_reward.cli.flags import setting
+from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.server.run import serve as run_server
 from mrt_reward.wiring import build_scorer
 
@@ -35,15 +35,17 @@ def serve(
     Every flag is also an environment variable (MRT_REWARD_PORT) and a key of the TOML file that MRT_REWARD_CONFIG
     names; flags win over the environment, which wins over the file. The API key is read from MRT_REWARD_API_KEY only.
     """
-    settings = settings_from(dict(locals()))
+    settings = load_settings(**dict(locals()))
     console = Console(stderr=True)
     if settings.model is None:
         console.print("no --model: serving the bundled [bold]mini[/] model, a demonstration prover", highlight=False)
     asyncio.run(_serve(settings, console))
 
 
-async def _serve(settings: object, console: Console) -> None:
-    raise NotImplementedError
+async def _serve(settings: ServeSettings, console: Console) -> None:
+    scorer = build_scorer(settings)
 
+    def tell(port: int) -> None:
+        console.print(f"ready: http://{settings.host}:{port} (docs at /docs)", highlight=False)
 
-_ = (ProverUnavailable, run_server, build_scorer)
+    await run_server(scorer, settings, on_ready=tell)

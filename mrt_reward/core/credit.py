@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -24,6 +25,19 @@ from mrt_reward.options import Strict
 from mrt_reward.types import Span
 
 Floats = NDArray[np.float64]
+
+NO_SPREAD = 1e-6
+"""Progress whose standard deviation is below this does not vary: what is left is rounding, which division by it would
+blow up, because progress without a baseline is not centred."""
+
+_MOST = {"alpha": 1000.0, "gamma": 1.0, "epsilon": 1.0}
+_CHOICES = {
+    "credit": ("immediate", "to_go"),
+    "baseline": ("none", "group", "group_index"),
+    "answer_progress": ("none", "add"),
+    "progress_norm": ("none", "group_std"),
+    "singleton": ("raw", "zero"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +51,14 @@ class CreditConfig:
         baseline: b of progress. `group`: mean over traces of each trace's mean G. `group_index`: mean of G[j] over the
             other traces that have an episode j, and `group` where there is none.
         answer_progress: `add` pays the answer for α·(r - J[K]), and under `to_go` its episodes too.
-        progress_norm: `group_std` divides G - b by the standard deviation of the group's G.
+        progress_norm: `group_std` divides G - b by the standard deviation (ddof 1) of the group's G, plus epsilon; it
+            divides by nothing where G does not vary.
         scale_by_std: whether the outcome advantage is divided by the group's standard deviation (ddof 1).
         epsilon: added to that standard deviation.
         singleton: outcome advantage of a trace that is alone: `raw` reward, or `zero`.
+
+    Raises:
+        ValueError: a field is outside its range or choices.
 
     """
 
@@ -56,6 +74,16 @@ class CreditConfig:
     epsilon: Annotated[float, Ge(0), Le(1)] = 1e-6
     singleton: Literal["raw", "zero"] = "raw"
 
+    def __post_init__(self) -> None:
+        for name, most in _MOST.items():
+            number = getattr(self, name)
+            if not 0 <= number <= most:
+                raise ValueError(f"{name} must be in [0, {most:g}], got {number}")
+        for name, choices in _CHOICES.items():
+            choice = getattr(self, name)
+            if choice not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {choice!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class CreditTrace:
@@ -65,10 +93,21 @@ class CreditTrace:
         outcome: reward r; None when it is not known, and then the trace is paid nothing and counts in no baseline.
         value_P: J of its prefixes, NaN where missing; None when it was not scored.
 
+    Raises:
+        ValueError: the outcome is NaN or infinite, so that a failed reward was passed off as one; or `value_P` is not
+            of shape (P,) with P >= 1, or infinite.
+
     """
 
     outcome: float | None
     value_P: Floats | None
+
+    def __post_init__(self) -> None:
+        if self.outcome is not None and not np.isfinite(self.outcome):
+            raise ValueError(f"outcome must be finite, or None where it is not known; got {self.outcome}")
+        value_P = self.value_P
+        if value_P is not None and (value_P.ndim != 1 or value_P.size == 0 or np.isinf(value_P).any()):
+            raise ValueError(f"value_P must have shape (P,) with P >= 1 and no infinities, got {value_P}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +118,7 @@ class Credit:
         outcome: A_outcome; also of everything before the first episode. None when the outcome is not known: mask it.
         episode_K: full advantage of each episode's tokens; A_outcome where progress is missing.
         answer: of the answer's tokens, closing delimiter included.
-        scored: whether all of its progress is there.
+        scored: whether its outcome and all of its values are there.
 
     """
 
@@ -163,7 +202,8 @@ def credit(group: Sequence[CreditTrace], config: CreditConfig) -> tuple[Credit, 
                 config.alpha * (return_K - _baseline(index, return_K.size, complete, config)) / scale
             )
         answer = advantage + config.alpha * _answer_progress(trace, config)
-        paid.append(Credit(advantage, advantage + bonus_K, answer, scored=complete[index] is not None))
+        scored = trace.value_P is not None and not np.isnan(trace.value_P).any()
+        paid.append(Credit(advantage, advantage + bonus_K, answer, scored=bool(scored)))
     return tuple(paid)
 
 
@@ -198,7 +238,7 @@ def _progress_scale(complete: Sequence[Floats | None], config: CreditConfig) -> 
     if config.progress_norm == "none" or sum(each.size for each in pooled) < 2:
         return 1.0
     spread = float(np.concatenate(pooled).std(ddof=1))
-    return spread + config.epsilon if spread > 0 else 1.0
+    return spread + config.epsilon if spread > NO_SPREAD else 1.0
 
 
 def token_advantages(paid: Credit, spans_K: Sequence[Span], answer_start: int, num_tokens: int) -> Floats:
@@ -214,13 +254,16 @@ def token_advantages(paid: Credit, spans_K: Sequence[Span], answer_start: int, n
         `advantage_T`; zero everywhere for a trace whose outcome is not known.
 
     Raises:
-        ValueError: spans do not match the episodes or leave the trace.
+        ValueError: spans do not match the episodes, overlap, are out of order or leave the trace.
 
     """
     if len(spans_K) != paid.episode_K.size:
         raise ValueError(f"expected {paid.episode_K.size} spans, one per episode, got {len(spans_K)}")
     if any(span.start < 0 or span.end > num_tokens for span in spans_K) or not 0 <= answer_start <= num_tokens:
         raise ValueError(f"spans and answer_start must lie within {num_tokens} tokens, got {spans_K}, {answer_start}")
+    bounds = [bound for span in spans_K for bound in (span.start, span.end)]
+    if any(after < before for before, after in pairwise(bounds)):
+        raise ValueError(f"spans must be in order and must not overlap, got {spans_K}")
     advantage_T = np.full(num_tokens, 0.0 if paid.outcome is None else paid.outcome)
     for span, advantage in zip(spans_K, paid.episode_K.tolist(), strict=True):
         advantage_T[span.start : span.end] = advantage

@@ -52,7 +52,8 @@ def find_thinking(completion: str, delimiters: Delimiters, *, opened: bool) -> T
 
     Args:
         completion: the model's text.
-        delimiters: what opens and closes thinking; both empty means that all of it is thinking.
+        delimiters: what opens and closes thinking; both empty means that all of it is thinking. Only `open` empty: it is
+            opened from the start. Only `close` empty: it is never closed.
         opened: whether the prompt ends with thinking opened.
 
     Returns:
@@ -62,8 +63,9 @@ def find_thinking(completion: str, delimiters: Delimiters, *, opened: bool) -> T
     length = len(completion)
     if not delimiters.open and not delimiters.close:
         return Thinking(0, length, closed=False, answer_start=length, opened_by_text=False)
-    close = completion.find(delimiters.close)
-    opener = completion.find(delimiters.open)
+    opened = opened or not delimiters.open
+    close = _find(completion, delimiters.close)
+    opener = _find(completion, delimiters.open)
     opened_by_text = opener >= 0 and (close < 0 or opener < close)
     if opened and completion[: max(opener, 0)].strip():
         # Thinking is under way: an opener within it is something the model wrote, and hides nothing before it.
@@ -74,9 +76,14 @@ def find_thinking(completion: str, delimiters: Delimiters, *, opened: bool) -> T
     if opened_by_text:
         start = opener + len(delimiters.open)
         start += completion.startswith("\n", start)
-        close = completion.find(delimiters.close, start)
+        close = _find(completion, delimiters.close, start)
     end = length if close < 0 else close
     return Thinking(start, end, closed=close >= 0, answer_start=end, opened_by_text=opened_by_text)
+
+
+def _find(text: str, delimiter: str, start: int = 0) -> int:
+    """Where the delimiter first is; -1 if nowhere, or if it is empty and so would be everywhere."""
+    return text.find(delimiter, start) if delimiter else -1
 
 
 def episode_spans(
@@ -133,7 +140,8 @@ def _paragraph_starts(completion: str, thinking: Thinking) -> list[int]:
     starts = [thinking.start]
     while (found := completion.find(SEPARATOR, starts[-1], thinking.end)) >= 0:
         starts.append(found + len(SEPARATOR))
-    return starts
+    # The empty piece after a trailing separator is no episode, and must not count towards `max_episodes`.
+    return [start for start in starts if start < thinking.end]
 
 
 def _marker_cuts(completion: str, thinking: Thinking, segmenter: MarkerSegmenter) -> list[int]:
@@ -147,7 +155,7 @@ def _marker_cuts(completion: str, thinking: Thinking, segmenter: MarkerSegmenter
     for index, start in enumerate(paragraphs):
         if segmenter.max_steps is not None and len(cuts) > segmenter.max_steps:
             break
-        if index - opened >= segmenter.min_paragraphs and completion.startswith(segmenter.markers, start):
+        if index - opened >= segmenter.min_paragraphs and completion.startswith(segmenter.markers, start, thinking.end):
             cuts.append(start)
             opened = index
     return _grouped(cuts, segmenter.group)

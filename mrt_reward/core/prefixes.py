@@ -46,12 +46,10 @@ def align(spans: Sequence[Span], char_ends_T: NDArray[np.int32], *, token_offset
     """
     episodes: list[Episode] = []
     char_start, token_start = (spans[0].start if spans else 0), 0
-    for span in spans:
+    for index, span in enumerate(spans):
+        # Tokens that complete nothing after the cut are the first bytes of the next character, and stay with it.
         token_end = int(np.searchsorted(char_ends_T, span.end, side="left")) + 1
-        token_end = min(token_end, len(char_ends_T))
-        # Zero-width tokens at the cut are parts of the character that ends there.
-        while token_end < len(char_ends_T) and char_ends_T[token_end] == char_ends_T[token_end - 1]:
-            token_end += 1
+        token_end = len(char_ends_T) if index == len(spans) - 1 else min(token_end, len(char_ends_T))
         if token_end <= token_start:
             continue
         char_end = int(char_ends_T[token_end - 1])
@@ -63,7 +61,8 @@ def align(spans: Sequence[Span], char_ends_T: NDArray[np.int32], *, token_offset
 def plan_prefixes(completion: str, thinking: Thinking, episodes: Sequence[Episode]) -> PrefixPlan:
     """Cut the thinking's tokens after each episode.
 
-    A closed but empty thinking has one prefix, `z[:0]`, which is also `z[:K]`; it is planned as the former.
+    Thinking that is closed but empty, or only white space, has one prefix: `z[:0]` is also `z[:K]`. It is planned as the
+    former: the terminator is the forced one, although `natural_end` says that the model closed it.
     """
     offset = episodes[0].token_start if episodes else 0
     return PrefixPlan(

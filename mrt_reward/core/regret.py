@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +45,19 @@ def accuracy_at(token_N: Floats, value_N: Floats, budget_B: Floats) -> Floats:
         `accuracy_B`.
 
     """
-    token_M, value_M = _curve(token_N, value_N)
+    if not (budget_B >= 0).all():
+        raise ValueError(f"budgets must be at least 0 tokens, got {budget_B}")
     # Of points at the same budget, the last one counts from there on.
-    last = np.append(token_M[1:] > token_M[:-1], True)
-    return np.interp(budget_B, token_M[last], value_M[last])
+    return _interpolated(*_curve(token_N, value_N), budget_B, side="right")
+
+
+def _interpolated(token_M: Floats, value_M: Floats, budget_B: Floats, *, side: Literal["left", "right"]) -> Floats:
+    """The curve at each budget; where it jumps, the limit from the left or the value right after."""
+    beyond = 2 * max(float(token_M[-1]), float(budget_B.max(initial=0.0))) + 1
+    token_M, value_M = np.append(token_M, beyond), np.append(value_M, value_M[-1])
+    after = np.maximum(np.searchsorted(token_M, budget_B, side=side), 1)
+    share_B = (budget_B - token_M[after - 1]) / (token_M[after] - token_M[after - 1])
+    return value_M[after - 1] + share_B * (value_M[after] - value_M[after - 1])
 
 
 def normalised_regret(token_N: Floats, value_N: Floats, budget: float) -> float:
@@ -67,11 +77,12 @@ def normalised_regret(token_N: Floats, value_N: Floats, budget: float) -> float:
         A number in [0, 1].
 
     """
-    if not budget > 0:
-        raise ValueError(f"budget must be above 0 tokens, got {budget}")
+    if not 0 < budget < math.inf:
+        raise ValueError(f"budget must be above 0 tokens and finite, got {budget}")
     token_M, value_M = _curve(token_N, value_N)
     inside = token_M < budget
-    edge = float(accuracy_at(token_N, value_N, np.array([budget]))[0])
+    # From the left: a jump right at the budget comes too late to have an area.
+    edge = _interpolated(token_M, value_M, np.array([budget], np.float64), side="left")[0]
     x = np.append(token_M[inside], budget)
     y = np.append(value_M[inside], edge)
     area = float(((y[1:] + y[:-1]) / 2 * np.diff(x)).sum())
@@ -85,14 +96,16 @@ def mean_normalised_regret(problems: Sequence[Sequence[Curve]], budget: float) -
     return float(np.mean([np.mean([normalised_regret(*trace, budget) for trace in traces]) for traces in problems]))
 
 
-def cumulative_regret(comparator_P: Floats, value_P: Floats) -> float:
+def cumulative_regret(*, value_P: Floats, comparator_P: Floats) -> float:
     """Summed shortfall from a comparator that knows the budget.
 
         Δ = Σ_{j=0}^{K-1} ( J_r(π*_{j+1}) - J[j + 1] )            (MRT, Definition 5.1)
 
+    By keyword only, because the two swapped would give the negative.
+
     Args:
-        comparator_P: success rate of the best policy for each budget, from the empty prefix on.
         value_P: of the prefixes.
+        comparator_P: success rate of the best policy for each budget, from the empty prefix on.
 
     """
     if comparator_P.shape != value_P.shape or value_P.ndim != 1 or value_P.size == 0:
@@ -119,6 +132,8 @@ def majority_vote(count_C: Sequence[int], correct: int | None, k: int) -> float:
         raise ValueError(f"expected counts >= 0 and 1 <= k <= {total}, got {list(count_C)} and k={k}")
     if correct is None:
         return 0.0
+    if not 0 <= correct < len(count_C):
+        raise ValueError(f"correct must be an index into {len(count_C)} counts, or None; got {correct}")
     others = [count for index, count in enumerate(count_C) if index != correct]
     won = 0.0
     for votes in range(1, min(k, count_C[correct]) + 1):
@@ -155,8 +170,12 @@ def weighted_majority_vote(answers: Sequence[int], weights: Sequence[float], cor
         ValueError: there are more than `MAX_SUBSETS` subsets to enumerate.
 
     """
-    if len(answers) != len(weights) or not 1 <= k <= len(answers) or min(weights) <= 0:
-        raise ValueError(f"expected one weight above 0 per answer and 1 <= k <= {len(answers)}, got k={k}")
+    fits = len(answers) == len(weights) and 1 <= k <= len(answers)
+    if not fits or not all(0 < weight < math.inf for weight in weights):
+        raise ValueError(
+            f"expected one weight per answer, above 0 and finite, and 1 <= k <= {len(answers)}; got k={k} and "
+            f"{len(weights)} weights from {min(weights, default=0)} to {max(weights, default=0)}"
+        )
     num_subsets = math.comb(len(answers), k)
     if num_subsets > MAX_SUBSETS:
         raise ValueError(f"{num_subsets} subsets are too many to enumerate (at most {MAX_SUBSETS}); use fewer answers")

@@ -53,7 +53,9 @@ def rollout_value(verdicts: Sequence[Verdict], *, best_of: int = 1) -> Value:
     if best_of > 1:
         stderr *= best_of * (1 - a / (a + b)) ** (best_of - 1)
         low, high = 1 - (1 - low) ** best_of, 1 - (1 - high) ** best_of
-    value = 1 - math.comb(graded - correct, best_of) / math.comb(graded, best_of)
+    # One division of whole numbers, so that k = 1 gives c / n to the last bit.
+    subsets = math.comb(graded, best_of)
+    value = (subsets - math.comb(graded - correct, best_of)) / subsets
     return Value(value, stderr, low, high, None, *counts)
 
 
@@ -92,7 +94,7 @@ def mean_score_value(scores: Sequence[float], resample_BM: NDArray[np.intp]) -> 
         A value in [0, 1]; no value when there are no scores.
 
     Raises:
-        ValueError: a score is outside [0, 1].
+        ValueError: a score is outside [0, 1], or the resamples are not of as many scores.
 
     """
     if not scores:
@@ -100,6 +102,8 @@ def mean_score_value(scores: Sequence[float], resample_BM: NDArray[np.intp]) -> 
     score_M = np.asarray(scores, np.float64)
     if not ((score_M >= 0) & (score_M <= 1)).all():
         raise ValueError(f"scores must be in [0, 1], got {list(scores)}")
+    if resample_BM.ndim != 2 or resample_BM.shape[0] == 0 or resample_BM.shape[1] != score_M.size:
+        raise ValueError(f"resample_BM must have shape (B, {score_M.size}) with B >= 1, got {resample_BM.shape}")
     mean_B: NDArray[np.float64] = score_M[resample_BM].mean(axis=1)
     low, high = float(np.quantile(mean_B, TAIL)), float(np.quantile(mean_B, 1 - TAIL))
     return Value(float(score_M.mean()), float(mean_B.std()), low, high)

@@ -87,9 +87,9 @@ class PackedModel:
         for start in range(0, len(ids), PREFILL_CHUNK):
             pause()
             chunk = np.arange(start, min(start + PREFILL_CHUNK, len(ids)))
-            visible = np.arange(chunk[-1] + 1) <= chunk[:, None] if start else None
+            visible = np.arange(start + len(chunk))[None] <= chunk[:, None]
             try:
-                self._forward(ids[chunk], chunk, visible, cache, np.zeros(1, np.int64))
+                self._forward(ids[chunk], chunk, visible if start else None, cache, np.zeros(1, np.int64))
             except PrefillDone:
                 continue
             raise ProverError("this model does not fill its key-value cache layer by layer", code="unsupported_model")
@@ -104,7 +104,9 @@ class PackedModel:
         for row in pack(proof.probes, tree, int(self.config.vocab_size)):
             pause()
             logits = self._packed(row, PackedCache(prefix, row.num_shared, keep=False))
-            logprob_PS = _spelling_logprobs(logits.unflatten(0, (len(row.probes), -1)), tree, query.spellings)
+            logprob_PS = _spelling_logprobs(
+                logits.reshape(len(row.probes), -1, logits.shape[-1]), tree, query.spellings
+            )
             answers += [ProbeAnswer(spelling_logprobs=tuple(logprobs)) for logprobs in logprob_PS]
             num_packed += len(row.ids)
         return answers, num_packed
@@ -184,7 +186,7 @@ class PackedModel:
         return logits
 
     def _mask(self, visible: NDArray[np.bool_]) -> Tensor:
-        """Additive, (1, 1, Q, N + Q), in the model's dtype; made once, where a boolean one is converted by each layer."""
+        """Additive, (1, 1, Q, N + Q), in the model's dtype: made once, while each layer would convert a boolean one."""
         dtype = cast("torch.dtype", self.model.dtype)
         hidden = torch.from_numpy(~visible).to(cast("torch.device", self.model.device))  # pyright: ignore[reportUnknownMemberType] - partial
         return torch.zeros(visible.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, -torch.inf)[
@@ -197,7 +199,7 @@ def _tensor(array: NDArray[np.int32] | NDArray[np.int64], device: torch.device) 
 
 
 def _spelling_logprobs(logits: Tensor, tree: SpellingTree, spellings: Sequence[SpellingIds]) -> list[list[float]]:
-    """log p(spelling and its close), shape (P, S), from logits (P, 1 + nodes, V): the first row predicts the roots."""
+    """Log p(spelling and its close), shape (P, S), from logits (P, 1 + nodes, V): the first row predicts the roots."""
     normaliser = logits.logsumexp(dim=-1)
     logprob_PS: list[Tensor] = []
     for spelling, path in zip(spellings, tree.paths, strict=True):

@@ -72,7 +72,7 @@ def draw(logits_RV: Tensor, uniform_RM: NDArray[np.float64], query: RolloutQuery
     token_RM = ids.gather(1, _invert(_nucleus(top, query.top_p), uniform))
     # A flat distribution's nucleus is longer. This is told row by row: neighbours must not change a row's tokens.
     flat = (top.sum(dim=-1) < query.top_p).nonzero()[:, 0]
-    if len(flat) and _NUM_TOP < probability_RV.shape[-1]:
+    if len(flat) and probability_RV.shape[-1] > _NUM_TOP:
         top, ids = probability_RV[flat].sort(dim=-1, descending=True, stable=True)
         token_RM[flat] = ids.gather(1, _invert(_nucleus(top, query.top_p), uniform[flat]))
     return token_RM.cpu().numpy()
@@ -85,7 +85,7 @@ def _nucleus(top: Tensor, top_p: float) -> Tensor:
 
 def _invert(cumulative: Tensor, uniform: Tensor) -> Tensor:
     """Index of the token whose slice of the (unnormalised) cumulative distribution holds each draw in [0, 1)."""
-    total = cumulative[:, -1:]
+    total = cumulative[:, -1:].contiguous()
     index = torch.searchsorted(cumulative, uniform * total, right=True)
     # Rounding may put the last draw on the total itself: the last token with any probability takes it.
     return torch.minimum(index, torch.searchsorted(cumulative, total))

@@ -89,6 +89,9 @@ def test_progress_may_be_scaled_by_its_spread() -> None:
     config = CreditConfig(progress_norm="group_std", singleton="zero", epsilon=0.0)
     [paid] = credit([trace(1, 0.0, 0.2, 0.6)], config)
     assert paid.episode_K == pytest.approx([np.sqrt(2), 2 * np.sqrt(2)])
+    # No variance: nothing is divided. In the second, 0.1, 0.1 and 0.3 - 0.2 differ by rounding only.
+    [rounded] = credit([trace(1, 0.0, 0.1, 0.2, 0.3)], config)
+    assert rounded.episode_K == pytest.approx([0.1, 0.1, 0.1])
     [flat] = credit([trace(1, 0.0, 0.25, 0.5)], config)
     assert flat.episode_K == pytest.approx([0.25, 0.25])
 
@@ -167,6 +170,75 @@ def test_tokens_get_their_episodes_credit() -> None:
     # Opening delimiter, two episodes, closing delimiter and answer. J[K] = r, so the answer earns no more.
     spans = [Span(1, 3), Span(3, 4)]
     assert token_advantages(paid, spans, 4, 6).tolist() == [1.0, 1.25, 1.25, 1.75, 1.0, 1.0]
+
+
+def test_a_truncated_trace_has_no_answer_tokens() -> None:
+    [paid] = credit([trace(0, 0.0, 0.5)], CreditConfig(answer_progress="add"))
+    # r - J[K] = -1/2 would be the answer's, but no token is.
+    assert paid.answer == -0.5
+    assert token_advantages(paid, [Span(1, 3)], 3, 3).tolist() == [0.0, 0.5, 0.5]
+
+
+def test_a_trace_without_thinking_is_paid_its_outcome() -> None:
+    [paid] = credit([trace(1, 0.5)], CONFIG)
+    assert paid.scored
+    assert token_advantages(paid, [], 0, 2).tolist() == [1.0, 1.0]
+    # Its one value may be missing: then nothing was scored.
+    assert not credit([trace(1, np.nan)], CONFIG)[0].scored
+
+
+@given(groups, CONFIGS, st.integers(1, 3))
+def test_padding_rows_change_nobodys_credit(group: list[CreditTrace], config: CreditConfig, num_rows: int) -> None:
+    *paid, padding = credit([*group, *[CreditTrace(None, None)] * num_rows], config)[: len(group) + 1]
+    assert (padding.outcome, padding.answer, padding.scored) == (None, 0.0, False)
+    for before, after in zip(credit(group, config), paid, strict=True):
+        assert (before.outcome, before.answer, before.scored) == (after.outcome, after.answer, after.scored)
+        assert before.episode_K.tolist() == after.episode_K.tolist()
+
+
+@given(values, st.floats(0, 1))
+def test_undiscounted_immediate_credit_telescopes(value_P: np.ndarray, outcome: float) -> None:
+    config = CreditConfig(singleton="zero")
+    [paid] = credit([CreditTrace(outcome, value_P)], config)
+    assert paid.episode_K.sum() == pytest.approx(value_P[-1] - value_P[0], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("alpha", -1.0),
+        ("alpha", float("nan")),
+        ("gamma", 1.5),
+        ("epsilon", -1e-6),
+        ("credit", "togo"),
+        ("baseline", "mean"),
+        ("answer_progress", "yes"),
+        ("progress_norm", "std"),
+        ("singleton", "one"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(field: str, wrong: object) -> None:
+    with pytest.raises(ValueError, match=f"^{field} must be"):
+        CreditConfig(**{field: wrong})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("outcome", [float("nan"), float("inf")])
+def test_a_failed_reward_is_not_an_outcome(outcome: float) -> None:
+    with pytest.raises(ValueError, match="None where it is not known"):
+        trace(outcome, 0.5)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(0), np.zeros((2, 2)), np.array([0.0, np.inf])])
+def test_values_of_a_wrong_shape_are_refused(wrong: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="value_P must have shape"):
+        CreditTrace(1.0, wrong)
+
+
+@pytest.mark.parametrize("spans", [[Span(2, 5), Span(0, 2)], [Span(0, 3), Span(2, 5)], [Span(3, 1), Span(3, 4)]])
+def test_spans_that_overlap_or_run_backwards_are_refused(spans: list[Span]) -> None:
+    [paid] = credit([trace(1, 0.0, 0.5, 1.0)], CONFIG)
+    with pytest.raises(ValueError, match="in order"):
+        token_advantages(paid, spans, 5, 6)
 
 
 @pytest.mark.parametrize(("spans", "answer_start"), [([], 2), ([Span(0, 9)], 2), ([Span(0, 1)], 9)])

@@ -21,6 +21,7 @@ from mrt_reward.options import (
     Segmenter,
     TokenSegmenter,
 )
+from mrt_reward.types import Span
 
 THINK = Delimiters()
 
@@ -86,6 +87,38 @@ def test_empty_delimiters_make_all_of_it_thinking() -> None:
     assert find_thinking("a<think>b", Delimiters("", ""), opened=False) == whole("a<think>b")
 
 
+@pytest.mark.parametrize(
+    ("delimiters", "completion", "thought", "closed"),
+    [
+        (Delimiters("", "</think>"), "\nab</think>c", "\nab", True),
+        (Delimiters("", "</think>"), "ab", "ab", False),
+        (Delimiters("<think>", ""), "<think>ab</think>", "ab</think>", False),
+    ],
+)
+def test_an_empty_delimiter_is_not_found_everywhere(
+    delimiters: Delimiters, completion: str, thought: str, closed: bool
+) -> None:
+    thinking = find_thinking(completion, delimiters, opened=False)
+    assert thinking is not None
+    assert completion[thinking.start : thinking.end] == thought
+    assert thinking.closed is closed
+    assert thinking.opened_by_text is bool(delimiters.open)
+
+
+@given(st.lists(st.sampled_from(["<think>", "</think>", "\n", " ", "a", "<"]), max_size=8).map("".join), st.booleans())
+def test_thinking_lies_in_the_completion_and_the_answer_follows_it(completion: str, opened: bool) -> None:
+    thinking = find_thinking(completion, THINK, opened=opened)
+    if thinking is None:
+        assert not opened
+        assert "<think>" not in completion
+        assert "</think>" not in completion
+        return
+    assert 0 <= thinking.start <= thinking.end == thinking.answer_start <= len(completion)
+    assert thinking.closed is completion.startswith("</think>", thinking.answer_start)
+    assert "</think>" not in completion[thinking.start : thinking.end]
+    assert thinking.closed or thinking.answer_start == len(completion)
+
+
 def test_a_marker_opens_an_episode_once_the_running_one_has_three_paragraphs() -> None:
     # Paragraphs 0 1 2 3* 4* 5 6*: the one at 4 is too near to the one at 3, so episodes start at 0, 3 and 6.
     text = "a\n\nb\n\nc\n\nWait d\n\nWait e\n\nf\n\nAlternatively g"
@@ -97,6 +130,25 @@ def test_more_than_the_most_episodes_merge_evenly() -> None:
     text = "".join(f"Wait {index}\n\n" for index in range(5))
     segmenter = MarkerSegmenter(min_paragraphs=1, max_episodes=2)
     assert [piece.count("Wait") for piece in pieces(text, segmenter)] == [3, 2]
+
+
+def test_a_trailing_separator_is_no_paragraph() -> None:
+    # 8 paragraphs, at most 8 episodes: nothing merges, although splitting the text gives a ninth, empty piece.
+    text = "".join(f"p{index}\n\n" for index in range(8))
+    assert len(pieces(text, ParagraphSegmenter("paragraphs"))) == 8
+
+
+def test_a_marker_that_runs_into_the_closing_delimiter_is_none() -> None:
+    # The last paragraph of the thinking is "Wa"; only with the delimiter after it would it read "Wait".
+    thinking = find_thinking("a\n\nWait up", Delimiters("", "it up"), opened=False)
+    assert thinking is not None
+    spans = episode_spans("a\n\nWait up", thinking, MarkerSegmenter(min_paragraphs=1))
+    assert spans == (Span(0, 5),)
+
+
+def test_white_space_is_no_episode() -> None:
+    assert pieces("", MarkerSegmenter()) == []
+    assert pieces(" \n\n \n", MarkerSegmenter()) == []
 
 
 def test_paragraphs_and_tokens() -> None:

@@ -68,6 +68,42 @@ def test_accuracy_is_linear_between_points_and_constant_after_them() -> None:
     assert accuracy_at(np.array([10.0, 10.0]), np.array([0.5, 1.0]), np.array([10.0])).tolist() == [1.0]
 
 
+def test_a_jump_counts_from_where_it_is() -> None:
+    # (0, 0), then 1/2 and 1 both at 10 tokens. The line to 10 rises to 1/2, so half-way it is at 1/4.
+    token_N, value_N = np.array([10.0, 10.0]), np.array([0.5, 1.0])
+    assert accuracy_at(token_N, value_N, np.array([5.0, 10.0, 11.0])).tolist() == [0.25, 1.0, 1.0]
+    # The triangle 2.5 of 10; at 20 also the 10 at full height: 12.5 of 20. A jump at the budget itself has no area.
+    assert normalised_regret(token_N, value_N, 10) == pytest.approx(0.75)
+    assert normalised_regret(token_N, value_N, 20) == pytest.approx(0.375)
+
+
+repeated = st.lists(st.tuples(st.integers(0, 6), st.floats(0, 1)), min_size=1, max_size=8)
+
+
+@given(repeated, st.integers(1, 9))
+def test_regret_is_continuous_in_the_budget(curve: list[tuple[int, float]], budget: int) -> None:
+    token_N, value_N = np.array([token for token, _ in curve], float), np.array([rate for _, rate in curve])
+    here = normalised_regret(token_N, value_N, budget)
+    for near in (budget - 1e-9, budget + 1e-9):
+        assert normalised_regret(token_N, value_N, near) == pytest.approx(here, abs=1e-6)
+
+
+@given(repeated, st.integers(1, 9))
+def test_regret_is_one_minus_the_mean_of_the_accuracy_curve(curve: list[tuple[int, float]], budget: int) -> None:
+    # The curve is linear between whole numbers, so the midpoint rule on a whole grid is exact.
+    token_N, value_N = np.array([token for token, _ in curve], float), np.array([rate for _, rate in curve])
+    middles = np.arange(budget) + 0.5
+    mean = accuracy_at(token_N, value_N, middles).mean()
+    assert normalised_regret(token_N, value_N, budget) == pytest.approx(1 - mean, abs=1e-9)
+
+
+def test_budgets_below_zero_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 0"):
+        accuracy_at(np.array([1.0]), np.array([1.0]), np.array([-1.0]))
+    with pytest.raises(ValueError, match="finite"):
+        normalised_regret(np.array([1.0]), np.array([1.0]), float("inf"))
+
+
 def test_problems_count_the_same_however_many_traces_they_have() -> None:
     right = (np.array([1.0]), np.array([1.0]))  # regret at 1: the triangle from (0, 0), so 1/2
     wrong = (np.array([1.0]), np.array([0.0]))  # regret 1
@@ -87,9 +123,10 @@ def test_curves_that_are_none_are_refused(tokens: list[float], rates: list[float
 
 def test_cumulative_regret_sums_the_shortfall() -> None:
     # Against 1 throughout: (1 - 1/2) + (1 - 3/4); the empty prefix is not an episode.
-    assert cumulative_regret(np.ones(3), np.array([0.1, 0.5, 0.75])) == pytest.approx(0.75)
+    value_P = np.array([0.1, 0.5, 0.75])
+    assert cumulative_regret(value_P=value_P, comparator_P=np.ones(3)) == pytest.approx(0.75)
     with pytest.raises(ValueError, match="shape"):
-        cumulative_regret(np.ones(3), np.ones(2))
+        cumulative_regret(value_P=np.ones(2), comparator_P=np.ones(3))
 
 
 def by_subsets(counts: list[int], correct: int, k: int, weights: list[float] | None = None) -> float:
@@ -128,8 +165,14 @@ def test_nobody_right_never_wins() -> None:
 def test_votes_that_cannot_be_counted_are_refused() -> None:
     with pytest.raises(ValueError, match="expected counts"):
         majority_vote([1], 0, 2)
+    for correct in (-1, 2):
+        with pytest.raises(ValueError, match="index into 2 counts"):
+            majority_vote([1, 1], correct, 1)
+    for weight in (0.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="one weight"):
+            weighted_majority_vote([1], [weight], 1, 1)
     with pytest.raises(ValueError, match="one weight"):
-        weighted_majority_vote([1], [0.0], 1, 1)
+        weighted_majority_vote([], [], None, 1)
     with pytest.raises(ValueError, match="too many"):
         weighted_majority_vote([1] * 40, [1.0] * 40, 1, 20)
 

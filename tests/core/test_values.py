@@ -33,6 +33,13 @@ def test_too_little_graded_gives_no_value(verdicts: list[Verdict], best_of: int)
     assert (value.value, value.stderr, value.low, value.high) == (None, None, None, None)
 
 
+@given(counts, counts)
+def test_a_success_rate_is_exactly_the_quotient(correct: int, wrong: int) -> None:
+    # 1 - 9/10 is not 1/10 in floating point; c / n is.
+    value = rollout_value([RIGHT] * correct + [WRONG] * wrong).value
+    assert value == (correct / (correct + wrong) if correct + wrong else None)
+
+
 def test_best_of_two_of_four() -> None:
     # 1 right of 4: 3 of the 6 pairs hold it.
     assert rollout_value([RIGHT, WRONG, WRONG, WRONG], best_of=2).value == pytest.approx(0.5)
@@ -75,6 +82,22 @@ def test_beta_distributions_mirror_and_invert(a: float, b: float, x: float) -> N
     assert (beta_cdf(a, b, 0.0), beta_cdf(a, b, 1.0)) == (0.0, 1.0)
 
 
+@given(st.integers(1, 30), st.integers(1, 30), st.floats(0.0, 1.0))
+def test_beta_distributions_of_whole_numbers_are_binomial_tails(a: int, b: int, x: float) -> None:
+    # I_x(a, b) = P(at least a of a + b - 1 trials succeed), each with probability x.
+    trials = a + b - 1
+    tail = math.fsum(math.comb(trials, wins) * x**wins * (1 - x) ** (trials - wins) for wins in range(a, trials + 1))
+    assert beta_cdf(float(a), float(b), x) == pytest.approx(tail, abs=1e-10)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.5, 128.5), (128.5, 0.5), (0.5, 10_000.5), (5000.5, 5000.5)])
+def test_beta_quantiles_at_the_edges(a: float, b: float) -> None:
+    low, high = beta_quantile(a, b, 0.025), beta_quantile(a, b, 0.975)
+    assert 0 < low < a / (a + b) < high < 1
+    assert beta_cdf(a, b, low) == pytest.approx(0.025, abs=1e-6)
+    assert beta_cdf(a, b, high) == pytest.approx(0.975, abs=1e-6)
+
+
 def test_a_likelihood_is_the_sum_over_spellings() -> None:
     value = likelihood_value([math.log(0.5), math.log(0.25), -math.inf])
     assert value.value == pytest.approx(0.75)
@@ -101,3 +124,6 @@ def test_scores_give_a_mean_with_a_bootstrap_interval() -> None:
     assert mean_score_value([], np.zeros((5, 0), np.intp)).value is None
     with pytest.raises(ValueError, match="in \\[0, 1\\]"):
         mean_score_value([1.5], np.array([[0]]))
+    for wrong in (np.zeros((0, 2), np.intp), np.zeros((3, 7), np.intp), np.zeros(2, np.intp)):
+        with pytest.raises(ValueError, match="resample_BM must have shape"):
+            mean_score_value([0.5, 0.6], wrong)

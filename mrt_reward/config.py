@@ -1,0 +1,108 @@
+"""Settings of the server: flags over environment over TOML file over defaults, with the same names in all four."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from mrt_reward.errors import ConfigError
+from mrt_reward.options import ScoreOptions
+
+CONFIG_VARIABLE = "MRT_REWARD_CONFIG"
+
+
+class ServeSettings(BaseSettings):
+    """What a server is started with. Every field is also `MRT_REWARD_<NAME>` and a key of the TOML file."""
+
+    model_config = SettingsConfigDict(env_prefix="MRT_REWARD_", extra="forbid", env_nested_delimiter="__")
+
+    model: Annotated[str | None, Field(description="Prover: folder or hub name; none is the bundled mini model.")] = (
+        None
+    )
+    engine: Annotated[Literal["transformers"], Field(description="Engine that runs the prover.")] = "transformers"
+    dtype: Annotated[Literal["float32", "bfloat16", "float16"], Field(description="Precision of the weights.")] = (
+        "float32"
+    )
+    device: Annotated[str, Field(description="auto, cpu, cuda or cuda:N.")] = "auto"
+    host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="Port; 0 takes a free one.")] = 8000
+    admin_host: Annotated[str, Field(description="Address of the admin routes.")] = "127.0.0.1"
+    admin_port: Annotated[int, Field(ge=0, le=65535, description="Port of the admin routes; 0 takes a free one.")] = (
+        8001
+    )
+    api_key: Annotated[SecretStr | None, Field(description="Key that callers must send as a bearer token.")] = None
+    max_body_mb: Annotated[float, Field(gt=0, description="Largest request body, decompressed, in megabytes.")] = 32.0
+    max_queue_tokens: Annotated[int, Field(ge=1, description="Prover tokens admitted at once.")] = 4_000_000
+    default_deadline_s: Annotated[
+        float, Field(gt=0, description="Longest time for a request, in seconds; callers may ask for less.")
+    ] = 600.0
+    drain_timeout_s: Annotated[
+        float, Field(ge=0, description="Time for requests in flight to finish on SIGTERM, in seconds.")
+    ] = 45.0
+    log_format: Annotated[Literal["console", "json", "off"], Field(description="How to log to stderr.")] = "console"
+    graders: Annotated[
+        dict[str, str], Field(min_length=1, description="Graders by name, the default first; see --help of serve.")
+    ] = {"math": "math"}
+    grader_workers: Annotated[int, Field(ge=1, le=256, description="Grading processes per grader.")] = 2
+    grader_timeout_s: Annotated[float, Field(gt=0, description="Time for one answer, in seconds.")] = 1.0
+    grader_memory_mb: Annotated[int, Field(ge=256, description="Memory of one grading process, in megabytes.")] = 1024
+    cache_path: Annotated[str | None, Field(description="SQLite file for scores; none keeps them in memory.")] = None
+    cache_memory_mb: Annotated[float, Field(gt=0, description="Memory for scores, in megabytes.")] = 64.0
+    alpha: Annotated[float, Field(ge=0, description="Weight of progress in /get_reward.")] = 1.0
+    options: Annotated[ScoreOptions, Field(description="Scoring options where a request gives none.")] = ScoreOptions()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment, then the TOML file."""
+        del dotenv_settings, file_secret_settings
+        path = os.environ.get(CONFIG_VARIABLE)
+        if not path:
+            return init_settings, env_settings
+        if not Path(path).is_file():
+            raise ConfigError(f"{CONFIG_VARIABLE} names no file: {path}", param=CONFIG_VARIABLE)
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(path))
+
+
+def load_settings(**flags: object) -> ServeSettings:
+    """Settings from all sources, with the flags that are not None on top.
+
+    Raises:
+        ConfigError: a setting is wrong or unknown; the message names it, and the one that was probably meant.
+
+    """
+    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return ServeSettings(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"setting {name}: {first['msg']}{_meant(name)}", param=name) from error
+    except SettingsError as error:
+        raise ConfigError(f"settings cannot be read: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{os.environ.get(CONFIG_VARIABLE)} is not TOML: {error}", param=CONFIG_VARIABLE) from error
+
+
+def _meant(name: str) -> str:
+    if name in ServeSettings.model_fields:
+        return ""
+    near = difflib.get_close_matches(name, list(ServeSettings.model_fields), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,132 @@
+"""A model from a folder or the hub, checked to be one that can be packed, and the identity of its weights."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import transformers
+from huggingface_hub import HfApi
+
+from mrt_reward.errors import ConfigError
+from mrt_reward.provers.packed_model import PackedModel
+from mrt_reward.provers.sampling import Stops
+from mrt_reward.provers.shared_cache import ATTENTION
+from mrt_reward.provers.tokenizer import HFTokenizer
+
+_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py"]
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSpec:
+    """What to load and how; see `TransformersProver`."""
+
+    model: str
+    dtype: str
+    device: str
+    max_context_tokens: int | None
+    revision: str | None
+    trust_remote_code: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to prove.
+
+    Attributes:
+        version: sixteen hex digits that change with any byte of the weights.
+
+    """
+
+    packed: PackedModel
+    tokenizer: HFTokenizer
+    version: str
+
+
+def load(spec: LoadSpec) -> Loaded:
+    """Load onto the device, in evaluation mode.
+
+    Raises:
+        ConfigError: nothing loadable is there, or its attention cannot be packed.
+
+    """
+    if spec.dtype not in _DTYPES:
+        raise ConfigError(f"dtype must be one of {', '.join(_DTYPES)}, got {spec.dtype!r}", param="dtype")
+    folder = _folder(spec)
+    try:
+        config: Any = cast("Any", transformers.AutoConfig).from_pretrained(
+            folder, trust_remote_code=spec.trust_remote_code
+        )
+        max_tokens = _checked_context(config, spec.max_context_tokens)
+        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=_DTYPES[spec.dtype],
+            attn_implementation=ATTENTION,
+            use_safetensors=True,
+            trust_remote_code=spec.trust_remote_code,
+        )
+        model = model.to(_device(spec.device)).eval()
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise ConfigError(f"model {spec.model!r} cannot be loaded: {error}", param="model") from error
+    tokenizer = HFTokenizer(folder, trust_remote_code=spec.trust_remote_code)
+    stops = Stops(_end_ids(model, tokenizer), tokenizer.braces)
+    return Loaded(PackedModel(model, max_tokens, stops), tokenizer, weights_version(folder))
+
+
+def weights_version(folder: Path) -> str:
+    """Short sha256 over names, sizes and contents of the folder's safetensors files."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 24):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def _folder(spec: LoadSpec) -> Path:
+    folder = Path(spec.model)
+    if folder.is_dir():
+        return folder
+    try:
+        return Path(
+            cast("Any", HfApi()).snapshot_download(spec.model, revision=spec.revision, allow_patterns=_HUB_FILES)
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"model {spec.model!r} is neither a folder here nor a model that the hub gave: {error}", param="model"
+        ) from error
+
+
+def _checked_context(config: Any, asked: int | None) -> int:  # noqa: ANN401 - transformers' own
+    """Longest context, for a model whose every layer attends to all of it in the plain way."""
+    kinds = set(cast("list[str]", getattr(config, "layer_types", None) or ["full_attention"]))
+    window = None if hasattr(config, "layer_types") else getattr(config, "sliding_window", None)
+    if kinds != {"full_attention"} or window or getattr(config, "attn_logit_softcapping", None):
+        raise ConfigError(
+            f"engine 'transformers' packs models with plain full attention, this one ({config.model_type}) has "
+            f"{', '.join(sorted(kinds))}, window {window}: use the vllm engine for it",
+            param="model",
+        )
+    own = int(config.max_position_embeddings)
+    if asked is not None and not 1 < asked <= own:
+        raise ConfigError(f"max_context_tokens must be in [2, {own}] for this model, got {asked}")
+    return asked or own
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _end_ids(model: Any, tokenizer: HFTokenizer) -> frozenset[int]:  # noqa: ANN401 - transformers' own
+    """Ends of turn: what the generation settings list, and the tokenizer's own."""
+    listed = model.generation_config.eos_token_id
+    ids: set[int] = {listed} if isinstance(listed, int) else set(cast("list[int]", listed or []))
+    return frozenset(ids if tokenizer.end_id is None else {*ids, tokenizer.end_id})

@@ -1,0 +1,97 @@
+"""Every failure in one shape, with the status that tells a caller what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, cast
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from mrt_reward.errors import (
+    DeadlineExceeded,
+    Draining,
+    GraderError,
+    MRTRewardError,
+    Overloaded,
+    ProverUnavailable,
+    ServiceError,
+    TraceError,
+)
+from mrt_reward.types import ErrorInfo
+from mrt_reward.wire import ErrorBody
+
+logger = structlog.stdlib.get_logger(__name__)
+
+STATUS: Sequence[tuple[type[MRTRewardError], HTTPStatus]] = (
+    (TraceError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (Overloaded, HTTPStatus.TOO_MANY_REQUESTS),
+    (Draining, HTTPStatus.SERVICE_UNAVAILABLE),
+    (DeadlineExceeded, HTTPStatus.GATEWAY_TIMEOUT),
+    (ProverUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (GraderError, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody, "description": description}
+    for status, description in (
+        (400, "The body is not JSON, or a header is wrong."),
+        (401, "The API key is missing or wrong."),
+        (413, "The body is over the limit."),
+        (422, "A field is wrong; `param` names it."),
+        (429, "The queue is full; see Retry-After."),
+        (503, "Not able to prove at present; see Retry-After."),
+        (504, "The deadline passed."),
+    )
+}
+
+
+def error_response(status: int, info: ErrorInfo, retry_after_s: float | None = None) -> JSONResponse:
+    """An error body, with `Retry-After` where waiting helps."""
+    headers = {} if retry_after_s is None else {"Retry-After": str(max(1, round(retry_after_s)))}
+    return JSONResponse(ErrorBody(error=info).model_dump(mode="json"), status, headers)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer every exception of a route in the one shape."""
+    app.add_exception_handler(MRTRewardError, _on_ours)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+async def _on_ours(_: Request, error: Exception) -> JSONResponse:
+    ours = cast("MRTRewardError", error)
+    status = next((status for kind, status in STATUS if isinstance(ours, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+    wait = ours.retry_after_s if isinstance(ours, ServiceError) else 1.0 if ours.retryable else None
+    return error_response(status, ErrorInfo(str(ours), type(ours).__name__, ours.code, ours.param), wait)
+
+
+async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
+    found = cast("RequestValidationError", error).errors()
+    first = cast("dict[str, Any]", found[0])
+    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    message = f"{where or 'body'}: {first['msg']}{more}"
+    status = HTTPStatus.BAD_REQUEST if first["type"] == "json_invalid" else HTTPStatus.UNPROCESSABLE_ENTITY
+    return error_response(status, ErrorInfo(message, "InvalidRequest", "invalid_request", where or None))
+
+
+async def _on_http(_: Request, error: Exception) -> JSONResponse:
+    http = cast("HTTPException", error)
+    phrase = HTTPStatus(http.status_code).phrase
+    response = error_response(
+        http.status_code, ErrorInfo(str(http.detail), "HTTPError", phrase.lower().replace(" ", "_"))
+    )
+    response.headers.update(http.headers or {})
+    return response
+
+
+async def _on_bug(_: Request, error: Exception) -> JSONResponse:
+    logger.error("request_failed", exc_info=error)
+    info = ErrorInfo(f"internal error ({type(error).__name__})", "InternalError", "internal_error")
+    return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, info)

@@ -1,0 +1,73 @@
+"""Logs and metrics. Neither ever holds a prompt or a completion."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from mrt_reward.service.scorer import Scorer
+from mrt_reward.types import ScoredTrace
+
+
+def configure_logs(log_format: Literal["console", "json", "off"]) -> None:
+    """Log to standard error: for people, for machines, or not at all."""
+    level = logging.CRITICAL if log_format == "off" else logging.INFO
+    renderer = structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+class Telemetry:
+    """The server's Prometheus metrics, in a registry of their own."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter("mrt_reward_requests", "Requests answered.", ["route", "code"], registry=self.registry)
+        self._seconds = Histogram(
+            "mrt_reward_request_seconds", "Time to answer, in seconds.", ["route"], registry=self.registry
+        )
+        self._traces = Counter("mrt_reward_items", "Traces scored.", ["outcome"], registry=self.registry)
+        self._progress = Histogram(
+            "mrt_reward_progress",
+            "Progress of episodes.",
+            buckets=[-0.5, -0.2, -0.1, -0.02, 0.02, 0.1, 0.2, 0.5, 1.0],
+            registry=self.registry,
+        )
+        self._computed = Counter("mrt_reward_engine_tokens", "Tokens the engine computed.", registry=self.registry)
+        queue = Gauge("mrt_reward_queue_tokens", "Tokens admitted and not answered.", registry=self.registry)
+        queue.set_function(lambda: scorer.batcher.queued_tokens)
+        hits = Gauge("mrt_reward_cache_hits", "Values answered without the engine.", registry=self.registry)
+        hits.set_function(lambda: scorer.cache.hits)
+        misses = Gauge("mrt_reward_cache_misses", "Values that the engine gave.", registry=self.registry)
+        misses.set_function(lambda: scorer.cache.misses)
+
+    def count_request(self, route: str, code: int, seconds: float) -> None:
+        """Count one request."""
+        self._requests.labels(route, str(code)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def count_trace(self, scored: ScoredTrace) -> None:
+        """Count one trace and its progress."""
+        self._traces.labels(scored.status.value).inc()
+        self._computed.inc(scored.usage.computed_tokens)
+        for episode in scored.episodes:
+            if episode.progress is not None:
+                self._progress.observe(episode.progress)
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from itertools import count
+from pathlib import Path
+
+from mrt_reward.graders.math import MathGrader
+from mrt_reward.protocols import GradeItem
+from mrt_reward.types import Grade, Verdict
+from tests.graders.corpus import hostile_items
+
+NUM_WORKERS = 4
+AT_ONCE = 3  # one worker is always left for the neighbours
+MAX_S = 2.0
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+
+
+async def test_hostile_strings_cost_two_seconds_lose_no_worker_and_leave_neighbours_alone(tmp_path: Path) -> None:
+    canary = tmp_path / "executed"
+    items = hostile_items(str(canary))
+    assert len(items) >= 60
+    grader = MathGrader(num_workers=NUM_WORKERS)
+    try:
+        # Start all workers first: their import is nobody's cost.
+        await grader.grade([GradeItem(f"{{x+{n}}}", (f"{n}+x",), boxed_prefix=True) for n in range(20)])
+        pids = set(grader.pool.pids)
+        slots = asyncio.Semaphore(AT_ONCE)
+        costs: dict[str, tuple[float, Grade]] = {}
+
+        async def attack(name: str, item: GradeItem) -> None:
+            async with slots:
+                start = time.monotonic()
+                (grade,) = await grader.grade([item])
+                costs[name] = time.monotonic() - start, grade
+
+        async def live_beside() -> None:
+            for n in count(100):
+                neighbour = GradeItem(f"{{x^2+{n}}}", (f"{n}+x^2",), boxed_prefix=True)
+                neighbours.extend(await grader.grade([neighbour]))
+                await asyncio.sleep(0.02)
+
+        neighbours: list[Grade] = []
+        beside = asyncio.create_task(live_beside())
+        await asyncio.gather(*(attack(name, item) for name, item in items.items()))
+        beside.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beside
+
+        slowest = sorted(costs.items(), key=lambda entry: -entry[1][0])
+        killed = [name for name, (_, grade) in costs.items() if grade.reason in ("timeout", "memory", "crash")]
+        print(f"\n{len(costs)} hostile strings, {len(killed)} killed; slowest {slowest[:3]}")
+        assert {name: cost for name, cost in costs.items() if cost[0] > MAX_S} == {}
+        misses = (Verdict.INCORRECT, Verdict.UNPARSED)
+        assert {name: cost for name, cost in costs.items() if cost[1].verdict not in misses} == {}
+        assert len(killed) >= 10
+        assert len(neighbours) > 20
+        assert {grade.verdict for grade in neighbours} == {Verdict.CORRECT}
+        assert set(grader.pool.pids) == pids
+        # The last kill's replacement is forked by the next item; all four answer again, with at most one child each.
+        again = [GradeItem(f"{{y+{n}}}", (f"{n}+y",), boxed_prefix=True) for n in range(40)]
+        assert {grade.verdict for grade in await grader.grade(again)} == {Verdict.CORRECT}
+        assert all(len(children(pid)) <= 1 for pid in pids)
+        assert not canary.exists()
+    finally:
+        await grader.close()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert os.path.lexists(tmp_path)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from mrt_reward.graders import judges
+
+
+@pytest.fixture
+def mathematics(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The worker's mathematics in this process, and sympy as it was afterwards."""
+    from math_verify import parser
+    from sympy.parsing import sympy_parser
+
+    # Registering the attributes restores them; `prepare_math` then overwrites them.
+    monkeypatch.setattr(sympy_parser, "eval_expr", cast("Any", sympy_parser).eval_expr)
+    monkeypatch.setattr(sympy_parser, "parse_expr", cast("Any", sympy_parser).parse_expr)
+    monkeypatch.setattr(parser, "parse_expr_cached", cast("Any", parser).parse_expr_cached)
+    judges.prepare_math()
+    yield
+    judges.parse_gold.cache_clear()
+
+
+def verdict(answer: str, *golds: str, boxed: bool = True) -> object:
+    return judges.judge_math({"answer": answer, "boxed": boxed, "golds": list(golds)})["verdict"]
+
+
+@pytest.mark.usefixtures("mathematics")
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        ("x^2-1", "(x-1)(x+1)"), (r"\sqrt{18}", r"3\sqrt{2}"), ("(1,2]", "(1,2]"), ("2,1", r"\{1,2\}"),
+        ("x=10", "10"), (r"19\text{ square units}", "19"), ("50\\%", "0.5"), ("1.5", r"1\frac{1}{2}"),
+        (r"\begin{bmatrix}1\\2\end{bmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"), ("2^{10}", "1024"),
+        (r"\text{Tuesday}", "Tuesday"), ("0.333333", "1/3"), ("3i+2", "2+3i"), ("1e3", "1e3"),
+    ],
+)  # fmt: skip
+def test_equal_mathematics_is_correct(answer: str, gold: str) -> None:
+    assert verdict(answer, gold) == "correct"
+
+
+@pytest.mark.usefixtures("mathematics")
+def test_unequal_mathematics_is_incorrect_and_any_gold_will_do() -> None:
+    assert verdict("x+1", "x+2") == "incorrect"
+    assert verdict("(1,2)", "[1,2]") == "incorrect"
+    assert verdict("x+1", "x+2", "1+x") == "correct"
+
+
+@pytest.mark.usefixtures("mathematics")
+def test_free_text_is_searched_for_its_answer() -> None:
+    assert verdict("The final answer is $x+1$.", "1+x", boxed=False) == "correct"
+    assert verdict("so we get 3*(4+5) = 27", "27", boxed=False) == "correct"
+    assert verdict("it equals 3*(4+5)", "27", boxed=False) == "correct"
+    assert verdict("I have no idea", "27", boxed=False) == "unparsed"
+
+
+@pytest.mark.usefixtures("mathematics")
+def test_no_text_reaches_eval(tmp_path: Path) -> None:
+    import sympy
+
+    canary = tmp_path / "executed"
+    with pytest.raises(judges.Forbidden):
+        sympy.sympify(f"open('{canary}','w')")
+    with pytest.raises(judges.Forbidden):
+        judges.sealed_eval("1")
+    # Numbers are what math-verify asks sympy to read, and all it may.
+    assert sympy.Number("12") == 12
+    assert sympy.Number("-0.5") == -0.5
+    assert not canary.exists()
+
+
+def test_the_audit_hook_refuses_what_executed_text_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    for event, arguments in [("os.system", ("ls",)), ("compile", ("1", "<string>")), ("open", ("x", "w", 0))]:
+        with pytest.raises(judges.Forbidden, match=event):
+            judges.refuse(event, arguments)
+    for event, arguments in [("import", ("x",)), ("compile", (None, "/a/b.py")), ("open", ("x", "r", 0)), ("open", ("x", None, 0))]:  # fmt: skip # noqa: E501
+        judges.refuse(event, arguments)
+    hooks: list[object] = []
+    monkeypatch.setattr(sys, "addaudithook", hooks.append)
+    assert judges.load_math() is judges.judge_math
+    assert hooks == [judges.refuse]
+
+
+@pytest.mark.usefixtures("mathematics")
+def test_the_mathematics_loads_before_the_fork_and_functions_after_it() -> None:
+    assert judges.loader("math") is judges.load_math
+    with pytest.raises(ModuleNotFoundError):
+        judges.loader("no_such_module_here:f")()
+
+
+def test_a_function_is_called_with_the_completion_the_answers_and_the_problem() -> None:
+    judge = judges.function_judge("tests.graders.functions:equal")
+    assert judge({"completion": "4", "answers": ["4"], "problem": "2+2"}) == {"score": 1.0, "binary": True}
+    with pytest.raises(TypeError, match="callable"):
+        judges.function_judge("tests.graders.functions:NOT_A_FUNCTION")
+    assert judges.function_judge("tests.graders.functions:Holder.half")({"completion": "", "answers": [], "problem": ""}) == {"score": 0.5, "binary": False}  # fmt: skip # noqa: E501
+
+
+def test_only_booleans_and_numbers_between_0_and_1_are_results() -> None:
+    assert judges.function_result(np.bool_(1)) == {"score": 1.0, "binary": True}
+    assert judges.function_result(np.float32(0.5)) == {"score": 0.5, "binary": False}
+    assert judges.function_result(1) == {"score": 1.0, "binary": False}
+    for wrong in (None, "1", 1.5, float("nan"), Decimal(1), [True]):
+        with pytest.raises(ValueError, match=r"returned None|expected True, False or a number"):
+            judges.function_result(wrong)
