@@ -27,9 +27,7 @@ class ServeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MRT_REWARD_", extra="forbid", env_nested_delimiter="__")
 
-    model: Annotated[str | None, Field(description="Prover: folder or hub name; none is the bundled mini model.")] = (
-        None
-    )
+    model: Annotated[str | None, Field(description="Prover: folder or hub name; none is the bundled mini.")] = None
     engine: Annotated[Literal["transformers"], Field(description="Engine that runs the prover.")] = "transformers"
     dtype: Annotated[Literal["float32", "bfloat16", "float16"], Field(description="Precision of the weights.")] = (
         "float32"
@@ -38,9 +36,7 @@ class ServeSettings(BaseSettings):
     host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port; 0 takes a free one.")] = 8000
     admin_host: Annotated[str, Field(description="Address of the admin routes.")] = "127.0.0.1"
-    admin_port: Annotated[int, Field(ge=0, le=65535, description="Port of the admin routes; 0 takes a free one.")] = (
-        8001
-    )
+    admin_port: Annotated[int, Field(ge=0, le=65535, description="Port of the admin routes; 0 is any free one.")] = 8001
     api_key: Annotated[SecretStr | None, Field(description="Key that callers must send as a bearer token.")] = None
     max_body_mb: Annotated[float, Field(gt=0, description="Largest request body, decompressed, in megabytes.")] = 32.0
     max_queue_tokens: Annotated[int, Field(ge=1, description="Prover tokens admitted at once.")] = 4_000_000
@@ -61,6 +57,11 @@ class ServeSettings(BaseSettings):
     cache_memory_mb: Annotated[float, Field(gt=0, description="Memory for scores, in megabytes.")] = 64.0
     alpha: Annotated[float, Field(ge=0, description="Weight of progress in /get_reward.")] = 1.0
     options: Annotated[ScoreOptions, Field(description="Scoring options where a request gives none.")] = ScoreOptions()
+
+    @property
+    def plain_api_key(self) -> str | None:
+        """The API key itself; never log it."""
+        return None if self.api_key is None else self.api_key.get_secret_value()
 
     @classmethod
     def settings_customise_sources(

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-import mrt_reward
 from mrt_reward.cli import demo, doctor, mini, score, serve
+from mrt_reward.version import __version__
 
 app = typer.Typer(
     name="mrt-reward",
@@ -20,7 +20,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(mrt_reward.__version__)
+        typer.echo(__version__)
         raise typer.Exit
 
 

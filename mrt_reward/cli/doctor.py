@@ -12,8 +12,8 @@ from importlib import metadata
 from rich.console import Console
 from rich.table import Table
 
-import mrt_reward
 from mrt_reward.mini import MODEL_DIR
+from mrt_reward.version import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def findings() -> list[Finding]:
     weights = MODEL_DIR / "model.safetensors"
     cores = os.cpu_count() or 1
     return [
-        Finding("mrt-reward", True, mrt_reward.__version__),
+        Finding("mrt-reward", True, __version__),
         Finding("Python", supported, platform.python_version(), "" if supported else "use Python 3.10 or newer"),
         Finding("CPU", True, f"{cores} cores, {platform.machine()}, {platform.system()}"),
         _gpu(),

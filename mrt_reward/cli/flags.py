@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import typer
 from pydantic import TypeAdapter
@@ -35,7 +35,7 @@ def options_from(text: str | None, default: ScoreOptions) -> ScoreOptions:
         return ScoreOptions(segmenter=AUTHORS_SEGMENTERS[text])
     try:
         record: object = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
-        return cast("ScoreOptions", TypeAdapter(ScoreOptions).validate_python(record))
+        return TypeAdapter(ScoreOptions).validate_python(record)
     except (OSError, ValueError) as error:
         known = ", ".join(AUTHORS_SEGMENTERS)
         raise ConfigError(f"--options: expected JSON, @FILE, or one of {known}: {error}", param="options") from error

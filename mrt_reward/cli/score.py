@@ -163,7 +163,7 @@ async def _local(
 
 
 async def _remote(run: _Run, rows: Sequence[tuple[Row, Trace]]) -> AsyncIterator[tuple[int, ScoredTrace]]:
-    api_key = run.settings.api_key and run.settings.api_key.get_secret_value()
+    api_key = run.settings.plain_api_key
     async with AsyncClient(cast("str", run.url), api_key=api_key) as client:
         for start in range(0, len(rows), CHUNK):
             chunk = [trace for _, trace in rows[start : start + CHUNK]]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mrt_reward.core.progress import progress_rewards
 from mrt_reward.options import Strict
-from mrt_reward.types import Span
+from mrt_reward.types import ScoredTrace, Span
 
 Floats = NDArray[np.float64]
 
@@ -101,6 +101,14 @@ class CreditTrace:
 
     outcome: float | None
     value_P: Floats | None
+
+    @classmethod
+    def of(cls, scored: ScoredTrace) -> CreditTrace:
+        """What credit needs of a scored trace."""
+        if not scored.values:
+            return cls(scored.outcome, None)
+        values = [np.nan if value.value is None else value.value for value in scored.values]
+        return cls(scored.outcome, np.array(values, np.float64))
 
     def __post_init__(self) -> None:
         if self.outcome is not None and not np.isfinite(self.outcome):

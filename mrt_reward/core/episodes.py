@@ -52,8 +52,8 @@ def find_thinking(completion: str, delimiters: Delimiters, *, opened: bool) -> T
 
     Args:
         completion: the model's text.
-        delimiters: what opens and closes thinking; both empty means that all of it is thinking. Only `open` empty: it is
-            opened from the start. Only `close` empty: it is never closed.
+        delimiters: what opens and closes thinking; both empty means that all of it is thinking. Only `open` empty:
+            it is open from the start. Only `close` empty: it is never closed.
         opened: whether the prompt ends with thinking opened.
 
     Returns:

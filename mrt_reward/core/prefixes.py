@@ -61,8 +61,8 @@ def align(spans: Sequence[Span], char_ends_T: NDArray[np.int32], *, token_offset
 def plan_prefixes(completion: str, thinking: Thinking, episodes: Sequence[Episode]) -> PrefixPlan:
     """Cut the thinking's tokens after each episode.
 
-    Thinking that is closed but empty, or only white space, has one prefix: `z[:0]` is also `z[:K]`. It is planned as the
-    former: the terminator is the forced one, although `natural_end` says that the model closed it.
+    Thinking that is closed but empty, or only white space, has one prefix: `z[:0]` is also `z[:K]`. It is planned as
+    the former: the terminator is the forced one, although `natural_end` says that the model closed it.
     """
     offset = episodes[0].token_start if episodes else 0
     return PrefixPlan(

@@ -17,6 +17,7 @@ MAX_ANSWER_CHARS = 2_000
 """A boxed answer longer than this is not judged as mathematics."""
 
 _TOKEN = re.compile(r"(?P<box>\\(?:boxed|fbox)\s{0,8}\{)|\\.|(?P<open>\{)|(?P<close>\})", re.DOTALL)
+_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 
 
@@ -99,10 +100,10 @@ def _unwrapped(text: str) -> str:
             inner = text[len(left) : -len(right)]
             if left not in inner and right not in inner and not inner.endswith("\\"):
                 return inner
-    if text.startswith((r"\boxed", r"\fbox")) and text.endswith("}"):
+    box = _BOX.match(text)
+    if box is not None:
         inner = first_braces(text)
-        head = text.find("{") + 1
-        if inner is not None and head + len(inner) + 1 == len(text) and not text[:head].strip(r"\boxedf{ "):
+        if inner is not None and box.end() + len(inner) + 1 == len(text):
             return inner
     return text
 

@@ -22,6 +22,19 @@ Loader = Callable[[], Judge]
 MATH_PROBE: Payload = {"answer": r"\frac{1}{2}", "boxed": True, "golds": ["0.5"]}
 """An item whose verdict is known: correct."""
 
+_WARM_UP = (
+    (r"\frac{1}{2}", "0.5"),
+    ("x^2-1", "(x-1)(x+1)"),
+    ("(1,2]", "[1,3)"),
+    (r"\sqrt{8}", "x=3"),
+    (r"\{1,2\}", "2,3"),
+    (r"\sin(2x)+e^{x}", r"2\sin x\cos x+\log(x)"),
+    ("x<1", "x>2"),
+    ("x+y=1", "x-y=2"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1\\x\end{pmatrix}"),
+    (r"\binom{5}{2}+3!", r"\int_0^1 x dx+\sum_{k=1}^{3}k"),
+    ("2+3i", r"50\%"),
+)
 _NUMBER_TOKEN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?")
 _FORBIDDEN_EVENTS = frozenset(
     {
@@ -62,17 +75,22 @@ def refuse(event: str, arguments: tuple[object, ...]) -> None:
 
 
 def prepare_math() -> None:
-    """Import math-verify, seal its ways to `eval`, and fill its caches."""
+    """Import math-verify, fill its caches with our own text, and only then seal its ways to `eval`.
+
+    The order matters: sympy evaluates strings of its own when some of its modules are first used.
+    """
     from math_verify import parser  # noqa: PLC0415 - only workers load sympy
     from sympy.parsing import sympy_parser  # noqa: PLC0415
 
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+    for answer, gold in _WARM_UP:
+        judge_math({"answer": answer, "boxed": True, "golds": [gold]})
+    judge_math({"answer": "so it is 3*(4+5) or $x$", "boxed": False, "golds": ["27"]})
+    cast("Any", parser).parse_expr_cached.cache_clear()
     # `sympy.Number(text)`, which math-verify calls on every number it meets, is `parse_expr`, which is `eval`.
     cast("Any", sympy_parser).eval_expr = sealed_eval
     cast("Any", sympy_parser).parse_expr = parse_number_token
     cast("Any", parser).parse_expr_cached = parse_arithmetic
-    for answer, gold in ((r"\frac{1}{2}", "0.5"), ("x^2-1", "(x-1)(x+1)"), ("(1,2]", "(1,2]"), (r"\sqrt{8}", "x=3")):
-        judge_math({"answer": answer, "boxed": True, "golds": [gold]})
 
 
 def sealed_eval(*_: object) -> object:
@@ -81,10 +99,12 @@ def sealed_eval(*_: object) -> object:
 
 
 def parse_number_token(text: str, *_: object, **__: object) -> object:
-    """Stands where sympy would evaluate a string: digits become a number, and nothing else is accepted."""
+    """Stands where sympy would evaluate a string: digits become a number, a name a symbol, and no more is accepted."""
     import sympy  # noqa: PLC0415
 
     token = str(text).strip()
+    if token.isidentifier():
+        return sympy.Symbol(token)
     if _NUMBER_TOKEN.fullmatch(token) is None:
         raise Forbidden("parse_expr")
     return sympy.Integer(int(token)) if token.lstrip("+-").isdigit() else sympy.Float(token)

@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
-import mrt_reward
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ProverError, TraceError
 from mrt_reward.options import ScoreOptions
@@ -20,6 +19,7 @@ from mrt_reward.server.limits import Gate, StrictRoute
 from mrt_reward.server.telemetry import Telemetry
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ErrorInfo, ScoredTrace, Trace
+from mrt_reward.version import __version__
 from mrt_reward.wire import (
     AdvantagesRequest,
     AdvantagesResponse,
@@ -136,7 +136,7 @@ class Routes:
 
     def version(self) -> VersionOut:
         """Which release answers."""
-        return VersionOut(version=mrt_reward.__version__)
+        return VersionOut(version=__version__)
 
 
 def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -145,7 +145,7 @@ def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def create_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemetry) -> FastAPI:
     """The public application."""
-    app = FastAPI(title="mrt-reward", version=mrt_reward.__version__, description="Dense progress rewards.")
+    app = FastAPI(title="mrt-reward", version=__version__, description="Dense progress rewards.")
     app.router.route_class = StrictRoute
     install_error_handlers(app)
     app.add_exception_handler(CallerGone, lambda _request, _error: GONE)
@@ -161,14 +161,14 @@ def create_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemetry) ->
     app.get("/readyz", responses=_documented(503))(routes.readyz)
     app.get("/metrics", response_class=Response)(routes.metrics)
     app.get("/version")(routes.version)
-    api_key = settings.api_key and settings.api_key.get_secret_value()
+    api_key = settings.plain_api_key
     app.add_middleware(Gate, telemetry=telemetry, max_body_bytes=int(settings.max_body_mb * 1e6), api_key=api_key)
     return app
 
 
 def create_admin_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemetry) -> FastAPI:
     """The admin application, for its own port."""
-    app = FastAPI(title="mrt-reward admin", version=mrt_reward.__version__)
+    app = FastAPI(title="mrt-reward admin", version=__version__)
     app.router.route_class = StrictRoute
     install_error_handlers(app)
 
@@ -189,6 +189,6 @@ def create_admin_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemet
     app.post("/admin/drain")(drain)
     app.delete("/admin/cache")(clear_cache)
     app.post("/admin/weights", responses={500: {"model": ErrorBody}})(load_weights)
-    api_key = settings.api_key and settings.api_key.get_secret_value()
+    api_key = settings.plain_api_key
     app.add_middleware(Gate, telemetry=telemetry, max_body_bytes=1_000_000, api_key=api_key)
     return app

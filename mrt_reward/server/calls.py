@@ -84,7 +84,7 @@ async def first_then_rest(
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + seconds
     waiting = set(range(len(traces)))
-    stream = cast("AsyncIterator[tuple[int, ScoredTrace]]", scorer.stream(traces, options))
+    stream = scorer.stream(traces, options)
     async with aclosing(cast("Any", stream)):
         while waiting:
             try:

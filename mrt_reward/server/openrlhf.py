@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from mrt_reward.errors import GraderError, TraceError
 from mrt_reward.types import ScoredTrace, Status, Trace
@@ -11,11 +12,18 @@ from mrt_reward.wire import GetRewardRequest, GetRewardResponse
 ASSISTANT_OPENERS = (
     "<|im_start|>assistant\n",
     "<|start_header_id|>assistant<|end_header_id|>\n\n",
-    "<｜Assistant｜>",
+    "<\uff5cAssistant\uff5c>",
     "<start_of_turn>model\n",
     "[/INST]",
 )
-END_TOKENS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<｜end▁of▁sentence｜>", "<end_of_turn>", "</s>")
+END_TOKENS = (
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<\uff5cend\u2581of\u2581sentence\uff5c>",
+    "<end_of_turn>",
+    "</s>",
+)
 
 DEADLINE_S = 150.0
 """The trainer gives up after 180 s and sends the same again."""
@@ -51,7 +59,7 @@ def _trace(place: int, query: str, prompt: str, label: object) -> Trace:
     response = query[start:]
     for token in END_TOKENS:
         response = response.removesuffix(token)
-    answers = label if isinstance(label, list) else [label]
+    answers = cast("list[object]", label) if isinstance(label, list) else [label]
     answer = tuple(str(item) for item in answers if item is not None and str(item).strip())
     return Trace(id=str(place), prompt=query[:start], completion=response, answer=answer)
 

@@ -66,7 +66,10 @@ async def serve(scorer: Scorer, settings: ServeSettings, *, on_ready: Callable[[
     stopping = asyncio.create_task(stop.wait())
     try:
         await scorer.check()
-        while not (public.started and admin.started) and not any(task.done() for task in running):
+        # uvicorn says that it has started by a flag alone.
+        while not (public.started and admin.started) and not any(  # noqa: ASYNC110
+            task.done() for task in running
+        ):
             await asyncio.sleep(0.01)
         if not any(task.done() for task in running):
             logger.info("serving", model=scorer.info.model, host=settings.host, port=public.port)

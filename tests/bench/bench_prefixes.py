@@ -2,7 +2,7 @@
 
     python -m tests.bench.bench_prefixes [--dtype bfloat16] [--large] [--rounds 5]
 
-(a) plain: one forward per terminated prefix and spelling, nothing shared. (b) bound: one causal forward per trace over
+(a) plain: one forward per terminated prefix, nothing shared. (b) bound: one causal forward per trace over
 as many tokens as are unique in it, with logits for as many rows as the answers need. Process CPU time with one thread,
 modes interleaved trace by trace, median over rounds. Weights are random: speed does not depend on them.
 """
@@ -32,7 +32,7 @@ MINI = {"vocab_size": 4096, "hidden_size": 192, "intermediate_size": 512, "num_h
 MINI_HEADS = {"num_attention_heads": 3, "num_key_value_heads": 3}
 LARGE = {"vocab_size": 16_384, "hidden_size": 640, "intermediate_size": 1792, "num_hidden_layers": 10}
 LARGE_HEADS = {"num_attention_heads": 10, "num_key_value_heads": 2}
-QUERY = LikelihoodQuery((SpellingIds((90, 17), (92, 93)), SpellingIds((90, 17, 18, 19), (92, 93))))
+QUERY = LikelihoodQuery((SpellingIds((90, 17, 18), (92, 93)),))
 
 
 def build(folder: Path, *, large: bool, dtype: str) -> tuple[PackedModel, Any]:

@@ -92,7 +92,7 @@ def test_regret_is_continuous_in_the_budget(curve: list[tuple[int, float]], budg
 def test_regret_is_one_minus_the_mean_of_the_accuracy_curve(curve: list[tuple[int, float]], budget: int) -> None:
     # The curve is linear between whole numbers, so the midpoint rule on a whole grid is exact.
     token_N, value_N = np.array([token for token, _ in curve], float), np.array([rate for _, rate in curve])
-    middles = np.arange(budget) + 0.5
+    middles = np.arange(budget, dtype=np.float64) + np.float64(0.5)
     mean = accuracy_at(token_N, value_N, middles).mean()
     assert normalised_regret(token_N, value_N, budget) == pytest.approx(1 - mean, abs=1e-9)
 

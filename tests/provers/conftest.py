@@ -25,6 +25,8 @@ CORPUS = [
 ] * 30
 MAX_TOKENS = 4096
 
+torch.set_num_threads(1)
+
 
 def save_tokenizer(folder: Path, backend: Tokenizer, **settings: object) -> None:
     fast: Any = cast("Any", transformers.PreTrainedTokenizerFast)
@@ -78,7 +80,7 @@ def save_model(folder: Path, kind: str, **changes: object) -> None:
         "head_dim": 64,
         "max_position_embeddings": MAX_TOKENS,
         "bos_token_id": None,
-        "eos_token_id": 401,
+        "eos_token_id": 347,
         "initializer_range": 0.12,
         **changes,
     }
@@ -105,7 +107,7 @@ def qwen_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prover(model_dir: Path) -> Iterator[TransformersProver]:
     built = TransformersProver(model_dir, device="cpu", num_threads=1)
     yield built
-    built._worker.shutdown()
+    built._worker.shutdown()  # pyright: ignore[reportPrivateUsage] - closing it needs a loop
 
 
 @pytest.fixture(scope="session")

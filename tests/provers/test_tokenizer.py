@@ -45,8 +45,8 @@ def test_untrusted_text_comes_back_and_never_becomes_control(tokenizer: HFTokeni
 
 def test_trusted_text_becomes_control(tokenizer: HFTokenizer) -> None:
     ids = tokenizer.encode_trusted("<|im_start|>user\nHi<think>")
-    assert (ids[0], ids[-1]) == (400, 402)
-    assert tokenizer.control_ids == {400, 401, 402, 403}
+    assert (ids[0], ids[-1]) == (346, 348)
+    assert tokenizer.control_ids >= {346, 347, 348, 349}
     text, char_ends = tokenizer.locate(ids)
     assert text == "<|im_start|>user\nHi<think>"
     assert char_ends[0] == len("<|im_start|>")
@@ -55,11 +55,11 @@ def test_trusted_text_becomes_control(tokenizer: HFTokenizer) -> None:
 
 
 def test_a_character_of_several_tokens_is_complete_at_its_last(tokenizer: HFTokenizer) -> None:
-    # 😀 is 4 bytes, seen too rarely to be one token: nothing is complete until its last token is there.
+    # A test tube of 4 bytes, of which 2 are one token: nothing is complete until its last token is there.
     tokens = tokenizer.encode_untrusted("\U0001f9ea!")
-    assert len(tokens.ids) == 5
-    assert tokens.char_ends.tolist() == [0, 0, 0, 1, 2]
-    text, char_ends = tokenizer.locate(tokens.ids[:3])
+    assert len(tokens.ids) == 4
+    assert tokens.char_ends.tolist() == [0, 0, 1, 2]
+    text, char_ends = tokenizer.locate(tokens.ids[:2])
     assert (text, char_ends[-1]) == ("\N{REPLACEMENT CHARACTER}", 1)
 
 
@@ -72,7 +72,7 @@ def test_closes_are_all_tokens_that_begin_with_a_brace(tokenizer: HFTokenizer) -
 
 
 def test_lone_surrogates_are_refused_with_their_place(tokenizer: HFTokenizer) -> None:
-    with pytest.raises(TraceError, match="U\\+D800.* at character 2") as refused:
+    with pytest.raises(TraceError, match=r"U\+D800.* at character 2") as refused:
         tokenizer.encode_untrusted("ab\ud800")
     assert refused.value.param == "completion"
     with pytest.raises(TraceError):
@@ -103,7 +103,7 @@ def test_contents_of_a_chat_are_untrusted(tokenizer: HFTokenizer) -> None:
     chat = messages(" <|im_end|>\nHi ", "")
     ids = tokenizer.encode_chat(chat)
     assert tokenizer.locate(ids)[0] == tokenizer.render_chat(chat)
-    assert ids.tolist().count(401) == 2
+    assert ids.tolist().count(347) == 2
     assert tokenizer.render_chat(chat).count("<|im_end|>") == 3
     plain = messages("What is 17 + 25?")
     assert ids.dtype == np.int32
@@ -120,19 +120,19 @@ def test_a_role_that_holds_a_control_word_is_refused(tokenizer: HFTokenizer) -> 
     [
         "{% for m in messages %}<|im_start|>{{ m.content | upper }}{% endfor %}",
         "{% for m in messages %}<|im_start|>{{ m.content }}{{ m.content }}{% endfor %}",
-        "{% for m in messages %}<|im_start|>{{ m.content.split('a')[-1] }}{% endfor %}",
+        "{% for m in messages %}<|im_start|>{{ m.content.split('z')[-1] }}{% endfor %}",
         "{% for m in messages %}{{ m.content[:1] }}<|im_start|>{{ m.content }}{% endfor %}",
-        "{% if 'a' in messages[0].content %}x{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}",
-        "{% for m in messages %}{{ m.content }}{% endfor %}{% if 'a' in messages[0].content %}x{% endif %}",
+        "{% if 'z' in messages[0].content %}x{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}",
+        "{% for m in messages %}{{ m.content }}{% endfor %}{% if 'z' in messages[0].content %}x{% endif %}",
     ],
 )
 def test_a_template_that_rewrites_contents_is_followed_where_that_is_safe(tmp_path: Path, template: str) -> None:
     save_tokenizer(tmp_path, byte_level(), chat_template=template)
     tokenizer = HFTokenizer(tmp_path)
-    chat = messages("b a c")
+    chat = messages("b z c")
     assert tokenizer.encode_chat(chat).tolist() == tokenizer.encode_trusted(tokenizer.render_chat(chat)).tolist()
     with pytest.raises(TraceError, match="cannot be told apart"):
-        tokenizer.encode_chat(messages("b a c<think>a"))
+        tokenizer.encode_chat(messages("b z c<think>z"))
 
 
 def test_templates_that_are_missing_or_refuse_are_told(tmp_path: Path, metaspace_dir: Path) -> None:
@@ -199,7 +199,7 @@ def test_normalisers_keep_their_work_and_lose_their_prefix(tmp_path: Path) -> No
     backend.decoder = cast("Any", decoders).ByteLevel()
     save_tokenizer(tmp_path, backend)
     tokenizer = HFTokenizer(tmp_path)
-    # e and a combining accent become one character; offsets still count the two that were sent.
+    # e and a combining accent become one character; the dropped one is complete with the next token.
     tokens = check_untrusted(tokenizer, "e\u0301x")
     assert tokenizer.decode(tokens.ids.tolist()) == "\u00e9x"
-    assert tokens.char_ends[-2:].tolist() == [2, 3]
+    assert tokens.char_ends[-2:].tolist() == [1, 3]

@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import torch as safetensors_torch
 
 from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable
 from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, Proven, RolloutQuery, SpellingIds
@@ -24,7 +24,7 @@ from tests.provers.conftest import MAX_TOKENS, save_model
 
 SPELLINGS = (SpellingIds((7, 8, 9), (10, 11)), SpellingIds((7, 8), (10,)), SpellingIds((12,), (13, 14, 15)))
 LIKELIHOOD = LikelihoodQuery(SPELLINGS)
-END_ID = 401
+END_ID = 347
 
 
 def make_proof(
@@ -40,7 +40,8 @@ def make_proof(
 
 
 def rollouts(num_samples: int = 4, temperature: float = 0.0, top_p: float = 1.0, **changes: Any) -> RolloutQuery:
-    return RolloutQuery(num_samples, temperature, top_p, **{"max_tokens": 12, "stop_at_close": False, **changes})
+    settings: dict[str, Any] = {"max_tokens": 12, "stop_at_close": False, **changes}
+    return RolloutQuery(num_samples, temperature, top_p, **settings)
 
 
 @torch.inference_mode()
@@ -273,8 +274,12 @@ async def test_the_event_loop_stays_free(qwen_dir: Path) -> None:
 )
 async def test_a_failure_of_the_network_stays_with_its_trace(qwen_dir: Path, error: Exception, code: str) -> None:
     prover = TransformersProver(qwen_dir)
-    module = prover._packed.model
-    handle = module.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(error))
+    module: Any = prover._packed.model  # pyright: ignore[reportPrivateUsage] - the network itself must fail
+
+    def fail(*_: object) -> None:
+        raise error
+
+    handle = module.register_forward_pre_hook(fail)
     [failed] = await prover.prove([make_proof([5])])
     handle.remove()
     assert isinstance(failed, ProverError)
@@ -286,9 +291,9 @@ async def test_a_failure_of_the_network_stays_with_its_trace(qwen_dir: Path, err
 async def test_a_model_of_nans_gives_errors_and_no_numbers(qwen_dir: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(qwen_dir, tmp_path / "nan")
     [file] = folder.glob("*.safetensors")
-    weights = load_file(file)
+    weights = cast("Any", safetensors_torch).load_file(file)
     weights["model.norm.weight"][:] = float("nan")
-    save_file(weights, file, metadata={"format": "pt"})
+    cast("Any", safetensors_torch).save_file(weights, file, metadata={"format": "pt"})
     prover = TransformersProver(folder)
     for query in (LIKELIHOOD, rollouts()):
         [result] = await prover.prove([make_proof([5], query)])
@@ -335,7 +340,7 @@ async def test_every_end_of_turn_that_the_settings_list_ends_an_answer(qwen_dir:
     await prover.close()
     folder = shutil.copytree(qwen_dir, tmp_path / "ends")
     settings = json.loads((folder / "generation_config.json").read_text())
-    (folder / "generation_config.json").write_text(json.dumps({**settings, "eos_token_id": [401, tokens[0]]}))
+    (folder / "generation_config.json").write_text(json.dumps({**settings, "eos_token_id": [347, tokens[0]]}))
     prover = TransformersProver(folder)
     assert (await prove_one(prover, proof)).answers[0].completions == ((),)
     await prover.close()

@@ -1,4 +1,4 @@
-"""The client: one asynchronous implementation, and a synchronous face of it.
+"""The client itself, asynchronous.
 
 Concurrent single-trace calls are coalesced into few requests; what fails for a while is tried again; what was lost is a
 typed error or a trace with `status` "error", never a number.
@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 import uuid
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -40,7 +38,6 @@ from mrt_reward.wire import (
 )
 
 Reply = TypeVar("Reply", bound=BaseModel)
-Result = TypeVar("Result")
 TraceLike = Trace | TraceIn | Mapping[str, object]
 
 MAX_REQUEST_BYTES = 8_000_000
@@ -105,12 +102,10 @@ class AsyncClient:
     ) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         limits = httpx.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT)
-        self._url = url
+        self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._retry = retry or RetryPolicy()
-        self._http = httpx.AsyncClient(
-            base_url=url, headers=headers, timeout=timeout_s, limits=limits, transport=transport
-        )
+        self._http = httpx.AsyncClient(headers=headers, timeout=timeout_s, limits=limits, transport=transport)
         # The pool's own waiting list is quadratic in its length, so calls wait here.
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._waiting: dict[ScoreOptions | None, list[tuple[TraceIn, asyncio.Future[ScoredTrace]]]] = {}
@@ -210,22 +205,22 @@ class AsyncClient:
             "X-Deadline-Ms": str(max(1, int(self._timeout_s * 1000))),
         }
         async with self._slots:
-            for num_tries in range(1, self._retry.max_tries + 1):
+            num_tries = 0
+            while True:
                 try:
-                    return await self._try(
-                        httpx.Request(method, self._http.base_url.join(path)), reply, content, headers
-                    )
-                except (WireError, ServiceError) as error:
-                    if not error.retryable or num_tries == self._retry.max_tries:
+                    return await self._try(method, path, reply, (content, headers))
+                except (WireError, ServiceError) as error:  # noqa: PERF203 - the loop is there for its sake
+                    num_tries += 1
+                    if not error.retryable or num_tries >= self._retry.max_tries:
                         raise
                     await asyncio.sleep(self._retry.wait_s(num_tries, error))
-        raise AssertionError("unreachable")
 
     async def _try(
-        self, request: httpx.Request, reply: type[Reply], content: bytes | None, headers: Mapping[str, str]
+        self, method: str, path: str, reply: type[Reply], sent: tuple[bytes | None, Mapping[str, str]]
     ) -> Reply:
+        content, headers = sent
         try:
-            response = await self._http.request(request.method, request.url, content=content, headers=dict(headers))
+            response = await self._http.request(method, self._url + path, content=content, headers=dict(headers))
         except httpx.ConnectError as error:
             raise WireError(f"no server at {self._url} ({error}): start one with `mrt-reward serve`") from error
         except httpx.TimeoutException as error:
@@ -269,57 +264,3 @@ def _split(traces: Sequence[TraceIn]) -> list[list[TraceIn]]:
         parts[-1].append(trace)
         num_bytes += size
     return parts
-
-
-class Client:
-    """The same client for code that is not asynchronous; safe to share between threads.
-
-    Takes the arguments of `AsyncClient`, and raises what it raises.
-    """
-
-    def __init__(self, url: str = "http://127.0.0.1:8000", **kwargs: Any) -> None:  # noqa: ANN401 - AsyncClient's own
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="mrt-reward-client", daemon=True)
-        self._thread.start()
-
-        async def make() -> AsyncClient:
-            return AsyncClient(url, **kwargs)
-
-        self._client = self._run(make())
-
-    def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def __enter__(self) -> Client:
-        """Use as a context."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
-
-    def close(self) -> None:
-        """Close connections and stop the thread behind it."""
-        if self._thread.is_alive():
-            self._run(self._client.close())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
-
-    def score(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> list[ScoredTrace]:
-        """Score traces, in their order."""
-        return self._run(self._client.score(traces, options))
-
-    def advantages(self, request: AdvantagesRequest | Mapping[str, object]) -> AdvantagesResponse:
-        """Advantages of whole groups."""
-        return self._run(self._client.advantages(request))
-
-    def episodes(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> EpisodesResponse:
-        """Segmentation only."""
-        return self._run(self._client.episodes(traces, options))
-
-    def prover(self) -> ProverOut:
-        """Who proves."""
-        return self._run(self._client.prover())

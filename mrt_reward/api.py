@@ -1,0 +1,49 @@
+"""Scoring in this process, for scripts and notebooks that want no server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from mrt_reward.config import load_settings
+from mrt_reward.core.credit import Credit, CreditConfig, CreditTrace, credit
+from mrt_reward.options import ScoreOptions
+from mrt_reward.types import ScoredTrace, Trace
+from mrt_reward.wire import TraceIn
+
+
+def score(
+    traces: Sequence[Trace | Mapping[str, object]], options: ScoreOptions | None = None, **settings: object
+) -> tuple[ScoredTrace, ...]:
+    """Score traces with an engine of this process.
+
+    Args:
+        traces: records, or mappings with the fields of the wire's trace.
+        options: how to score.
+        settings: of the server, by name, such as `model`; without a model, the bundled mini model proves.
+
+    Returns:
+        The traces in their order; one that could not be scored has status "error" and says why.
+
+    Raises:
+        ConfigError: a setting is wrong.
+
+    """
+    from mrt_reward.wiring import build_scorer  # noqa: PLC0415 - loads torch
+
+    chosen = load_settings(**settings)
+    asked = [trace if isinstance(trace, Trace) else TraceIn.model_validate(trace).to_trace() for trace in traces]
+
+    async def run() -> tuple[ScoredTrace, ...]:
+        scorer = build_scorer(chosen)
+        try:
+            return await scorer.score(asked, options or chosen.options)
+        finally:
+            await scorer.close()
+
+    return asyncio.run(run())
+
+
+def advantages(group: Sequence[ScoredTrace], config: CreditConfig | None = None) -> tuple[Credit, ...]:
+    """Advantages of the scored traces of one problem; a trace that failed is paid its outcome alone."""
+    return credit([CreditTrace.of(trace) for trace in group], config or CreditConfig())

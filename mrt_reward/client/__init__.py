@@ -1,0 +1,6 @@
+"""The client: one asynchronous implementation, and a synchronous face of it."""
+
+from mrt_reward.client.aio import AsyncClient, RetryPolicy
+from mrt_reward.client.sync import Client
+
+__all__ = ["AsyncClient", "Client", "RetryPolicy"]

@@ -1,0 +1,70 @@
+"""The same client for code that is not asynchronous."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+from mrt_reward.client.aio import AsyncClient, TraceLike
+from mrt_reward.options import ScoreOptions
+from mrt_reward.types import ScoredTrace
+from mrt_reward.wire import AdvantagesRequest, AdvantagesResponse, EpisodesResponse, ProverOut
+
+Result = TypeVar("Result")
+
+
+class Client:
+    """The same client for code that is not asynchronous; safe to share between threads.
+
+    Takes the arguments of `AsyncClient`, and raises what it raises.
+    """
+
+    def __init__(self, url: str = "http://127.0.0.1:8000", **kwargs: Any) -> None:  # noqa: ANN401 - AsyncClient's own
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="mrt-reward-client", daemon=True)
+        self._thread.start()
+
+        async def make() -> AsyncClient:
+            return AsyncClient(url, **kwargs)
+
+        self._client = self._run(make())
+
+    def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def __enter__(self) -> Client:
+        """Use as a context."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Close connections and stop the thread behind it."""
+        if self._thread.is_alive():
+            self._run(self._client.close())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def score(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> list[ScoredTrace]:
+        """Score traces, in their order."""
+        return self._run(self._client.score(traces, options))
+
+    def advantages(self, request: AdvantagesRequest | Mapping[str, object]) -> AdvantagesResponse:
+        """Advantages of whole groups."""
+        return self._run(self._client.advantages(request))
+
+    def episodes(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> EpisodesResponse:
+        """Segmentation only."""
+        return self._run(self._client.episodes(traces, options))
+
+    def prover(self) -> ProverOut:
+        """Who proves."""
+        return self._run(self._client.prover())

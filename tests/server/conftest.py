@@ -1,0 +1,63 @@
+"""A live server on loopback, with a scripted prover."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from mrt_reward.config import ServeSettings
+from mrt_reward.provers.scripted import ScriptedProver
+from mrt_reward.server.run import serve
+from mrt_reward.service.scorer import Scorer
+from tests.service.conftest import THINKING, WordGrader, speller
+
+TRACE = {
+    "id": "t",
+    "problem": "6 times 7?",
+    "answer": "42",
+    "completion": THINKING + "</think>\n\nThe final answer is \\boxed{42}",
+}
+VALUES = [0.25, 0.5, 0.5, 1.0]
+
+
+@dataclass(frozen=True)
+class Live:
+    """A running server."""
+
+    url: str
+    prover: ScriptedProver
+    scorer: Scorer
+    http: httpx.AsyncClient
+    task: asyncio.Task[None]
+
+
+@asynccontextmanager
+async def live_server(prover: ScriptedProver | None = None, **settings: object) -> AsyncGenerator[Live]:
+    """Start a server, and stop it afterwards."""
+    prover = prover or ScriptedProver(VALUES)
+    scorer = Scorer(prover, {"word": WordGrader()}, speller)
+    fields: dict[str, object] = {"port": 0, "admin_port": 0, "log_format": "off", "drain_timeout_s": 2, **settings}
+    chosen = ServeSettings(**fields)  # type: ignore[arg-type]
+    ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(serve(scorer, chosen, on_ready=ready.set_result))
+    await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+    if task.done():
+        task.result()
+    url = f"http://127.0.0.1:{ready.result()}"
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=20) as http:
+            yield Live(url, prover, scorer, http, task)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def live() -> AsyncGenerator[Live]:
+    async with live_server() as server:
+        yield server
