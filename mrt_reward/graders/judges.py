@@ -36,6 +36,7 @@ _WARM_UP = (
     ("2+3i", r"50\%"),
 )
 _NUMBER_TOKEN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?")
+_RATIO_TOKEN = re.compile(r"\(?([+-]?[0-9]+)/([0-9]+)\)?")
 _FORBIDDEN_EVENTS = frozenset(
     {
         "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.remove", "os.rename",
@@ -99,12 +100,14 @@ def sealed_eval(*_: object) -> object:
 
 
 def parse_number_token(text: str, *_: object, **__: object) -> object:
-    """Stands where sympy would evaluate a string: digits become a number, a name a symbol, and no more is accepted."""
+    """Stands where sympy would evaluate a string: digits and ratios are numbers, a name is a symbol."""
     import sympy  # noqa: PLC0415
 
     token = str(text).strip()
     if token.isidentifier():
         return sympy.Symbol(token)
+    if (ratio := _RATIO_TOKEN.fullmatch(token)) and int(ratio[2]):
+        return sympy.Rational(int(ratio[1]), int(ratio[2]))
     if _NUMBER_TOKEN.fullmatch(token) is None:
         raise Forbidden("parse_expr")
     return sympy.Integer(int(token)) if token.lstrip("+-").isdigit() else sympy.Float(token)
@@ -137,7 +140,9 @@ def judge_math(payload: Mapping[str, object]) -> Payload:
         return {"verdict": "unparsed", "reason": "no answer found"}
     # Its own time limits are signals that the parsed text could outlast; the nursery's clock is the limit.
     golds = cast("list[str]", payload["golds"])
-    same = any(verify(list(parse_gold(gold)), parsed, timeout_seconds=None) for gold in golds)
+    same = any(
+        verify(list(parse_gold(gold)), parsed, timeout_seconds=None, allow_set_relation_comp=True) for gold in golds
+    )
     return {"verdict": "correct" if same else "incorrect"}
 
 

@@ -46,10 +46,14 @@ class HFTokenizer:
             loaded: Any = cast("Any", AutoTokenizer).from_pretrained(path, trust_remote_code=trust_remote_code)
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise ConfigError(f"tokenizer of {str(path)!r} cannot be loaded: {error}", param="model") from error
-        backend = getattr(loaded, "backend_tokenizer", None)
-        if backend is None:
+        file = Path(path) / "tokenizer.json"
+        if file.is_file():
+            # transformers rebuilds some kinds from their vocabulary alone; the file is what the ids are made with.
+            source = file.read_text(encoding="utf-8")
+        elif getattr(loaded, "backend_tokenizer", None) is not None:
+            source = cast("str", loaded.backend_tokenizer.to_str())
+        else:
             raise ConfigError(f"{str(path)!r} has no tokenizer.json, which the prover needs", param="model")
-        source = cast("str", backend.to_str())
         spec = cast("dict[str, Any]", json.loads(source))
         plain = without_prefix_space(spec)
         self._trusted = Backend.from_str(json.dumps(plain))
@@ -64,9 +68,8 @@ class HFTokenizer:
         self._braces = {token: text for token, text in braces if text}
         self._template = ChatTemplate(loaded)
         self._strips = plain != {**spec, "truncation": None, "padding": None, "post_processor": None}
-        file = Path(path) / "tokenizer.json"
         self._sha256 = hashlib.sha256(file.read_bytes() if file.is_file() else source.encode()).hexdigest()
-        self.end_id = cast("int | None", loaded.eos_token_id)
+        self.end_id = self._trusted.token_to_id(str(loaded.eos_token))
 
     @property
     def sha256(self) -> str:

@@ -7,32 +7,25 @@ from collections.abc import Sequence
 import numpy as np
 
 from mrt_reward.core.credit import CreditConfig, CreditTrace, credit
-from mrt_reward.errors import TraceError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace
-from mrt_reward.wire import AdvantageOut, AdvantagesRequest, AdvantagesResponse, ScoredIn, TraceOut
+from mrt_reward.wire import AdvantageOut, AdvantagesRequest, AdvantagesResponse, ScoredIn, TraceOut, UnscoredGroup
 
 
 async def advantages(scorer: Scorer, request: AdvantagesRequest, options: ScoreOptions) -> AdvantagesResponse:
-    """Advantages of each group.
-
-    Raises:
-        TraceError: a group holds both kinds of traces, or none.
-
-    """
-    for place, group in enumerate(request.groups):
-        if (group.scored is None) == (group.traces is None):
-            raise TraceError(f"groups.{place}: expected either scored or traces", param=f"groups.{place}")
-    unscored = [trace.to_trace() for group in request.groups for trace in group.traces or ()]
+    """Advantages of each group, in order."""
+    unscored = [
+        trace.to_trace() for group in request.groups if isinstance(group, UnscoredGroup) for trace in group.traces
+    ]
     scored = iter(await scorer.score(unscored, options) if unscored else ())
     groups: list[list[AdvantageOut]] = []
     for group in request.groups:
-        if group.scored is not None:
+        if isinstance(group, UnscoredGroup):
+            here = [next(scored) for _ in group.traces]
+            groups.append(_paid(request.credit, [_as_scored(trace) for trace in here], here))
+        else:
             groups.append(_paid(request.credit, group.scored, None))
-            continue
-        here = [next(scored) for _ in group.traces or ()]
-        groups.append(_paid(request.credit, [_as_scored(trace) for trace in here], here))
     return AdvantagesResponse(groups=groups)
 
 

@@ -119,6 +119,8 @@ class Gate:
             if len(body) > self._max_body_bytes:
                 raise HTTPException(413, f"the body is over {self._max_body_bytes} bytes: send fewer traces at once")
             if not message.get("more_body", False):
+                if inflater is not None and not inflater.eof:
+                    raise HTTPException(400, "the body is not gzip, or ends too early")
                 return bytes(body)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -60,7 +61,9 @@ async def serve(scorer: Scorer, settings: ServeSettings, *, on_ready: Callable[[
     admin = _server(create_admin_app(scorer, settings, telemetry), settings.admin_host, settings.admin_port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    # Signals reach only the main thread; a server in another one is stopped by cancelling it.
+    signals = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
+    for number in signals:
         loop.add_signal_handler(number, stop.set)
     running = [asyncio.create_task(server.serve()) for server in (public, admin)]
     stopping = asyncio.create_task(stop.wait())
@@ -77,7 +80,7 @@ async def serve(scorer: Scorer, settings: ServeSettings, *, on_ready: Callable[[
                 on_ready(public.port)
         await asyncio.wait({stopping, *running}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in signals:
             loop.remove_signal_handler(number)
         stopping.cancel()
         await _shut_down(scorer, settings, (public, admin), running)

@@ -101,6 +101,7 @@ def problem_text(trace: Trace) -> str:
 
 
 def _prompt_ids(trace: Trace, tokenizer: Tokenizer) -> TokenIds:
+    _check_ids(trace.prompt_ids, "prompt_ids")
     if trace.prompt_ids is not None and trace.tokenizer == tokenizer.sha256:
         return trace.prompt_ids
     if trace.prompt is not None:
@@ -112,6 +113,11 @@ def _prompt_ids(trace: Trace, tokenizer: Tokenizer) -> TokenIds:
     if trace.prompt_ids is not None:
         raise _foreign_ids("prompt_ids", "problem, messages or prompt", trace, tokenizer)
     raise TraceError("expected one of problem, messages, prompt and prompt_ids, got none", param="problem")
+
+
+def _check_ids(ids: TokenIds | None, field: str) -> None:
+    if ids is not None and len(ids) and ids.min() < 0:
+        raise TraceError(f"{field}: token ids must be at least 0, got {ids.min()}", param=field)
 
 
 def _foreign_ids(field: str, instead: str, trace: Trace, tokenizer: Tokenizer) -> TraceError:
@@ -156,6 +162,7 @@ def _last_index(ids: TokenIds, needle: TokenIds) -> int:
 
 def _completion(trace: Trace, tokenizer: Tokenizer, warnings: list[str]) -> tuple[str, TokenizedText | None]:
     """The text that spans refer to, and its tokens if the caller's are usable."""
+    _check_ids(trace.completion_ids, "completion_ids")
     if trace.completion_ids is None:
         if trace.completion is None:
             raise TraceError("expected completion or completion_ids, got neither", param="completion")

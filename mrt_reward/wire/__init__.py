@@ -1,7 +1,6 @@
 """The HTTP contract: request and response models, shared by server and client."""
 
 from mrt_reward.wire.routes import (
-    AdvantageGroup,
     AdvantageOut,
     AdvantagesRequest,
     AdvantagesResponse,
@@ -11,17 +10,18 @@ from mrt_reward.wire.routes import (
     GetRewardRequest,
     GetRewardResponse,
     ProverOut,
+    ScoredGroup,
     ScoredIn,
     ScoreRequest,
     ScoreResponse,
     StatusOut,
     StreamedTrace,
+    UnscoredGroup,
     VersionOut,
 )
 from mrt_reward.wire.traces import MessageIn, Model, TraceIn, TraceOut
 
 __all__ = [
-    "AdvantageGroup",
     "AdvantageOut",
     "AdvantagesRequest",
     "AdvantagesResponse",
@@ -35,10 +35,12 @@ __all__ = [
     "ProverOut",
     "ScoreRequest",
     "ScoreResponse",
+    "ScoredGroup",
     "ScoredIn",
     "StatusOut",
     "StreamedTrace",
     "TraceIn",
     "TraceOut",
+    "UnscoredGroup",
     "VersionOut",
 ]

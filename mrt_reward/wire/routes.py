@@ -57,17 +57,22 @@ class ScoredIn(Model):
     ]
 
 
-class AdvantageGroup(Model):
-    """All traces of one problem, scored or not."""
+class ScoredGroup(Model):
+    """All traces of one problem, scored before."""
 
-    scored: Annotated[list[ScoredIn] | None, Field(min_length=1, max_length=MAX_TRACES)] = None
-    traces: Annotated[list[TraceIn] | None, Field(min_length=1, max_length=MAX_TRACES)] = None
+    scored: Annotated[list[ScoredIn], Field(min_length=1, max_length=MAX_TRACES)]
+
+
+class UnscoredGroup(Model):
+    """All traces of one problem, to be scored now."""
+
+    traces: Annotated[list[TraceIn], Field(min_length=1, max_length=MAX_TRACES)]
 
 
 class AdvantagesRequest(Model):
-    """Whole groups; a group's traces are either all scored or all to be scored."""
+    """Whole groups of traces."""
 
-    groups: Annotated[list[AdvantageGroup], Field(min_length=1, max_length=MAX_TRACES)]
+    groups: Annotated[list[ScoredGroup | UnscoredGroup], Field(min_length=1, max_length=MAX_TRACES)]
     credit: CreditConfig = CreditConfig()
     options: ScoreOptions | None = None
 

@@ -72,6 +72,8 @@ def test_no_text_reaches_eval(tmp_path: Path) -> None:
     # Numbers are what math-verify asks sympy to read, and all it may.
     assert sympy.Number("12") == 12
     assert sympy.Number("-0.5") == -0.5
+    assert sympy.sympify("(3/2)") * 2 == 3
+    assert sympy.sympify("x").name == "x"
     assert not canary.exists()
 
 

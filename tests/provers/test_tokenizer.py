@@ -46,7 +46,7 @@ def test_untrusted_text_comes_back_and_never_becomes_control(tokenizer: HFTokeni
 def test_trusted_text_becomes_control(tokenizer: HFTokenizer) -> None:
     ids = tokenizer.encode_trusted("<|im_start|>user\nHi<think>")
     assert (ids[0], ids[-1]) == (346, 348)
-    assert tokenizer.control_ids >= {346, 347, 348, 349}
+    assert tokenizer.control_ids == {346, 347, 348, 349}
     text, char_ends = tokenizer.locate(ids)
     assert text == "<|im_start|>user\nHi<think>"
     assert char_ends[0] == len("<|im_start|>")

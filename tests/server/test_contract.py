@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
-from schemathesis.core.transport import Response
+from hypothesis import HealthCheck, given, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.server.conftest import live_server
 
@@ -37,16 +37,34 @@ def url() -> Iterator[str]:
     loop.close()
 
 
-@pytest.fixture
-def api(url: str) -> schemathesis.BaseSchema:
-    return schemathesis.openapi.from_url(f"{url}/openapi.json")
+OPERATIONS = [
+    ("POST", "/v1/score"),
+    ("POST", "/v1/advantages"),
+    ("POST", "/v1/episodes"),
+    ("POST", "/get_reward"),
+    ("GET", "/v1/prover"),
+    ("GET", "/livez"),
+    ("GET", "/readyz"),
+    ("GET", "/metrics"),
+    ("GET", "/version"),
+]
 
 
-schema = schemathesis.pytest.from_fixture("api")
+def test_every_operation_is_exercised(url: str) -> None:
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    found = [result.ok() for result in schema.get_all_operations()]
+    assert sorted((operation.method.upper(), operation.path) for operation in found) == sorted(OPERATIONS)
 
 
-@schema.parametrize()
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_operation_keeps_its_word(case: schemathesis.Case) -> None:
-    response: Response = case.call_and_validate()
-    assert response.status_code < 500 or response.status_code == 503
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_every_operation_keeps_its_word(url: str, method: str, path: str) -> None:
+    operation = schemathesis.openapi.from_url(f"{url}/openapi.json")[path][method]
+
+    @given(case=operation.as_strategy())
+    @settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    def exercise(case: schemathesis.Case) -> None:
+        # That its three lists are equally long is more than a schema can say.
+        told_apart = [positive_data_acceptance] if path == "/get_reward" else []
+        case.call_and_validate(excluded_checks=told_apart)
+
+    exercise()

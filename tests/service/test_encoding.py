@@ -164,6 +164,8 @@ def test_foreign_ids_fall_back_to_the_text_if_there_is_one() -> None:
     ("changes", "param"),
     [
         ({"completion": None}, "completion"),
+        ({"completion_ids": np.array([-1])}, "completion_ids"),
+        ({"prompt_ids": np.array([3, -1])}, "prompt_ids"),
         ({"problem": None}, "problem"),
         ({"problem": None, "prompt": "Q", "completion": "No thought."}, "completion"),
         ({"completion": "lone \ud800 surrogate</think>"}, "completion"),

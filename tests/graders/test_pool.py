@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mrt_reward.graders import pool as pool_module
+from mrt_reward.graders.pool import Outcome, Reply, WorkerPool
+
+FUNCTION = "tests.graders.functions:equal"
+GOOD = {"completion": "4", "answers": ["4"], "problem": ""}
+
+
+def item(completion: str) -> dict[str, object]:
+    return {"completion": completion, "answers": ["4"], "problem": ""}
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[WorkerPool]:
+    workers = WorkerPool(FUNCTION, num_workers=2, timeout_s=0.5, memory_mb=1024)
+    yield workers
+    await workers.close()
+
+
+async def test_an_item_that_twice_outlasts_its_limits_is_killed_and_its_neighbours_are_not(pool: WorkerPool) -> None:
+    texts = ["4", "hang", "5", "memory", "die", "4"]
+    replies = await asyncio.gather(*(pool.judge(item(text), [GOOD]) for text in texts))
+    assert [reply.outcome for reply in replies] == [
+        Outcome.JUDGED, Outcome.KILLED, Outcome.JUDGED, Outcome.KILLED, Outcome.KILLED, Outcome.JUDGED,
+    ]  # fmt: skip
+    assert [reply.reason for reply in replies] == ["", "timeout", "", "memory", "crash", ""]
+    assert [replies[n].result["score"] for n in (0, 2, 5)] == [1.0, 0.0, 1.0]
+    assert len(pool.pids) == 2
+
+
+async def test_what_a_function_raises_fails_without_a_retry(pool: WorkerPool) -> None:
+    assert await pool.judge(item("raise")) == Reply(Outcome.FAILED, reason="ValueError: told to")
+    assert await pool.judge(item("exit")) == Reply(Outcome.FAILED, reason="SystemExit: 3")
+
+
+async def test_without_a_probe_or_with_one_that_fails_nothing_is_blamed_on_the_item(pool: WorkerPool) -> None:
+    bare = await pool.judge(item("hang"))
+    assert (bare.outcome, bare.reason) == (Outcome.FAILED, "timeout, not shown to be the item's doing")
+    probed = await pool.judge(item("hang"), [item("raise")])
+    assert probed.outcome is Outcome.FAILED
+    assert "known-good probe then failed: ValueError" in probed.reason
+
+
+async def test_a_worker_killed_from_outside_is_replaced_and_its_item_judged(pool: WorkerPool) -> None:
+    await asyncio.gather(*(pool.judge(GOOD) for _ in range(4)))
+    before = pool.pids
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    replies = await asyncio.gather(*(pool.judge(GOOD, [GOOD]) for _ in range(6)))
+    assert {reply.outcome for reply in replies} == {Outcome.JUDGED}
+    assert not set(before) & set(pool.pids)
+
+
+async def test_a_caller_who_gives_up_leaves_the_worker_in_order(pool: WorkerPool) -> None:
+    await pool.judge(GOOD)
+    tasks = [asyncio.create_task(pool.judge(item("hang"), [GOOD])) for _ in range(6)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    assert all(isinstance(end, asyncio.CancelledError) for end in await asyncio.gather(*tasks, return_exceptions=True))
+    assert (await pool.judge(GOOD)).outcome is Outcome.JUDGED
+
+
+async def test_closing_ends_every_process_and_every_wait() -> None:
+    pool = WorkerPool(FUNCTION, num_workers=1, timeout_s=30, memory_mb=1024)
+    await pool.judge(GOOD)
+    (pid,) = pool.pids
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    waiting = [asyncio.create_task(pool.judge(item("hang"))) for _ in range(3)]
+    while pool._queue.qsize() != 2:
+        await asyncio.sleep(0.01)
+    await pool.close()
+    closed = Reply(Outcome.FAILED, reason="the grader is closed")
+    assert await asyncio.gather(*waiting) == [closed] * 3
+    assert await pool.judge(GOOD) == closed
+    assert not Path(f"/proc/{pid}").exists()
+    for _ in range(100):  # the kernel takes a moment to hand the killed child to init
+        if not Path(f"/proc/{child}").exists():
+            break
+        await asyncio.sleep(0.02)
+    assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text(encoding="ascii")
+    await pool.close()
+
+
+async def test_a_worker_that_does_not_start_fails_its_items_and_is_not_tried_again_at_once() -> None:
+    pool = WorkerPool("tests.graders.functions:missing", num_workers=1, timeout_s=1, memory_mb=1024)
+    first, second = await pool.judge(GOOD), await pool.judge(GOOD)
+    assert first.outcome is Outcome.FAILED
+    assert "did not load: AttributeError" in first.reason
+    assert second == first
+    await pool.close()
+
+
+async def test_a_worker_that_is_stopped_is_given_up_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "GRACE_S", 0.1)
+    pool = WorkerPool(FUNCTION, num_workers=1, timeout_s=0.2, memory_mb=1024)
+    await pool.judge(GOOD)
+    (pid,) = pool.pids
+    os.kill(pid, signal.SIGSTOP)
+    reply = await pool.judge(GOOD)
+    assert pid not in pool.pids
+    assert reply.outcome in (Outcome.JUDGED, Outcome.FAILED)
+    await pool.close()
+
+
+async def test_a_payload_that_is_no_json_fails_alone(pool: WorkerPool) -> None:
+    reply = await pool.judge({"completion": object()})
+    assert reply.outcome is Outcome.FAILED
+    assert reply.reason.startswith("TypeError")
+
+
+@pytest.mark.parametrize("limits", [(0, 1.0, 512), (1, 0.0, 512), (1, 1.0, 8)])
+def test_limits_that_make_no_sense_are_refused(limits: tuple[int, float, int]) -> None:
+    with pytest.raises(ValueError, match="num_workers >= 1"):
+        WorkerPool("math", num_workers=limits[0], timeout_s=limits[1], memory_mb=limits[2])
