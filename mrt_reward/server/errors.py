@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -24,8 +23,6 @@ from mrt_reward.errors import (
 )
 from mrt_reward.types import ErrorInfo
 from mrt_reward.wire import ErrorBody
-
-logger = structlog.stdlib.get_logger(__name__)
 
 STATUS: Sequence[tuple[type[MRTRewardError], HTTPStatus]] = (
     (TraceError, HTTPStatus.UNPROCESSABLE_ENTITY),
@@ -61,7 +58,6 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(MRTRewardError, _on_ours)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(Exception, _on_bug)
 
 
 async def _on_ours(_: Request, error: Exception) -> JSONResponse:
@@ -89,9 +85,3 @@ async def _on_http(_: Request, error: Exception) -> JSONResponse:
     )
     response.headers.update(http.headers or {})
     return response
-
-
-async def _on_bug(_: Request, error: Exception) -> JSONResponse:
-    logger.error("request_failed", exc_info=error)
-    info = ErrorInfo(f"internal error ({type(error).__name__})", "InternalError", "internal_error")
-    return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, info)

