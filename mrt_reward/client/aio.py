@@ -124,6 +124,9 @@ class AsyncClient:
         for flush in self._flushes:
             flush.cancel()
         await asyncio.gather(*self._flushes, return_exceptions=True)
+        for company in self._waiting.values():
+            for _, future in company:
+                future.cancel()
         await self._http.aclose()
 
     async def score(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> list[ScoredTrace]:

@@ -73,9 +73,12 @@ class FunctionGrader:
         """Stop the workers."""
         await self._pool.close()
 
+    def _probes(self) -> tuple[Payload, ...]:
+        return () if self._known_good is None else (self._known_good,)
+
     async def _grade(self, item: GradeItem) -> Grade:
         payload = {"completion": whole_text(item), "answers": list(item.answers), "problem": item.problem}
-        reply = await self._pool.judge(payload, () if self._known_good is None else (self._known_good,))
+        reply = await self._pool.judge(payload, self._probes)
         if reply.outcome is Outcome.JUDGED:
             self._known_good = payload
         return function_grade(reply, scores=self._scores)

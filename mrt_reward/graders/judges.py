@@ -36,6 +36,7 @@ _WARM_UP = (
     ("2+3i", r"50\%"),
 )
 _NUMBER_TOKEN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?")
+_NUMBER_I = re.compile(r"([0-9])i\b")
 _RATIO_TOKEN = re.compile(r"\(?([+-]?[0-9]+)/([0-9]+)\)?")
 _FORBIDDEN_EVENTS = frozenset(
     {
@@ -87,7 +88,6 @@ def prepare_math() -> None:
     for answer, gold in _WARM_UP:
         judge_math({"answer": answer, "boxed": True, "golds": [gold]})
     judge_math({"answer": "so it is 3*(4+5) or $x$", "boxed": False, "golds": ["27"]})
-    cast("Any", parser).parse_expr_cached.cache_clear()
     # `sympy.Number(text)`, which math-verify calls on every number it meets, is `parse_expr`, which is `eval`.
     cast("Any", sympy_parser).eval_expr = sealed_eval
     cast("Any", sympy_parser).parse_expr = parse_number_token
@@ -157,6 +157,8 @@ def parse_answer(text: str, *, boxed: bool) -> list[Any]:
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse  # noqa: PLC0415
 
     if boxed:
+        # math-verify knows `i` by its word boundaries: without this, `2i` and `i+i` hold two different symbols.
+        text = _NUMBER_I.sub(r"\1 i", text)
         targets = [LatexExtractionConfig(boxed_match_priority=0)]
         return cast("list[Any]", parse(rf"\boxed{{{text}}}", targets, parsing_timeout=cast("int", None)))
     return cast("list[Any]", parse(text, [LatexExtractionConfig(), ExprExtractionConfig()],

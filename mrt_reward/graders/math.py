@@ -74,8 +74,8 @@ class MathGrader:
         text = answer.text if answer.boxed else answer.text[-MAX_FREE_CHARS:]
         payload = {"answer": text, "boxed": answer.boxed, "golds": list(golds)}
         # A gold answer that hangs the worker by itself is nobody's fault but ours.
-        itself = {"answer": golds[0], "boxed": True, "golds": list(golds)}
-        return to_grade(await self._pool.judge(payload, (MATH_PROBE, itself)))
+        harmless = {"answer": "1", "boxed": True, "golds": list(golds)}
+        return to_grade(await self._pool.judge(payload, lambda: (MATH_PROBE, harmless)))
 
     async def close(self) -> None:
         """Stop the workers."""

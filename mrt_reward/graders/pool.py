@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -50,10 +50,13 @@ class Reply:
     reason: str = ""
 
 
+Probes = Callable[[], Sequence[frames.Payload]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     payload: frames.Payload
-    probes: tuple[frames.Payload, ...]
+    probes: Probes
     reply: asyncio.Future[Reply]
 
 
@@ -163,19 +166,19 @@ class WorkerPool:
         """Of the running workers."""
         return tuple(worker.pid for worker in self._workers if worker is not None)
 
-    async def judge(self, payload: frames.Payload, probes: Sequence[frames.Payload] = ()) -> Reply:
+    async def judge(self, payload: frames.Payload, probes: Probes = tuple) -> Reply:
         """What became of one item.
 
         Args:
             payload: the item.
-            probes: items that a worker in order judges without being killed.
+            probes: asked when the item was killed; items that a worker in order judges without being killed.
 
         """
         if self._closed:
             return Reply(Outcome.FAILED, reason="the grader is closed")
         if not self._runners:
             self._runners = [asyncio.create_task(self._run(slot)) for slot in range(len(self._workers))]
-        job = _Job(payload, tuple(probes), asyncio.get_running_loop().create_future())
+        job = _Job(payload, probes, asyncio.get_running_loop().create_future())
         await self._queue.put(job)
         if self._closed:
             self._fail_queued()
@@ -214,13 +217,14 @@ class WorkerPool:
         first = await self._attempt(slot, job.payload)
         if first["status"] not in ("killed", "lost"):
             return _reply(first)
-        for probe in job.probes:
+        probes = job.probes()
+        for probe in probes:
             passed = await self._attempt(slot, probe)
             if passed["status"] != "ok":
                 reason = f"{first['reason']}, and a known-good probe then failed: {passed.get('reason')}"
                 return Reply(Outcome.FAILED, reason=reason)
         second = await self._attempt(slot, job.payload)
-        if second["status"] == "killed" and (first["status"] == "lost" or not job.probes):
+        if second["status"] == "killed" and (first["status"] == "lost" or not probes):
             return Reply(Outcome.FAILED, reason=f"{second['reason']}, not shown to be the item's doing")
         return _reply(second)
 

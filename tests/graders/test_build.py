@@ -22,7 +22,7 @@ from mrt_reward.graders.scores import HTTPScoreGrader
         ("score:tests.graders.functions:length", FunctionGrader, False),
     ],
 )
-async def test_a_specification_names_its_grader(spec: str, kind: type, binary: bool) -> None:  # noqa: FBT001
+async def test_a_specification_names_its_grader(spec: str, kind: type, binary: bool) -> None:
     grader = build_grader(spec, num_workers=1, timeout_s=0.5, memory_mb=512)
     assert isinstance(grader, kind)
     assert grader.binary is binary

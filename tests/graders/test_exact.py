@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mrt_reward.graders.exact import ExactGrader
-from mrt_reward.protocols import Grader, GradeItem
+from mrt_reward.protocols import GradeItem, Grader
 from mrt_reward.types import Verdict
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from itertools import count
 from pathlib import Path
@@ -15,6 +14,10 @@ from tests.graders.corpus import hostile_items
 NUM_WORKERS = 4
 AT_ONCE = 3  # one worker is always left for the neighbours
 MAX_S = 2.0
+
+
+def exists(path: Path | str) -> bool:
+    return Path(path).exists()
 
 
 def children(pid: int) -> list[str]:
@@ -66,8 +69,7 @@ async def test_hostile_strings_cost_two_seconds_lose_no_worker_and_leave_neighbo
         again = [GradeItem(f"{{y+{n}}}", (f"{n}+y",), boxed_prefix=True) for n in range(40)]
         assert {grade.verdict for grade in await grader.grade(again)} == {Verdict.CORRECT}
         assert all(len(children(pid)) <= 1 for pid in pids)
-        assert not canary.exists()
+        assert not exists(canary)
     finally:
         await grader.close()
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
-    assert os.path.lexists(tmp_path)
+    assert not any(exists(f"/proc/{pid}") for pid in pids)

@@ -8,6 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import sympy
+from math_verify import parser
+from sympy.parsing import sympy_parser
 
 from mrt_reward.graders import judges
 
@@ -15,9 +18,6 @@ from mrt_reward.graders import judges
 @pytest.fixture
 def mathematics(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The worker's mathematics in this process, and sympy as it was afterwards."""
-    from math_verify import parser
-    from sympy.parsing import sympy_parser
-
     # Registering the attributes restores them; `prepare_math` then overwrites them.
     monkeypatch.setattr(sympy_parser, "eval_expr", cast("Any", sympy_parser).eval_expr)
     monkeypatch.setattr(sympy_parser, "parse_expr", cast("Any", sympy_parser).parse_expr)
@@ -38,7 +38,7 @@ def verdict(answer: str, *golds: str, boxed: bool = True) -> object:
         ("x^2-1", "(x-1)(x+1)"), (r"\sqrt{18}", r"3\sqrt{2}"), ("(1,2]", "(1,2]"), ("2,1", r"\{1,2\}"),
         ("x=10", "10"), (r"19\text{ square units}", "19"), ("50\\%", "0.5"), ("1.5", r"1\frac{1}{2}"),
         (r"\begin{bmatrix}1\\2\end{bmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"), ("2^{10}", "1024"),
-        (r"\text{Tuesday}", "Tuesday"), ("0.333333", "1/3"), ("3i+2", "2+3i"), ("1e3", "1e3"),
+        (r"\text{Tuesday}", "Tuesday"), ("0.333333", "1/3"), ("3i+2", "2+3i"), (r"2i\sqrt{3}", r"2\sqrt{3}i"), ("2i", "i+i"), ("1e3", "1e3"),
     ],
 )  # fmt: skip
 def test_equal_mathematics_is_correct(answer: str, gold: str) -> None:
@@ -62,8 +62,6 @@ def test_free_text_is_searched_for_its_answer() -> None:
 
 @pytest.mark.usefixtures("mathematics")
 def test_no_text_reaches_eval(tmp_path: Path) -> None:
-    import sympy
-
     canary = tmp_path / "executed"
     with pytest.raises(judges.Forbidden):
         sympy.sympify(f"open('{canary}','w')")
@@ -72,8 +70,8 @@ def test_no_text_reaches_eval(tmp_path: Path) -> None:
     # Numbers are what math-verify asks sympy to read, and all it may.
     assert sympy.Number("12") == 12
     assert sympy.Number("-0.5") == -0.5
-    assert sympy.sympify("(3/2)") * 2 == 3
-    assert sympy.sympify("x").name == "x"
+    assert str(sympy.sympify("(3/2)")) == "3/2"
+    assert str(sympy.sympify("x")) == "x"
     assert not canary.exists()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from mrt_reward.graders.math import MathGrader, to_grade
 from mrt_reward.graders.pool import Outcome, Reply
-from mrt_reward.protocols import Grader, GradeItem
+from mrt_reward.protocols import GradeItem, Grader
 from mrt_reward.types import Grade, Verdict
 
 
@@ -19,7 +19,8 @@ async def grader() -> AsyncIterator[MathGrader]:
 
 async def test_numbers_and_letters_need_no_worker(grader: MathGrader) -> None:
     cases = [
-        ("{42}", ("42",), Verdict.CORRECT), ("{42}", ("43", "42.0"), Verdict.CORRECT), ("{1/2}", ("0.5",), Verdict.CORRECT),
+        ("{42}", ("42",), Verdict.CORRECT), ("{42}", ("43", "42.0"), Verdict.CORRECT),
+        ("{1/2}", ("0.5",), Verdict.CORRECT),
         ("{41}", ("42",), Verdict.INCORRECT), ("{(b)}", ("B",), Verdict.CORRECT), ("{A}", ("B",), Verdict.INCORRECT),
         ("42", ("42",), Verdict.UNPARSED), ("{42", ("42",), Verdict.UNPARSED), ("{$ $}", (), Verdict.UNGRADED),
         ("{42}", (" ",), Verdict.UNGRADED), ("{x + y}", ("$x + y$",), Verdict.CORRECT),

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrt_reward.graders.numbers import (
-    Number, choice_letter, choices_agree, numbers_agree, parse_number, stated_choice,
+    Number,
+    choice_letter,
+    choices_agree,
+    numbers_agree,
+    parse_number,
+    stated_choice,
 )  # fmt: skip
 
 
@@ -22,7 +27,7 @@ from mrt_reward.graders.numbers import (
         ("$5$", Fraction(5), True), ("\N{MINUS SIGN}5", Fraction(-5), True),
     ],
 )  # fmt: skip
-def test_plain_numbers_are_read_exactly(text: str, value: Fraction, exact: bool) -> None:  # noqa: FBT001
+def test_plain_numbers_are_read_exactly(text: str, value: Fraction, exact: bool) -> None:
     assert parse_number(text) == Number(value, exact)
 
 
@@ -81,7 +86,8 @@ def test_symbols_are_left_to_mathematics() -> None:
     ("text", "letter"),
     [
         ("The answer is (A). No, the answer is (B).", "(B)"), ("Answer: C", "(C)"), ("B", "B"), ("(b)", "(b)"),
-        (r"answer is \text{D}.", "(D)"), ("The answer is option (E)", "(E)"), ("I do not know", None), ("answer 5", None),
+        (r"answer is \text{D}.", "(D)"), ("The answer is option (E)", "(E)"), ("I do not know", None),
+        ("answer 5", None),
     ],
 )  # fmt: skip
 def test_free_text_states_its_choice(text: str, letter: str | None) -> None:
