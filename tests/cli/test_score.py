@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from mrt_reward.cli import score as verb
+from mrt_reward.cli.app import app
+from mrt_reward.config import ServeSettings
+from mrt_reward.errors import ConfigError
+from mrt_reward.provers.scripted import ScriptedProver
+from mrt_reward.service.scorer import Scorer
+from tests.server.conftest import TRACE, VALUES, live_server
+from tests.service.conftest import WordGrader, speller
+
+RUN = CliRunner()
+
+
+@pytest.fixture
+def prover(monkeypatch: pytest.MonkeyPatch) -> ScriptedProver:
+    """Stands in for the engine, so that these tests are about files."""
+    scripted = ScriptedProver(VALUES, fail_on="poison")
+
+    def build(settings: ServeSettings) -> Scorer:
+        del settings
+        return Scorer(scripted, {"word": WordGrader()}, speller)
+
+    monkeypatch.setattr(verb, "build_scorer", build)
+    return scripted
+
+
+def write(path: Path, *rows: object) -> Path:
+    path.write_text("".join(row + "\n" if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_traces_are_scored_and_other_columns_pass_through(tmp_path: Path, prover: ScriptedProver) -> None:
+    source = write(tmp_path / "in.jsonl", {**TRACE, "colour": "red", "answer": 42}, {**TRACE}, "")
+    done = RUN.invoke(app, ["score", str(source)])
+    assert done.exit_code == 0, done.output
+    assert "colour" in done.output
+    assert "answers from a script" in done.output
+    first, second = read(tmp_path / "in.scored.jsonl")
+    assert first["extra"] == {"colour": "red"}
+    assert [value["value"] for value in first["values"]] == pytest.approx(VALUES)
+    assert (first["id"], second["id"]) == ("t", "t#2")
+
+
+def test_it_goes_on_where_it_was_stopped(tmp_path: Path, prover: ScriptedProver) -> None:
+    source = write(tmp_path / "in.jsonl", *({**TRACE, "id": str(index), "problem": str(index)} for index in range(3)))
+    output = tmp_path / "out.jsonl"
+    assert RUN.invoke(app, ["score", str(source), "-o", str(output)]).exit_code == 0
+    whole = output.read_text().splitlines()
+    # A kill in the middle of the second line.
+    output.write_text(whole[0] + "\n" + whole[1][:50])
+    prover.proofs.clear()
+    done = RUN.invoke(app, ["score", str(source), "-o", str(output)])
+    assert "2 ok, 0 partial, 0 failed, 1 already there" in done.output
+    assert sorted(row["id"] for row in read(output)) == ["0", "1", "2"]
+    assert len(prover.proofs) == 2
+    assert RUN.invoke(app, ["score", str(source), "-o", str(output), "--overwrite"]).exit_code == 0
+    assert len(prover.proofs) == 5
+
+
+def test_bad_lines_are_errors_of_their_own_and_are_tried_again(tmp_path: Path, prover: ScriptedProver) -> None:
+    source = write(
+        tmp_path / "in.jsonl",
+        {**TRACE, "id": "good"},
+        "{not json",
+        "[1]",
+        "[" * 100_000,
+        {"id": "promptless", "completion": "c"},
+        {**TRACE, "id": "typed", "outcome": "high"},
+        {**TRACE, "id": "poisoned", "completion": "poison</think>"},
+    )
+    done = RUN.invoke(app, ["score", str(source)])
+    assert done.exit_code == 1
+    assert "1 ok, 0 partial, 6 failed" in done.output
+    errors = {row["id"]: row["error"] for row in read(tmp_path / "in.scored.jsonl") if row["error"]}
+    assert set(errors) == {"line-2", "line-3", "line-4", "promptless", "typed", "poisoned"}
+    assert errors["typed"]["param"] == "outcome"
+    again = RUN.invoke(app, ["score", str(source)])
+    assert "0 ok, 0 partial, 6 failed, 1 already there" in again.output
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    loop = asyncio.new_event_loop()
+    found: list[str] = []
+    started, stop = threading.Event(), asyncio.Event()
+
+    async def run() -> None:
+        async with live_server() as live:
+            found.append(live.url)
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
+    thread.start()
+    assert started.wait(20)
+    yield found[0]
+    loop.call_soon_threadsafe(stop.set)
+    thread.join()
+    loop.close()
+
+
+def test_a_server_may_do_the_work(tmp_path: Path, url: str) -> None:
+    source = write(tmp_path / "in.jsonl", TRACE, {**TRACE, "id": "u"})
+    assert RUN.invoke(app, ["score", str(source), "--url", url]).exit_code == 0
+    assert [row["status"] for row in read(tmp_path / "in.scored.jsonl")] == ["ok", "ok"]
+
+
+def test_options_come_as_json_as_a_file_or_by_name(tmp_path: Path, prover: ScriptedProver) -> None:
+    source = write(tmp_path / "in.jsonl", TRACE)
+    options = write(tmp_path / "options.json", {"segmenter": {"kind": "paragraphs", "group": 100}})
+    for text, num_episodes in ((f"@{options}", 1), ('{"waste_threshold": 0.1}', 3), ("mrt-regret", 1)):
+        assert RUN.invoke(app, ["score", str(source), "--overwrite", "--options", text]).exit_code == 0
+        assert len(read(tmp_path / "in.scored.jsonl")[0]["episodes"]) == num_episodes
+
+
+def test_the_input_is_never_overwritten_and_options_are_checked(tmp_path: Path, prover: ScriptedProver) -> None:
+    source = write(tmp_path / "in.jsonl", TRACE)
+    for flags, told in ((["-o", str(source)], "input itself"), (["--options", "[1]"], "--options")):
+        done = RUN.invoke(app, ["score", str(source), *flags])
+        assert isinstance(done.exception, ConfigError)
+        assert told in str(done.exception)
