@@ -1,6 +1,5 @@
-# make demo   see progress rewards for real model traces come out of the real server
 # make test   lint, types, import rules, tests and coverage
-# Both create .venv by themselves from the pinned, CPU-only set in constraints/cpu.txt.
+# It creates .venv by itself from the pinned, CPU-only set in constraints/cpu.txt.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -9,10 +8,7 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 TORCH  := $(shell grep '^torch==' constraints/cpu.txt)
 
-.PHONY: demo test lint coverage bench venv format clean
-
-demo: venv
-	$(BIN)/mrt-reward demo
+.PHONY: test lint coverage bench venv format clean
 
 test: lint coverage
 

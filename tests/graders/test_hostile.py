@@ -65,7 +65,7 @@ async def test_hostile_strings_cost_two_seconds_lose_no_worker_and_leave_neighbo
         assert len(neighbours) > 20
         assert {grade.verdict for grade in neighbours} == {Verdict.CORRECT}
         assert set(grader.pool.pids) == pids
-        # The last kill's replacement is forked by the next item; all four answer again, with at most one child each.
+        # The last kill's replacement is forked by the next item; all of them answer again, with at most one child each.
         again = [GradeItem(f"{{y+{n}}}", (f"{n}+y",), boxed_prefix=True) for n in range(40)]
         assert {grade.verdict for grade in await grader.grade(again)} == {Verdict.CORRECT}
         assert all(len(children(pid)) <= 1 for pid in pids)

@@ -38,6 +38,8 @@ def url() -> Iterator[str]:
     loop.close()
 
 
+SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+
 OPERATIONS = [
     ("POST", "/v1/score"),
     ("POST", "/v1/advantages"),
@@ -62,7 +64,7 @@ def test_every_operation_keeps_its_word(url: str, method: str, path: str) -> Non
     operation = schemathesis.openapi.from_url(f"{url}/openapi.json")[path][method]
 
     @given(case=operation.as_strategy())
-    @settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large])
+    @settings(max_examples=25, deadline=None, database=None, suppress_health_check=SLOW)
     def exercise(case: schemathesis.Case[Any]) -> None:
         # A schema cannot say that lists are equally long or which graders this server has, so valid data may get 422.
         case.call_and_validate(excluded_checks=[positive_data_acceptance])
