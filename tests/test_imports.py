@@ -3,12 +3,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+import mrt_reward
+
 HEAVY = ("torch", "transformers", "fastapi", "starlette", "uvicorn", "sympy", "math_verify", "vllm", "matplotlib")
 
 
 def test_importing_the_package_is_light() -> None:
     code = (
-        "import sys, time; start = time.process_time(); import mrt_reward; taken = time.process_time() - start; "
+        "import sys, time; start = time.process_time(); from mrt_reward import Client; "
+        "taken = time.process_time() - start; "
         f"print(taken, [name for name in {HEAVY!r} if name in sys.modules])"
     )
     best = 9.0
@@ -18,3 +23,9 @@ def test_importing_the_package_is_light() -> None:
         assert heavy.strip() == "[]"
         best = min(best, float(taken))
     assert best < 0.5
+
+
+def test_the_public_names_are_there_and_others_are_not() -> None:
+    assert all(hasattr(mrt_reward, name) for name in mrt_reward.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Server'"):
+        mrt_reward.__getattr__("Server")
