@@ -37,7 +37,9 @@ class ServeSettings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535, description="Port; 0 takes a free one.")] = 8000
     admin_host: Annotated[str, Field(description="Address of the admin routes.")] = "127.0.0.1"
     admin_port: Annotated[int, Field(ge=0, le=65535, description="Port of the admin routes; 0 is any free one.")] = 8001
-    api_key: Annotated[SecretStr | None, Field(description="Key that callers must send as a bearer token.")] = None
+    api_key: Annotated[
+        SecretStr | None, Field(min_length=1, description="Key that callers must send as a bearer token.")
+    ] = None
     max_body_mb: Annotated[float, Field(gt=0, description="Largest request body, decompressed, in megabytes.")] = 32.0
     max_queue_tokens: Annotated[int, Field(ge=1, description="Prover tokens admitted at once.")] = 4_000_000
     default_deadline_s: Annotated[

@@ -1,178 +1,266 @@
+"""The client: coalescing, retries and typed errors, against the live server and against scripted replies."""
+
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 import httpx
 import pytest
 
-from mrt_reward import AsyncClient, Client
-from mrt_reward.client import RetryPolicy
-from mrt_reward.errors import DeadlineExceeded, Draining, Overloaded, RequestRejected, WireError
-from mrt_reward.options import ScoreOptions
+from mrt_reward.client import AsyncClient, Client, RetryPolicy
+from mrt_reward.client.coalescer import split
+from mrt_reward.errors import (
+    DeadlineExceeded,
+    Draining,
+    GraderError,
+    MRTRewardError,
+    Overloaded,
+    ProverUnavailable,
+    RequestRejected,
+    WireError,
+)
+from mrt_reward.options import ParagraphSegmenter, ScoreOptions
 from mrt_reward.provers.scripted import ScriptedProver
-from mrt_reward.types import Status
-from tests.server.conftest import TRACE, VALUES, live_server
-from tests.service.conftest import make_trace
-
-QUICK = RetryPolicy(max_tries=3, base_s=0.001, max_wait_s=0.01)
-Handler = Callable[[httpx.Request], httpx.Response]
+from mrt_reward.types import Status, Trace
+from mrt_reward.wire import TraceIn
+from tests.server.conftest import TRACE, VALUES, Live, live_server
 
 
-def client_of(handler: Handler, **kwargs: object) -> AsyncClient:
-    return AsyncClient("http://test", retry=QUICK, transport=httpx.MockTransport(handler), **kwargs)  # type: ignore[arg-type]
+@pytest.fixture
+async def live() -> AsyncGenerator[Live]:
+    async with live_server() as server:
+        yield server
 
 
-def reply_to(request: httpx.Request) -> httpx.Response:
-    """Every trace scored, with nothing in it."""
-    empty = {"status": "ok", "outcome": None, "values": [], "episodes": [], "prover": None, "spellings": []}
-    empty |= {"warnings": [], "metadata": {}, "error": None, "usage": {}}
-    traces = [{**empty, "id": trace["id"]} for trace in json.loads(request.content)["traces"]]
-    return httpx.Response(200, json={"traces": traces})
+FAST = RetryPolicy(max_tries=3, base_s=0.001)
+LINE = {
+    "id": "0",
+    "status": "ok",
+    "outcome": 1.0,
+    "values": [],
+    "episodes": [],
+    "prover": "m@1",
+    "usage": {},
+    "spellings": [],
+    "warnings": [],
+    "metadata": {},
+    "error": None,
+}
 
 
-def replies(*given: httpx.Response | Exception) -> tuple[Handler, list[httpx.Request]]:
-    """These replies in turn, then a good one."""
+def _lines(*places: int) -> bytes:
+    return b"".join(
+        json.dumps({"index": place, "trace": {**LINE, "id": str(place)}}).encode() + b"\n" for place in places
+    )
+
+
+def _scripted(*replies: httpx.Response | Exception, **kwargs: Any) -> tuple[AsyncClient, list[httpx.Request]]:
     seen: list[httpx.Request] = []
+    left = list(replies)
 
-    def handler(request: httpx.Request) -> httpx.Response:
+    def answer(request: httpx.Request) -> httpx.Response:
         seen.append(request)
-        if len(seen) > len(given):
-            return reply_to(request)
-        answer = given[len(seen) - 1]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        reply = left.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
-    return handler, seen
+    kwargs = {"retry": FAST, **kwargs}
+    client = AsyncClient("http://server/", transport=httpx.MockTransport(answer), **kwargs)
+    return client, seen
 
 
-async def test_traces_of_all_kinds_are_scored_by_a_live_server() -> None:
-    async with live_server() as live, AsyncClient(live.url) as client:
-        scored = await client.score([TRACE, make_trace("record")])
-        assert [trace.id for trace in scored] == ["t", "record"]
-        assert [value.value for value in scored[0].values] == pytest.approx(VALUES)
+def _error(status: int, code: str, **headers: str) -> httpx.Response:
+    body = {"error": {"message": "told", "type": "T", "code": code, "param": "p"}}
+    return httpx.Response(status, json=body, headers={name.replace("_", "-"): text for name, text in headers.items()})
+
+
+async def test_traces_of_all_kinds_are_scored_in_order(live: Live) -> None:
+    mapping = {key: value for key, value in TRACE.items() if key != "id"}
+    record = TraceIn.model_validate({**TRACE, "id": "u"}).to_trace()
+    async with AsyncClient(live.url) as client:
+        scored = await client.score([mapping, record, TraceIn.model_validate({**TRACE, "id": "v"})])
+        assert [trace.id for trace in scored] == ["0", "u", "v"]
+        assert [trace.status for trace in scored] == [Status.OK] * 3
+        assert await client.ready()
         assert (await client.prover()).engine == "scripted"
-        assert len((await client.episodes([TRACE])).traces[0].episodes) == 3
-        [[paid]] = (await client.advantages({"groups": [{"traces": [TRACE]}]})).groups
-        assert paid.scored
+        options = ScoreOptions(segmenter=ParagraphSegmenter("paragraphs", max_episodes=3))
+        cut = await client.episodes([mapping, record], options)
+        assert [len(trace.episodes) for trace in cut.traces] == [3, 3]
+        paid = await client.advantages({"groups": [{"traces": [TRACE]}]})
+        assert paid.groups[0][0].outcome == 1.0
+        assert await client.score([]) == []
 
 
-async def test_many_single_calls_become_few_requests() -> None:
-    async with live_server() as live, AsyncClient(live.url) as client:
-        calls = [client.score([{**TRACE, "id": str(index), "group": "g"}]) for index in range(300)]
-        scored = await asyncio.gather(*calls)
-        assert [traces[0].id for traces in scored] == [str(index) for index in range(300)]
-        metrics = (await live.http.get("/metrics")).text
+async def test_a_bad_trace_is_told_in_its_place(live: Live) -> None:
+    async with AsyncClient(live.url) as client:
+        good, bad = await client.score([TRACE, Trace(id="bad", completion="c")])
+    assert (good.status, bad.status, bad.error and bad.error.param) == (Status.OK, Status.ERROR, "problem")
+
+
+async def test_concurrent_calls_become_few_requests_and_each_gets_its_own(live: Live) -> None:
+    async with AsyncClient(live.url) as client:
+        calls = [client.score([{**TRACE, "id": "same", "metadata": {"n": n}}]) for n in range(300)]
+        results = await asyncio.gather(*calls)
+    assert [scored.metadata["n"] for [scored] in results] == list(range(300))
+    assert {scored.id for [scored] in results} == {"same"}
+    metrics = (await live.http.get("/metrics")).text
+    # 300 traces fill two requests of at most 256.
     assert 'mrt_reward_requests_total{code="200",route="/v1/score"} 2.0' in metrics
 
 
-async def test_calls_with_other_options_do_not_mix() -> None:
-    handler, seen = replies()
-    async with client_of(handler) as client:
-        await asyncio.gather(
-            client.score([TRACE]), client.score([TRACE], ScoreOptions(terminator="official")), client.score([TRACE])
-        )
-    assert sorted(len(json.loads(request.content)["traces"]) for request in seen) == [1, 2]
-
-
-async def test_a_caller_that_leaves_harms_nobody() -> None:
-    handler, seen = replies()
-    async with client_of(handler) as client:
-        stays, leaves = asyncio.create_task(client.score([TRACE])), asyncio.create_task(client.score([TRACE]))
+async def test_a_caller_that_leaves_harms_nobody_and_the_last_one_ends_the_request() -> None:
+    async with live_server(ScriptedProver(VALUES, delay_s=0.3)) as live, AsyncClient(live.url) as client:
+        leaving, staying = (asyncio.create_task(client.score([TRACE])) for _ in range(2))
+        await asyncio.sleep(0.1)
+        leaving.cancel()
+        assert (await staying)[0].status is Status.OK
+        alone = asyncio.create_task(client.score([{**TRACE, "problem": "another"}]))
+        while not live.scorer.batcher.queued_tokens:  # noqa: ASYNC110 - another task's state
+            await asyncio.sleep(0.01)
+        alone.cancel()
+        while live.scorer.batcher.queued_tokens:  # noqa: ASYNC110 - another task's state
+            await asyncio.sleep(0.01)
+        gone = asyncio.create_task(client.score([TRACE]))
         await asyncio.sleep(0)
-        leaves.cancel()
-        assert (await stays)[0].status is Status.OK
-    assert len(json.loads(seen[0].content)["traces"]) == 1
+        gone.cancel()
+        await asyncio.sleep(0.05)
 
 
-async def test_large_lists_are_split() -> None:
-    handler, seen = replies()
-    async with client_of(handler) as client:
-        scored = await client.score([{**TRACE, "id": str(index)} for index in range(600)])
-        assert [trace.id for trace in scored] == [str(index) for index in range(600)]
-        long = {**TRACE, "completion": "a" * 5_000_000}
-        await client.score([long, long])
-    assert len(seen) == 3 + 2
+async def test_traces_come_as_they_finish(live: Live) -> None:
+    async with AsyncClient(live.url) as client:
+        found = {
+            place: scored.id async for place, scored in client.stream([{**TRACE, "id": f"t{n}"} for n in range(3)])
+        }
+        stream = client.stream([TRACE])
+        await anext(stream)
+        await stream.aclose()
+    assert found == {0: "t0", 1: "t1", 2: "t2"}
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [
-        httpx.Response(503, json={"error": {"message": "m", "type": "t", "code": "c"}}, headers={"retry-after": "1"}),
-        httpx.Response(429, text="busy"),
-        httpx.Response(502),
-        httpx.Response(200, text="not json"),
-        httpx.ConnectError("refused"),
-        httpx.ReadTimeout("late"),
-        httpx.RemoteProtocolError("cut"),
-    ],
-)
-async def test_what_may_pass_is_tried_again(failure: httpx.Response | Exception) -> None:
-    handler, seen = replies(failure, failure)
-    async with client_of(handler) as client:
-        assert (await client.score([TRACE]))[0].status is Status.OK
-    assert len(seen) == 3
+def test_large_calls_are_split() -> None:
+    small = [TraceIn(id=str(place), problem="q", completion="c") for place in range(300)]
+    assert [len(part) for part in split(small)] == [256, 44]
+    # A line break is two bytes of JSON, so 2.5 million of them fill 5 of the 8 MB.
+    big = [TraceIn(id=str(place), problem="q", completion="\n" * 2_500_000) for place in range(3)]
+    assert [len(part) for part in split(big)] == [1, 1, 1]
+
+
+async def test_what_fails_for_a_while_is_asked_again_under_the_same_key() -> None:
+    client, seen = _scripted(
+        httpx.ReadError("reset"), _error(503, "draining", retry_after="0"), httpx.Response(200, content=_lines(0))
+    )
+    async with client:
+        [scored] = await client.score([{**TRACE, "id": "mine"}])
+    assert scored.id == "mine"
     assert len({request.headers["idempotency-key"] for request in seen}) == 1
+    assert len({request.content for request in seen}) == 1
+    assert all(int(request.headers["x-deadline-ms"]) <= 600_000 for request in seen)
+
+
+async def test_a_stream_that_breaks_loses_nothing_and_repeats_nothing() -> None:
+    client, seen = _scripted(httpx.Response(200, content=_lines(1)), httpx.Response(200, content=_lines(1, 0)))
+    async with client:
+        found = [place async for place, _ in client.stream([TRACE, {**TRACE, "id": "u"}])]
+    assert (found, len(seen)) == ([1, 0], 2)
 
 
 @pytest.mark.parametrize(
-    ("failure", "kind", "told"),
+    ("reply", "kind", "num_tries"),
     [
-        (httpx.Response(429), Overloaded, "429"),
-        (httpx.Response(503), Draining, "503"),
-        (httpx.Response(504), DeadlineExceeded, "504"),
-        (httpx.Response(500, text="boom"), WireError, "boom"),
-        (httpx.ConnectError("refused"), WireError, "mrt-reward serve"),
-        (httpx.ReadTimeout("late"), DeadlineExceeded, "no reply"),
+        (lambda: _error(429, "overloaded"), Overloaded, 3),
+        (lambda: _error(503, "draining"), Draining, 3),
+        (lambda: _error(503, "prover_unavailable", retry_after="0"), ProverUnavailable, 3),
+        (lambda: _error(503, "grader_failed", retry_after="0"), GraderError, 3),
+        (lambda: _error(504, "deadline_exceeded"), DeadlineExceeded, 3),
+        (lambda: _error(422, "invalid_request"), RequestRejected, 1),
+        (lambda: httpx.Response(404, text="nothing here"), RequestRejected, 1),
+        (lambda: httpx.Response(502, text="bad gateway"), WireError, 3),
+        (lambda: httpx.Response(200, content=b"{}\n"), WireError, 3),
+        (lambda: httpx.ConnectError("refused"), WireError, 3),
+        (lambda: httpx.ReadTimeout("slow"), DeadlineExceeded, 3),
+        (lambda: httpx.InvalidURL("no"), RequestRejected, 1),
     ],
 )
-async def test_what_lasts_is_a_typed_error(
-    failure: httpx.Response | Exception, kind: type[Exception], told: str
+async def test_failures_are_typed_errors(
+    reply: Callable[[], httpx.Response | Exception], kind: type[MRTRewardError], num_tries: int
 ) -> None:
-    handler, seen = replies(failure, failure, failure)
-    async with client_of(handler) as client:
-        with pytest.raises(kind, match=told):
-            await client.score([TRACE])
-    assert len(seen) == 3
+    policy = RetryPolicy(max_tries=3, base_s=0.001, max_wait_s=0.002)
+    for ask in (lambda client: client.score([TRACE]), lambda client: client.prover()):
+        client, seen = _scripted(*(reply() for _ in range(3)), retry=policy)
+        async with client:
+            with pytest.raises(kind) as caught:
+                await ask(client)
+        assert type(caught.value) is kind
+        assert len(seen) == num_tries
 
 
-async def test_a_refusal_is_not_sent_again() -> None:
-    body = {"error": {"message": "traces.0.x: no", "type": "t", "code": "c", "param": "traces.0.x"}}
-    handler, seen = replies(httpx.Response(422, json=body))
-    async with client_of(handler) as client:
-        with pytest.raises(RequestRejected, match=r"traces\.0\.x") as refused:
+async def test_no_server_says_how_to_start_one() -> None:
+    async with AsyncClient("http://127.0.0.1:9", retry=RetryPolicy(max_tries=1)) as client:
+        with pytest.raises(WireError, match="start one with `mrt-reward serve`"):
             await client.score([TRACE])
-    assert refused.value.param == "traces.0.x"
+        assert not await client.ready()
+
+
+async def test_waits_end_with_the_callers_time() -> None:
+    client, seen = _scripted(*(_error(429, "overloaded", retry_after="9") for _ in range(3)), timeout_s=0.5)
+    async with client:
+        with pytest.raises(Overloaded):
+            await client.prover()
     assert len(seen) == 1
+    async with live_server(ScriptedProver(VALUES, delay_s=30)) as live, AsyncClient(live.url, timeout_s=0.3) as client:
+        with pytest.raises(DeadlineExceeded):
+            await client.score([TRACE, {**TRACE, "id": "u"}])
 
 
-async def test_a_reply_of_other_length_is_refused() -> None:
-    async with client_of(lambda _: httpx.Response(200, json={"traces": []})) as client:
-        with pytest.raises(WireError, match="expected 1 traces"):
-            await client.score([TRACE])
+async def test_what_is_no_trace_is_refused_before_it_is_sent() -> None:
+    client, seen = _scripted()
+    async with client:
+        with pytest.raises(RequestRejected, match=r"traces\.1\.colour"):
+            await client.score([TRACE, {**TRACE, "colour": 1}])
+        with pytest.raises(RequestRejected, match="groups"):
+            await client.advantages({"groups": []})
+    assert not seen
 
 
-async def test_closing_ends_what_waits() -> None:
-    client = client_of(reply_to)
-    waiting = asyncio.create_task(client.score([TRACE]))
-    await asyncio.sleep(0)
-    await client.close()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+async def test_closing_fails_what_still_waits() -> None:
+    async with live_server(ScriptedProver(VALUES, delay_s=30)) as live:
+        client = AsyncClient(live.url)
+        sent = asyncio.create_task(client.score([TRACE]))
+        await asyncio.sleep(0.1)
+        unsent = asyncio.create_task(client.score([{**TRACE, "id": "u"}]))
+        await asyncio.sleep(0)
+        await client.close()
+        for call in (sent, unsent):
+            with pytest.raises(WireError, match="closed"):
+                await call
 
 
-async def test_the_synchronous_client_does_the_same() -> None:
-    async with live_server(ScriptedProver(VALUES), api_key="k") as live:
+def test_waits_grow_with_jitter_and_heed_the_server() -> None:
+    policy = RetryPolicy(base_s=1.0, max_wait_s=4.0)
+    assert all(0 <= policy.wait_s(1, 0.0) <= 2.0 for _ in range(50))
+    assert policy.wait_s(1, 3.0) == 3.0
+    assert policy.wait_s(9, 100.0) == 4.0
 
-        def use() -> Sequence[object]:
-            with Client(live.url, api_key="k") as client:
-                [scored] = client.score([TRACE])
-                paid = client.advantages({"groups": [{"scored": [{"outcome": 1, "values": [0.5]}]}]})
-                return scored.status, client.prover().engine, len(client.episodes([TRACE]).traces), paid.groups[0][0].id
 
-        assert await asyncio.to_thread(use) == (Status.OK, "scripted", 1, "")
-        closed = await asyncio.to_thread(Client, live.url)
-        await asyncio.to_thread(closed.close)
-        closed.close()
+async def test_the_synchronous_face_does_the_same(live: Live) -> None:
+    def use() -> None:
+        with Client(live.url) as client:
+            assert client.ready()
+            assert client.score([TRACE])[0].status is Status.OK
+            assert [place for place, _ in client.stream([TRACE, {**TRACE, "id": "u"}])] != []
+            for _ in client.stream([TRACE]):
+                break
+            assert client.prover().graders == ["word"]
+            assert client.episodes([TRACE]).traces[0].id == "t"
+            assert client.advantages({"groups": [{"traces": [TRACE]}]}).groups[0][0].scored
+            with pytest.raises(RequestRejected):
+                client.score([{"colour": 1}])
+        client.close()
+
+    await asyncio.to_thread(use)
+    with pytest.raises(TypeError):
+        Client(live.url, nonsense=1)

@@ -1,53 +1,87 @@
+"""Settings: flags over environment over TOML file over defaults."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
 
-from mrt_reward.config import load_settings
+from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.errors import ConfigError
+from mrt_reward.options import ParagraphSegmenter
 
 
-def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "mrt.toml"
-    path.write_text('port = 1\nhost = "file"\nalpha = 3.0\n[options]\nwaste_threshold = 0.1\n')
     monkeypatch.setenv("MRT_REWARD_CONFIG", str(path))
-    monkeypatch.setenv("MRT_REWARD_HOST", "env")
+    return path
+
+
+def test_flags_win_over_the_environment_which_wins_over_the_file(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toml.write_text('port = 1\nadmin_port = 1\nhost = "h"\n[options.segmenter]\nkind = "paragraphs"\n')
     monkeypatch.setenv("MRT_REWARD_PORT", "2")
-    settings = load_settings(port=3, model=None)
-    assert (settings.port, settings.host, settings.alpha, settings.dtype) == (3, "env", 3.0, "float32")
-    assert settings.options.waste_threshold == 0.1
+    monkeypatch.setenv("MRT_REWARD_ADMIN_PORT", "2")
+    settings = load_settings(port=3, device=None)
+    assert (settings.port, settings.admin_port, settings.host, settings.device) == (3, 2, "h", "auto")
+    assert settings.options.segmenter == ParagraphSegmenter("paragraphs")
 
 
-def test_a_misspelt_key_is_told_with_the_right_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "mrt.toml"
-    path.write_text("prot = 1\n")
-    monkeypatch.setenv("MRT_REWARD_CONFIG", str(path))
-    with pytest.raises(ConfigError, match="did you mean 'port'"):
+def test_defaults_need_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MRT_REWARD_CONFIG", raising=False)
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.max_body_mb, settings.graders) == (
+        "127.0.0.1",
+        8000,
+        32.0,
+        {"math": "math"},
+    )
+    assert settings.plain_api_key is None
+
+
+def test_every_setting_is_described() -> None:
+    assert all(field.description for field in ServeSettings.model_fields.values())
+
+
+def test_a_misspelt_key_names_the_one_that_was_meant(toml: Path) -> None:
+    toml.write_text("max_body_mbs = 1\n")
+    with pytest.raises(ConfigError, match=r"max_body_mbs.*did you mean 'max_body_mb'") as caught:
+        load_settings()
+    assert caught.value.param == "max_body_mbs"
+
+
+def test_a_key_like_no_other_is_refused_too(toml: Path) -> None:
+    toml.write_text("zzz = 1\n")
+    with pytest.raises(ConfigError, match=r"setting zzz: Extra inputs are not permitted$"):
         load_settings()
 
 
-def test_what_is_wrong_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="setting port"):
-        load_settings(port=70_000)
-    monkeypatch.setenv("MRT_REWARD_OPTIONS", "{not json")
-    with pytest.raises(ConfigError, match="options"):
+def test_a_file_that_is_not_toml_is_named(toml: Path) -> None:
+    toml.write_text("port = = 1")
+    with pytest.raises(ConfigError, match=r"mrt\.toml is not TOML"):
         load_settings()
-    monkeypatch.delenv("MRT_REWARD_OPTIONS")
-    monkeypatch.setenv("MRT_REWARD_CONFIG", str(tmp_path / "absent.toml"))
-    with pytest.raises(ConfigError, match="names no file"):
+
+
+def test_a_file_that_is_not_there_is_named(toml: Path) -> None:
+    with pytest.raises(ConfigError, match=f"names no file: {toml}"):
         load_settings()
-    path = tmp_path / "broken.toml"
-    path.write_text("= 1")
-    monkeypatch.setenv("MRT_REWARD_CONFIG", str(path))
-    with pytest.raises(ConfigError, match="not TOML"):
+
+
+@pytest.mark.parametrize("flags", [{"port": 70_000}, {"api_key": ""}, {"log_format": "loud"}, {"graders": {}}])
+def test_a_wrong_value_names_its_setting(flags: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=f"setting {next(iter(flags))}: ") as caught:
+        load_settings(**flags)
+    assert caught.value.param == next(iter(flags))
+
+
+def test_an_unreadable_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MRT_REWARD_GRADERS", "{")
+    with pytest.raises(ConfigError, match="settings cannot be read"):
         load_settings()
 
 
 def test_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MRT_REWARD_API_KEY", "hush")
+    monkeypatch.setenv("MRT_REWARD_API_KEY", "secret")
     settings = load_settings()
-    assert "hush" not in repr(settings)
-    assert settings.plain_api_key == "hush"
-    monkeypatch.delenv("MRT_REWARD_API_KEY")
-    assert load_settings().plain_api_key is None
+    assert settings.plain_api_key == "secret"
+    assert "secret" not in repr(settings)

@@ -1,6 +1,7 @@
 """The client: one asynchronous implementation, and a synchronous face of it."""
 
-from mrt_reward.client.aio import AsyncClient, RetryPolicy
+from mrt_reward.client.aio import AsyncClient
+from mrt_reward.client.retry import RetryPolicy
 from mrt_reward.client.sync import Client
 
 __all__ = ["AsyncClient", "Client", "RetryPolicy"]

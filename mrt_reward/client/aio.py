@@ -1,82 +1,74 @@
 """The client itself, asynchronous.
 
-Concurrent single-trace calls are coalesced into few requests; what fails for a while is tried again; what was lost is a
-typed error or a trace with `status` "error", never a number.
+What fails for a while is asked again; what was lost is a typed error or a trace with `status` "error", never a number.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from mrt_reward.errors import (
-    DeadlineExceeded,
-    Draining,
-    Overloaded,
-    RequestRejected,
-    ServiceError,
-    WireError,
-)
+from mrt_reward.client.coalescer import Coalescer, Deliver, split
+from mrt_reward.client.retry import Refused, RetryPolicy, refused, unreachable
+from mrt_reward.errors import DeadlineExceeded, RequestRejected, WireError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace, Trace
 from mrt_reward.wire import (
     AdvantagesRequest,
     AdvantagesResponse,
+    EpisodesRequest,
     EpisodesResponse,
-    ErrorBody,
     ProverOut,
     ScoreRequest,
-    ScoreResponse,
+    StreamedTrace,
     TraceIn,
 )
 
 Reply = TypeVar("Reply", bound=BaseModel)
+Result = TypeVar("Result")
 TraceLike = Trace | TraceIn | Mapping[str, object]
 
-MAX_REQUEST_BYTES = 8_000_000
-MAX_REQUEST_TRACES = 256
 MAX_IN_FLIGHT = 32
-COALESCE_S = 0.005
-"""How long a single-trace call waits for company."""
-
-_SERVICE_ERRORS: Mapping[int, type[ServiceError]] = {429: Overloaded, 503: Draining, 504: DeadlineExceeded}
+CONNECT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When to try again: refused connections, lost replies, 429, 503 and 504.
+class _Ask:
+    """One request, the same at each try."""
 
-    Attributes:
-        max_tries: in all.
-        base_s: scale of the waits; they double, with full jitter, and a longer `Retry-After` wins.
-        max_wait_s: longest wait.
+    method: str
+    path: str
+    content: bytes | None
+    headers: Mapping[str, str]
+
+
+def trace_in(trace: TraceLike, place: int) -> TraceIn:
+    """A trace as it is sent; without an id, its place is the id.
+
+    Raises:
+        RequestRejected: it is no trace; the message names the field.
 
     """
-
-    max_tries: int = 5
-    base_s: float = 0.25
-    max_wait_s: float = 20.0
-
-    def wait_s(self, num_tries: int, error: WireError | ServiceError) -> float:
-        """Seconds to wait after this many tries."""
-        jittered = random.uniform(0, min(self.max_wait_s, self.base_s * 2**num_tries))  # noqa: S311 - no secret
-        told = error.retry_after_s if isinstance(error, ServiceError) else 0.0
-        return min(self.max_wait_s, max(jittered, told))
+    if isinstance(trace, TraceIn):
+        return trace
+    try:
+        if isinstance(trace, Trace):
+            return TraceIn.from_trace(trace)
+        return TraceIn.model_validate({"id": str(place), **trace})
+    except ValidationError as error:
+        raise _rejected(error, f"traces.{place}.") from error
 
 
-def _as_in(trace: TraceLike, place: int) -> TraceIn:
-    if isinstance(trace, Trace):
-        trace = TraceIn.from_trace(trace)
-    elif not isinstance(trace, TraceIn):
-        trace = TraceIn.model_validate(trace)
-    return trace if trace.id else trace.model_copy(update={"id": str(place)})
+def _rejected(error: ValidationError, where: str) -> RequestRejected:
+    first = error.errors(include_url=False)[0]
+    param = where + ".".join(str(part) for part in first["loc"])
+    return RequestRejected(f"{param}: {first['msg']}", code="invalid_request", param=param)
 
 
 class AsyncClient:
@@ -85,8 +77,8 @@ class AsyncClient:
     Args:
         url: such as `http://127.0.0.1:8000`.
         api_key: sent as a bearer token.
-        timeout_s: longest time for one request, also sent as its deadline.
-        retry: when to try again.
+        timeout_s: longest time for one call, tries and waits included; what is left of it goes along as the deadline.
+        retry: when to ask again.
         transport: for tests, `httpx.ASGITransport`.
 
     """
@@ -101,15 +93,15 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        limits = httpx.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT)
+        limits = httpx.Limits(max_connections=MAX_IN_FLIGHT + 1, max_keepalive_connections=MAX_IN_FLIGHT)
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._retry = retry or RetryPolicy()
-        self._http = httpx.AsyncClient(headers=headers, timeout=timeout_s, limits=limits, transport=transport)
+        timeout = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
+        self._http = httpx.AsyncClient(headers=headers, timeout=timeout, limits=limits, transport=transport)
         # The pool's own waiting list is quadratic in its length, so calls wait here.
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
-        self._waiting: dict[ScoreOptions | None, list[tuple[TraceIn, asyncio.Future[ScoredTrace]]]] = {}
-        self._flushes: set[asyncio.Task[None]] = set()
+        self._coalescer = Coalescer(self._send, self._slots)
 
     async def __aenter__(self) -> AsyncClient:
         """Use as a context."""
@@ -121,149 +113,172 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close connections; calls in flight fail."""
-        for flush in self._flushes:
-            flush.cancel()
-        await asyncio.gather(*self._flushes, return_exceptions=True)
-        for company in self._waiting.values():
-            for _, future in company:
-                future.cancel()
+        await self._coalescer.close()
         await self._http.aclose()
 
     async def score(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> list[ScoredTrace]:
-        """Score traces, in their order; large lists are split into several requests.
+        """Score traces, in their order. Single traces are sent together with those of concurrent calls.
 
         Raises:
             ServiceError: the server was too busy, draining or too slow, also when asked again.
+            ProverUnavailable: it could not prove, also when asked again.
             WireError: no usable reply came; `RequestRejected` if asking again cannot help.
 
         """
-        asked = [_as_in(trace, place) for place, trace in enumerate(traces)]
+        asked = [trace_in(trace, place) for place, trace in enumerate(traces)]
         if len(asked) == 1:
-            return [await self._coalesced(asked[0], options)]
-        parts = await asyncio.gather(*(self._score(part, options) for part in _split(asked)))
-        return [trace for part in parts for trace in part]
+            return [await self._coalescer.score(asked[0], options)]
+        scored = {place: trace async for place, trace in self.stream(asked, options)}
+        return [scored[place] for place in range(len(asked))]
+
+    async def stream(
+        self, traces: Sequence[TraceLike], options: ScoreOptions | None = None
+    ) -> AsyncGenerator[tuple[int, ScoredTrace]]:
+        """Each trace with its place in `traces`, as soon as it is scored; closing stops the rest; raises as `score`."""
+        asked = [trace_in(trace, place) for place, trace in enumerate(traces)]
+        found: asyncio.Queue[tuple[int, ScoredTrace] | None] = asyncio.Queue()
+
+        async def send_all() -> None:
+            try:
+                start = 0
+                parts: list[Awaitable[None]] = []
+                for part in split(asked):
+                    parts.append(self._send_slotted(part, options, _shifted(found, start)))
+                    start += len(part)
+                await asyncio.gather(*parts)
+            finally:
+                found.put_nowait(None)
+
+        sending = asyncio.create_task(send_all())
+        try:
+            while (item := await found.get()) is not None:
+                yield item
+            await sending
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
 
     async def advantages(self, request: AdvantagesRequest | Mapping[str, object]) -> AdvantagesResponse:
         """Advantages of whole groups; raises as `score` does."""
-        body = request if isinstance(request, AdvantagesRequest) else AdvantagesRequest.model_validate(request)
+        try:
+            body = request if isinstance(request, AdvantagesRequest) else AdvantagesRequest.model_validate(request)
+        except ValidationError as error:
+            raise _rejected(error, "") from error
         return await self._call("POST", "/v1/advantages", AdvantagesResponse, body)
 
     async def episodes(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> EpisodesResponse:
         """Segmentation only; raises as `score` does."""
-        body = ScoreRequest(traces=[_as_in(trace, place) for place, trace in enumerate(traces)], options=options)
-        return await self._call("POST", "/v1/episodes", EpisodesResponse, body)
+        asked = [trace_in(trace, place) for place, trace in enumerate(traces)]
+        bodies = [_body(EpisodesRequest, part, options) for part in split(asked)]
+        parts = await asyncio.gather(*(self._call("POST", "/v1/episodes", EpisodesResponse, body) for body in bodies))
+        return EpisodesResponse(traces=[trace for part in parts for trace in part.traces])
 
     async def prover(self) -> ProverOut:
         """Who proves; raises as `score` does."""
         return await self._call("GET", "/v1/prover", ProverOut)
 
-    async def _score(self, traces: Sequence[TraceIn], options: ScoreOptions | None) -> list[ScoredTrace]:
-        body = ScoreRequest(traces=list(traces), options=options)
-        reply = await self._call("POST", "/v1/score", ScoreResponse, body)
-        if len(reply.traces) != len(traces):
-            raise WireError(f"expected {len(traces)} traces in the reply, got {len(reply.traces)}")
-        return [trace.to_scored() for trace in reply.traces]
-
-    async def _coalesced(self, trace: TraceIn, options: ScoreOptions | None) -> ScoredTrace:
-        future: asyncio.Future[ScoredTrace] = asyncio.get_running_loop().create_future()
-        company = self._waiting.setdefault(options, [])
-        company.append((trace, future))
-        if len(company) == 1:
-            flush = asyncio.create_task(self._flush(options))
-            self._flushes.add(flush)
-            flush.add_done_callback(self._flushes.discard)
-        return await future
-
-    async def _flush(self, options: ScoreOptions | None) -> None:
-        """Send what has gathered; a caller that left meanwhile is left out, and harms nobody."""
-        await asyncio.sleep(COALESCE_S)
-        company = [pair for pair in self._waiting.pop(options) if not pair[1].cancelled()]
-        parts = _split([trace for trace, _ in company])
-        futures = iter([future for _, future in company])
-        await asyncio.gather(*(self._answer(part, [next(futures) for _ in part], options) for part in parts))
-
-    async def _answer(
-        self, traces: Sequence[TraceIn], futures: Sequence[asyncio.Future[ScoredTrace]], options: ScoreOptions | None
-    ) -> None:
+    async def ready(self) -> bool:
+        """Whether a server is there that can prove at present; asks once."""
         try:
-            scored = await self._score(traces, options)
-        except (WireError, ServiceError) as error:
-            for future in futures:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        except asyncio.CancelledError:
-            for future in futures:
-                future.cancel()
-            raise
-        for future, trace in zip(futures, scored, strict=True):
-            if not future.done():
-                future.set_result(trace)
+            return (await self._http.get(self._url + "/readyz", timeout=30.0)).is_success
+        except httpx.HTTPError:
+            return False
+
+    async def _send_slotted(self, traces: Sequence[TraceIn], options: ScoreOptions | None, deliver: Deliver) -> None:
+        async with self._slots:
+            await self._send(traces, options, deliver)
+
+    async def _send(self, traces: Sequence[TraceIn], options: ScoreOptions | None, deliver: Deliver) -> None:
+        """Score one request's traces, each delivered once; what a broken stream lost is asked for again."""
+        missing = set(range(len(traces)))
+        ask = _ask("POST", "/v1/score", _body(ScoreRequest, traces, options), {"Accept": "application/x-ndjson"})
+
+        async def attempt(headers: Mapping[str, str]) -> None:
+            async with self._http.stream(
+                ask.method, self._url + ask.path, content=ask.content, headers=headers
+            ) as reply:
+                if not reply.is_success:
+                    raise refused(reply.status_code, reply.headers, await reply.aread())
+                async for line in reply.aiter_lines():
+                    place, scored = self._parsed(line)
+                    if place in missing:
+                        missing.discard(place)
+                        deliver(place, scored)
+            if missing:
+                raise Refused(WireError(f"{self._url}: the reply ended with {len(missing)} traces missing"))
+
+        await self._retried(ask, attempt)
+
+    def _parsed(self, line: str) -> tuple[int, ScoredTrace]:
+        try:
+            item = StreamedTrace.model_validate_json(line)
+        except ValidationError as error:
+            raise self._not_a("StreamedTrace", error) from error
+        return item.index, item.trace.to_scored()
+
+    def _not_a(self, what: str, error: ValidationError) -> Refused:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return Refused(WireError(f"the reply of {self._url} is no {what}: {where}: {first['msg']}"))
 
     async def _call(self, method: str, path: str, reply: type[Reply], body: BaseModel | None = None) -> Reply:
-        content = None if body is None else body.model_dump_json(exclude_unset=True).encode()
-        headers = {
-            "Content-Type": "application/json",
-            "Idempotency-Key": uuid.uuid4().hex,
-            "X-Deadline-Ms": str(max(1, int(self._timeout_s * 1000))),
-        }
-        async with self._slots:
-            num_tries = 0
-            while True:
-                try:
-                    return await self._try(method, path, reply, (content, headers))
-                except (WireError, ServiceError) as error:  # noqa: PERF203 - the loop is there for its sake
-                    num_tries += 1
-                    if not error.retryable or num_tries >= self._retry.max_tries:
-                        raise
-                    await asyncio.sleep(self._retry.wait_s(num_tries, error))
+        ask = _ask(method, path, body, {})
 
-    async def _try(
-        self, method: str, path: str, reply: type[Reply], sent: tuple[bytes | None, Mapping[str, str]]
-    ) -> Reply:
-        content, headers = sent
-        try:
-            response = await self._http.request(method, self._url + path, content=content, headers=dict(headers))
-        except httpx.ConnectError as error:
-            raise WireError(f"no server at {self._url} ({error}): start one with `mrt-reward serve`") from error
-        except httpx.TimeoutException as error:
-            raise DeadlineExceeded(f"no reply from {self._url} within {self._timeout_s:g} s") from error
-        except httpx.HTTPError as error:
-            raise WireError(f"{self._url}: {type(error).__name__}: {error}") from error
-        if response.is_success:
+        async def attempt(headers: Mapping[str, str]) -> Reply:
+            response = await self._http.request(method, self._url + path, content=ask.content, headers=headers)
+            if not response.is_success:
+                raise refused(response.status_code, response.headers, response.content)
             try:
                 return reply.model_validate_json(response.content)
             except ValidationError as error:
-                raise WireError(f"the reply of {self._url} is not a {reply.__name__}: {error}") from error
-        raise _told(response)
+                raise self._not_a(reply.__name__, error) from error
+
+        async with self._slots:
+            return await self._retried(ask, attempt)
+
+    async def _retried(self, ask: _Ask, attempt: Callable[[Mapping[str, str]], Awaitable[Result]]) -> Result:
+        """Try until it works, cannot work, or the time is up; the same key at each try, so nothing is scored twice."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + self._timeout_s
+        num_tries = 0
+        while True:
+            num_tries += 1
+            left_s = ends_at - loop.time()
+            outcome = await self._tried(ask, attempt, left_s)
+            if not isinstance(outcome, Refused):
+                return outcome
+            error = outcome.error
+            wait_s = self._retry.wait_s(num_tries, outcome.wait_s)
+            if not error.retryable or num_tries >= self._retry.max_tries or loop.time() + wait_s >= ends_at:
+                raise error
+            await asyncio.sleep(wait_s)
+
+    async def _tried(
+        self, ask: _Ask, attempt: Callable[[Mapping[str, str]], Awaitable[Result]], left_s: float
+    ) -> Result | Refused:
+        headers = {**ask.headers, "X-Deadline-Ms": str(max(1, min(86_400_000, int(left_s * 1000))))}
+        try:
+            return await asyncio.wait_for(attempt(headers), left_s)
+        except Refused as error:
+            return error
+        except (httpx.ReadTimeout, httpx.WriteTimeout, TimeoutError, asyncio.TimeoutError):
+            return Refused(DeadlineExceeded(f"no reply from {self._url} within {self._timeout_s:g} s"))
+        except httpx.HTTPError as error:
+            return unreachable(self._url, error)
+        except httpx.InvalidURL as error:
+            return Refused(RequestRejected(f"{self._url} is no URL: {error}"))
 
 
-def _told(response: httpx.Response) -> WireError | ServiceError:
-    """The typed error of an error reply."""
-    try:
-        info = ErrorBody.model_validate_json(response.content).error
-        message, param = info.message, info.param
-    except ValidationError:
-        message, param = response.text[:500], None
-    message = f"{message} (HTTP {response.status_code})"
-    if response.status_code in _SERVICE_ERRORS:
-        wait = response.headers.get("retry-after", "")
-        return _SERVICE_ERRORS[response.status_code](message, retry_after_s=float(wait) if wait.isdigit() else 0.0)
-    kind = RequestRejected if 400 <= response.status_code < 500 else WireError
-    return kind(message, param=param)
+def _ask(method: str, path: str, body: BaseModel | None, headers: Mapping[str, str]) -> _Ask:
+    sent = {"Content-Type": "application/json", "Idempotency-Key": uuid.uuid4().hex}
+    content = None if body is None else body.model_dump_json(exclude_unset=True).encode()
+    return _Ask(method, path, content, {**sent, **headers})
 
 
-def _split(traces: Sequence[TraceIn]) -> list[list[TraceIn]]:
-    """Parts that are small enough for one request each, in order."""
-    parts: list[list[TraceIn]] = []
-    num_bytes = 0
-    for trace in traces:
-        # Text is at most 12 bytes a character as JSON, and nearly always about one.
-        size = sum(len(text or "") for text in (trace.problem, trace.prompt, trace.completion))
-        size += len(trace.prompt_ids or "") + len(trace.completion_ids or "") + 500
-        if not parts or num_bytes + size > MAX_REQUEST_BYTES or len(parts[-1]) == MAX_REQUEST_TRACES:
-            parts.append([])
-            num_bytes = 0
-        parts[-1].append(trace)
-        num_bytes += size
-    return parts
+def _body(kind: type[ScoreRequest], traces: Sequence[TraceIn], options: ScoreOptions | None) -> ScoreRequest:
+    given = {} if options is None else {"options": options}
+    return kind.model_validate({"traces": list(traces), **given})
+
+
+def _shifted(found: asyncio.Queue[tuple[int, ScoredTrace] | None], start: int) -> Deliver:
+    return lambda place, scored: found.put_nowait((start + place, scored))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
-from types import TracebackType
+from collections.abc import Coroutine, Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from mrt_reward.client.aio import AsyncClient, TraceLike
@@ -19,7 +18,7 @@ Result = TypeVar("Result")
 class Client:
     """The same client for code that is not asynchronous; safe to share between threads.
 
-    Takes the arguments of `AsyncClient`, and raises what it raises.
+    Takes the arguments of `AsyncClient`, and raises what it raises. It runs on an event loop in a thread of its own.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", **kwargs: Any) -> None:  # noqa: ANN401 - AsyncClient's own
@@ -30,18 +29,31 @@ class Client:
         async def make() -> AsyncClient:
             return AsyncClient(url, **kwargs)
 
-        self._client = self._run(make())
+        try:
+            self._client = self._run(make())
+        except BaseException:
+            self._stop()
+            raise
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # An interrupted caller (Ctrl-C) must not leave its request running.
+            future.cancel()
+            raise
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def __enter__(self) -> Client:
         """Use as a context."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
 
@@ -49,13 +61,26 @@ class Client:
         """Close connections and stop the thread behind it."""
         if self._thread.is_alive():
             self._run(self._client.close())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
+            self._stop()
 
     def score(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> list[ScoredTrace]:
         """Score traces, in their order."""
         return self._run(self._client.score(traces, options))
+
+    def stream(
+        self, traces: Sequence[TraceLike], options: ScoreOptions | None = None
+    ) -> Generator[tuple[int, ScoredTrace], None, None]:
+        """Each trace with its place in `traces`, as soon as it is scored; closing stops the rest."""
+        scored = self._client.stream(traces, options)
+
+        async def following() -> tuple[int, ScoredTrace] | None:
+            return await anext(scored, None)
+
+        try:
+            while (item := self._run(following())) is not None:
+                yield item
+        finally:
+            self._run(scored.aclose())
 
     def advantages(self, request: AdvantagesRequest | Mapping[str, object]) -> AdvantagesResponse:
         """Advantages of whole groups."""
@@ -68,3 +93,7 @@ class Client:
     def prover(self) -> ProverOut:
         """Who proves."""
         return self._run(self._client.prover())
+
+    def ready(self) -> bool:
+        """Whether a server is there that can prove at present."""
+        return self._run(self._client.ready())

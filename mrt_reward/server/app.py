@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Annotated, Any, TypeVar, cast
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+from starlette.types import Send
 
 from mrt_reward.config import ServeSettings
-from mrt_reward.errors import ProverError, TraceError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.server import openrlhf
 from mrt_reward.server.advantages import advantages
-from mrt_reward.server.calls import CallerGone, attended, deadline_s, first_then_rest, started
-from mrt_reward.server.errors import DOCUMENTED, install_error_handlers
-from mrt_reward.server.limits import Gate, StrictRoute
+from mrt_reward.server.calls import Caller, CallerGone, caller_of, collected, until_late
+from mrt_reward.server.contract import LINES, NDJSON, WORK, completed_openapi, documented
+from mrt_reward.server.errors import install_error_handlers, weights_refused
+from mrt_reward.server.health import Readiness
+from mrt_reward.server.limits import CALLER_GONE, Gate, StrictRoute
+from mrt_reward.server.recording import Recording, Replays, once
+from mrt_reward.server.scoring import Placed, failed, score_each, segment_each
 from mrt_reward.server.telemetry import Telemetry
 from mrt_reward.service.scorer import Scorer
-from mrt_reward.types import ErrorInfo, ScoredTrace, Trace
 from mrt_reward.version import __version__
 from mrt_reward.wire import (
     AdvantagesRequest,
     AdvantagesResponse,
-    EpisodesOut,
+    EpisodesRequest,
     EpisodesResponse,
-    ErrorBody,
     GetRewardRequest,
     GetRewardResponse,
     ProverOut,
@@ -33,15 +38,24 @@ from mrt_reward.wire import (
     ScoreResponse,
     StatusOut,
     StreamedTrace,
+    TraceIn,
     TraceOut,
     VersionOut,
 )
 
-NDJSON = "application/x-ndjson"
-READY_FOR_S = 1.0
-"""How long an answer of /readyz is believed, so that probes do not load the engine."""
+Item = TypeVar("Item")
+Asking = Annotated[Caller, Depends(caller_of)]
 
-GONE = Response(status_code=499)
+
+class LineStream(StreamingResponse):
+    """Lines as they come; a caller who hangs up stops their source at once."""
+
+    media_type = NDJSON
+
+    async def stream_response(self, send: Send) -> None:
+        """Send all lines."""
+        async with aclosing(cast("AsyncGenerator[bytes]", self.body_iterator)):
+            await super().stream_response(send)
 
 
 class Routes:
@@ -51,61 +65,67 @@ class Routes:
         self._scorer = scorer
         self._settings = settings
         self._telemetry = telemetry
-        self._ready_until = 0.0
+        self._readiness = Readiness(scorer)
+        self._replays = Replays()
 
     def _options(self, options: ScoreOptions | None) -> ScoreOptions:
         return options or self._settings.options
 
-    async def _score(self, traces: list[Trace], options: ScoreOptions) -> tuple[ScoredTrace, ...]:
-        scored = await self._scorer.score(traces, options)
-        for trace in scored:
-            self._telemetry.count_trace(trace)
-        return scored
+    async def _recording(self, caller: Caller, work: Callable[[], AsyncGenerator[Item]]) -> Recording[Item]:
+        caller.capped(self._settings.default_deadline_s)
+        return self._replays.recording(caller.key, (caller.request.url.path, await caller.request.body()), work)
 
-    async def score(self, request: Request, body: ScoreRequest) -> Any:  # noqa: ANN401 - a model or a stream
+    async def _one(self, caller: Caller, work: Callable[[], AsyncGenerator[Item]]) -> Item:
+        recording = await self._recording(caller, work)
+        [result] = await caller.attend(collected(recording.read()))
+        return result
+
+    async def score(self, caller: Asking, body: ScoreRequest) -> Response:
         """Score traces: values of every prefix, progress of every episode.
 
         With `Accept: application/x-ndjson`, each trace is sent as soon as it is scored, one object per line with its
         place in the request.
         """
-        traces = [trace.to_trace() for trace in body.traces]
         options = self._options(body.options)
-        seconds = deadline_s(request, self._settings.default_deadline_s)
-        if NDJSON in request.headers.get("accept", ""):
-            lines = first_then_rest(self._scorer, traces, options, self._telemetry, seconds)
-            return StreamingResponse(await attended(request, started(lines), seconds), media_type=NDJSON)
-        scored = await attended(request, self._score(traces, options), seconds)
-        return ScoreResponse(traces=[TraceOut.from_scored(trace) for trace in scored])
+        count = self._telemetry.count_trace
+        recording = await self._recording(caller, lambda: score_each(self._scorer, body.traces, options, count))
+        if NDJSON in caller.request.headers.get("accept", ""):
+            lines = _lines(recording, caller, body.traces)
+            first = await caller.attend(_first(lines))
+            return LineStream(_resumed(first, lines))
+        scored = dict(await caller.attend(collected(recording.read())))
+        return _json(ScoreResponse(traces=[TraceOut.from_scored(scored[place]) for place in range(len(body.traces))]))
 
-    async def advantages(self, request: Request, body: AdvantagesRequest) -> AdvantagesResponse:
-        """Turn groups of traces into advantages per episode."""
-        seconds = deadline_s(request, self._settings.default_deadline_s)
-        return await attended(request, advantages(self._scorer, body, self._options(body.options)), seconds)
+    async def advantages(self, caller: Asking, body: AdvantagesRequest) -> Response:
+        """Turn groups of traces into advantages per episode, and per token on request."""
+        options = self._options(body.options)
+        count = self._telemetry.count_trace
+        return _json(await self._one(caller, lambda: once(advantages(self._scorer, body, options, count))))
 
-    def episodes(self, body: ScoreRequest) -> EpisodesResponse:
+    async def episodes(self, caller: Asking, body: EpisodesRequest) -> Response:
         """Cut thinking into episodes, without scoring."""
         options = self._options(body.options)
-        return EpisodesResponse(traces=[self._segmented(trace.to_trace(), options) for trace in body.traces])
+        caller.capped(self._settings.default_deadline_s)
+        cut = await caller.attend(asyncio.to_thread(segment_each, self._scorer, body.traces, options))
+        return _json(EpisodesResponse(traces=cut))
 
-    def _segmented(self, trace: Trace, options: ScoreOptions) -> EpisodesOut:
-        try:
-            found = self._scorer.segment(trace, options)
-        except TraceError as error:
-            info = ErrorInfo(str(error), type(error).__name__, error.code, error.param)
-            return EpisodesOut(id=trace.id, episodes=[], warnings=[], error=info)
-        return EpisodesOut(id=trace.id, episodes=list(found.episodes), warnings=list(found.warnings), error=None)
-
-    async def get_reward(self, request: Request, body: GetRewardRequest) -> GetRewardResponse:
+    async def get_reward(self, caller: Asking, body: GetRewardRequest) -> Response:
         """OpenRLHF's remote reward: one scalar per query, r + α(J[K] - J[0]).
 
         A sum over the trace is all that one number can carry; for progress on its own episodes use /v1/score.
         """
-        seconds = min(deadline_s(request, self._settings.default_deadline_s), openrlhf.DEADLINE_S)
-        traces = openrlhf.to_traces(body)
-        scored = await attended(request, self._score(traces, self._settings.options), seconds)
+        caller.capped(openrlhf.DEADLINE_S)
+        return _json(await self._one(caller, lambda: once(self._rewards(body))))
+
+    async def _rewards(self, body: GetRewardRequest) -> GetRewardResponse:
+        options = self._settings.options
+        grader = self._scorer.graders[options.grader or next(iter(self._scorer.graders))]
+        scored = await self._scorer.score(openrlhf.to_traces(body, needs_answer=grader.needs_answer), options)
+        for trace in scored:
+            self._telemetry.count_trace(trace)
         return openrlhf.to_rewards(scored, self._settings.alpha)
 
-    def prover(self) -> ProverOut:
+    async def prover(self) -> ProverOut:
         """Who proves, and how when a request does not say."""
         info = self._scorer.info
         return ProverOut(
@@ -119,62 +139,107 @@ class Routes:
             options=self._settings.options,
         )
 
-    def livez(self) -> StatusOut:
+    async def livez(self) -> StatusOut:
         """The process is alive."""
         return StatusOut()
 
     async def readyz(self) -> StatusOut:
-        """The prover has just generated a token."""
-        if self._scorer.draining or time.monotonic() > self._ready_until:
-            await self._scorer.check()
-            self._ready_until = time.monotonic() + READY_FOR_S
+        """The prover generated a token a moment ago."""
+        await self._readiness.check()
         return StatusOut()
 
-    def metrics(self) -> Response:
+    async def metrics(self) -> Response:
         """Prometheus metrics."""
-        return Response(self._telemetry.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(self._telemetry.exposition(), media_type="text/plain; version=0.0.4")
 
-    def version(self) -> VersionOut:
+    async def version(self) -> VersionOut:
         """Which release answers."""
         return VersionOut(version=__version__)
 
 
-def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: DOCUMENTED[status] for status in statuses}
+def _json(record: BaseModel) -> Response:
+    # Written once by pydantic; FastAPI would validate and copy it first.
+    return Response(record.model_dump_json(), media_type="application/json")
 
 
-def create_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemetry) -> FastAPI:
+def _lines(recording: Recording[Placed], caller: Caller, asked: Sequence[TraceIn]) -> AsyncGenerator[bytes]:
+    waiting = set(range(len(asked)))
+
+    async def tracked() -> AsyncGenerator[Placed]:
+        async with aclosing(recording.read()) as items:
+            async for place, scored in items:
+                waiting.discard(place)
+                yield place, scored
+
+    def rest() -> list[Placed]:
+        return [(place, failed(asked[place], caller.late())) for place in sorted(waiting)]
+
+    async def written() -> AsyncGenerator[bytes]:
+        async with aclosing(until_late(tracked(), caller, rest)) as items:
+            async for place, scored in items:
+                line = StreamedTrace(index=place, trace=TraceOut.from_scored(scored))
+                yield line.model_dump_json().encode() + b"\n"
+
+    return written()
+
+
+async def _first(lines: AsyncGenerator[bytes]) -> bytes:
+    """The first line, awaited before the reply's status is sent, so that refusals keep theirs."""
+    return await anext(lines)
+
+
+async def _resumed(first: bytes, lines: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    async with aclosing(lines):
+        yield first
+        async for line in lines:
+            yield line
+
+
+def create_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemetry | None = None) -> FastAPI:
     """The public application."""
-    app = FastAPI(title="mrt-reward", version=__version__, description="Dense progress rewards.")
+    telemetry = telemetry or Telemetry(scorer)
+    app = FastAPI(title="mrt-reward", version=__version__, description="Dense progress rewards for LLM RL.")
     app.router.route_class = StrictRoute
     install_error_handlers(app)
-    app.add_exception_handler(CallerGone, lambda _request, _error: GONE)
+    app.add_exception_handler(CallerGone, lambda _request, _error: Response(status_code=CALLER_GONE))
     routes = Routes(scorer, settings, telemetry)
-    work = _documented(400, 401, 413, 422, 429, 503, 504)
-    streamed = {200: {"content": {NDJSON: {"schema": StreamedTrace.model_json_schema()}}}}
-    app.post("/v1/score", response_model=ScoreResponse, responses={**work, **streamed})(routes.score)
-    app.post("/v1/advantages", responses=work)(routes.advantages)
-    app.post("/v1/episodes", responses=_documented(400, 401, 413, 422))(routes.episodes)
-    app.post("/get_reward", responses=work)(routes.get_reward)
-    app.get("/v1/prover", responses=_documented(401))(routes.prover)
+    work = documented(*WORK)
+    app.post("/v1/score", response_model=ScoreResponse, responses={**work, 200: LINES})(routes.score)
+    app.post("/v1/advantages", response_model=AdvantagesResponse, responses=work)(routes.advantages)
+    app.post("/v1/episodes", response_model=EpisodesResponse, responses=work)(routes.episodes)
+    app.post("/get_reward", response_model=GetRewardResponse, responses=work)(routes.get_reward)
+    app.get("/v1/prover", responses=documented(401, 500))(routes.prover)
     app.get("/livez")(routes.livez)
-    app.get("/readyz", responses=_documented(503))(routes.readyz)
-    app.get("/metrics", response_class=Response)(routes.metrics)
+    app.get("/readyz", responses=documented(503))(routes.readyz)
+    text = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+    app.get("/metrics", response_class=Response, responses=cast("Any", text))(routes.metrics)
     app.get("/version")(routes.version)
-    api_key = settings.plain_api_key
-    app.add_middleware(Gate, telemetry=telemetry, max_body_bytes=int(settings.max_body_mb * 1e6), api_key=api_key)
+    app.openapi = completed_openapi(app, list(scorer.graders), with_key=settings.api_key is not None)
+    _guard(app, settings, telemetry, int(settings.max_body_mb * 1e6))
     return app
 
 
-def create_admin_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemetry) -> FastAPI:
+def _guard(app: FastAPI, settings: ServeSettings, telemetry: Telemetry, max_body_bytes: int) -> None:
+    app.add_middleware(
+        Gate,
+        telemetry=telemetry,
+        max_body_bytes=max_body_bytes,
+        api_key=settings.plain_api_key,
+        max_read_s=settings.default_deadline_s,
+    )
+
+
+def create_admin_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemetry | None = None) -> FastAPI:
     """The admin application, for its own port."""
+    telemetry = telemetry or Telemetry(scorer)
     app = FastAPI(title="mrt-reward admin", version=__version__)
     app.router.route_class = StrictRoute
     install_error_handlers(app)
+    app.add_exception_handler(CallerGone, lambda _request, _error: Response(status_code=CALLER_GONE))
 
-    async def drain() -> StatusOut:
-        """Refuse new work, and answer once what was in flight is done."""
-        await scorer.drain()
+    async def drain(caller: Asking) -> StatusOut:
+        """Refuse new work from now on, and answer once what was in flight is done."""
+        await caller.capped(settings.drain_timeout_s).attend(scorer.drain())
         return StatusOut()
 
     async def clear_cache() -> StatusOut:
@@ -182,13 +247,12 @@ def create_admin_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemet
         await scorer.cache.clear()
         return StatusOut()
 
-    def load_weights() -> StatusOut:
-        """Load new weights by path; the embedded engine cannot."""
-        raise ProverError(f"engine {scorer.info.engine!r} cannot load weights while it runs: restart the server")
+    async def load_weights() -> Response:
+        """Load new weights by path, where the engine can."""
+        return weights_refused(scorer.info.engine)
 
-    app.post("/admin/drain")(drain)
-    app.delete("/admin/cache")(clear_cache)
-    app.post("/admin/weights", responses={500: {"model": ErrorBody}})(load_weights)
-    api_key = settings.plain_api_key
-    app.add_middleware(Gate, telemetry=telemetry, max_body_bytes=1_000_000, api_key=api_key)
+    app.post("/admin/drain", responses=documented(400, 401, 504))(drain)
+    app.delete("/admin/cache", responses=documented(401))(clear_cache)
+    app.post("/admin/weights", status_code=501, responses=documented(401, 501))(load_weights)
+    _guard(app, settings, telemetry, 1_000_000)
     return app

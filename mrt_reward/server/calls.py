@@ -1,120 +1,133 @@
-"""A call to the scorer on behalf of a caller who has a deadline and may hang up."""
+"""A call on behalf of a caller who has a deadline, may hang up, and may repeat themselves."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Coroutine, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Request
-from starlette.exceptions import HTTPException
+from fastapi import Header, Request
 
 from mrt_reward.errors import DeadlineExceeded
-from mrt_reward.options import ScoreOptions
-from mrt_reward.server.telemetry import Telemetry
-from mrt_reward.service.scorer import Scorer
-from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
-from mrt_reward.wire import StreamedTrace, TraceOut
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-DEADLINE_HEADER = "x-deadline-ms"
+MAX_DEADLINE_MS = 86_400_000
+RECEIVED_AT = "mrt_reward.received_at"
+"""Key of the ASGI scope: when the request's head was there, in monotonic seconds."""
 
 
 class CallerGone(Exception):
     """The caller hung up."""
 
 
-def deadline_s(request: Request, default_s: float) -> float:
-    """Seconds that this request may take: the caller's `X-Deadline-Ms`, at most the server's.
+class Caller:
+    """Who asks: until when, under which key, and whether anybody is still there.
 
-    Raises:
-        HTTPException: the header is no number of milliseconds.
-
-    """
-    text = request.headers.get(DEADLINE_HEADER)
-    if text is None:
-        return default_s
-    if not text.isascii() or not text.isdigit() or not 1 <= len(text) <= 12 or int(text) == 0:
-        raise HTTPException(400, f"X-Deadline-Ms: expected a number of milliseconds above 0, got {text[:50]!r}")
-    return min(int(text) / 1000, default_s)
-
-
-def _late(seconds: float) -> DeadlineExceeded:
-    return DeadlineExceeded(f"not scored within {seconds:g} s: send fewer traces at once, or allow more time")
-
-
-async def attended(request: Request, work: Coroutine[Any, Any, Result], seconds: float) -> Result:
-    """Run `work` until it is done, the deadline passes or the caller hangs up; then it is cancelled.
-
-    Raises:
-        DeadlineExceeded: the time ran out.
-        CallerGone: nobody waits any more.
+    Args:
+        request: as it came.
+        asked_s: seconds from receipt that the caller grants; None leaves it to the server.
+        key: of repeated requests.
 
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_hung_up(request))
-    try:
-        await asyncio.wait({task, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        if gone.done():
-            raise CallerGone
-        raise _late(seconds)
-    finally:
-        task.cancel()
-        gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+
+    def __init__(self, request: Request, asked_s: float | None = None, key: str | None = None) -> None:
+        self.request = request
+        self.key = key
+        self._asked_s = asked_s
+        self._received_at: float = request.scope.get(RECEIVED_AT, time.monotonic())
+        self._cap_s = float("inf")
+
+    def capped(self, *caps_s: float) -> Caller:
+        """The same caller, who waits at most this long."""
+        self._cap_s = min(self._cap_s, *caps_s)
+        return self
+
+    @property
+    def seconds(self) -> float:
+        """All the time that the call may take."""
+        return self._cap_s if self._asked_s is None else min(self._asked_s, self._cap_s)
+
+    @property
+    def seconds_left(self) -> float:
+        """Of that, what is left."""
+        return max(0.0, self._received_at + self.seconds - time.monotonic())
+
+    def late(self) -> DeadlineExceeded:
+        """What a caller is told whose time ran out."""
+        return DeadlineExceeded(f"not done within {self.seconds:g} s: send fewer traces at once, or allow more time")
+
+    async def attend(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run `work` until it is done, the deadline passes or the caller hangs up; then it is cancelled.
+
+        Raises:
+            DeadlineExceeded: the time ran out.
+            CallerGone: nobody waits any more.
+
+        """
+        task = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(self._hung_up())
+        try:
+            await asyncio.wait({task, gone}, timeout=self.seconds_left, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            if gone.done():
+                raise CallerGone
+            raise self.late()
+        finally:
+            task.cancel()
+            gone.cancel()
+            await asyncio.gather(task, gone, return_exceptions=True)
+
+    async def _hung_up(self) -> None:
+        while (await self.request.receive())["type"] != "http.disconnect":
+            pass
 
 
-async def _hung_up(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+async def caller_of(
+    request: Request,
+    x_deadline_ms: Annotated[
+        int | None, Header(ge=1, le=MAX_DEADLINE_MS, description="Milliseconds from receipt; the server's cap holds.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=255,
+            description="The same key with the same body gives the same result for ten minutes, scored once.",
+        ),
+    ] = None,
+) -> Caller:
+    """The caller of a request, from its headers."""
+    return Caller(request, None if x_deadline_ms is None else x_deadline_ms / 1000, idempotency_key)
 
 
-async def first_then_rest(
-    scorer: Scorer, traces: Sequence[Trace], options: ScoreOptions, telemetry: Telemetry, seconds: float
-) -> AsyncIterator[bytes]:
-    """NDJSON lines as traces finish. The first item is awaited before anything is sent, so refusals keep their status.
+async def until_late(
+    items: AsyncGenerator[Item], caller: Caller, rest: Callable[[], list[Item]]
+) -> AsyncGenerator[Item]:
+    """Items as they come; those that a missed deadline cost are told by `rest`.
 
-    Once lines were sent, a missed deadline is an error in each trace that is left.
+    The first item is not bounded here: whoever awaits it does so under `Caller.attend`.
     """
-    loop = asyncio.get_running_loop()
-    ends_at = loop.time() + seconds
-    waiting = set(range(len(traces)))
-    stream = scorer.stream(traces, options)
-    async with aclosing(cast("Any", stream)):
-        while waiting:
+    timeout_s: float | None = None
+    async with aclosing(items):
+        while True:
             try:
-                place, scored = await asyncio.wait_for(anext(stream), ends_at - loop.time())
-            except (TimeoutError, asyncio.TimeoutError) as error:
-                if len(waiting) == len(traces):
-                    raise _late(seconds) from error
+                item = await asyncio.wait_for(anext(items), timeout_s)
+            except StopAsyncIteration:
+                return
+            except (TimeoutError, asyncio.TimeoutError):
                 break
-            waiting.discard(place)
-            telemetry.count_trace(scored)
-            yield _line(place, scored)
-    late = _late(seconds)
-    for place in sorted(waiting):
-        info = ErrorInfo(str(late), type(late).__name__, late.code)
-        yield _line(place, ScoredTrace(traces[place].id, Status.ERROR, metadata=traces[place].metadata, error=info))
+            yield item
+            timeout_s = caller.seconds_left
+    for item in rest():
+        yield item
 
 
-def _line(place: int, scored: ScoredTrace) -> bytes:
-    record = StreamedTrace(index=place, trace=TraceOut.from_scored(scored)).model_dump(mode="json")
-    return json.dumps(record).encode() + b"\n"
-
-
-async def started(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same lines, once the first one is there; raises what made it fail."""
-    first = await anext(lines)
-
-    async def resumed() -> AsyncIterator[bytes]:
-        async with aclosing(cast("Any", lines)):
-            yield first
-            async for line in lines:
-                yield line
-
-    return resumed()
+async def collected(items: AsyncGenerator[Item]) -> list[Item]:
+    """All items."""
+    async with aclosing(items):
+        return [item async for item in items]

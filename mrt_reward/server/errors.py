@@ -33,13 +33,24 @@ STATUS: Sequence[tuple[type[MRTRewardError], HTTPStatus]] = (
     (GraderError, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}}
+
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody, "description": description}
+    status: {
+        "model": ErrorBody,
+        "description": description,
+        **({"headers": RETRY_AFTER} if status in (429, 503, 504) else {}),
+    }
     for status, description in (
         (400, "The body is not JSON, or a header is wrong."),
+        (408, "The body did not arrive in time."),
+        (409, "The Idempotency-Key was used for another request."),
         (401, "The API key is missing or wrong."),
         (413, "The body is over the limit."),
+        (415, "The body is neither plain nor gzipped application/json."),
         (422, "A field is wrong; `param` names it."),
+        (500, "A bug; the reply says no more than its kind."),
+        (501, "The engine cannot do this."),
         (429, "The queue is full; see Retry-After."),
         (503, "Not able to prove at present; see Retry-After."),
         (504, "The deadline passed."),
@@ -70,10 +81,13 @@ async def _on_ours(_: Request, error: Exception) -> JSONResponse:
 async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
     found = cast("RequestValidationError", error).errors()
     first = cast("dict[str, Any]", found[0])
-    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    place = first["loc"][0] if first["loc"] else "body"
+    # A union's tag repeats the name of its only field; a reader needs it once.
+    parts = [str(part) for part in first["loc"][1:]]
+    where = ".".join(part for index, part in enumerate(parts) if index == 0 or part != parts[index - 1])
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    message = f"{where or 'body'}: {first['msg']}{more}"
-    status = HTTPStatus.BAD_REQUEST if first["type"] == "json_invalid" else HTTPStatus.UNPROCESSABLE_ENTITY
+    message = f"{where or place}: {first['msg']}{more}"
+    status = HTTPStatus.BAD_REQUEST if place == "header" else HTTPStatus.UNPROCESSABLE_ENTITY
     return error_response(status, ErrorInfo(message, "InvalidRequest", "invalid_request", where or None))
 
 
@@ -85,3 +99,9 @@ async def _on_http(_: Request, error: Exception) -> JSONResponse:
     )
     response.headers.update(http.headers or {})
     return response
+
+
+def weights_refused(engine: str) -> JSONResponse:
+    """What /admin/weights answers for an engine that keeps its weights."""
+    message = f"engine {engine!r} cannot load weights while it runs: restart the server with the new --model"
+    return error_response(HTTPStatus.NOT_IMPLEMENTED, ErrorInfo(message, "NotImplemented", "not_implemented"))

@@ -10,10 +10,10 @@ from mrt_reward.types import ScoredTrace, Status, Trace
 from mrt_reward.wire import GetRewardRequest, GetRewardResponse
 
 ASSISTANT_OPENERS = (
-    "<|im_start|>assistant\n",
-    "<|start_header_id|>assistant<|end_header_id|>\n\n",
+    "<|im_start|>assistant",
+    "<|start_header_id|>assistant<|end_header_id|>",
     "<\uff5cAssistant\uff5c>",
-    "<start_of_turn>model\n",
+    "<start_of_turn>model",
     "[/INST]",
 )
 END_TOKENS = (
@@ -29,11 +29,15 @@ DEADLINE_S = 150.0
 """The trainer gives up after 180 s and sends the same again."""
 
 
-def to_traces(request: GetRewardRequest) -> list[Trace]:
+def to_traces(request: GetRewardRequest, *, needs_answer: bool) -> list[Trace]:
     """One trace per query.
 
+    Args:
+        request: as the trainer sent it.
+        needs_answer: whether the grader cannot do without a label.
+
     Raises:
-        TraceError: the lists differ in length, or a query's response cannot be found.
+        TraceError: the lists differ in length, or a response cannot be found, or a label is no answer.
 
     """
     if not len(request.query) == len(request.prompts) == len(request.labels):
@@ -43,12 +47,12 @@ def to_traces(request: GetRewardRequest) -> list[Trace]:
             param="query",
         )
     return [
-        _trace(place, query, prompt, label)
+        _trace(place, query, prompt, label, needs_answer=needs_answer)
         for place, (query, prompt, label) in enumerate(zip(request.query, request.prompts, request.labels, strict=True))
     ]
 
 
-def _trace(place: int, query: str, prompt: str, label: object) -> Trace:
+def _trace(place: int, query: str, prompt: str, label: object, *, needs_answer: bool) -> Trace:
     start = _response_start(query, prompt)
     if start is None:
         raise TraceError(
@@ -56,20 +60,39 @@ def _trace(place: int, query: str, prompt: str, label: object) -> Trace:
             f"{', '.join(repr(opener) for opener in ASSISTANT_OPENERS)}",
             param=f"query.{place}",
         )
-    response = query[start:]
-    for token in END_TOKENS:
-        response = response.removesuffix(token)
-    answers = cast("list[object]", label) if isinstance(label, list) else [label]
-    answer = tuple(str(item) for item in answers if item is not None and str(item).strip())
-    return Trace(id=str(place), prompt=query[:start], completion=response, answer=answer)
+    answer = _answers(place, label)
+    if needs_answer and not answer:
+        raise TraceError(f"labels.{place}: the grader needs the gold answer, got none", param=f"labels.{place}")
+    return Trace(id=str(place), prompt=query[:start], completion=_without_end(query[start:]), answer=answer)
+
+
+def _answers(place: int, label: object) -> tuple[str, ...]:
+    items = cast("list[object]", label) if isinstance(label, list) else [label]
+    if not all(item is None or isinstance(item, str | int | float) for item in items):
+        raise TraceError(
+            f"labels.{place}: expected the gold answer as text or a number, or a list of them", param=f"labels.{place}"
+        )
+    return tuple(str(item) for item in items if item is not None and str(item).strip())
+
+
+def _without_end(response: str) -> str:
+    """The response without the tokens that end a turn, which the trainer decodes along with it."""
+    while True:
+        shorter = response.rstrip()
+        token = next((token for token in END_TOKENS if shorter.endswith(token)), None)
+        if token is None:
+            return response
+        response = shorter.removesuffix(token)
 
 
 def _response_start(query: str, prompt: str) -> int | None:
     if prompt and query.startswith(prompt):
         return len(prompt)
     # The trainer truncates long prompts on the left, so the prompt may not be found; its last turn still is.
-    ends = [query.rfind(opener) + len(opener) for opener in ASSISTANT_OPENERS if opener in query]
-    return max(ends, default=None)
+    start = max((query.rfind(opener) + len(opener) for opener in ASSISTANT_OPENERS if opener in query), default=None)
+    while start is not None and query.startswith("\n", start):
+        start += 1  # The template's own line break after the opener.
+    return start
 
 
 def to_rewards(scored: Sequence[ScoredTrace], alpha: float) -> GetRewardResponse:
@@ -84,21 +107,24 @@ def to_rewards(scored: Sequence[ScoredTrace], alpha: float) -> GetRewardResponse
     outcomes: list[float] = []
     for trace in scored:
         if trace.outcome is None:
-            why = trace.error.message if trace.error else "no gold answer in labels, or the grader failed"
+            why = "; ".join(trace.warnings) or "the grader failed"
             raise GraderError(f"query.{trace.id}: no outcome: {why}", param=f"labels.{trace.id}")
         outcomes.append(trace.outcome)
     first = [_value(trace, 0) for trace in scored]
     last = [_value(trace, -1) for trace in scored]
+    failed = [a is None or b is None for a, b in zip(first, last, strict=True)]
     gains = [0.0 if a is None or b is None else b - a for a, b in zip(first, last, strict=True)]
     return GetRewardResponse(
         rewards=[outcome + alpha * gain for outcome, gain in zip(outcomes, gains, strict=True)],
         scores=outcomes,
         extra_logs={
-            "mrt_failed": [float(a is None or b is None) for a, b in zip(first, last, strict=True)],
+            "mrt_failed": [float(lost) for lost in failed],
             "mrt_progress": gains,
-            "mrt_value_first": [value or 0.0 for value in first],
-            "mrt_value_last": [value or 0.0 for value in last],
-            "mrt_episodes": [float(len(trace.episodes)) for trace in scored],
+            "mrt_value_first": [0.0 if lost else value or 0.0 for lost, value in zip(failed, first, strict=True)],
+            "mrt_value_last": [0.0 if lost else value or 0.0 for lost, value in zip(failed, last, strict=True)],
+            "mrt_episodes": [
+                0.0 if lost else float(len(trace.episodes)) for lost, trace in zip(failed, scored, strict=True)
+            ],
         },
     )
 

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from collections.abc import Iterator
 from typing import Literal
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, InfoMetricFamily
+from prometheus_client.registry import Collector
+from structlog.typing import EventDict
 
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace
+
+
+def frames_only(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Log where an exception was raised and its kind, without its message, which may quote a caller's text."""
+    given = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if given is True else given
+    if isinstance(error, BaseException):
+        frames = traceback.extract_tb(error.__traceback__)
+        event["error"] = type(error).__name__
+        event["frames"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-20:]]
+    return event
 
 
 def configure_logs(log_format: Literal["console", "json", "off"]) -> None:
@@ -22,7 +38,7 @@ def configure_logs(log_format: Literal["console", "json", "off"]) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
+            frames_only,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -31,14 +47,33 @@ def configure_logs(log_format: Literal["console", "json", "off"]) -> None:
     )
 
 
+class _ScorerCollector(Collector):
+    """What the scorer counts itself."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+
+    def collect(self) -> Iterator[CounterMetricFamily | InfoMetricFamily]:
+        """Current figures."""
+        for name, help_text, count in (
+            ("hits", "Values answered without the engine.", self._scorer.cache.hits),
+            ("misses", "Values that the engine gave.", self._scorer.cache.misses),
+        ):
+            yield CounterMetricFamily(f"mrt_reward_cache_{name}", help_text, value=count)
+        info = self._scorer.info
+        labels = {"model": info.model, "version": info.version, "engine": info.engine}
+        yield InfoMetricFamily("mrt_reward_weight_version", "Which weights prove.", value=labels)
+
+
 class Telemetry:
     """The server's Prometheus metrics, in a registry of their own."""
 
     def __init__(self, scorer: Scorer) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter("mrt_reward_requests", "Requests answered.", ["route", "code"], registry=self.registry)
+        self._late = Counter("mrt_reward_deadline_exceeded", "Requests answered 504.", registry=self.registry)
         self._seconds = Histogram(
-            "mrt_reward_request_seconds", "Time to answer, in seconds.", ["route"], registry=self.registry
+            "mrt_reward_score_seconds", "Time to answer, in seconds.", ["route"], registry=self.registry
         )
         self._traces = Counter("mrt_reward_items", "Traces scored.", ["outcome"], registry=self.registry)
         self._progress = Histogram(
@@ -50,15 +85,14 @@ class Telemetry:
         self._computed = Counter("mrt_reward_engine_tokens", "Tokens the engine computed.", registry=self.registry)
         queue = Gauge("mrt_reward_queue_tokens", "Tokens admitted and not answered.", registry=self.registry)
         queue.set_function(lambda: scorer.batcher.queued_tokens)
-        hits = Gauge("mrt_reward_cache_hits", "Values answered without the engine.", registry=self.registry)
-        hits.set_function(lambda: scorer.cache.hits)
-        misses = Gauge("mrt_reward_cache_misses", "Values that the engine gave.", registry=self.registry)
-        misses.set_function(lambda: scorer.cache.misses)
+        self.registry.register(_ScorerCollector(scorer))
 
     def count_request(self, route: str, code: int, seconds: float) -> None:
         """Count one request."""
         self._requests.labels(route, str(code)).inc()
         self._seconds.labels(route).observe(seconds)
+        if code == 504:
+            self._late.inc()
 
     def count_trace(self, scored: ScoredTrace) -> None:
         """Count one trace and its progress."""

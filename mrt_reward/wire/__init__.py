@@ -1,10 +1,12 @@
 """The HTTP contract: request and response models, shared by server and client."""
 
 from mrt_reward.wire.routes import (
+    AdvantageGroup,
     AdvantageOut,
     AdvantagesRequest,
     AdvantagesResponse,
     EpisodesOut,
+    EpisodesRequest,
     EpisodesResponse,
     ErrorBody,
     GetRewardRequest,
@@ -14,6 +16,7 @@ from mrt_reward.wire.routes import (
     ScoredIn,
     ScoreRequest,
     ScoreResponse,
+    SpanIn,
     StatusOut,
     StreamedTrace,
     UnscoredGroup,
@@ -22,10 +25,12 @@ from mrt_reward.wire.routes import (
 from mrt_reward.wire.traces import MessageIn, Model, TraceIn, TraceOut
 
 __all__ = [
+    "AdvantageGroup",
     "AdvantageOut",
     "AdvantagesRequest",
     "AdvantagesResponse",
     "EpisodesOut",
+    "EpisodesRequest",
     "EpisodesResponse",
     "ErrorBody",
     "GetRewardRequest",
@@ -37,6 +42,7 @@ __all__ = [
     "ScoreResponse",
     "ScoredGroup",
     "ScoredIn",
+    "SpanIn",
     "StatusOut",
     "StreamedTrace",
     "TraceIn",

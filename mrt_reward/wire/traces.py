@@ -6,8 +6,9 @@ import base64
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from mrt_reward.errors import TraceError
 from mrt_reward.types import (
     Episode,
     ErrorInfo,
@@ -24,7 +25,6 @@ MAX_TRACES = 1024
 MAX_TEXT = 16_000_000
 
 PROMPT_FIELDS = ("problem", "messages", "prompt", "prompt_ids")
-COMPLETION_FIELDS = ("completion", "completion_ids")
 
 Base64Ids = Annotated[
     str,
@@ -50,45 +50,70 @@ class MessageIn(Model):
         return cls(role=message.role, content=message.content)
 
 
-def _needs_prompt_and_completion(schema: dict[str, Any]) -> None:
-    """Say in the schema what the validator below checks."""
-    schema["allOf"] = [
-        {"anyOf": [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]}
-        for names in (PROMPT_FIELDS, COMPLETION_FIELDS)
-    ]
-
-
 class TraceIn(Model):
-    """One response to one problem: a prompt in one of four forms, and a completion as text or ids."""
+    """One response to one problem.
 
-    model_config = ConfigDict(json_schema_extra=_needs_prompt_and_completion)
+    Exactly one of `problem`, `messages` and `prompt` says what was asked; `prompt_ids` stands alone or goes with one of
+    them, which then serves where the ids are of another tokenizer. `completion`, `completion_ids` or both say what was
+    answered. A trace that breaks these rules gets an error of its own; its neighbours are scored.
+    """
 
-    id: Annotated[str, Field(max_length=500, description="The caller's own; returned.")] = ""
-    problem: Annotated[str | None, Field(max_length=MAX_TEXT, description="Goes through the prover's template.")] = None
-    messages: Annotated[list[MessageIn] | None, Field(min_length=1, max_length=1000)] = None
-    prompt: Annotated[str | None, Field(max_length=MAX_TEXT, description="Trusted, templated text.")] = None
+    id: Annotated[str, Field(min_length=1, max_length=500, description="The caller's own, unique in the request.")]
+    problem: Annotated[
+        str | None, Field(min_length=1, max_length=MAX_TEXT, description="Goes through the prover's chat template.")
+    ] = None
+    messages: Annotated[
+        list[MessageIn] | None,
+        Field(min_length=1, max_length=1000, description="A chat, for the prover's chat template."),
+    ] = None
+    prompt: Annotated[
+        str | None, Field(min_length=1, max_length=MAX_TEXT, description="Trusted text, already templated.")
+    ] = None
     prompt_ids: Base64Ids | None = None
     completion: Annotated[str | None, Field(max_length=MAX_TEXT, description="Untrusted text of the model.")] = None
     completion_ids: Base64Ids | None = None
     tokenizer: Annotated[str | None, Field(max_length=200, description="sha256 of the ids' tokenizer.json.")] = None
     answer: Annotated[
-        str | Annotated[list[Annotated[str, Field(max_length=10_000)]], Field(max_length=64)] | None,
+        Annotated[str, Field(max_length=10_000)]
+        | Annotated[list[Annotated[str, Field(max_length=10_000)]], Field(max_length=64)]
+        | None,
         Field(description="Accepted gold answers."),
     ] = None
-    group: Annotated[str | None, Field(max_length=500)] = None
-    outcome: Annotated[float | None, Field(ge=-1e6, le=1e6)] = None
-    episodes: Annotated[list[Annotated[int, Field(ge=0, le=MAX_TEXT)]] | None, Field(max_length=10_000)] = None
-    metadata: dict[str, Any] = {}
+    group: Annotated[
+        str | None, Field(max_length=500, description="Traces of one group answer the same problem and share J[0].")
+    ] = None
+    outcome: Annotated[
+        float | None, Field(ge=-1e6, le=1e6, description="Reward of the finished trace, where the caller knows it.")
+    ] = None
+    episodes: Annotated[
+        list[Annotated[int, Field(ge=0, le=MAX_TEXT)]] | None,
+        Field(max_length=10_000, description="Where episodes start, in characters, for segmenter `explicit`."),
+    ] = None
+    metadata: Annotated[dict[str, Any], Field(description="The caller's own; returned untouched.")] = {}
 
-    @model_validator(mode="after")
-    def _is_whole(self) -> TraceIn:
-        for names in (PROMPT_FIELDS, COMPLETION_FIELDS):
-            if all(getattr(self, name) is None for name in names):
-                raise ValueError(f"expected one of {', '.join(names)}, got none")
-        return self
+    def _refuse_contradictions(self) -> None:
+        asked = [name for name in PROMPT_FIELDS if getattr(self, name) is not None]
+        texts = [name for name in asked if name != "prompt_ids"]
+        if not asked:
+            raise TraceError(f"expected one of {', '.join(PROMPT_FIELDS)}, got none: send one", param="problem")
+        if len(texts) > 1:
+            raise TraceError(
+                f"expected exactly one of problem, messages and prompt, got {' and '.join(texts)}: send one",
+                param=texts[1],
+            )
+        if self.completion is None and self.completion_ids is None:
+            raise TraceError("expected completion or completion_ids, got neither: send one", param="completion")
+        if self.prompt_ids == "":
+            raise TraceError("prompt_ids: expected at least one token, got none", param="prompt_ids")
 
     def to_trace(self) -> Trace:
-        """The record that the pipeline takes."""
+        """The record that the pipeline takes.
+
+        Raises:
+            TraceError: fields contradict each other or are missing, or ids are not base64 of int32.
+
+        """
+        self._refuse_contradictions()
         answer = [self.answer] if isinstance(self.answer, str) else self.answer or []
         return Trace(
             id=self.id,
@@ -98,8 +123,8 @@ class TraceIn(Model):
             if self.messages is None
             else tuple(Message(turn.role, turn.content) for turn in self.messages),
             prompt=self.prompt,
-            prompt_ids=decode_ids(self.prompt_ids),
-            completion_ids=decode_ids(self.completion_ids),
+            prompt_ids=decode_ids(self.prompt_ids, "prompt_ids"),
+            completion_ids=decode_ids(self.completion_ids, "completion_ids"),
             tokenizer=self.tokenizer,
             answer=tuple(text for text in answer if text.strip()),
             group=self.group,
@@ -110,22 +135,24 @@ class TraceIn(Model):
 
     @classmethod
     def from_trace(cls, trace: Trace) -> TraceIn:
-        """What a client sends for a trace."""
-        return cls(
-            id=trace.id,
-            completion=trace.completion,
-            problem=trace.problem,
-            messages=None if trace.messages is None else [MessageIn.from_message(turn) for turn in trace.messages],
-            prompt=trace.prompt,
-            prompt_ids=encode_ids(trace.prompt_ids),
-            completion_ids=encode_ids(trace.completion_ids),
-            tokenizer=trace.tokenizer,
-            answer=list(trace.answer) or None,
-            group=trace.group,
-            outcome=trace.outcome,
-            episodes=None if trace.episodes is None else list(trace.episodes),
-            metadata=dict(trace.metadata),
-        )
+        """What a client sends for a trace: only what it has."""
+        messages = trace.messages
+        given = {
+            "completion": trace.completion,
+            "problem": trace.problem,
+            "messages": None if messages is None else [MessageIn.from_message(turn) for turn in messages],
+            "prompt": trace.prompt,
+            "prompt_ids": encode_ids(trace.prompt_ids),
+            "completion_ids": encode_ids(trace.completion_ids),
+            "tokenizer": trace.tokenizer,
+            "answer": list(trace.answer) or None,
+            "group": trace.group,
+            "outcome": trace.outcome,
+            "episodes": None if trace.episodes is None else list(trace.episodes),
+            "metadata": dict(trace.metadata) or None,
+        }
+        present = {name: value for name, value in given.items() if value is not None}
+        return cls.model_validate({"id": trace.id, **present})
 
 
 def encode_ids(ids: TokenIds | None) -> str | None:
@@ -133,9 +160,22 @@ def encode_ids(ids: TokenIds | None) -> str | None:
     return None if ids is None else base64.b64encode(np.asarray(ids, "<i4").tobytes()).decode()
 
 
-def decode_ids(text: str | None) -> TokenIds | None:
-    """Token ids from base64 of little-endian int32."""
-    return None if text is None else np.frombuffer(base64.b64decode(text), "<i4").astype(np.int32)
+def decode_ids(text: str | None, field: str) -> TokenIds | None:
+    """Token ids from base64 of little-endian int32.
+
+    Raises:
+        TraceError: it is not, or an id is negative.
+
+    """
+    if text is None:
+        return None
+    try:
+        ids = np.frombuffer(base64.b64decode(text, validate=True), "<i4").astype(np.int32)
+    except ValueError as error:
+        raise TraceError(f"{field}: expected base64 of little-endian int32: {error}", param=field) from error
+    if ids.size and ids.min() < 0:
+        raise TraceError(f"{field}: token ids must be at least 0, got {ids.min()}", param=field)
+    return ids
 
 
 class TraceOut(Model):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -61,3 +62,7 @@ async def live_server(prover: ScriptedProver | None = None, **settings: object) 
 async def live() -> AsyncGenerator[Live]:
     async with live_server() as server:
         yield server
+
+
+def post(live: Live, path: str, body: object, **headers: str) -> Any:  # an awaitable response
+    return live.http.post(path, json=body, headers={name.replace("_", "-"): text for name, text in headers.items()})

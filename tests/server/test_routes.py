@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 from typing import Any
 
@@ -9,11 +8,7 @@ import httpx
 import pytest
 
 from mrt_reward.provers.scripted import ScriptedProver
-from tests.server.conftest import TRACE, VALUES, Live, live_server
-
-
-def post(live: Live, path: str, body: object, **headers: str) -> Any:  # an awaitable response
-    return live.http.post(path, json=body, headers={name.replace("_", "-"): text for name, text in headers.items()})
+from tests.server.conftest import TRACE, VALUES, Live, live_server, post
 
 
 async def test_a_trace_is_scored(live: Live) -> None:
@@ -51,7 +46,7 @@ async def test_groups_become_advantages(live: Live) -> None:
     body = {
         "groups": [
             {"traces": [TRACE]},
-            {"scored": [{"outcome": 1, "values": [0.1, 0.4]}, {"outcome": 0, "values": []}]},
+            {"scored": [{"id": "a", "outcome": 1, "values": [0.1, 0.4]}, {"id": "b", "outcome": 0, "values": []}]},
         ],
         "credit": {"scale_by_std": False},
     }
@@ -59,98 +54,22 @@ async def test_groups_become_advantages(live: Live) -> None:
     assert first[0]["episodes"] == pytest.approx([1.25, 1.0, 1.5])
     assert first[0]["trace"]["id"] == "t"
     assert second[0]["episodes"] == pytest.approx([0.5 + 0.3])
-    assert second[1] == {"id": "", "outcome": -0.5, "episodes": [], "answer": -0.5, "scored": False, "trace": None}
+    assert second[1] == {
+        "id": "b",
+        "outcome": -0.5,
+        "episodes": [],
+        "answer": -0.5,
+        "scored": False,
+        "tokens": None,
+        "trace": None,
+        "error": None,
+    }
 
 
 async def test_a_group_is_scored_or_not(live: Live) -> None:
     reply = await post(live, "/v1/advantages", {"groups": [{}]})
     assert reply.status_code == 422
     assert reply.json()["error"]["param"].startswith("groups.0")
-
-
-CHAT = "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n<think>\n"
-
-
-async def test_openrlhf_gets_one_number_per_query(live: Live) -> None:
-    query = CHAT + str(TRACE["completion"]) + "<|im_end|>"
-    body = {"query": [query, query], "prompts": [CHAT, "cut on the left"], "labels": ["42", ["41", 42]]}
-    reply = (await post(live, "/get_reward", body)).json()
-    # r + α (J[K] - J[0]) = 1 + 0.75
-    assert reply["rewards"] == pytest.approx([1.75, 1.75])
-    assert reply["scores"] == [1.0, 1.0]
-    assert reply["extra_logs"]["mrt_failed"] == [0.0, 0.0]
-    assert reply["extra_logs"]["mrt_progress"] == pytest.approx([0.75, 0.75])
-
-
-async def test_openrlhf_keeps_the_outcome_when_the_prover_fails() -> None:
-    async with live_server(ScriptedProver(VALUES, fail_on="Wait")) as live:
-        body = {"query": [CHAT + str(TRACE["completion"])], "prompts": [CHAT], "labels": ["42"]}
-        reply = (await post(live, "/get_reward", body)).json()
-    assert reply["rewards"] == reply["scores"] == [1.0]
-    assert reply["extra_logs"]["mrt_failed"] == [1.0]
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ({"query": ["Qa"], "prompts": ["x"], "labels": ["42"]}, 422),
-        ({"query": ["Qa"], "prompts": [], "labels": ["42"]}, 422),
-        ({"query": ["Q<think>a</think>"], "prompts": ["Q"], "labels": [None]}, 503),
-    ],
-)
-async def test_openrlhf_is_told_what_cannot_be_scored(live: Live, body: dict[str, Any], status: int) -> None:
-    assert (await post(live, "/get_reward", body)).status_code == status
-
-
-@pytest.mark.parametrize(
-    ("content", "status", "told"),
-    [
-        (b"{", 400, "not JSON"),
-        (b"", 422, "body"),
-        (b"\xff\xfe\x00", 400, "not JSON"),
-        (b"[" * 100_000, 400, "deeply"),
-        (b'{"traces": []}', 422, "traces"),
-        (b'{"traces": [{"problem": "q"}]}', 422, "completion"),
-        (b'{"traces": [{"completion": "c"}]}', 422, "problem"),
-        (b'{"traces": [{"problem": 1, "completion": "c"}]}', 422, "traces.0.problem"),
-        (b'{"traces": [{"problem": "q", "completion": "c", "colour": 1}]}', 422, "traces.0.colour"),
-        (b'{"traces": [{"problem": "q", "completion": "\\ud800"}]}', 400, "surrogate"),
-        (b'{"traces": [{"problem": "q", "completion": "c", "outcome": NaN}]}', 400, "NaN"),
-        (b'{"traces": [{"problem": "q", "completion": "c", "metadata": {"x": 1e999}}]}', 400, "too large"),
-        (b'{"traces": [{"problem": "q", "completion_ids": "AAA"}]}', 422, "completion_ids"),
-        (b'{"traces": [{"problem": "q", "completion_ids": "AAAA"}]}', 422, "completion_ids"),
-        (b'{"traces": [{"problem": "q", "completion": "c"}], "options": {"grader": "nobody"}}', 422, "nobody"),
-        (
-            b'{"traces": [{"problem": "q", "completion": "c"}], "options": {"estimator": {"kind": "guess"}}}',
-            422,
-            "guess",
-        ),
-    ],
-)
-async def test_bad_input_is_told_its_field_and_harms_nobody(live: Live, content: bytes, status: int, told: str) -> None:
-    reply = await live.http.post("/v1/score", content=content, headers={"content-type": "application/json"})
-    assert (reply.status_code, told in reply.text) == (status, True), reply.text
-    assert set(reply.json()["error"]) == {"message", "type", "code", "param"}
-    assert (await post(live, "/v1/score", {"traces": [TRACE]})).status_code == 200
-
-
-async def test_unknown_routes_and_methods_have_the_same_shape(live: Live) -> None:
-    for reply in (await live.http.get("/nowhere"), await live.http.get("/v1/score")):
-        assert reply.json()["error"]["type"] == "HTTPError"
-        assert reply.headers["x-request-id"]
-
-
-async def test_the_body_is_bounded_also_when_compressed() -> None:
-    async with live_server(max_body_mb=0.01) as live:
-        headers = {"content-type": "application/json", "content-encoding": "gzip"}
-        assert (await live.http.post("/v1/score", content=b" " * 20_000)).status_code == 413
-        bomb = gzip.compress(b" " * 50_000_000)
-        assert (await live.http.post("/v1/score", content=bomb, headers=headers)).status_code == 413
-        small = gzip.compress(json.dumps({"traces": [TRACE]}).encode())
-        assert (await live.http.post("/v1/score", content=small, headers=headers)).status_code == 200
-        assert (await live.http.post("/v1/score", content=b"x", headers=headers)).status_code == 400
-        headers["content-encoding"] = "br"
-        assert (await live.http.post("/v1/score", content=b"x", headers=headers)).status_code == 400
 
 
 async def test_the_api_key_guards_all_but_the_probes() -> None:

@@ -1,0 +1,81 @@
+"""When to ask again, and which error an error reply is."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+from pydantic import ValidationError
+
+from mrt_reward.errors import (
+    DeadlineExceeded,
+    Draining,
+    GraderError,
+    MRTRewardError,
+    Overloaded,
+    ProverUnavailable,
+    RequestRejected,
+    ServiceError,
+    WireError,
+)
+from mrt_reward.wire import ErrorBody
+
+_BY_CODE: Mapping[str, type[MRTRewardError]] = {kind.code: kind for kind in (GraderError, ProverUnavailable)}
+_BY_STATUS: Mapping[int, type[ServiceError]] = {429: Overloaded, 503: Draining, 504: DeadlineExceeded}
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When to ask again: refused connections, lost replies, 5xx, 429.
+
+    Attributes:
+        max_tries: in all.
+        base_s: scale of the waits; they double, with full jitter, and a longer `Retry-After` wins.
+        max_wait_s: longest wait.
+
+    """
+
+    max_tries: int = 5
+    base_s: float = 0.25
+    max_wait_s: float = 20.0
+
+    def wait_s(self, num_tries: int, told_s: float) -> float:
+        """Seconds to wait after this many tries, of which the server said at least `told_s`."""
+        jittered = random.uniform(0, min(self.max_wait_s, self.base_s * 2**num_tries))  # noqa: S311 - no secret
+        return min(self.max_wait_s, max(jittered, told_s))
+
+
+class Refused(Exception):
+    """A reply that is an error, or no reply: what callers are told, and how long the server asked to wait."""
+
+    def __init__(self, error: MRTRewardError, wait_s: float = 0.0) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.wait_s = wait_s
+
+
+def refused(status: int, headers: httpx.Headers, body: bytes) -> Refused:
+    """The typed error of an error reply."""
+    try:
+        info = ErrorBody.model_validate_json(body).error
+        message, code, param = info.message, info.code, info.param
+    except ValidationError:
+        message, code, param = body[:500].decode(errors="replace"), "", None
+    message = f"{message} (HTTP {status})"
+    told = headers.get("retry-after", "")
+    wait_s = float(told) if told.isascii() and told.isdigit() else 0.0
+    if code in _BY_CODE:
+        return Refused(_BY_CODE[code](message, param=param), wait_s)
+    if status in _BY_STATUS:
+        return Refused(_BY_STATUS[status](message, retry_after_s=wait_s or 1.0), wait_s)
+    kind = RequestRejected if 400 <= status < 500 else WireError
+    return Refused(kind(message, code=code or None, param=param), wait_s)
+
+
+def unreachable(url: str, error: httpx.HTTPError) -> Refused:
+    """The typed error of a request that got no reply."""
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return Refused(WireError(f"no server at {url} ({error}): start one with `mrt-reward serve`, or check the URL"))
+    return Refused(WireError(f"{url}: the reply was lost: {type(error).__name__}: {error}"))

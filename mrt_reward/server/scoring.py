@@ -1,0 +1,88 @@
+"""Traces as they were sent, to traces scored: one that cannot be read gets an error and fails no other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import cast
+
+from mrt_reward.errors import MRTRewardError, TraceError
+from mrt_reward.options import ScoreOptions
+from mrt_reward.service.scorer import Scorer
+from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
+from mrt_reward.wire import EpisodesOut, TraceIn
+
+Placed = tuple[int, ScoredTrace]
+
+
+def told(error: MRTRewardError) -> ErrorInfo:
+    """An error as the wire tells it."""
+    return ErrorInfo(str(error), type(error).__name__, error.code, error.param)
+
+
+def failed(trace: TraceIn, error: MRTRewardError) -> ScoredTrace:
+    """A trace that got no score, and why."""
+    return ScoredTrace(trace.id, Status.ERROR, metadata=trace.metadata, error=told(error))
+
+
+def read_traces(asked: Sequence[TraceIn]) -> list[Trace | TraceError]:
+    """Each trace as the pipeline takes it, or what is wrong with it."""
+    seen: set[str] = set()
+
+    def read(trace: TraceIn) -> Trace | TraceError:
+        if trace.id in seen:
+            return TraceError(
+                f"id {trace.id[:100]!r} is there twice: give each trace of a request its own",
+                code="duplicate_id",
+                param="id",
+            )
+        seen.add(trace.id)
+        try:
+            return trace.to_trace()
+        except TraceError as error:
+            return error
+
+    return [read(trace) for trace in asked]
+
+
+async def score_each(
+    scorer: Scorer, asked: Sequence[TraceIn], options: ScoreOptions, count: Callable[[ScoredTrace], None]
+) -> AsyncGenerator[Placed]:
+    """Each trace with its place as soon as it is scored; raises as `Scorer.stream` does.
+
+    Args:
+        scorer: the pipeline.
+        asked: in the order of the request.
+        options: how to score.
+        count: told of every trace.
+
+    """
+    read = read_traces(asked)
+    places = [place for place, trace in enumerate(read) if isinstance(trace, Trace)]
+    traces = [trace for trace in read if isinstance(trace, Trace)]
+    if traces:
+        async with aclosing(cast("AsyncGenerator[Placed]", scorer.stream(traces, options))) as stream:
+            async for place, scored in stream:
+                count(scored)
+                yield places[place], scored
+    # Last, because the first line sent settles the reply's status, which a full queue must still be able to choose.
+    for place, error in enumerate(read):
+        if isinstance(error, TraceError):
+            scored = failed(asked[place], error)
+            count(scored)
+            yield place, scored
+
+
+def segment_each(scorer: Scorer, asked: Sequence[TraceIn], options: ScoreOptions) -> list[EpisodesOut]:
+    """Each trace cut into episodes, or what is wrong with it."""
+
+    def cut(trace_id: str, trace: Trace | TraceError) -> EpisodesOut:
+        try:
+            if isinstance(trace, TraceError):
+                raise trace
+            found = scorer.segment(trace, options)
+        except TraceError as error:
+            return EpisodesOut(id=trace_id, episodes=[], warnings=[], error=told(error))
+        return EpisodesOut(id=trace_id, episodes=list(found.episodes), warnings=list(found.warnings), error=None)
+
+    return [cut(trace.id, read) for trace, read in zip(asked, read_traces(asked), strict=True)]

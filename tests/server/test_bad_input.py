@@ -1,0 +1,158 @@
+"""What bad input gets: a 4xx or an error of its own trace, with the field and the remedy; nothing else is harmed."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from tests.server.conftest import TRACE, Live, live_server, post
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "told"),
+    [
+        (b"{", 400, "not JSON"),
+        (b"", 422, "body"),
+        (b"\xff\xfe\x00", 400, "not UTF-8"),
+        (b'{"traces": "\xed\xa0\x80"}', 400, "not UTF-8"),
+        (b"[" * 100_000, 400, "deeper"),
+        (
+            b'{"traces": [{"id": "x", "problem": "q", "metadata": {"m": ' + b"[" * 70 + b"]" * 70 + b"}}]}",
+            400,
+            "deeper",
+        ),
+        (b'{"traces": [], "n": ' + b"9" * 5000 + b"}", 400, "not JSON"),
+        (b'{"traces": []}', 422, "traces"),
+        (b'{"traces": [{"problem": "q", "completion": "c"}]}', 422, "traces.0.id"),
+        (b'{"traces": [{"id": "x", "problem": 1, "completion": "c"}]}', 422, "traces.0.problem"),
+        (b'{"traces": [{"id": "x", "problem": "q", "completion": "c", "colour": 1}]}', 422, "traces.0.colour"),
+        (b'{"traces": [{"id": "x", "problem": "q", "completion": "\\ud800"}]}', 400, "surrogate"),
+        (b'{"traces": [{"id": "x", "problem": "q", "completion": "c", "outcome": NaN}]}', 400, "NaN"),
+        (b'{"traces": [{"id": "x", "problem": "q", "completion": "c", "metadata": {"x": 1e999}}]}', 400, "too large"),
+        (b'{"traces": [{"id": "x", "problem": "q", "completion_ids": "AAA"}]}', 422, "completion_ids"),
+        (b'{"traces": [{"id": "x", "problem": "q", "completion_ids": "AAAA"}]}', 422, "completion_ids"),
+        (
+            b'{"traces": [{"id": "x", "problem": "q", "completion": "c"}], "options": {"grader": "nobody"}}',
+            422,
+            "nobody",
+        ),
+        (
+            b'{"traces": [{"id": "x", "problem": "q"}], "options": {"estimator": {"kind": "guess"}}}',
+            422,
+            "guess",
+        ),
+    ],
+)
+async def test_bad_input_is_told_its_field_and_harms_nobody(live: Live, content: bytes, status: int, told: str) -> None:
+    reply = await live.http.post("/v1/score", content=content, headers={"content-type": "application/json"})
+    assert (reply.status_code, told in reply.text) == (status, True), reply.text
+    assert set(reply.json()["error"]) == {"message", "type", "code", "param"}
+    assert (await post(live, "/v1/score", {"traces": [TRACE]})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "param"),
+    [
+        ({"problem": None}, "invalid_trace", "problem"),
+        ({"prompt": "again"}, "invalid_trace", "prompt"),
+        ({"completion": None}, "invalid_trace", "completion"),
+        ({"problem": None, "prompt_ids": ""}, "invalid_trace", "prompt_ids"),
+        ({"completion": "no thinking", "problem": None, "prompt": "Q"}, "no_thinking", "completion"),
+        ({"completion": ""}, None, None),
+        ({"completion": "<think>a<think>b</think>c</think>d"}, None, None),
+        ({"answer": None}, "invalid_trace", "answer"),
+        ({"answer": []}, "invalid_trace", "answer"),
+        ({"problem": None, "prompt_ids": "AAAAAA=="}, "tokenizer_mismatch", "prompt_ids"),
+        ({"id": "good"}, "duplicate_id", "id"),
+    ],
+)
+async def test_a_bad_trace_gets_its_own_error(
+    live: Live, changes: dict[str, Any], code: str | None, param: str | None
+) -> None:
+    bad = {**TRACE, **changes}
+    reply = await post(live, "/v1/score", {"traces": [{**TRACE, "id": "good"}, bad]})
+    good, told = reply.json()["traces"]
+    assert good["status"] == "ok"
+    assert told["id"] == bad["id"]
+    if code is not None:
+        assert (told["status"], told["error"]["code"], told["error"]["param"]) == ("error", code, param)
+
+
+async def test_offsets_outside_the_text_are_told(live: Live) -> None:
+    body = {"traces": [{**TRACE, "episodes": [0, 10_000]}], "options": {"segmenter": {"kind": "explicit"}}}
+    for path in ("/v1/score", "/v1/episodes"):
+        [trace] = (await post(live, path, body)).json()["traces"]
+        assert trace["error"]["param"] == "episodes"
+
+
+async def test_a_body_must_be_json_by_name(live: Live) -> None:
+    reply = await live.http.post("/v1/score", content=b"{}", headers={"content-type": "text/plain"})
+    assert reply.status_code == 415
+    assert "application/json" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("headers", [{"x-deadline-ms": "0"}, {"x-deadline-ms": "1e3"}, {"idempotency-key": "k" * 300}])
+async def test_bad_headers_get_400(live: Live, headers: dict[str, str]) -> None:
+    reply = await live.http.post("/v1/score", json={"traces": [TRACE]}, headers=headers)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == next(iter(headers))
+
+
+async def _raw(live: Live, *chunks: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(live.url.rsplit(":", 1)[1]))
+    for chunk in chunks:
+        writer.write(chunk)
+        await writer.drain()
+    answer = await asyncio.wait_for(reader.read(400), 5)
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+HEAD = b"POST /v1/score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+
+
+async def test_a_declared_length_over_the_limit_is_refused_before_it_is_sent(live: Live) -> None:
+    assert b" 413 " in await _raw(live, HEAD + b"content-length: 1000000000\r\n\r\n")
+
+
+async def test_chunks_are_counted_too() -> None:
+    async with live_server(max_body_mb=0.001) as live:
+        chunk = b"400\r\n" + b" " * 1024 + b"\r\n"
+        assert b" 413 " in await _raw(live, HEAD + b"transfer-encoding: chunked\r\n\r\n", chunk, chunk)
+
+
+async def test_a_body_that_never_comes_is_not_waited_for() -> None:
+    async with live_server(default_deadline_s=0.2) as live:
+        assert b" 408 " in await _raw(live, HEAD + b"content-length: 10\r\n\r\n{")
+
+
+async def test_a_cut_or_doubled_gzip_stream_is_refused(live: Live) -> None:
+    whole = gzip.compress(json.dumps({"traces": [TRACE]}).encode())
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    for body in (whole[:-4], whole + whole):
+        reply = await live.http.post("/v1/score", content=body, headers=headers)
+        assert (reply.status_code, "gzip" in reply.text) == (400, True)
+
+
+async def test_unknown_routes_and_methods_have_the_same_shape(live: Live) -> None:
+    for reply in (await live.http.get("/nowhere"), await live.http.get("/v1/score")):
+        assert reply.json()["error"]["type"] == "HTTPError"
+        assert reply.headers["x-request-id"]
+
+
+async def test_the_body_is_bounded_also_when_compressed() -> None:
+    async with live_server(max_body_mb=0.01) as live:
+        headers = {"content-type": "application/json", "content-encoding": "gzip"}
+        assert (await live.http.post("/v1/score", content=b" " * 20_000)).status_code == 413
+        bomb = gzip.compress(b" " * 50_000_000)
+        assert (await live.http.post("/v1/score", content=bomb, headers=headers)).status_code == 413
+        small = gzip.compress(json.dumps({"traces": [TRACE]}).encode())
+        assert (await live.http.post("/v1/score", content=small, headers=headers)).status_code == 200
+        assert (await live.http.post("/v1/score", content=b"x", headers=headers)).status_code == 400
+        headers["content-encoding"] = "br"
+        assert (await live.http.post("/v1/score", content=b"x", headers=headers)).status_code == 415

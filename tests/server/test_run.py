@@ -1,0 +1,136 @@
+"""Starting, stopping and the admin port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mrt_reward.config import ServeSettings
+from mrt_reward.errors import ConfigError, ProverUnavailable
+from mrt_reward.provers.scripted import ScriptedProver
+from mrt_reward.server import health
+from mrt_reward.server.app import create_admin_app
+from mrt_reward.server.health import Readiness
+from mrt_reward.server.run import serve
+from mrt_reward.service.scorer import Scorer
+from tests.server.conftest import TRACE, VALUES, Live, live_server, post
+from tests.service.conftest import WordGrader, speller
+
+SERVER = """
+import asyncio, sys
+from mrt_reward.config import ServeSettings
+from mrt_reward.provers.scripted import ScriptedProver
+from mrt_reward.server.run import serve
+from mrt_reward.service.scorer import Scorer
+from tests.service.conftest import WordGrader, speller
+
+async def main():
+    scorer = Scorer(ScriptedProver([0.25, 0.5, 0.5, 1.0], delay_s=1.0), {"word": WordGrader()}, speller)
+    settings = ServeSettings(port=0, admin_port=0, log_format="json")
+    await serve(scorer, settings, on_ready=lambda port: print(port, flush=True))
+
+asyncio.run(main())
+"""
+
+
+async def test_sigterm_finishes_what_was_accepted_and_exits_with_0() -> None:
+    pipe = asyncio.subprocess.PIPE
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVER, stdout=pipe, stderr=pipe, env=environment
+    )
+    assert server.stdout is not None
+    port = int(await asyncio.wait_for(server.stdout.readline(), 30))
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+        trace = {**TRACE, "problem": "a private question"}
+        running = asyncio.create_task(http.post("/v1/score", json={"traces": [trace]}))
+        await asyncio.sleep(0.5)
+        server.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.1)
+        assert (await http.get("/readyz")).json()["error"]["code"] == "draining"
+        assert (await running).json()["traces"][0]["status"] == "ok"
+    _, logs = await asyncio.wait_for(server.communicate(), 20)
+    assert server.returncode == 0
+    events = [json.loads(line) for line in logs.decode().splitlines()]
+    assert [event["event"] for event in events if event["event"] != "request"] == ["serving", "draining"]
+    assert b"private" not in logs
+
+
+def _settings(**fields: object) -> ServeSettings:
+    return ServeSettings(**{"port": 0, "admin_port": 0, "log_format": "off", **fields})  # type: ignore[arg-type]
+
+
+def _scorer(prover: ScriptedProver | None = None) -> Scorer:
+    return Scorer(prover or ScriptedProver(VALUES), {"word": WordGrader()}, speller)
+
+
+@pytest.mark.parametrize("which", ["port", "admin_port"])
+async def test_a_port_that_is_taken_is_told(which: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"127.0.0.1:{port}.*choose another {which}"):
+            await serve(_scorer(), _settings(**{which: port}))
+
+
+async def test_a_prover_that_cannot_prove_at_the_start_is_told() -> None:
+    prover = ScriptedProver(VALUES)
+    prover.unavailable = True
+    with pytest.raises(ProverUnavailable):
+        await serve(_scorer(prover), _settings())
+
+
+async def test_a_drain_that_takes_too_long_is_cut_short() -> None:
+    async with live_server(ScriptedProver(VALUES, delay_s=30), drain_timeout_s=0.1) as live:
+        running = asyncio.create_task(post(live, "/v1/score", {"traces": [TRACE]}))
+        while not live.prover.num_calls:  # noqa: ASYNC110 - another task's state
+            await asyncio.sleep(0.01)
+        live.task.cancel()
+        [outcome] = await asyncio.gather(running, return_exceptions=True)
+    assert isinstance(outcome, httpx.HTTPError | httpx.Response)
+
+
+def _admin(scorer: Scorer, **fields: object) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(create_admin_app(scorer, _settings(**fields)))
+    return httpx.AsyncClient(transport=transport, base_url="http://admin")
+
+
+async def test_admin_routes_are_on_their_own_port(live: Live) -> None:
+    assert (await live.http.post("/admin/drain")).status_code == 404
+    async with _admin(live.scorer, api_key="k") as admin:
+        assert (await admin.delete("/admin/cache")).status_code == 401
+    async with _admin(live.scorer) as admin:
+        await post(live, "/v1/score", {"traces": [TRACE]})
+        assert (await admin.delete("/admin/cache")).json() == {"status": "ok"}
+        refused = await admin.post("/admin/weights")
+        assert refused.status_code == 501
+        assert "restart" in refused.json()["error"]["message"]
+        assert (await admin.post("/admin/drain")).status_code == 200
+    assert (await post(live, "/v1/score", {"traces": [TRACE]})).json()["error"]["code"] == "draining"
+
+
+async def test_many_probes_ask_the_prover_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(ScriptedProver):
+        checks = 0
+
+        async def check(self) -> None:
+            self.checks += 1
+            await asyncio.sleep(0.01)
+            await super().check()
+
+    prover = Counting(VALUES)
+    readiness = Readiness(_scorer(prover))
+    await asyncio.gather(*(readiness.check() for _ in range(20)))
+    assert prover.checks == 1
+    monkeypatch.setattr(health, "BELIEVED_S", 0.0)
+    monkeypatch.setattr(health, "MAX_CHECK_S", 0.001)
+    readiness = Readiness(_scorer(prover))
+    with pytest.raises(ProverUnavailable, match="no token within"):
+        await readiness.check()
