@@ -1,0 +1,144 @@
+"""Writes the model card: every number in it comes from a measurement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from mrt_reward.mini.evaluation import Measurement, ValueReport
+from mrt_reward.mini.tokenizer import MAX_POSITIONS, VOCAB_SIZE
+
+CARD_NAME = "README.md"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One requirement and what was measured.
+
+    Attributes:
+        name: what is required.
+        wanted: the bar, in words.
+        measured: the number, formatted.
+        is_met: whether the bar is met.
+
+    """
+
+    name: str
+    wanted: str
+    measured: str
+    is_met: bool
+
+
+def _value_bars(report: ValueReport) -> list[Bar]:
+    """Bars on the prover's values and on what the episodes reveal."""
+    ratio = report.error / report.index_error
+    return [
+        Bar(
+            "waste: episodes with revealed progress 0", "25 to 60 %", f"{report.waste:.1%}", 0.25 <= report.waste <= 0.6
+        ),
+        Bar("forced answers right where J_revealed = 1", "at least 97 %", f"{report.known:.2%}", report.known >= 0.97),
+        Bar("prefixes with 0.1 < J_revealed < 0.9", "at least 30 %", f"{report.between:.1%}", report.between >= 0.3),
+        Bar("mean absolute error of the value on those", "at most 0.05", f"{report.error:.4f}", report.error <= 0.05),
+        Bar("its ratio to the best predictor by episode index", "at most 0.25", f"{ratio:.3f}", ratio <= 0.25),
+        Bar(
+            "correlation of estimated and revealed progress",
+            "at least 0.9",
+            f"{report.correlation:.4f}",
+            report.correlation >= 0.9,
+        ),
+    ]
+
+
+def bars(measured: Measurement) -> list[Bar]:
+    """All requirements on the bundled model, values on natural episodes."""
+    size_mb = measured.folder_bytes / 1e6
+    parameters_m = measured.num_parameters / 1e6
+    accuracy, mixed, gap = measured.accuracy, measured.mixed, measured.chance_gap
+    return [
+        Bar("accuracy at the policy's budget", "40 to 80 %", f"{accuracy:.1%}", 0.4 <= accuracy <= 0.8),
+        Bar("groups of 8 with mixed outcomes", "at least 50 %", f"{mixed:.1%}", mixed >= 0.5),
+        Bar("distance from chance 1/N at z[:0], worst N", "at most 0.05", f"{gap:.4f}", gap <= 0.05),
+        *_value_bars(measured.natural),
+        Bar("parameters", "under 3 M", f"{parameters_m:.2f} M", parameters_m < 3.0),
+        Bar("folder size", "at most 8 MB", f"{size_mb:.2f} MB", size_mb <= 8.0),
+    ]
+
+
+def table(title: str, rows: list[Bar]) -> Table:
+    """The bars as a table for the terminal."""
+    result = Table("what", "bar", "measured", "met", title=title)
+    for row in rows:
+        result.add_row(row.name, row.wanted, row.measured, "yes" if row.is_met else "NO")
+    return result
+
+
+def tables(measured: Measurement) -> list[Table]:
+    """Both tables: all bars on natural episodes, and the values again on at most 8 episodes."""
+    return [
+        table(f"{measured.num_problems} fresh problems, natural episodes", bars(measured)),
+        table("the same traces, merged to at most 8 episodes", _value_bars(measured.merged)),
+    ]
+
+
+def _markdown(rows: list[Bar]) -> str:
+    lines = ["| what | bar | measured | met |", "|---|---|---|---|"]
+    lines += [f"| {row.name} | {row.wanted} | {row.measured} | {'yes' if row.is_met else 'no'} |" for row in rows]
+    return "\n".join(lines)
+
+
+def card_text(measured: Measurement, training_note: str) -> str:
+    """The model card, in Markdown with the front matter of the Hugging Face hub.
+
+    Args:
+        measured: from `measure`.
+        training_note: one sentence on the run that made the weights.
+
+    """
+    low, middle, high = measured.episode_quantiles
+    return f"""---
+license: apache-2.0
+language: en
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# mini: a tiny model that reasons, with known truth
+
+A causal language model (Qwen2 architecture, {measured.num_parameters / 1e6:.2f} M parameters, bfloat16) that searches
+a fixed island map. A question lists 2 to 9 places and asks which of them leads to an exit after 3 to 6 steps; the model
+walks out one place per thinking episode and answers in `\\boxed{{}}` after `</think>`. It is sloppy on purpose: it
+repeats places, double-checks, muses, goes on after it is done and sometimes guesses. It is policy and prover of
+mrt-reward's demo and tests, and of no use elsewhere.
+
+- Vocabulary: {VOCAB_SIZE} byte-level BPE entries; places 0 to 63 are one token each.
+- Positions: {MAX_POSITIONS}; trained on short ones only.
+- Delimiters `<think>`, `</think>`; ChatML turns; the chat template opens the thinking.
+- The map is never printed. Before any walk, the model was trained to answer at chance.
+
+## Measured
+
+Weights as shipped (rounded to bfloat16), computing in float32, temperature 1, budget {measured.budget_tokens} tokens.
+`mrt-reward mini evaluate` prints these tables: {measured.num_problems} fresh problems, 8 traces each, values on the
+first trace of each.
+
+{_markdown(bars(measured))}
+
+Values on {measured.natural.num_values} prefixes and {measured.natural.num_episodes} episodes;
+{low:.0f} / {middle:.0f} / {high:.0f} episodes a trace (5, 50, 95 %). The budget ended {measured.truncated:.1%} of the
+traces. A forced answer is one of the candidates with probability at least {measured.answered:.4f}.
+
+The same traces merged to at most 8 episodes, as the default scoring does:
+
+{_markdown(_value_bars(measured.merged))}
+
+## Made by
+
+`mrt-reward mini train` (seeded; no download). {training_note}
+"""
+
+
+def write_card(folder: Path, measured: Measurement, training_note: str) -> None:
+    """Write the card into a model folder, where the hub looks for it."""
+    (folder / CARD_NAME).write_text(card_text(measured, training_note), encoding="utf-8")

@@ -1,0 +1,166 @@
+"""Turns a written trace into one training row: the trace itself, and a forced answer at every cut.
+
+A row is a *trunk* (prompt, thinking, natural ending) followed by *branches*, one per cut: the terminator and an answer,
+which see the trunk up to their cut and nothing of each other. Ids are assembled as they are when the model is used: the
+thinking is tokenized once and sliced; terminator and answer are tokenized on their own. A forced answer is trained on
+the even distribution over the candidates that may still be right, so policy and prover are one model.
+
+Dimension key: T tokens of a row, L trained positions, C at most `MAX_CANDIDATES` next tokens of a position.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from mrt_reward.mini import template
+from mrt_reward.mini.island import MAX_CANDIDATES, Problem
+from mrt_reward.mini.tokenizer import token_ids
+from mrt_reward.mini.truth import open_candidates, prefixes
+
+SYSTEM_PROMPTS = ("You are a helpful assistant.", "Think before you answer.")
+"""One row in ten starts with one, because trainers and servers often add one."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One packed training row.
+
+    Attributes:
+        id_T: token ids.
+        position_T: positions in the sequence that the token belongs to; a branch continues at its cut.
+        branch_T: 0 for the trunk, b ≥ 1 for branch b.
+        cut_T: how many trunk tokens the token may see.
+        at_L: indices into T whose next token is trained.
+        target_LC: next tokens.
+        weight_LC: their weights; those of one position sum to its importance.
+
+    """
+
+    id_T: NDArray[np.int64]
+    position_T: NDArray[np.int64]
+    branch_T: NDArray[np.int64]
+    cut_T: NDArray[np.int64]
+    at_L: NDArray[np.int64]
+    target_LC: NDArray[np.int64]
+    weight_LC: NDArray[np.float32]
+
+    def visible(self) -> NDArray[np.bool_]:
+        """`visible_TT`: which token (row) sees which (column): the own branch so far, and the trunk up to the cut."""
+        causal = np.tri(self.id_T.size, dtype=np.bool_)
+        same = self.branch_T[:, None] == self.branch_T[None, :]
+        trunk = (self.branch_T[None, :] == 0) & (np.arange(self.id_T.size)[None, :] < self.cut_T[:, None])
+        return causal & (same | trunk)
+
+
+class _Packer:
+    """Collects the tokens and the targets of one row."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.branches: list[int] = []
+        self.cuts: list[int] = []
+        self.targets: list[tuple[int, list[int], float]] = []
+
+    def add(self, ids: list[int], position: int, branch: int, cut: int) -> None:
+        self.ids += ids
+        self.positions += range(position, position + len(ids))
+        self.branches += [branch] * len(ids)
+        self.cuts += [cut] * len(ids)
+
+    def aim(self, at: int, options: list[int], weight: float) -> None:
+        """Train the token after index `at`, evenly on `options`."""
+        self.targets.append((at, options, weight))
+
+    def row(self) -> Row:
+        target_LC = np.zeros((len(self.targets), MAX_CANDIDATES), np.int64)
+        weight_LC = np.zeros((len(self.targets), MAX_CANDIDATES), np.float32)
+        for index, (_, options, weight) in enumerate(self.targets):
+            target_LC[index, : len(options)] = options
+            weight_LC[index, : len(options)] = weight / len(options)
+        return Row(
+            np.array(self.ids),
+            np.array(self.positions),
+            np.array(self.branches),
+            np.array(self.cuts),
+            np.array([at for at, _, _ in self.targets]),
+            target_LC,
+            weight_LC,
+        )
+
+
+@dataclass(frozen=True)
+class PackingRule:
+    """How rows are built.
+
+    Attributes:
+        max_thinking_tokens: longer thinking is cut there, and then has no natural ending.
+        num_random_cuts: forced answers per row at cuts that are not ends of episodes.
+        answer_weight: importance of an answer's place relative to any other token.
+
+    """
+
+    max_thinking_tokens: int = 512
+    num_random_cuts: int = 2
+    answer_weight: float = 3.0
+
+
+def pack_trace(
+    tokenizer: Tokenizer, problem: Problem, thinking: str, rng: Generator, rule: PackingRule = PackingRule()
+) -> Row:
+    """Pack one trace and the forced answers at all its cuts into a row."""
+    packer = _Packer()
+    system = SYSTEM_PROMPTS[int(rng.integers(len(SYSTEM_PROMPTS)))] if rng.random() < 0.1 else None
+    prompt = token_ids(tokenizer, template.prompt_text(problem.text, system))
+    encoding = tokenizer.encode(thinking, add_special_tokens=False)
+    ids = encoding.ids[: rule.max_thinking_tokens]
+    char_ends = [end for _, end in encoding.offsets][: len(ids)]
+    is_whole = len(ids) == len(encoding.ids)
+
+    packer.add(prompt + ids, 0, 0, 0)
+    for index, token in enumerate(ids):
+        packer.aim(len(prompt) + index - 1, [token], 1.0)
+
+    token_of = {end: index + 1 for index, end in enumerate(char_ends)} | {0: 0}
+    cuts = {token_of[len(prefix)] for prefix in prefixes(thinking) if len(prefix) in token_of}
+    cuts |= {int(cut) for cut in rng.integers(1, len(ids) + 1, rule.num_random_cuts)}
+    if is_whole:
+        _add_ending(packer, tokenizer, problem, thinking, (0, len(packer.ids), rule.answer_weight), rng)
+        cuts.discard(len(ids))
+    for branch, cut in enumerate(sorted(cuts), start=1):
+        prefix = thinking[: char_ends[cut - 1]] if cut else ""
+        place = (branch, len(prompt) + cut, rule.answer_weight)
+        _add_ending(packer, tokenizer, problem, prefix, place, rng)
+    return packer.row()
+
+
+def _add_ending(
+    packer: _Packer,
+    tokenizer: Tokenizer,
+    problem: Problem,
+    prefix: str,
+    place: tuple[int, int, float],
+    rng: Generator,
+) -> None:
+    """Add terminator and answer behind the first `cut` trunk tokens; `place` is (branch, cut, answer weight)."""
+    branch, cut, answer_weight = place
+    options = open_candidates(problem, prefix)
+    chosen = options[int(rng.integers(len(options)))]
+    opening = token_ids(tokenizer, template.terminator(prefix))
+    answer = token_ids(tokenizer, template.answer_text(chosen))
+    start = len(packer.ids)
+    packer.add(opening + answer, cut, branch, cut)
+    if branch == 0:
+        # The policy ends its own thinking; a forced ending must not teach it to stop there.
+        for index, token in enumerate(opening):
+            packer.aim(start + index - 1, [token], 1.0)
+    brace = start + len(opening)
+    packer.aim(brace - 1, [answer[0]], 1.0)
+    packer.aim(brace, [token_ids(tokenizer, str(option))[0] for option in options], answer_weight)
+    packer.aim(brace + 1, [answer[2]], 1.0)
+    packer.aim(brace + 2, token_ids(tokenizer, template.TURN_CLOSE), 1.0)

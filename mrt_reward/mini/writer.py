@@ -1,0 +1,156 @@
+"""Writes reasoning traces that search the island: right in every step, and sloppy on purpose.
+
+Each episode is three paragraphs. An *attempt* walks one candidate out and says whether it works; a *musing* walks
+nothing. Every episode but the first opens with one of the marker phrases that the default segmenter looks for.
+A sloppy writer comes back to candidates that it has already excluded, double-checks and goes on after it is done,
+muses, and sometimes stops early and guesses. None of this reveals anything, which is what progress rewards can see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from numpy.random import Generator
+
+from mrt_reward.mini.island import EXITS, STEP_WORDS, Problem, walk
+
+FIRST_OPENERS = ("Let me start with {}.", "Let me try {} first.", "I will begin at {}.")
+ATTEMPT_OPENERS = ("Wait, let me try {}.", "But wait, what about {}?", "Alternatively, take {}.")
+CHECK_OPENER = "But let me double-check {}."
+MUSINGS = (
+    ("But hold on, let me think about the shape of the island.", "It has many paths, and they all look alike."),
+    ("But hold on, maybe there is a pattern in these places.", "I looked at them again, but I do not see one."),
+    ("Is there another way to think about this?", "Perhaps one could walk back from the exits instead."),
+    ("Is there another way to think about this?", "I could draw the whole map, but that would take long."),
+)
+MUSING_ENDS = ("That does not settle anything.", "Let me go back to the map.", "So I still have to walk.")
+FOUND_END = "That is the place I was looking for."
+ELIMINATION_END = "Only one place is left, so it must be that one."
+GUESS_END = "I will stop here and take a guess."
+
+
+@dataclass(frozen=True)
+class Sloppiness:
+    """How careless a writer is. All are probabilities; all zero is a perfect searcher.
+
+    Attributes:
+        repeat: an attempt goes to a candidate that was already excluded, when there is one.
+        muse: an episode reveals nothing.
+        guess: the search stops after an episode, with a guess among what is left.
+        double_check: after the solution was found, it is walked once more; asked again after each time.
+        wander: after the solution was found, another place is tried; asked again after each time.
+        walk_last: the last place left is walked, though elimination has already settled it.
+
+    """
+
+    repeat: float = 0.0
+    muse: float = 0.0
+    guess: float = 0.0
+    double_check: float = 0.0
+    wander: float = 0.0
+    walk_last: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, probability in vars(self).items():
+            if not 0.0 <= probability < 1.0:
+                raise ValueError(f"{name} must lie in [0, 1), got {probability}")
+        if self.double_check + self.wander >= 1.0:
+            raise ValueError(f"double_check + wander must be below 1, got {self.double_check + self.wander}")
+
+
+BASE_SLOPPINESS = Sloppiness(repeat=0.3, muse=0.15, guess=0.07, double_check=0.35, wander=0.15, walk_last=0.6)
+"""What the bundled policy was trained on."""
+
+TIDY = Sloppiness()
+"""Tries each place once, stops when it is done."""
+
+
+def walk_paragraphs(problem: Problem, candidate: int) -> tuple[str, str]:
+    """The walk from `candidate`, and its verdict, as two paragraphs."""
+    places = walk(candidate, problem.steps)
+    first, *rest = zip(STEP_WORDS[1:], places, strict=False)
+    legs = [f"{first[0]} step leads to {first[1]}", *(f"{word} to {place}" for word, place in rest)]
+    ending = (
+        f"Place {places[-1]} is an exit, so {candidate} works."
+        if places[-1] in EXITS
+        else f"Place {places[-1]} is not an exit, so {candidate} does not work."
+    )
+    return f"From {candidate}, {', '.join(legs)}.", ending
+
+
+class _Search:
+    """One search in progress: what was written and what is known."""
+
+    def __init__(self, problem: Problem, sloppiness: Sloppiness, rng: Generator) -> None:
+        self.problem = problem
+        self.sloppiness = sloppiness
+        self.rng = rng
+        self.paragraphs: list[str] = []
+        self.tested: list[int] = []
+
+    @property
+    def untested(self) -> list[int]:
+        return [candidate for candidate in self.problem.candidates if candidate not in self.tested]
+
+    @property
+    def is_found(self) -> bool:
+        return self.problem.answer in self.tested
+
+    def happens(self, probability: float) -> bool:
+        return float(self.rng.random()) < probability
+
+    def pick(self, options: list[int]) -> int:
+        return options[int(self.rng.integers(len(options)))]
+
+    def phrase(self, options: tuple[str, ...]) -> str:
+        return options[int(self.rng.integers(len(options)))]
+
+    def attempt(self, candidate: int, opener: str | None = None) -> None:
+        if opener is None:
+            opener = self.phrase(ATTEMPT_OPENERS if self.paragraphs else FIRST_OPENERS)
+        self.paragraphs += [opener.format(candidate), *walk_paragraphs(self.problem, candidate)]
+        if candidate not in self.tested:
+            self.tested.append(candidate)
+
+    def muse(self) -> None:
+        opening, thought = MUSINGS[int(self.rng.integers(len(MUSINGS)))]
+        self.paragraphs += [opening, thought, self.phrase(MUSING_ENDS)]
+
+    def search(self) -> str:
+        """Walk places until something settles the question; says how the trace ends."""
+        sloppiness = self.sloppiness
+        while not self.is_found:
+            if self.paragraphs and self.happens(sloppiness.guess):
+                return GUESS_END
+            if len(self.untested) == 1 and not self.happens(sloppiness.walk_last):
+                return ELIMINATION_END
+            if self.paragraphs and self.happens(sloppiness.muse):
+                self.muse()
+                continue
+            repeats = bool(self.tested) and self.happens(sloppiness.repeat)
+            self.attempt(self.pick(self.tested if repeats else self.untested))
+        return FOUND_END
+
+    def linger(self) -> None:
+        """Go on after the solution was found."""
+        checks, wanders = self.sloppiness.double_check, self.sloppiness.wander
+        while (draw := float(self.rng.random())) < checks + wanders:
+            if draw < checks:
+                self.attempt(self.problem.answer, CHECK_OPENER)
+            else:
+                self.attempt(self.pick([place for place in self.problem.candidates if place != self.problem.answer]))
+
+
+def write_thinking(problem: Problem, sloppiness: Sloppiness, rng: Generator) -> str:
+    r"""Write what is between `<think>\n` and `</think>`.
+
+    Returns:
+        Paragraphs, each followed by an empty line. The last one says that the writer is done, and never the answer:
+        the answer belongs to the box, where the same words end a trace by force.
+
+    """
+    state = _Search(problem, sloppiness, rng)
+    ending = state.search()
+    if state.is_found:
+        state.linger()
+    return "".join(f"{paragraph}\n\n" for paragraph in [*state.paragraphs, ending])
