@@ -1,5 +1,6 @@
+# make demo   real traces of the bundled model, scored by the real server, in a minute
 # make test   lint, types, import rules, tests and coverage
-# It creates .venv by itself from the pinned, CPU-only set in constraints/cpu.txt.
+# Both create .venv by themselves from the pinned, CPU-only set in constraints/cpu.txt.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -8,7 +9,10 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 TORCH  := $(shell grep '^torch==' constraints/cpu.txt)
 
-.PHONY: test lint coverage bench venv format clean
+.PHONY: demo test lint coverage bench venv format clean
+
+demo: venv
+	$(BIN)/mrt-reward demo
 
 test: lint coverage
 

@@ -39,15 +39,16 @@ def train(
     settings = replace(
         settings,
         seed=settings.seed if seed is None else seed,
-        num_steps=settings.num_steps if steps is None else steps,
         sloppiness=TIDY if tidy else settings.sloppiness,
     )
+    if steps is not None:
+        settings = settings.scaled(steps)
     started = time.monotonic()
     train_model(folder, settings)
     minutes = (time.monotonic() - started) / 60
     if problems:
         made = f"{settings.num_steps} steps, seed {settings.seed}"
-        note = f"{made}, {minutes:.1f} minutes on {settings.num_threads} threads."
+        note = f"{made}, {minutes:.1f} minutes on {settings.num_threads} CPU thread(s)."
         write_card(folder, _measure(folder, problems), note)
 
 

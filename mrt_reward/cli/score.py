@@ -168,5 +168,5 @@ async def _remote(run: _Run, rows: Sequence[tuple[Row, Trace]]) -> AsyncIterator
     async with AsyncClient(cast("str", run.url), api_key=api_key) as client:
         for start in range(0, len(rows), CHUNK):
             chunk = [trace for _, trace in rows[start : start + CHUNK]]
-            for place, scored in enumerate(await client.score(chunk, run.options)):
+            async for place, scored in client.stream(chunk, run.options):
                 yield start + place, scored

@@ -3,13 +3,16 @@
 A row is a *trunk* (prompt, thinking, natural ending) followed by *branches*, one per cut: the terminator and an answer,
 which see the trunk up to their cut and nothing of each other. Ids are assembled as they are when the model is used: the
 thinking is tokenized once and sliced; terminator and answer are tokenized on their own. A forced answer is trained on
-the even distribution over the candidates that may still be right, so policy and prover are one model.
+the even distribution over the candidates that may still be right, so policy and prover are one model. The choice of
+the next place to walk is likewise trained on its whole distribution, not on the one place that was drawn.
 
 Dimension key: T tokens of a row, L trained positions, C at most `MAX_CANDIDATES` next tokens of a position.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +24,7 @@ from mrt_reward.mini import template
 from mrt_reward.mini.island import MAX_CANDIDATES, Problem
 from mrt_reward.mini.tokenizer import token_ids
 from mrt_reward.mini.truth import open_candidates, prefixes
+from mrt_reward.mini.writer import Writing
 
 SYSTEM_PROMPTS = ("You are a helpful assistant.", "Think before you answer.")
 """One row in ten starts with one, because trainers and servers often add one."""
@@ -65,7 +69,7 @@ class _Packer:
         self.positions: list[int] = []
         self.branches: list[int] = []
         self.cuts: list[int] = []
-        self.targets: list[tuple[int, list[int], float]] = []
+        self.targets: list[tuple[int, Mapping[int, float], float]] = []
 
     def add(self, ids: list[int], position: int, branch: int, cut: int) -> None:
         self.ids += ids
@@ -73,16 +77,16 @@ class _Packer:
         self.branches += [branch] * len(ids)
         self.cuts += [cut] * len(ids)
 
-    def aim(self, at: int, options: list[int], weight: float) -> None:
-        """Train the token after index `at`, evenly on `options`."""
-        self.targets.append((at, options, weight))
+    def aim(self, at: int, probability: Mapping[int, float], weight: float) -> None:
+        """Train the token after index `at` on a distribution over tokens."""
+        self.targets.append((at, probability, weight))
 
     def row(self) -> Row:
         target_LC = np.zeros((len(self.targets), MAX_CANDIDATES), np.int64)
         weight_LC = np.zeros((len(self.targets), MAX_CANDIDATES), np.float32)
-        for index, (_, options, weight) in enumerate(self.targets):
-            target_LC[index, : len(options)] = options
-            weight_LC[index, : len(options)] = weight / len(options)
+        for index, (_, probability, weight) in enumerate(self.targets):
+            target_LC[index, : len(probability)] = list(probability)
+            weight_LC[index, : len(probability)] = weight * np.array(list(probability.values()))
         return Row(
             np.array(self.ids),
             np.array(self.positions),
@@ -102,29 +106,39 @@ class PackingRule:
         max_thinking_tokens: longer thinking is cut there, and then has no natural ending.
         num_random_cuts: forced answers per row at cuts that are not ends of episodes.
         answer_weight: importance of an answer's place relative to any other token.
+        choice_weight: the same of a place that is chosen for a walk.
 
     """
 
     max_thinking_tokens: int = 512
     num_random_cuts: int = 2
     answer_weight: float = 3.0
+    choice_weight: float = 6.0
 
 
 def pack_trace(
-    tokenizer: Tokenizer, problem: Problem, thinking: str, rng: Generator, rule: PackingRule = PackingRule()
+    tokenizer: Tokenizer, problem: Problem, writing: Writing, rng: Generator, rule: PackingRule = PackingRule()
 ) -> Row:
     """Pack one trace and the forced answers at all its cuts into a row."""
     packer = _Packer()
     system = SYSTEM_PROMPTS[int(rng.integers(len(SYSTEM_PROMPTS)))] if rng.random() < 0.1 else None
     prompt = token_ids(tokenizer, template.prompt_text(problem.text, system))
+    thinking = writing.text
     encoding = tokenizer.encode(thinking, add_special_tokens=False)
     ids = encoding.ids[: rule.max_thinking_tokens]
     char_ends = [end for _, end in encoding.offsets][: len(ids)]
     is_whole = len(ids) == len(encoding.ids)
 
     packer.add(prompt + ids, 0, 0, 0)
+    # A place joins the space before it, so its token is the first that ends behind where its number starts.
+    choices = {bisect_right(char_ends, choice.char_start): choice.probability for choice in writing.choices}
     for index, token in enumerate(ids):
-        packer.aim(len(prompt) + index - 1, [token], 1.0)
+        at = len(prompt) + index - 1
+        if index in choices:
+            spelled = {token_ids(tokenizer, f" {place}")[0]: share for place, share in choices[index].items()}
+            packer.aim(at, spelled, rule.choice_weight)
+        else:
+            packer.aim(at, {token: 1.0}, 1.0)
 
     token_of = {end: index + 1 for index, end in enumerate(char_ends)} | {0: 0}
     cuts = {token_of[len(prefix)] for prefix in prefixes(thinking) if len(prefix) in token_of}
@@ -158,9 +172,9 @@ def _add_ending(
     if branch == 0:
         # The policy ends its own thinking; a forced ending must not teach it to stop there.
         for index, token in enumerate(opening):
-            packer.aim(start + index - 1, [token], 1.0)
+            packer.aim(start + index - 1, {token: 1.0}, 1.0)
     brace = start + len(opening)
-    packer.aim(brace - 1, [answer[0]], 1.0)
-    packer.aim(brace, [token_ids(tokenizer, str(option))[0] for option in options], answer_weight)
-    packer.aim(brace + 1, [answer[2]], 1.0)
-    packer.aim(brace + 2, token_ids(tokenizer, template.TURN_CLOSE), 1.0)
+    packer.aim(brace - 1, {answer[0]: 1.0}, 1.0)
+    packer.aim(brace, {token_ids(tokenizer, str(option))[0]: 1 / len(options) for option in options}, answer_weight)
+    packer.aim(brace + 1, {answer[2]: 1.0}, 1.0)
+    packer.aim(brace + 2, {token_ids(tokenizer, template.TURN_CLOSE)[0]: 1.0}, 1.0)

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import Qwen2ForCausalLM, StoppingCriteria, StoppingCriteriaList
+from transformers import LlamaForCausalLM, StoppingCriteria, StoppingCriteriaList
 
 from mrt_reward.mini import MODEL_DIR, template
 from mrt_reward.mini.island import Problem
@@ -56,9 +56,9 @@ class SampledTrace:
         return not self.is_truncated and template.boxed_answer(self.completion) == self.problem.answer
 
 
-def load_model(folder: Path = MODEL_DIR) -> tuple[Qwen2ForCausalLM, Tokenizer]:
+def load_model(folder: Path = MODEL_DIR) -> tuple[LlamaForCausalLM, Tokenizer]:
     """Load a bundled model for computing in float32, and its tokenizer."""
-    model = Qwen2ForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
+    model = LlamaForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
     return model.eval(), load_tokenizer(folder)
 
 
@@ -83,7 +83,7 @@ class SamplingSettings:
 
 
 def sample_traces(
-    policy: tuple[Qwen2ForCausalLM, Tokenizer],
+    policy: tuple[LlamaForCausalLM, Tokenizer],
     problems: Sequence[Problem],
     num_traces: int,
     settings: SamplingSettings = SamplingSettings(),
@@ -127,7 +127,7 @@ class _Watch(StoppingCriteria):
     def __call__(
         self,
         input_ids: torch.LongTensor,
-        scores: torch.FloatTensor,
+        scores: tuple[torch.FloatTensor] | None,
         **kwargs: Any,  # noqa: ANN401 - transformers' own
     ) -> torch.BoolTensor:
         """Look at the newest tokens."""
@@ -139,7 +139,7 @@ class _Watch(StoppingCriteria):
 
 
 def _sample_batch(
-    policy: tuple[Qwen2ForCausalLM, Tokenizer],
+    policy: tuple[LlamaForCausalLM, Tokenizer],
     jobs: Sequence[Problem],
     settings: SamplingSettings,
     report: Callable[[int], None],

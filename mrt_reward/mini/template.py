@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 
+from mrt_reward.options import TERMINATORS
+
 TURN_OPEN, TURN_CLOSE, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 
-TERMINATOR = "</think>\n\nThe final answer is \\boxed"
+TERMINATOR = TERMINATORS["boxed"].forced
 """Closes the thinking and opens a boxed answer; the answer follows with its braces."""
 
 CHAT_TEMPLATE = (

@@ -73,7 +73,7 @@ def corpus(seed: int) -> Iterator[str]:
     rng = np.random.default_rng(seed)
     for _ in range(_NUM_TASK_TRACES):
         problem = sample_problem(rng)
-        yield f"{problem.text}\n{write_thinking(problem, BASE_SLOPPINESS, rng)}{template.TERMINATOR}"
+        yield f"{problem.text}\n{write_thinking(problem, BASE_SLOPPINESS, rng).text}{template.TERMINATOR}"
     # Every place must be one token; none may depend on how often it was drawn above.
     for place in range(NUM_PLACES):
         yield f"{place} {place}\n" * _PLACE_REPEATS

@@ -14,46 +14,31 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from mrt_reward.core.episodes import Thinking
+from mrt_reward.core.episodes import episode_spans as core_spans
 from mrt_reward.mini.island import Problem
 from mrt_reward.mini.writer import walk_paragraphs
+from mrt_reward.options import MarkerSegmenter
+from mrt_reward.types import Span
 
-MARKERS = (
-    "Wait",
-    "But wait",
-    "Alternatively",
-    "Is there another way to think about this?",
-    "But let me double-check",
-    "But hold on",
-)
-"""Openings of an episode: the MRT authors' list, as in the default segmenter."""
-
-MIN_PARAGRAPHS = 3
-"""Paragraphs that an episode has at least, before a marker may end it."""
-
+_NATURAL = MarkerSegmenter(max_episodes=None)
 _SEPARATOR = re.compile(r"\n{2,}")
 
 
-def episode_spans(thinking: str) -> list[tuple[int, int]]:
+def episode_spans(thinking: str) -> tuple[Span, ...]:
     """Cut a thinking block into its natural episodes, one per attempt, check or musing.
 
     Returns:
-        Half-open character spans that partition `thinking`, separators included; none for empty text.
+        Spans that partition `thinking`, separators included; none for empty text.
 
     """
-    starts = [0, *(match.end() for match in _SEPARATOR.finditer(thinking) if match.end() < len(thinking))]
-    cuts: list[int] = []
-    opened = 0
-    for index, start in enumerate(starts):
-        if index == 0 or (index - opened >= MIN_PARAGRAPHS and thinking.startswith(MARKERS, start)):
-            cuts.append(start)
-            opened = index
-    ends = [*cuts[1:], len(thinking)]
-    return [span for span in zip(cuts, ends, strict=True) if span[0] < span[1]]
+    whole = Thinking(0, len(thinking), closed=False, answer_start=len(thinking), opened_by_text=False)
+    return core_spans(thinking, whole, _NATURAL)
 
 
 def prefixes(thinking: str) -> list[str]:
     """The K + 1 prefixes z[:0] … z[:K] of a thinking block, the empty one first."""
-    return ["", *(thinking[:end] for _, end in episode_spans(thinking))]
+    return ["", *(thinking[: span.end] for span in episode_spans(thinking))]
 
 
 def checked_candidates(problem: Problem, prefix: str) -> frozenset[int]:

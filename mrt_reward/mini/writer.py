@@ -8,6 +8,7 @@ muses, and sometimes stops early and guesses. None of this reveals anything, whi
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from numpy.random import Generator
@@ -78,6 +79,38 @@ def walk_paragraphs(problem: Problem, candidate: int) -> tuple[str, str]:
     return f"From {candidate}, {', '.join(legs)}.", ending
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Where a place was chosen, and how.
+
+    Attributes:
+        char_start: of the place's number in the text.
+        probability: of each place that the writer might have chosen there.
+
+    """
+
+    char_start: int
+    probability: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Writing:
+    r"""What is between `<think>\n` and `</think>`.
+
+    Attributes:
+        text: paragraphs, each followed by an empty line.
+        choices: of the places that were tried, in the order of the text.
+
+    """
+
+    text: str
+    choices: tuple[Choice, ...]
+
+
+def _evenly(places: Sequence[int], share: float = 1.0) -> dict[int, float]:
+    return dict.fromkeys(places, share / len(places)) if places else {}
+
+
 class _Search:
     """One search in progress: what was written and what is known."""
 
@@ -87,6 +120,7 @@ class _Search:
         self.rng = rng
         self.paragraphs: list[str] = []
         self.tested: list[int] = []
+        self.choices: list[Choice] = []
 
     @property
     def untested(self) -> list[int]:
@@ -99,15 +133,20 @@ class _Search:
     def happens(self, probability: float) -> bool:
         return float(self.rng.random()) < probability
 
-    def pick(self, options: list[int]) -> int:
-        return options[int(self.rng.integers(len(options)))]
-
     def phrase(self, options: tuple[str, ...]) -> str:
         return options[int(self.rng.integers(len(options)))]
 
-    def attempt(self, candidate: int, opener: str | None = None) -> None:
+    @property
+    def text(self) -> str:
+        return "".join(f"{paragraph}\n\n" for paragraph in self.paragraphs)
+
+    def attempt(self, probability: Mapping[int, float], opener: str | None = None) -> None:
+        """Choose a place and walk it out."""
+        options = list(probability)
+        candidate = options[int(self.rng.choice(len(options), p=list(probability.values())))]
         if opener is None:
             opener = self.phrase(ATTEMPT_OPENERS if self.paragraphs else FIRST_OPENERS)
+        self.choices.append(Choice(len(self.text) + opener.index("{}"), probability))
         self.paragraphs += [opener.format(candidate), *walk_paragraphs(self.problem, candidate)]
         if candidate not in self.tested:
             self.tested.append(candidate)
@@ -127,8 +166,8 @@ class _Search:
             if self.paragraphs and self.happens(sloppiness.muse):
                 self.muse()
                 continue
-            repeats = bool(self.tested) and self.happens(sloppiness.repeat)
-            self.attempt(self.pick(self.tested if repeats else self.untested))
+            repeat = sloppiness.repeat if self.tested else 0.0
+            self.attempt({**_evenly(self.untested, 1.0 - repeat), **_evenly(self.tested, repeat)})
         return FOUND_END
 
     def linger(self) -> None:
@@ -136,21 +175,18 @@ class _Search:
         checks, wanders = self.sloppiness.double_check, self.sloppiness.wander
         while (draw := float(self.rng.random())) < checks + wanders:
             if draw < checks:
-                self.attempt(self.problem.answer, CHECK_OPENER)
+                self.attempt({self.problem.answer: 1.0}, CHECK_OPENER)
             else:
-                self.attempt(self.pick([place for place in self.problem.candidates if place != self.problem.answer]))
+                self.attempt(_evenly([place for place in self.problem.candidates if place != self.problem.answer]))
 
 
-def write_thinking(problem: Problem, sloppiness: Sloppiness, rng: Generator) -> str:
-    r"""Write what is between `<think>\n` and `</think>`.
+def write_thinking(problem: Problem, sloppiness: Sloppiness, rng: Generator) -> Writing:
+    """Write one search, from the first place to the sentence that says that the writer is done.
 
-    Returns:
-        Paragraphs, each followed by an empty line. The last one says that the writer is done, and never the answer:
-        the answer belongs to the box, where the same words end a trace by force.
-
+    That sentence never tells the answer, which belongs to the box: the same words end a trace by force.
     """
     state = _Search(problem, sloppiness, rng)
     ending = state.search()
     if state.is_found:
         state.linger()
-    return "".join(f"{paragraph}\n\n" for paragraph in [*state.paragraphs, ending])
+    return Writing(f"{state.text}{ending}\n\n", tuple(state.choices))

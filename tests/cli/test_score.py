@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.service.scorer import Scorer
-from tests.server.conftest import TRACE, VALUES, live_server
+from tests.server.conftest import TRACE, VALUES, threaded_server
 from tests.service.conftest import WordGrader, speller
 
 RUN = CliRunner()
@@ -93,30 +90,10 @@ def test_bad_lines_are_errors_of_their_own_and_are_tried_again(tmp_path: Path, p
     assert "0 ok, 0 partial, 6 failed, 1 already there" in again.output
 
 
-@pytest.fixture
-def url() -> Iterator[str]:
-    loop = asyncio.new_event_loop()
-    found: list[str] = []
-    started, stop = threading.Event(), asyncio.Event()
-
-    async def run() -> None:
-        async with live_server() as live:
-            found.append(live.url)
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
-    thread.start()
-    assert started.wait(20)
-    yield found[0]
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
-    loop.close()
-
-
-def test_a_server_may_do_the_work(tmp_path: Path, url: str) -> None:
+def test_a_server_may_do_the_work(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", TRACE, {**TRACE, "id": "u"})
-    assert RUN.invoke(app, ["score", str(source), "--url", url]).exit_code == 0
+    with threaded_server() as url:
+        assert RUN.invoke(app, ["score", str(source), "--url", url]).exit_code == 0
     assert [row["status"] for row in read(tmp_path / "in.scored.jsonl")] == ["ok", "ok"]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,30 @@ async def live_server(prover: ScriptedProver | None = None, **settings: object) 
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@contextmanager
+def threaded_server(prover: ScriptedProver | None = None) -> Generator[str]:
+    """A server in a thread of its own, for callers that block; gives its URL."""
+    loop = asyncio.new_event_loop()
+    found: list[str] = []
+    started, stop = threading.Event(), asyncio.Event()
+
+    async def run() -> None:
+        async with live_server(prover) as live:
+            found.append(live.url)
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
+    thread.start()
+    try:
+        assert started.wait(20)
+        yield found[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
 
 
 @pytest.fixture

@@ -1,0 +1,118 @@
+"""What `mrt-reward demo` does: the bundled policy thinks, the real server scores, and a reader is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mrt_reward.cli.story import DemoRun, show_story, show_summary
+from mrt_reward.client import AsyncClient
+from mrt_reward.config import ServeSettings
+from mrt_reward.mini.island import sample_problems
+from mrt_reward.mini.policy import SampledTrace, SamplingSettings, load_model, sample_traces
+from mrt_reward.mini.template import TERMINATOR, answer_text
+from mrt_reward.mini.writer import TIDY, write_thinking
+from mrt_reward.server.run import serve
+from mrt_reward.types import ScoredTrace, Trace
+from mrt_reward.wiring import build_scorer
+
+
+def run_demo(console: Console, num_problems: int, num_traces: int, seed: int, port: int) -> None:
+    """Think, serve, score and tell.
+
+    Args:
+        console: where to tell.
+        num_problems: fresh problems.
+        num_traces: of each.
+        seed: of the problems and of the sampling.
+        port: of the server on loopback; 0 takes a free one.
+
+    """
+    groups = _think(console, num_problems, num_traces, seed)
+    asyncio.run(_with_server(port, lambda url: _score_and_show(console, url, groups)))
+
+
+def _think(console: Console, num_problems: int, num_traces: int, seed: int) -> list[list[SampledTrace]]:
+    drawn = sample_problems(num_problems, seed)
+    with _bar(console) as progress:
+        task = progress.add_task("the bundled policy thinks", total=num_problems * num_traces)
+        return sample_traces(
+            load_model(),
+            drawn,
+            num_traces,
+            SamplingSettings(seed=seed),
+            lambda num_done, _: progress.update(task, completed=num_done),
+        )
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console)
+
+
+async def _with_server(port: int, use: Callable[[str], Awaitable[None]]) -> None:
+    """Run the real server beside `use`, and stop it afterwards."""
+    settings = ServeSettings(host="127.0.0.1", port=port, admin_port=0, log_format="off")
+    ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    server = asyncio.create_task(serve(build_scorer(settings), settings, on_ready=ready.set_result))
+    try:
+        await asyncio.wait({server, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if server.done():
+            server.result()
+        await use(f"http://127.0.0.1:{ready.result()}")
+    finally:
+        server.cancel()
+        await asyncio.gather(server, return_exceptions=True)
+
+
+async def _score_and_show(console: Console, url: str, groups: Sequence[Sequence[SampledTrace]]) -> None:
+    sampled = [trace for group in groups for trace in group]
+    asked = [
+        Trace(
+            id=f"p{place}-t{number}",
+            problem=trace.problem.text,
+            completion=trace.completion,
+            answer=(str(trace.problem.answer),),
+            group=f"p{place}",
+        )
+        for place, group in enumerate(groups)
+        for number, trace in enumerate(group)
+    ]
+    scored: dict[int, ScoredTrace] = {}
+    async with AsyncClient(url) as client:
+        with _bar(console) as progress:
+            task = progress.add_task(f"scored by {url}", total=len(asked))
+            started = time.perf_counter()
+            async for place, trace in client.stream(asked):
+                scored[place] = trace
+                progress.update(task, advance=1)
+            seconds = time.perf_counter() - started
+    run = DemoRun([len(group) for group in groups], sampled, [scored[place] for place in range(len(asked))], seconds)
+    show_story(console, run)
+    show_summary(console, run)
+    console.print("\nNow serve it yourself, and score a trace of your own:\n", highlight=False)
+    console.print("  mrt-reward serve &", highlight=False)
+    console.print(f"  {_curl(sampled[0])}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _curl(sampled: SampledTrace) -> str:
+    """A command that scores a short tidy trace of one of the problems."""
+    problem = sampled.problem
+    thinking = write_thinking(problem, TIDY, np.random.default_rng(0)).text
+    body = {
+        "traces": [
+            {
+                "id": "1",
+                "problem": problem.text,
+                "answer": str(problem.answer),
+                "completion": thinking + TERMINATOR + answer_text(problem.answer),
+            }
+        ]
+    }
+    return f"curl -s localhost:8000/v1/score -H 'content-type: application/json' -d '{json.dumps(body)}'"

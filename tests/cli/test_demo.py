@@ -1,0 +1,51 @@
+"""The demo as a stranger runs it: real model, real server, real HTTP."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from mrt_reward import Client
+from mrt_reward.cli.app import app
+from mrt_reward.errors import ConfigError
+from tests.server.conftest import threaded_server
+
+RUN = CliRunner()
+
+
+def test_the_demo_tells_a_story_and_a_summary() -> None:
+    done = RUN.invoke(app, ["demo", "--problems", "3", "--traces", "2"], env={"COLUMNS": "160"})
+    assert done.exit_code == 0, done.output
+    assert "On the island map" in done.output
+    assert re.search(r"traces scored\W+6 of 6", done.output)
+    for told in (
+        "accuracy",
+        "wasted episodes",
+        "revealed value",
+        "normalised regret",
+        "prefixes per second",
+        "Mean value",
+    ):
+        assert told in done.output
+    assert "mrt-reward serve &" in done.output
+
+
+def test_the_command_it_ends_with_works() -> None:
+    done = RUN.invoke(app, ["demo", "--problems", "1", "--traces", "1"], env={"COLUMNS": "160"})
+    command = done.output.rstrip().splitlines()[-1]
+    assert command.strip().startswith("curl -s localhost:8000/v1/score")
+    body = json.loads(command[command.index("-d '") + 4 : command.rindex("'")])
+    with threaded_server() as url, Client(url) as client:
+        [scored] = client.score(body["traces"])
+    assert scored.error is None
+
+
+def test_without_torch_the_demo_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mrt_reward.cli.demonstration", None)
+    done = RUN.invoke(app, ["demo"])
+    assert isinstance(done.exception, ConfigError)
+    assert "pip install" in str(done.exception)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from mrt_reward.mini import MODEL_DIR, template
+from mrt_reward.mini.island import sample_problem
+from mrt_reward.mini.packing import PackingRule, Row, pack_trace
+from mrt_reward.mini.tokenizer import load_tokenizer, token_ids
+from mrt_reward.mini.truth import open_candidates, prefixes
+from mrt_reward.mini.writer import BASE_SLOPPINESS, write_thinking
+
+ENDS_ONLY = PackingRule(num_random_cuts=0)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return load_tokenizer(MODEL_DIR)
+
+
+def packed(tokenizer: Tokenizer, seed: int, rule: PackingRule = ENDS_ONLY) -> tuple[Row, str, str]:
+    rng = np.random.default_rng(seed)
+    problem = sample_problem(rng)
+    writing = write_thinking(problem, BASE_SLOPPINESS, rng)
+    return pack_trace(tokenizer, problem, writing, rng, rule), problem.text, writing.text
+
+
+def test_a_branch_sees_the_trunk_up_to_its_cut_and_itself(tokenizer: Tokenizer) -> None:
+    row, _, _ = packed(tokenizer, 3)
+    visible = row.visible()
+    for branch in range(1, int(row.branch_T.max()) + 1):
+        own = np.flatnonzero(row.branch_T == branch)
+        cut = int(row.cut_T[own[0]])
+        for number, token in enumerate(own):
+            assert set(np.flatnonzero(visible[token])) == {*range(cut), *own[: number + 1]}
+            assert row.position_T[token] == cut + number
+
+
+def test_every_branch_reads_as_a_forced_answer_after_its_prefix(tokenizer: Tokenizer) -> None:
+    row, question, thinking = packed(tokenizer, 4)
+    rng = np.random.default_rng(4)
+    problem = sample_problem(rng)
+    prompt = template.prompt_text(question)
+    for branch, prefix in enumerate(prefixes(thinking)[:-1], start=1):
+        own = np.flatnonzero(row.branch_T == branch)
+        seen = tokenizer.decode(row.id_T[: row.cut_T[own[0]]].tolist(), skip_special_tokens=False)
+        assert seen.endswith(prompt + prefix)
+        forced = tokenizer.decode(row.id_T[own].tolist(), skip_special_tokens=False)
+        assert forced.startswith(template.terminator(prefix) + "{")
+        brace = own[-3]
+        place = int(np.flatnonzero(row.at_L == brace)[0])
+        options = row.target_LC[place][row.weight_LC[place] > 0]
+        assert {tokenizer.decode([token]) for token in options} == {
+            str(candidate) for candidate in open_candidates(problem, prefix)
+        }
+        assert row.weight_LC[place].sum() == pytest.approx(3.0)
+
+
+def test_a_forced_ending_never_teaches_to_stop(tokenizer: Tokenizer) -> None:
+    row, _, _ = packed(tokenizer, 5, PackingRule(num_random_cuts=3))
+    close = token_ids(tokenizer, template.THINK_CLOSE)[0]
+    taught = [row.branch_T[at] for at, targets in zip(row.at_L, row.target_LC, strict=True) if targets[0] == close]
+    assert taught == [0]
+
+
+def test_a_long_trace_is_cut_and_has_no_natural_ending(tokenizer: Tokenizer) -> None:
+    row, _, _ = packed(tokenizer, 6, PackingRule(max_thinking_tokens=40, num_random_cuts=0))
+    close = token_ids(tokenizer, template.THINK_CLOSE)[0]
+    trunk = row.id_T[row.branch_T == 0]
+    assert close not in trunk
+    assert close in row.id_T[row.branch_T > 0]
+
+
+def test_a_choice_is_trained_on_its_whole_distribution(tokenizer: Tokenizer) -> None:
+    rng = np.random.default_rng(8)
+    problem = sample_problem(rng)
+    writing = write_thinking(problem, BASE_SLOPPINESS, rng)
+    row = pack_trace(tokenizer, problem, writing, rng, ENDS_ONLY)
+    weighed = np.flatnonzero(np.isclose(row.weight_LC.sum(axis=1), 6.0))
+    assert len(weighed) == len(writing.choices) >= 2
+    for place, choice in zip(weighed, writing.choices, strict=True):
+        given = {
+            tokenizer.decode([int(token)]): share
+            for token, share in zip(row.target_LC[place], row.weight_LC[place] / 6.0, strict=True)
+            if share
+        }
+        assert given == pytest.approx({f" {option}": share for option, share in choice.probability.items()})
+        # The token that follows is the one that was drawn.
+        drawn = tokenizer.decode([int(row.id_T[row.at_L[place] + 1])])
+        assert writing.text[choice.char_start :].startswith(drawn.strip())

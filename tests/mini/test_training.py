@@ -1,0 +1,96 @@
+"""The whole way from a seed to a measured model, at a size that takes seconds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from mrt_reward.mini import MODEL_DIR
+from mrt_reward.mini.card import CARD_NAME, bars, tables, write_card
+from mrt_reward.mini.evaluation import Measurement, measure
+from mrt_reward.mini.packing import PackingRule
+from mrt_reward.mini.tokenizer import load_tokenizer
+from mrt_reward.mini.training import Stage, TrainingSettings, batches, loss, new_model, train
+
+SMALL = TrainingSettings(
+    stages=(Stage(2, 2, PackingRule(max_thinking_tokens=8)), Stage(1, 3, PackingRule(max_thinking_tokens=64))),
+    num_layers=1,
+    num_heads=1,
+    mlp_size=64,
+    num_threads=1,
+)
+
+
+def test_training_writes_a_folder_that_transformers_loads(tmp_path: Path) -> None:
+    losses = train(tmp_path, SMALL, quiet=True)
+    assert len(losses) == 3
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(str(tmp_path))
+    assert model.config.hidden_size // model.config.num_attention_heads == 64
+    assert model.config.max_position_embeddings == 65_536
+    assert load_tokenizer(tmp_path).get_vocab_size() == model.config.vocab_size == 4096
+    # The tokenizer depends on the seed and on Python's own documentation only.
+    again = train(tmp_path / "again", SMALL, quiet=True)
+    assert losses == again
+    assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "again" / "model.safetensors").read_bytes()
+
+
+def test_a_batch_is_the_same_as_its_rows_alone() -> None:
+    tokenizer = load_tokenizer(MODEL_DIR)
+    model = new_model(SMALL, tokenizer).eval()
+    batch = next(batches(tokenizer, SMALL))
+    with torch.no_grad():
+        together = loss(model, batch)
+        assert float(together) == pytest.approx(8.3, abs=1.0)  # ln 4096: nothing was learned yet
+        changed = replace(batch, id_BT=batch.id_BT.clone())
+        changed.id_BT[~batch.visible_B1TT[:, 0].any(1)] = 7  # what nobody sees changes nothing
+        assert float(loss(model, changed)) == pytest.approx(float(together))
+
+
+@pytest.fixture(scope="module")
+def measured() -> Measurement:
+    seen: dict[str, tuple[int, int]] = {}
+    result = measure(MODEL_DIR, 12, lambda what, done, total: seen.update({what: (done, total)}))
+    assert seen["scoring"] == (12, 12)
+    assert seen["sampling"][1] == 12 * 8
+    return result
+
+
+def test_the_bundled_model_is_near_its_card_on_a_few_problems(measured: Measurement) -> None:
+    # The card's numbers come from 500 problems; a dozen can only tell that nothing is broken.
+    assert 0.25 < measured.accuracy < 0.95
+    assert measured.natural.known > 0.9
+    assert measured.natural.correlation > 0.8
+    assert measured.answered > 0.9
+    assert measured.merged.num_values <= measured.natural.num_values
+
+
+def test_the_card_states_what_was_measured(measured: Measurement, tmp_path: Path) -> None:
+    write_card(tmp_path, measured, "3 steps.")
+    card = (tmp_path / CARD_NAME).read_text()
+    for bar in bars(measured):
+        assert f"| {bar.name} | {bar.wanted} | {bar.measured} |" in card
+    assert "3 steps." in card
+    assert [table.row_count for table in tables(measured)] == [len(bars(measured)), 6]
+
+
+def test_the_shipped_card_meets_every_bar() -> None:
+    card = (MODEL_DIR / CARD_NAME).read_text()
+    assert "500 fresh problems" in card
+    rows = [line for line in card.splitlines() if line.startswith("| ") and line.endswith("|")]
+    # Merging episodes leaves less waste to see; the bars are on natural episodes.
+    natural = rows[1 : 1 + 11]
+    assert all(row.endswith("| yes |") for row in natural), natural
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 10, 95, 950, 2000])
+def test_fewer_steps_keep_the_proportions(num_steps: int) -> None:
+    scaled = TrainingSettings().scaled(num_steps)
+    assert scaled.num_steps == num_steps
+    assert len(scaled.stages) == len(TrainingSettings().stages)
+    for now, before in zip(scaled.stages, TrainingSettings().stages, strict=True):
+        assert now.num_steps == pytest.approx(before.num_steps * num_steps / TrainingSettings().num_steps, abs=1)
