@@ -66,7 +66,7 @@ class TrainingSettings:
     Attributes:
         seed: of the weights and of the text.
         stages: one after the other.
-        learning_rate: peak of AdamW, after a warm-up of 5 % and before a cosine to zero.
+        learning_rate: peak of AdamW, after a warm-up of 2 % and before a cosine to zero.
         num_layers: of the transformer.
         num_heads: of 64 channels each; the width is their product.
         mlp_size: hidden channels of a feed-forward block.
@@ -205,7 +205,7 @@ def loss(model: LlamaForCausalLM, batch: Batch) -> Tensor:
 
 def _rate(step: int, settings: TrainingSettings) -> float:
     """Share of the peak learning rate at `step`."""
-    warmup = max(1, settings.num_steps // 20)
+    warmup = max(1, settings.num_steps // 50)
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, settings.num_steps - warmup)))
