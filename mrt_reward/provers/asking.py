@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +12,9 @@ from mrt_reward.provers.endpoint import Choice, Endpoint
 
 MAX_PROMPTS = 256
 """In one request; vLLM takes 1024 unless told otherwise."""
+
+MAX_REQUEST_TOKENS = 1_000_000
+"""Of all its prompts together, unless one alone has more: about 6 MB of JSON."""
 
 _Result = TypeVar("_Result")
 
@@ -22,14 +25,14 @@ class Question:
 
     Attributes:
         prompts: token ids; the one that shares most with the others first, so that its beginning is cached for them.
-        seeds: one for each prompt.
+        seeds: one for each prompt; none where nothing is drawn.
         num_samples: completions of each.
         fields: of the request, beyond prompts, model, seed and number.
 
     """
 
     prompts: Sequence[Sequence[int]]
-    seeds: Sequence[int]
+    seeds: Sequence[int] | None
     num_samples: int
     fields: Mapping[str, object]
 
@@ -37,7 +40,7 @@ class Question:
 @dataclass(frozen=True, slots=True)
 class _Request:
     places: Sequence[int]
-    seed: int
+    seed: int | None
     num_samples: int
 
 
@@ -84,16 +87,34 @@ class Asker:
 
     def _requests(self, question: Question) -> list[_Request]:
         every = range(len(question.prompts))
+        seeds = question.seeds or [None for _ in every]
         if self.dialect.lists:
-            chunks = [(every[at : at + MAX_PROMPTS], question.seeds[0]) for at in every[::MAX_PROMPTS]]
+            chunks = [(places, seeds[0]) for places in _chunks(question.prompts)]
         else:
-            chunks = [([place], question.seeds[place]) for place in every]
+            chunks = [([place], seeds[place]) for place in every]
         if self.dialect.samples or question.num_samples == 1:
             return [_Request(places, seed, question.num_samples) for places, seed in chunks]
-        return [_Request(places, seed + sample, 1) for places, seed in chunks for sample in range(question.num_samples)]
+        return [
+            _Request(places, None if seed is None else seed + sample, 1)
+            for places, seed in chunks
+            for sample in range(question.num_samples)
+        ]
 
     async def _send(self, question: Question, request: _Request, session: str) -> tuple[list[list[Choice]], int]:
-        fields = {"model": self._model, **self.dialect.neutral, **question.fields, "seed": request.seed}
+        fields = {"model": self._model, **self.dialect.neutral, **question.fields}
+        if request.seed is not None:
+            fields["seed"] = request.seed
         if request.num_samples > 1:
             fields["n"] = request.num_samples
         return await self._endpoint.complete([question.prompts[place] for place in request.places], fields, session)
+
+
+def _chunks(prompts: Sequence[Sequence[int]]) -> Iterator[range]:
+    """Places of prompts that go in one request."""
+    start = num_tokens = 0
+    for place, prompt in enumerate(prompts):
+        num_tokens += len(prompt)
+        if place > start and (place - start == MAX_PROMPTS or num_tokens > MAX_REQUEST_TOKENS):
+            yield range(start, place)
+            start, num_tokens = place, len(prompt)
+    yield range(start, len(prompts))

@@ -70,6 +70,10 @@ class OpenAIProver:
     others are refused with code `unsupported_query`. Where the server does not tell the ids of sampled tokens, their
     text is encoded again, which changes nothing that is graded.
 
+    Sampling is seeded, once a request (`Asker`): unlike an embedded engine's, a prefix's answers depend on the longest
+    prefix that was asked about together with it. vLLM 0.32 on a CPU dies of a seeded request whose prompt it works
+    through in parts: start it with `--no-enable-chunked-prefill`. On a GPU it does not.
+
     Args:
         url: such as `http://127.0.0.1:8000`, with or without `/v1`.
         tokenizer: the model's own: a folder, or a name on the hub.
@@ -151,7 +155,7 @@ class OpenAIProver:
         connection = await self._connect()
         prompt = self._tokenizer.encode_trusted("1 + 1 =").tolist()
         try:
-            await connection.asker.ask(Question([prompt], [0], 1, {"max_tokens": 1, "temperature": 0.0}), "check")
+            await connection.asker.ask(Question([prompt], None, 1, {"max_tokens": 1, "temperature": 0.0}), "check")
         except ProverUnavailable:
             raise
         except ProverError as error:
@@ -238,7 +242,7 @@ class OpenAIProver:
         questions = [
             Question(
                 [prompts[place] for place in places],
-                [proof.probes[place].seed for place in places],
+                [proof.probes[place].seed for place in places] if query.temperature > 0 else None,
                 num_samples,
                 {**fields, "max_tokens": limit},
             )

@@ -102,7 +102,7 @@ async def _by_token_ids(asker: Asker, proof: Proof, query: LikelihoodQuery, sess
             **TOKENS_AS_IDS,
         }
         prompts = [[*prefixes[probe], *beginnings[node]] for probe, node in asked]
-        rows, num_tokens = await asker.ask(Question(prompts, [0] * len(prompts), 1, fields), session)
+        rows, num_tokens = await asker.ask(Question(prompts, None, 1, fields), session)
         for (probe, node), [choice] in zip(asked, rows, strict=True):
             told = _told(choice)
             found.update({(probe, node, token): told[token] for token in places.tokens if token in told})
@@ -147,7 +147,7 @@ async def _by_echo(
     asked = [(probe, tail) for probe in longest_first for tail in dict.fromkeys(tails)]
     prompts = [[*prefixes[probe], *tail] for probe, tail in asked]
     fields = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0, "echo": True, "logprobs": 1}
-    rows, num_tokens = await asker.ask(Question(prompts, [0] * len(prompts), 1, fields), session)
+    rows, num_tokens = await asker.ask(Question(prompts, None, 1, fields), session)
     found: dict[tuple[int, tuple[int, ...]], float] = {}
     for (probe, tail), prompt, [choice] in zip(asked, prompts, rows, strict=True):
         logprobs = choice.logprobs.token_logprobs if choice.logprobs else []

@@ -39,6 +39,8 @@ class FakeEndpoint:
 
     Attributes:
         asked: headers and bodies of completions, in order.
+        refused_fields: answered with 400.
+        ignored_fields: as if they had not been sent.
         replies: sent instead, first in first out.
         changed: applied to each reply's JSON.
         hang: requests never end, and `closed` counts those that were cut.
@@ -55,6 +57,7 @@ class FakeEndpoint:
         else:
             self.models[0] |= {"root": "/models/m", "max_model_len": max_model_len}
         self.refused_fields: set[str] = set()
+        self.ignored_fields: set[str] = set()
         self.asked: list[tuple[dict[str, str], dict[str, Any]]] = []
         self.replies: deque[Response] = deque()
         self.changed: Callable[[dict[str, Any]], Any] = lambda reply: reply
@@ -72,6 +75,7 @@ class FakeEndpoint:
     async def _completions(self, request: Request) -> Response:
         body = await request.json()
         self.asked.append((dict(request.headers), body))
+        body = {name: value for name, value in body.items() if name not in self.ignored_fields}
         self.num_running += 1
         self.most_running = max(self.most_running, self.num_running)
         try:

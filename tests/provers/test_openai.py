@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from mrt_reward.config import load_settings
 from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable
 from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, Proven, RolloutQuery, SpellingIds
+from mrt_reward.provers import asking
 from mrt_reward.provers.endpoint import MAX_IN_FLIGHT, Backoff, Usage
 from mrt_reward.provers.openai import ONE_CLOSE_NOTE, UNKNOWN_VERSION, OpenAIProver
 from mrt_reward.provers.tokenizer import HFTokenizer
@@ -409,6 +410,90 @@ async def test_an_endpoint_whose_probabilities_are_not_the_models_is_not_believe
     assert (await failure_of(prover_of(fake, qwen_dir), make_proof([5]))).code == "unsupported_query"
 
 
+def _ids_of_other_tokens(reply: dict[str, Any]) -> Any:
+    for choice in reply["choices"]:
+        logprobs = choice.get("logprobs", {"top_logprobs": []})
+        logprobs["top_logprobs"] = [dict.fromkeys(top, -1.5) for top in logprobs["top_logprobs"] if top]
+    return reply
+
+
+def _names_that_are_no_token(reply: dict[str, Any]) -> Any:
+    for choice in reply["choices"]:
+        if "logprobs" in choice:
+            choice["logprobs"]["tokens"] = ["\ud800"]
+    return reply
+
+
+async def test_token_probabilities_that_contradict_the_servers_own_are_not_believed(
+    vllm: FakeEndpoint, qwen_dir: Path
+) -> None:
+    # The echo is still right, so it is what counts.
+    vllm.changed = _ids_of_other_tokens
+    prover = prover_of(vllm, qwen_dir)
+    await prover.check()
+    assert prover.info.note == ONE_CLOSE_NOTE
+
+
+@pytest.mark.parametrize("kind", ["refused_fields", "ignored_fields"])
+async def test_fields_that_are_refused_or_ignored_are_no_likelihood(
+    vllm: FakeEndpoint, qwen_dir: Path, kind: str
+) -> None:
+    setattr(vllm, kind, {"echo", "logprob_token_ids"})
+    prover = prover_of(vllm, qwen_dir)
+    assert (await failure_of(prover, make_proof([5]))).code == "unsupported_query"
+    setattr(vllm, kind, set())
+    # What was found out holds for the life of the prover.
+    assert (await failure_of(prover, make_proof([5]))).code == "unsupported_query"
+
+
+async def test_an_endpoint_that_leaves_while_it_is_asked_what_it_can_is_asked_again_later(
+    vllm: FakeEndpoint, qwen_dir: Path
+) -> None:
+    prover = prover_of(vllm, qwen_dir)
+    # Five questions: its fields, lists and samples, ids, the best token, that token's probability.
+    for num_answered in range(5):
+        vllm.asked.clear()
+        vllm.changed = _leaving_after(vllm, num_answered)
+        with pytest.raises(ProverUnavailable):
+            await prover.check()
+        assert prover.info.version == UNKNOWN_VERSION
+        vllm.replies.clear()
+    vllm.changed = lambda reply: reply
+    await prove_one(prover, make_proof([5]))
+
+
+def _leaving_after(fake: FakeEndpoint, num_answered: int) -> Any:
+    if num_answered == 0:
+        fake.replies += [Response(status_code=503)] * 3
+
+    def change(reply: dict[str, Any]) -> Any:
+        if len(fake.asked) == num_answered:
+            fake.replies += [Response(status_code=503)] * 3
+        return reply
+
+    return change
+
+
+async def test_a_best_token_that_cannot_be_known_means_no_likelihood(tokenizer: HFTokenizer, qwen_dir: Path) -> None:
+    fake = FakeEndpoint("sglang", tokenizer)
+    fake.changed = lambda reply: json.dumps(_names_that_are_no_token(reply))
+    assert (await failure_of(prover_of(fake, qwen_dir), make_proof([5]))).code == "unsupported_query"
+
+
+@pytest.mark.parametrize("limits", [{"MAX_PROMPTS": 2}, {"MAX_REQUEST_TOKENS": 40}])
+async def test_many_prompts_go_in_several_requests_with_one_seed(
+    vllm: FakeEndpoint, qwen_dir: Path, monkeypatch: pytest.MonkeyPatch, limits: dict[str, int]
+) -> None:
+    prover, proof = prover_of(vllm, qwen_dir), make_proof([5, 20, 33], SAMPLED)
+    whole = await prove_one(prover, proof)
+    for name, limit in limits.items():
+        monkeypatch.setattr(asking, name, limit)
+    vllm.asked.clear()
+    assert (await prove_one(prover, proof)).answers == whole.answers
+    assert len(vllm.asked) == 2
+    assert len({body["seed"] for _, body in vllm.asked}) == 1
+
+
 async def test_a_server_error_is_not_asked_again(vllm: FakeEndpoint, qwen_dir: Path) -> None:
     prover = prover_of(vllm, qwen_dir)
     await prover.check()
@@ -449,9 +534,10 @@ async def test_the_key_is_sent_and_never_shown(vllm: FakeEndpoint, qwen_dir: Pat
     assert KEY not in str(error)
     assert "MRT_REWARD_ENGINE_API_KEY" in str(error)
     vllm.replies += [JSONResponse({"error": {"message": f"wrong key {KEY}"}}, 403)] * 2
-    with pytest.raises(ProverUnavailable) as caught:
+    with pytest.raises(ProverUnavailable, match="MRT_REWARD_ENGINE_API_KEY") as caught:
         await prover_of(vllm, qwen_dir, api_key=KEY).check()
     assert KEY not in str(caught.value)
+    vllm.replies.clear()
     vllm.changed = lambda _: json.dumps(KEY)
     assert KEY not in str(await failure_of(prover, make_proof([5], SAMPLED)))
 
