@@ -28,7 +28,22 @@ class ServeSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MRT_REWARD_", extra="forbid", env_nested_delimiter="__")
 
     model: Annotated[str | None, Field(description="Prover: folder or hub name; none is the bundled mini.")] = None
-    engine: Annotated[Literal["transformers"], Field(description="Engine that runs the prover.")] = "transformers"
+    engine: Annotated[Literal["transformers", "openai"], Field(description="Engine that runs the prover.")] = (
+        "transformers"
+    )
+    engine_url: Annotated[
+        str | None, Field(description="Engine openai: URL of the endpoint, such as http://127.0.0.1:8000.")
+    ] = None
+    engine_api_key: Annotated[SecretStr | None, Field(min_length=1, description="Engine openai: its API key.")] = None
+    engine_version: Annotated[
+        str | None, Field(description="Engine openai: version of the endpoint's weights; change it when they change.")
+    ] = None
+    tokenizer: Annotated[
+        str | None, Field(description="Engine openai: folder or hub name of the tokenizer; none is the model's name.")
+    ] = None
+    max_model_len: Annotated[
+        int | None, Field(ge=2, description="Engine openai: longest context in tokens; none is what it tells.")
+    ] = None
     dtype: Annotated[Literal["float32", "bfloat16", "float16"], Field(description="Precision of the weights.")] = (
         "float32"
     )

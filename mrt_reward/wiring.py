@@ -26,6 +26,8 @@ def build_prover(settings: ServeSettings) -> Prover:
         ConfigError: the engine is unknown, or what it needs is not installed.
 
     """
+    if settings.engine == "openai":
+        return _openai_prover(settings)
     if settings.engine != "transformers":
         raise ConfigError(f"expected engine 'transformers', got {settings.engine!r}", param="engine")
     try:
@@ -40,6 +42,33 @@ def build_prover(settings: ServeSettings) -> Prover:
         dtype=settings.dtype,
         device=settings.device,
         note="" if settings.model else MINI_NOTE,
+    )
+
+
+def _openai_prover(settings: ServeSettings) -> Prover:
+    try:
+        from mrt_reward.provers.openai import OpenAIProver  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise ConfigError(
+            f"engine 'openai' needs transformers for its tokenizer ({error}): pip install transformers",
+            param="engine",
+        ) from error
+    tokenizer = settings.tokenizer or settings.model
+    if not settings.engine_url or not tokenizer:
+        missing = "tokenizer" if settings.engine_url else "engine_url"
+        raise ConfigError(
+            "engine 'openai' needs settings engine_url (the endpoint) and tokenizer (a folder or hub name of the model "
+            f"that it serves), {missing} is missing",
+            param=missing,
+        )
+    key = settings.engine_api_key
+    return OpenAIProver(
+        settings.engine_url,
+        tokenizer=tokenizer,
+        model=settings.model,
+        api_key=None if key is None else key.get_secret_value(),
+        engine_version=settings.engine_version,
+        max_model_len=settings.max_model_len,
     )
 
 

@@ -16,6 +16,10 @@ from mrt_reward.wiring import build_scorer
 def serve(
     model: Annotated[str | None, setting("model")] = None,
     engine: Annotated[str | None, setting("engine")] = None,
+    engine_url: Annotated[str | None, setting("engine_url")] = None,
+    engine_version: Annotated[str | None, setting("engine_version")] = None,
+    tokenizer: Annotated[str | None, setting("tokenizer")] = None,
+    max_model_len: Annotated[int | None, setting("max_model_len")] = None,
     dtype: Annotated[str | None, setting("dtype")] = None,
     device: Annotated[str | None, setting("device")] = None,
     host: Annotated[str | None, setting("host")] = None,
@@ -33,11 +37,12 @@ def serve(
     """Serve progress rewards over HTTP. Without --model, the bundled mini model proves.
 
     Every flag is also an environment variable (MRT_REWARD_PORT) and a key of the TOML file that MRT_REWARD_CONFIG
-    names; flags win over the environment, which wins over the file. The API key is read from MRT_REWARD_API_KEY only.
+    names; flags win over the environment, which wins over the file. API keys have no flags: callers' is
+    MRT_REWARD_API_KEY, the endpoint's of engine openai is MRT_REWARD_ENGINE_API_KEY.
     """
     settings = load_settings(**dict(locals()))
     console = Console(stderr=True)
-    if settings.model is None:
+    if settings.model is None and settings.engine == "transformers":
         console.print("no --model: serving the bundled [bold]mini[/] model, a demonstration prover", highlight=False)
     asyncio.run(_serve(settings, console))
 

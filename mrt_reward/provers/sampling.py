@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mrt_reward.protocols import Probe, RolloutQuery
+from mrt_reward.provers.braces import after_braces
 
 _NUM_TOP = 256
 
@@ -148,13 +149,8 @@ class Answers:
             return None
         for sample in samples:
             self._tokens[row.probe][sample].append(token)
-        depth, closed = row.depth, False
-        for brace in self._stops.braces.get(token, "") if self._query.stop_at_close else "":
-            if brace == "{":
-                depth += 1
-            elif depth:
-                depth -= 1
-                closed = closed or depth == 0
+        braces = self._stops.braces.get(token, "") if self._query.stop_at_close else ""
+        depth, closed = after_braces(row.depth, braces)
         if closed or len(self._tokens[row.probe][samples[0]]) == self._limits[row.probe]:
             return None
         return Row(row.probe, token, depth, tuple(samples))

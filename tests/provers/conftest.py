@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.provers.transformers import TransformersProver
+from tests.provers.fake_endpoint import FakeEndpoint
 
 CONTROL = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]
 TEMPLATE = (
@@ -125,3 +126,8 @@ def metaspace_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("metaspace")
     save_tokenizer(folder, metaspace())
     return folder
+
+
+@pytest.fixture
+def vllm(tokenizer: HFTokenizer) -> FakeEndpoint:
+    return FakeEndpoint("vllm", tokenizer)

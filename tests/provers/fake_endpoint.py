@@ -1,0 +1,167 @@
+"""A completions server in this process: its model is a rule, its dialect that of vLLM, SGLang or llama.cpp."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from mrt_reward.provers.tokenizer import HFTokenizer
+
+VOCAB_SIZE = 404
+END_ID = 347
+KEY = "sk-very-secret"
+
+
+def rule(ids: Sequence[int]) -> NDArray[np.float64]:
+    """Log-probabilities of what comes after these ids."""
+    seed = int.from_bytes(hashlib.blake2b(np.array(ids, "<i4").tobytes(), digest_size=8).digest(), "little")
+    logits = 2 * np.random.default_rng(seed).standard_normal(VOCAB_SIZE)
+    return logits - np.log(np.exp(logits).sum())
+
+
+class FakeEndpoint:
+    """Starlette's app, and what it was asked.
+
+    Args:
+        dialect: "vllm", "sglang" or "llama".
+        tokenizer: of the model.
+
+    Attributes:
+        asked: headers and bodies of completions, in order.
+        refused_fields: answered with 400.
+        ignored_fields: as if they had not been sent.
+        replies: sent instead, first in first out.
+        changed: applied to each reply's JSON.
+        hang: requests never end, and `closed` counts those that were cut.
+
+    """
+
+    def __init__(self, dialect: str, tokenizer: HFTokenizer, *, max_model_len: int = 4096) -> None:
+        self.dialect = dialect
+        self.tokenizer = tokenizer
+        self.max_model_len = max_model_len
+        self.models: list[dict[str, Any]] = [{"id": "m", "created": 0}]
+        if dialect == "llama":
+            self.models[0]["meta"] = {"n_params": 7}
+        else:
+            self.models[0] |= {"root": "/models/m", "max_model_len": max_model_len}
+        self.refused_fields: set[str] = set()
+        self.ignored_fields: set[str] = set()
+        self.asked: list[tuple[dict[str, str], dict[str, Any]]] = []
+        self.replies: deque[Response] = deque()
+        self.changed: Callable[[dict[str, Any]], Any] = lambda reply: reply
+        self.hang = False
+        self.num_running = self.most_running = self.closed = 0
+        app = Starlette(
+            routes=[Route("/v1/models", self._models), Route("/v1/completions", self._completions, methods=["POST"])]
+        )
+        self.transport = httpx.ASGITransport(app)
+
+    async def _models(self, request: Request) -> Response:
+        self.models[0]["created"] += 1
+        return JSONResponse({"object": "list", "data": self.models})
+
+    async def _completions(self, request: Request) -> Response:
+        body = await request.json()
+        self.asked.append((dict(request.headers), body))
+        body = {name: value for name, value in body.items() if name not in self.ignored_fields}
+        self.num_running += 1
+        self.most_running = max(self.most_running, self.num_running)
+        try:
+            if self.hang:
+                await asyncio.Event().wait()
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.closed += 1
+            raise
+        finally:
+            self.num_running -= 1
+        if self.replies:
+            return self.replies.popleft()
+        problem = self._problem(body)
+        if problem:
+            return JSONResponse({"error": {"message": problem}}, 400)
+        reply = self.changed(self._answer(body))
+        return Response(reply, media_type="application/json") if isinstance(reply, str) else JSONResponse(reply)
+
+    def _problem(self, body: dict[str, Any]) -> str:
+        prompts = _prompts(body)
+        if self.refused_fields & set(body):
+            return f"unknown fields {self.refused_fields & set(body)}"
+        if max(map(len, prompts)) + body["max_tokens"] > self.max_model_len:
+            return f"This model's maximum context length is {self.max_model_len} tokens"
+        if self.dialect == "llama" and isinstance(body["prompt"][0], list):
+            return "prompt must be a list of tokens"
+        if self.dialect == "llama" and body.get("echo"):
+            return "Only no echo is supported"
+        if self.dialect == "vllm" and body.get("n", 1) > 1 and body["temperature"] == 0:
+            return "n must be 1 when using greedy sampling"
+        if len(body.get("logprob_token_ids", [])) > 128:
+            return "too many logprob_token_ids"
+        return ""
+
+    def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        prompts = _prompts(body)
+        num_samples = 1 if self.dialect == "llama" else body.get("n", 1)
+        choices = [self._choice(prompt, sample, body) for prompt in prompts for sample in range(num_samples)]
+        num_prompt = sum(map(len, prompts))
+        return {
+            # Servers may send choices in any order; `index` tells which is which.
+            "choices": [{"index": index, **choice} for index, choice in enumerate(choices)][::-1],
+            "usage": {"prompt_tokens": num_prompt, "completion_tokens": len(choices)},
+        }
+
+    def _choice(self, prompt: list[int], sample: int, body: dict[str, Any]) -> dict[str, Any]:
+        rng = np.random.default_rng(body.get("seed", 0) + sample)
+        ids, finish = list[int](), "length"
+        for _ in range(body["max_tokens"]):
+            logprobs = rule([*prompt, *ids])
+            temperature = body["temperature"]
+            if temperature == 0:
+                ids.append(int(logprobs.argmax()))
+            else:
+                cumulative = np.exp(logprobs / temperature).cumsum()
+                ids.append(int(np.searchsorted(cumulative, rng.random() * cumulative[-1])))
+            if ids[-1] == END_ID:
+                finish = "stop"
+                break
+        choice: dict[str, Any] = {"text": self.tokenizer.decode(ids), "finish_reason": finish}
+        if self.dialect != "llama" and body.get("logprobs") is not None:
+            choice["logprobs"] = self._logprobs(prompt, ids, body)
+        return choice
+
+    def _logprobs(self, prompt: list[int], ids: list[int], body: dict[str, Any]) -> dict[str, Any]:
+        whole, start = [*prompt, *ids], 0 if body.get("echo") else len(prompt)
+        rows = [rule(whole[:at]) if at else None for at in range(start, len(whole))]
+        shown = whole[start:]
+        top: list[dict[str, float] | None] = [None for _ in shown]
+        wanted = body.get("logprob_token_ids") if self.dialect == "vllm" else None
+        if wanted:
+            top = [{self._name(token, body): float(row[token]) for token in wanted} for row in rows if row is not None]
+        return {
+            "tokens": [self._name(token, body) for token in shown],
+            "token_logprobs": [
+                None if row is None else float(row[token]) for row, token in zip(rows, shown, strict=True)
+            ],
+            "top_logprobs": top,
+        }
+
+    def _name(self, token: int, body: dict[str, Any]) -> str:
+        if self.dialect == "vllm" and body.get("return_tokens_as_token_ids"):
+            return f"token_id:{token}"
+        return self.tokenizer.decode([token])
+
+
+def _prompts(body: dict[str, Any]) -> list[list[int]]:
+    return body["prompt"] if isinstance(body["prompt"][0], list) else [body["prompt"]]

