@@ -18,7 +18,7 @@ from mrt_reward.graders.pool import Outcome, Reply, WorkerPool
 from mrt_reward.protocols import GradeItem
 from mrt_reward.types import Grade, Verdict
 
-TIMEOUT_S = 0.8
+TIMEOUT_S = 0.7
 """Twice this, and a new child, stay under two seconds: what the worst answer costs."""
 MEMORY_MB = 1024
 NUM_WORKERS = 2
