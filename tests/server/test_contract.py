@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -13,30 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from tests.server.conftest import live_server
+from tests.server.conftest import live_server, threaded_server
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A server in a thread of its own, since schemathesis is synchronous."""
-    loop = asyncio.new_event_loop()
-    started: threading.Event = threading.Event()
-    found: list[str] = []
-    stop = asyncio.Event()
-
-    async def run() -> None:
-        async with live_server() as live:
-            found.append(live.url)
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
-    thread.start()
-    assert started.wait(20)
-    yield found[0]
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
-    loop.close()
+    """In a thread of its own, since schemathesis is synchronous."""
+    with threaded_server() as served:
+        yield served
 
 
 OPERATIONS = [
