@@ -15,10 +15,10 @@ from numpy.random import Generator
 
 NUM_PLACES = 64
 NUM_EXITS = 12
-MIN_CANDIDATES, MAX_CANDIDATES = 2, 9
-MIN_STEPS, MAX_STEPS = 3, 6
+MIN_CANDIDATES, MAX_CANDIDATES = 2, 7
+MIN_STEPS, MAX_STEPS = 3, 5
 
-STEP_WORDS = ("zero", "one", "two", "three", "four", "five", "six")
+STEP_WORDS = ("zero", "one", "two", "three", "four", "five")
 """Steps are counted in words, so that a count is never mistaken for a place."""
 
 _MAP_SEED = 2503_07572
@@ -64,7 +64,7 @@ class Problem:
 
     Attributes:
         candidates: distinct places in 0 … 63, in the order of the question.
-        steps: length of each walk, 3 to 6.
+        steps: length of each walk, 3 to 5.
 
     """
 

@@ -105,15 +105,14 @@ class PackingRule:
     Attributes:
         max_thinking_tokens: longer thinking is cut there, and then has no natural ending.
         num_random_cuts: forced answers per row at cuts that are not ends of episodes.
-        answer_weight: importance of an answer's place relative to any other token.
-        choice_weight: the same of a place that is chosen for a walk.
+        place_weight: importance of a place that is answered or chosen, relative to any other token: its whole
+            distribution is trained, so that it carries no noise.
 
     """
 
-    max_thinking_tokens: int = 512
+    max_thinking_tokens: int = 400
     num_random_cuts: int = 2
-    answer_weight: float = 3.0
-    choice_weight: float = 6.0
+    place_weight: float = 20.0
 
 
 def pack_trace(
@@ -136,7 +135,7 @@ def pack_trace(
         at = len(prompt) + index - 1
         if index in choices:
             spelled = {token_ids(tokenizer, f" {place}")[0]: share for place, share in choices[index].items()}
-            packer.aim(at, spelled, rule.choice_weight)
+            packer.aim(at, spelled, rule.place_weight)
         else:
             packer.aim(at, {token: 1.0}, 1.0)
 
@@ -144,11 +143,11 @@ def pack_trace(
     cuts = {token_of[len(prefix)] for prefix in prefixes(thinking) if len(prefix) in token_of}
     cuts |= {int(cut) for cut in rng.integers(1, len(ids) + 1, rule.num_random_cuts)}
     if is_whole:
-        _add_ending(packer, tokenizer, problem, thinking, (0, len(packer.ids), rule.answer_weight), rng)
+        _add_ending(packer, tokenizer, problem, thinking, (0, len(packer.ids), rule.place_weight), rng)
         cuts.discard(len(ids))
     for branch, cut in enumerate(sorted(cuts), start=1):
         prefix = thinking[: char_ends[cut - 1]] if cut else ""
-        place = (branch, len(prompt) + cut, rule.answer_weight)
+        place = (branch, len(prompt) + cut, rule.place_weight)
         _add_ending(packer, tokenizer, problem, prefix, place, rng)
     return packer.row()
 
@@ -162,7 +161,7 @@ def _add_ending(
     rng: Generator,
 ) -> None:
     """Add terminator and answer behind the first `cut` trunk tokens; `place` is (branch, cut, answer weight)."""
-    branch, cut, answer_weight = place
+    branch, cut, place_weight = place
     options = open_candidates(problem, prefix)
     chosen = options[int(rng.integers(len(options)))]
     opening = token_ids(tokenizer, template.terminator(prefix))
@@ -175,6 +174,6 @@ def _add_ending(
             packer.aim(start + index - 1, {token: 1.0}, 1.0)
     brace = start + len(opening)
     packer.aim(brace - 1, {answer[0]: 1.0}, 1.0)
-    packer.aim(brace, {token_ids(tokenizer, str(option))[0]: 1 / len(options) for option in options}, answer_weight)
+    packer.aim(brace, {token_ids(tokenizer, str(option))[0]: 1 / len(options) for option in options}, place_weight)
     packer.aim(brace + 1, {answer[2]: 1.0}, 1.0)
     packer.aim(brace + 2, {token_ids(tokenizer, template.TURN_CLOSE)[0]: 1.0}, 1.0)

@@ -13,7 +13,7 @@ from transformers import LlamaForCausalLM
 from mrt_reward.mini import MODEL_DIR, template
 from mrt_reward.mini.exact import answer_probabilities, exact_values
 from mrt_reward.mini.island import Problem, sample_problems
-from mrt_reward.mini.policy import SampledTrace, SamplingSettings, load_model, sample_traces
+from mrt_reward.mini.policy import POLICY_BUDGET_TOKENS, SampledTrace, SamplingSettings, load_model, sample_traces
 from mrt_reward.mini.truth import prefixes, revealed_values
 from mrt_reward.options import Likelihood, Rollouts, ScoreOptions
 from mrt_reward.provers.transformers import TransformersProver
@@ -39,9 +39,9 @@ def test_traces_come_in_groups_within_their_budget(sampled: list[list[SampledTra
     for group in sampled:
         assert len({trace.problem for trace in group}) == 1
         for trace in group:
-            assert len(trace.completion_ids) <= 320
+            assert len(trace.completion_ids) <= POLICY_BUDGET_TOKENS
             assert trace.is_truncated == (
-                len(trace.completion_ids) == 320 and template.THINK_CLOSE not in trace.completion
+                len(trace.completion_ids) == POLICY_BUDGET_TOKENS and template.THINK_CLOSE not in trace.completion
             )
 
 
