@@ -14,10 +14,11 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from mrt_reward.errors import ProverError, ProverUnavailable
+from mrt_reward.errors import ProverError, ProverUnavailable, WeightsUnsupported
 from mrt_reward.protocols import (
     LikelihoodQuery,
     ProbeAnswer,
@@ -27,6 +28,7 @@ from mrt_reward.protocols import (
     RolloutQuery,
     TokenizedText,
     Tokenizer,
+    WeightsKind,
 )
 from mrt_reward.provers.byte_text import locate_bytes, refuse_surrogates
 from mrt_reward.types import Message, TokenIds
@@ -147,6 +149,7 @@ class ScriptedProver:
         self.proofs: list[Proof] = []
         self.num_calls = 0
         self.unavailable = False
+        self._died = asyncio.Event()
         self._values = values
         self._max_tokens = max_tokens
         self._script = Script(**script)  # pyright: ignore[reportArgumentType] - the fields are the record's own
@@ -184,6 +187,25 @@ class ScriptedProver:
     async def check(self) -> None:
         """Nothing to generate; raises only when told to."""
         self._refuse_if_unavailable()
+
+    async def load_weights(self, folder: Path, kind: WeightsKind) -> None:
+        """A script has no weights.
+
+        Raises:
+            WeightsUnsupported: always.
+
+        """
+        raise WeightsUnsupported(f"engine 'scripted' loads no {kind}; {folder.name!r} was not read")
+
+    async def wait_dead(self) -> ProverUnavailable:
+        """Return once `die` was called."""
+        await self._died.wait()
+        return ProverUnavailable("the scripted prover was told to die", code="engine_dead")
+
+    def die(self) -> None:
+        """Be as an engine whose process ended."""
+        self.unavailable = True
+        self._died.set()
 
     async def close(self) -> None:
         """Nothing to release."""

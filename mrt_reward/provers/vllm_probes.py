@@ -1,0 +1,237 @@
+"""One trace's probes as engine requests: the longest prefix first and awaited, then everything else at once.
+
+Dimension key: P probes of a trace · S spellings · M sampled answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from vllm import SamplingParams
+from vllm.lora.request import LoRARequest
+from vllm.outputs import RequestOutput
+
+from mrt_reward.errors import ProverError
+from mrt_reward.protocols import LikelihoodQuery, Probe, ProbeAnswer, Proof, RolloutQuery
+from mrt_reward.provers.vllm_control import END_AT_CLOSE, FORCED, BraceDepth
+from mrt_reward.provers.vllm_engine import Engine
+from mrt_reward.provers.vllm_likelihood import BROKEN, ForcedPath, Step, forced_paths, spelling_logprob
+from mrt_reward.provers.vllm_schedule import together
+
+MAX_TEMPERATURE = 2.0
+"""vLLM's own bound."""
+
+
+def refuse_misfits(proof: Proof, engine: Engine) -> None:
+    """Check a proof before the engine sees any of it.
+
+    Raises:
+        ProverError: it does not fit the context, its ids are not the model's, or it cannot be sampled as asked.
+
+    """
+    query = proof.query
+    tail = 1
+    if isinstance(query, LikelihoodQuery):
+        # The close is sampled too, so it needs a place of its own.
+        tail = max(len(spelling.ids) for spelling in query.spellings) + 1
+    elif query.temperature > MAX_TEMPERATURE:
+        raise ProverError(
+            f"engine 'vllm' samples at a temperature of at most {MAX_TEMPERATURE:g}, got {query.temperature:g}",
+            code="unsupported_sampling",
+        )
+    longest = max(probe.cut + len(probe.suffix) for probe in proof.probes) + tail
+    if longest > engine.max_model_len:
+        raise ProverError(
+            f"the longest terminated prefix has {longest} tokens with its answer, the prover's context holds "
+            f"{engine.max_model_len}: shorten the trace, raise max_model_len, or serve a model with a longer context",
+            code="context_length_exceeded",
+        )
+    ids = np.concatenate([proof.token_ids, *[np.array(probe.suffix) for probe in proof.probes]])
+    if ids.min() < 0 or ids.max() >= engine.vocab_size:
+        raise ProverError(
+            f"token ids must be in [0, {engine.vocab_size}), got {ids.min()} to {ids.max()}", code="invalid_token_ids"
+        )
+
+
+def blocks_needed(proof: Proof, engine: Engine) -> int:
+    """Cache blocks of a trace and of all its answers at once, as many of them as may run."""
+    query = proof.query
+    if isinstance(query, LikelihoodQuery):
+        paths = forced_paths(query.spellings)
+        num_tails, tail = len(paths) * len(proof.probes), max(len(path.ids) for path in paths) + 1
+    else:
+        num_tails, tail = query.num_samples * len(proof.probes), query.max_tokens
+    suffix = max(len(probe.suffix) for probe in proof.probes)
+    # A tail starts within the block where its prefix ends, and does not share that one.
+    blocks_per_tail = 1 + -(-(suffix + tail) // engine.block_size)
+    return -(-len(proof.token_ids) // engine.block_size) + min(num_tails, engine.max_num_seqs) * blocks_per_tail
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What ends a sampled answer.
+
+    Attributes:
+        ids: the model's ends of turn.
+        braces: the braces in each token that has any.
+
+    """
+
+    ids: frozenset[int]
+    braces: Mapping[int, str]
+
+    def trimmed(self, ids: Sequence[int], *, at_close: bool) -> tuple[int, ...]:
+        """The answer itself: up to an end of turn, or up to the token that balances the braces."""
+        depth = BraceDepth()
+        answer: list[int] = []
+        for token in ids:
+            if token in self.ids:
+                break
+            answer.append(token)
+            depth.read(self.braces.get(token, "") if at_close else "")
+            if depth.closed:
+                break
+        return tuple(answer)
+
+
+class Asker:
+    """Asks one engine about traces, on one version of the weights.
+
+    Args:
+        engine: it.
+        ends: of answers.
+        version: of the weights; prefixes are cached under it.
+        adapter: weights to add to the engine's own.
+        forced: whether answers can be forced; otherwise every token of a spelling is a request of its own.
+
+    """
+
+    def __init__(
+        self, engine: Engine, ends: Ends, version: str, adapter: LoRARequest | None = None, *, forced: bool = True
+    ) -> None:
+        self._engine = engine
+        self._ends = ends
+        self._version = version
+        self._adapter = adapter
+        self.forced = forced
+
+    async def prove(self, proof: Proof) -> tuple[tuple[ProbeAnswer, ...], int]:
+        """Answers of all probes, and the number of tokens run through the network.
+
+        Raises:
+            ProverError: the engine failed, or gave numbers that cannot be right.
+
+        """
+        ids = cast("list[int]", proof.token_ids.tolist())
+        prompts = [[*ids[: probe.cut], *probe.suffix] for probe in proof.probes]
+        longest = max(range(len(prompts)), key=lambda index: proof.probes[index].cut)
+        if isinstance(proof.query, LikelihoodQuery):
+            return await self._likelihoods(prompts, longest, proof.query)
+        return await self._rollouts(prompts, longest, proof.probes, proof.query)
+
+    async def generate_token(self, prompt: Sequence[int] = (0,)) -> int:
+        """Generate one token; returns the number of tokens run."""
+        return computed(await self._ask(prompt, SamplingParams(temperature=0.0, max_tokens=1, ignore_eos=True)))
+
+    async def forced_steps(self, prompt: Sequence[int], path: ForcedPath) -> tuple[list[Step], int]:
+        """Log-probabilities after each beginning of a forced answer, and the number of tokens run.
+
+        Raises:
+            ProverError: the engine failed, or did not emit what it was told to.
+
+        """
+        if not self.forced:
+            steps = [self._single_step(prompt, path, index) for index in range(len(path.ids) + 1)]
+            told = await together(steps)
+            return [step for step, _ in told], sum(num_tokens for _, num_tokens in told)
+        params = SamplingParams(
+            temperature=0.0,
+            max_tokens=len(path.ids) + 1,
+            ignore_eos=True,
+            logprob_token_ids=list(path.watched),
+            flat_logprobs=True,
+            extra_args={FORCED: list(path.ids)},
+        )
+        output = await self._ask(prompt, params)
+        emitted = tuple(output.outputs[0].token_ids)
+        if len(emitted) != len(path.ids) + 1 or emitted[:-1] != path.ids:
+            raise ProverError(
+                f"the engine was told to emit {path.ids} and one more token, and emitted {emitted}", code=BROKEN
+            )
+        return read_steps(output), computed(output)
+
+    async def _single_step(self, prompt: Sequence[int], path: ForcedPath, index: int) -> tuple[Step, int]:
+        watched = {*path.watched, *path.ids[index : index + 1]}
+        params = SamplingParams(
+            temperature=0.0, max_tokens=1, ignore_eos=True, logprob_token_ids=sorted(watched), flat_logprobs=True
+        )
+        output = await self._ask([*prompt, *path.ids[:index]], params)
+        [step] = read_steps(output)
+        return step, computed(output)
+
+    async def _likelihoods(
+        self, prompts: Sequence[Sequence[int]], longest: int, query: LikelihoodQuery
+    ) -> tuple[tuple[ProbeAnswer, ...], int]:
+        paths = forced_paths(query.spellings)
+        places = [(index, place) for index in range(len(prompts)) for place in range(len(paths))]
+        places.remove((longest, 0))
+        first = await self.forced_steps(prompts[longest], paths[0])
+        rest = await together([self.forced_steps(prompts[index], paths[place]) for index, place in places])
+        told = list(zip([(longest, 0), *places], [first, *rest], strict=True))
+        logprob_PS = [[0.0] * len(query.spellings) for _ in prompts]
+        for (index, place), (steps, _) in told:
+            for spelling in paths[place].spellings:
+                logprob_PS[index][spelling] = spelling_logprob(query.spellings[spelling], steps)
+        answers = tuple(ProbeAnswer(spelling_logprobs=tuple(logprobs)) for logprobs in logprob_PS)
+        return answers, sum(num_tokens for _, (_, num_tokens) in told)
+
+    async def _rollouts(
+        self, prompts: Sequence[Sequence[int]], longest: int, probes: Sequence[Probe], query: RolloutQuery
+    ) -> tuple[tuple[ProbeAnswer, ...], int]:
+        # An answer may be long; one token of it is enough to have the trace in the cache.
+        num_tokens = await self.generate_token(prompts[longest])
+        params = [self._sampling(query, probe, len(prompt)) for probe, prompt in zip(probes, prompts, strict=True)]
+        outputs = await together([self._ask(*asked) for asked in zip(prompts, params, strict=True)])
+        answers = [
+            tuple(self._ends.trimmed(one.token_ids, at_close=query.stop_at_close) for one in output.outputs)
+            for output in outputs
+        ]
+        num_copies = query.num_samples if query.temperature == 0 else 1
+        return (
+            tuple(ProbeAnswer(completions=completions * num_copies) for completions in answers),
+            num_tokens + sum(computed(output) for output in outputs),
+        )
+
+    def _sampling(self, query: RolloutQuery, probe: Probe, num_prompt: int) -> SamplingParams:
+        steered = query.stop_at_close and self._ends.ids
+        return SamplingParams(
+            n=1 if query.temperature == 0 else query.num_samples,
+            seed=probe.seed,
+            temperature=query.temperature,
+            top_p=query.top_p,
+            max_tokens=min(query.max_tokens, self._engine.max_model_len - num_prompt),
+            stop_token_ids=sorted(self._ends.ids),
+            ignore_eos=True,
+            extra_args={END_AT_CLOSE: min(self._ends.ids)} if steered else None,
+        )
+
+    async def _ask(self, prompt: Sequence[int], params: SamplingParams) -> RequestOutput:
+        return await self._engine.ask(prompt, params, self._version, self._adapter)
+
+
+def computed(output: RequestOutput) -> int:
+    """Tokens run through the network for a request: what was not cached, and all but the last of each answer."""
+    num_prompt = len(output.prompt_token_ids or ()) - (output.num_cached_tokens or 0)
+    return sum(num_prompt + max(0, len(answer.token_ids) - 1) for answer in output.outputs)
+
+
+def read_steps(output: RequestOutput) -> list[Step]:
+    """Log-probabilities that came with each sampled token."""
+    flat = cast("Any", output.outputs[0].logprobs)
+    if flat is None or len(flat) != len(output.outputs[0].token_ids):
+        raise ProverError("the engine gave tokens without their log-probabilities", code=BROKEN)
+    bounds = zip(flat.start_indices, flat.end_indices, strict=True)
+    return [dict(zip(flat.token_ids[start:end], flat.logprobs[start:end], strict=True)) for start, end in bounds]
