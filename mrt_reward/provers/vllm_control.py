@@ -1,7 +1,13 @@
-"""What steers sampling inside the engine's own process: forced answers, and answers that end with their braces.
+"""What steers sampling inside the engine's own process: forced answers, our own draws, and answers that end in time.
 
 The engine imports this module by name and asks it about every row before it samples. Log-probabilities are taken
 before, from the raw logits, so a forced token still tells how probable it really was.
+
+Answers are drawn here and not by vLLM, for two reasons. The draws are those of the transformers prover, a function of
+the probe alone. And vLLM's seeded sampling ends the engine on a CPU when a prompt is computed in parts ("CPU Generator
+does not use offset", 0.32).
+
+Dimension key: R rows · V vocabulary · M answers of a probe.
 """
 
 from __future__ import annotations
@@ -9,9 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from vllm.v1.sample.logits_processor import LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
+
+from mrt_reward.protocols import RolloutQuery
+from mrt_reward.provers.sampling import draw
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -23,6 +33,9 @@ FORCED = "mrt_forced"
 
 END_AT_CLOSE = "mrt_end_at_close"
 """In `SamplingParams.extra_args`: the token to emit once the answer's braces balance."""
+
+DRAWN = "mrt_drawn"
+"""In `SamplingParams.extra_args`: the fields of `Drawn`, to draw every token by."""
 
 BRACES = "mrt_braces"
 """In the engine's `additional_config`: the braces in each token that has any, such as `{"17": "}{"}`."""
@@ -62,6 +75,35 @@ class EndAtClose:
         return self._end if self._depth.closed else None
 
 
+class Drawn:
+    """Draws of answer `sample` among the M of a probe, one a token, the same ones wherever it is asked for.
+
+    Args:
+        seed: of the probe.
+        sample: index of the answer.
+        num_samples: M.
+        temperature: above zero.
+        top_p: nucleus.
+        output_ids: of the answer so far.
+
+    """
+
+    def __init__(
+        self, seed: int, sample: int, num_samples: int, temperature: float, top_p: float, output_ids: list[int]
+    ) -> None:
+        self._generator = np.random.Generator(np.random.PCG64(seed))
+        self._sample = sample
+        self._output_ids = output_ids
+        self._uniforms: list[float] = []
+        self.query = RolloutQuery(num_samples, temperature, top_p, max_tokens=1, stop_at_close=False)
+
+    def uniform(self) -> float:
+        """The draw of the next token. A step whose token is thrown away asks for the same one again."""
+        while len(self._uniforms) <= len(self._output_ids):
+            self._uniforms.append(float(self._generator.random(self.query.num_samples)[self._sample]))
+        return self._uniforms[len(self._output_ids)]
+
+
 class BraceDepth:
     """Counts braces from the first that opens.
 
@@ -92,7 +134,9 @@ class AnswerControl(LogitsProcessor):
         config = cast("dict[str, Any]", vllm_config.additional_config)
         self._braces = {int(token): str(text) for token, text in config[BRACES].items()}
         self._device = device
-        self._steered: dict[int, ForcedTokens | EndAtClose] = {}
+        self._forced: dict[int, ForcedTokens] = {}
+        self._ending: dict[int, EndAtClose] = {}
+        self._drawn: dict[int, Drawn] = {}
 
     def is_argmax_invariant(self) -> bool:
         """No: it changes which token is the most probable."""
@@ -100,26 +144,41 @@ class AnswerControl(LogitsProcessor):
 
     def update_state(self, batch_update: BatchUpdate | None) -> None:
         """Follow the requests as they come, go and change rows."""
-        process_dict_updates(self._steered, batch_update, self._steering)
+        process_dict_updates(self._forced, batch_update, self._new_forced)
+        process_dict_updates(self._ending, batch_update, self._new_ending)
+        process_dict_updates(self._drawn, batch_update, self._new_drawn)
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
-        """Leave only the token that is allowed."""
-        allowed = {
-            row: token for row, steering in self._steered.items() if (token := steering.next_token()) is not None
-        }
-        if allowed:
-            rows = torch.tensor(list(allowed), device=self._device)
+        """Leave only the token that is drawn, or that must be."""
+        chosen = self._draws(logits)
+        for steered in (self._ending, self._forced):
+            chosen.update({row: token for row, one in steered.items() if (token := one.next_token()) is not None})
+        if chosen:
+            rows = torch.tensor(list(chosen), device=self._device)
             logits[rows] = -torch.inf
-            logits[rows, torch.tensor(list(allowed.values()), device=self._device)] = 0.0
+            logits[rows, torch.tensor(list(chosen.values()), device=self._device)] = 0.0
         return logits
 
-    def _steering(
-        self, params: SamplingParams, prompt_ids: list[int] | None, output_ids: list[int]
-    ) -> ForcedTokens | EndAtClose | None:
-        del prompt_ids
-        asked = params.extra_args or {}
-        if FORCED in asked:
-            return ForcedTokens(asked[FORCED], output_ids)
-        if END_AT_CLOSE in asked:
-            return EndAtClose(asked[END_AT_CLOSE], self._braces, output_ids)
-        return None
+    def _draws(self, logits: torch.Tensor) -> dict[int, int]:
+        """Drawn tokens by row; rows that are drawn alike are drawn together."""
+        alike: dict[RolloutQuery, list[int]] = {}
+        for row, drawn in self._drawn.items():
+            alike.setdefault(drawn.query, []).append(row)
+        chosen: dict[int, int] = {}
+        for query, rows in alike.items():
+            uniform_R1 = np.array([[self._drawn[row].uniform()] for row in rows])
+            token_R1 = draw(logits[torch.tensor(rows, device=self._device)], uniform_R1, query)
+            chosen.update(zip(rows, token_R1[:, 0].tolist(), strict=True))
+        return chosen
+
+    def _new_forced(self, params: SamplingParams, _: list[int] | None, output_ids: list[int]) -> ForcedTokens | None:
+        tokens = (params.extra_args or {}).get(FORCED)
+        return None if tokens is None else ForcedTokens(tokens, output_ids)
+
+    def _new_ending(self, params: SamplingParams, _: list[int] | None, output_ids: list[int]) -> EndAtClose | None:
+        end = (params.extra_args or {}).get(END_AT_CLOSE)
+        return None if end is None else EndAtClose(end, self._braces, output_ids)
+
+    def _new_drawn(self, params: SamplingParams, _: list[int] | None, output_ids: list[int]) -> Drawn | None:
+        fields = (params.extra_args or {}).get(DRAWN)
+        return None if fields is None else Drawn(**fields, output_ids=output_ids)

@@ -106,6 +106,8 @@ def engine_arguments(spec: EngineSpec) -> dict[str, Any]:
     extra: dict[str, Any] = {}
     if on_cpu:
         extra = {"block_size": CPU_BLOCK_SIZE, "enforce_eager": True}
+        if spec.tensor_parallel_size == 1:
+            extra["distributed_executor_backend"] = "uni"
         if spec.gpu_memory_utilization is None and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
             extra["kv_cache_memory_bytes"] = CPU_CACHE_BYTES
     if spec.gpu_memory_utilization is not None:
@@ -134,6 +136,14 @@ class Engine:
     Args:
         spec: what to start. It takes tens of seconds, and blocks.
 
+    Attributes:
+        max_model_len: longest context, answer included.
+        vocab_size: ids are below it.
+        block_size: tokens of one block of the key-value cache.
+        num_blocks: of the cache.
+        max_num_seqs: sequences that run at once.
+        max_lora_rank: largest rank of an adapter; None where adapters are off.
+
     Raises:
         ConfigError: it does not start with these settings.
 
@@ -146,54 +156,32 @@ class Engine:
         if current_platform.is_cpu():
             # Otherwise the first request waits for a compiler; a CPU gains nothing from it.
             os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+            # The engine has a process of its own either way; this spares it a second one for its only worker.
+            os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         try:
-            self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(spec)))
+            llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(spec)))
         except (ValueError, RuntimeError, OSError, TypeError, KeyError, ImportError) as error:
             raise ConfigError(_start_failure(spec, error), param="model") from error
+        lora = llm.vllm_config.lora_config
         self.spec = spec
-        self._stopped = False
+        self.max_model_len = int(llm.model_config.max_model_len)
+        self.vocab_size = int(llm.model_config.get_vocab_size())
+        self.block_size = int(llm.vllm_config.cache_config.block_size)
+        self.num_blocks = int(llm.vllm_config.cache_config.num_gpu_blocks or 0)
+        self.max_num_seqs = int(llm.vllm_config.scheduler_config.max_num_seqs)
+        self.max_lora_rank = None if lora is None else int(lora.max_lora_rank)
+        self._llm: AsyncLLM | None = llm
         self._ids = itertools.count()
-
-    @property
-    def max_model_len(self) -> int:
-        """Longest context, answer included."""
-        return int(self._llm.model_config.max_model_len)
-
-    @property
-    def vocab_size(self) -> int:
-        """Ids are below it."""
-        return int(self._llm.model_config.get_vocab_size())
-
-    @property
-    def block_size(self) -> int:
-        """Tokens of one cache block."""
-        return int(self._llm.vllm_config.cache_config.block_size)
-
-    @property
-    def num_blocks(self) -> int:
-        """Blocks of the key-value cache."""
-        return int(self._llm.vllm_config.cache_config.num_gpu_blocks or 0)
-
-    @property
-    def max_num_seqs(self) -> int:
-        """Sequences that run at once."""
-        return int(self._llm.vllm_config.scheduler_config.max_num_seqs)
-
-    @property
-    def max_lora_rank(self) -> int | None:
-        """Largest rank of an adapter; None where adapters are off."""
-        lora = self._llm.vllm_config.lora_config
-        return None if lora is None else int(lora.max_lora_rank)
 
     @property
     def num_running(self) -> int:
         """Requests that are not finished."""
-        return self._llm.get_num_unfinished_requests()
+        return 0 if self._llm is None else self._llm.get_num_unfinished_requests()
 
     @property
     def dead(self) -> bool:
         """Its process has ended, and not because it was told to."""
-        return not self._stopped and bool(self._llm.errored)
+        return self._llm is not None and bool(self._llm.errored)
 
     async def ask(
         self, ids: Sequence[int], params: SamplingParams, salt: str, adapter: LoRARequest | None = None
@@ -214,9 +202,12 @@ class Engine:
         params.output_kind = RequestOutputKind.FINAL_ONLY
         params.detokenize = False
         prompt = tokens_input(list(ids), cache_salt=salt)
+        llm = self._llm
+        if llm is None:
+            raise ProverUnavailable("the prover was closed")
         output: RequestOutput | None = None
         try:
-            stream = self._llm.generate(prompt, params, f"mrt-{next(self._ids)}", lora_request=adapter)
+            stream = llm.generate(prompt, params, f"mrt-{next(self._ids)}", lora_request=adapter)
             async for told in stream:
                 output = told
         except EngineDeadError as error:
@@ -238,6 +229,8 @@ class Engine:
             ProverError: the engine cannot take it.
 
         """
+        if self._llm is None:
+            raise ProverUnavailable("the prover was closed")
         try:
             added = await self._llm.add_lora(adapter)
         except EngineDeadError as error:
@@ -258,15 +251,15 @@ class Engine:
 
     def stop(self) -> None:
         """End its process; blocks for some seconds."""
-        if self._stopped:
+        llm, self._llm = self._llm, None
+        if llm is None:
             return
-        self._stopped = True
-        handler = cast("Any", self._llm.output_handler)
+        handler = cast("Any", llm.output_handler)
         if handler is not None and not handler.done():
             # Else it reports the end that is wanted here as a failure.
             with contextlib.suppress(RuntimeError):  # its loop is closed already
                 handler.get_loop().call_soon_threadsafe(handler.cancel)
-        self._llm.shutdown(timeout=STOP_TIMEOUT_S)
+        llm.shutdown(timeout=STOP_TIMEOUT_S)
 
 
 def _start_failure(spec: EngineSpec, error: BaseException) -> str:

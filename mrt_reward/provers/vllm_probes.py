@@ -13,23 +13,21 @@ import numpy as np
 from vllm import SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
+from vllm.sampling_params import MAX_LOGPROB_TOKEN_IDS
 
 from mrt_reward.errors import ProverError
 from mrt_reward.protocols import LikelihoodQuery, Probe, ProbeAnswer, Proof, RolloutQuery
-from mrt_reward.provers.vllm_control import END_AT_CLOSE, FORCED, BraceDepth
+from mrt_reward.provers.vllm_control import DRAWN, END_AT_CLOSE, FORCED, BraceDepth
 from mrt_reward.provers.vllm_engine import Engine
 from mrt_reward.provers.vllm_likelihood import BROKEN, ForcedPath, Step, forced_paths, spelling_logprob
 from mrt_reward.provers.vllm_schedule import together
-
-MAX_TEMPERATURE = 2.0
-"""vLLM's own bound."""
 
 
 def refuse_misfits(proof: Proof, engine: Engine) -> None:
     """Check a proof before the engine sees any of it.
 
     Raises:
-        ProverError: it does not fit the context, its ids are not the model's, or it cannot be sampled as asked.
+        ProverError: it does not fit the context, or its ids are not the model's.
 
     """
     query = proof.query
@@ -37,11 +35,6 @@ def refuse_misfits(proof: Proof, engine: Engine) -> None:
     if isinstance(query, LikelihoodQuery):
         # The close is sampled too, so it needs a place of its own.
         tail = max(len(spelling.ids) for spelling in query.spellings) + 1
-    elif query.temperature > MAX_TEMPERATURE:
-        raise ProverError(
-            f"engine 'vllm' samples at a temperature of at most {MAX_TEMPERATURE:g}, got {query.temperature:g}",
-            code="unsupported_sampling",
-        )
     longest = max(probe.cut + len(probe.suffix) for probe in proof.probes) + tail
     if longest > engine.max_model_len:
         raise ProverError(
@@ -147,30 +140,39 @@ class Asker:
             steps = [self._single_step(prompt, path, index) for index in range(len(path.ids) + 1)]
             told = await together(steps)
             return [step for step, _ in told], sum(num_tokens for _, num_tokens in told)
+        parts = await together([self._forced(prompt, path.ids, watched) for watched in _parts(path.watched)])
+        merged = [
+            {token: logprob for step in steps for token, logprob in step.items()}
+            for steps in zip(*[steps for steps, _ in parts], strict=True)
+        ]
+        return merged, sum(num_tokens for _, num_tokens in parts)
+
+    async def _forced(
+        self, prompt: Sequence[int], ids: tuple[int, ...], watched: Sequence[int]
+    ) -> tuple[list[Step], int]:
         params = SamplingParams(
             temperature=0.0,
-            max_tokens=len(path.ids) + 1,
+            max_tokens=len(ids) + 1,
             ignore_eos=True,
-            logprob_token_ids=list(path.watched),
+            logprob_token_ids=list(watched),
             flat_logprobs=True,
-            extra_args={FORCED: list(path.ids)},
+            extra_args={FORCED: list(ids)},
         )
         output = await self._ask(prompt, params)
         emitted = tuple(output.outputs[0].token_ids)
-        if len(emitted) != len(path.ids) + 1 or emitted[:-1] != path.ids:
+        if len(emitted) != len(ids) + 1 or emitted[:-1] != ids:
             raise ProverError(
-                f"the engine was told to emit {path.ids} and one more token, and emitted {emitted}", code=BROKEN
+                f"the engine was told to emit {ids} and one more token, and emitted {emitted}", code=BROKEN
             )
         return read_steps(output), computed(output)
 
     async def _single_step(self, prompt: Sequence[int], path: ForcedPath, index: int) -> tuple[Step, int]:
-        watched = {*path.watched, *path.ids[index : index + 1]}
-        params = SamplingParams(
-            temperature=0.0, max_tokens=1, ignore_eos=True, logprob_token_ids=sorted(watched), flat_logprobs=True
-        )
-        output = await self._ask([*prompt, *path.ids[:index]], params)
-        [step] = read_steps(output)
-        return step, computed(output)
+        """One step of a forced answer, with what comes before it as part of the prompt."""
+        watched = sorted({*path.watched, *path.ids[index : index + 1]})
+        before = [*prompt, *path.ids[:index]]
+        parts = await together([self._forced(before, (), part) for part in _parts(watched)])
+        step = {token: logprob for [one], _ in parts for token, logprob in one.items()}
+        return step, sum(num_tokens for _, num_tokens in parts)
 
     async def _likelihoods(
         self, prompts: Sequence[Sequence[int]], longest: int, query: LikelihoodQuery
@@ -193,33 +195,52 @@ class Asker:
     ) -> tuple[tuple[ProbeAnswer, ...], int]:
         # An answer may be long; one token of it is enough to have the trace in the cache.
         num_tokens = await self.generate_token(prompts[longest])
-        params = [self._sampling(query, probe, len(prompt)) for probe, prompt in zip(probes, prompts, strict=True)]
-        outputs = await together([self._ask(*asked) for asked in zip(prompts, params, strict=True)])
-        answers = [
-            tuple(self._ends.trimmed(one.token_ids, at_close=query.stop_at_close) for one in output.outputs)
-            for output in outputs
-        ]
-        num_copies = query.num_samples if query.temperature == 0 else 1
+        # At temperature 0 one answer stands for all M.
+        num_different = 1 if query.temperature == 0 else query.num_samples
+        places = [(index, sample) for index in range(len(prompts)) for sample in range(num_different)]
+        outputs = await together(
+            [
+                self._ask(prompts[index], self._sampling(query, probes[index], sample, len(prompts[index])))
+                for index, sample in places
+            ]
+        )
+        completions: list[list[tuple[int, ...]]] = [[] for _ in prompts]
+        for (index, _), output in zip(places, outputs, strict=True):
+            ids = self._ends.trimmed(output.outputs[0].token_ids, at_close=query.stop_at_close)
+            completions[index] += [ids] * (query.num_samples // num_different)
         return (
-            tuple(ProbeAnswer(completions=completions * num_copies) for completions in answers),
+            tuple(ProbeAnswer(completions=tuple(told)) for told in completions),
             num_tokens + sum(computed(output) for output in outputs),
         )
 
-    def _sampling(self, query: RolloutQuery, probe: Probe, num_prompt: int) -> SamplingParams:
-        steered = query.stop_at_close and self._ends.ids
+    def _sampling(self, query: RolloutQuery, probe: Probe, sample: int, num_prompt: int) -> SamplingParams:
+        steering: dict[str, Any] = {}
+        if query.temperature > 0:
+            steering[DRAWN] = {
+                "seed": probe.seed,
+                "sample": sample,
+                "num_samples": query.num_samples,
+                "temperature": query.temperature,
+                "top_p": query.top_p,
+            }
+        if query.stop_at_close and self._ends.ids:
+            steering[END_AT_CLOSE] = min(self._ends.ids)
         return SamplingParams(
-            n=1 if query.temperature == 0 else query.num_samples,
-            seed=probe.seed,
-            temperature=query.temperature,
-            top_p=query.top_p,
+            temperature=0.0,  # the engine's own; ours is in the steering
             max_tokens=min(query.max_tokens, self._engine.max_model_len - num_prompt),
             stop_token_ids=sorted(self._ends.ids),
             ignore_eos=True,
-            extra_args={END_AT_CLOSE: min(self._ends.ids)} if steered else None,
+            extra_args=steering or None,
         )
 
     async def _ask(self, prompt: Sequence[int], params: SamplingParams) -> RequestOutput:
         return await self._engine.ask(prompt, params, self._version, self._adapter)
+
+
+def _parts(watched: Sequence[int]) -> list[Sequence[int]]:
+    """As many tokens at a time as vLLM takes; one empty part where nothing is watched."""
+    starts = range(0, max(len(watched), 1), MAX_LOGPROB_TOKEN_IDS)
+    return [watched[start : start + MAX_LOGPROB_TOKEN_IDS] for start in starts]
 
 
 def computed(output: RequestOutput) -> int:
