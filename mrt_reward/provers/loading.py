@@ -71,7 +71,9 @@ def load(spec: LoadSpec) -> Loaded:
             trust_remote_code=spec.trust_remote_code,
         )
         model = model.to(_device(spec.device)).eval()
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever the libraries raise, it is about these files
         raise ConfigError(f"model {spec.model!r} cannot be loaded: {error}", param="model") from error
     tokenizer = HFTokenizer(folder, trust_remote_code=spec.trust_remote_code)
     stops = Stops(_end_ids(model, tokenizer), tokenizer.braces)

@@ -160,7 +160,9 @@ class Engine:
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         try:
             llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(spec)))
-        except (ValueError, RuntimeError, OSError, TypeError, KeyError, ImportError) as error:
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever vLLM and its libraries raise, it is about these settings
             raise ConfigError(_start_failure(spec, error), param="model") from error
         lora = llm.vllm_config.lora_config
         self.spec = spec

@@ -141,7 +141,7 @@ class Asker:
             told = await together(steps)
             return [step for step, _ in told], sum(num_tokens for _, num_tokens in told)
         parts = await together([self._forced(prompt, path.ids, watched) for watched in _parts(path.watched)])
-        merged = [
+        merged: list[Step] = [
             {token: logprob for step in steps for token, logprob in step.items()}
             for steps in zip(*[steps for steps, _ in parts], strict=True)
         ]

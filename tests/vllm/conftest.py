@@ -113,7 +113,7 @@ def perturbed(folder: Path, *, scale: float = 0.05, seed: int = 1) -> Path:
     shutil.copytree(MODEL_DIR, folder)
     torch.manual_seed(seed)
     file = folder / "model.safetensors"
-    weights = cast("dict[str, torch.Tensor]", tensors.load_file(file))
+    weights = tensors.load_file(file)
     noisy = {name: (w.float() * (1 + scale * torch.randn_like(w.float()))).to(w.dtype) for name, w in weights.items()}
     file.chmod(0o644)
     tensors.save_file(noisy, file, metadata={"format": "pt"})
@@ -153,11 +153,14 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-async def until_idle(prover: VLLMProver, timeout_s: float = 20.0) -> None:
+async def until_idle(prover: VLLMProver) -> None:
     """Wait until the engine runs nothing."""
-    async with asyncio.timeout(timeout_s):
+
+    async def idle() -> None:
         while prover.engine.num_running:  # noqa: ASYNC110 - the engine's own state
             await asyncio.sleep(0.02)
+
+    await asyncio.wait_for(idle(), 20)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -88,22 +88,21 @@ async def test_answers_greedy_or_drawn_equal_the_transformers_provers(prover: VL
     await reference.close()
 
 
-async def test_braces_within_braces_end_with_the_outer_one(prover: VLLMProver) -> None:
-    # After a prompt full of fractions, sampling hot gives braces of all kinds.
+async def test_hot_answers_full_of_braces_end_where_the_transformers_provers_do(prover: VLLMProver) -> None:
+    from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415
+
     text = "The final answer is \\boxed{\\frac{1}{2}}. " * 6 + "The final answer is \\boxed"
     ids = prover.tokenizer.encode_trusted(text)
-    query = RolloutQuery(num_samples=16, temperature=1.5, top_p=1.0, max_tokens=40, stop_at_close=True)
-    [proven] = await prover.prove([Proof(ids[:-4], (Probe(len(ids) - 4, tuple(ids[-4:].tolist()), seed=7),), query)])
-    assert isinstance(proven, Proven)
-    completions = proven.answers[0].completions
-    assert len(completions) == 16
-    for completion in completions:
-        depth, closed_early = 0, False
-        for index, token in enumerate(completion):
-            for brace in prover.tokenizer._braces.get(token, ""):  # type: ignore[attr-defined]
-                depth += 1 if brace == "{" else -1 if depth else 0
-                closed_early = closed_early or (brace == "}" and depth == 0 and index < len(completion) - 1)
-        assert len(completion) <= 40
+    query = RolloutQuery(num_samples=16, temperature=2.5, top_p=1.0, max_tokens=40, stop_at_close=True)
+    proof = Proof(ids[:-4], (Probe(len(ids) - 4, tuple(ids[-4:].tolist()), seed=7),), query)
+    reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
+    [found], [expected] = await prover.prove([proof]), await reference.prove([proof])
+    await reference.close()
+    assert isinstance(found, Proven)
+    assert isinstance(expected, Proven)
+    assert found.answers == expected.answers
+    lengths = [len(ids) for ids in found.answers[0].completions]
+    assert len(set(lengths)) > 3
 
 
 async def test_sampled_answers_repeat_with_their_seed_and_differ_without(prover: VLLMProver) -> None:

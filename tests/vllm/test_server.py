@@ -14,12 +14,13 @@ from typing import Any
 
 import httpx
 import numpy as np
-import psutil
 import pytest
 
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.types import Trace
 from tests.vllm.conftest import free_port, island_traces, logprobs, perturbed, proofs_of
+
+psutil = pytest.importorskip("psutil", reason="vLLM is not installed: make test-vllm runs these")
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -35,10 +36,16 @@ class Process:
     http: httpx.AsyncClient
     admin: httpx.AsyncClient
 
-    def engines(self) -> list[psutil.Process]:
+    def engines(self) -> list[Any]:
         """The engine's own processes."""
         children = psutil.Process(self.process.pid).children(recursive=True)
         return [child for child in children if "EngineCore" in child.name()]
+
+
+async def until_ready(process: asyncio.subprocess.Process, lines: list[str]) -> None:
+    while not any(line.startswith("ready:") for line in lines):
+        assert process.returncode is None, "".join(lines)
+        await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
@@ -82,10 +89,7 @@ async def served(root: Path, *flags: str) -> AsyncGenerator[Process]:
 
     reading = asyncio.create_task(read())
     try:
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while not any(line.startswith("ready:") for line in lines):
-                assert process.returncode is None, "".join(lines)
-                await asyncio.sleep(0.1)
+        await asyncio.wait_for(until_ready(process, lines), START_TIMEOUT_S)
         async with (
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=120) as http,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{admin_port}", timeout=120) as admin,
