@@ -31,7 +31,7 @@ from tests.provers.test_transformers import likelihoods, make_proof
 FILE = "model.safetensors"
 
 
-def rewritten(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
+def rewritten(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> Path:
     """The folder, with its weights changed."""
     weights = cast("dict[str, torch.Tensor]", safetensors_torch.load_file(folder / FILE))
     change(weights)
