@@ -14,11 +14,10 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from mrt_reward.errors import ProverError, ProverUnavailable, WeightsUnsupported
+from mrt_reward.errors import ProverError, ProverUnavailable
 from mrt_reward.protocols import (
     LikelihoodQuery,
     ProbeAnswer,
@@ -28,9 +27,9 @@ from mrt_reward.protocols import (
     RolloutQuery,
     TokenizedText,
     Tokenizer,
-    WeightsKind,
 )
 from mrt_reward.provers.byte_text import locate_bytes, refuse_surrogates
+from mrt_reward.provers.fixed import FixedWeights
 from mrt_reward.types import Message, TokenIds
 
 CONTROL_WORDS = ("<think>", "</think>", "<|im_start|>", "<|im_end|>")
@@ -124,7 +123,7 @@ class Script:
     fail_with: type[ProverError] = ProverError
 
 
-class ScriptedProver:
+class ScriptedProver(FixedWeights):
     """A `Prover` whose success rates are given.
 
     `likelihood`: the first spelling has log(value), the others -inf. `rollouts`: round(value · M) of the M answers are
@@ -187,15 +186,6 @@ class ScriptedProver:
     async def check(self) -> None:
         """Nothing to generate; raises only when told to."""
         self._refuse_if_unavailable()
-
-    async def load_weights(self, folder: Path, kind: WeightsKind) -> None:
-        """A script has no weights.
-
-        Raises:
-            WeightsUnsupported: always.
-
-        """
-        raise WeightsUnsupported(f"engine 'scripted' loads no {kind}; {folder.name!r} was not read")
 
     async def wait_dead(self) -> ProverUnavailable:
         """Return once `die` was called."""

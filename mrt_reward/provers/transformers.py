@@ -19,6 +19,7 @@ from typing_extensions import TypedDict, Unpack
 from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable, WeightsError, WeightsUnsupported
 from mrt_reward.protocols import Probe, Proof, Proven, ProverInfo, RolloutQuery, Tokenizer, WeightsKind
 from mrt_reward.provers.checkpoints import refuse_other_model
+from mrt_reward.provers.fixed import FixedWeights
 from mrt_reward.provers.loading import LoadSpec, load
 from mrt_reward.provers.packed_model import PackedModel
 
@@ -46,7 +47,7 @@ class EngineOptions(TypedDict, total=False):
     note: str
 
 
-class TransformersProver:
+class TransformersProver(FixedWeights):
     """A `Prover` over transformers: one causal pass a trace, its terminated suffixes packed into masked passes.
 
     Args:
@@ -180,10 +181,6 @@ class TransformersProver:
             self._packed, self._info, self._folder = weights
 
         await asyncio.get_running_loop().run_in_executor(self._worker, change)
-
-    async def wait_dead(self) -> ProverUnavailable:
-        """Never: this engine is part of the process."""
-        return await asyncio.get_running_loop().create_future()
 
     async def close(self) -> None:
         """Stop what runs, and release the worker."""

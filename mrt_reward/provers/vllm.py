@@ -18,11 +18,12 @@ from typing_extensions import TypedDict, Unpack
 
 from mrt_reward.errors import MRTRewardError, ProverError, ProverUnavailable, WeightsError
 from mrt_reward.protocols import Proof, Proven, ProverInfo, Tokenizer, WeightsKind
+from mrt_reward.provers.asking import together
 from mrt_reward.provers.checkpoints import refuse_other_model, resolve_folder
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.provers.vllm_engine import Engine, EngineSpec, refuse_arguments
 from mrt_reward.provers.vllm_probes import blocks_needed, refuse_misfits
-from mrt_reward.provers.vllm_schedule import Turnstile, together
+from mrt_reward.provers.vllm_schedule import Turnstile
 from mrt_reward.provers.vllm_serving import Serving, start, with_adapter
 
 MAX_TRACES = 256
@@ -215,7 +216,8 @@ class VLLMProver:
 
     async def _restore(self, old: Serving) -> None:
         try:
-            self._serving = await self._started(old.engine.spec, old.info.model)
+            restored = await self._started(old.engine.spec, old.info.model)
+            self._serving = restored if old.adapter is None else await with_adapter(restored, old.adapter)
         except MRTRewardError as error:
             self._dead = ProverUnavailable(
                 f"neither the new weights nor the old ones serve: {error}", code="engine_dead"

@@ -21,6 +21,7 @@ from vllm.v1.sample.logits_processor import LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
 from mrt_reward.protocols import RolloutQuery
+from mrt_reward.provers.braces import after_braces
 from mrt_reward.provers.sampling import draw
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class EndAtClose:
         self._braces = braces
         self._output_ids = output_ids
         self._num_read = 0
-        self._depth = BraceDepth()
+        self._depth = 0
+        self._closed = False
 
     def next_token(self) -> int | None:
         """The only token allowed now; None allows all."""
@@ -70,9 +72,10 @@ class EndAtClose:
             token = self._output_ids[self._num_read]
             if token < 0:
                 break  # sampled already, and not known here yet
-            self._depth.read(self._braces.get(token, ""))
+            self._depth, closed = after_braces(self._depth, self._braces.get(token, ""))
+            self._closed = self._closed or closed
             self._num_read += 1
-        return self._end if self._depth.closed else None
+        return self._end if self._closed else None
 
 
 class Drawn:
@@ -102,28 +105,6 @@ class Drawn:
         while len(self._uniforms) <= len(self._output_ids):
             self._uniforms.append(float(self._generator.random(self.query.num_samples)[self._sample]))
         return self._uniforms[len(self._output_ids)]
-
-
-class BraceDepth:
-    """Counts braces from the first that opens.
-
-    Attributes:
-        closed: they have balanced once.
-
-    """
-
-    def __init__(self) -> None:
-        self._depth = 0
-        self.closed = False
-
-    def read(self, braces: str) -> None:
-        """Go on with the braces of one token."""
-        for brace in braces:
-            if brace == "{":
-                self._depth += 1
-            elif self._depth:
-                self._depth -= 1
-                self.closed = self.closed or self._depth == 0
 
 
 class AnswerControl(LogitsProcessor):

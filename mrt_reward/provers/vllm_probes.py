@@ -17,10 +17,11 @@ from vllm.sampling_params import MAX_LOGPROB_TOKEN_IDS
 
 from mrt_reward.errors import ProverError
 from mrt_reward.protocols import LikelihoodQuery, Probe, ProbeAnswer, Proof, RolloutQuery
-from mrt_reward.provers.vllm_control import DRAWN, END_AT_CLOSE, FORCED, BraceDepth
+from mrt_reward.provers.asking import together
+from mrt_reward.provers.braces import until_balanced
+from mrt_reward.provers.vllm_control import DRAWN, END_AT_CLOSE, FORCED
 from mrt_reward.provers.vllm_engine import Engine
 from mrt_reward.provers.vllm_likelihood import BROKEN, ForcedPath, Step, forced_paths, spelling_logprob
-from mrt_reward.provers.vllm_schedule import together
 
 
 def refuse_misfits(proof: Proof, engine: Engine) -> None:
@@ -78,16 +79,8 @@ class Ends:
 
     def trimmed(self, ids: Sequence[int], *, at_close: bool) -> tuple[int, ...]:
         """The answer itself: up to an end of turn, or up to the token that balances the braces."""
-        depth = BraceDepth()
-        answer: list[int] = []
-        for token in ids:
-            if token in self.ids:
-                break
-            answer.append(token)
-            depth.read(self.braces.get(token, "") if at_close else "")
-            if depth.closed:
-                break
-        return tuple(answer)
+        end = next((place for place, token in enumerate(ids) if token in self.ids), len(ids))
+        return until_balanced(ids[:end], self.braces) if at_close else tuple(ids[:end])
 
 
 class Asker:

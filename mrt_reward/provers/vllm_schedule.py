@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
-
-Result = TypeVar("Result")
 
 
 class BlockBudget:
@@ -93,14 +90,3 @@ class Turnstile:
         async with self._changing:
             await self._empty.wait()
             yield
-
-
-async def together(work: Sequence[Coroutine[Any, Any, Result]]) -> list[Result]:
-    """All results in order; when one fails or the caller leaves, the others are cancelled and awaited first."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

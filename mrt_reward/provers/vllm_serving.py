@@ -34,6 +34,7 @@ class Serving:
         info: identity; its version names checkpoint and adapter.
         base: version of the checkpoint alone.
         num_adapters: loaded so far; vLLM numbers them.
+        adapter: folder of the one that serves; None is the plain checkpoint.
 
     """
 
@@ -45,6 +46,7 @@ class Serving:
     info: ProverInfo
     base: str
     num_adapters: int = 0
+    adapter: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -116,4 +118,5 @@ async def with_adapter(serving: Serving, folder: Path) -> Serving:
         raise
     except ProverError as error:
         raise WeightsError(f"the adapter was not taken, the old weights serve on: {error}", param="path") from error
-    return replace(serving, asker=asker, info=replace(serving.info, version=version), num_adapters=number)
+    info = replace(serving.info, version=version)
+    return replace(serving, asker=asker, info=info, num_adapters=number, adapter=folder)

@@ -33,7 +33,7 @@ FILE = "model.safetensors"
 
 def rewritten(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> Path:
     """The folder, with its weights changed."""
-    weights = cast("dict[str, torch.Tensor]", safetensors_torch.load_file(folder / FILE))
+    weights = safetensors_torch.load_file(folder / FILE)
     change(weights)
     safetensors_torch.save_file(weights, folder / FILE, metadata={"format": "pt"})
     return folder

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mrt_reward.provers.vllm_schedule import BlockBudget, Turnstile, together
+from mrt_reward.provers.vllm_schedule import BlockBudget, Turnstile
 
 
 async def settle() -> None:
@@ -93,22 +93,3 @@ async def test_weights_change_when_nobody_is_inside_and_nobody_enters_meanwhile(
     leave.set()
     await asyncio.gather(*tasks)
     assert seen == ["a", "b", "change", "changed", "c"]
-
-
-async def test_one_failure_cancels_the_others_before_it_is_raised() -> None:
-    cancelled: list[bool] = []
-
-    async def wait() -> None:
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            cancelled.append(True)
-            raise
-
-    async def fail() -> None:
-        raise ValueError("boom")
-
-    with pytest.raises(ValueError, match="boom"):
-        await together([wait(), fail(), wait()])
-    assert cancelled == [True, True]
-    assert await together([asyncio.sleep(0, 1), asyncio.sleep(0, 2)]) == [1, 2]

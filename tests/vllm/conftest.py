@@ -66,7 +66,7 @@ def island_traces(num_traces: int, seed: int = 0) -> list[Trace]:
     traces: list[Trace] = []
     for index in range(num_traces):
         problem = sample_problem(rng)
-        thinking = write_thinking(problem, BASE_SLOPPINESS, rng)
+        thinking = write_thinking(problem, BASE_SLOPPINESS, rng).text
         completion = f"<think>\n{thinking}</think>\n\nThe final answer is \\boxed{{{problem.answer}}}"
         traces.append(Trace(f"t{index}", problem=problem.text, completion=completion, answer=(str(problem.answer),)))
     return traces

@@ -128,6 +128,8 @@ async def test_a_checkpoint_that_does_not_answer_brings_the_old_one_back(prover:
     weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], torch.nan)
     file.chmod(0o644)
     tensors.save_file(weights, file, metadata={"format": "pt"})
+    # With an adapter on top, which must come back too.
+    await prover.load_weights(write_adapter(tmp_path / "zero", seed=9), "lora")
     before = prover.info
     proofs = proofs_of(island_traces(2), prover.tokenizer)
     expected = logprobs(await prover.prove(proofs))
@@ -139,7 +141,7 @@ async def test_a_checkpoint_that_does_not_answer_brings_the_old_one_back(prover:
 
 async def test_an_adapter_serves_under_its_own_version(prover: VLLMProver, tmp_path: Path) -> None:
     proofs = proofs_of(island_traces(4), prover.tokenizer)
-    base, without = prover.info.version, logprobs(await prover.prove(proofs))
+    base, without = prover._serving.base, logprobs(await prover.prove(proofs))
     await prover.load_weights(write_adapter(tmp_path / "one"), "lora")
     one, first = prover.info.version, logprobs(await prover.prove(proofs))
     await prover.load_weights(write_adapter(tmp_path / "two", seed=4, rank=4), "lora")
