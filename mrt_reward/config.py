@@ -28,9 +28,10 @@ class ServeSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MRT_REWARD_", extra="forbid", env_nested_delimiter="__")
 
     model: Annotated[str | None, Field(description="Prover: folder or hub name; none is the bundled mini.")] = None
-    engine: Annotated[Literal["transformers", "openai"], Field(description="Engine that runs the prover.")] = (
-        "transformers"
-    )
+    engine: Annotated[
+        Literal["transformers", "vllm", "openai"],
+        Field(description="Engine that runs the prover: transformers, vllm or openai."),
+    ] = "transformers"
     engine_url: Annotated[
         str | None, Field(description="Engine openai: URL of the endpoint, such as http://127.0.0.1:8000.")
     ] = None
@@ -41,19 +42,38 @@ class ServeSettings(BaseSettings):
     tokenizer: Annotated[
         str | None, Field(description="Engine openai: folder or hub name of the tokenizer; none is the model's name.")
     ] = None
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Field(description="Precision of the weights; auto is bfloat16 for vllm on a GPU, and float32 otherwise."),
+    ] = "auto"
+    device: Annotated[str, Field(description="auto, cpu, cuda or cuda:N; for engine transformers.")] = "auto"
     max_model_len: Annotated[
-        int | None, Field(ge=2, description="Engine openai: longest context in tokens; none is what it tells.")
+        int | None, Field(ge=2, description="Longest context in tokens, answer included; none is the model's own.")
     ] = None
-    dtype: Annotated[Literal["float32", "bfloat16", "float16"], Field(description="Precision of the weights.")] = (
-        "float32"
-    )
-    device: Annotated[str, Field(description="auto, cpu, cuda or cuda:N.")] = "auto"
+    revision: Annotated[str | None, Field(description="Branch, tag or commit of a hub model.")] = None
+    trust_remote_code: Annotated[bool, Field(description="Let the model's own Python code run.")] = False
+    tensor_parallel_size: Annotated[int, Field(ge=1, description="GPUs that share the model; for engine vllm.")] = 1
+    gpu_memory_utilization: Annotated[
+        float | None, Field(gt=0, le=1, description="Share of each GPU's memory; none is vLLM's own; for engine vllm.")
+    ] = None
+    engine_args: Annotated[
+        dict[str, Any], Field(description="More arguments of vLLM's AsyncEngineArgs, by name; for engine vllm.")
+    ] = {}
+    weights_root: Annotated[
+        str | None, Field(description="Folder below which /admin/weights may load; none loads nothing.")
+    ] = None
+    weights_marker: Annotated[
+        str, Field(min_length=1, description="File whose presence tells that a folder of weights is finished.")
+    ] = ".complete"
     host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port; 0 takes a free one.")] = 8000
     admin_host: Annotated[str, Field(description="Address of the admin routes.")] = "127.0.0.1"
     admin_port: Annotated[int, Field(ge=0, le=65535, description="Port of the admin routes; 0 is any free one.")] = 8001
     api_key: Annotated[
         SecretStr | None, Field(min_length=1, description="Key that callers must send as a bearer token.")
+    ] = None
+    admin_key: Annotated[
+        SecretStr | None, Field(min_length=1, description="Key of the admin routes; none is the API key.")
     ] = None
     max_body_mb: Annotated[float, Field(gt=0, description="Largest request body, decompressed, in megabytes.")] = 32.0
     max_queue_tokens: Annotated[int, Field(ge=1, description="Prover tokens admitted at once.")] = 4_000_000
@@ -79,6 +99,11 @@ class ServeSettings(BaseSettings):
     def plain_api_key(self) -> str | None:
         """The API key itself; never log it."""
         return None if self.api_key is None else self.api_key.get_secret_value()
+
+    @property
+    def plain_admin_key(self) -> str | None:
+        """The key of the admin routes itself; never log it."""
+        return self.plain_api_key if self.admin_key is None else self.admin_key.get_secret_value()
 
     @classmethod
     def settings_customise_sources(

@@ -5,6 +5,8 @@
     │   └── ContextLengthError  it does not fit the prover's context
     ├── ProverError             the prover failed to answer
     │   └── ProverUnavailable   it is loading, restarting or gone; try again
+    ├── WeightsError            new weights were not taken; the old ones go on
+    │   └── WeightsUnsupported  this engine takes none while it runs
     ├── GraderError             an answer could not be judged
     ├── ServiceError            the request was understood and not served
     │   ├── Overloaded          the queue is full; try again later
@@ -63,6 +65,18 @@ class ProverUnavailable(ProverError):
 
     code = "prover_unavailable"
     retryable = True
+
+
+class WeightsError(MRTRewardError):
+    """New weights were not taken; the old ones go on serving."""
+
+    code = "weights_refused"
+
+
+class WeightsUnsupported(WeightsError):
+    """This engine takes no new weights of this kind while it runs."""
+
+    code = "not_implemented"
 
 
 class GraderError(MRTRewardError):

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
-from mrt_reward.errors import ProverError
+from mrt_reward.errors import ProverError, ProverUnavailable
 from mrt_reward.types import Grade, Message, TokenIds
 
 
@@ -211,6 +212,10 @@ class ProverInfo:
     note: str = ""
 
 
+WeightsKind = Literal["checkpoint", "lora"]
+"""All weights of the model, or an adapter to the checkpoint that is served."""
+
+
 class Prover(Protocol):
     """An engine that finishes from prefixes."""
 
@@ -252,6 +257,27 @@ class Prover(Protocol):
             ProverUnavailable: the engine cannot prove at present.
 
         """
+        ...
+
+    async def load_weights(self, folder: Path, kind: WeightsKind) -> None:
+        """Serve other weights from now on; `info.version` tells them apart. One call at a time.
+
+        A proof is answered by the old weights or by the new ones, never by both. The new ones have generated a token
+        before the call returns.
+
+        Args:
+            folder: holds the weights, whole, as safetensors.
+            kind: what they are.
+
+        Raises:
+            WeightsError: they were not taken, and the old ones serve on.
+            ProverUnavailable: neither the new ones nor the old ones serve.
+
+        """
+        ...
+
+    async def wait_dead(self) -> ProverUnavailable:
+        """Return why, once the engine can never prove again; an engine that cannot die on its own never returns."""
         ...
 
     async def close(self) -> None:

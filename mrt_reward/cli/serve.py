@@ -7,7 +7,7 @@ from typing import Annotated
 
 from rich.console import Console
 
-from mrt_reward.cli.flags import setting
+from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, setting
 from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.server.run import serve as run_server
 from mrt_reward.wiring import build_scorer
@@ -19,13 +19,20 @@ def serve(
     engine_url: Annotated[str | None, setting("engine_url")] = None,
     engine_version: Annotated[str | None, setting("engine_version")] = None,
     tokenizer: Annotated[str | None, setting("tokenizer")] = None,
-    max_model_len: Annotated[int | None, setting("max_model_len")] = None,
     dtype: Annotated[str | None, setting("dtype")] = None,
     device: Annotated[str | None, setting("device")] = None,
+    max_model_len: Annotated[int | None, setting("max_model_len")] = None,
+    revision: Annotated[str | None, setting("revision")] = None,
+    trust_remote_code: Annotated[bool | None, setting("trust_remote_code")] = None,
+    tensor_parallel_size: Annotated[int | None, setting("tensor_parallel_size")] = None,
+    gpu_memory_utilization: Annotated[float | None, setting("gpu_memory_utilization")] = None,
+    engine_arg: Annotated[list[str] | None, ENGINE_ARG] = None,
     host: Annotated[str | None, setting("host")] = None,
     port: Annotated[int | None, setting("port")] = None,
     admin_host: Annotated[str | None, setting("admin_host")] = None,
     admin_port: Annotated[int | None, setting("admin_port")] = None,
+    weights_root: Annotated[str | None, setting("weights_root")] = None,
+    weights_marker: Annotated[str | None, setting("weights_marker")] = None,
     cache_path: Annotated[str | None, setting("cache_path")] = None,
     max_queue_tokens: Annotated[int | None, setting("max_queue_tokens")] = None,
     default_deadline_s: Annotated[float | None, setting("default_deadline_s")] = None,
@@ -37,12 +44,15 @@ def serve(
     """Serve progress rewards over HTTP. Without --model, the bundled mini model proves.
 
     Every flag is also an environment variable (MRT_REWARD_PORT) and a key of the TOML file that MRT_REWARD_CONFIG
-    names; flags win over the environment, which wins over the file. API keys have no flags: callers' is
-    MRT_REWARD_API_KEY, the endpoint's of engine openai is MRT_REWARD_ENGINE_API_KEY.
+    names; flags win over the environment, which wins over the file. Keys have no flags: callers' is
+    MRT_REWARD_API_KEY, the admin routes' MRT_REWARD_ADMIN_KEY, the endpoint's of engine openai
+    MRT_REWARD_ENGINE_API_KEY.
     """
-    settings = load_settings(**dict(locals()))
+    flags = dict(locals())
+    flags["engine_args"] = engine_args_from(flags.pop("engine_arg"))
+    settings = load_settings(**flags)
     console = Console(stderr=True)
-    if settings.model is None and settings.engine == "transformers":
+    if settings.model is None and settings.engine != "openai":
         console.print("no --model: serving the bundled [bold]mini[/] model, a demonstration prover", highlight=False)
     asyncio.run(_serve(settings, console))
 

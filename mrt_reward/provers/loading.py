@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import transformers
-from huggingface_hub import HfApi
 
 from mrt_reward.errors import ConfigError
+from mrt_reward.provers.checkpoints import resolve_folder, weights_version
 from mrt_reward.provers.packed_model import PackedModel
 from mrt_reward.provers.sampling import Stops
 from mrt_reward.provers.shared_cache import ATTENTION
 from mrt_reward.provers.tokenizer import HFTokenizer
 
-_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -38,10 +36,12 @@ class Loaded:
     """A model ready to prove.
 
     Attributes:
+        folder: where it lies.
         version: sixteen hex digits that change with any byte of the weights.
 
     """
 
+    folder: Path
     packed: PackedModel
     tokenizer: HFTokenizer
     version: str
@@ -56,7 +56,7 @@ def load(spec: LoadSpec) -> Loaded:
     """
     if spec.dtype not in _DTYPES:
         raise ConfigError(f"dtype must be one of {', '.join(_DTYPES)}, got {spec.dtype!r}", param="dtype")
-    folder = _folder(spec)
+    folder = resolve_folder(spec.model, spec.revision)
     try:
         config: Any = cast("Any", transformers.AutoConfig).from_pretrained(
             folder, trust_remote_code=spec.trust_remote_code
@@ -71,36 +71,13 @@ def load(spec: LoadSpec) -> Loaded:
             trust_remote_code=spec.trust_remote_code,
         )
         model = model.to(_device(spec.device)).eval()
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever the libraries raise, it is about these files
         raise ConfigError(f"model {spec.model!r} cannot be loaded: {error}", param="model") from error
     tokenizer = HFTokenizer(folder, trust_remote_code=spec.trust_remote_code)
     stops = Stops(_end_ids(model, tokenizer), tokenizer.braces)
-    return Loaded(PackedModel(model, max_tokens, stops), tokenizer, weights_version(folder))
-
-
-def weights_version(folder: Path) -> str:
-    """Short sha256 over names, sizes and contents of the folder's safetensors files."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 24):
-                digest.update(block)
-    return digest.hexdigest()[:16]
-
-
-def _folder(spec: LoadSpec) -> Path:
-    folder = Path(spec.model)
-    if folder.is_dir():
-        return folder
-    try:
-        return Path(
-            cast("Any", HfApi()).snapshot_download(spec.model, revision=spec.revision, allow_patterns=_HUB_FILES)
-        )
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"model {spec.model!r} is neither a folder here nor a model that the hub gave: {error}", param="model"
-        ) from error
+    return Loaded(folder, PackedModel(model, max_tokens, stops), tokenizer, weights_version(folder))
 
 
 def _checked_context(config: Any, asked: int | None) -> int:  # noqa: ANN401 - transformers' own

@@ -26,6 +26,7 @@ from mrt_reward.provers.asking import Asker, Question, together
 from mrt_reward.provers.braces import until_balanced
 from mrt_reward.provers.dialect import TOKENS_AS_IDS, Dialect, Interview, LikelihoodWay, token_id
 from mrt_reward.provers.endpoint import MAX_IN_FLIGHT, Backoff, Choice, Endpoint, ModelCard
+from mrt_reward.provers.fixed import FixedWeights
 from mrt_reward.provers.remote_likelihood import spelling_logprobs
 from mrt_reward.provers.tokenizer import HFTokenizer
 
@@ -62,7 +63,7 @@ class _Connection:
     asker: Asker
 
 
-class OpenAIProver:
+class OpenAIProver(FixedWeights):
     """A `Prover` over an endpoint.
 
     Rollouts come from any server. Likelihood comes from servers that tell the probability of a given token: vLLM (the

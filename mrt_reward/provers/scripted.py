@@ -29,6 +29,7 @@ from mrt_reward.protocols import (
     Tokenizer,
 )
 from mrt_reward.provers.byte_text import locate_bytes, refuse_surrogates
+from mrt_reward.provers.fixed import FixedWeights
 from mrt_reward.types import Message, TokenIds
 
 CONTROL_WORDS = ("<think>", "</think>", "<|im_start|>", "<|im_end|>")
@@ -122,7 +123,7 @@ class Script:
     fail_with: type[ProverError] = ProverError
 
 
-class ScriptedProver:
+class ScriptedProver(FixedWeights):
     """A `Prover` whose success rates are given.
 
     `likelihood`: the first spelling has log(value), the others -inf. `rollouts`: round(value · M) of the M answers are
@@ -147,6 +148,7 @@ class ScriptedProver:
         self.proofs: list[Proof] = []
         self.num_calls = 0
         self.unavailable = False
+        self._died = asyncio.Event()
         self._values = values
         self._max_tokens = max_tokens
         self._script = Script(**script)  # pyright: ignore[reportArgumentType] - the fields are the record's own
@@ -184,6 +186,16 @@ class ScriptedProver:
     async def check(self) -> None:
         """Nothing to generate; raises only when told to."""
         self._refuse_if_unavailable()
+
+    async def wait_dead(self) -> ProverUnavailable:
+        """Return once `die` was called."""
+        await self._died.wait()
+        return ProverUnavailable("the scripted prover was told to die", code="engine_dead")
+
+    def die(self) -> None:
+        """Be as an engine whose process ended."""
+        self.unavailable = True
+        self._died.set()
 
     async def close(self) -> None:
         """Nothing to release."""

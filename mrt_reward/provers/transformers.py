@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -15,9 +16,12 @@ import numpy as np
 import torch
 from typing_extensions import TypedDict, Unpack
 
-from mrt_reward.errors import ProverError, ProverUnavailable
-from mrt_reward.protocols import Probe, Proof, Proven, ProverInfo, RolloutQuery, Tokenizer
+from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable, WeightsError, WeightsUnsupported
+from mrt_reward.protocols import Probe, Proof, Proven, ProverInfo, RolloutQuery, Tokenizer, WeightsKind
+from mrt_reward.provers.checkpoints import refuse_other_model
+from mrt_reward.provers.fixed import FixedWeights
 from mrt_reward.provers.loading import LoadSpec, load
+from mrt_reward.provers.packed_model import PackedModel
 
 MAX_BATCH_TOKENS = 32_768
 
@@ -43,12 +47,12 @@ class EngineOptions(TypedDict, total=False):
     note: str
 
 
-class TransformersProver:
+class TransformersProver(FixedWeights):
     """A `Prover` over transformers: one causal pass a trace, its terminated suffixes packed into masked passes.
 
     Args:
         model: a folder, or a name on the Hugging Face hub (`HF_HUB_OFFLINE` is respected).
-        dtype: "float32", "bfloat16" or "float16"; float32 equals a plain forward per prefix to 1e-4.
+        dtype: "float32", "bfloat16" or "float16"; float32 equals a plain forward per prefix to 1e-4, and is "auto".
         device: "auto" is the GPU if there is one.
         max_context_tokens: longest context; None is the model's own.
         options: `EngineOptions`, by name.
@@ -62,21 +66,21 @@ class TransformersProver:
         self,
         model: str | Path,
         *,
-        dtype: str = "float32",
+        dtype: str = "auto",
         device: str = "auto",
         max_context_tokens: int | None = None,
         **options: Unpack[EngineOptions],
     ) -> None:
-        loaded = load(
-            LoadSpec(
-                str(model),
-                dtype,
-                device,
-                max_context_tokens,
-                options.get("revision"),
-                options.get("trust_remote_code", False),
-            )
+        self._spec = LoadSpec(
+            str(model),
+            "float32" if dtype == "auto" else dtype,
+            device,
+            max_context_tokens,
+            options.get("revision"),
+            options.get("trust_remote_code", False),
         )
+        loaded = load(self._spec)
+        self._folder = loaded.folder
         self._packed = loaded.packed
         self._tokenizer = loaded.tokenizer
         self._info = ProverInfo(
@@ -141,6 +145,42 @@ class TransformersProver:
         [answer] = await self.prove([Proof(np.zeros(1, np.int32), (Probe(1, (0,)),), query)])
         if isinstance(answer, ProverError):
             raise ProverUnavailable(f"the prover cannot generate: {answer}") from answer
+
+    async def load_weights(self, folder: Path, kind: WeightsKind) -> None:
+        """Load a checkpoint beside the one that serves, and change over between two proofs.
+
+        Raises:
+            WeightsError: it does not fit or does not answer; the old one serves on.
+            WeightsUnsupported: it is an adapter.
+
+        """
+        if kind == "lora":
+            raise WeightsUnsupported(
+                "engine 'transformers' takes no LoRA adapters: merge it into a checkpoint, or serve with --engine vllm"
+            )
+        await asyncio.to_thread(refuse_other_model, self._folder, folder)
+        try:
+            loaded = await asyncio.to_thread(load, replace(self._spec, model=str(folder), revision=None))
+        except ConfigError as error:
+            raise WeightsError(
+                f"these weights cannot be loaded, the old ones serve on: {error}", param="path"
+            ) from error
+        old = self._packed, self._info, self._folder
+        new = loaded.packed, replace(self._info, model=str(folder), version=loaded.version), folder
+        await self._change_over(new)
+        try:
+            await self.check()
+        except ProverUnavailable as error:
+            await self._change_over(old)
+            raise WeightsError(f"these weights do not answer, the old ones serve on: {error}", param="path") from error
+
+    async def _change_over(self, weights: tuple[PackedModel, ProverInfo, Path]) -> None:
+        """Take these weights, in the worker's own thread, so that no proof is under way."""
+
+        def change() -> None:
+            self._packed, self._info, self._folder = weights
+
+        await asyncio.get_running_loop().run_in_executor(self._worker, change)
 
     async def close(self) -> None:
         """Stop what runs, and release the worker."""

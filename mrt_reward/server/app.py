@@ -18,12 +18,13 @@ from mrt_reward.server import openrlhf
 from mrt_reward.server.advantages import advantages
 from mrt_reward.server.calls import Caller, CallerGone, caller_of, collected, until_late
 from mrt_reward.server.contract import LINES, NDJSON, WORK, completed_openapi, documented
-from mrt_reward.server.errors import install_error_handlers, weights_refused
+from mrt_reward.server.errors import install_error_handlers
 from mrt_reward.server.health import Readiness
 from mrt_reward.server.limits import CALLER_GONE, Gate, StrictRoute
 from mrt_reward.server.recording import Recording, Replays, once
 from mrt_reward.server.scoring import Placed, failed, score_each, segment_each
 from mrt_reward.server.telemetry import Telemetry
+from mrt_reward.server.weights import allowed_folder
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.version import __version__
 from mrt_reward.wire import (
@@ -41,6 +42,8 @@ from mrt_reward.wire import (
     TraceIn,
     TraceOut,
     VersionOut,
+    WeightsRequest,
+    WeightsResponse,
 )
 
 Item = TypeVar("Item")
@@ -215,16 +218,16 @@ def create_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemetry | N
     app.get("/metrics", response_class=Response, responses=cast("Any", text))(routes.metrics)
     app.get("/version")(routes.version)
     app.openapi = completed_openapi(app, list(scorer.graders), with_key=settings.api_key is not None)
-    _guard(app, settings, telemetry, int(settings.max_body_mb * 1e6))
+    _guard(app, settings, telemetry, int(settings.max_body_mb * 1e6), settings.plain_api_key)
     return app
 
 
-def _guard(app: FastAPI, settings: ServeSettings, telemetry: Telemetry, max_body_bytes: int) -> None:
+def _guard(app: FastAPI, settings: ServeSettings, telemetry: Telemetry, max_body_bytes: int, key: str | None) -> None:
     app.add_middleware(
         Gate,
         telemetry=telemetry,
         max_body_bytes=max_body_bytes,
-        api_key=settings.plain_api_key,
+        api_key=key,
         max_read_s=settings.default_deadline_s,
     )
 
@@ -247,12 +250,19 @@ def create_admin_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemet
         await scorer.cache.clear()
         return StatusOut()
 
-    async def load_weights() -> Response:
-        """Load new weights by path, where the engine can."""
-        return weights_refused(scorer.info.engine)
+    async def load_weights(caller: Asking, body: WeightsRequest) -> WeightsResponse:
+        """Serve the weights of a folder from now on: a checkpoint, or a LoRA adapter to it.
+
+        Only safetensors, only below the server's `weights_root`, only once the marker file is there. It answers when
+        the new weights do; a refusal leaves the old ones in service.
+        """
+        caller.capped(settings.default_deadline_s)
+        folder = await asyncio.to_thread(allowed_folder, settings, body.path)
+        info = await caller.attend(scorer.load_weights(folder, body.kind))
+        return WeightsResponse(model=info.model, version=info.version)
 
     app.post("/admin/drain", responses=documented(400, 401, 504))(drain)
     app.delete("/admin/cache", responses=documented(401))(clear_cache)
-    app.post("/admin/weights", status_code=501, responses=documented(401, 501))(load_weights)
-    _guard(app, settings, telemetry, 1_000_000)
+    app.post("/admin/weights", responses=documented(400, 401, 415, 422, 501, 503, 504))(load_weights)
+    _guard(app, settings, telemetry, 1_000_000, settings.plain_admin_key)
     return app

@@ -20,6 +20,8 @@ from mrt_reward.errors import (
     ProverUnavailable,
     ServiceError,
     TraceError,
+    WeightsError,
+    WeightsUnsupported,
 )
 from mrt_reward.types import ErrorInfo
 from mrt_reward.wire import ErrorBody
@@ -31,6 +33,8 @@ STATUS: Sequence[tuple[type[MRTRewardError], HTTPStatus]] = (
     (DeadlineExceeded, HTTPStatus.GATEWAY_TIMEOUT),
     (ProverUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (GraderError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (WeightsUnsupported, HTTPStatus.NOT_IMPLEMENTED),
+    (WeightsError, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
 
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}}
@@ -99,9 +103,3 @@ async def _on_http(_: Request, error: Exception) -> JSONResponse:
     )
     response.headers.update(http.headers or {})
     return response
-
-
-def weights_refused(engine: str) -> JSONResponse:
-    """What /admin/weights answers for an engine that keeps its weights."""
-    message = f"engine {engine!r} cannot load weights while it runs: restart the server with the new --model"
-    return error_response(HTTPStatus.NOT_IMPLEMENTED, ErrorInfo(message, "NotImplemented", "not_implemented"))

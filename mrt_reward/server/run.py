@@ -65,6 +65,10 @@ async def serve(scorer: Scorer, settings: ServeSettings, *, on_ready: Callable[[
         settings: addresses, limits, times.
         on_ready: called with the public port once the prover has generated a token and requests are taken.
 
+    Raises:
+        ConfigError: a port cannot be had.
+        ProverUnavailable: the prover cannot prove at the start, or died; a supervisor should start anew.
+
     """
     configure_logs(settings.log_format)
     with ExitStack() as sockets:
@@ -100,6 +104,7 @@ async def _serve_on(
         asyncio.create_task(server.serve(sockets=[sock])) for server, sock in zip(servers, listening, strict=True)
     ]
     stopping = asyncio.create_task(stop.wait())
+    dying = asyncio.create_task(scorer.wait_dead())
     try:
         await _until_up(scorer, servers, running, stopping)
         if not stop.is_set():
@@ -108,11 +113,15 @@ async def _serve_on(
             logger.info("serving", model=scorer.info.model, host=settings.host, port=port, admin_port=admin_port)
             if on_ready is not None:
                 on_ready(port)
-        await asyncio.wait({stopping, *running}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({stopping, dying, *running}, return_when=asyncio.FIRST_COMPLETED)
+        if dying.done():
+            logger.error("prover_died", cause=str(dying.result()))
+            raise dying.result()
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
         stopping.cancel()
+        dying.cancel()
         await _shut_down(scorer, settings, servers, running)
 
 

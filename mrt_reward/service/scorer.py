@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import structlog
 
 from mrt_reward.core.progress import with_progress
-from mrt_reward.errors import ConfigError, Draining, MRTRewardError, ProverError, TraceError
+from mrt_reward.errors import ConfigError, Draining, MRTRewardError, ProverError, ProverUnavailable, TraceError
 from mrt_reward.options import ScoreOptions
-from mrt_reward.protocols import GradeItem, Grader, Prover, ProverInfo
+from mrt_reward.protocols import GradeItem, Grader, Prover, ProverInfo, WeightsKind
 from mrt_reward.service.batcher import Batcher
 from mrt_reward.service.cache import ScoreCache
 from mrt_reward.service.encoding import problem_text
@@ -66,6 +67,8 @@ class Scorer:
         self._idle = asyncio.Event()
         self._idle.set()
         self.draining = False
+        self._loading = asyncio.Lock()
+        self._loads: set[asyncio.Task[ProverInfo]] = set()
 
     @property
     def info(self) -> ProverInfo:
@@ -136,6 +139,33 @@ class Scorer:
         if self.draining:
             raise Draining("the server is shutting down: use another replica", retry_after_s=5.0)
         await self._prover.check()
+
+    async def load_weights(self, folder: Path, kind: WeightsKind) -> ProverInfo:
+        """Serve other weights, and tell who proves then. Once begun, it ends, even if the caller leaves.
+
+        Traces that are being scored finish on the old weights, or start again on the new ones; none mixes the two.
+
+        Raises:
+            WeightsError: they were not taken, and the old ones serve on.
+            ProverUnavailable: nothing serves any more.
+
+        """
+
+        async def load() -> ProverInfo:
+            async with self._loading:
+                logger.info("weights_loading", kind=kind, path=str(folder))
+                await self._prover.load_weights(folder, kind)
+                logger.info("weights_loaded", kind=kind, path=str(folder), version=self.info.version)
+                return self.info
+
+        task = asyncio.create_task(load(), name="load-weights")
+        self._loads.add(task)
+        task.add_done_callback(self._loads.discard)
+        return await asyncio.shield(task)
+
+    async def wait_dead(self) -> ProverUnavailable:
+        """Return why, once the prover can never prove again."""
+        return await self._prover.wait_dead()
 
     async def drain(self) -> None:
         """Refuse new work and wait for what is in flight."""

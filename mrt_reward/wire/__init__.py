@@ -21,6 +21,8 @@ from mrt_reward.wire.routes import (
     StreamedTrace,
     UnscoredGroup,
     VersionOut,
+    WeightsRequest,
+    WeightsResponse,
 )
 from mrt_reward.wire.traces import MessageIn, Model, TraceIn, TraceOut
 
@@ -49,4 +51,6 @@ __all__ = [
     "TraceOut",
     "UnscoredGroup",
     "VersionOut",
+    "WeightsRequest",
+    "WeightsResponse",
 ]

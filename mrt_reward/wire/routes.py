@@ -180,6 +180,24 @@ class StatusOut(Model):
     status: Literal["ok"] = "ok"
 
 
+class WeightsRequest(Model):
+    """Weights to serve from now on."""
+
+    path: Annotated[
+        str, Field(min_length=1, max_length=4096, description="Their folder, absolute or below the server's root.")
+    ]
+    kind: Annotated[
+        Literal["checkpoint", "lora"], Field(description="All weights, or an adapter to the checkpoint that is served.")
+    ] = "checkpoint"
+
+
+class WeightsResponse(Model):
+    """Who proves from now on."""
+
+    model: str
+    version: str
+
+
 class VersionOut(Model):
     """Which release answers."""
 

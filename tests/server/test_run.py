@@ -109,11 +109,50 @@ async def test_admin_routes_are_on_their_own_port(live: Live) -> None:
     async with _admin(live.scorer) as admin:
         await post(live, "/v1/score", {"traces": [TRACE]})
         assert (await admin.delete("/admin/cache")).json() == {"status": "ok"}
-        refused = await admin.post("/admin/weights")
-        assert refused.status_code == 501
-        assert "restart" in refused.json()["error"]["message"]
         assert (await admin.post("/admin/drain")).status_code == 200
     assert (await post(live, "/v1/score", {"traces": [TRACE]})).json()["error"]["code"] == "draining"
+
+
+async def test_a_prover_that_dies_ends_the_server_with_the_cause() -> None:
+    async with live_server() as live:
+        assert (await live.http.get("/readyz")).status_code == 200
+        live.prover.die()
+        with pytest.raises(ProverUnavailable, match="told to die"):
+            await asyncio.wait_for(live.task, 10)
+
+
+async def test_weights_load_from_finished_folders_below_the_root_only(live: Live, tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root / "step-1", root / "unfinished", outside):
+        folder.mkdir(parents=True)
+    for folder in (root / "step-1", outside):
+        (folder / ".complete").touch()
+    (root / "link").symlink_to(outside)
+    (root / "leaky").mkdir()
+    (root / "leaky" / "model.safetensors").symlink_to(outside / "model.safetensors")
+
+    async def refused(admin: httpx.AsyncClient, path: object, **fields: object) -> tuple[int, str]:
+        reply = await admin.post("/admin/weights", json={"path": path, **fields})
+        return reply.status_code, reply.json()["error"]["message"]
+
+    async with _admin(live.scorer) as admin:
+        assert "--weights-root" in (await refused(admin, "step-1"))[1]
+    async with _admin(live.scorer, weights_root=str(root), admin_key="k", api_key="other") as admin:
+        assert (await admin.post("/admin/weights", json={"path": "step-1"})).status_code == 401
+        other = {"Authorization": "Bearer other"}
+        assert (await admin.post("/admin/weights", json={"path": "step-1"}, headers=other)).status_code == 401
+        admin.headers["Authorization"] = "Bearer k"
+        for path in ("../outside", str(outside), "link", ".", "", "/"):
+            status, message = await refused(admin, path)
+            assert status == 422, message
+        assert "outside" in (await refused(admin, "link"))[1]
+        assert "link to outside" in (await refused(admin, "leaky"))[1]
+        assert "no folder" in (await refused(admin, "step-2"))[1]
+        assert "marker file '.complete'" in (await refused(admin, "unfinished"))[1]
+        assert (await refused(admin, "step-1", kind="pickle"))[0] == 422
+        # All rules are kept, so the engine is asked; this one has no weights.
+        status, message = await refused(admin, "step-1")
+        assert (status, "loads no checkpoint ('step-1' was not read)" in message) == (501, True)
 
 
 async def test_many_probes_ask_the_prover_once(monkeypatch: pytest.MonkeyPatch) -> None:

