@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
+import httpx
+import jsonschema_rs
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.generation import GenerationMode
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from tests.server.conftest import live_server, threaded_server
 
@@ -40,11 +42,30 @@ def test_every_operation_is_exercised(url: str) -> None:
     assert sorted((operation.method.upper(), operation.path) for operation in found) == sorted(OPERATIONS)
 
 
+def _says_all(path: str, body: object) -> bool:
+    """Whether the schema tells all that this body must fulfil.
+
+    It cannot say that lists are equally long, that a query begins with its prompt, or how many traces all groups hold.
+    """
+    per_token = isinstance(body, dict) and bool(cast("dict[str, object]", body).get("per_token"))
+    return path != "/get_reward" and not per_token
+
+
+def _is_valid(document: dict[str, Any], path: str, body: object) -> bool:
+    operation = document["paths"][path].get("post")
+    if operation is None:
+        return False
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    try:
+        return jsonschema_rs.is_valid({**schema, "components": document["components"]}, body)
+    except ValueError:
+        return False  # No JSON at all.
+
+
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_every_operation_keeps_its_word(url: str, method: str, path: str) -> None:
     operation = schemathesis.openapi.from_url(f"{url}/openapi.json")[path][method]
-    # A schema cannot say that lists are equally long, or that a query begins with its prompt.
-    excluded = [positive_data_acceptance] if path == "/get_reward" else []
+    document = httpx.get(f"{url}/openapi.json").json()
     slow = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
     modes = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE] if method == "POST" else [GenerationMode.POSITIVE]
 
@@ -53,6 +74,12 @@ def test_every_operation_keeps_its_word(url: str, method: str, path: str) -> Non
         @given(case=operation.as_strategy(generation_mode=cast("Any", mode)))
         @settings(max_examples=20, deadline=None, database=None, derandomize=True, suppress_health_check=slow)
         def exercise(case: schemathesis.Case[Any]) -> None:
+            # Whether a deadline of a millisecond is met, in which case the reply is no 504, is the machine's affair.
+            for name in [name for name in case.headers or {} if name.lower() == "x-deadline-ms"]:
+                del case.headers[name]
+            excluded = [] if _says_all(path, case.body) else [positive_data_acceptance]
+            # A field that is broken as one kind of a union may be sound as another.
+            excluded += [negative_data_rejection] if _is_valid(document, path, case.body) else []
             case.call_and_validate(excluded_checks=excluded)
 
         exercise()
