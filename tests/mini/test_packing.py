@@ -54,7 +54,7 @@ def test_every_branch_reads_as_a_forced_answer_after_its_prefix(tokenizer: Token
         assert {tokenizer.decode([token]) for token in options} == {
             str(candidate) for candidate in open_candidates(problem, prefix)
         }
-        assert row.weight_LC[place].sum() == pytest.approx(3.0)
+        assert row.weight_LC[place].sum() == pytest.approx(ENDS_ONLY.place_weight)
 
 
 def test_a_forced_ending_never_teaches_to_stop(tokenizer: Tokenizer) -> None:
@@ -77,15 +77,21 @@ def test_a_choice_is_trained_on_its_whole_distribution(tokenizer: Tokenizer) -> 
     problem = sample_problem(rng)
     writing = write_thinking(problem, BASE_SLOPPINESS, rng)
     row = pack_trace(tokenizer, problem, writing, rng, ENDS_ONLY)
-    weighed = np.flatnonzero(np.isclose(row.weight_LC.sum(axis=1), 6.0))
-    assert len(weighed) == len(writing.choices) >= 2
-    for place, choice in zip(weighed, writing.choices, strict=True):
+    following = [tokenizer.decode(row.id_T[at + 1 : at + 2].tolist()) for at in row.at_L]
+    chosen = [
+        place
+        for place, text in enumerate(following)
+        if row.branch_T[row.at_L[place]] == 0
+        and row.weight_LC[place].sum() == pytest.approx(ENDS_ONLY.place_weight)
+        and text.startswith(" ")
+    ]
+    assert len(chosen) == len(writing.choices) >= 2
+    for place, choice in zip(chosen, writing.choices, strict=True):
         given = {
             tokenizer.decode([int(token)]): share
-            for token, share in zip(row.target_LC[place], row.weight_LC[place] / 6.0, strict=True)
+            for token, share in zip(row.target_LC[place], row.weight_LC[place] / ENDS_ONLY.place_weight, strict=True)
             if share
         }
         assert given == pytest.approx({f" {option}": share for option, share in choice.probability.items()})
         # The token that follows is the one that was drawn.
-        drawn = tokenizer.decode([int(row.id_T[row.at_L[place] + 1])])
-        assert writing.text[choice.char_start :].startswith(drawn.strip())
+        assert writing.text[choice.char_start :].startswith(following[place].strip())
