@@ -113,6 +113,7 @@ def sample_traces(
         torch.manual_seed(settings.seed)
         for start in range(0, len(jobs), MAX_ROWS):
             traces += _sample_batch(policy, jobs[start : start + MAX_ROWS], settings, report)
+            report(0)
     return [traces[start : start + num_traces] for start in range(0, len(traces), num_traces)]
 
 
