@@ -126,15 +126,16 @@ def write_adapter(folder: Path, *, rank: int = 8, hidden: int | None = None, see
     from safetensors import torch as tensors  # noqa: PLC0415
 
     config = json.loads((MODEL_DIR / "config.json").read_text())
-    size = hidden or int(config["hidden_size"])
+    width = hidden or int(config["hidden_size"])
+    heads_width = int(config["num_attention_heads"]) * int(config["head_dim"])
     folder.mkdir(parents=True)
     torch.manual_seed(seed)
     weights: dict[str, torch.Tensor] = {}
     for layer in range(int(config["num_hidden_layers"])):
         for name in ("q_proj", "v_proj"):
             stem = f"base_model.model.model.layers.{layer}.self_attn.{name}"
-            weights[f"{stem}.lora_A.weight"] = torch.randn(rank, size) * 0.3
-            weights[f"{stem}.lora_B.weight"] = torch.randn(size, rank) * 0.3
+            weights[f"{stem}.lora_A.weight"] = torch.randn(rank, width) * 0.3
+            weights[f"{stem}.lora_B.weight"] = torch.randn(heads_width, rank) * 0.3
     tensors.save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     settings = {
         "peft_type": "LORA",

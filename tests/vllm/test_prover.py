@@ -88,12 +88,12 @@ async def test_answers_greedy_or_drawn_equal_the_transformers_provers(prover: VL
     await reference.close()
 
 
-async def test_hot_answers_full_of_braces_end_where_the_transformers_provers_do(prover: VLLMProver) -> None:
+async def test_drawn_answers_full_of_braces_end_where_the_transformers_provers_do(prover: VLLMProver) -> None:
     from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415
 
     text = "The final answer is \\boxed{\\frac{1}{2}}. " * 6 + "The final answer is \\boxed"
     ids = prover.tokenizer.encode_trusted(text)
-    query = RolloutQuery(num_samples=16, temperature=2.5, top_p=1.0, max_tokens=40, stop_at_close=True)
+    query = RolloutQuery(num_samples=16, temperature=1.0, top_p=1.0, max_tokens=40, stop_at_close=True)
     proof = Proof(ids[:-4], (Probe(len(ids) - 4, tuple(ids[-4:].tolist()), seed=7),), query)
     reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
     [found], [expected] = await prover.prove([proof]), await reference.prove([proof])
