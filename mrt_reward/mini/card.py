@@ -120,8 +120,8 @@ mrt-reward's demo and tests, and of no use elsewhere.
 ## Measured
 
 Weights as shipped (rounded to bfloat16), computing in float32, temperature 1, budget {measured.budget_tokens} tokens.
-`mrt-reward mini evaluate` prints these tables: {measured.num_problems} fresh problems, 8 traces each, values on the
-first trace of each.
+`mrt-reward mini evaluate --problems {measured.num_problems}` prints these tables: fresh problems, 8 traces each, values
+on the first trace of each.
 
 {_markdown(bars(measured))}
 

@@ -25,6 +25,7 @@ from transformers.modeling_rope_utils import RopeParameters
 from transformers.models.llama.modeling_llama import LlamaAttention
 
 from mrt_reward.mini import template
+from mrt_reward.mini.batch import Batch, collate
 from mrt_reward.mini.island import NUM_PLACES, sample_problem
 from mrt_reward.mini.packing import PackingRule, Row, pack_trace
 from mrt_reward.mini.tokenizer import MAX_POSITIONS, VOCAB_SIZE, save_tokenizer, token_ids, train_tokenizer
@@ -102,51 +103,6 @@ class TrainingSettings:
             for stage, (start, end) in zip(self.stages, pairwise(cuts), strict=True)
         ]
         return replace(self, stages=tuple(stages))
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows padded to one length.
-
-    Attributes:
-        id_BT: token ids.
-        position_BT: positions.
-        visible_B1TT: which token sees which.
-        at_L: indices into the B·T tokens, whose next token is trained.
-        target_LC: next tokens.
-        weight_LC: their weights.
-
-    """
-
-    id_BT: Tensor
-    position_BT: Tensor
-    visible_B1TT: Tensor
-    at_L: Tensor
-    target_LC: Tensor
-    weight_LC: Tensor
-
-
-def collate(rows: list[Row]) -> Batch:
-    """Pad rows to the longest of them."""
-    width = max(row.id_T.size for row in rows)
-    id_BT = np.zeros((len(rows), width), np.int64)
-    position_BT = np.zeros((len(rows), width), np.int64)
-    visible_B1TT = np.zeros((len(rows), 1, width, width), np.bool_)
-    # A padding token sees itself: a softmax over nothing is not a number.
-    visible_B1TT[:, 0, range(width), range(width)] = True
-    for index, row in enumerate(rows):
-        size = row.id_T.size
-        id_BT[index, :size] = row.id_T
-        position_BT[index, :size] = row.position_T
-        visible_B1TT[index, 0, :size, :size] = row.visible()
-    return Batch(
-        torch.from_numpy(id_BT),
-        torch.from_numpy(position_BT),
-        torch.from_numpy(visible_B1TT),
-        torch.from_numpy(np.concatenate([row.at_L + index * width for index, row in enumerate(rows)])),
-        torch.from_numpy(np.concatenate([row.target_LC for row in rows])),
-        torch.from_numpy(np.concatenate([row.weight_LC for row in rows])),
-    )
 
 
 def batches(tokenizer: Tokenizer, settings: TrainingSettings) -> Iterator[Batch]:

@@ -1,8 +1,4 @@
-"""The seams: what the service needs from a tokenizer, a prover and a grader.
-
-A prover is asked about a *trace*, not about a prompt: it gets the trace's tokens once, where to cut them, and what
-follows each cut, so that every engine can share the common prefix in its own way. Trusted and untrusted text are told
-apart before this seam: what arrives here is token ids, and the untrusted part holds no control token.
+"""What is asked about a trace, what is answered, and the engine that does.
 
 Dimension key: P probes of a trace · S spellings of the answer · M sampled answers.
 """
@@ -15,65 +11,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from mrt_reward.errors import ProverError, ProverUnavailable
-from mrt_reward.types import Grade, Message, TokenIds
-
-
-@dataclass(frozen=True, slots=True)
-class TokenizedText:
-    """Untrusted text as token ids.
-
-    Attributes:
-        ids: int32.
-        char_ends: for each token, the number of characters of the text that are complete once it is there; not
-            decreasing, and the last equals the text's length. A character of several tokens is complete at its last.
-
-    """
-
-    ids: TokenIds
-    char_ends: TokenIds
-
-
-class Tokenizer(Protocol):
-    """The prover's tokenizer. Trusted text may become control tokens, untrusted text never does."""
-
-    @property
-    def sha256(self) -> str:
-        """Of tokenizer.json, as lower-case hex: equal hashes mean equal ids."""
-        ...
-
-    @property
-    def control_ids(self) -> frozenset[int]:
-        """Ids that stand for something other than their text: special and added tokens."""
-        ...
-
-    @property
-    def close_ids(self) -> tuple[int, ...]:
-        """Every ordinary token whose text begins with `}`."""
-        ...
-
-    def encode_trusted(self, text: str) -> TokenIds:
-        """Our own text; control tokens in it are meant. No BOS or EOS is added."""
-        ...
-
-    def encode_untrusted(self, text: str) -> TokenizedText:
-        """Model output or other people's text; anything that looks like a control token stays text."""
-        ...
-
-    def locate(self, ids: TokenIds) -> tuple[str, TokenIds]:
-        """Text of ids that somebody else made, control tokens written out, and its `char_ends` (`TokenizedText`)."""
-        ...
-
-    def render_chat(self, messages: Sequence[Message]) -> str:
-        """The chat template's text, up to where the assistant speaks. Message contents are not control-safe in it."""
-        ...
-
-    def encode_chat(self, messages: Sequence[Message]) -> TokenIds:
-        """Ids of `render_chat`'s text, with the messages' contents encoded as untrusted."""
-        ...
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of sampled ids, without special tokens."""
-        ...
+from mrt_reward.protocols.tokens import Tokenizer
+from mrt_reward.types import TokenIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,49 +221,4 @@ class Prover(Protocol):
 
     async def close(self) -> None:
         """Release the engine; no call may follow."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class GradeItem:
-    r"""One answer to judge.
-
-    Attributes:
-        completion: untrusted text that holds the answer.
-        answers: accepted gold answers; at least one, unless the grader needs none.
-        problem: what was asked, for graders that read it.
-        boxed_prefix: the text starts right after a trusted `\\boxed`, so its first balanced braces are the answer.
-
-    """
-
-    completion: str
-    answers: tuple[str, ...]
-    problem: str = ""
-    boxed_prefix: bool = False
-
-
-class Grader(Protocol):
-    """Judges answers. It never raises for what an answer says; what it could not judge is UNGRADED."""
-
-    @property
-    def identity(self) -> str:
-        """Name and version of everything that can change a verdict; part of cache keys."""
-        ...
-
-    @property
-    def needs_answer(self) -> bool:
-        """Whether a gold answer must be there."""
-        ...
-
-    @property
-    def binary(self) -> bool:
-        """Whether its grades are verdicts; otherwise they carry scores in [0, 1]."""
-        ...
-
-    async def grade(self, items: Sequence[GradeItem]) -> Sequence[Grade]:
-        """Grades in the order of the items."""
-        ...
-
-    async def close(self) -> None:
-        """Stop its workers."""
         ...

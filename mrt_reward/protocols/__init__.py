@@ -1,0 +1,40 @@
+"""The seams: what the service needs from a tokenizer, a prover and a grader.
+
+A prover is asked about a *trace*, not about a prompt: it gets the trace's tokens once, where to cut them, and what
+follows each cut, so that every engine can share the common prefix in its own way. Trusted and untrusted text are told
+apart before this seam: what arrives here is token ids, and the untrusted part holds no control token.
+"""
+
+from mrt_reward.protocols.grading import GradeItem, Grader
+from mrt_reward.protocols.proving import (
+    LikelihoodQuery,
+    Probe,
+    ProbeAnswer,
+    Proof,
+    Proven,
+    Prover,
+    ProverInfo,
+    Query,
+    RolloutQuery,
+    SpellingIds,
+    WeightsKind,
+)
+from mrt_reward.protocols.tokens import TokenizedText, Tokenizer
+
+__all__ = [
+    "GradeItem",
+    "Grader",
+    "LikelihoodQuery",
+    "Probe",
+    "ProbeAnswer",
+    "Proof",
+    "Proven",
+    "Prover",
+    "ProverInfo",
+    "Query",
+    "RolloutQuery",
+    "SpellingIds",
+    "TokenizedText",
+    "Tokenizer",
+    "WeightsKind",
+]

@@ -1,0 +1,54 @@
+"""What the service needs from a grader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mrt_reward.types import Grade
+
+
+@dataclass(frozen=True, slots=True)
+class GradeItem:
+    r"""One answer to judge.
+
+    Attributes:
+        completion: untrusted text that holds the answer.
+        answers: accepted gold answers; at least one, unless the grader needs none.
+        problem: what was asked, for graders that read it.
+        boxed_prefix: the text starts right after a trusted `\\boxed`, so its first balanced braces are the answer.
+
+    """
+
+    completion: str
+    answers: tuple[str, ...]
+    problem: str = ""
+    boxed_prefix: bool = False
+
+
+class Grader(Protocol):
+    """Judges answers. It never raises for what an answer says; what it could not judge is UNGRADED."""
+
+    @property
+    def identity(self) -> str:
+        """Name and version of everything that can change a verdict; part of cache keys."""
+        ...
+
+    @property
+    def needs_answer(self) -> bool:
+        """Whether a gold answer must be there."""
+        ...
+
+    @property
+    def binary(self) -> bool:
+        """Whether its grades are verdicts; otherwise they carry scores in [0, 1]."""
+        ...
+
+    async def grade(self, items: Sequence[GradeItem]) -> Sequence[Grade]:
+        """Grades in the order of the items."""
+        ...
+
+    async def close(self) -> None:
+        """Stop its workers."""
+        ...
