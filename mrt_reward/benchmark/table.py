@@ -16,7 +16,7 @@ LEGEND = (
     "computed: tokens computed / tokens needed. answer: mean length of sampled answers, in tokens."
 )
 
-WIDTH = 116
+WIDTH = 132
 """Characters, where the output is no terminal."""
 
 
