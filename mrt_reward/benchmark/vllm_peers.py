@@ -26,7 +26,9 @@ from mrt_reward.provers.vllm_engine import EngineSpec, engine_arguments
 AUTHORS = "(b) a blocking generate a trace, n = 8"
 NUM_SAMPLES = 8
 
-SHARED_ARGUMENTS = ("dtype", "block_size", "enforce_eager", "max_model_len", "kv_cache_memory_bytes")
+SHARED_ARGUMENTS = (
+    "dtype", "block_size", "enforce_eager", "max_model_len", "kv_cache_memory_bytes", "distributed_executor_backend",
+)  # fmt: skip
 """Of our engine's arguments, the ones that peers get too; the rest is vLLM's default."""
 
 

@@ -98,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["mini", "60M"], choices=["mini", "60M"])
     parser.add_argument("--engines", nargs="+", default=["vllm", "transformers"], choices=["vllm", "transformers"])
-    parser.add_argument("--out", type=Path, default=Path("bench-results"), help="folder of rows and of the 60 M model")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder of rows and of the 60 M model")
     arguments = parser.parse_args()
     if "vllm" in arguments.engines and importlib.util.find_spec("vllm") is None:
         parser.error("vLLM is not installed: run it in .venv-vllm, or with --engines transformers")
