@@ -108,6 +108,8 @@ def run(settings: ServeSettings, plan: Plan, places: Places, output: Path | None
         def tell(what: str) -> None:
             progress.update(task, description=what, completed=len(begun))
             begun.append(what)
+            if not console.is_terminal:
+                console.print(what, highlight=False)  # a bar is drawn on terminals alone
 
         rows = asyncio.run(benchmark.bench(settings, plan, places, tell))
         progress.update(task, description="measured", completed=len(begun))

@@ -40,7 +40,7 @@ LARGE = {
 """60 million parameters behind mini's tokenizer."""
 
 SLOW = {
-    "mini": ["--rounds", "2", "--slow-problems", "4", "--free-tokens", "256"],
+    "mini": ["--slow-problems", "4", "--free-tokens", "256"],
     "60M": ["--slow-problems", "1", "--free-tokens", "64"],
 }
 
