@@ -6,21 +6,22 @@ Dimension key: P prefixes · M sampled answers.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from mrt_reward.benchmark.bounds import Bound, bound_of_engine
 from mrt_reward.benchmark.counting import prefill_lengths
 from mrt_reward.benchmark.plan import WARM_UP, EstimatorName, Measurement, Plan, Run, Told
+from mrt_reward.benchmark.recording import RecordingProver
 from mrt_reward.benchmark.rows import Kind, Way
 from mrt_reward.benchmark.workload import Work, WorkSpec, apart, first_problems, make_work
 from mrt_reward.client import AsyncClient
 from mrt_reward.errors import ProverError
-from mrt_reward.protocols import Prover, Tokenizer
+from mrt_reward.protocols import Tokenizer
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace, Status
 
-AnswerTokens = float | None
-"""Mean length of a sampled answer; None for likelihoods, and where it is not known."""
+Lengths = dict[int, float]
+"""Mean length of sampled answers in tokens, by the seed of the work that they were sampled for."""
 
 
 def specs(plan: Plan, name: EstimatorName) -> list[WorkSpec]:
@@ -64,8 +65,8 @@ async def scored(stream: AsyncIterator[tuple[int, ScoredTrace]], work: Work) -> 
     computed = num_scored = 0
     async for _, trace in stream:
         if trace.status is not Status.OK:
-            told = "some values are missing" if trace.error is None else trace.error.message
-            raise ProverError(f"trace {trace.id} of the benchmark was not scored: {told}")
+            why = "some values are missing" if trace.error is None else trace.error.message
+            raise ProverError(f"trace {trace.id} of the benchmark was not scored: {why}")
         computed += trace.usage.computed_tokens
         num_scored += 1
     if num_scored != len(work.traces):
@@ -73,13 +74,14 @@ async def scored(stream: AsyncIterator[tuple[int, ScoredTrace]], work: Work) -> 
     return computed
 
 
-def decoded(plan: Plan, name: EstimatorName, work: Work, answer_tokens: AnswerTokens) -> int | None:
-    """Tokens of sampled answers to run; the last of each is never run."""
+def told(plan: Plan, name: EstimatorName, work: Work, computed: int, lengths: Lengths) -> Told:
+    """What some work told; of sampled answers, all tokens but the last of each had to be run."""
     if name == "likelihood":
-        return 0
-    if answer_tokens is None:
-        return None
-    return round(work.num_prefixes * plan.num_samples * max(0.0, answer_tokens - 1))
+        return Told(computed)
+    length = lengths.get(work.seed)
+    if length is None:
+        return Told(computed, None)
+    return Told(computed, round(work.num_prefixes * plan.num_samples * max(0.0, length - 1)), length)
 
 
 @dataclass
@@ -88,71 +90,63 @@ class InProcess:
 
     Attributes:
         scorer: the pipeline, on `prover`.
-        prover: the engine.
+        prover: the engine, and a record of its answers.
         plan: what to measure.
+        lengths: of the answers that were sampled so far.
 
     """
 
     scorer: Scorer
-    prover: Prover
+    prover: RecordingProver
     plan: Plan
+    lengths: Lengths = field(default_factory=Lengths)
 
-    async def measurements(self) -> tuple[list[Measurement], AnswerTokens]:
-        """What to measure, after a warm-up, and the mean length of sampled answers that it saw."""
+    async def measurements(self) -> list[Measurement]:
+        """What to measure, after a warm-up."""
         found: list[Measurement] = []
-        bound = bound_of_engine(self.prover)
-        answer_tokens: AnswerTokens = None
+        bound = bound_of_engine(self.prover.inner)
         for name in self.plan.estimators:
-            answer_tokens = await self._warm_up(name, bound)
+            warm_up = warm_up_work(self.plan, name, self.prover.tokenizer)
+            await self._ours(name)(warm_up)
             rounds = works(self.plan, name, self.prover.tokenizer)
+            found.append(Measurement(self._way("ours", name, name), rounds, self._ours(name)))
             if bound is not None:
-                found.append(
-                    Measurement(self._way("bound", name, name), rounds, self._bound(bound, name, answer_tokens))
-                )
-            found.append(Measurement(self._way("ours", name, name), rounds, self._ours(name, answer_tokens)))
+                # It decodes answers as long as ours, so it comes after them.
+                run = self._bound(bound, name, [warm_up, *rounds])
+                await run(warm_up)
+                found.append(Measurement(self._way("bound", name, name), rounds, run))
         found += [
-            Measurement(
-                self._way("ours", f"likelihood of {size:,}", "likelihood"), rounds, self._ours("likelihood", None)
-            )
+            Measurement(self._way("ours", f"likelihood of {size:,}", "likelihood"), rounds, self._ours("likelihood"))
             for size, rounds in grown(self.plan, self.prover.tokenizer)
         ]
-        return [*found, self._one_by_one()], answer_tokens
+        return [*found, self._one_by_one()]
 
     def _way(self, kind: Kind, name: str, estimator: str) -> Way:
         return Way(kind, name, "in process", self.prover.info.engine, estimator)
 
-    def _ours(self, name: EstimatorName, answer_tokens: AnswerTokens) -> Run:
+    def _ours(self, name: EstimatorName) -> Run:
         async def run(work: Work) -> Told:
+            self.prover.taken_mean()
             computed = await scored(self.scorer.stream(work.traces, work.options), work)
-            return Told(computed, decoded(self.plan, name, work, answer_tokens), answer_tokens)
+            length = self.prover.taken_mean()
+            if length is not None:
+                self.lengths[work.seed] = length
+            return told(self.plan, name, work, computed, self.lengths)
 
         return run
 
-    def _bound(self, bound: Bound, name: EstimatorName, answer_tokens: AnswerTokens) -> Run:
+    def _bound(self, bound: Bound, name: EstimatorName, rounds: Sequence[Work]) -> Run:
+        prompts = {work.seed: prefill_lengths(work.jobs, self.prover.info.max_tokens - 1) for work in rounds}
+
         async def run(work: Work) -> Told:
-            lengths = prefill_lengths(work.jobs, self.prover.info.max_tokens - 1)
-            await bound.prefill(lengths, work.seed)
-            num_decoded = decoded(self.plan, name, work, answer_tokens)
-            if answer_tokens is not None:
-                await bound.decode(work.num_prefixes * self.plan.num_samples, max(1, round(answer_tokens)), work.seed)
-            return Told(sum(lengths) + (num_decoded or 0), num_decoded, answer_tokens)
+            await bound.prefill(prompts[work.seed], work.seed)
+            if name == "rollouts":
+                num_answers = work.num_prefixes * self.plan.num_samples
+                await bound.decode(num_answers, max(1, round(self.lengths[work.seed])), work.seed)
+            had = told(self.plan, name, work, sum(prompts[work.seed]), self.lengths)
+            return replace(had, computed_tokens=(had.computed_tokens or 0) + (had.decoded_tokens or 0))
 
         return run
-
-    async def _warm_up(self, name: EstimatorName, bound: Bound | None) -> AnswerTokens:
-        """Load what is loaded late; returns the mean length of sampled answers."""
-        work = warm_up_work(self.plan, name, self.prover.tokenizer)
-        proven = await self.prover.prove([job.proof(range(len(job.cuts)), range(len(job.cuts))) for job in work.jobs])
-        lengths: list[int] = []
-        for one in proven:
-            if isinstance(one, ProverError):
-                raise one
-            lengths += [len(ids) for answer in one.answers for ids in answer.completions]
-        await scored(self.scorer.stream(work.traces[:1], work.options), work.first(1))
-        answer_tokens = sum(lengths) / len(lengths) if lengths else None
-        if bound is not None:
-            await self._bound(bound, name, answer_tokens)(work)
-        return answer_tokens
 
     def _one_by_one(self) -> Measurement:
         """A peer: every prefix a proof of its own, one after the other."""
@@ -182,7 +176,7 @@ async def through_server(
     client: AsyncClient,
     tokenizer: Tokenizer,
     plan: Plan,
-    answer_tokens: AnswerTokens,
+    lengths: Lengths,
     *,
     elsewhere: bool = False,
 ) -> list[Measurement]:
@@ -191,11 +185,9 @@ async def through_server(
     found: list[Measurement] = []
 
     def run_of(name: EstimatorName) -> Run:
-        known = answer_tokens if name == "rollouts" else None
-
         async def run(work: Work) -> Told:
             computed = await scored(client.stream(work.traces, work.options), work)
-            return Told(computed, decoded(plan, name, work, known), known)
+            return told(plan, name, work, computed, lengths)
 
         return run
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 
-from mrt_reward.benchmark.ours import AnswerTokens, InProcess, rounds_of_size, through_server
+from mrt_reward.benchmark.ours import InProcess, Lengths, rounds_of_size, through_server
 from mrt_reward.benchmark.plan import Plan, Tell, measure
+from mrt_reward.benchmark.recording import RecordingProver
 from mrt_reward.benchmark.rows import Row
 from mrt_reward.benchmark.serving import our_server
 from mrt_reward.client import AsyncClient
@@ -74,15 +75,14 @@ async def bench(settings: ServeSettings, plan: Plan, places: Places, tell: Tell)
     if places.peers and importlib.util.find_spec("vllm") is None:
         raise ConfigError("the peers run on vLLM: pip install 'mrt-reward[vllm]', or leave out --peers", param="peers")
     rows: list[Row] = []
-    answer_tokens: AnswerTokens = None
+    lengths: Lengths = {}
     if places.in_process:
         tell(f"{settings.engine}, in process: starting")
-        found, answer_tokens = await _in_process(settings, plan, tell)
-        rows += found
+        rows += await _in_process(settings, plan, tell, lengths)
     if places.server:
         tell(f"{settings.engine}, server: starting ours")
         async with our_server(settings) as url, AsyncClient(url, api_key=settings.plain_api_key) as client:
-            rows += await measure(await through_server(client, tokenizer_of(settings), plan, answer_tokens), tell)
+            rows += await measure(await through_server(client, tokenizer_of(settings), plan, lengths), tell)
     if places.peers:
         from mrt_reward.benchmark.vllm_peers import authors_row, http_rows  # noqa: PLC0415 - loads vLLM
 
@@ -91,12 +91,11 @@ async def bench(settings: ServeSettings, plan: Plan, places: Places, tell: Tell)
     return rows
 
 
-async def _in_process(settings: ServeSettings, plan: Plan, tell: Tell) -> tuple[list[Row], AnswerTokens]:
-    prover = build_prover(settings)
+async def _in_process(settings: ServeSettings, plan: Plan, tell: Tell, lengths: Lengths) -> list[Row]:
+    prover = RecordingProver(build_prover(settings))
     scorer = build_scorer(settings, prover)
     try:
-        measurements, answer_tokens = await InProcess(scorer, prover, plan).measurements()
-        return await measure(measurements, tell), answer_tokens
+        return await measure(await InProcess(scorer, prover, plan, lengths).measurements(), tell)
     finally:
         await scorer.close()
 
@@ -111,4 +110,4 @@ async def _running_server(url: str, settings: ServeSettings, plan: Plan, tell: T
                 f"{settings.tokenizer or settings.model or 'mini'}: name its model with --model",
                 param="model",
             )
-        return await measure(await through_server(client, tokenizer, plan, None, elsewhere=True), tell)
+        return await measure(await through_server(client, tokenizer, plan, {}, elsewhere=True), tell)

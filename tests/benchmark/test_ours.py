@@ -11,13 +11,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from mrt_reward.benchmark.bounds import bound_of_engine
-from mrt_reward.benchmark.ours import decoded, scored
+from mrt_reward.benchmark.ours import scored, told
 from mrt_reward.benchmark.plain_forward import PlainForward
 from mrt_reward.benchmark.plan import Measurement, Plan, Told, measure
+from mrt_reward.benchmark.recording import RecordingProver
 from mrt_reward.benchmark.rows import Way
 from mrt_reward.benchmark.workload import Work, WorkSpec, make_work
 from mrt_reward.errors import ProverError
 from mrt_reward.mini import MODEL_DIR
+from mrt_reward.protocols import Probe, Proof, Proven, RolloutQuery
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.provers.transformers import TransformersProver
@@ -49,10 +51,23 @@ async def test_traces_that_were_not_scored_end_the_benchmark(work: Work) -> None
 
 def test_the_last_token_of_an_answer_is_never_run(work: Work) -> None:
     plan = Plan(num_samples=4)
-    assert decoded(plan, "likelihood", work, 9.0) == 0
-    assert decoded(plan, "rollouts", work, None) is None
+    assert told(plan, "likelihood", work, 7, {}) == Told(7, 0, None)
+    assert told(plan, "rollouts", work, 7, {}) == Told(7, None, None)
     # 5 prefixes, 4 answers each, 2.5 tokens of each to run.
-    assert decoded(plan, "rollouts", work, 3.5) == 50
+    assert told(plan, "rollouts", work, 7, {work.seed: 3.5}) == Told(7, 50, 3.5)
+
+
+async def test_lengths_of_answers_are_recorded() -> None:
+    prover = RecordingProver(ScriptedProver([0.5]))
+    assert prover.taken_mean() is None
+    query = RolloutQuery(num_samples=3, temperature=1.0, top_p=1.0, max_tokens=4, stop_at_close=True)
+    [proven] = await prover.prove([Proof(np.array([1, 2], np.int32), (Probe(2, (3,)),), query)])
+    assert isinstance(proven, Proven)
+    lengths = [len(ids) for answer in proven.answers for ids in answer.completions]
+    assert prover.taken_mean() == sum(lengths) / 3
+    assert prover.taken_mean() is None
+    await prover.check()
+    await prover.close()
 
 
 async def test_rounds_take_turns_and_add_up(mini_tokenizer: HFTokenizer) -> None:

@@ -38,10 +38,10 @@ def test_the_embedded_engine_is_measured_here_and_through_the_server(tmp_path: P
     rows = json.loads(output.read_text())["rows"]
     ways = [(row["kind"], row["place"], row["name"]) for row in rows]
     assert ways == [
-        ("bound", "in process", "likelihood"),
         ("ours", "in process", "likelihood"),
-        ("bound", "in process", "rollouts"),
+        ("bound", "in process", "likelihood"),
         ("ours", "in process", "rollouts"),
+        ("bound", "in process", "rollouts"),
         ("peer", "in process", "likelihood, one proof a prefix"),
         ("ours", "server", "likelihood"),
         ("ours", "server", "rollouts"),
