@@ -1,6 +1,8 @@
 # make demo        real traces of the bundled model, scored by the real server, in a minute
 # make test        lint, types, import rules, tests and coverage
 # make test-vllm   types, tests and coverage of the vLLM prover, on its real engine
+# make bench       the embedded engine against its bound, in minutes
+# make bench-full  both engines, through the server, against peers on vLLM's own, in an hour
 # Each creates its environment by itself, CPU only, from the pinned set in constraints/.
 
 PYTHON ?= python3
@@ -15,7 +17,7 @@ VLLM_BIN   := $(VLLM_VENV)/bin
 VLLM_STAMP := $(VLLM_VENV)/.installed
 VLLM_PIP   := $(VLLM_BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-vllm lint coverage bench venv format clean
+.PHONY: demo test test-vllm lint coverage bench bench-full venv format clean
 
 demo: venv
 	$(BIN)/mrt-reward demo
@@ -40,6 +42,9 @@ test-vllm: $(VLLM_STAMP)
 
 bench: venv
 	$(BIN)/python -m tests.bench.bench_prefixes
+
+bench-full: $(VLLM_STAMP)
+	$(VLLM_BIN)/python -m tests.bench.bench_full --out build/bench
 
 format: venv
 	$(BIN)/ruff format .

@@ -100,8 +100,12 @@ def _openai_prover(settings: ServeSettings) -> Prover:
     )
 
 
-def build_scorer(settings: ServeSettings) -> Scorer:
+def build_scorer(settings: ServeSettings, prover: Prover | None = None) -> Scorer:
     """Everything behind the API: prover, graders, cache.
+
+    Args:
+        settings: name all of it.
+        prover: one that runs already; owned by the scorer from then on. None builds the one that the settings name.
 
     Raises:
         ConfigError: a setting names something that cannot be built.
@@ -118,7 +122,7 @@ def build_scorer(settings: ServeSettings) -> Scorer:
     }
     store = SQLiteStore(Path(settings.cache_path)) if settings.cache_path else None
     return Scorer(
-        build_prover(settings),
+        prover or build_prover(settings),
         graders,
         spellings,
         cache=ScoreCache(settings.cache_memory_mb, store),

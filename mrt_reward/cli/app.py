@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mrt_reward.cli import demo, doctor, mini, score, serve
+from mrt_reward.cli import bench, demo, doctor, mini, score, serve
 from mrt_reward.version import __version__
 
 app = typer.Typer(
@@ -36,4 +36,5 @@ app.command()(serve.serve)
 app.command()(score.score)
 app.command()(demo.demo)
 app.command()(doctor.doctor)
+app.command()(bench.bench)
 app.add_typer(mini.app, name="mini")

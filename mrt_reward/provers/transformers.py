@@ -104,6 +104,11 @@ class TransformersProver(FixedWeights):
         return self._tokenizer
 
     @property
+    def network(self) -> torch.nn.Module:
+        """The model itself, as it was loaded; not to be called while a proof runs."""
+        return self._packed.model
+
+    @property
     def max_batch_tokens(self) -> int:
         """Enough to keep the worker busy, few enough to tell results soon."""
         return MAX_BATCH_TOKENS

@@ -12,7 +12,7 @@ from mrt_reward.version import __version__
 RUN = CliRunner()
 
 
-@pytest.mark.parametrize("verb", ["serve", "score", "demo", "doctor", "mini"])
+@pytest.mark.parametrize("verb", ["serve", "score", "demo", "doctor", "mini", "bench"])
 def test_every_verb_has_help(verb: str) -> None:
     done = RUN.invoke(app, [verb, "--help"])
     assert done.exit_code == 0

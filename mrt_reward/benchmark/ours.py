@@ -1,0 +1,202 @@
+"""Our own ways: the whole pipeline in this process and through our server, beside the bound.
+
+Dimension key: P prefixes · M sampled answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from mrt_reward.benchmark.bounds import Bound, bound_of_engine
+from mrt_reward.benchmark.counting import prefill_lengths
+from mrt_reward.benchmark.plan import WARM_UP, EstimatorName, Measurement, Plan, Run, Told
+from mrt_reward.benchmark.recording import RecordingProver
+from mrt_reward.benchmark.rows import Kind, Way
+from mrt_reward.benchmark.workload import Work, WorkSpec, apart, first_problems, make_work
+from mrt_reward.client import AsyncClient
+from mrt_reward.errors import ProverError
+from mrt_reward.protocols import Tokenizer
+from mrt_reward.service.scorer import Scorer
+from mrt_reward.types import ScoredTrace, Status
+
+Lengths = dict[int, float]
+"""Mean length of sampled answers in tokens, by the seed of the work that they were sampled for."""
+
+
+def specs(plan: Plan, name: EstimatorName) -> list[WorkSpec]:
+    """Work of each round. Rollouts take long, so they may do part of it."""
+    spec = first_problems(plan.spec, plan.slow_problems) if name == "rollouts" else plan.spec
+    return [apart(spec, turn) for turn in range(plan.rounds)]
+
+
+def works(plan: Plan, name: EstimatorName, tokenizer: Tokenizer) -> list[Work]:
+    """The same, made."""
+    return [make_work(spec, tokenizer, plan.estimator(name)) for spec in specs(plan, name)]
+
+
+def warm_up_work(plan: Plan, name: EstimatorName, tokenizer: Tokenizer) -> Work:
+    """One problem that no round has."""
+    return make_work(apart(first_problems(plan.spec, 1), WARM_UP), tokenizer, plan.estimator(name))
+
+
+def rounds_of_size(num_prefixes: int) -> int:
+    """How often work of a size is done: small work several times, as a process's clock is coarse."""
+    return max(1, 1000 // num_prefixes)
+
+
+def grown(plan: Plan, tokenizer: Tokenizer) -> list[tuple[int, list[Work]]]:
+    """Work of each size, once for each of its rounds."""
+    found: list[tuple[int, list[Work]]] = []
+    for place, size in enumerate(plan.sizes):
+        spec = plan.spec.of_prefixes(size)
+        turns = [apart(spec, 200 + 20 * place + turn) for turn in range(rounds_of_size(size))]
+        found.append((size, [make_work(spec, tokenizer) for spec in turns]))
+    return found
+
+
+async def scored(stream: AsyncIterator[tuple[int, ScoredTrace]], work: Work) -> int:
+    """Tokens that were computed for all traces.
+
+    Raises:
+        ProverError: one was not scored, so that the figures would be of other work.
+
+    """
+    computed = num_scored = 0
+    async for _, trace in stream:
+        if trace.status is not Status.OK:
+            why = "some values are missing" if trace.error is None else trace.error.message
+            raise ProverError(f"trace {trace.id} of the benchmark was not scored: {why}")
+        computed += trace.usage.computed_tokens
+        num_scored += 1
+    if num_scored != len(work.traces):
+        raise ProverError(f"{num_scored} of {len(work.traces)} traces of the benchmark came back")
+    return computed
+
+
+def told(plan: Plan, name: EstimatorName, work: Work, computed: int, lengths: Lengths) -> Told:
+    """What some work told; of sampled answers, all tokens but the last of each had to be run."""
+    if name == "likelihood":
+        return Told(computed)
+    length = lengths.get(work.seed)
+    if length is None:
+        return Told(computed, None)
+    return Told(computed, round(work.num_prefixes * plan.num_samples * max(0.0, length - 1)), length)
+
+
+@dataclass
+class InProcess:
+    """The engine in this process.
+
+    Attributes:
+        scorer: the pipeline, on `prover`.
+        prover: the engine, and a record of its answers.
+        plan: what to measure.
+        lengths: of the answers that were sampled so far.
+
+    """
+
+    scorer: Scorer
+    prover: RecordingProver
+    plan: Plan
+    lengths: Lengths = field(default_factory=Lengths)
+
+    async def measurements(self) -> list[Measurement]:
+        """What to measure, after a warm-up."""
+        found: list[Measurement] = []
+        bound = bound_of_engine(self.prover.inner)
+        for name in self.plan.estimators:
+            warm_up = warm_up_work(self.plan, name, self.prover.tokenizer)
+            await self._ours(name)(warm_up)
+            rounds = works(self.plan, name, self.prover.tokenizer)
+            found.append(Measurement(self._way("ours", name, name), rounds, self._ours(name)))
+            if bound is not None:
+                # It decodes answers as long as ours, so it comes after them.
+                run = self._bound(bound, name, [warm_up, *rounds])
+                await run(warm_up)
+                found.append(Measurement(self._way("bound", name, name), rounds, run))
+        found += [
+            Measurement(self._way("ours", f"likelihood of {size:,}", "likelihood"), rounds, self._ours("likelihood"))
+            for size, rounds in grown(self.plan, self.prover.tokenizer)
+        ]
+        return [*found, self._one_by_one()]
+
+    def _way(self, kind: Kind, name: str, estimator: str) -> Way:
+        return Way(kind, name, "in process", self.prover.info.engine, estimator)
+
+    def _ours(self, name: EstimatorName) -> Run:
+        async def run(work: Work) -> Told:
+            self.prover.taken_mean()
+            computed = await scored(self.scorer.stream(work.traces, work.options), work)
+            length = self.prover.taken_mean()
+            if length is not None:
+                self.lengths[work.seed] = length
+            return told(self.plan, name, work, computed, self.lengths)
+
+        return run
+
+    def _bound(self, bound: Bound, name: EstimatorName, rounds: Sequence[Work]) -> Run:
+        prompts = {work.seed: prefill_lengths(work.jobs, self.prover.info.max_tokens - 1) for work in rounds}
+
+        async def run(work: Work) -> Told:
+            await bound.prefill(prompts[work.seed], work.seed)
+            if name == "rollouts":
+                num_answers = work.num_prefixes * self.plan.num_samples
+                await bound.decode(num_answers, max(1, round(self.lengths[work.seed])), work.seed)
+            had = told(self.plan, name, work, sum(prompts[work.seed]), self.lengths)
+            return replace(had, computed_tokens=(had.computed_tokens or 0) + (had.decoded_tokens or 0))
+
+        return run
+
+    def _one_by_one(self) -> Measurement:
+        """A peer: every prefix a proof of its own, one after the other."""
+        spec = apart(first_problems(self.plan.spec, self.plan.slow_problems), 50)
+        work = make_work(spec, self.prover.tokenizer)
+
+        async def run(work: Work) -> Told:
+            computed = 0
+            seen: set[bytes] = set()
+            for job in work.jobs:
+                for place in range(len(job.cuts)):
+                    proof = job.proof([place], [0])
+                    key = proof.token_ids.tobytes()
+                    if key in seen:
+                        continue
+                    seen.add(key)
+                    [proven] = await self.prover.prove([proof])
+                    if isinstance(proven, ProverError):
+                        raise proven
+                    computed += proven.computed_tokens
+            return Told(computed)
+
+        return Measurement(self._way("peer", "likelihood, one proof a prefix", "likelihood"), [work], run)
+
+
+async def through_server(
+    client: AsyncClient,
+    tokenizer: Tokenizer,
+    plan: Plan,
+    lengths: Lengths,
+    *,
+    elsewhere: bool = False,
+) -> list[Measurement]:
+    """What to measure through our server, after a warm-up."""
+    engine = (await client.prover()).engine
+    found: list[Measurement] = []
+
+    def run_of(name: EstimatorName) -> Run:
+        async def run(work: Work) -> Told:
+            computed = await scored(client.stream(work.traces, work.options), work)
+            return told(plan, name, work, computed, lengths)
+
+        return run
+
+    def add(label: str, name: EstimatorName, rounds: Sequence[Work]) -> None:
+        found.append(Measurement(Way("ours", label, "server", engine, name), rounds, run_of(name), elsewhere))
+
+    for name in plan.estimators:
+        await run_of(name)(warm_up_work(plan, name, tokenizer))
+        add(name, name, works(plan, name, tokenizer))
+    for size, rounds in grown(plan, tokenizer):
+        add(f"likelihood of {size:,}", "likelihood", rounds)
+    return found

@@ -1,0 +1,98 @@
+"""Peers over HTTP, at vLLM's own server: what one writes without this package. Same prompts, same answer lengths.
+
+(a) one request a prefix, one after the other. (c) the same, all at once. Both ask for a greedy answer as long as the
+gold one, the least that tells right from wrong. (d) the gold answer's log-probability, read off a prompt that ends with
+it, all at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+import httpx
+
+from mrt_reward.benchmark.plan import WARM_UP, Measurement, Plan, Told
+from mrt_reward.benchmark.rows import Way
+from mrt_reward.benchmark.workload import Work, all_prompts, apart, first_problems, make_work
+from mrt_reward.errors import ProverError
+from mrt_reward.protocols import Tokenizer
+
+IN_FLIGHT = 128
+"""Requests at once, of the concurrent peers."""
+
+TIMEOUT_S = 1800.0
+
+
+class PlainClient:
+    """Asks for completions, one prompt a request.
+
+    Args:
+        http: with the server's base URL.
+        model: its name there.
+
+    """
+
+    def __init__(self, http: httpx.AsyncClient, model: str = "prover") -> None:
+        self._http = http
+        self._model = model
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+
+    async def complete(self, ids: Sequence[int], **fields: object) -> int:
+        """One request; returns how many tokens it ran.
+
+        Raises:
+            ProverError: it was refused.
+
+        """
+        body = {"model": self._model, "prompt": list(ids), "temperature": 0.0, "ignore_eos": True, **fields}
+        headers = {"Content-Type": "application/json"}
+        async with self._slots:
+            reply = await self._http.post("/v1/completions", content=json.dumps(body), headers=headers)
+        if not reply.is_success:
+            raise ProverError(f"the peer's server answered {reply.status_code}: {reply.text[:500]}")
+        usage = cast("dict[str, Any]", json.loads(reply.content)["usage"])
+        details = cast("dict[str, Any]", usage.get("prompt_tokens_details") or {})
+        num_run = int(usage["prompt_tokens"]) - int(details.get("cached_tokens") or 0)
+        return num_run + max(0, int(usage.get("completion_tokens") or 0) - 1)
+
+    async def one_by_one(self, work: Work) -> Told:
+        """(a)."""
+        length = len(work.answer_ids)
+        return Told(sum([await self.complete(ids.tolist(), max_tokens=length) for ids in all_prompts(work)]))
+
+    async def all_at_once(self, work: Work) -> Told:
+        """(c)."""
+        length = len(work.answer_ids)
+        asked = [self.complete(ids.tolist(), max_tokens=length) for ids in all_prompts(work)]
+        return Told(sum(await asyncio.gather(*asked)))
+
+    async def by_prompt_logprobs(self, work: Work) -> Told:
+        """(d)."""
+        prompts = [[*ids.tolist(), *work.answer_ids] for ids in all_prompts(work)]
+        asked = [self.complete(ids, max_tokens=1, prompt_logprobs=0) for ids in prompts]
+        return Told(sum(await asyncio.gather(*asked)))
+
+
+def client_of(url: str, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+    """A client with a connection for every request in flight."""
+    limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
+    return httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, limits=limits, transport=transport)
+
+
+async def over_http(http: httpx.AsyncClient, tokenizer: Tokenizer, plan: Plan) -> list[Measurement]:
+    """What to measure, after a warm-up of each."""
+    peer = PlainClient(http)
+    ways = (
+        ("(a) a request a prefix, in turn", peer.one_by_one, plan.spec),
+        ("(c) a request a prefix, at once", peer.all_at_once, plan.spec),
+        ("(d) prompt log-probabilities", peer.by_prompt_logprobs, first_problems(plan.spec, plan.slow_problems)),
+    )
+    found: list[Measurement] = []
+    for place, (name, run, spec) in enumerate(ways):
+        await run(make_work(apart(first_problems(spec, 1), WARM_UP + place), tokenizer).first(1))
+        works = [make_work(apart(spec, 300 + 20 * place + turn), tokenizer) for turn in range(plan.rounds)]
+        found.append(Measurement(Way("peer", name, "server", "vllm", "likelihood"), works, run))
+    return found

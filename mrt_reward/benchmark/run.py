@@ -1,0 +1,113 @@
+"""All of it for one engine and model: in this process, then through our server, then the peers."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+from mrt_reward.benchmark.ours import InProcess, Lengths, rounds_of_size, through_server
+from mrt_reward.benchmark.plan import Plan, Tell, measure
+from mrt_reward.benchmark.recording import RecordingProver
+from mrt_reward.benchmark.rows import Row
+from mrt_reward.benchmark.serving import our_server
+from mrt_reward.client import AsyncClient
+from mrt_reward.config import ServeSettings
+from mrt_reward.errors import ConfigError
+from mrt_reward.mini import MODEL_DIR
+from mrt_reward.protocols import Tokenizer
+from mrt_reward.provers.checkpoints import resolve_folder
+from mrt_reward.provers.tokenizer import HFTokenizer
+from mrt_reward.wiring import build_prover, build_scorer
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where to measure.
+
+    Attributes:
+        in_process: the pipeline in this process, and the bound.
+        server: through our server.
+        peers: through vLLM's own server, and the authors' shape.
+        url: a server of ours that runs already, instead of all these.
+
+    """
+
+    in_process: bool = True
+    server: bool = True
+    peers: bool = False
+    url: str | None = None
+
+
+def tokenizer_of(settings: ServeSettings) -> HFTokenizer:
+    """The prover's, without the prover."""
+    name = settings.tokenizer or settings.model or MODEL_DIR
+    return HFTokenizer(resolve_folder(str(name), settings.revision), trust_remote_code=settings.trust_remote_code)
+
+
+def num_steps(engine: str, plan: Plan, places: Places) -> int:
+    """How often `tell` is called."""
+    ours = plan.rounds * len(plan.estimators) + sum(map(rounds_of_size, plan.sizes))
+    if places.url is not None:
+        return ours
+    bounds = 0 if engine == "openai" else plan.rounds * len(plan.estimators)
+    in_process = (1 + ours + bounds + 1) if places.in_process else 0
+    server = (1 + ours) if places.server else 0
+    peers = (1 + 3 * plan.rounds + 1) if places.peers else 0
+    return in_process + server + peers
+
+
+async def bench(settings: ServeSettings, plan: Plan, places: Places, tell: Tell) -> list[Row]:
+    """Rows in the order of the table.
+
+    Args:
+        settings: what proves.
+        plan: what to measure.
+        places: where.
+        tell: called at the start of each measurement.
+
+    Raises:
+        ConfigError: something does not start.
+        ProverError: some of the work was not done.
+
+    """
+    if places.url is not None:
+        return await _running_server(places.url, settings, plan, tell)
+    if places.peers and importlib.util.find_spec("vllm") is None:
+        raise ConfigError("the peers run on vLLM: pip install 'mrt-reward[vllm]', or leave out --peers", param="peers")
+    rows: list[Row] = []
+    lengths: Lengths = {}
+    if places.in_process:
+        tell(f"{settings.engine}, in process: starting")
+        rows += await _in_process(settings, plan, tell, lengths)
+    if places.server:
+        tell(f"{settings.engine}, server: starting ours")
+        async with our_server(settings) as url, AsyncClient(url, api_key=settings.plain_api_key) as client:
+            rows += await measure(await through_server(client, tokenizer_of(settings), plan, lengths), tell)
+    if places.peers:
+        from mrt_reward.benchmark.vllm_peers import authors_row, http_rows  # noqa: PLC0415 - loads vLLM
+
+        rows += await http_rows(settings, tokenizer_of(settings), plan, tell)
+        rows.append(await authors_row(settings, tokenizer_of(settings), plan, tell))
+    return rows
+
+
+async def _in_process(settings: ServeSettings, plan: Plan, tell: Tell, lengths: Lengths) -> list[Row]:
+    prover = RecordingProver(build_prover(settings))
+    scorer = build_scorer(settings, prover)
+    try:
+        return await measure(await InProcess(scorer, prover, plan, lengths).measurements(), tell)
+    finally:
+        await scorer.close()
+
+
+async def _running_server(url: str, settings: ServeSettings, plan: Plan, tell: Tell) -> list[Row]:
+    tokenizer: Tokenizer = tokenizer_of(settings)
+    async with AsyncClient(url, api_key=settings.plain_api_key) as client:
+        served = await client.prover()
+        if served.tokenizer != tokenizer.sha256:
+            raise ConfigError(
+                f"{url} serves {served.model}, whose tokenizer is not the one of "
+                f"{settings.tokenizer or settings.model or 'mini'}: name its model with --model",
+                param="model",
+            )
+        return await measure(await through_server(client, tokenizer, plan, {}, elsewhere=True), tell)

@@ -1,0 +1,105 @@
+"""The peers that need vLLM here: its own server for those over HTTP, and the authors' shape in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mrt_reward.benchmark.peers import client_of, over_http
+from mrt_reward.benchmark.plan import WARM_UP, Plan, Tell, measure
+from mrt_reward.benchmark.processes import Cost
+from mrt_reward.benchmark.rows import Done, Row, Way, row
+from mrt_reward.benchmark.serving import VLLM_ON_CPU, vllm_server
+from mrt_reward.benchmark.workload import Work, apart, first_problems, make_work
+from mrt_reward.config import ServeSettings
+from mrt_reward.errors import ConfigError
+from mrt_reward.mini import MODEL_DIR
+from mrt_reward.protocols import Tokenizer
+from mrt_reward.provers.checkpoints import resolve_folder
+from mrt_reward.provers.vllm_engine import EngineSpec, engine_arguments
+
+AUTHORS = "(b) a blocking generate a trace, n = 8"
+NUM_SAMPLES = 8
+
+SHARED_ARGUMENTS = (
+    "dtype", "block_size", "enforce_eager", "max_model_len", "kv_cache_memory_bytes", "distributed_executor_backend",
+)  # fmt: skip
+"""Of our engine's arguments, the ones that peers get too; the rest is vLLM's default."""
+
+
+def shared_arguments(settings: ServeSettings) -> dict[str, Any]:
+    """Engine arguments of the peers."""
+    spec = EngineSpec(
+        _folder(settings), settings.dtype, settings.max_model_len, settings.tensor_parallel_size,
+        settings.gpu_memory_utilization, settings.trust_remote_code, settings.engine_args, {},
+    )  # fmt: skip
+    ours = engine_arguments(spec)
+    return {name: ours[name] for name in SHARED_ARGUMENTS if ours.get(name) is not None}
+
+
+def _folder(settings: ServeSettings) -> Path:
+    return resolve_folder(str(settings.model or MODEL_DIR), settings.revision)
+
+
+async def http_rows(settings: ServeSettings, tokenizer: Tokenizer, plan: Plan, tell: Tell) -> list[Row]:
+    """(a), (c) and (d)."""
+    flags = ["--enable-prompt-tokens-details", "--disable-log-stats"]
+    for name, value in shared_arguments(settings).items():
+        flag = f"--{name.replace('_', '-')}"
+        flags += [flag] if value is True else [flag, str(value)]
+    tell("vllm, server: starting vLLM's own")
+    async with vllm_server(_folder(settings), flags, VLLM_ON_CPU) as url, client_of(url) as http:
+        return await measure(await over_http(http, tokenizer, plan), tell)
+
+
+async def authors_row(settings: ServeSettings, tokenizer: Tokenizer, plan: Plan, tell: Tell) -> Row:
+    """(b), on the first problem."""
+    tell(f"vllm, in process: {AUTHORS}")
+    work = make_work(apart(first_problems(plan.spec, 1), 400), tokenizer, plan.estimator("rollouts"), "official")
+    warm_up = make_work(apart(first_problems(plan.spec, 1), 400 + WARM_UP), tokenizer)
+    asked: dict[str, Any] = {
+        "engine": {"model": str(_folder(settings)), "disable_log_stats": True, **shared_arguments(settings)},
+        "num_samples": NUM_SAMPLES,
+        "max_tokens": plan.free_tokens,
+        "traces": _ids(work),
+        "warm_up": [[ids[:64] for ids in _ids(warm_up.first(1))[0]]],
+    }
+    told = await _in_a_process(asked)
+    done = Done(
+        work.num_prefixes,
+        told["computed_tokens"],
+        work.needed_tokens + round(work.num_prefixes * NUM_SAMPLES * (told["answer_tokens"] - 1)),
+        told["answer_tokens"],
+    )
+    return row(Way("peer", AUTHORS, "in process", "vllm", "free answers"), done, Cost(**told["cost"]))
+
+
+def _ids(work: Work) -> list[list[list[int]]]:
+    return [[ids.tolist() for ids in row] for row in work.prompts_by_trace]
+
+
+async def _in_a_process(asked: dict[str, Any]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="mrt-reward-bench-") as folder:
+        source, target, log = (Path(folder) / name for name in ("asked.json", "told.json", "log"))
+        source.write_text(json.dumps(asked))
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "mrt_reward.benchmark.vllm_authors", str(source), str(target)),
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **VLLM_ON_CPU},
+            )
+        try:
+            await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            raise ConfigError(f"the authors' shape did not run: {log.read_text(errors='replace')[-2000:].strip()}")
+        return json.loads(target.read_text())

@@ -1,0 +1,50 @@
+"""vLLM's bound: plain requests to the same running engine, all at once, that find nothing in its cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+from vllm import SamplingParams
+
+from mrt_reward.protocols import Prover
+from mrt_reward.provers.asking import together
+from mrt_reward.provers.vllm import VLLMProver
+from mrt_reward.provers.vllm_engine import Engine
+
+
+class PlainRequests:
+    """A `Bound` over a running engine.
+
+    Args:
+        engine: it.
+
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def of(cls, prover: Prover) -> PlainRequests:
+        """Of the engine that a `VLLMProver` asks."""
+        return cls(cast("VLLMProver", prover).engine)
+
+    async def prefill(self, lengths: Sequence[int], seed: int) -> None:
+        """One request for each prompt, of one token."""
+        rng = np.random.default_rng(seed)
+        await self._ask_all([self._drawn(rng, length) for length in lengths], 1, seed)
+
+    async def decode(self, num_answers: int, num_tokens: int, seed: int) -> None:
+        """One request for each answer."""
+        rng = np.random.default_rng(seed)
+        await self._ask_all([self._drawn(rng, 1) for _ in range(num_answers)], num_tokens, seed)
+
+    async def _ask_all(self, prompts: Sequence[Sequence[int]], num_tokens: int, seed: int) -> None:
+        def params() -> SamplingParams:
+            return SamplingParams(temperature=0.0, max_tokens=num_tokens, ignore_eos=True)
+
+        await together([self._engine.ask(prompt, params(), f"bound-{seed}") for prompt in prompts])
+
+    def _drawn(self, rng: np.random.Generator, length: int) -> list[int]:
+        return rng.integers(0, self._engine.vocab_size, length).tolist()

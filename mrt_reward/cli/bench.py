@@ -1,0 +1,123 @@
+"""`mrt-reward bench`: how fast this machine proves with this model, and how near that is to the bound."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, setting
+from mrt_reward.config import ServeSettings, load_settings
+from mrt_reward.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mrt_reward.benchmark.plan import Plan
+    from mrt_reward.benchmark.run import Places
+
+
+def bench(
+    model: Annotated[str | None, setting("model")] = None,
+    engine: Annotated[str | None, setting("engine")] = None,
+    engine_url: Annotated[str | None, setting("engine_url")] = None,
+    tokenizer: Annotated[str | None, setting("tokenizer")] = None,
+    dtype: Annotated[str | None, setting("dtype")] = None,
+    device: Annotated[str | None, setting("device")] = None,
+    max_model_len: Annotated[int | None, setting("max_model_len")] = None,
+    engine_arg: Annotated[list[str] | None, ENGINE_ARG] = None,
+    problems: Annotated[int, typer.Option(min=1, help="Problems.")] = 16,
+    traces: Annotated[int, typer.Option(min=1, max=64, help="Traces of each problem.")] = 4,
+    episodes: Annotated[int, typer.Option(min=1, max=500, help="Episodes of each trace.")] = 12,
+    episode_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each episode, about.")] = 150,
+    seed: Annotated[int, typer.Option(min=0, help="Of the traces' text.")] = 0,
+    rounds: Annotated[int, typer.Option(min=1, max=20, help="Rounds, each on traces of its own.")] = 1,
+    samples: Annotated[int, typer.Option(min=1, max=128, help="Rollouts: answers a prefix.")] = 8,
+    answer_tokens: Annotated[int, typer.Option(min=1, help="Rollouts: longest answer, in tokens.")] = 16,
+    free_tokens: Annotated[int, typer.Option(min=1, help="Peer (b): longest free-form answer, in tokens.")] = 256,
+    slow_problems: Annotated[
+        int, typer.Option(min=1, help="Rollouts, prompt log-probabilities, one proof a prefix: problems at most.")
+    ] = 4,
+    estimator: Annotated[
+        Literal["both", "likelihood", "rollouts"], typer.Option(help="Which estimators to measure.")
+    ] = "both",
+    grow: Annotated[bool, typer.Option(help="Also 100, 1,000 and 10,000 prefixes, by likelihood.")] = False,
+    in_process: Annotated[bool, typer.Option(help="Measure in this process, beside the bound.")] = True,
+    server: Annotated[bool, typer.Option(help="Measure through our server, on loopback.")] = True,
+    peers: Annotated[bool, typer.Option(help="Measure plain ways on vLLM's own server; needs vLLM.")] = False,
+    url: Annotated[
+        str | None, typer.Option(help="Measure a server of ours that runs already, and nothing else.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of each engine. \\[default: OMP_NUM_THREADS, or all cores]")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--json", help="Also write the rows to this file, as JSON.")] = None,
+) -> None:
+    """Measure prefixes per CPU-second of the prover, in this process and through the server.
+
+    The same work is done each way: PROBLEMS × TRACES × EPISODES × EPISODE_TOKENS, of made-up text, as speed does not
+    hang on what a trace says. The bound is one prefill of the unique tokens on the same engine, and for rollouts the
+    decoding of as many answer tokens. CPU-seconds are of all processes, the caller's own included. Linux only.
+    """
+    if threads is not None:
+        # Read by torch when it is loaded, here and in every process started from here.
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+    # vLLM tells much, and on stdout, where the table goes.
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+    from mrt_reward.benchmark.plan import SIZES, Plan  # noqa: PLC0415 - the line above comes first
+    from mrt_reward.benchmark.run import Places  # noqa: PLC0415
+    from mrt_reward.benchmark.workload import WorkSpec  # noqa: PLC0415
+
+    settings = load_settings(
+        model=model, engine=engine, engine_url=engine_url, tokenizer=tokenizer, dtype=dtype, device=device,
+        max_model_len=max_model_len, engine_args=engine_args_from(engine_arg),
+    )  # fmt: skip
+    plan = Plan(
+        WorkSpec(problems, traces, episodes, episode_tokens, seed),
+        rounds,
+        ("likelihood", "rollouts") if estimator == "both" else (estimator,),
+        samples,
+        answer_tokens,
+        free_tokens,
+        slow_problems,
+        SIZES if grow else (),
+    )
+    run(settings, plan, Places(in_process, server, peers, url), output)
+
+
+def run(settings: ServeSettings, plan: Plan, places: Places, output: Path | None) -> None:
+    """Measure, show the table, write the rows."""
+    try:
+        from mrt_reward.benchmark import run as benchmark  # noqa: PLC0415 - loads a tokenizer
+        from mrt_reward.benchmark.table import show  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError(f"bench needs transformers ({error}): pip install 'mrt-reward[transformers]'") from error
+    from mrt_reward.benchmark.rows import record  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("starting", total=benchmark.num_steps(settings.engine, plan, places))
+        begun: list[str] = []
+
+        def tell(what: str) -> None:
+            progress.update(task, description=what, completed=len(begun))
+            begun.append(what)
+            if not console.is_terminal:
+                console.print(what, highlight=False)  # a bar is drawn on terminals alone
+
+        rows = asyncio.run(benchmark.bench(settings, plan, places, tell))
+        progress.update(task, description="measured", completed=len(begun))
+    spec = plan.spec
+    title = (
+        f"{settings.model or 'mini'}, {settings.engine}: {spec.problems} problems x {spec.traces} traces x "
+        f"{spec.episodes} episodes x {spec.episode_tokens} tokens"
+    )
+    show(rows, title)
+    if output is not None:
+        output.write_text(json.dumps({"work": title, "rows": [record(one, rows) for one in rows]}, indent=2) + "\n")

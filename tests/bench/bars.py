@@ -1,0 +1,88 @@
+"""The numbers to reach, checked on measured rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mrt_reward.benchmark.rows import Row, speed_ratio
+
+Rows = Sequence[Row]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One number to reach.
+
+    Attributes:
+        name: what it is about.
+        value: measured; None where it was not.
+        target: to reach.
+        at_least: whether more is better.
+
+    """
+
+    name: str
+    value: float | None
+    target: float
+    at_least: bool = True
+
+    @property
+    def holds(self) -> bool | None:
+        if self.value is None:
+            return None
+        return self.value >= self.target if self.at_least else self.value <= self.target
+
+
+def found(rows: Rows, name: str, place: str, kind: str = "ours") -> Row | None:
+    """The first row of a kind and place whose name begins so."""
+    return next((row for row in rows if row.name.startswith(name) and (row.kind, row.place) == (kind, place)), None)
+
+
+def ratio(rows: Rows, one: tuple[str, str], other: tuple[str, str], other_kind: str = "ours") -> float | None:
+    first, second = found(rows, *one), found(rows, *other, kind=other_kind)
+    return None if first is None or second is None else speed_ratio(first, second)
+
+
+MIN_OF_BOUND = {"mini": 0.70, "60M": 0.85}
+PEERS = {"(a)": 2.5, "(c)": 1.4, "(d)": 8.0}
+
+
+def bars(model: str, engine: str, rows: Rows) -> list[Bar]:
+    """All bars of one model on one engine."""
+    here, served = ("likelihood", "in process"), ("likelihood", "server")
+    what = f"{model}, {engine}"
+    checks = [
+        Bar(f"{what}: likelihood in process / bound", ratio(rows, here, here, "bound"), MIN_OF_BOUND[model]),
+        Bar(f"{what}: likelihood through our server / in process", ratio(rows, served, here), 0.85),
+    ]
+    if engine == "vllm" and model == "mini":
+        checks += [
+            Bar(
+                f"{what}: likelihood through our server / {peer}", ratio(rows, served, (peer, "server"), "peer"), target
+            )
+            for peer, target in PEERS.items()
+        ]
+    for one in rows:
+        if one.kind == "ours" and one.computed_to_needed is not None:
+            name = f"{what}: computed / needed, {one.name}, {one.place}"
+            checks.append(Bar(name, one.computed_to_needed, 1.25, at_least=False))
+    return checks + growth(what, rows)
+
+
+def growth(what: str, rows: Rows) -> list[Bar]:
+    """Cost of a prefix at each size over its cost at the first, and memory of the server."""
+    checks: list[Bar] = []
+    for place in ("in process", "server"):
+        sized = [row for row in rows if row.name.startswith("likelihood of ") and row.place == place]
+        costs = [row.cpu_s / row.prefixes for row in sized if row.cpu_s]
+        if costs:
+            name = f"{what}: most / least CPU-s of a prefix, {sized[0].prefixes:,} to {sized[-1].prefixes:,}, {place}"
+            checks.append(Bar(name, max(costs) / min(costs), 1.2, at_least=False))
+    return checks
+
+
+def as_rows(records: Sequence[Mapping[str, object]]) -> list[Row]:
+    """Rows from the JSON that `mrt-reward bench` wrote."""
+    fields = Row.__dataclass_fields__
+    return [Row(**{name: value for name, value in one.items() if name in fields}) for one in records]  # type: ignore[arg-type]

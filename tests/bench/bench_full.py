@@ -1,0 +1,126 @@
+"""The whole comparison: both fixed models, both engines, peers, a small cache, and growth from 100 to 10,000 prefixes.
+
+    python -m tests.bench.bench_full [--models mini 60M] [--engines vllm transformers] [--out FOLDER]
+
+It runs `mrt-reward bench --json` with one thread for each model and engine, for the peers, and for a cache that holds
+four traces. Rows that are in FOLDER already are not measured again. `mini` is the bundled model; `60M` has random
+weights, always the same, as speed does not depend on them. Needs vLLM for its engine and for the peers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+from rich.table import Table
+
+from mrt_reward.benchmark.table import show
+from mrt_reward.mini import MODEL_DIR
+from tests.bench.bars import Bar, as_rows, bars
+
+ROOT = Path(__file__).parents[2]
+CONTEXT = 2304
+"""Tokens; a trace of 12 episodes of about 150, its problem and its answer fit."""
+
+CACHE_BLOCKS = 4 * (59 + 13 * 2)
+"""Four traces: 59 blocks of 32 for each, and 2 for each of its 13 terminators and answers."""
+
+LARGE = {
+    "vocab_size": 4096, "hidden_size": 640, "intermediate_size": 1792, "num_hidden_layers": 13,
+    "num_attention_heads": 10, "num_key_value_heads": 2, "max_position_embeddings": 4096, "tie_word_embeddings": True,
+}  # fmt: skip
+"""60 million parameters behind mini's tokenizer."""
+
+SLOW = {
+    "mini": ["--slow-problems", "4", "--free-tokens", "256"],
+    "60M": ["--slow-problems", "1", "--free-tokens", "64"],
+}
+
+
+def build_large(folder: Path) -> Path:
+    """The model of 60 M parameters, in a folder."""
+    import torch  # noqa: PLC0415 - slow to import
+    import transformers  # noqa: PLC0415
+
+    if not (folder / "model.safetensors").is_file():
+        torch.manual_seed(0)
+        config = cast("Any", transformers).LlamaConfig(**LARGE, eos_token_id=2)
+        cast("Any", transformers).LlamaForCausalLM(config).save_pretrained(folder)
+        for file in MODEL_DIR.glob("tokenizer*"):
+            shutil.copy(file, folder)
+    return folder
+
+
+def measure(out: Path, name: str, flags: list[str]) -> list[dict[str, Any]]:
+    """Rows of one run, from its file where it is there."""
+    file = out / f"{name}.json"
+    if not file.is_file():
+        command = [sys.executable, "-m", "mrt_reward.cli", "bench", "--threads", "1", "--max-model-len", str(CONTEXT)]
+        Console().print(f"mrt-reward bench --threads 1 --max-model-len {CONTEXT} {' '.join(flags)}", soft_wrap=True)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run([*command, *flags, "--json", str(file)], check=True, env=environment)
+    return json.loads(file.read_text())["rows"]
+
+
+def runs(model: str, engines: list[str], folder: Path) -> dict[str, list[str]]:
+    """Flags of each run, by its name."""
+    common = [*SLOW[model], *(["--model", str(folder)] if model == "60M" else [])]
+    grown = ["--grow"] if model == "mini" else []
+    found = {f"{model}-{engine}": ["--engine", engine, *common, *grown] for engine in engines}
+    if "vllm" in engines:
+        vllm = ["--engine", "vllm", *common, "--no-server"]
+        cache = ["--engine-arg", f"num_gpu_blocks_override={CACHE_BLOCKS}"]
+        found[f"{model}-small-cache"] = [*vllm, "--estimator", "likelihood", *cache]
+        found[f"{model}-peers"] = [*vllm, "--no-in-process", "--peers"]
+    return found
+
+
+def tell(checks: list[Bar]) -> None:
+    shown = Table(title="numbers to reach", title_justify="left")
+    for column in ("", "measured", "target", "holds"):
+        shown.add_column(column, overflow="fold")
+    for bar in checks:
+        value = "--" if bar.value is None else f"{bar.value:.3f}"
+        sign = {True: "yes", False: "NO", None: "not measured"}[bar.holds]
+        shown.add_row(bar.name, value, f"{'at least' if bar.at_least else 'at most'} {bar.target:g}", sign)
+    Console(width=132).print(shown)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["mini", "60M"], choices=["mini", "60M"])
+    parser.add_argument("--engines", nargs="+", default=["vllm", "transformers"], choices=["vllm", "transformers"])
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder of rows and of the 60 M model")
+    arguments = parser.parse_args()
+    if "vllm" in arguments.engines and importlib.util.find_spec("vllm") is None:
+        parser.error("vLLM is not installed: run it in .venv-vllm, or with --engines transformers")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    large = build_large(arguments.out.resolve() / "60M") if "60M" in arguments.models else arguments.out
+    checks: list[Bar] = []
+    for model in arguments.models:
+        rows = {
+            name: as_rows(measure(arguments.out, name, flags))
+            for name, flags in runs(model, arguments.engines, large).items()
+        }
+        for engine in arguments.engines:
+            peers = rows.get(f"{model}-peers", []) if engine == "vllm" else []
+            mine = [*rows[f"{model}-{engine}"], *peers]
+            show(mine, f"{model}, {engine}")
+            checks += bars(model, engine, mine)
+        if "vllm" in arguments.engines:
+            small = rows[f"{model}-small-cache"]
+            show(small, f"{model}, vllm, with a cache of four traces")
+            checks += [bar for bar in bars(model, "vllm", small) if "computed" in bar.name]
+    tell(checks)
+
+
+if __name__ == "__main__":
+    main()

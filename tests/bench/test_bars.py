@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from mrt_reward.benchmark.processes import Cost
+from mrt_reward.benchmark.rows import Done, Kind, Place, Row, Way, record, row
+from tests.bench.bars import as_rows, bars
+
+
+def measured(kind: Kind, name: str, place: Place, cpu_s: float, prefixes: int = 100) -> Row:
+    way = Way(kind, name, place, "vllm", "likelihood")
+    return row(way, Done(prefixes, 1100, 1000), Cost(1.0, cpu_s, 0.0, 1.0, 1.0))
+
+
+ROWS = [
+    measured("bound", "likelihood", "in process", 8.0),
+    measured("ours", "likelihood", "in process", 10.0),
+    measured("ours", "likelihood of 100", "in process", 1.0),
+    measured("ours", "likelihood of 1,000", "in process", 13.0, 1000),
+    measured("ours", "likelihood", "server", 12.5),
+    measured("peer", "(a) in turn", "server", 25.0),
+]
+
+
+def test_bars_compare_what_was_measured() -> None:
+    found = {bar.name: bar for bar in bars("mini", "vllm", ROWS)}
+    assert found["mini, vllm: likelihood in process / bound"].value == 0.8
+    assert found["mini, vllm: likelihood in process / bound"].holds
+    assert found["mini, vllm: likelihood through our server / in process"].value == 0.8
+    assert found["mini, vllm: likelihood through our server / in process"].holds is False
+    assert found["mini, vllm: likelihood through our server / (a)"].value == 2.0
+    assert found["mini, vllm: likelihood through our server / (c)"].holds is None
+    assert found["mini, vllm: computed / needed, likelihood, server"].holds
+    growth = found["mini, vllm: most / least CPU-s of a prefix, 100 to 1,000, in process"]
+    assert growth.value is not None
+    assert growth.holds is False
+
+
+def test_rows_are_read_back_from_json() -> None:
+    assert as_rows([record(one, ROWS) for one in ROWS]) == ROWS

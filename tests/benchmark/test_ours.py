@@ -1,0 +1,114 @@
+"""The ways that are ours, on scripted and on real engines, with tiny work."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from mrt_reward.benchmark.bounds import bound_of_engine
+from mrt_reward.benchmark.ours import scored, told
+from mrt_reward.benchmark.plain_forward import PlainForward
+from mrt_reward.benchmark.plan import Measurement, Plan, Told, measure
+from mrt_reward.benchmark.recording import RecordingProver
+from mrt_reward.benchmark.rows import Way
+from mrt_reward.benchmark.workload import Work, WorkSpec, make_work
+from mrt_reward.errors import ProverError
+from mrt_reward.mini import MODEL_DIR
+from mrt_reward.protocols import Probe, Proof, Proven, RolloutQuery
+from mrt_reward.provers.scripted import ScriptedProver
+from mrt_reward.provers.tokenizer import HFTokenizer
+from mrt_reward.provers.transformers import TransformersProver
+from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Usage
+
+SPEC = WorkSpec(problems=1, traces=2, episodes=2, episode_tokens=10)
+
+
+@pytest.fixture
+def work(mini_tokenizer: HFTokenizer) -> Work:
+    return make_work(SPEC, mini_tokenizer)
+
+
+async def streamed(*traces: ScoredTrace) -> AsyncIterator[tuple[int, ScoredTrace]]:
+    for place, trace in enumerate(traces):
+        yield place, trace
+
+
+async def test_traces_that_were_not_scored_end_the_benchmark(work: Work) -> None:
+    fine = ScoredTrace("a", Status.OK, usage=Usage(computed_tokens=5))
+    assert await scored(streamed(fine, fine), work) == 10
+    with pytest.raises(ProverError, match="1 of 2 traces"):
+        await scored(streamed(fine), work)
+    with pytest.raises(ProverError, match="some values are missing"):
+        await scored(streamed(ScoredTrace("b", Status.PARTIAL)), work)
+    with pytest.raises(ProverError, match="too long"):
+        await scored(streamed(ScoredTrace("b", Status.ERROR, error=ErrorInfo("too long", "T", "c"))), work)
+
+
+def test_the_last_token_of_an_answer_is_never_run(work: Work) -> None:
+    plan = Plan(num_samples=4)
+    assert told(plan, "likelihood", work, 7, {}) == Told(7, 0, None)
+    assert told(plan, "rollouts", work, 7, {}) == Told(7, None, None)
+    # 5 prefixes, 4 answers each, 2.5 tokens of each to run.
+    assert told(plan, "rollouts", work, 7, {work.seed: 3.5}) == Told(7, 50, 3.5)
+
+
+async def test_lengths_of_answers_are_recorded() -> None:
+    prover = RecordingProver(ScriptedProver([0.5]))
+    assert prover.taken_mean() is None
+    query = RolloutQuery(num_samples=3, temperature=1.0, top_p=1.0, max_tokens=4, stop_at_close=True)
+    [proven] = await prover.prove([Proof(np.array([1, 2], np.int32), (Probe(2, (3,)),), query)])
+    assert isinstance(proven, Proven)
+    lengths = [len(ids) for answer in proven.answers for ids in answer.completions]
+    assert prover.taken_mean() == sum(lengths) / 3
+    assert prover.taken_mean() is None
+    await prover.check()
+    await prover.close()
+
+
+async def test_rounds_take_turns_and_add_up(mini_tokenizer: HFTokenizer) -> None:
+    works = [make_work(dataclasses.replace(SPEC, seed=seed), mini_tokenizer) for seed in range(2)]
+    order: list[str] = []
+
+    async def one(work: Work) -> Told:
+        order.append(f"one {work.seed}")
+        return Told(7)
+
+    async def other(work: Work) -> Told:
+        order.append(f"other {work.seed}")
+        return Told(decoded_tokens=None)
+
+    said: list[str] = []
+    way = Way("ours", "w", "in process", "scripted", "likelihood")
+    rows = await measure([Measurement(way, works, one), Measurement(way, works[:1], other)], said.append)
+    assert order == ["one 0", "other 0", "one 1"]
+    assert said == ["scripted, in process: w"] * 3
+    assert (rows[0].prefixes, rows[0].computed_tokens) == (10, 14)
+    assert rows[0].needed_tokens == sum(work.needed_tokens for work in works)
+    assert (rows[1].computed_tokens, rows[1].needed_tokens) == (None, None)
+    assert await measure([], said.append) == []
+
+
+def test_an_engine_elsewhere_has_no_bound() -> None:
+    assert bound_of_engine(ScriptedProver([0.5])) is None
+
+
+async def test_the_bound_calls_the_network_as_transformers_does() -> None:
+    prover = TransformersProver(MODEL_DIR)
+    try:
+        plain = AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.float32, attn_implementation="sdpa").eval()
+        ids = torch.from_numpy(np.random.default_rng(0).integers(0, 4000, (1, 40)))
+        with torch.inference_mode():
+            ours = prover.network(input_ids=ids, use_cache=False, logits_to_keep=1).logits
+            theirs = plain(input_ids=ids, use_cache=False, logits_to_keep=1).logits
+        assert torch.allclose(ours, theirs, atol=1e-4)
+        bound = bound_of_engine(prover)
+        assert isinstance(bound, PlainForward)
+        await bound.prefill([5, 9], seed=0)
+        await bound.decode(3, 2, seed=0)
+    finally:
+        await prover.close()

@@ -1,0 +1,114 @@
+"""The benchmark as a user runs it: real model, real server, tiny work."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mrt_reward.benchmark import serving
+from mrt_reward.benchmark.plan import Plan
+from mrt_reward.benchmark.run import Places, num_steps
+from mrt_reward.cli.app import app
+from mrt_reward.config import ServeSettings
+from mrt_reward.errors import ConfigError
+from tests.server.conftest import threaded_server
+
+RUN = CliRunner()
+TINY = ["bench", "--problems", "1", "--traces", "2", "--episodes", "2", "--episode-tokens", "8", "--answer-tokens", "4"]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the verb sets is forgotten afterwards."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("VLLM_LOGGING_LEVEL", "ERROR")
+    monkeypatch.setenv("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+
+
+def test_the_embedded_engine_is_measured_here_and_through_the_server(tmp_path: Path) -> None:
+    output = tmp_path / "rows.json"
+    done = RUN.invoke(app, [*TINY, "--samples", "2", "--threads", "1", "--json", str(output)])
+    assert done.exit_code == 0, done.output
+    assert "ours, transformers, server: likelihood" in done.output
+    rows = json.loads(output.read_text())["rows"]
+    ways = [(row["kind"], row["place"], row["name"]) for row in rows]
+    assert ways == [
+        ("ours", "in process", "likelihood"),
+        ("bound", "in process", "likelihood"),
+        ("ours", "in process", "rollouts"),
+        ("bound", "in process", "rollouts"),
+        ("peer", "in process", "likelihood, one proof a prefix"),
+        ("ours", "server", "likelihood"),
+        ("ours", "server", "rollouts"),
+    ]
+    assert {row["prefixes"] for row in rows} == {5}
+    by_way = dict(zip(ways, rows, strict=True))
+    ours, bound = by_way["ours", "in process", "likelihood"], by_way["bound", "in process", "likelihood"]
+    assert bound["computed_tokens"] == bound["needed_tokens"] == ours["needed_tokens"]
+    assert ours["computed_tokens"] >= ours["needed_tokens"]
+    # Naive: every prefix from its beginning.
+    assert by_way[ways[4]]["computed_tokens"] > ours["computed_tokens"]
+    assert by_way["ours", "server", "rollouts"]["answer_tokens"] <= 4
+
+
+def test_growth_is_measured_at_each_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("mrt_reward.benchmark.plan.SIZES", (500, 5))
+    output = tmp_path / "rows.json"
+    flags = ["--grow", "--no-server", "--estimator", "likelihood", "--json", str(output)]
+    assert RUN.invoke(app, [*TINY, *flags]).exit_code == 0
+    rows = {row["name"]: row["prefixes"] for row in json.loads(output.read_text())["rows"]}
+    # 5 prefixes a problem: 100 problems twice, and one problem two hundred times.
+    assert rows["likelihood of 500"] == 1000
+    assert rows["likelihood of 5"] == 1000
+
+
+def test_a_running_server_is_measured_as_it_is(tmp_path: Path) -> None:
+    output = tmp_path / "rows.json"
+    with threaded_server() as url:
+        # The scripted prover splits words, so its tokenizer is no model's.
+        done = RUN.invoke(app, [*TINY, "--url", url, "--json", str(output)])
+    assert isinstance(done.exception, ConfigError)
+    assert "whose tokenizer is not the one of mini" in str(done.exception)
+
+
+def test_peers_need_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    done = RUN.invoke(app, [*TINY, "--peers", "--no-in-process", "--no-server"])
+    assert isinstance(done.exception, ConfigError)
+    assert "leave out --peers" in str(done.exception)
+
+
+def test_without_transformers_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mrt_reward.benchmark.table", None)
+    done = RUN.invoke(app, TINY)
+    assert isinstance(done.exception, ConfigError)
+    assert "pip install" in str(done.exception)
+
+
+def test_a_server_that_does_not_start_is_told_with_its_last_words(tmp_path: Path) -> None:
+    done = RUN.invoke(app, [*TINY, "--no-in-process", "--engine", "vllm", "--model", str(tmp_path)])
+    assert isinstance(done.exception, ConfigError)
+    assert "did not start" in str(done.exception)
+
+
+def test_a_server_gets_the_same_engine() -> None:
+    settings = ServeSettings(model="m", max_model_len=64, engine_args={"block_size": 32})
+    told = serving.environment_of(settings)
+    assert told["MRT_REWARD_MODEL"] == "m"
+    assert told["MRT_REWARD_MAX_MODEL_LEN"] == "64"
+    assert told["MRT_REWARD_ENGINE_ARGS"] == '{"block_size": 32}'
+    assert "MRT_REWARD_PORT" not in told
+
+
+def test_steps_are_counted_before_they_are_done() -> None:
+    plan = Plan(rounds=2, sizes=(100, 10_000))
+    # Two rounds of two estimators, ten rounds of the small size and one of the large one.
+    assert num_steps("vllm", plan, Places(url="http://x")) == 15
+    # A start, the same with four bounds, and one proof a prefix; a start and the same; a start, three peers twice, (b).
+    assert num_steps("vllm", plan, Places(peers=True)) == (1 + 15 + 4 + 1) + (1 + 15) + (1 + 6 + 1)
+    assert num_steps("openai", plan, Places(server=False)) == 1 + 15 + 1
