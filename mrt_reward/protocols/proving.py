@@ -141,6 +141,7 @@ class ProverInfo:
         engine: "transformers", "vllm", "openai" or "scripted".
         max_tokens: longest context, answer included.
         note: a caveat for whoever reads the values, such as that the model is a tiny demonstration.
+        dtype: precision that it computes in, which moves values a little; empty where it is not known.
 
     """
 
@@ -149,6 +150,7 @@ class ProverInfo:
     engine: str
     max_tokens: int
     note: str = ""
+    dtype: str = ""
 
 
 WeightsKind = Literal["checkpoint", "lora"]

@@ -84,7 +84,12 @@ class TransformersProver(FixedWeights):
         self._packed = loaded.packed
         self._tokenizer = loaded.tokenizer
         self._info = ProverInfo(
-            str(model), loaded.version, "transformers", loaded.packed.max_tokens, options.get("note", "")
+            str(model),
+            loaded.version,
+            "transformers",
+            loaded.packed.max_tokens,
+            options.get("note", ""),
+            self._spec.dtype,
         )
         num_threads = options.get("num_threads")
         # torch counts threads for each calling thread, so the worker sets its own.

@@ -138,6 +138,7 @@ class Engine:
 
     Attributes:
         max_model_len: longest context, answer included.
+        dtype: of weights and cache.
         vocab_size: ids are below it.
         block_size: tokens of one block of the key-value cache.
         num_blocks: of the cache.
@@ -167,6 +168,7 @@ class Engine:
         lora = llm.vllm_config.lora_config
         self.spec = spec
         self.max_model_len = int(llm.model_config.max_model_len)
+        self.dtype = str(llm.model_config.dtype).removeprefix("torch.")
         self.vocab_size = int(llm.model_config.get_vocab_size())
         self.block_size = int(llm.vllm_config.cache_config.block_size)
         self.num_blocks = int(llm.vllm_config.cache_config.num_gpu_blocks or 0)

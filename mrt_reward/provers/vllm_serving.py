@@ -86,7 +86,7 @@ def start(spec: EngineSpec, model: str, tokenizer: HFTokenizer, note: str) -> Se
         ends,
         asker,
         SelfCheck(asker, engine, tokenizer, version),
-        ProverInfo(model, version, "vllm", engine.max_model_len, note),
+        ProverInfo(model, version, "vllm", engine.max_model_len, note, engine.dtype),
         version,
     )
 

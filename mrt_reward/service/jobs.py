@@ -59,7 +59,7 @@ class Job:
 
     def keys(self, info: ProverInfo, tokenizer_sha256: str) -> list[Key]:
         """One cache key per prefix, over everything that can change its value; the shared part is hashed once."""
-        who = f"{info.engine}|{info.model}|{info.version}|{tokenizer_sha256}|{self.plan.identity}"
+        who = f"{info.engine}|{info.model}|{info.version}|{info.dtype}|{tokenizer_sha256}|{self.plan.identity}"
         prefix = hashlib.blake2b(who.encode(errors="surrogatepass"), digest_size=20)
         keys: list[Key] = []
         start = 0
