@@ -107,7 +107,7 @@ pipeline_tag: text-generation
 # mini: a tiny model that reasons, with known truth
 
 A causal language model (Llama architecture, {measured.num_parameters / 1e6:.2f} M parameters, bfloat16) that searches
-a fixed island map. A question lists 2 to 7 places and asks which of them leads to an exit after 3 to 5 steps; the model
+a fixed island map. A question lists 2 to 5 places and asks which of them leads to an exit after 3 to 5 steps; the model
 walks out one place per thinking episode and answers in `\\boxed{{}}` after `</think>`. It is sloppy on purpose: it
 repeats places, double-checks, muses, goes on after it is done and sometimes guesses. It is policy and prover of
 mrt-reward's demo and tests, and of no use elsewhere.

@@ -1,8 +1,9 @@
 """The world: an island map, and search problems on it.
 
 The island has 64 places. From each place exactly one path leads on, to a different place for each; 12 places are exits.
-The map is the same in every problem and is never printed: a reasoner has to know it. A problem lists a few places and
-asks which of them leads to an exit after exactly d steps; exactly one does. Nothing short of walking tells which.
+The map is the same in every problem and is never printed: a reasoner has to know it. A problem lists a few of the 24
+places where a search may start, and asks which of them leads to an exit after exactly d steps; exactly one does.
+Nothing short of walking tells which.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from numpy.random import Generator
 
 NUM_PLACES = 64
 NUM_EXITS = 12
-MIN_CANDIDATES, MAX_CANDIDATES = 2, 7
+NUM_STARTS = 24
+CANDIDATE_COUNTS = (2, 2, 3, 4, 5, 5)
+"""How many places a problem lists: many problems are easy at once or hard, fewer lie between."""
+MAX_CANDIDATES = max(CANDIDATE_COUNTS)
 MIN_STEPS, MAX_STEPS = 3, 5
 
 STEP_WORDS = ("zero", "one", "two", "three", "four", "five")
@@ -30,18 +34,20 @@ _PROBLEM = re.compile(
 )
 
 
-def _draw_map() -> tuple[tuple[int, ...], frozenset[int]]:
-    """Draw the island: where each place leads, and the exits."""
+def _draw_map() -> tuple[tuple[int, ...], frozenset[int], tuple[int, ...]]:
+    """Draw the island: where each place leads, the exits, and where a search may start."""
     rng = np.random.default_rng(_MAP_SEED)
     # One closed tour through all places: no place leads to itself, and distinct places stay distinct after d steps.
     tour = [int(place) for place in rng.permutation(NUM_PLACES)]
     successor = [0] * NUM_PLACES
     for place, following in zip(tour, tour[1:] + tour[:1], strict=True):
         successor[place] = following
-    return tuple(successor), frozenset(int(place) for place in rng.choice(NUM_PLACES, NUM_EXITS, replace=False))
+    exits = frozenset(int(place) for place in rng.choice(NUM_PLACES, NUM_EXITS, replace=False))
+    starts = sorted(int(place) for place in rng.choice(NUM_PLACES, NUM_STARTS, replace=False))
+    return tuple(successor), exits, tuple(starts)
 
 
-SUCCESSOR, EXITS = _draw_map()
+SUCCESSOR, EXITS, STARTS = _draw_map()
 
 
 def walk(start: int, steps: int) -> tuple[int, ...]:
@@ -101,11 +107,11 @@ class Problem:
 
 
 def sample_problem(rng: Generator) -> Problem:
-    """Draw a problem: uniform length of the walk, uniform number of candidates, uniform position of the answer."""
+    """Draw a problem: uniform length of the walk, one of `CANDIDATE_COUNTS`, uniform position of the answer."""
     steps = int(rng.integers(MIN_STEPS, MAX_STEPS + 1))
-    num_candidates = int(rng.integers(MIN_CANDIDATES, MAX_CANDIDATES + 1))
-    right = [place for place in range(NUM_PLACES) if walk(place, steps)[-1] in EXITS]
-    wrong = [place for place in range(NUM_PLACES) if walk(place, steps)[-1] not in EXITS]
+    num_candidates = int(rng.choice(CANDIDATE_COUNTS))
+    right = [place for place in STARTS if walk(place, steps)[-1] in EXITS]
+    wrong = [place for place in STARTS if walk(place, steps)[-1] not in EXITS]
     chosen = [int(rng.choice(right)), *(int(place) for place in rng.choice(wrong, num_candidates - 1, replace=False))]
     return Problem(tuple(chosen[int(index)] for index in rng.permutation(num_candidates)), steps)
 

@@ -19,7 +19,7 @@ from mrt_reward.mini import MODEL_DIR, template
 from mrt_reward.mini.island import Problem
 from mrt_reward.mini.tokenizer import load_tokenizer, token_ids
 
-POLICY_BUDGET_TOKENS = 240
+POLICY_BUDGET_TOKENS = 180
 """Tokens of a completion, answer included, at which the base policy's accuracy leaves something to learn."""
 
 MAX_ROWS = 128

@@ -72,9 +72,9 @@ def walk_paragraphs(problem: Problem, candidate: int) -> tuple[str, str]:
     first, *rest = zip(STEP_WORDS[1:], places, strict=False)
     legs = [f"{first[0]} step leads to {first[1]}", *(f"{word} to {place}" for word, place in rest)]
     ending = (
-        f"Place {places[-1]} is an exit, so {candidate} works."
+        f"Place {places[-1]} is an exit, so it works from {candidate}."
         if places[-1] in EXITS
-        else f"Place {places[-1]} is not an exit, so {candidate} does not work."
+        else f"Place {places[-1]} is not an exit, which rules out {candidate}."
     )
     return f"From {candidate}, {', '.join(legs)}.", ending
 

@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrt_reward.mini.island import (
+    CANDIDATE_COUNTS,
     EXITS,
-    MAX_CANDIDATES,
-    MIN_CANDIDATES,
     NUM_EXITS,
     NUM_PLACES,
+    NUM_STARTS,
+    STARTS,
     SUCCESSOR,
     Problem,
     parse_problem,
@@ -22,6 +23,7 @@ def test_every_place_leads_to_another_one_and_all_are_on_one_tour() -> None:
     assert sorted(SUCCESSOR) == list(range(NUM_PLACES))
     assert set(walk(0, NUM_PLACES)) == set(range(NUM_PLACES))
     assert len(EXITS) == NUM_EXITS
+    assert len(set(STARTS)) == NUM_STARTS
 
 
 @given(start=st.integers(0, NUM_PLACES - 1), steps=st.integers(1, 6))
@@ -35,8 +37,9 @@ def test_sampled_problems_have_one_answer_and_are_the_same_for_the_same_seed() -
     problems = sample_problems(300, seed=3)
     assert problems == sample_problems(300, seed=3)
     assert problems != sample_problems(300, seed=4)
-    assert {len(problem.candidates) for problem in problems} == set(range(MIN_CANDIDATES, MAX_CANDIDATES + 1))
+    assert {len(problem.candidates) for problem in problems} == set(CANDIDATE_COUNTS)
     for problem in problems:
+        assert set(problem.candidates) <= set(STARTS)
         assert [place for place in problem.candidates if problem.works(place)] == [problem.answer]
 
 

@@ -41,9 +41,10 @@ def test_traces_come_in_groups_within_their_budget(sampled: list[list[SampledTra
         assert len({trace.problem for trace in group}) == 1
         for trace in group:
             assert len(trace.completion_ids) <= POLICY_BUDGET_TOKENS
-            assert trace.is_truncated == (
-                len(trace.completion_ids) == POLICY_BUDGET_TOKENS and template.THINK_CLOSE not in trace.completion
-            )
+            if trace.is_truncated:
+                assert len(trace.completion_ids) == POLICY_BUDGET_TOKENS
+            else:
+                assert template.boxed_answer(trace.completion) is not None
 
 
 def test_the_same_seed_gives_the_same_traces(policy: Policy, sampled: list[list[SampledTrace]]) -> None:
@@ -86,8 +87,7 @@ def test_the_policy_walks_as_the_map_says(sampled: list[list[SampledTrace]]) -> 
             places = (int(found[2]), *(int(place) for place in re.findall(r"to (\d+)", found[3])))
             right.append(places == walk(int(found[1]), trace.problem.steps))
     assert len(right) >= 18
-    # Drawn at temperature 1, a step now and then is not the likeliest.
-    assert np.mean(right) > 0.8
+    assert np.mean(right) > 0.97
 
 
 def test_no_thought_gives_chance_on_average(policy: Policy) -> None:
@@ -95,7 +95,7 @@ def test_no_thought_gives_chance_on_average(policy: Policy) -> None:
     above = [
         exact_values(*policy, problem, [""])[0] - 1 / len(problem.candidates) for problem in sample_problems(40, seed=7)
     ]
-    assert abs(np.mean(above)) < 0.05
+    assert abs(np.mean(above)) < 0.02
 
 
 async def _scored(problem: Problem, completion: str, options: ScoreOptions) -> ScoredTrace:
@@ -142,7 +142,7 @@ def test_values_are_nearer_to_what_was_revealed_than_its_mean_is(
         revealed_P = revealed_values(group[0].problem, texts)
         errors += abs(exact_values(*policy, group[0].problem, texts) - revealed_P).tolist()
         revealed += revealed_P.tolist()
-    assert np.mean(errors) < 0.6 * np.mean(np.abs(np.array(revealed) - np.mean(revealed)))
+    assert np.mean(errors) < 0.25 * np.mean(np.abs(np.array(revealed) - np.mean(revealed)))
 
 
 def test_the_folder_is_small_and_plain() -> None:

@@ -77,7 +77,7 @@ def test_a_check_counts_only_with_its_whole_walk_and_the_right_verdict() -> None
     assert checked_candidates(problem, whole) == {wrong}
     # Cut before the separator that ends the verdict, the thought may have gone on.
     assert checked_candidates(problem, whole.rstrip()) == frozenset()
-    assert checked_candidates(problem, f"{walked}\n\nPlace 1 is an exit, so {wrong} works.\n\n") == frozenset()
+    assert checked_candidates(problem, f"{walked}\n\nPlace 1 is an exit, so it works from {wrong}.\n\n") == frozenset()
     assert checked_candidates(problem, f"{walked[:-3]}.\n\n{verdict}\n\n") == frozenset()
     assert checked_candidates(problem, f"{verdict}\n\n{walked}\n\n") == frozenset()
 
@@ -88,7 +88,7 @@ def test_the_answer_is_all_that_is_open_once_it_was_found() -> None:
     assert open_candidates(problem, found) == (problem.answer,)
     assert revealed_values(problem, ["", found]).tolist() == [1 / len(problem.candidates), 1.0]
     # Claiming it without the walk reveals nothing.
-    claimed = f"Place 3 is an exit, so {problem.answer} works.\n\n"
+    claimed = f"Place 3 is an exit, so it works from {problem.answer}.\n\n"
     assert open_candidates(problem, claimed) == problem.candidates
 
 
