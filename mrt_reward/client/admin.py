@@ -1,0 +1,37 @@
+"""The admin port, for trainers whose prover follows the policy."""
+
+from __future__ import annotations
+
+import httpx
+from pydantic import ValidationError
+
+from mrt_reward.client.retry import MALFORMED, refused, unreachable
+from mrt_reward.errors import WireError
+from mrt_reward.wire.routes import WeightsRequest, WeightsResponse
+
+
+def load_weights(url: str, path: str, *, key: str | None = None, timeout_s: float = 600.0) -> str:
+    """Serve these weights from now on; the prover's new version.
+
+    Args:
+        url: of the admin port, such as `http://127.0.0.1:8001`.
+        path: folder, absolute or below the server's root.
+        key: the admin key.
+        timeout_s: longest time for loading.
+
+    Raises:
+        MRTRewardError: they were not taken, and the old ones go on.
+
+    """
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    body = WeightsRequest(path=path).model_dump(mode="json")
+    try:
+        reply = httpx.post(f"{url.rstrip('/')}/admin/weights", json=body, headers=headers, timeout=timeout_s)
+    except httpx.HTTPError as error:
+        raise unreachable(url, error).error from error
+    if not reply.is_success:
+        raise refused(reply.status_code, reply.headers, reply.content).error
+    try:
+        return WeightsResponse.model_validate_json(reply.content).version
+    except ValidationError as error:
+        raise WireError(f"the reply of {url} is no WeightsResponse: {error}", code=MALFORMED) from error
