@@ -31,7 +31,7 @@ class Marking:
 
     _records: deque[Record]
 
-    async def _agent_loop_postprocess(self, output: Any, validate: bool, **kwargs: Any) -> Any:  # noqa: ANN401, FBT001
+    async def _agent_loop_postprocess(self, output: Any, validate: bool, **kwargs: Any) -> Any:  # noqa: ANN401
         token = _validating.set(bool(validate))
         try:
             return await super()._agent_loop_postprocess(output, validate, **kwargs)  # type: ignore[misc]

@@ -62,7 +62,7 @@ def hand_over(config: DictConfig, settings: TrainingSettings, step: int) -> dict
             try:
                 version = load_weights(url, str(folder), key=settings.admin_key)
             except MRTRewardError as error:
-                logger.error("mrt: %s keeps its old weights at step %d: %s", url, step, error)  # noqa: TRY400
+                logger.error("mrt: %s keeps its old weights at step %d: %s", url, step, error)
                 continue
             taken += 1
             logger.warning("mrt: %s proves with the weights of step %d, version %s", url, step, version)

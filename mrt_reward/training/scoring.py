@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import httpx
 import numpy as np
 
 from mrt_reward.client import MALFORMED, UNREACHABLE, AsyncClient, RetryPolicy
@@ -92,11 +93,13 @@ class TraceScorer:
     Attributes:
         settings: how.
         tokens: reads the policy's tokens.
+        transport: for tests, `httpx.ASGITransport` or another.
 
     """
 
     settings: TrainingSettings
     tokens: PolicyTokens
+    transport: httpx.AsyncBaseTransport | None = None
     _clients: list[AsyncClient] = field(default_factory=list[AsyncClient], init=False)
     _provers: dict[int, asyncio.Task[str]] = field(default_factory=dict[int, "asyncio.Task[str]"], init=False)
 
@@ -119,7 +122,13 @@ class TraceScorer:
     async def _score(self, response: Response) -> Record:
         if not self._clients:
             self._clients = [
-                AsyncClient(url, api_key=self.settings.api_key, timeout_s=self.settings.timeout_s, retry=PATIENCE)
+                AsyncClient(
+                    url,
+                    api_key=self.settings.api_key,
+                    timeout_s=self.settings.timeout_s,
+                    retry=PATIENCE,
+                    transport=self.transport,
+                )
                 for url in self.settings.urls
             ]
         # One server per group, because J[0] is in the cache of the one that proved it.
@@ -143,7 +152,7 @@ class TraceScorer:
         answer, group = tuple(response.answer), response.group
         if shared:
             trace = Trace(
-                "",
+                "response",
                 prompt_ids=np.array(response.prompt_ids, np.int32),
                 completion_ids=np.array(response.response_ids, np.int32),
                 tokenizer=self.tokens.sha256,
@@ -155,7 +164,7 @@ class TraceScorer:
         added = f"{self.settings.delimiters.open}\n" if self._opened(response.prompt_ids) else ""
         prompt = None if response.messages else self.tokens.locate(response.prompt_ids)[0]
         messages = tuple(response.messages) or None
-        trace = Trace("", completion=added + text, prompt=prompt, messages=messages, answer=answer, group=group)
+        trace = Trace("response", completion=added + text, prompt=prompt, messages=messages, answer=answer, group=group)
         return _Sent(trace, text, char_ends, len(added))
 
     def _opened(self, prompt_ids: Sequence[int]) -> bool:
