@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from verl.trainer.ppo import core_algos
 
@@ -33,7 +34,7 @@ def mrt_advantage(
     token_level_rewards: torch.Tensor,
     response_mask: torch.Tensor,
     config: DictConfig,
-    index: Sequence[Any] | None = None,
+    index: Sequence[Any] | NDArray[Any] | None = None,
     **_: Any,  # noqa: ANN401 - of other estimators
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Advantages and returns of a batch; rows without a token of the policy's get zeros.

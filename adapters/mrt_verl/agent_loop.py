@@ -9,8 +9,8 @@ from typing import Any
 
 import ray
 import torch
-from verl import DataProto
 from verl.experimental.agent_loop import AgentLoopManager, AgentLoopOutput, AgentLoopWorker
+from verl.protocol import DataProto
 
 from mrt_reward.training.marks import Lapse, Mark, encode
 from mrt_reward.training.scoring import Record
@@ -55,7 +55,7 @@ class Marking:
 
     async def mrt_records(self) -> list[Record]:
         """Records since the last call."""
-        records = list(getattr(self, "_records", ()))
+        records: list[Record] = list(getattr(self, "_records", ()))
         self._records = deque(maxlen=MAX_RECORDS)
         return records
 

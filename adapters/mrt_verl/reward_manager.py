@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict
-from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+from verl.protocol import DataProto
 from verl.trainer.ppo.reward import load_reward_manager
 from verl.utils.fs import copy_to_local
 

@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from verl.utils.tracking import Tracking
 
 from mrt_reward.training.metrics import record_metrics
@@ -46,7 +47,7 @@ def taken() -> dict[str, float]:
 def follow_manager(manager: Any) -> None:  # noqa: ANN401 - one of two classes of veRL's
     """Ask this manager's workers for their records at every step, and hand weights over if that is asked for."""
     _managers[:] = [manager]
-    original = Tracking.log
+    original: Any = Tracking.log
     if getattr(original, "adds_mrt", False):
         return
 
@@ -56,8 +57,9 @@ def follow_manager(manager: Any) -> None:  # noqa: ANN401 - one of two classes o
             data = {**data, **taken(), **_asked(step)}
         original(self, data, step, **kwargs)
 
-    log.adds_mrt = True  # type: ignore[attr-defined]
-    Tracking.log = log
+    replacement: Any = log
+    replacement.adds_mrt = True
+    Tracking.log = replacement
 
 
 def _asked(step: int) -> dict[str, float]:
@@ -69,7 +71,7 @@ def _asked(step: int) -> dict[str, float]:
         kept: list[list[Record]] = ray.get(
             [worker.mrt_records.remote() for worker in manager.agent_loop_workers], timeout=30
         )
-    except ray.exceptions.RayError as error:
+    except RayError as error:
         logger.warning("mrt: no records from the agent loop's workers: %s", error)
         kept = []
     metrics = record_metrics([record for records in kept for record in records])

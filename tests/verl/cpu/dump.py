@@ -8,7 +8,7 @@ import importlib.machinery
 import itertools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ FIELDS = ("prompts", "responses", "response_mask", "rm_scores", "advantages")
 _numbers = itertools.count()
 
 
-def _write(uids: Sequence[str], columns: dict[str, Sequence[Any]]) -> None:
+def _write(uids: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> None:
     """One file per batch: rows as arrays of their own length."""
-    rows = {
+    rows: dict[str, Any] = {
         f"{name}/{row}": np.asarray(values) for name, column in columns.items() for row, values in enumerate(column)
     }
     path = Path(os.environ["MRT_TEST_DUMP"]) / f"batch_{next(_numbers)}.npz"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import types
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import torch
@@ -34,13 +34,24 @@ class _Module(types.ModuleType):
         return lambda *_, **__: None
 
 
+_MODULE = _Module("cpu_device")
+
+
 @PlatformRegistry.register(platform="cpu")
 class CPUPlatform(PlatformBase):
     """One device, which is there."""
 
-    device_name = "cpu"
-    vendor_name = "cpu"
-    device_module = _Module("cpu_device")
+    @property
+    def device_name(self) -> str:
+        return "cpu"
+
+    @property
+    def vendor_name(self) -> str:
+        return "cpu"
+
+    @property
+    def device_module(self) -> types.ModuleType:
+        return _MODULE
 
     def is_available(self) -> bool:
         return True
@@ -75,7 +86,7 @@ class CPUPlatform(PlatformBase):
         return "CUDA_VISIBLE_DEVICES"
 
     @contextlib.contextmanager
-    def nvtx_range(self, msg: str) -> Iterator[None]:
+    def nvtx_range(self, msg: str) -> Generator[None]:
         yield
 
     def profiler_start(self) -> None: ...

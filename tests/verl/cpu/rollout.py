@@ -51,7 +51,6 @@ class CPUServer:
                 return
             await self._sample(batch)
 
-    @torch.no_grad()
     async def _sample(self, batch: list[Request]) -> None:
         width = max(len(request.prompt_ids) for request in batch)
         pads = [width - len(request.prompt_ids) for request in batch]
@@ -60,7 +59,8 @@ class CPUServer:
         cache, live = None, set(batch)
         while live:
             places = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-            out = self.model(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache)
+            with torch.no_grad():
+                out = self.model(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache)
             cache = out.past_key_values
             heat = torch.tensor([request.temperature or 1.0 for request in batch])[:, None]
             logprobs = (out.logits[:, -1].float() / heat).log_softmax(-1)
