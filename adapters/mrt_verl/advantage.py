@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from verl.trainer.ppo import core_algos
 
+from mrt_reward.core.credit import CreditConfig, Floats
 from mrt_reward.training.advantages import batch_advantages, check_failures
 from mrt_reward.training.marks import decode
 from mrt_reward.training.metrics import batch_metrics
-from mrt_reward.training.settings import load_training_settings
+from mrt_reward.training.prefix import decode_prefixed, prefix_advantages, prefix_metrics
+from mrt_reward.training.settings import TrainingSettings, load_training_settings
 from mrt_verl import tracking
 from mrt_verl.expand import ESTIMATOR, WHERE
 
@@ -48,18 +50,32 @@ def mrt_advantage(
     mask_NT = response_mask.detach().cpu().numpy()
     lengths = [int(np.flatnonzero(row).max(initial=-1)) + 1 for row in (mask_NT != 0)]
     real = [row for row, length in enumerate(lengths) if length]
-    readings = [decode(reward_NT[row, : lengths[row]]) for row in real]
+    rows = [reward_NT[row, : lengths[row]] for row in real]
     groups = [str(index[row]) if index is not None else "" for row in real]
     credit = settings.credit_config(
         scale_by_std=bool(config.get("norm_adv_by_std_in_grpo", True)), epsilon=GRPO_EPSILON, singleton="raw"
     )
     advantage_NT = torch.zeros_like(token_level_rewards, dtype=torch.float32)
     if real:
-        check_failures(readings, settings.on_failure, settings.max_failed_share, WHERE)
-        paid = batch_advantages(readings, groups, credit, settings.on_failure)
-        for row, advantage_T in zip(real, paid.advantage_NT, strict=True):
+        paid = _of_prefixes(rows, settings, credit) if settings.mode == "prefix" else None
+        for row, advantage_T in zip(real, paid or _of_episodes(rows, groups, settings, credit), strict=True):
             advantage_NT[row, : len(advantage_T)] = torch.from_numpy(advantage_T.astype(np.float32))
-        metrics = batch_metrics(readings, settings, settings.regret_budget or reward_NT.shape[1])
-        tracking.note({**metrics, "mrt/groups/mixed_versions": float(paid.num_mixed)})
     advantage_NT *= response_mask
     return advantage_NT, advantage_NT
+
+
+def _of_episodes(
+    rows: Sequence[Floats], groups: Sequence[str], settings: TrainingSettings, credit: CreditConfig
+) -> list[Floats]:
+    readings = [decode(row) for row in rows]
+    check_failures(readings, settings.on_failure, settings.max_failed_share, WHERE)
+    paid = batch_advantages(readings, groups, credit, settings.on_failure)
+    metrics = batch_metrics(readings, settings, settings.regret_budget or max(map(len, rows)))
+    tracking.note({**metrics, "mrt/groups/mixed_versions": float(paid.num_mixed)})
+    return paid.advantage_NT
+
+
+def _of_prefixes(rows: Sequence[Floats], settings: TrainingSettings, credit: CreditConfig) -> list[Floats]:
+    readings = [decode_prefixed(row) for row in rows]
+    tracking.note(prefix_metrics(readings))
+    return prefix_advantages(readings, credit, termination=settings.baseline == "termination")

@@ -13,6 +13,7 @@ from verl.experimental.agent_loop import AgentLoopManager, AgentLoopOutput, Agen
 from verl.protocol import DataProto
 
 from mrt_reward.training.marks import Lapse, Mark, encode
+from mrt_reward.training.prefix import Prefixed, encode_prefixed
 from mrt_reward.training.scoring import Record
 from mrt_verl import advantage
 from mrt_verl.reward_manager import RECORD, VALIDATING
@@ -62,6 +63,8 @@ class Marking:
 
 def marks_of(record: Record, response_mask: Sequence[int]) -> list[Mark]:
     """Marks of a scored trajectory; the outcome's token must be one that the policy wrote."""
+    if isinstance(record.what, Prefixed):
+        return encode_prefixed(record.what, len(response_mask))
     what = record.what if response_mask and response_mask[-1] else Lapse.UNSUPPORTED
     return encode(what, len(response_mask))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -13,9 +14,13 @@ from verl.protocol import DataProto
 from verl.trainer.ppo.reward import load_reward_manager
 from verl.utils.fs import copy_to_local
 
-from mrt_reward.training.alignment import PolicyTokens
+from mrt_reward.errors import ConfigError
+from mrt_reward.options import Delimiters
+from mrt_reward.training.alignment import PolicyTokens, answer_start
 from mrt_reward.training.marks import Lapse
-from mrt_reward.training.scoring import Record, Response, TraceScorer
+from mrt_reward.training.prefix import Prefixed, group_number
+from mrt_reward.training.responses import Response
+from mrt_reward.training.scoring import Record, TraceScorer
 from mrt_reward.types import Message
 from mrt_verl.expand import OUTCOME_MANAGER, settings_of
 
@@ -48,7 +53,8 @@ class MRTRewardManager(RewardManagerBase):
         self._settings = settings_of(config)
         model = config.actor_rollout_ref.model
         folder = copy_to_local(OmegaConf.select(model, "tokenizer_path") or model.path)
-        self._scorer = TraceScorer(self._settings, PolicyTokens.of(tokenizer, folder))
+        self._tokens = PolicyTokens.of(tokenizer, folder)
+        self._scorer = TraceScorer(self._settings, self._tokens)
         self._num_lapses = 0
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
@@ -66,6 +72,8 @@ class MRTRewardManager(RewardManagerBase):
         return result
 
     async def _scored(self, data: DataProto) -> Record:
+        if self._settings.mode == "prefix":
+            return Record(prefixed_row(data, self._tokens, self._settings.delimiters))
         if len(data) != 1:
             record = Record(Lapse.UNSUPPORTED, "an agent loop with several outputs has no one response to score")
         else:
@@ -76,6 +84,26 @@ class MRTRewardManager(RewardManagerBase):
             if self._num_lapses & (self._num_lapses - 1) == 0:
                 logger.warning("mrt: no progress (%s): %s", record.what.name.lower(), record.reason)
         return record
+
+
+def prefixed_row(data: DataProto, tokens: PolicyTokens, delimiters: Delimiters) -> Prefixed:
+    """The row of a dataset of prefixes: columns `mrt_group`, and optionally `mrt_value_prefix` and `mrt_stop`.
+
+    Raises:
+        ConfigError: there is no such column.
+
+    """
+    item = data[len(data) - 1]
+    columns = cast("Mapping[str, Any]", item.non_tensor_batch)
+    if "mrt_group" not in columns:
+        raise ConfigError(
+            "reward.mrt.mode=prefix needs the column mrt_group in data.train_files, which names the rows that are "
+            f"normalised together; there are {', '.join(sorted(columns))}"
+        )
+    value, stop = columns.get("mrt_value_prefix"), bool(columns.get("mrt_stop", False))
+    known = None if value is None or math.isnan(value) else float(value)
+    start = answer_start(_response(data[len(data) - 1 :]), tokens, delimiters) if stop else 0
+    return Prefixed(group_number(columns["mrt_group"]), known, stop, start)
 
 
 def _response(data: DataProto) -> Response:

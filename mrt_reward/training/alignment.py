@@ -10,10 +10,13 @@ from typing import Any, cast
 
 from tokenizers import Tokenizer as Backend
 
+from mrt_reward.core.prefixes import token_spans
 from mrt_reward.errors import ConfigError
+from mrt_reward.options import Delimiters
 from mrt_reward.text.byte_text import locate_bytes, locate_unprefixed
 from mrt_reward.text.token_bytes import TokenBytes, adds_prefix_space
-from mrt_reward.types import TokenIds
+from mrt_reward.training.responses import Response
+from mrt_reward.types import Span, TokenIds
 
 
 class PolicyTokens:
@@ -52,3 +55,20 @@ class PolicyTokens:
     def locate(self, ids: Sequence[int]) -> tuple[str, TokenIds]:
         """Text of the ids, control tokens written out, and how many characters are complete after each."""
         return self._locate([self._bytes[token] for token in ids])
+
+
+def opens_thinking(text: str, delimiters: Delimiters) -> bool:
+    """Whether a prompt's text ends with thinking opened."""
+    if not delimiters.open:
+        return False
+    return text.rfind(delimiters.open) > (text.rfind(delimiters.close) if delimiters.close else -1)
+
+
+def answer_start(response: Response, tokens: PolicyTokens, delimiters: Delimiters) -> int:
+    """First token of the answer: of the closing delimiter, 0 where the prompt had closed thinking, T without one."""
+    text, char_ends = tokens.locate(response.response_ids)
+    close = text.find(delimiters.close) if delimiters.close else -1
+    if close >= 0:
+        return token_spans([Span(0, close)], char_ends)[0].end
+    prompt = tokens.locate(response.prompt_ids)[0]
+    return len(response.response_ids) if opens_thinking(prompt, delimiters) or opens_thinking(text, delimiters) else 0

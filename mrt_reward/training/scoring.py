@@ -25,33 +25,15 @@ from mrt_reward.errors import (
     ServiceError,
     WireError,
 )
-from mrt_reward.training.alignment import PolicyTokens
+from mrt_reward.training.alignment import PolicyTokens, opens_thinking
 from mrt_reward.training.marks import NUM_VERSIONS, Lapse, Scored
+from mrt_reward.training.prefix import Prefixed
+from mrt_reward.training.responses import Response
 from mrt_reward.training.settings import TrainingSettings
-from mrt_reward.types import Message, ScoredTrace, Span, Status, TokenIds, Trace
+from mrt_reward.types import ScoredTrace, Span, Status, TokenIds, Trace
 
 # A server that restarts is waited for until the trace's time is up.
 PATIENCE = RetryPolicy(max_tries_away=1_000_000, max_wait_s=5.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What a policy answered to a prompt.
-
-    Attributes:
-        prompt_ids: tokens of the prompt, template included.
-        response_ids: tokens of the response, without padding.
-        messages: the prompt as a chat, for a prover with another tokenizer; empty if there is none.
-        answer: accepted gold answers.
-        group: responses of one group answer the same prompt.
-
-    """
-
-    prompt_ids: Sequence[int]
-    response_ids: Sequence[int]
-    messages: Sequence[Message] = ()
-    answer: Sequence[str] = ()
-    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +41,7 @@ class Record:
     """What scoring one response took and came to.
 
     Attributes:
-        what: its episodes, or why it has none.
+        what: its episodes, or why it has none; in mode `prefix`, the row that it is of.
         reason: of a lapse, in words.
         prover: the `model@version` that answered.
         latency_s: from the call to the result.
@@ -68,7 +50,7 @@ class Record:
 
     """
 
-    what: Scored | Lapse
+    what: Scored | Lapse | Prefixed
     reason: str = ""
     prover: str | None = None
     latency_s: float = 0.0
@@ -161,19 +143,13 @@ class TraceScorer:
             )
             return _Sent(trace, text, char_ends)
         # The prover's template may not open thinking where the policy's does: then the text must.
-        added = f"{self.settings.delimiters.open}\n" if self._opened(response.prompt_ids) else ""
-        prompt = None if response.messages else self.tokens.locate(response.prompt_ids)[0]
+        asked = self.tokens.locate(response.prompt_ids)[0]
+        delimiters = self.settings.delimiters
+        added = f"{delimiters.open}\n" if opens_thinking(asked, delimiters) else ""
+        prompt = None if response.messages else asked
         messages = tuple(response.messages) or None
         trace = Trace("response", completion=added + text, prompt=prompt, messages=messages, answer=answer, group=group)
         return _Sent(trace, text, char_ends, len(added))
-
-    def _opened(self, prompt_ids: Sequence[int]) -> bool:
-        """Whether the prompt ends with thinking opened."""
-        opener, closer = self.settings.delimiters.open, self.settings.delimiters.close
-        if not opener:
-            return False
-        text = self.tokens.locate(prompt_ids)[0]
-        return text.rfind(opener) > (text.rfind(closer) if closer else -1)
 
     def _read(self, reply: ScoredTrace, sent: _Sent) -> Record:
         what, reason = self._understood(reply, sent)

@@ -13,7 +13,8 @@ from mrt_reward.errors import GraderError, ProverError, RequestRejected, TraceEr
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.training.alignment import PolicyTokens
 from mrt_reward.training.marks import Lapse, Scored
-from mrt_reward.training.scoring import Response, TraceScorer, lapse_of
+from mrt_reward.training.responses import Response
+from mrt_reward.training.scoring import TraceScorer, lapse_of
 from mrt_reward.training.settings import TrainingSettings
 from mrt_reward.types import Message
 from tests.provers.conftest import byte_level, metaspace

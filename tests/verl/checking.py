@@ -1,7 +1,7 @@
 """Checks a dumped batch against the server and `core/credit.py`, by another road than the adapter's.
 
-Responses are scored again, episodes are found in tokens by decoding ever longer prefixes, and advantages come straight
-from `credit` on the values that the server gave.
+Responses are scored again, without a server; episodes are found in tokens by decoding ever longer prefixes; advantages
+come straight from `credit` on these values.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrt_reward import Client
+from mrt_reward import score
 from mrt_reward.core.credit import CreditConfig, CreditTrace, credit
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import ScoreOptions
@@ -59,8 +59,8 @@ def read_batch(path: Path) -> list[Row]:
     return rows
 
 
-def score_again(rows: Sequence[Row], answers: Mapping[str, str], url: str, options: ScoreOptions) -> list[ScoredTrace]:
-    """The same responses, scored by the same server."""
+def score_again(rows: Sequence[Row], answers: Mapping[str, str], options: ScoreOptions) -> Sequence[ScoredTrace]:
+    """The same responses, scored by the bundled model in this process."""
     tokenizer = HFTokenizer(MODEL_DIR)
     traces = [
         Trace(
@@ -72,8 +72,7 @@ def score_again(rows: Sequence[Row], answers: Mapping[str, str], url: str, optio
         )
         for place, row in enumerate(rows)
     ]
-    with Client(url) as client:
-        return client.score(traces, options)
+    return score(traces, options)
 
 
 def answer_of(prompt: str, answers: Mapping[str, str]) -> str:

@@ -13,9 +13,10 @@ from verl.protocol import DataProto
 from verl.trainer.ppo import core_algos
 from verl.trainer.ppo.ray_trainer import compute_advantage
 
-from mrt_reward.core.credit import CreditConfig, CreditTrace, credit
+from mrt_reward.core.credit import CreditConfig, CreditTrace, credit, outcome_advantages
 from mrt_reward.errors import ProverError
 from mrt_reward.training.marks import Lapse, Scored, encode
+from mrt_reward.training.prefix import Prefixed, encode_prefixed
 
 advantage.register()
 WIDTH = 12
@@ -130,3 +131,23 @@ def test_counts_are_summed_and_means_are_averaged_over_the_batches_of_a_step() -
     assert tracking.taken() == pytest.approx(
         {"mrt/traces/scored": 4.0, "mrt/failed/share": 0.25, "mrt/progress/mean": 0.2}
     )
+
+
+@pytest.mark.parametrize("baseline", ["none", "termination"])
+def test_rows_of_prefixes_are_paid_by_group_or_against_their_prefix(baseline: str) -> None:
+    rows = [Prefixed(3, 0.75, stop=True, start=2), Prefixed(3, 0.25), Prefixed(4, 0.5)]
+    outcomes = [1.0, 0.0, 1.0]
+    rewards, mask = torch.zeros(3, 6), torch.ones(3, 6, dtype=torch.int64)
+    for place, (row, outcome) in enumerate(zip(rows, outcomes, strict=True)):
+        rewards[place, 5] = outcome
+        for token, value in encode_prefixed(row, 6):
+            rewards[place, token] += value
+    # The rows' own prompts all differ, and so do veRL's groups.
+    uids = np.array(["x", "y", "z"], dtype=object)
+    ours, _ = advantage.mrt_advantage(rewards, mask, config(mode="prefix", baseline=baseline), uids)
+    together = outcome_advantages(np.array([1.0, 0.0]), CreditConfig())
+    wanted = [*together, 1.0] if baseline == "none" else [0.25, -0.25, 0.5]
+    assert ours[0].numpy() == pytest.approx([0, 0, *[wanted[0]] * 4], abs=1e-6)
+    assert ours[1].numpy() == pytest.approx([wanted[1]] * 6, abs=1e-6)
+    assert ours[2].numpy() == pytest.approx([wanted[2]] * 6, abs=1e-6)
+    assert tracking.taken()["mrt/prefix/stop/rows"] == 1

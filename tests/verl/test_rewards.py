@@ -19,8 +19,10 @@ from verl.experimental.agent_loop import AgentLoopOutput
 from verl.protocol import DataProto
 from verl.trainer.ppo.reward import load_reward_manager
 
+from mrt_reward.errors import ConfigError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.training.marks import Lapse, Scored, decode
+from mrt_reward.training.prefix import Prefixed, group_number
 from mrt_reward.training.scoring import Record
 from tests.server.conftest import threaded_server
 from tests.verl.cpu.run import REWARD
@@ -117,6 +119,23 @@ async def test_several_outputs_and_a_failing_server_are_lapses(url: str, tokeniz
     many = trajectory(tokenizer, reward_model={"ground_truth": np.array(["42", "42.0"])})
     result = await both.run_single(many)
     assert isinstance(result["reward_extra_info"][RECORD].what, Scored)
+
+
+async def test_rows_of_prefixes_say_their_group_and_ask_no_prover(tokenizer: Any) -> None:
+    # No server is there: mode prefix never asks one.
+    rows = manager("http://127.0.0.1:9", tokenizer, "reward.mrt.mode=prefix")
+    columns = {"mrt_group": "g", "mrt_value_prefix": 0.25, "mrt_stop": True}
+    result = await rows.run_single(trajectory(tokenizer, **columns))
+    what = result["reward_extra_info"][RECORD].what
+    assert (what.group, what.value, what.stop) == (group_number("g"), 0.25, True)
+    ids = trajectory(tokenizer).batch["responses"][0].tolist()
+    assert tokenizer.decode(ids[what.start :]).startswith("</think>")
+    marks = agent_loop.marks_of(result["reward_extra_info"][RECORD], [1] * len(ids))
+    assert [place for place, _ in marks] == [0, what.start]
+    unknown = await rows.run_single(trajectory(tokenizer, mrt_group="g", mrt_value_prefix=float("nan")))
+    assert unknown["reward_extra_info"][RECORD].what == Prefixed(group_number("g"))
+    with pytest.raises(ConfigError, match="needs the column mrt_group"):
+        await rows.run_single(trajectory(tokenizer))
 
 
 async def test_an_error_of_the_users_reward_is_the_users(url: str, tokenizer: Any, tmp_path: Path) -> None:

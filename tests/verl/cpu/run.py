@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +23,8 @@ def write_data(folder: Path, num_rows: int, seed: int = 0) -> Path:
     """Problems of the bundled task as veRL reads them."""
     rng = np.random.default_rng(seed)
     problems = [sample_problem(rng) for _ in range(num_rows)]
+    answers = {problem.text: str(problem.answer) for problem in problems}
+    (folder / "answers.json").write_text(json.dumps(answers))
     rows = [
         {
             "data_source": "island",
@@ -34,6 +37,11 @@ def write_data(folder: Path, num_rows: int, seed: int = 0) -> Path:
     path = folder / "train.parquet"
     pd.DataFrame(rows).to_parquet(path)
     return path
+
+
+def answers_of(folder: Path) -> dict[str, str]:
+    """The answer of each problem of `write_data`."""
+    return json.loads((folder / "answers.json").read_text())
 
 
 def arguments(data: Path, *, steps: int, prompts: int = 4, samples: int = 4, v1: bool = True) -> list[str]:
