@@ -10,7 +10,14 @@ from mrt_reward.errors import WireError
 from mrt_reward.wire.routes import WeightsRequest, WeightsResponse
 
 
-def load_weights(url: str, path: str, *, key: str | None = None, timeout_s: float = 600.0) -> str:
+def load_weights(
+    url: str,
+    path: str,
+    *,
+    key: str | None = None,
+    timeout_s: float = 600.0,
+    transport: httpx.BaseTransport | None = None,
+) -> str:
     """Serve these weights from now on; the prover's new version.
 
     Args:
@@ -18,6 +25,7 @@ def load_weights(url: str, path: str, *, key: str | None = None, timeout_s: floa
         path: folder, absolute or below the server's root.
         key: the admin key.
         timeout_s: longest time for loading.
+        transport: for tests, `httpx.MockTransport`.
 
     Raises:
         MRTRewardError: they were not taken, and the old ones go on.
@@ -26,7 +34,8 @@ def load_weights(url: str, path: str, *, key: str | None = None, timeout_s: floa
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     body = WeightsRequest(path=path).model_dump(mode="json")
     try:
-        reply = httpx.post(f"{url.rstrip('/')}/admin/weights", json=body, headers=headers, timeout=timeout_s)
+        with httpx.Client(timeout=timeout_s, transport=transport) as http:
+            reply = http.post(f"{url.rstrip('/')}/admin/weights", json=body, headers=headers)
     except httpx.HTTPError as error:
         raise unreachable(url, error).error from error
     if not reply.is_success:

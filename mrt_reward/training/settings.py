@@ -87,7 +87,12 @@ class TrainingSettings(BaseModel):
     best_of: Annotated[int, Field(ge=1, le=128, description="k of the Best-of-k prover, for rollouts.")] = 1
     grader: Annotated[str | None, Field(description="Grader by its name on the server; none is its default.")] = None
     waste_threshold: Annotated[
-        float, Field(ge=0, le=1, description="An episode with less |progress| is counted as waste in the metrics.")
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="An episode whose progress is smaller, either way, is counted as waste in the metrics.",
+        ),
     ] = 0.02
     timeout_s: Annotated[
         float, Field(gt=0, le=86_400, description="Longest wait for a trace's score, tries included, in seconds.")
@@ -228,9 +233,10 @@ def settings_table(prefix: str) -> str:
     """All settings as a Markdown table, for the adapters' documentation."""
     lines = ["| setting | default | meaning |", "| --- | --- | --- |"]
     for name, field in TrainingSettings.model_fields.items():
-        default = "think tags" if name == "delimiters" else str(field.default).lower().replace("none", "none")
+        default = field.default
+        told = "{open: <think>, close: </think>}" if isinstance(default, Delimiters) else str(default)
         choices = get_args(field.annotation)
-        shown = ", ".join(str(c) for c in choices) if choices and all(isinstance(c, str) for c in choices) else ""
-        meaning = (field.description or "") + (f" One of {shown}." if shown and name not in ("segmenter",) else "")
-        lines.append(f"| `{prefix}{name}` | `{default}` | {meaning} |")
+        shown = ", ".join(choices) if choices and all(isinstance(choice, str) for choice in choices) else ""
+        meaning = (field.description or "") + (f" One of {shown}." if shown else "")
+        lines.append(f"| `{prefix}{name}` | `{told.replace('None', 'none')}` | {meaning} |")
     return "\n".join(lines) + "\n"

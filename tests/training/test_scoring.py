@@ -14,7 +14,7 @@ from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.training.alignment import PolicyTokens
 from mrt_reward.training.marks import Lapse, Scored
 from mrt_reward.training.responses import Response
-from mrt_reward.training.scoring import TraceScorer, lapse_of
+from mrt_reward.training.scoring import PATIENCE, TraceScorer, lapse_of
 from mrt_reward.training.settings import TrainingSettings
 from mrt_reward.types import Message
 from tests.provers.conftest import byte_level, metaspace
@@ -167,3 +167,43 @@ async def test_episodes_within_one_token_are_paid_together() -> None:
         record = await scorer.score(asked)
     assert isinstance(record.what, Scored)
     assert (np.diff(record.what.ends) > 0).all()
+
+
+async def test_replies_past_the_timeout_are_lost_and_their_neighbours_are_not() -> None:
+    backend = byte_level()
+    async with scoring(backend, timeout_s=2.0) as (scorer, _):
+
+        class Delaying(httpx.AsyncHTTPTransport):
+            """Delays every request that holds a marked trace past the timeout."""
+
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if b"LATE" in request.content:
+                    await asyncio.sleep(30)
+                return await super().handle_async_request(request)
+
+        scorer.transport = Delaying()
+        texts = [TEXT.replace("Two", "LATE") if place % 10 < 3 else TEXT for place in range(10)]
+        # One at a time, so that each reply is a request of its own.
+        records = [await scorer.score(response(backend, text)) for text in texts]
+    late = [record for record in records if record.what is Lapse.TIMEOUT]
+    assert len(late) == 3
+    assert all(isinstance(record.what, Scored) for record in records if record not in late)
+
+
+async def test_a_restarted_server_is_waited_for() -> None:
+    backend = byte_level()
+    async with scoring(backend, timeout_s=20.0) as (scorer, _):
+        refusals = 6
+
+        class Restarting(httpx.AsyncHTTPTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                nonlocal refusals
+                if refusals:
+                    refusals -= 1
+                    raise httpx.ConnectError("refused")
+                return await super().handle_async_request(request)
+
+        scorer.transport = Restarting()
+        assert PATIENCE.max_tries_away
+        record = await scorer.score(response(backend))
+    assert isinstance(record.what, Scored)

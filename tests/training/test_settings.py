@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mrt_reward.core.credit import CreditConfig
@@ -88,3 +90,16 @@ def test_the_table_tells_every_setting() -> None:
     table = settings_table("reward.mrt.")
     assert all(f"| `reward.mrt.{name}` | `" in table for name in TrainingSettings.model_fields)
     assert "| `reward.mrt.alpha` | `1.0` | Weight of progress; 0 is outcome reward alone. |" in table
+
+
+def test_the_adapters_readme_tells_them_as_they_are() -> None:
+    readme = (Path(__file__).parents[2] / "adapters" / "mrt_verl" / "README.md").read_text(encoding="utf-8")
+    told = readme.split("<!-- settings -->")[1].split("<!-- /settings -->")[0].strip()
+    assert told == settings_table("").strip(), "run: python -m tests.training.test_settings"
+
+
+if __name__ == "__main__":
+    for path in (Path(__file__).parents[2] / "adapters").glob("*/README.md"):
+        before, rest = path.read_text(encoding="utf-8").split("<!-- settings -->")
+        after = rest.split("<!-- /settings -->")[1]
+        path.write_text(f"{before}<!-- settings -->\n{settings_table('')}<!-- /settings -->{after}", encoding="utf-8")
