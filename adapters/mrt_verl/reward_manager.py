@@ -77,7 +77,7 @@ class MRTRewardManager(RewardManagerBase):
         if len(data) != 1:
             record = Record(Lapse.UNSUPPORTED, "an agent loop with several outputs has no one response to score")
         else:
-            record = await self._scorer.score(_response(data))
+            record = await self._scorer.score(_response(data[0]))
         if isinstance(record.what, Lapse) and record.what.failed:
             self._num_lapses += 1
             # The first ones are told, and then ever fewer: a dead server must not fill the disk.
@@ -102,13 +102,12 @@ def prefixed_row(data: DataProto, tokens: PolicyTokens, delimiters: Delimiters) 
         )
     value, stop = columns.get("mrt_value_prefix"), bool(columns.get("mrt_stop", False))
     known = None if value is None or math.isnan(value) else float(value)
-    start = answer_start(_response(data[len(data) - 1 :]), tokens, delimiters) if stop else 0
+    start = answer_start(_response(item), tokens, delimiters) if stop else 0
     return Prefixed(group_number(columns["mrt_group"]), known, stop, start)
 
 
-def _response(data: DataProto) -> Response:
+def _response(item: Any) -> Response:  # noqa: ANN401 - DataProtoItem
     """One sample of veRL's as a response."""
-    [item] = data
     columns = cast("Mapping[str, Any]", item.non_tensor_batch)
     prompts, responses, mask = (item.batch[name] for name in ("prompts", "responses", "attention_mask"))
     num_prompt = int(columns.get("prompt_len", mask[: len(prompts)].sum()))

@@ -75,12 +75,14 @@ class TraceScorer:
     Attributes:
         settings: how.
         tokens: reads the policy's tokens.
+        retry: when to ask again, within the settings' time.
         transport: for tests, `httpx.ASGITransport` or another.
 
     """
 
     settings: TrainingSettings
     tokens: PolicyTokens
+    retry: RetryPolicy = PATIENCE
     transport: httpx.AsyncBaseTransport | None = None
     _clients: list[AsyncClient] = field(default_factory=list[AsyncClient], init=False)
     _provers: dict[int, asyncio.Task[str]] = field(default_factory=dict[int, "asyncio.Task[str]"], init=False)
@@ -108,7 +110,7 @@ class TraceScorer:
                     url,
                     api_key=self.settings.api_key,
                     timeout_s=self.settings.timeout_s,
-                    retry=PATIENCE,
+                    retry=self.retry,
                     transport=self.transport,
                 )
                 for url in self.settings.urls

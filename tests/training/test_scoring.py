@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -30,7 +31,7 @@ async def scoring(
 ) -> AsyncGenerator[tuple[TraceScorer, Live]]:
     async with live_server(prover or ScriptedProver(VALUES)) as live:
         settings = TrainingSettings.model_validate({"url": live.url, "segmenter": "paragraphs", **given})
-        scorer = TraceScorer(settings, PolicyTokens(backend.to_str()))
+        scorer = TraceScorer(settings, PolicyTokens(backend.to_str()), replace(PATIENCE, base_s=0.001))
         try:
             yield scorer, live
         finally:
@@ -131,7 +132,7 @@ async def test_concurrent_responses_travel_together() -> None:
 
 async def test_replies_that_do_not_fit_are_malformed() -> None:
     backend = byte_level()
-    scorer = TraceScorer(TrainingSettings(), PolicyTokens(backend.to_str()))
+    scorer = TraceScorer(TrainingSettings(), PolicyTokens(backend.to_str()), replace(PATIENCE, base_s=0.001))
 
     def garbage(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/v1/score":
@@ -204,6 +205,5 @@ async def test_a_restarted_server_is_waited_for() -> None:
                 return await super().handle_async_request(request)
 
         scorer.transport = Restarting()
-        assert PATIENCE.max_tries_away
         record = await scorer.score(response(backend))
     assert isinstance(record.what, Scored)

@@ -124,7 +124,7 @@ async def test_several_outputs_and_a_failing_server_are_lapses(url: str, tokeniz
 async def test_rows_of_prefixes_say_their_group_and_ask_no_prover(tokenizer: Any) -> None:
     # No server is there: mode prefix never asks one.
     rows = manager("http://127.0.0.1:9", tokenizer, "reward.mrt.mode=prefix")
-    columns = {"mrt_group": "g", "mrt_value_prefix": 0.25, "mrt_stop": True}
+    columns: Any = {"mrt_group": "g", "mrt_value_prefix": 0.25, "mrt_stop": True}
     result = await rows.run_single(trajectory(tokenizer, **columns))
     what = result["reward_extra_info"][RECORD].what
     assert (what.group, what.value, what.stop) == (group_number("g"), 0.25, True)
