@@ -21,9 +21,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from mrt_reward.core.credit import CreditConfig
+from mrt_reward.core.credit import CreditConfig, outcome_advantages
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import ParagraphSegmenter, ScoreOptions
+from mrt_reward.provers.tokenizer import HFTokenizer
 from tests.verl.checking import expected, read_batch, score_again
 from tests.verl.cpu.run import answers_of, arguments, train, write_data
 
@@ -173,6 +174,34 @@ def test_the_legacy_trainer_does_too_and_its_prover_follows(tmp_path: Path, serv
     assert saved
     assert all(np.isfinite(weights.astype(np.float32)).all() for weights in saved.values())
     assert after["model"].endswith("global_step_2/actor/huggingface")
+
+
+@pytest.mark.slow
+def test_rows_of_prefixes_are_normalised_together_without_a_server(tmp_path: Path) -> None:
+    (tmp_path / "dump").mkdir()
+    data = write_data(tmp_path, 16, prefixes=True)
+    given = [*arguments(data, steps=2), "reward.type=mrt", "reward.mrt.mode=prefix"]
+    done = train(tmp_path, given, MRT_TEST_DUMP=str(tmp_path / "dump"))
+    assert done.returncode == 0, done.stdout[-5000:]
+    steps = steps_of(tmp_path)
+    assert [data["mrt/prefix/stop/rows"] for data in steps] == [8, 8]
+    assert all(math.isfinite(data["actor/grad_norm"]) for data in steps)
+    tokenizer = HFTokenizer(MODEL_DIR)
+    problems = list(answers_of(tmp_path))
+    for file in sorted((tmp_path / "dump").glob("batch_*.npz")):
+        rows = read_batch(file)
+        places = [next(i for i, text in enumerate(problems) if text in tokenizer.decode(row.prompt)) for row in rows]
+        for pair in {place // 2 for place in places}:
+            here = [row for row, place in zip(rows, places, strict=True) if place // 2 == pair]
+            stops = [place % 2 == 0 for place in places if place // 2 == pair]
+            assert len(here) == 8
+            wanted = outcome_advantages(np.array([row.reward[-1] for row in here]), CreditConfig())
+            for row, stop, advantage in zip(here, stops, wanted, strict=True):
+                text = [
+                    tokenizer.locate(np.array(row.response[: t + 1], np.int32))[0] for t in range(len(row.response))
+                ]
+                trained = np.array(["</think>" in so_far for so_far in text]) if stop else np.ones(len(text), bool)
+                assert row.advantage == pytest.approx(np.where(trained, advantage, 0.0), abs=1e-6)
 
 
 def test_a_server_that_is_down_is_told_before_anything_starts(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[3]
 REWARD = ROOT / "tests" / "verl" / "cpu" / "reward.py"
 
 
-def write_data(folder: Path, num_rows: int, seed: int = 0) -> Path:
-    """Problems of the bundled task as veRL reads them."""
+def write_data(folder: Path, num_rows: int, seed: int = 0, *, prefixes: bool = False) -> Path:
+    """Problems of the bundled task as veRL reads them; with `prefixes`, pairs of rows of which one must stop."""
     rng = np.random.default_rng(seed)
     problems = [sample_problem(rng) for _ in range(num_rows)]
     answers = {problem.text: str(problem.answer) for problem in problems}
@@ -34,6 +34,13 @@ def write_data(folder: Path, num_rows: int, seed: int = 0) -> Path:
         }
         for index, problem in enumerate(problems)
     ]
+    if prefixes:
+        for index, row in enumerate(rows):
+            row |= {
+                "mrt_group": f"g{index // 2}",
+                "mrt_value_prefix": 0.25 + 0.5 * (index % 2),
+                "mrt_stop": index % 2 == 0,
+            }
     path = folder / "train.parquet"
     pd.DataFrame(rows).to_parquet(path)
     return path
