@@ -45,9 +45,12 @@ class Marking:
         final = outputs[-1]
         info = final.extra_fields.get("reward_extra_info")
         record = info.pop(RECORD, None) if info else None
-        if record is not None:
-            self._keep(record)
-            final.extra_fields[MARKS] = marks_of(record, final.response_mask)
+        if _validating.get():
+            return
+        if record is None:
+            record = Record(Lapse.UNSUPPORTED, "the agent loop rewarded this trajectory itself")
+        self._keep(record)
+        final.extra_fields[MARKS] = marks_of(record, final.response_mask)
 
     def _keep(self, record: Record) -> None:
         if not hasattr(self, "_records"):

@@ -21,7 +21,7 @@ from verl.trainer.ppo.reward import load_reward_manager
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.mini import MODEL_DIR
-from mrt_reward.training.marks import Lapse, Scored, decode
+from mrt_reward.training.marks import Lapse, Scored, decode, encode
 from mrt_reward.training.prefix import Prefixed, group_number
 from mrt_reward.training.scoring import Record
 from tests.server.conftest import threaded_server
@@ -184,6 +184,21 @@ async def test_marks_are_made_in_training_alone_and_records_are_kept_once() -> N
     assert [seen[VALIDATING] for seen in worker.seen] == [False, True]
     assert [record.prover for record in await worker.mrt_records()] == ["m@1"]
     assert await worker.mrt_records() == []
+
+
+async def test_a_reward_that_the_agent_loop_gave_itself_has_no_progress() -> None:
+    class Own(Base):
+        async def _compute_score(self, outputs: list[AgentLoopOutput], kwargs: dict[str, Any]) -> None:
+            outputs[-1].reward_score = 1.0
+
+    class OwnWorker(agent_loop.Marking, Own):
+        pass
+
+    worker = OwnWorker()
+    done = await worker._agent_loop_postprocess(output([1] * 4), False)
+    assert done.extra_fields[agent_loop.MARKS] == encode(Lapse.UNSUPPORTED, 4)
+    [record] = await worker.mrt_records()
+    assert "rewarded this trajectory itself" in record.reason
 
 
 async def test_validation_beside_training_is_told_apart() -> None:
