@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrt_reward.training.marks import NO_PROGRESS, Lapse, Reading, Scored, decode, encode
@@ -23,6 +23,7 @@ def scored(
     return Scored(start, ends, np.array(values), cut_off, version)
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_what_goes_in_comes_out(data: st.DataObject) -> None:
     start = data.draw(st.integers(0, 3))

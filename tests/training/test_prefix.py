@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrt_reward.core.credit import CreditConfig, outcome_advantages
@@ -33,6 +33,7 @@ def carried(row: Prefixed, num_tokens: int, outcome: float = 1.0) -> PrefixReadi
     return decode_prefixed(rewards)
 
 
+@settings(deadline=None)
 @given(
     name=st.text(max_size=5),
     value=st.none() | st.floats(0, 1),
