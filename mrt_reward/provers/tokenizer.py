@@ -18,9 +18,9 @@ from tokenizers import Tokenizer as Backend
 
 from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.protocols import TokenizedText
-from mrt_reward.provers.byte_text import locate_bytes, refuse_surrogates
 from mrt_reward.provers.chat import ChatTemplate
-from mrt_reward.provers.token_bytes import TokenBytes, without_prefix_space
+from mrt_reward.text.byte_text import locate_bytes, locate_unprefixed, refuse_surrogates
+from mrt_reward.text.token_bytes import TokenBytes, adds_prefix_space, without_prefix_space
 from mrt_reward.types import Message, TokenIds
 
 
@@ -67,7 +67,7 @@ class HFTokenizer:
         braces = ((token, re.sub(rb"[^{}]", b"", self._bytes[token]).decode()) for token in ordinary)
         self._braces = {token: text for token, text in braces if text}
         self._template = ChatTemplate(loaded)
-        self._strips = plain != {**spec, "truncation": None, "padding": None, "post_processor": None}
+        self._strips = adds_prefix_space(spec)
         self._sha256 = hashlib.sha256(file.read_bytes() if file.is_file() else source.encode()).hexdigest()
         self.end_id = self._trusted.token_to_id(str(loaded.eos_token))
 
@@ -126,10 +126,8 @@ class HFTokenizer:
 
     def locate(self, ids: TokenIds) -> tuple[str, TokenIds]:
         """Text with control tokens written out. A space that the tokenizer itself prepended is left out."""
-        text, char_ends = locate_bytes([self._bytes[token] for token in ids.tolist()])
-        if self._strips and text.startswith(" "):
-            return text[1:], np.maximum(char_ends - 1, 0).astype(np.int32)
-        return text, char_ends
+        locate = locate_unprefixed if self._strips else locate_bytes
+        return locate([self._bytes[token] for token in ids.tolist()])
 
     def render_chat(self, messages: Sequence[Message]) -> str:
         """The chat template's text, with the generation prompt.

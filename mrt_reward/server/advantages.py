@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from mrt_reward.core.credit import Credit, CreditTrace, credit, token_advantages
+from mrt_reward.core.prefixes import token_spans
 from mrt_reward.errors import TraceError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.server.scoring import score_each, told
 from mrt_reward.service.scorer import Scorer
-from mrt_reward.types import ScoredTrace, Span, TokenIds
+from mrt_reward.types import ScoredTrace, Span
 from mrt_reward.wire import (
     AdvantageOut,
     AdvantagesRequest,
@@ -113,21 +114,3 @@ def _per_token(paid: Credit, trace: ScoredIn) -> str:
     except ValueError as error:
         raise TraceError(f"episodes: {error}", param="episodes") from error
     return base64.b64encode(advantage_T.astype("<f4").tobytes()).decode()
-
-
-def token_spans(spans_K: Sequence[Span], ends_T: TokenIds) -> list[Span]:
-    """Episodes in tokens of the caller: a cut inside a token moves to the end of that token, as for the prover's.
-
-    Args:
-        spans_K: in characters of the completion.
-        ends_T: for each token, the characters that are complete once it is there; not decreasing.
-
-    Returns:
-        One span for each episode; one that lies within its predecessor's last token is empty.
-
-    """
-
-    def cut(char: int) -> int:
-        return 0 if char == 0 else min(int(np.searchsorted(ends_T, char, side="left")) + 1, len(ends_T))
-
-    return [Span(cut(span.start), cut(span.end)) for span in spans_K]

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrt_reward.core.credit import CreditConfig, CreditTrace, credit, outcome_advantages, returns, token_advantages
+from mrt_reward.core.credit import (
+    CreditConfig,
+    CreditTrace,
+    credit,
+    outcome_advantages,
+    returns,
+    termination_advantage,
+    token_advantages,
+)
 from mrt_reward.types import Span
 
 CONFIG = CreditConfig()
@@ -246,3 +254,8 @@ def test_spans_that_do_not_fit_are_refused(spans: list[Span], answer_start: int)
     [paid] = credit([trace(1, 0.0, 1.0)], CONFIG)
     with pytest.raises(ValueError, match="span"):
         token_advantages(paid, spans, answer_start, 3)
+
+
+def test_a_row_from_a_prefix_is_compared_with_answering_there() -> None:
+    assert termination_advantage(1.0, 0.75) == 0.25
+    assert termination_advantage(0.0, 0.75) == -0.75

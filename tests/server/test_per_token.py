@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrt_reward.server.advantages import token_spans
+from mrt_reward.core.prefixes import token_spans
 from mrt_reward.types import Span
 from mrt_reward.wire.traces import encode_ids
 from tests.server.conftest import TRACE, Live, post

@@ -31,6 +31,14 @@ def locate_bytes(pieces: Iterable[bytes]) -> tuple[str, TokenIds]:
     return "".join(texts), np.array(char_ends, np.int32)
 
 
+def locate_unprefixed(pieces: Iterable[bytes]) -> tuple[str, TokenIds]:
+    """As `locate_bytes`, for a tokenizer that puts a space before every text: that one space is left out."""
+    text, char_ends = locate_bytes(pieces)
+    if not text.startswith(" "):
+        return text, char_ends
+    return text[1:], np.maximum(char_ends - 1, 0).astype(np.int32)
+
+
 def refuse_surrogates(text: str, param: str) -> None:
     """Python strings can hold half a surrogate pair, which no tokenizer can read.
 

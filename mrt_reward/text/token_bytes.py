@@ -73,6 +73,11 @@ def without_prefix_space(spec: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def adds_prefix_space(spec: Mapping[str, Any]) -> bool:
+    """Whether the tokenizer.json puts a space before every text."""
+    return without_prefix_space(spec) != {**spec, "truncation": None, "padding": None, "post_processor": None}
+
+
 def _unprefixed(component: Any) -> Any:  # noqa: ANN401 - JSON
     if not component or component["type"] == "Prepend":
         return None

@@ -1,0 +1,1 @@
+"""`reward.type=mrt` for veRL: dense progress rewards and the MRT advantage in a stock training run."""

@@ -1,0 +1,98 @@
+"""veRL's agent loop with one step more: the marks of a trajectory go onto its own tokens."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import ray
+import torch
+from verl.experimental.agent_loop import AgentLoopManager, AgentLoopOutput, AgentLoopWorker
+from verl.protocol import DataProto
+
+from mrt_reward.training.marks import Lapse, Mark, encode
+from mrt_reward.training.prefix import Prefixed, encode_prefixed
+from mrt_reward.training.scoring import Record
+from mrt_verl import advantage
+from mrt_verl.reward_manager import RECORD, VALIDATING
+from mrt_verl.tracking import follow_manager
+
+MARKS = "mrt_marks"
+MAX_RECORDS = 100_000
+
+_validating: ContextVar[bool] = ContextVar("mrt_validating", default=False)
+
+advantage.register()
+
+
+class Marking:
+    """What both of veRL's workers get: records are kept for the log, and become marks beside the output."""
+
+    _records: deque[Record]
+
+    async def _agent_loop_postprocess(self, output: Any, validate: bool, **kwargs: Any) -> Any:  # noqa: ANN401
+        token = _validating.set(bool(validate))
+        try:
+            return await super()._agent_loop_postprocess(output, validate, **kwargs)  # type: ignore[misc]
+        finally:
+            _validating.reset(token)
+
+    async def _compute_score(self, outputs: list[AgentLoopOutput], kwargs: dict[str, Any]) -> None:
+        sample = {**kwargs, VALIDATING: _validating.get()}
+        await super()._compute_score(outputs, kwargs=sample)  # type: ignore[misc]
+        final = outputs[-1]
+        info = final.extra_fields.get("reward_extra_info")
+        record = info.pop(RECORD, None) if info else None
+        if _validating.get():
+            return
+        if record is None:
+            record = Record(Lapse.UNSUPPORTED, "the agent loop rewarded this trajectory itself")
+        self._keep(record)
+        final.extra_fields[MARKS] = marks_of(record, final.response_mask)
+
+    def _keep(self, record: Record) -> None:
+        if not hasattr(self, "_records"):
+            self._records = deque(maxlen=MAX_RECORDS)
+        self._records.append(record)
+
+    async def mrt_records(self) -> list[Record]:
+        """Records since the last call."""
+        records: list[Record] = list(getattr(self, "_records", ()))
+        self._records = deque(maxlen=MAX_RECORDS)
+        return records
+
+
+def marks_of(record: Record, response_mask: Sequence[int]) -> list[Mark]:
+    """Marks of a scored trajectory; the outcome's token must be one that the policy wrote."""
+    if isinstance(record.what, Prefixed):
+        return encode_prefixed(record.what, len(response_mask))
+    what = record.what if response_mask and response_mask[-1] else Lapse.UNSUPPORTED
+    return encode(what, len(response_mask))
+
+
+class MRTAgentLoopWorker(Marking, AgentLoopWorker):
+    """Of the legacy trainer, whose batches are padded here."""
+
+    def _postprocess(self, inputs: list[Any], *args: Any, **kwargs: Any) -> DataProto:  # noqa: ANN401
+        marked = [each.extra_fields.pop(MARKS, []) for each in inputs]
+        data = super()._postprocess(inputs, *args, **kwargs)
+        add_marks(data.batch["rm_scores"], marked)
+        return data
+
+
+def add_marks(reward_NT: torch.Tensor, marked: Sequence[Sequence[Mark]]) -> None:
+    """Add each row's marks to its token rewards."""
+    for row, marks in enumerate(marked):
+        for place, value in marks:
+            reward_NT[row, place] += value
+
+
+class MRTAgentLoopManager(AgentLoopManager):
+    """Of the legacy trainer."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - veRL's own
+        self.agent_loop_workers_class = ray.remote(MRTAgentLoopWorker)
+        super().__init__(*args, **kwargs)
+        follow_manager(self)

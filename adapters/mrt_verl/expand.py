@@ -1,0 +1,135 @@
+"""`reward.type=mrt` expanded into the keys that veRL's trainers read."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import verl
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from mrt_reward.client import Client, RetryPolicy
+from mrt_reward.errors import ConfigError, MRTRewardError
+from mrt_reward.training.settings import TrainingSettings, load_training_settings
+from mrt_verl.following import check_following
+
+WHERE = "reward.mrt"
+OUTCOME_MANAGER = "mrt_outcome_manager"
+"""Key below `reward` where the user's own reward manager is kept."""
+
+ESTIMATOR = "mrt"
+_MANAGERS = {True: "mrt_verl.agent_loop_v1.MRTAgentLoopManager", False: "mrt_verl.agent_loop.MRTAgentLoopManager"}
+_REPLACED_ESTIMATORS = ("gae", "grpo", ESTIMATOR)
+_SHAPED_METRICS = ("seq_reward", "seq_final_reward", "reward", "score")
+
+
+def expand(config: DictConfig) -> bool:
+    """Turn the switch into veRL's own settings, in place; whether it is on.
+
+    Raises:
+        ConfigError: a setting is wrong, contradicts another, or no server answers.
+
+    """
+    kind = OmegaConf.select(config, "reward.type")
+    if kind is None:
+        if OmegaConf.select(config, WHERE):
+            raise ConfigError(f"{WHERE} is set, but reward.type is not: add reward.type=mrt", param="reward.type")
+        return False
+    if kind != "mrt":
+        raise ConfigError(f"reward.type must be mrt or absent, got {kind!r}; did you mean mrt?", param="reward.type")
+    _check_version(verl.__version__)
+    settings = settings_of(config)
+    if OmegaConf.select(config, f"reward.{OUTCOME_MANAGER}") is not None:
+        return True
+    _refuse_mixtures(config)
+    check_following(config, settings)
+    if settings.mode == "episodes":
+        check_servers(settings)
+    with open_dict(config):
+        reward = config.reward
+        reward[OUTCOME_MANAGER] = OmegaConf.to_container(reward.reward_manager)
+        reward.reward_manager.source = "importlib"
+        reward.reward_manager.name = "MRTRewardManager"
+        reward.reward_manager.module.path = "pkg://mrt_verl.reward_manager"
+        config.actor_rollout_ref.rollout.agent.agent_loop_manager_class = _MANAGERS[
+            bool(config.trainer.get("use_v1", False))
+        ]
+        config.algorithm.adv_estimator = ESTIMATOR
+        config.algorithm.mrt = {
+            **cast("dict[str, Any]", OmegaConf.to_container(reward.mrt, resolve=True)),
+            "regret_budget": settings.regret_budget or int(config.data.max_response_length),
+        }
+    return True
+
+
+def settings_of(config: DictConfig) -> TrainingSettings:
+    """Settings below `reward.mrt`."""
+    given = OmegaConf.select(config, WHERE)
+    plain = {} if given is None else OmegaConf.to_container(given, resolve=True)
+    return load_training_settings(cast("dict[str, Any]", plain), where=WHERE)
+
+
+def check_servers(settings: TrainingSettings) -> None:
+    """Ask every server who proves, before anything is trained.
+
+    Raises:
+        ConfigError: one does not answer.
+
+    """
+    for url in settings.urls:
+        with Client(url, api_key=settings.api_key, timeout_s=20.0, retry=RetryPolicy(max_tries=3)) as client:
+            try:
+                prover = client.prover()
+            except MRTRewardError as error:
+                raise ConfigError(
+                    f"no progress server answers at {WHERE}.url={url}: {error}. Start one with `mrt-reward serve`, and "
+                    "see that its address and API key are right from this machine",
+                    param=f"{WHERE}.url",
+                ) from error
+        print(f"[mrt] {url} proves with {prover.model} (version {prover.version})")  # noqa: T201 - as veRL does
+
+
+def _check_version(version: str) -> None:
+    if not version.startswith("0.9."):
+        raise ConfigError(
+            f"reward.type=mrt works with veRL 0.9.x, and this is {version}: its reward loop and agent loop have other "
+            "signatures. Install verl==0.9.1, or score with mrt_reward.Client from a reward manager of your own"
+        )
+
+
+def _refuse_mixtures(config: DictConfig) -> None:
+    """Refuse what would mix with progress, or would make it disappear."""
+    algorithm, reward = config.algorithm, config.reward
+    if algorithm.get("use_kl_in_reward", False):
+        raise ConfigError(
+            "algorithm.use_kl_in_reward=True adds a penalty to the token rewards that carry progress: set it to False, "
+            "and actor_rollout_ref.actor.use_kl_loss=True instead",
+            param="algorithm.use_kl_in_reward",
+        )
+    estimator = str(getattr(algorithm.adv_estimator, "value", algorithm.adv_estimator))
+    if estimator not in _REPLACED_ESTIMATORS:
+        raise ConfigError(
+            f"algorithm.adv_estimator={estimator} cannot be had with reward.type=mrt, which brings its own on top of "
+            "GRPO's: leave it out, or set it to mrt",
+            param="algorithm.adv_estimator",
+        )
+    model = reward.reward_model
+    if model.enable and (not model.enable_resource_pool or reward.custom_reward_function.path is None):
+        raise ConfigError(
+            "reward.reward_model.enable=True without a pool and a function of its own scores whole batches past the "
+            "reward manager: set reward.reward_model.enable_resource_pool=True and reward.custom_reward_function.path",
+            param="reward.reward_model.enable",
+        )
+    if OmegaConf.select(config, "actor_rollout_ref.rollout.agent.agent_loop_manager_class"):
+        raise ConfigError(
+            "actor_rollout_ref.rollout.agent.agent_loop_manager_class is taken by reward.type=mrt: leave it out",
+            param="actor_rollout_ref.rollout.agent.agent_loop_manager_class",
+        )
+    if "async_training" in config:
+        raise ConfigError("reward.type=mrt does not work with the fully asynchronous trainer: use main_ppo")
+    filtering = algorithm.get("filter_groups", None)
+    if filtering and filtering.get("enable", False) and filtering.get("metric") in _SHAPED_METRICS:
+        raise ConfigError(
+            f"algorithm.filter_groups.metric={filtering.metric} would look at rewards with progress in them: set it to "
+            "acc, or another key of your reward function",
+            param="algorithm.filter_groups.metric",
+        )

@@ -1,0 +1,47 @@
+"""What veRL loads in each of its processes: `reward.type=mrt` becomes the settings that veRL knows.
+
+veRL asks `validate_config` about every configuration before anything is started, so that is where the switch is read.
+Nothing else changes, and without the switch nothing changes at all.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from omegaconf import DictConfig
+
+logger = logging.getLogger(__name__)
+
+
+def register() -> None:
+    """Make `validate_config` read the switch; twice is as good as once."""
+    from verl.utils import config as verl_config  # noqa: PLC0415 - while veRL itself is being imported
+
+    original: Callable[..., None] = verl_config.validate_config
+    if getattr(original, "reads_mrt", False):
+        return
+
+    @functools.wraps(original)
+    def validate_config(config: DictConfig, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - veRL's own
+        from mrt_verl.expand import expand  # noqa: PLC0415 - heavy, and only needed with the switch on
+
+        if expand(config) and "use_critic" in kwargs:
+            from verl.trainer.ppo.utils import need_critic  # noqa: PLC0415
+
+            # It was worked out for the estimator that was set before.
+            kwargs["use_critic"] = need_critic(config)
+        original(config, *args, **kwargs)
+
+    validate_config.reads_mrt = True  # type: ignore[attr-defined]
+    verl_config.validate_config = validate_config
+
+
+try:
+    register()
+except Exception:
+    # veRL swallows what goes wrong here, and the user would train without the rewards they asked for.
+    logger.exception("mrt_verl could not be loaded: reward.type=mrt will not work")
+    raise

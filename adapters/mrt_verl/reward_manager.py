@@ -1,0 +1,138 @@
+"""The user's own reward, and beside it the progress of the same trajectory, scored while others still generate."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+from verl.protocol import DataProto
+from verl.trainer.ppo.reward import load_reward_manager
+from verl.utils.fs import copy_to_local
+
+from mrt_reward.errors import ConfigError
+from mrt_reward.options import Delimiters
+from mrt_reward.training.alignment import PolicyTokens, answer_start
+from mrt_reward.training.marks import Lapse
+from mrt_reward.training.prefix import Prefixed, group_number
+from mrt_reward.training.responses import Response
+from mrt_reward.training.scoring import Record, TraceScorer
+from mrt_reward.types import Message
+from mrt_verl.expand import OUTCOME_MANAGER, settings_of
+
+RECORD = "mrt_record"
+"""Key of `reward_extra_info` that carries a `Record` to the agent loop's worker, which takes it out."""
+
+VALIDATING = "__mrt_validate__"
+"""Key of the sample that says that it is for validation, which is never scored."""
+
+logger = logging.getLogger(__name__)
+
+
+class MRTRewardManager(RewardManagerBase):
+    """Asks the user's reward manager for the outcome and the progress server for the episodes, at once.
+
+    Args:
+        config: of the trainer, expanded.
+        tokenizer: the policy's.
+        compute_score: as veRL made it for us; the outcome manager gets one of its own.
+        reward_kwargs: handed on to the outcome manager.
+
+    """
+
+    def __init__(self, config: DictConfig, tokenizer: Any, compute_score: Any, **reward_kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(config, tokenizer, compute_score)
+        theirs = config.copy()
+        with open_dict(theirs):
+            theirs.reward.reward_manager = theirs.reward[OUTCOME_MANAGER]
+        self._outcome: Any = load_reward_manager(theirs, tokenizer, **reward_kwargs)
+        self._settings = settings_of(config)
+        model = config.actor_rollout_ref.model
+        folder = copy_to_local(OmegaConf.select(model, "tokenizer_path") or model.path)
+        self._tokens = PolicyTokens.of(tokenizer, folder)
+        self._scorer = TraceScorer(self._settings, self._tokens)
+        self._num_lapses = 0
+
+    async def run_single(self, data: DataProto) -> dict[str, Any]:
+        """The outcome as the user's manager gives it, with a `Record` beside it for training samples."""
+        columns = cast("Mapping[str, Sequence[Any]]", data.non_tensor_batch)
+        if VALIDATING in columns and bool(columns[VALIDATING][0]):
+            return await self._outcome.run_single(data)
+        scoring = asyncio.ensure_future(self._scored(data))
+        try:
+            result = await self._outcome.run_single(data)
+            record = await scoring
+        finally:
+            scoring.cancel()
+        result["reward_extra_info"] = {**(result.get("reward_extra_info") or {}), RECORD: record}
+        return result
+
+    async def _scored(self, data: DataProto) -> Record:
+        if self._settings.mode == "prefix":
+            return Record(prefixed_row(data, self._tokens, self._settings.delimiters))
+        if len(data) != 1:
+            record = Record(Lapse.UNSUPPORTED, "an agent loop with several outputs has no one response to score")
+        else:
+            record = await self._scorer.score(_response(data[0]))
+        if isinstance(record.what, Lapse) and record.what.failed:
+            self._num_lapses += 1
+            # The first ones are told, and then ever fewer: a dead server must not fill the disk.
+            if self._num_lapses & (self._num_lapses - 1) == 0:
+                logger.warning("mrt: no progress (%s): %s", record.what.name.lower(), record.reason)
+        return record
+
+
+def prefixed_row(data: DataProto, tokens: PolicyTokens, delimiters: Delimiters) -> Prefixed:
+    """The row of a dataset of prefixes: columns `mrt_group`, and optionally `mrt_value_prefix` and `mrt_stop`.
+
+    Raises:
+        ConfigError: there is no such column.
+
+    """
+    item = data[len(data) - 1]
+    columns = cast("Mapping[str, Any]", item.non_tensor_batch)
+    if "mrt_group" not in columns:
+        raise ConfigError(
+            "reward.mrt.mode=prefix needs the column mrt_group in data.train_files, which names the rows that are "
+            f"normalised together; there are {', '.join(sorted(columns))}"
+        )
+    value, stop = columns.get("mrt_value_prefix"), bool(columns.get("mrt_stop", False))
+    known = None if value is None or math.isnan(value) else float(value)
+    start = answer_start(_response(item), tokens, delimiters) if stop else 0
+    return Prefixed(group_number(columns["mrt_group"]), known, stop, start)
+
+
+def _response(item: Any) -> Response:  # noqa: ANN401 - DataProtoItem
+    """One sample of veRL's as a response."""
+    columns = cast("Mapping[str, Any]", item.non_tensor_batch)
+    prompts, responses, mask = (item.batch[name] for name in ("prompts", "responses", "attention_mask"))
+    num_prompt = int(columns.get("prompt_len", mask[: len(prompts)].sum()))
+    num_response = int(columns.get("response_len", mask[len(prompts) :].sum()))
+    return Response(
+        prompt_ids=prompts[-num_prompt:].tolist(),
+        response_ids=responses[:num_response].tolist(),
+        messages=_messages(columns.get("raw_prompt")),
+        answer=_answers(columns.get("reward_model")),
+        group=str(columns["uid"]) if "uid" in columns else None,
+    )
+
+
+def _messages(chat: Any) -> list[Message]:  # noqa: ANN401 - a dataset's column
+    """A chat of text alone; anything else is none."""
+    turns = list(chat) if chat is not None else []
+    if not all(isinstance(turn, Mapping) and isinstance(turn.get("content"), str) for turn in turns):
+        return []
+    return [Message(str(turn.get("role", "user")), str(turn["content"])) for turn in turns]
+
+
+def _answers(graded: Any) -> list[str]:  # noqa: ANN401 - a dataset's column
+    """Gold answers of veRL's `reward_model.ground_truth`: text, a number, or several of these."""
+    truth = graded.get("ground_truth") if isinstance(graded, Mapping) else None
+    many = truth if isinstance(truth, list | tuple) or hasattr(truth, "tolist") else [truth]
+    plain = many.tolist() if hasattr(many, "tolist") else list(many)  # type: ignore[union-attr]
+    flat = plain if isinstance(plain, list) else [plain]
+    return [str(each) for each in flat if isinstance(each, str | int | float) and not isinstance(each, bool)]

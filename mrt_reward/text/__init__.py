@@ -1,0 +1,1 @@
+"""Bytes and characters of single tokens, for the prover's tokenizer and for a trainer's."""

@@ -1,0 +1,74 @@
+"""A policy's response as text, without re-encoding: which characters each of its tokens completes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from tokenizers import Tokenizer as Backend
+
+from mrt_reward.core.prefixes import token_spans
+from mrt_reward.errors import ConfigError
+from mrt_reward.options import Delimiters
+from mrt_reward.text.byte_text import locate_bytes, locate_unprefixed
+from mrt_reward.text.token_bytes import TokenBytes, adds_prefix_space
+from mrt_reward.training.responses import Response
+from mrt_reward.types import Span, TokenIds
+
+
+class PolicyTokens:
+    """Reads token ids of a policy.
+
+    Args:
+        source: its tokenizer.json.
+
+    """
+
+    def __init__(self, source: str) -> None:
+        spec = cast("dict[str, Any]", json.loads(source))
+        self._bytes = TokenBytes(Backend.from_str(source), spec)
+        self._locate = locate_unprefixed if adds_prefix_space(spec) else locate_bytes
+        self.sha256 = hashlib.sha256(source.encode()).hexdigest()
+
+    @classmethod
+    def of(cls, tokenizer: Any, folder: str | Path | None = None) -> PolicyTokens:  # noqa: ANN401 - of transformers
+        """Of a tokenizer of transformers; `folder` is where its model was loaded from.
+
+        Raises:
+            ConfigError: it has no tokenizer.json.
+
+        """
+        file = None if folder is None else Path(folder) / "tokenizer.json"
+        if file is not None and file.is_file():
+            return cls(file.read_bytes().decode())
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise ConfigError(
+                "the policy's tokenizer has no tokenizer.json, which is needed to find episodes in its tokens: save a "
+                "fast tokenizer beside the model (AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained)",
+            )
+        return cls(cast("str", backend.to_str()))
+
+    def locate(self, ids: Sequence[int]) -> tuple[str, TokenIds]:
+        """Text of the ids, control tokens written out, and how many characters are complete after each."""
+        return self._locate([self._bytes[token] for token in ids])
+
+
+def opens_thinking(text: str, delimiters: Delimiters) -> bool:
+    """Whether a prompt's text ends with thinking opened."""
+    if not delimiters.open:
+        return False
+    return text.rfind(delimiters.open) > (text.rfind(delimiters.close) if delimiters.close else -1)
+
+
+def answer_start(response: Response, tokens: PolicyTokens, delimiters: Delimiters) -> int:
+    """First token of the answer: of the closing delimiter, 0 where the prompt had closed thinking, T without one."""
+    text, char_ends = tokens.locate(response.response_ids)
+    close = text.find(delimiters.close) if delimiters.close else -1
+    if close >= 0:
+        return token_spans([Span(0, close)], char_ends)[0].end
+    prompt = tokens.locate(response.prompt_ids)[0]
+    return len(response.response_ids) if opens_thinking(prompt, delimiters) or opens_thinking(text, delimiters) else 0

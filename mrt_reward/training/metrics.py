@@ -1,0 +1,100 @@
+"""What a training run logs about its progress rewards, under `mrt/…`.
+
+Dimension key: N rows of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from mrt_reward.core.progress import progress_rewards, waste_mask
+from mrt_reward.core.regret import normalised_regret
+from mrt_reward.training.advantages import failed_lapse
+from mrt_reward.training.marks import Lapse, Reading, Scored
+from mrt_reward.training.scoring import Record
+from mrt_reward.training.settings import TrainingSettings
+
+MAX_INDEX = 8
+"""Episodes whose progress is logged by index."""
+
+
+def batch_metrics(readings: Sequence[Reading], settings: TrainingSettings, budget: int) -> dict[str, float]:
+    """Of a batch's rows; what was not measured is left out rather than logged as a number.
+
+    Args:
+        readings: one per row, padding left out.
+        settings: for the waste threshold.
+        budget: C of the regret, in tokens of the response.
+
+    """
+    outcome_N = np.array([reading.outcome for reading in readings], np.float64)
+    scored = [reading.scored for reading in readings if reading.scored]
+    metrics = {f"mrt/failed/{lapse.name.lower()}": 0.0 for lapse in Lapse if lapse.failed}
+    for reading in readings:
+        if lapse := failed_lapse(reading):
+            metrics[f"mrt/failed/{lapse.name.lower()}"] += 1.0
+    metrics["mrt/failed/share"] = _mean(failed_lapse(reading) is not None for reading in readings)
+    metrics["mrt/traces/scored"] = float(len(scored))
+    metrics["mrt/traces/no_thinking"] = float(sum(reading.lapse is Lapse.NO_THINKING for reading in readings))
+    metrics["mrt/outcome/mean"] = float(outcome_N.mean())
+    if scored:
+        metrics |= _value_metrics(scored, budget) | _episode_metrics(scored, settings.waste_threshold)
+    return metrics
+
+
+def record_metrics(records: Sequence[Record]) -> dict[str, float]:
+    """Of how scoring went."""
+    if not records:
+        return {}
+    latency_N = np.array([record.latency_s for record in records])
+    num_probes = sum(record.probes for record in records)
+    metrics = {
+        "mrt/prover/latency_s/mean": float(latency_N.mean()),
+        "mrt/prover/latency_s/p95": float(np.quantile(latency_N, 0.95)),
+        "mrt/prover/latency_s/max": float(latency_N.max()),
+        "mrt/prover/probes": float(num_probes),
+        "mrt/prover/versions": float(len({record.prover for record in records if record.prover})),
+    }
+    if num_probes:
+        metrics["mrt/prover/cache_hit_share"] = sum(record.cached_probes for record in records) / num_probes
+    return metrics
+
+
+def _value_metrics(scored: Sequence[Scored], budget: int) -> dict[str, float]:
+    curves = [(np.array([each.start, *each.ends], np.float64), np.clip(each.value_P, 0.0, 1.0)) for each in scored]
+    return {
+        "mrt/value/first": _mean(each.value_P[0] for each in scored),
+        "mrt/value/last": _mean(each.value_P[-1] for each in scored),
+        "mrt/regret": _mean(normalised_regret(tokens, values, budget) for tokens, values in curves),
+        "mrt/thinking/cut_off_share": _mean(each.cut_off for each in scored),
+    }
+
+
+def _episode_metrics(scored: Sequence[Scored], waste_threshold: float) -> dict[str, float]:
+    with_episodes = [each for each in scored if each.ends]
+    metrics = {"mrt/episodes/mean": _mean(len(each.ends) for each in scored)}
+    if not with_episodes:
+        return metrics
+    progress = [progress_rewards(each.value_P) for each in with_episodes]
+    pooled = np.concatenate(progress)
+    tokens = np.concatenate([np.diff([each.start, *each.ends]) for each in with_episodes])
+    # What came back from float32 differs from zero by rounding alone.
+    zero = np.abs(pooled) < 1e-6
+    metrics |= {
+        "mrt/progress/mean": float(pooled.mean()),
+        "mrt/progress/std": float(pooled.std()),
+        "mrt/progress/zero_share": float(zero.mean()),
+        "mrt/progress/waste_share": float((zero | waste_mask(pooled, waste_threshold)).mean()),
+        "mrt/episodes/tokens": float(tokens.mean()),
+    }
+    for j in range(min(MAX_INDEX, max(len(each.ends) for each in with_episodes))):
+        here = np.array([each[j] for each in progress if each.size > j])
+        metrics[f"mrt/progress/z{j}/mean"] = float(here.mean())
+        metrics[f"mrt/progress/z{j}/std"] = float(here.std())
+    return metrics
+
+
+def _mean(numbers: Iterable[float]) -> float:
+    return float(np.mean(list(numbers)))

@@ -1,0 +1,28 @@
+"""What a policy answered, as trainers know it: tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mrt_reward.types import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a policy answered to a prompt.
+
+    Attributes:
+        prompt_ids: tokens of the prompt, template included.
+        response_ids: tokens of the response, without padding.
+        messages: the prompt as a chat, for a prover with another tokenizer; empty if there is none.
+        answer: accepted gold answers.
+        group: responses of one group answer the same prompt.
+
+    """
+
+    prompt_ids: Sequence[int]
+    response_ids: Sequence[int]
+    messages: Sequence[Message] = ()
+    answer: Sequence[str] = ()
+    group: str | None = None

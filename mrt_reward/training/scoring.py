@@ -1,0 +1,227 @@
+"""A policy's response to marks: response → trace → server → episodes in the policy's own tokens.
+
+Whatever goes wrong becomes a `Lapse` with its reason in the record, and never a number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import httpx
+import numpy as np
+
+from mrt_reward.client import MALFORMED, UNREACHABLE, AsyncClient, RetryPolicy
+from mrt_reward.core.prefixes import token_spans
+from mrt_reward.errors import (
+    DeadlineExceeded,
+    GraderError,
+    MRTRewardError,
+    ProverError,
+    RequestRejected,
+    ServiceError,
+    WireError,
+)
+from mrt_reward.training.alignment import PolicyTokens, opens_thinking
+from mrt_reward.training.marks import NUM_VERSIONS, Lapse, Scored
+from mrt_reward.training.prefix import Prefixed
+from mrt_reward.training.responses import Response
+from mrt_reward.training.settings import TrainingSettings
+from mrt_reward.types import ScoredTrace, Span, Status, TokenIds, Trace
+
+# A server that restarts is waited for until the trace's time is up.
+PATIENCE = RetryPolicy(max_tries_away=1_000_000, max_wait_s=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What scoring one response took and came to.
+
+    Attributes:
+        what: its episodes, or why it has none; in mode `prefix`, the row that it is of.
+        reason: of a lapse, in words.
+        prover: the `model@version` that answered.
+        latency_s: from the call to the result.
+        probes: terminated prefixes.
+        cached_probes: of them, answered from the server's cache.
+
+    """
+
+    what: Scored | Lapse | Prefixed
+    reason: str = ""
+    prover: str | None = None
+    latency_s: float = 0.0
+    probes: int = 0
+    cached_probes: int = 0
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A trace as it was sent, and what is needed to read the reply."""
+
+    trace: Trace
+    text: str
+    char_ends: TokenIds
+    num_added: int = 0
+
+
+@dataclass(slots=True)
+class TraceScorer:
+    """Scores responses, many at once; belongs to one event loop.
+
+    Attributes:
+        settings: how.
+        tokens: reads the policy's tokens.
+        retry: when to ask again, within the settings' time.
+        transport: for tests, `httpx.ASGITransport` or another.
+
+    """
+
+    settings: TrainingSettings
+    tokens: PolicyTokens
+    retry: RetryPolicy = PATIENCE
+    transport: httpx.AsyncBaseTransport | None = None
+    _clients: list[AsyncClient] = field(default_factory=list[AsyncClient], init=False)
+    _provers: dict[int, asyncio.Task[str]] = field(default_factory=dict[int, "asyncio.Task[str]"], init=False)
+
+    async def score(self, response: Response) -> Record:
+        """Score one response; concurrent calls travel together."""
+        started = time.perf_counter()
+        try:
+            record = await asyncio.wait_for(self._score(response), self.settings.timeout_s)
+        except (TimeoutError, asyncio.TimeoutError):
+            record = Record(Lapse.TIMEOUT, f"no score within timeout_s = {self.settings.timeout_s:g}")
+        except MRTRewardError as error:
+            record = Record(lapse_of(error), str(error))
+        return replace(record, latency_s=time.perf_counter() - started)
+
+    async def close(self) -> None:
+        """Close connections."""
+        for client in self._clients:
+            await client.close()
+
+    async def _score(self, response: Response) -> Record:
+        if not self._clients:
+            self._clients = [
+                AsyncClient(
+                    url,
+                    api_key=self.settings.api_key,
+                    timeout_s=self.settings.timeout_s,
+                    retry=self.retry,
+                    transport=self.transport,
+                )
+                for url in self.settings.urls
+            ]
+        # One server per group, because J[0] is in the cache of the one that proved it.
+        place = zlib.crc32((response.group or "").encode()) % len(self._clients)
+        sent = self._sent(response, shared=await self._prover_hash(place) == self.tokens.sha256)
+        [reply] = await self._clients[place].score([sent.trace], self.settings.score_options())
+        return self._read(reply, sent)
+
+    async def _prover_hash(self, place: int) -> str:
+        """Hash of a prover's tokenizer, asked for once."""
+        asked = self._provers.get(place)
+        if asked is None or (asked.done() and (asked.cancelled() or asked.exception() is not None)):
+            asked = self._provers[place] = asyncio.create_task(self._ask_hash(place))
+        return await asyncio.shield(asked)
+
+    async def _ask_hash(self, place: int) -> str:
+        return (await self._clients[place].prover()).tokenizer
+
+    def _sent(self, response: Response, *, shared: bool) -> _Sent:
+        text, char_ends = self.tokens.locate(response.response_ids)
+        answer, group = tuple(response.answer), response.group
+        if shared:
+            trace = Trace(
+                "response",
+                prompt_ids=np.array(response.prompt_ids, np.int32),
+                completion_ids=np.array(response.response_ids, np.int32),
+                tokenizer=self.tokens.sha256,
+                answer=answer,
+                group=group,
+            )
+            return _Sent(trace, text, char_ends)
+        # The prover's template may not open thinking where the policy's does: then the text must.
+        asked = self.tokens.locate(response.prompt_ids)[0]
+        delimiters = self.settings.delimiters
+        added = f"{delimiters.open}\n" if opens_thinking(asked, delimiters) else ""
+        prompt = None if response.messages else asked
+        messages = tuple(response.messages) or None
+        trace = Trace("response", completion=added + text, prompt=prompt, messages=messages, answer=answer, group=group)
+        return _Sent(trace, text, char_ends, len(added))
+
+    def _read(self, reply: ScoredTrace, sent: _Sent) -> Record:
+        what, reason = self._understood(reply, sent)
+        return Record(
+            what,
+            reason,
+            reply.prover,
+            probes=reply.usage.probes,
+            cached_probes=reply.usage.cached_probes,
+        )
+
+    def _understood(self, reply: ScoredTrace, sent: _Sent) -> tuple[Scored | Lapse, str]:
+        """Episodes in the policy's tokens, or why there are none and what the server said."""
+        if reply.status is Status.ERROR:
+            code = reply.error.code if reply.error else ""
+            return _LAPSES.get(code, Lapse.REJECTED), f"{code}: {reply.error.message if reply.error else 'no reason'}"
+        if reply.status is Status.PARTIAL or any(value.value is None for value in reply.values):
+            return Lapse.PARTIAL, "the server could not measure all prefixes"
+        if len(reply.values) != len(reply.episodes) + 1:
+            num = f"{len(reply.values)} values and {len(reply.episodes)} episodes"
+            return Lapse.MALFORMED, f"expected one value more than episodes, got {num}"
+        spans = [Span(max(e.char_start - sent.num_added, 0), e.char_end - sent.num_added) for e in reply.episodes]
+        if any(span.end > len(sent.text) or span.end < span.start for span in spans):
+            return Lapse.MALFORMED, f"episodes leave the response of {len(sent.text)} characters"
+        return self._in_tokens(reply, sent, spans), ""
+
+    def _in_tokens(self, reply: ScoredTrace, sent: _Sent, spans: Sequence[Span]) -> Scored:
+        values = [0.0 if value.value is None else value.value for value in reply.values]
+        closer = self.settings.delimiters.close
+        cut_off = not closer or closer not in sent.text[(spans[0].start if spans else 0) :]
+        located = token_spans(spans, sent.char_ends)
+        ends, value_P = [span.end for span in located], [values[0]]
+        kept: list[int] = []
+        start = located[0].start if located else 0
+        for place, end in enumerate(ends):
+            # An episode within the last token of the one before it is paid together with it.
+            if kept and kept[-1] >= end:
+                value_P[-1] = values[place + 1]
+            elif end > start:
+                kept.append(end)
+                value_P.append(values[place + 1])
+        if cut_off and kept:
+            kept[-1] = len(sent.char_ends)
+        version = zlib.crc32((reply.prover or "").encode()) % NUM_VERSIONS
+        return Scored(start, tuple(kept), np.array(value_P), cut_off, version)
+
+
+_LAPSES = {
+    "no_thinking": Lapse.NO_THINKING,
+    "prover_failed": Lapse.PROVER,
+    "prover_unavailable": Lapse.PROVER,
+    "grader_failed": Lapse.PROVER,
+    "deadline_exceeded": Lapse.TIMEOUT,
+}
+
+
+def lapse_of(error: MRTRewardError) -> Lapse:
+    """Why there is no score, from what the client raised."""
+    match error:
+        case DeadlineExceeded():
+            return Lapse.TIMEOUT
+        case RequestRejected():
+            return Lapse.REJECTED
+        case ProverError() | GraderError() | ServiceError():
+            return Lapse.PROVER
+        case WireError(code=code) if code == UNREACHABLE:
+            return Lapse.UNREACHABLE
+        case WireError(code=code) if code == MALFORMED:
+            return Lapse.MALFORMED
+        case WireError():
+            return Lapse.PROVER
+        case _:
+            return Lapse.REJECTED

@@ -1,0 +1,56 @@
+"""The admin port, from a trainer's side."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+
+from mrt_reward.client import MALFORMED, UNREACHABLE, RetryPolicy
+from mrt_reward.client.admin import load_weights
+from mrt_reward.errors import DeadlineExceeded, Overloaded, RequestRejected, WireError
+
+
+def answering(status: int, body: object, seen: list[httpx.Request] | None = None) -> httpx.MockTransport:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if seen is not None:
+            seen.append(request)
+        return httpx.Response(status, json=body)
+
+    return httpx.MockTransport(answer)
+
+
+def test_new_weights_are_named_and_their_version_comes_back() -> None:
+    seen: list[httpx.Request] = []
+    transport = answering(200, {"model": "m", "version": "v2"}, seen)
+    assert load_weights("http://a:8001/", "/w/step_2", key="k", transport=transport) == "v2"
+    [request] = seen
+    assert str(request.url) == "http://a:8001/admin/weights"
+    assert request.headers["authorization"] == "Bearer k"
+    assert json.loads(request.content) == {"path": "/w/step_2", "kind": "checkpoint"}
+
+
+def test_weights_that_are_refused_say_why() -> None:
+    body = {"error": {"message": "outside the root", "type": "T", "code": "weights_refused", "param": "path"}}
+    with pytest.raises(RequestRejected, match="outside the root"):
+        load_weights("http://a", "/w", transport=answering(400, body))
+
+
+def test_an_admin_port_that_is_away_or_talks_nonsense_is_a_wire_error() -> None:
+    with pytest.raises(WireError, match="no server at") as away:
+        load_weights("http://127.0.0.1:9", "/w", timeout_s=1)
+    assert away.value.code == UNREACHABLE
+    with pytest.raises(WireError, match="no WeightsResponse") as nonsense:
+        load_weights("http://a", "/w", transport=answering(200, {}))
+    assert nonsense.value.code == MALFORMED
+
+
+def test_a_server_that_is_away_is_waited_for_longer_than_one_that_talks_nonsense() -> None:
+    patient = RetryPolicy(max_tries=2, max_tries_away=50)
+    assert patient.may_retry(WireError("gone", code=UNREACHABLE), 49)
+    assert patient.may_retry(Overloaded("busy"), 49)
+    assert not patient.may_retry(WireError("odd", code=MALFORMED), 2)
+    assert not patient.may_retry(DeadlineExceeded("late"), 50)
+    assert not patient.may_retry(RequestRejected("no"), 1)
+    assert not RetryPolicy(max_tries=2).may_retry(WireError("gone", code=UNREACHABLE), 2)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mrt_reward.core.credit import CreditConfig, CreditTrace, credit
+from mrt_reward.errors import ProverError
+from mrt_reward.training.advantages import batch_advantages, check_failures
+from mrt_reward.training.marks import Lapse, Reading, Scored
+
+
+def scored(outcome: float, values: list[float], ends: tuple[int, ...], *, start: int = 1, version: int = 0) -> Reading:
+    return Reading(outcome, ends[-1] + 2, Scored(start, ends, np.array(values), False, version))
+
+
+def test_a_waste_episode_between_two_gains_gets_the_outcome_advantage_alone() -> None:
+    # Outcomes 1 and 0: mean 1/2, standard deviation √½, so A_outcome = ±0.5/√½ = ±0.70711 without epsilon.
+    group = [scored(1.0, [0.25, 0.5, 0.5, 1.0], (3, 5, 7)), Reading(0.0, 4, None, Lapse.NO_THINKING)]
+    config = CreditConfig(epsilon=0.0)
+    [first, second] = batch_advantages(group, ["g", "g"], config, "mask").advantage_NT
+    a = 0.5 / np.sqrt(0.5)
+    assert first == pytest.approx([a, a + 0.25, a + 0.25, a, a, a + 0.5, a + 0.5, a, a])
+    assert second == pytest.approx([-a] * 4)
+
+
+def test_a_batch_is_paid_group_by_group_as_core_pays() -> None:
+    readings = [
+        scored(1.0, [0.2, 0.9], (4,)),
+        scored(0.0, [0.5, 0.5, 0.1], (2, 5)),
+        scored(1.0, [0.2, 0.4], (6,)),
+        Reading(1.0, 3, None, Lapse.TIMEOUT),
+    ]
+    config = CreditConfig(baseline="group", credit="to_go", answer_progress="add")
+    got = batch_advantages(readings, ["a", "b", "a", "b"], config, "mask").advantage_NT
+    for rows in ([0, 2], [1, 3]):
+        group = [
+            CreditTrace(readings[row].outcome, None if (s := readings[row].scored) is None else s.value_P)
+            for row in rows
+        ]
+        for row, paid in zip(rows, credit(group, config), strict=True):
+            what = readings[row].scored
+            if what is None:
+                assert got[row] == pytest.approx([paid.outcome] * 3)
+                continue
+            for span, advantage in zip(what.spans, paid.episode_K, strict=True):
+                assert got[row][span.start : span.end] == pytest.approx(advantage)
+            assert got[row][what.ends[-1] :] == pytest.approx(paid.answer)
+            assert got[row][: what.start] == pytest.approx(paid.outcome)
+
+
+def test_a_dropped_trace_is_paid_nothing_and_moves_no_baseline() -> None:
+    readings = [Reading(1.0, 2, None), Reading(0.0, 2, None), Reading(0.0, 2, None, Lapse.TIMEOUT)]
+    kept = batch_advantages(readings[:2], ["g"] * 2, CreditConfig(), "drop").advantage_NT
+    [first, second, third] = batch_advantages(readings, ["g"] * 3, CreditConfig(), "drop").advantage_NT
+    assert first == pytest.approx(kept[0])
+    assert second == pytest.approx(kept[1])
+    assert third == pytest.approx([0.0, 0.0])
+    masked = batch_advantages(readings, ["g"] * 3, CreditConfig(), "mask").advantage_NT
+    assert masked[2][0] < 0
+
+
+def test_a_trace_that_thinks_nothing_is_no_failure_and_is_not_dropped() -> None:
+    readings = [Reading(1.0, 2, None, Lapse.NO_THINKING), Reading(0.0, 2, None)]
+    [first, _] = batch_advantages(readings, ["g"] * 2, CreditConfig(), "drop").advantage_NT
+    assert first[0] > 0
+    check_failures(readings, "abort", 0.0, "reward.mrt")
+
+
+def test_a_group_of_two_provers_has_no_progress_baseline_and_is_counted() -> None:
+    readings = [scored(1.0, [0.0, 1.0], (4,), version=1), scored(1.0, [0.0, 0.5], (4,), version=2)]
+    paid = batch_advantages(readings, ["g"] * 2, CreditConfig(baseline="group"), "mask")
+    assert paid.num_mixed == 1
+    assert paid.advantage_NT[0][2] == pytest.approx(1.0)
+    same = [readings[0], scored(1.0, [0.0, 0.5], (4,), version=1)]
+    paid = batch_advantages(same, ["g"] * 2, CreditConfig(baseline="group"), "mask")
+    assert paid.num_mixed == 0
+    assert paid.advantage_NT[0][2] == pytest.approx(0.25)
+
+
+def test_an_outcome_that_is_no_number_is_not_trained_on() -> None:
+    readings = [Reading(float("nan"), 2, None), Reading(1.0, 2, None), Reading(0.0, 2, None)]
+    [first, second, _] = batch_advantages(readings, ["g"] * 3, CreditConfig(), "mask").advantage_NT
+    assert first == pytest.approx([0.0, 0.0])
+    assert second[0] > 0
+
+
+def test_a_trace_cut_off_while_thinking_has_no_answer() -> None:
+    cut = Reading(0.0, 6, Scored(0, (3, 6), np.array([0.5, 0.5, 0.25]), cut_off=True))
+    empty = Reading(0.0, 3, Scored(0, (), np.array([0.5]), cut_off=True))
+    [first, second] = batch_advantages([cut, empty], ["g", "g"], CreditConfig(), "mask").advantage_NT
+    assert first == pytest.approx([0, 0, 0, -0.25, -0.25, -0.25])
+    assert second == pytest.approx([0, 0, 0])
+
+
+def test_too_many_failures_stop_the_run_and_say_why() -> None:
+    lost = [Reading(0.0, 2, None, lapse) for lapse in (Lapse.TIMEOUT, Lapse.TIMEOUT, Lapse.UNREACHABLE)]
+    fine = [Reading(0.0, 2, None)] * 3
+    check_failures([*lost, *fine], "mask", 0.5, "reward.mrt")
+    with pytest.raises(ProverError, match=r"3 of 5 traces .* \(2 timeout, 1 unreachable\); at most 50% may fail"):
+        check_failures([*lost, *fine[:2]], "mask", 0.5, "reward.mrt")
+    with pytest.raises(ProverError, match=r"at most 0% may fail \(reward\.mrt\.on_failure=abort"):
+        check_failures([*lost[:1], *fine], "abort", 0.5, "reward.mrt")

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrt_reward.training.marks import NO_PROGRESS, Lapse, Reading, Scored, decode, encode
+
+
+def carried(what: Scored | Lapse, num_tokens: int, outcome: float = 1.0) -> Reading:
+    """There and back, in the float32 that frameworks keep."""
+    row = np.zeros(num_tokens, np.float32)
+    row[-1] = outcome
+    for place, value in encode(what, num_tokens):
+        row[place] += value
+    return decode(row)
+
+
+def scored(
+    start: int, ends: tuple[int, ...], values: list[float], *, cut_off: bool = False, version: int = 0
+) -> Scored:
+    return Scored(start, ends, np.array(values), cut_off, version)
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_what_goes_in_comes_out(data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, 3))
+    lengths = data.draw(st.lists(st.integers(3, 5), min_size=0, max_size=6))
+    ends = tuple(start + int(sum(lengths[: j + 1])) for j in range(len(lengths)))
+    num_answer = data.draw(st.integers(0, 3))
+    values = data.draw(st.lists(st.floats(0, 1), min_size=len(ends) + 1, max_size=len(ends) + 1))
+    version = data.draw(st.integers(0, 15))
+    what = scored(start, ends, values, cut_off=num_answer == 0, version=version)
+    num_tokens = max((*ends, start + 2)) + num_answer
+    reading = carried(what, num_tokens, outcome=0.25)
+    assert reading.outcome == 0.25
+    assert reading.scored is not None
+    assert (reading.scored.start, reading.scored.cut_off, reading.scored.version) == (start, num_answer == 0, version)
+    if not (num_answer == 0 and not ends):
+        assert reading.scored.ends == ends
+    assert reading.scored.value_P == pytest.approx(what.value_P, abs=2e-6)
+
+
+@pytest.mark.parametrize("lapse", Lapse)
+def test_a_trace_without_scores_says_why_and_weighs_nothing(lapse: Lapse) -> None:
+    reading = carried(lapse, 5)
+    assert reading == Reading(1.0, 5, None, lapse)
+    assert sum(value for _, value in encode(lapse, 5)) < 1e-20
+    assert lapse.failed == (lapse is not Lapse.NO_THINKING)
+
+
+def test_no_progress_is_still_a_boundary() -> None:
+    # J: 0.2, 0.5, 0.5, 0.9. The middle episode is waste.
+    marks = encode(scored(0, (2, 4, 6), [0.2, 0.5, 0.5, 0.9]), 8)
+    assert [place for place, _ in marks] == [0, 1, 3, 5]
+    assert marks[2] == (3, NO_PROGRESS)
+    reading = carried(scored(0, (2, 4, 6), [0.2, 0.5, 0.5, 0.9]), 8).scored
+    assert reading is not None
+    assert float(np.diff(reading.value_P)[1]) == 0.0
+
+
+def test_the_last_token_belongs_to_the_outcome() -> None:
+    # Cut off while thinking: the second episode ends with the response, and its mark moves one token left.
+    marks = encode(scored(0, (3, 6), [0.5, 0.75, 1.0], cut_off=True), 6)
+    assert [place for place, _ in marks] == [0, 2, 4]
+    reading = carried(scored(0, (3, 6), [0.5, 0.75, 1.0], cut_off=True), 6)
+    assert reading.scored is not None
+    assert reading.scored.ends == (3, 6)
+
+
+def test_episodes_whose_marks_would_share_a_token_become_one() -> None:
+    # Episodes end at 5 and 6 of 6 tokens, so both marks want token 4: 0.25 + 0.25 is paid together.
+    reading = carried(scored(0, (3, 5, 6), [0.25, 0.5, 0.75, 1.0], cut_off=True), 6).scored
+    assert reading is not None
+    assert reading.ends == (3, 6)
+    assert reading.value_P == pytest.approx([0.25, 0.5, 1.0])
+    # The first episode is one token long and starts the response, where the opening mark is.
+    reading = carried(scored(0, (1, 3), [0.25, 0.5, 1.0]), 6).scored
+    assert reading is not None
+    assert reading.ends == (3,)
+    assert reading.value_P == pytest.approx([0.25, 1.0])
+
+
+def test_a_response_too_short_for_marks_gets_none() -> None:
+    assert encode(scored(0, (1,), [0.5, 1.0]), 1) == []
+    assert encode(scored(3, (4,), [0.5, 1.0]), 3) == []
+    assert encode(Lapse.TIMEOUT, 1) == []
+    assert carried(Lapse.TIMEOUT, 1) == Reading(1.0, 1, None)
+
+
+def test_rows_that_nobody_marked_are_read_as_they_are() -> None:
+    assert decode(np.array([0, 0, 2.0], np.float32)) == Reading(2.0, 3, None)
+    assert decode(np.array([0, 0.5, 2.0], np.float32)) == Reading(2.0, 3, None)
+    assert decode(np.array([-0.5, 0.5, 2.0], np.float32)) == Reading(2.0, 3, None)
+    with pytest.raises(ValueError, match="at least one token"):
+        decode(np.array([], np.float32))
+
+
+def test_spans_follow_each_other() -> None:
+    spans = scored(2, (4, 7), [0.0, 0.0, 0.0]).spans
+    assert [(span.start, span.end) for span in spans] == [(2, 4), (4, 7)]

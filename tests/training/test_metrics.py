@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mrt_reward.training.marks import Lapse, Reading, Scored
+from mrt_reward.training.metrics import batch_metrics, record_metrics
+from mrt_reward.training.scoring import Record
+from mrt_reward.training.settings import TrainingSettings
+
+SETTINGS = TrainingSettings()
+
+
+def test_a_batch_is_described() -> None:
+    readings = [
+        Reading(1.0, 10, Scored(0, (4, 8), np.array([0.0, 0.5, 0.5]), cut_off=False)),
+        Reading(0.0, 8, Scored(0, (8,), np.array([0.5, 0.51]), cut_off=True)),
+        Reading(0.0, 5, None, Lapse.NO_THINKING),
+        Reading(1.0, 5, None, Lapse.TIMEOUT),
+    ]
+    metrics = batch_metrics(readings, SETTINGS, budget=8)
+    assert metrics["mrt/outcome/mean"] == 0.5
+    assert metrics["mrt/failed/timeout"] == 1
+    assert metrics["mrt/failed/unreachable"] == 0
+    assert metrics["mrt/failed/share"] == 0.25
+    assert metrics["mrt/traces/scored"] == 2
+    assert metrics["mrt/traces/no_thinking"] == 1
+    assert metrics["mrt/value/first"] == 0.25
+    assert metrics["mrt/value/last"] == pytest.approx(0.505)
+    assert metrics["mrt/thinking/cut_off_share"] == 0.5
+    # Progress: 0.5, 0 and 0.01, of which one is zero and two are below the threshold of 0.02.
+    assert metrics["mrt/progress/mean"] == pytest.approx(0.17)
+    assert metrics["mrt/progress/zero_share"] == pytest.approx(1 / 3)
+    assert metrics["mrt/progress/waste_share"] == pytest.approx(2 / 3)
+    assert metrics["mrt/progress/z0/mean"] == pytest.approx(0.255)
+    assert metrics["mrt/progress/z1/mean"] == 0
+    assert metrics["mrt/episodes/mean"] == 1.5
+    assert metrics["mrt/episodes/tokens"] == pytest.approx(16 / 3)
+    # First trace: 0 to 0.5 over 4 tokens and 0.5 over 4 more: area 3 of 8. Second: 0.5 to 0.51 over 8: area 4.04 of 8.
+    assert metrics["mrt/regret"] == pytest.approx(1 - (3 + 4.04) / 16)
+
+
+def test_what_was_not_measured_is_not_logged() -> None:
+    metrics = batch_metrics([Reading(1.0, 3, None, Lapse.TIMEOUT)], SETTINGS, budget=8)
+    assert not [name for name in metrics if "progress" in name or "value" in name]
+    only_values = [Reading(1.0, 3, Scored(0, (), np.array([0.5]), cut_off=False))]
+    assert "mrt/progress/mean" not in batch_metrics(only_values, SETTINGS, budget=8)
+    assert record_metrics([]) == {}
+
+
+def test_how_scoring_went_is_described() -> None:
+    records = [
+        Record(Lapse.TIMEOUT, "late", None, 4.0),
+        Record(Lapse.PARTIAL, "", "m@1", 2.0, probes=4, cached_probes=1),
+    ]
+    metrics = record_metrics(records)
+    assert metrics["mrt/prover/latency_s/mean"] == 3.0
+    assert metrics["mrt/prover/latency_s/max"] == 4.0
+    assert metrics["mrt/prover/cache_hit_share"] == 0.25
+    assert metrics["mrt/prover/versions"] == 1.0
+    assert "mrt/prover/cache_hit_share" not in record_metrics(records[:1])

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrt_reward.core.credit import CreditConfig, outcome_advantages
+from mrt_reward.errors import TraceError
+from mrt_reward.options import Delimiters
+from mrt_reward.training.alignment import PolicyTokens, answer_start
+from mrt_reward.training.prefix import (
+    Prefixed,
+    PrefixReading,
+    decode_prefixed,
+    encode_prefixed,
+    group_number,
+    prefix_advantages,
+    prefix_metrics,
+)
+from mrt_reward.training.responses import Response
+from tests.provers.conftest import byte_level
+
+CONFIG = CreditConfig()
+
+
+def carried(row: Prefixed, num_tokens: int, outcome: float = 1.0) -> PrefixReading:
+    """There and back, in the float32 that frameworks keep."""
+    rewards = np.zeros(num_tokens, np.float32)
+    rewards[-1] = outcome
+    for place, value in encode_prefixed(row, num_tokens):
+        rewards[place] += value
+    return decode_prefixed(rewards)
+
+
+@settings(deadline=None)
+@given(
+    name=st.text(max_size=5),
+    value=st.none() | st.floats(0, 1),
+    stop=st.booleans(),
+    start=st.integers(0, 4),
+)
+def test_what_goes_in_comes_out(name: str, value: float | None, stop: bool, start: int) -> None:
+    row = Prefixed(group_number(name), value, stop, start)
+    reading = carried(row, 7, outcome=0.5)
+    assert reading.outcome == 0.5
+    assert reading.row is not None
+    assert (reading.row.group, reading.row.stop, reading.row.start) == (row.group, stop, start)
+    assert reading.row.value == (None if value is None else pytest.approx(value, abs=1e-6))
+
+
+def test_a_row_that_is_too_short_cannot_be_read() -> None:
+    assert carried(Prefixed(1), 2) == PrefixReading(1.0, 2, None)
+    assert carried(Prefixed(1, start=3), 4).row is None
+    with pytest.raises(TraceError, match=r"mrt_value_prefix must be in \[0, 1\], got 2"):
+        encode_prefixed(Prefixed(1, 2.0), 9)
+
+
+def test_both_halves_of_a_group_are_normalised_together() -> None:
+    stop, go = Prefixed(7, stop=True, start=2), Prefixed(7)
+    readings = [PrefixReading(1.0, 4, stop), PrefixReading(0.0, 3, go), PrefixReading(1.0, 3, Prefixed(8))]
+    got = prefix_advantages(readings, CONFIG, termination=False)
+    a, b = outcome_advantages(np.array([1.0, 0.0]), CONFIG)
+    assert got[0] == pytest.approx([0, 0, a, a])
+    assert got[1] == pytest.approx([b, b, b])
+    assert got[2] == pytest.approx([1.0, 1.0, 1.0])
+
+
+def test_the_termination_baseline_compares_with_the_prefix() -> None:
+    readings = [PrefixReading(1.0, 2, Prefixed(1, 0.75)), PrefixReading(0.0, 2, Prefixed(1, 0.25))]
+    got = prefix_advantages([*readings, PrefixReading(1.0, 2, None)], CONFIG, termination=True)
+    assert [values.tolist() for values in got] == [[0.25, 0.25], [-0.25, -0.25], [0.0, 0.0]]
+    with pytest.raises(TraceError, match="needs the column mrt_value_prefix"):
+        prefix_advantages([PrefixReading(1.0, 2, Prefixed(1))], CONFIG, termination=True)
+
+
+def test_the_halves_are_logged_apart() -> None:
+    readings = [
+        PrefixReading(1.0, 4, Prefixed(7, 0.5, stop=True)),
+        PrefixReading(0.0, 3, Prefixed(7)),
+        PrefixReading(1.0, 2, None),
+    ]
+    metrics = prefix_metrics(readings)
+    assert metrics["mrt/prefix/stop/outcome"] == 1
+    assert metrics["mrt/prefix/continue/outcome"] == 0
+    assert metrics["mrt/prefix/value"] == 0.5
+    assert metrics["mrt/failed/unsupported"] == 1
+    assert "mrt/prefix/value" not in prefix_metrics(readings[2:])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "first"),
+    [
+        ("q<think>\n", "One.</think>42", "</think>"),
+        ("q<think>\nOne.</think>", "42", "42"),
+        ("q<think>\n", "One.", ""),
+        ("q", "<think>\nOne.", ""),
+    ],
+)
+def test_the_answer_starts_with_the_closing_delimiter(prompt: str, text: str, first: str) -> None:
+    backend = byte_level()
+    tokens = PolicyTokens(backend.to_str())
+    ids = backend.encode(text, add_special_tokens=False).ids
+    response = Response(backend.encode(prompt, add_special_tokens=False).ids, ids)
+    start = answer_start(response, tokens, Delimiters())
+    assert tokens.locate(ids[start:])[0].startswith(first)
+    assert first or start == len(ids)
+
+
+def test_without_delimiters_all_of_a_response_is_the_answer() -> None:
+    tokens = PolicyTokens(byte_level().to_str())
+    assert answer_start(Response([1], [2, 3]), tokens, Delimiters("", "")) == 0

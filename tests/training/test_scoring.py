@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import httpx
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from mrt_reward.errors import GraderError, ProverError, RequestRejected, TraceError, WireError
+from mrt_reward.provers.scripted import ScriptedProver
+from mrt_reward.training.alignment import PolicyTokens
+from mrt_reward.training.marks import Lapse, Scored
+from mrt_reward.training.responses import Response
+from mrt_reward.training.scoring import PATIENCE, TraceScorer, lapse_of
+from mrt_reward.training.settings import TrainingSettings
+from mrt_reward.types import Message
+from tests.provers.conftest import byte_level, metaspace
+from tests.server.conftest import VALUES, Live, live_server
+
+TEXT = "One.\n\nTwo 🦊.\n\nThree.\n\n</think>\n\nThe final answer is \\boxed{42}"
+CHAT = [Message("user", "6 times 7?")]
+
+
+@asynccontextmanager
+async def scoring(
+    backend: Tokenizer, prover: ScriptedProver | None = None, **given: object
+) -> AsyncGenerator[tuple[TraceScorer, Live]]:
+    async with live_server(prover or ScriptedProver(VALUES)) as live:
+        settings = TrainingSettings.model_validate({"url": live.url, "segmenter": "paragraphs", **given})
+        scorer = TraceScorer(settings, PolicyTokens(backend.to_str()), replace(PATIENCE, base_s=0.001))
+        try:
+            yield scorer, live
+        finally:
+            await scorer.close()
+
+
+def response(backend: Tokenizer, text: str = TEXT, prompt: str = "6 times 7?", **more: object) -> Response:
+    fields: dict[str, object] = {"messages": CHAT, "answer": ["42"], "group": "g", **more}
+    return Response(
+        backend.encode(prompt, add_special_tokens=False).ids,
+        backend.encode(text, add_special_tokens=False).ids,
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize("kind", ["byte_level", "sentencepiece"])
+async def test_episodes_land_on_the_policys_own_tokens(kind: str) -> None:
+    backend = byte_level() if kind == "byte_level" else metaspace()
+    async with scoring(backend) as (scorer, _):
+        asked = response(backend)
+        record = await scorer.score(asked)
+    assert isinstance(record.what, Scored), record
+    tokens = scorer.tokens
+    pieces = [tokens.locate(asked.response_ids[span.start : span.end])[0] for span in record.what.spans]
+    assert [piece.strip() for piece in pieces] == ["One.", "Two 🦊.", "Three."]
+    assert record.what.value_P == pytest.approx(VALUES)
+    assert not record.what.cut_off
+    assert (record.probes, record.prover is not None, record.latency_s > 0) == (4, True, True)
+
+
+async def test_a_truncated_response_is_cut_off_to_its_last_token() -> None:
+    backend = byte_level()
+    async with scoring(backend) as (scorer, _):
+        asked = response(backend, "<think>\nOne.\n\nTwo.\n\nThr")
+        record = await scorer.score(asked)
+    assert isinstance(record.what, Scored)
+    assert record.what.cut_off
+    assert record.what.ends[-1] == len(asked.response_ids)
+    assert record.what.start > 0
+
+
+async def test_thinking_that_the_policys_prompt_opened_is_opened_in_the_text() -> None:
+    backend = byte_level()
+    async with scoring(backend, ScriptedProver(VALUES)) as (scorer, _):
+        asked = response(backend, "One.\n\nTwo.\n\nThr", prompt="6 times 7?<think>\n")
+        record = await scorer.score(asked)
+    assert isinstance(record.what, Scored)
+    assert record.what.start == 0
+    assert record.what.ends[-1] == len(asked.response_ids)
+
+
+async def test_a_response_without_thinking_is_no_failure() -> None:
+    backend = byte_level()
+    async with scoring(backend, delimiters={"open": "<t>", "close": "</t>"}) as (scorer, _):
+        record = await scorer.score(response(backend, "42"))
+    assert record.what is Lapse.NO_THINKING, record
+
+
+async def test_what_the_server_refuses_or_cannot_prove_has_a_reason() -> None:
+    backend = byte_level()
+    async with scoring(backend) as (scorer, _):
+        record = await scorer.score(response(backend, answer=[]))
+        assert record.what is Lapse.REJECTED
+        assert "answer" in record.reason
+    async with scoring(backend, ScriptedProver(VALUES, fail_on="Two")) as (scorer, _):
+        record = await scorer.score(response(backend))
+        assert record.what is Lapse.PROVER
+
+
+async def test_a_slow_server_is_a_timeout_and_an_absent_one_is_unreachable() -> None:
+    backend = byte_level()
+    async with scoring(backend, ScriptedProver(VALUES, delay_s=5), timeout_s=0.5) as (scorer, _):
+        record = await scorer.score(response(backend))
+        assert record.what is Lapse.TIMEOUT, record
+    away = TraceScorer(TrainingSettings(url="http://127.0.0.1:9", timeout_s=1.0), PolicyTokens(backend.to_str()))
+    record = await away.score(response(backend))
+    assert record.what in (Lapse.UNREACHABLE, Lapse.TIMEOUT)
+    await away.close()
+
+
+async def test_concurrent_responses_travel_together() -> None:
+    backend = byte_level()
+    async with scoring(backend) as (scorer, live):
+        seen: list[str] = []
+
+        class Counting(httpx.AsyncHTTPTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                seen.append(request.url.path)
+                return await super().handle_async_request(request)
+
+        scorer.transport = Counting()
+        records = await asyncio.gather(*(scorer.score(response(backend, group=str(n))) for n in range(40)))
+        assert live.url
+    assert all(isinstance(record.what, Scored) for record in records)
+    assert seen.count("/v1/prover") == 1
+    assert seen.count("/v1/score") <= 3
+
+
+async def test_replies_that_do_not_fit_are_malformed() -> None:
+    backend = byte_level()
+    scorer = TraceScorer(TrainingSettings(), PolicyTokens(backend.to_str()), replace(PATIENCE, base_s=0.001))
+
+    def garbage(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/score":
+            return httpx.Response(200, text="{}\n")
+        return httpx.Response(200, json={})
+
+    scorer.transport = httpx.MockTransport(garbage)
+    record = await scorer.score(response(backend))
+    assert record.what is Lapse.MALFORMED
+    assert "is no ProverOut" in record.reason
+    await scorer.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "lapse"),
+    [
+        (RequestRejected("no"), Lapse.REJECTED),
+        (GraderError("no"), Lapse.PROVER),
+        (ProverError("no"), Lapse.PROVER),
+        (WireError("HTTP 500"), Lapse.PROVER),
+        (TraceError("no"), Lapse.REJECTED),
+    ],
+)
+def test_errors_have_their_lapse(error: Exception, lapse: Lapse) -> None:
+    assert lapse_of(error) is lapse  # type: ignore[arg-type]
+
+
+async def test_episodes_within_one_token_are_paid_together() -> None:
+    # One token spells the whole thinking, so all its episodes end with it: 0.25 to 1.0 is paid there.
+    backend = byte_level()
+    async with scoring(backend) as (scorer, _):
+        asked = response(backend)
+        record = await scorer.score(asked)
+    assert isinstance(record.what, Scored)
+    assert (np.diff(record.what.ends) > 0).all()
+
+
+async def test_replies_past_the_timeout_are_lost_and_their_neighbours_are_not() -> None:
+    backend = byte_level()
+    async with scoring(backend, timeout_s=2.0) as (scorer, _):
+
+        class Delaying(httpx.AsyncHTTPTransport):
+            """Delays every request that holds a marked trace past the timeout."""
+
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if b"LATE" in request.content:
+                    await asyncio.sleep(30)
+                return await super().handle_async_request(request)
+
+        scorer.transport = Delaying()
+        texts = [TEXT.replace("Two", "LATE") if place % 10 < 3 else TEXT for place in range(10)]
+        # One at a time, so that each reply is a request of its own.
+        records = [await scorer.score(response(backend, text)) for text in texts]
+    late = [record for record in records if record.what is Lapse.TIMEOUT]
+    assert len(late) == 3
+    assert all(isinstance(record.what, Scored) for record in records if record not in late)
+
+
+async def test_a_restarted_server_is_waited_for() -> None:
+    backend = byte_level()
+    async with scoring(backend, timeout_s=20.0) as (scorer, _):
+        refusals = 6
+
+        class Restarting(httpx.AsyncHTTPTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                nonlocal refusals
+                if refusals:
+                    refusals -= 1
+                    raise httpx.ConnectError("refused")
+                return await super().handle_async_request(request)
+
+        scorer.transport = Restarting()
+        record = await scorer.score(response(backend))
+    assert isinstance(record.what, Scored)

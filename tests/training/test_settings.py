@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mrt_reward.core.credit import CreditConfig
+from mrt_reward.errors import ConfigError
+from mrt_reward.options import AUTHORS_SEGMENTERS, MarkerSegmenter, Rollouts, ScoreOptions, TokenSegmenter
+from mrt_reward.training.settings import TrainingSettings, load_training_settings, settings_table, suggestion
+
+WHERE = "reward.mrt"
+
+
+def load(**given: object) -> TrainingSettings:
+    return load_training_settings(given, where=WHERE)
+
+
+def test_the_defaults_are_the_papers_and_those_of_the_package() -> None:
+    settings = load()
+    assert settings.score_options() == ScoreOptions()
+    credit = settings.credit_config(scale_by_std=True, epsilon=1e-6, singleton="raw")
+    assert credit == CreditConfig()
+    assert (credit.credit, credit.baseline) == ("immediate", "none")
+    assert settings.on_failure == "mask"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("alhpa", "alpha"), ("segmentor", "segmenter"), ("URL", "url"), ("timeout", "timeout_s")]
+)
+def test_a_misspelt_setting_is_refused_with_the_right_name(given: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=rf"unknown setting reward.mrt.{given}; did you mean reward.mrt.{meant}\?"):
+        load(**{given: 1})
+
+
+def test_an_unknown_setting_without_a_near_one_is_refused_with_all_names() -> None:
+    assert suggestion("qqqqqq", ["alpha"]) is None
+    with pytest.raises(ConfigError, match="known: url, api_key_env, mode"):
+        load(qqqqqq=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"alpha": -1}, "reward.mrt.alpha: .*got -1"),
+        ({"credit": "later"}, "reward.mrt.credit"),
+        ({"delimiters": {"start": "<a>"}}, "reward.mrt.delimiters.*start"),
+        ({"baseline": "termination"}, "mode=prefix"),
+        ({"mode": "prefix", "follow_steps": 2}, "mode=episodes"),
+        ({"best_of": 9}, "at most num_samples = 8"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(given: dict[str, object], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load(**given)
+
+
+def test_options_follow_the_settings() -> None:
+    options = load(
+        segmenter="tokens", episode_tokens=64, max_episodes=3, estimator="rollouts", best_of=4
+    ).score_options()
+    assert options.segmenter == TokenSegmenter("tokens", 64, 3)
+    assert options.estimator == Rollouts("rollouts", 8, 0.6, best_of=4)
+    assert load(segmenter="mrt-aime").score_options().segmenter == AUTHORS_SEGMENTERS["mrt-aime"]
+    assert load(segmenter={"kind": "markers", "group": 3}).score_options().segmenter == MarkerSegmenter(group=3)
+    assert load(segmenter="paragraphs").score_options().segmenter.kind == "paragraphs"
+
+
+def test_the_frameworks_own_scaling_holds_until_the_user_says_otherwise() -> None:
+    assert not load().credit_config(scale_by_std=False, epsilon=0, singleton="zero").scale_by_std
+    assert load(scale_by_std=True).credit_config(scale_by_std=False, epsilon=0, singleton="zero").scale_by_std
+    prefix = load(mode="prefix", baseline="termination")
+    assert prefix.credit_config(scale_by_std=True, epsilon=0, singleton="raw").baseline == "none"
+
+
+def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MRT_REWARD_API_KEY", raising=False)
+    monkeypatch.setenv("KEY", "secret")
+    settings = load(api_key_env="KEY", url=["http://a", "http://b"], admin_url=["http://c"])
+    assert (settings.api_key, settings.admin_key) == ("secret", "secret")
+    assert (settings.urls, settings.admin_urls) == (["http://a", "http://b"], ["http://c"])
+    assert (load().api_key, load().urls, load().admin_urls) == (
+        None,
+        ["http://127.0.0.1:8000"],
+        ["http://127.0.0.1:8001"],
+    )
+
+
+def test_the_table_tells_every_setting() -> None:
+    table = settings_table("reward.mrt.")
+    assert all(f"| `reward.mrt.{name}` | `" in table for name in TrainingSettings.model_fields)
+    assert "| `reward.mrt.alpha` | `1.0` | Weight of progress; 0 is outcome reward alone. |" in table
+
+
+def test_the_adapters_readme_tells_them_as_they_are() -> None:
+    readme = (Path(__file__).parents[2] / "adapters" / "mrt_verl" / "README.md").read_text(encoding="utf-8")
+    told = readme.split("<!-- settings -->")[1].split("<!-- /settings -->")[0].strip()
+    assert told == settings_table("").strip(), "run: python -m tests.training.test_settings"
+
+
+if __name__ == "__main__":
+    for path in (Path(__file__).parents[2] / "adapters").glob("*/README.md"):
+        before, rest = path.read_text(encoding="utf-8").split("<!-- settings -->")
+        after = rest.split("<!-- /settings -->")[1]
+        path.write_text(f"{before}<!-- settings -->\n{settings_table('')}<!-- /settings -->{after}", encoding="utf-8")

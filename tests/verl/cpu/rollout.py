@@ -1,0 +1,134 @@
+"""A rollout server on transformers: requests that wait are sampled together, each answered when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+import torch
+from transformers import AutoModelForCausalLM
+from verl.workers.rollout.base import BaseRollout
+from verl.workers.rollout.replica import RolloutReplica, TokenOutput
+
+NAME = "mrt_cpu_rollout_0"
+
+
+@dataclass(eq=False)
+class Request:
+    prompt_ids: list[int]
+    temperature: float
+    future: asyncio.Future[TokenOutput]
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+class CPUServer:
+    def __init__(self, path: str, max_tokens: int, seed: int) -> None:
+        self.model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+        self.max_tokens, self.step = max_tokens, 0
+        self.ends = {self.model.config.eos_token_id}
+        self.random = torch.Generator().manual_seed(seed)
+        self.waiting: list[Request] = []
+        self.running: asyncio.Task[None] | None = None
+
+    async def generate(self, request_id: str, prompt_ids: list[int], sampling_params: Any, **_: Any) -> TokenOutput:
+        temperature = float(sampling_params.get("temperature", 1.0))
+        request = Request(list(prompt_ids), temperature, asyncio.get_running_loop().create_future())
+        self.waiting.append(request)
+        if self.running is None or self.running.done():
+            self.running = asyncio.create_task(self._run())
+        return await request.future
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            batch, self.waiting = self.waiting[:64], self.waiting[64:]
+            if not batch:
+                return
+            await self._sample(batch)
+
+    async def _sample(self, batch: list[Request]) -> None:
+        width = max(len(request.prompt_ids) for request in batch)
+        pads = [width - len(request.prompt_ids) for request in batch]
+        ids = torch.tensor([[0] * pad + request.prompt_ids for pad, request in zip(pads, batch, strict=True)])
+        mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads])
+        cache, live = None, set(batch)
+        while live:
+            places = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            with torch.no_grad():
+                out = self.model(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache)
+            cache = out.past_key_values
+            heat = torch.tensor([request.temperature or 1.0 for request in batch])[:, None]
+            logprobs = (out.logits[:, -1].float() / heat).log_softmax(-1)
+            drawn = torch.multinomial(logprobs.exp(), 1, generator=self.random)[:, 0]
+            greedy = torch.tensor([request.temperature == 0 for request in batch])
+            ids = torch.where(greedy, logprobs.argmax(-1), drawn)[:, None]
+            mask = torch.cat([mask, torch.ones(len(batch), 1, dtype=mask.dtype)], 1)
+            for row, request in enumerate(batch):
+                if request in live:
+                    token = int(ids[row, 0])
+                    request.ids.append(token)
+                    request.logprobs.append(float(logprobs[row, token]))
+                    if token in self.ends or len(request.ids) == self.max_tokens:
+                        live.discard(request)
+                        extra = {"global_steps": self.step}
+                        request.future.set_result(
+                            TokenOutput(token_ids=request.ids, log_probs=request.logprobs, extra_fields=extra)
+                        )
+            await asyncio.sleep(0)
+
+    async def load(self, weights: dict[str, torch.Tensor], step: int | None) -> int:
+        missing = self.model.load_state_dict(weights, strict=False).missing_keys
+        assert not [name for name in missing if name != "lm_head.weight"], missing
+        self.step = self.step if step is None else step
+        return len(weights)
+
+    async def wake_up(self, *_: Any, **__: Any) -> None: ...
+
+    async def sleep(self, *_: Any, **__: Any) -> None: ...
+
+    async def clear_kv_cache(self) -> None: ...
+
+    async def abort_all_requests(self, *_: Any, **__: Any) -> None: ...
+
+    async def resume_generation(self) -> None: ...
+
+    async def release_kv_cache(self) -> None: ...
+
+    async def resume_kv_cache(self) -> None: ...
+
+
+class CPUReplica(RolloutReplica):
+    async def launch_servers(self) -> None:
+        server: Any = ray.remote(CPUServer)
+        handle = server.options(name=NAME, num_cpus=0).remote(
+            self.model_config.path, self.config.response_length, int(os.environ.get("MRT_TEST_SEED", "0"))
+        )
+        self.servers = [handle]
+        self._server_handle, self._server_address = handle, "cpu:0"
+
+
+class CPUAdapter(BaseRollout):
+    def __init__(self, config: Any, model_config: Any, device_mesh: Any, **kwargs: Any) -> None:
+        super().__init__(config, model_config, device_mesh)
+        self.sleep_level = 2
+
+    async def resume(self, tags: list[str]) -> None: ...
+
+    async def release(self) -> None: ...
+
+    async def update_weights(self, weights: Any, global_steps: int | None = None, **_: Any) -> None:
+        found: dict[str, torch.Tensor] = {}
+        if isinstance(weights, AsyncIterable):
+            async for name, tensor in weights:
+                found[name] = tensor.detach().float().cpu().clone()
+        else:
+            assert isinstance(weights, Iterable)
+            for name, tensor in weights:
+                found[name] = tensor.detach().float().cpu().clone()
+        server: Any = ray.get_actor(NAME)
+        assert await server.load.remote(found, global_steps) > 0

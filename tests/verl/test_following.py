@@ -1,0 +1,80 @@
+"""Weights that the trainer saved, handed to the servers' admin ports."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mrt_verl.following import hand_over
+from omegaconf import DictConfig, OmegaConf
+
+from mrt_reward.training.settings import TrainingSettings
+
+
+@contextmanager
+def admin_port(status: int, seen: list[Any]) -> Iterator[str]:
+    """A server that takes weights, or does not."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            seen.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            taken = {"model": "m", "version": "v2"}
+            refused = {"error": {"message": "outside the root", "type": "T", "code": "weights_refused", "param": None}}
+            body = json.dumps(taken if status == 200 else refused).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def config(folder: Path) -> DictConfig:
+    return OmegaConf.create({"trainer": {"default_local_dir": str(folder)}})
+
+
+def test_the_saved_weights_of_a_step_are_handed_over_once_they_are_marked_finished(tmp_path: Path) -> None:
+    saved = tmp_path / "global_step_4" / "actor" / "huggingface"
+    saved.mkdir(parents=True)
+    seen: list[Any] = []
+    with admin_port(200, seen) as url:
+        settings = TrainingSettings(follow_steps=2, admin_url=url)
+        assert hand_over(config(tmp_path), settings, 3) == {}
+        done = hand_over(config(tmp_path), settings, 4)
+    assert done == {"mrt/following/step": 4.0, "mrt/following/refused": 0.0}
+    assert seen == [("/admin/weights", {"path": str(saved), "kind": "checkpoint"})]
+    assert (saved / ".complete").is_file()
+
+
+def test_a_server_that_refuses_is_counted_and_training_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "global_step_2" / "actor" / "huggingface").mkdir(parents=True)
+    seen: list[Any] = []
+    with admin_port(400, seen) as url:
+        settings = TrainingSettings(follow_steps=2, admin_url=[url, url])
+        assert hand_over(config(tmp_path), settings, 2)["mrt/following/refused"] == 2.0
+    assert "keeps its old weights at step 2: outside the root" in caplog.text
+
+
+def test_weights_that_are_not_there_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = TrainingSettings(follow_steps=2)
+    assert hand_over(config(tmp_path), settings, 2)["mrt/following/refused"] == 1.0
+    assert "nothing is there" in caplog.text
+    assert hand_over(config(tmp_path), TrainingSettings(), 2) == {}

@@ -1,0 +1,238 @@
+"""From a finished trajectory to marks on its tokens, with veRL's own reward loading and output."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mrt_verl import agent_loop, agent_loop_v1
+from mrt_verl.reward_manager import RECORD, VALIDATING
+from tensordict import TensorDict
+from transformers import AutoTokenizer
+from verl.experimental.agent_loop import AgentLoopOutput
+from verl.protocol import DataProto
+from verl.trainer.ppo.reward import load_reward_manager
+
+from mrt_reward.errors import ConfigError
+from mrt_reward.mini import MODEL_DIR
+from mrt_reward.training.marks import Lapse, Scored, decode, encode
+from mrt_reward.training.prefix import Prefixed, group_number
+from mrt_reward.training.scoring import Record
+from tests.server.conftest import threaded_server
+from tests.verl.cpu.run import REWARD
+from tests.verl.test_switch import expanded
+
+TEXT = "<think>\nOne.\n\nTwo.\n\nThree.\n\n</think>\n\nThe final answer is \\boxed{42}"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with threaded_server() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return AutoTokenizer.from_pretrained(MODEL_DIR)
+
+
+def manager(url: str, tokenizer: Any, *overrides: str) -> Any:
+    config = expanded(
+        url,
+        "reward.mrt.segmenter=paragraphs",
+        f"actor_rollout_ref.model.path={MODEL_DIR}",
+        f"reward.custom_reward_function.path={REWARD}",
+        *overrides,
+    )
+    return load_reward_manager(config, tokenizer)
+
+
+def trajectory(tokenizer: Any, text: str = TEXT, num_outputs: int = 1, **columns: Any) -> DataProto:
+    prompt = tokenizer.encode("6 times 7?", add_special_tokens=False)
+    response = tokenizer.encode(text, add_special_tokens=False)
+    ids = {
+        "prompts": prompt,
+        "responses": response,
+        "attention_mask": [1] * (len(prompt) + len(response)),
+        "input_ids": prompt + response,
+    }
+    batch = TensorDict({name: torch.tensor([row] * num_outputs) for name, row in ids.items()}, batch_size=num_outputs)
+    rows: dict[str, Any] = {
+        "data_source": "island",
+        "raw_prompt": [{"role": "user", "content": "6 times 7?"}],
+        "reward_model": {"ground_truth": "42"},
+        "extra_info": {},
+        "uid": "u",
+        "prompt_len": len(prompt),
+        "response_len": len(response),
+        **columns,
+    }
+    filled: dict[str, Any] = {}
+    for name, value in rows.items():
+        filled[name] = np.empty(num_outputs, dtype=object)
+        filled[name][:] = [value] * num_outputs
+    return DataProto(batch=batch, non_tensor_batch=filled)
+
+
+async def test_the_outcome_is_the_users_and_progress_stands_beside_it(url: str, tokenizer: Any) -> None:
+    result = await manager(url, tokenizer).run_single(trajectory(tokenizer))
+    assert result["reward_score"] == 1.0
+    assert result["reward_extra_info"]["acc"] == 1.0
+    record = result["reward_extra_info"][RECORD]
+    assert isinstance(record.what, Scored), record
+    assert record.what.value_P == pytest.approx([0.25, 0.5, 0.5, 1.0])
+    ids = trajectory(tokenizer).batch["responses"][0].tolist()
+    assert [tokenizer.decode(ids[s.start : s.end]).strip() for s in record.what.spans] == ["One.", "Two.", "Three."]
+
+
+async def test_verls_other_managers_keep_their_say(url: str, tokenizer: Any) -> None:
+    dapo = manager(
+        url,
+        tokenizer,
+        "reward.reward_manager.name=dapo",
+        "+reward.reward_kwargs.overlong_buffer_cfg.enable=False",
+        "+reward.reward_kwargs.max_resp_len=64",
+    )
+    assert type(dapo._outcome).__name__ == "DAPORewardManager"
+    result = await dapo.run_single(trajectory(tokenizer))
+    assert result["reward_score"] == 1.0
+    assert isinstance(result["reward_extra_info"][RECORD].what, Scored)
+
+
+async def test_validation_never_reaches_the_prover(url: str, tokenizer: Any) -> None:
+    result = await manager(url, tokenizer).run_single(trajectory(tokenizer, TEXT, 1, **{VALIDATING: True}))
+    assert RECORD not in result["reward_extra_info"]
+
+
+async def test_several_outputs_and_a_failing_server_are_lapses(url: str, tokenizer: Any) -> None:
+    both = manager(url, tokenizer)
+    result = await both.run_single(trajectory(tokenizer, num_outputs=2))
+    assert result["reward_extra_info"][RECORD].what is Lapse.UNSUPPORTED
+    result = await both.run_single(trajectory(tokenizer, reward_model={"ground_truth": {"tests": []}}))
+    assert result["reward_extra_info"][RECORD].what is Lapse.REJECTED
+    many = trajectory(tokenizer, reward_model={"ground_truth": np.array(["42", "42.0"])})
+    result = await both.run_single(many)
+    assert isinstance(result["reward_extra_info"][RECORD].what, Scored)
+
+
+async def test_rows_of_prefixes_say_their_group_and_ask_no_prover(tokenizer: Any) -> None:
+    # No server is there: mode prefix never asks one.
+    rows = manager("http://127.0.0.1:9", tokenizer, "reward.mrt.mode=prefix")
+    columns: Any = {"mrt_group": "g", "mrt_value_prefix": 0.25, "mrt_stop": True}
+    result = await rows.run_single(trajectory(tokenizer, **columns))
+    what = result["reward_extra_info"][RECORD].what
+    assert (what.group, what.value, what.stop) == (group_number("g"), 0.25, True)
+    ids = trajectory(tokenizer).batch["responses"][0].tolist()
+    assert tokenizer.decode(ids[what.start :]).startswith("</think>")
+    marks = agent_loop.marks_of(result["reward_extra_info"][RECORD], [1] * len(ids))
+    assert [place for place, _ in marks] == [0, what.start]
+    unknown = await rows.run_single(trajectory(tokenizer, mrt_group="g", mrt_value_prefix=float("nan")))
+    assert unknown["reward_extra_info"][RECORD].what == Prefixed(group_number("g"))
+    with pytest.raises(ConfigError, match="needs the column mrt_group"):
+        await rows.run_single(trajectory(tokenizer))
+
+
+async def test_an_error_of_the_users_reward_is_the_users(url: str, tokenizer: Any, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("def compute_score(**_):\n    raise RuntimeError('mine')\n")
+    theirs = manager(url, tokenizer, f"reward.custom_reward_function.path={broken}")
+    with pytest.raises(RuntimeError, match="mine"):
+        await theirs.run_single(trajectory(tokenizer))
+
+
+class Base:
+    """Stands for veRL's worker: a result from the reward loop arrives."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    async def _compute_score(self, outputs: list[AgentLoopOutput], kwargs: dict[str, Any]) -> None:
+        self.seen.append(kwargs)
+        outputs[-1].reward_score = 1.0
+        scored = Scored(0, (2,), np.array([0.25, 0.75]), cut_off=False)
+        extra = {} if kwargs[VALIDATING] else {RECORD: Record(scored, prover="m@1")}
+        outputs[-1].extra_fields["reward_extra_info"] = {"acc": 1.0, **extra}
+
+    async def _agent_loop_postprocess(self, output: Any, validate: bool, **kwargs: Any) -> Any:
+        outputs = [output]
+        await self._compute_score(outputs, kwargs=kwargs)
+        return outputs[-1]
+
+
+class Worker(agent_loop.Marking, Base):
+    pass
+
+
+def output(mask: list[int]) -> AgentLoopOutput:
+    metrics: Any = {}
+    return AgentLoopOutput(prompt_ids=[1], response_ids=[5] * len(mask), response_mask=mask, metrics=metrics)
+
+
+async def test_marks_are_made_in_training_alone_and_records_are_kept_once() -> None:
+    worker = Worker()
+    done = await worker._agent_loop_postprocess(output([1] * 4), False, uid="u")
+    assert [place for place, _ in done.extra_fields[agent_loop.MARKS]] == [0, 1]
+    assert done.extra_fields["reward_extra_info"] == {"acc": 1.0}
+    checked = await worker._agent_loop_postprocess(output([1] * 4), True, uid="u")
+    assert agent_loop.MARKS not in checked.extra_fields
+    assert [seen[VALIDATING] for seen in worker.seen] == [False, True]
+    assert [record.prover for record in await worker.mrt_records()] == ["m@1"]
+    assert await worker.mrt_records() == []
+
+
+async def test_a_reward_that_the_agent_loop_gave_itself_has_no_progress() -> None:
+    class Own(Base):
+        async def _compute_score(self, outputs: list[AgentLoopOutput], kwargs: dict[str, Any]) -> None:
+            outputs[-1].reward_score = 1.0
+
+    class OwnWorker(agent_loop.Marking, Own):
+        pass
+
+    worker = OwnWorker()
+    done = await worker._agent_loop_postprocess(output([1] * 4), False)
+    assert done.extra_fields[agent_loop.MARKS] == encode(Lapse.UNSUPPORTED, 4)
+    [record] = await worker.mrt_records()
+    assert "rewarded this trajectory itself" in record.reason
+
+
+async def test_validation_beside_training_is_told_apart() -> None:
+    worker = Worker()
+    calls = [worker._agent_loop_postprocess(output([1] * 4), place % 2 == 0) for place in range(6)]
+    done = await asyncio.gather(*calls)
+    assert [agent_loop.MARKS in each.extra_fields for each in done] == [False, True] * 3
+
+
+def test_the_outputs_token_rewards_carry_the_marks() -> None:
+    marked = output([1] * 4)
+    marked.reward_score = 0.5
+    marked.extra_fields[agent_loop.MARKS] = agent_loop.marks_of(
+        Record(Scored(0, (2,), np.array([0.25, 0.75]), cut_off=False)), marked.response_mask
+    )
+    fields = {name: getattr(marked, name) for name in AgentLoopOutput.model_fields}
+    dumped = agent_loop_v1.MarkedOutput.model_construct(_fields_set=set(marked.model_fields_set), **fields).as_dict()
+    assert agent_loop.MARKS not in dumped["extra_fields"]
+    reading = decode(dumped["rm_scores"].numpy())
+    assert (reading.outcome, reading.scored is not None and reading.scored.ends) == (0.5, (2,))
+
+
+def test_a_response_that_a_tool_ends_cannot_be_marked() -> None:
+    record = Record(Scored(0, (2,), np.array([0.25, 0.75]), cut_off=False))
+    reward = torch.zeros(1, 4)
+    agent_loop.add_marks(reward, [agent_loop.marks_of(record, [1, 1, 1, 0])])
+    assert decode(reward[0].numpy()).lapse is Lapse.UNSUPPORTED
+
+
+def test_padded_batches_of_the_legacy_trainer_get_the_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = SimpleNamespace(batch={"rm_scores": torch.tensor([[0.0, 0.0, 0.0, 1.0, 0.0]])})
+    monkeypatch.setattr(agent_loop.AgentLoopWorker, "_postprocess", lambda *_, **__: batch)
+    worker = object.__new__(agent_loop.MRTAgentLoopWorker)
+    extra = {agent_loop.MARKS: [(0, -1e-12), (1, 0.5)]}
+    data = worker._postprocess([SimpleNamespace(extra_fields=extra)])
+    assert data.batch["rm_scores"][0].tolist() == pytest.approx([-1e-12, 0.5, 0.0, 1.0, 0.0])
+    assert extra == {}
