@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +18,7 @@ from mrt_reward.training.settings import TrainingSettings
 
 
 @contextmanager
-def admin_port(status: int, seen: list[Any]) -> Iterator[str]:
+def admin_port(status: int, seen: list[Any]) -> Generator[str]:
     """A server that takes weights, or does not."""
 
     class Handler(BaseHTTPRequestHandler):
