@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from tokenizers import Tokenizer
+
 from mrt_reward.errors import ConfigError, WeightsError
 
 INDEX = "model.safetensors.index.json"
@@ -25,6 +27,9 @@ _SHAPE = (
     "model_type", "architectures", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "head_dim", "vocab_size", "tie_word_embeddings",
 )  # fmt: skip
+
+# What decides which ids a text has. The rest of a tokenizer.json, such as padding and markers around it, is not used.
+_TOKEN_PARTS = ("model", "added_tokens", "normalizer", "pre_tokenizer", "decoder")
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Of tensors, by name."""
@@ -128,6 +133,23 @@ def checkpoint_shapes(folder: Path) -> Shapes:
     return shapes
 
 
+def _same_tokens(own: Path, other: Path) -> bool:
+    """Whether ids stand for the same text; trainers write the file anew, in another form, beside their weights.
+
+    Raises:
+        WeightsError: the other file is no tokenizer.
+
+    """
+    if own.read_bytes() == other.read_bytes():
+        return True
+    try:
+        read = Tokenizer.from_str(other.read_text(encoding="utf-8"))
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise WeightsError(f"tokenizer.json in {other.parent.name!r} cannot be read: {error}", param="path") from error
+    mine, theirs = (json.loads(tokenizer.to_str()) for tokenizer in (Tokenizer.from_file(str(own)), read))
+    return all(mine.get(part) == theirs.get(part) for part in _TOKEN_PARTS)
+
+
 def refuse_other_model(served: Path, folder: Path) -> None:
     """Check that a checkpoint is of the served network and tokenizer, and whole.
 
@@ -144,7 +166,7 @@ def refuse_other_model(served: Path, folder: Path) -> None:
                 param="path",
             )
     own, other = served / "tokenizer.json", folder / "tokenizer.json"
-    if other.is_file() and own.is_file() and other.read_bytes() != own.read_bytes():
+    if other.is_file() and own.is_file() and not _same_tokens(own, other):
         raise WeightsError(
             "the checkpoint's tokenizer.json differs from the served one: token ids would mean other text; restart the "
             "server with --model",

@@ -75,10 +75,23 @@ def test_other_shapes_are_told(qwen_dir: Path, copy: Path) -> None:
         refuse_other_model(qwen_dir, copy)
 
 
+def test_a_tokenizer_that_was_only_written_anew_is_the_same(qwen_dir: Path, copy: Path) -> None:
+    # As transformers writes it beside a checkpoint: other white space, and a post-processor that does nothing.
+    template = {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}]}
+    template |= {"pair": [*template["single"], {"Sequence": {"id": "B", "type_id": 1}}], "special_tokens": {}}
+    edit(copy / "tokenizer.json", post_processor=template)
+    assert (copy / "tokenizer.json").read_bytes() != (qwen_dir / "tokenizer.json").read_bytes()
+    refuse_other_model(qwen_dir, copy)
+
+
 def test_another_architecture_or_tokenizer_is_told(qwen_dir: Path, copy: Path) -> None:
-    (copy / "tokenizer.json").write_text((copy / "tokenizer.json").read_text() + "\n")
+    edit(copy / "tokenizer.json", normalizer={"type": "Lowercase"})
     with pytest.raises(WeightsError, match=r"tokenizer.json differs"):
         refuse_other_model(qwen_dir, copy)
+    (copy / "tokenizer.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"tokenizer.json in 'copy' cannot be read"):
+        refuse_other_model(qwen_dir, copy)
+    (copy / "tokenizer.json").unlink()
     edit(copy / "config.json", num_hidden_layers=4)
     with pytest.raises(WeightsError, match="num_hidden_layers is 4, the served model has 3"):
         refuse_other_model(qwen_dir, copy)
