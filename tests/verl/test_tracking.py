@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from mrt_verl import tracking
@@ -63,7 +63,7 @@ def test_a_training_step_is_logged_with_its_metrics_and_a_validation_without(mon
     monkeypatch.setattr(tracking.ray, "get", lambda kept, timeout: kept)
     tracking.follow_manager(Manager())
     tracking.follow_manager(Manager())
-    log: Any = tracking.Tracking()
+    log: Log = cast("Any", tracking).Tracking()
     tracking.note({"mrt/progress/mean": 0.25})
     log.log({"val/acc": 1.0}, 1)
     log.log({tracking.STEP: 1, "actor/loss": 0.5}, 1)
@@ -81,7 +81,7 @@ def test_a_lost_worker_costs_its_records_and_not_the_log(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(tracking.ray, "get", lost)
     tracking.follow_manager(Manager())
-    log: Any = tracking.Tracking()
+    log: Log = cast("Any", tracking).Tracking()
     log.log({tracking.STEP: 2}, 2)
     assert log.logged[0][0][tracking.STEP] == 2
 
