@@ -184,24 +184,35 @@ def test_rows_of_prefixes_are_normalised_together_without_a_server(tmp_path: Pat
     done = train(tmp_path, given, MRT_TEST_DUMP=str(tmp_path / "dump"))
     assert done.returncode == 0, done.stdout[-5000:]
     steps = steps_of(tmp_path)
-    assert [data["mrt/prefix/stop/rows"] for data in steps] == [8, 8]
     assert all(math.isfinite(data["actor/grad_norm"]) for data in steps)
     tokenizer = HFTokenizer(MODEL_DIR)
     problems = list(answers_of(tmp_path))
-    for file in sorted((tmp_path / "dump").glob("batch_*.npz")):
+    for data, file in zip(steps, sorted((tmp_path / "dump").glob("batch_*.npz")), strict=True):
         rows = read_batch(file)
         places = [next(i for i, text in enumerate(problems) if text in tokenizer.decode(row.prompt)) for row in rows]
+        closed = [
+            [
+                "</think>" in tokenizer.locate(np.array(row.response[: t + 1], np.int32))[0]
+                for t in range(len(row.response))
+            ]
+            for row in rows
+        ]
+        # Every other problem's rows must stop; one that runs out of tokens first has no answer to train, and is left out.
+        stops = [place % 2 == 0 for place in places]
+        out = [stop and sum(seen) < 2 for stop, seen in zip(stops, closed, strict=True)]
+        assert data["mrt/failed/unsupported"] == sum(out)
+        assert data["mrt/prefix/stop/rows"] == 8 - sum(out)
+        assert data["mrt/prefix/continue/rows"] == 8
         for pair in {place // 2 for place in places}:
-            here = [row for row, place in zip(rows, places, strict=True) if place // 2 == pair]
-            stops = [place % 2 == 0 for place in places if place // 2 == pair]
+            here = [row for row, place in enumerate(places) if place // 2 == pair]
             assert len(here) == 8
-            wanted = outcome_advantages(np.array([row.reward[-1] for row in here]), CreditConfig())
-            for row, stop, advantage in zip(here, stops, wanted, strict=True):
-                text = [
-                    tokenizer.locate(np.array(row.response[: t + 1], np.int32))[0] for t in range(len(row.response))
-                ]
-                trained = np.array(["</think>" in so_far for so_far in text]) if stop else np.ones(len(text), bool)
-                assert row.advantage == pytest.approx(np.where(trained, advantage, 0.0), abs=1e-6)
+            kept = [row for row in here if not out[row]]
+            paid = outcome_advantages(np.array([rows[row].reward[-1] for row in kept]), CreditConfig())
+            for row, advantage in zip(kept, paid, strict=True):
+                trained = np.array(closed[row]) if stops[row] else np.ones(len(closed[row]), bool)
+                assert rows[row].advantage == pytest.approx(np.where(trained, advantage, 0.0), abs=1e-6)
+            for row in set(here) - set(kept):
+                assert not np.any(rows[row].advantage)
 
 
 def test_a_server_that_is_down_is_told_before_anything_starts(tmp_path: Path) -> None:
