@@ -197,7 +197,7 @@ def test_rows_of_prefixes_are_normalised_together_without_a_server(tmp_path: Pat
             ]
             for row in rows
         ]
-        # Every other problem's rows must stop; one that runs out of tokens first has no answer to train, and is left out.
+        # Every other problem's rows must stop; one that runs out of tokens first has no answer, and is left out.
         stops = [place % 2 == 0 for place in places]
         out = [stop and sum(seen) < 2 for stop, seen in zip(stops, closed, strict=True)]
         assert data["mrt/failed/unsupported"] == sum(out)
