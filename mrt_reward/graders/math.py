@@ -39,7 +39,7 @@ class MathGrader:
         self, *, num_workers: int = NUM_WORKERS, timeout_s: float = TIMEOUT_S, memory_mb: int = MEMORY_MB
     ) -> None:
         self._pool = WorkerPool("math", num_workers=num_workers, timeout_s=timeout_s, memory_mb=memory_mb)
-        packages = ("math-verify", "latex2sympy2_extended", "sympy")
+        packages = ("math-verify", "latex2sympy2_extended", "sympy", "antlr4-python3-runtime")
         versions = ",".join(f"{package}={version(package)}" for package in packages)
         self._identity = f"math:{versions},rules={_RULES},timeout_s={timeout_s:g},memory_mb={memory_mb}"
 

@@ -40,6 +40,9 @@ def test_doctor_says_what_runs_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -
     assert found["engine vllm"].ok
     assert found["engine transformers"].ok is None
     assert found["GPU"].ok is None
+    monkeypatch.setattr(doctor, "version_of", lambda name: "4.9.3" if name.startswith("antlr") else "0.9")
+    found = {finding.what: finding for finding in doctor.findings()}
+    assert "misreads percentages" in found["math grader"].remedy
     monkeypatch.setattr(doctor, "version_of", lambda name: "0.27" if name != "vllm" else None)
     found = {finding.what: finding for finding in doctor.findings()}
     assert found["engine vllm"].remedy == "pip uninstall -y torchvision torchaudio torchcodec"

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -139,19 +140,24 @@ async def test_likelihoods_equal_the_embedded_engines(prover: OpenAIProver, caps
     from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415 - torch, where it is installed
 
     served_values = values_of(await proven_by(prover, proofs_of(prover)))
+    plain: dict[str, Any] = {}
     for dtype in ("float32", "bfloat16"):
         embedded = TransformersProver(MODEL_DIR, dtype=dtype, device="cpu", num_threads=1)
-        difference = np.abs(served_values - values_of(await proven_by(embedded, proofs_of(embedded))))
+        plain[dtype] = values_of(await proven_by(embedded, proofs_of(embedded)))
         await embedded.close()
-        with capsys.disabled():
-            told = f"vLLM bfloat16 and transformers {dtype}: {len(difference)} values, difference"
-            print(f"\n{told} mean {difference.mean():.5f}, largest {difference.max():.5f}")
-        assert difference.mean() <= 0.005
-        assert difference.max() <= 0.03
+    # The endpoint computes in bfloat16: what that does to this model is seen where nothing is served.
+    rounding = np.abs(plain["bfloat16"] - plain["float32"])
+    difference = np.abs(served_values - plain["float32"])
+    with capsys.disabled():
+        for told, found in (("vLLM", difference), ("transformers", rounding)):
+            figures = f"{len(found)} values, mean {found.mean():.5f}, largest {found.max():.5f}"
+            print(f"\n{told} bfloat16 and transformers float32: {figures}")
+    assert difference.mean() <= 1.5 * rounding.mean()
+    assert difference.max() <= 1.5 * rounding.max()
     assert served_values.max() > 0.5
     # Again, now that the prefixes are cached, and each trace alone.
     again = [(await proven_by(prover, [proof]))[0] for proof in proofs_of(prover)]
-    assert np.abs(values_of(again) - served_values).max() <= 0.03
+    assert np.abs(values_of(again) - served_values).max() <= 1.5 * rounding.max()
 
 
 async def test_with_echo_one_close_counts_and_the_bound_is_a_little_lower(prover: OpenAIProver) -> None:

@@ -169,10 +169,9 @@ async def test_a_retry_succeeds_after_the_restart_and_bfloat16_is_near(tmp_path:
     ours = distances("vllm bfloat16 - transformers float32", found, plain["float32"])
     distances("vllm bfloat16 - transformers bfloat16", found, plain["bfloat16"])
     theirs = distances("transformers bfloat16 - transformers float32", plain["bfloat16"], plain["float32"])
-    assert ours["mean value"] <= 0.005
-    assert ours["largest value"] <= 0.03
-    # In nats, bfloat16 itself is further away than that on this model, whichever engine rounds.
-    assert ours["mean nats"] <= 1.5 * theirs["mean nats"]
+    # The bundled model is sure of much, so bfloat16 moves its values whichever engine rounds; ours moves them no more.
+    for figure, most in theirs.items():
+        assert ours[figure] <= 1.5 * most, figure
 
 
 def distances(what: str, one: Any, two: Any) -> dict[str, float]:

@@ -93,7 +93,8 @@ def broken(folder: Path, how: str) -> Path:
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 5000}))
     elif how == "other tokenizer":
-        (folder / "tokenizer.json").write_text((folder / "tokenizer.json").read_text() + " ")
+        spec = json.loads((folder / "tokenizer.json").read_text())
+        (folder / "tokenizer.json").write_text(json.dumps({**spec, "normalizer": {"type": "Lowercase"}}))
     return folder
 
 
