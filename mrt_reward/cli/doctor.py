@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mrt_reward.mini import MODEL_DIR
@@ -120,7 +121,8 @@ def doctor() -> None:
     signs = {True: "[green]ok[/]", False: "[red]no[/]", None: "[yellow]--[/]"}
     seen = findings()
     for finding in seen:
-        table.add_row(signs[finding.ok], finding.what, finding.found, finding.remedy)
+        # A remedy such as mrt-reward[vllm] would be read as markup.
+        table.add_row(signs[finding.ok], *map(escape, (finding.what, finding.found, finding.remedy)))
     console.print(table)
     if any(finding.ok is False for finding in seen):
         raise SystemExit(1)

@@ -103,7 +103,7 @@ async def _run(run: _Run, console: Console) -> None:
     tally = Tally(skipped=len(rows) - len(todo))
     extras = sorted({name for row in rows for name in row.extra})
     if extras:
-        console.print(f"columns passed through under `extra`: {', '.join(extras)}", highlight=False)
+        console.print(f"columns passed through under `extra`: {', '.join(extras)}", highlight=False, markup=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with run.target.open("a", encoding="utf-8") as out, Progress(*columns, console=console) as progress:
         task = progress.add_task("scoring", total=len(rows), completed=tally.skipped)

