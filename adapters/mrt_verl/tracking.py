@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayError
 from verl.utils.tracking import Tracking
 
-from mrt_reward.training.metrics import record_metrics
+from mrt_reward.training.metrics import merged, record_metrics
 from mrt_reward.training.scoring import Record
 from mrt_verl.expand import settings_of
 from mrt_verl.following import hand_over
@@ -20,7 +20,6 @@ logger = logging.getLogger(__name__)
 STEP = "training/global_step"
 """Key that a training step's metrics have, and a validation's have not."""
 
-_COUNTED = ("mrt/failed/", "mrt/traces/", "mrt/groups/")
 _noted: list[dict[str, float]] = []
 _managers: list[Any] = []
 
@@ -34,14 +33,7 @@ def taken() -> dict[str, float]:
     """What was noted since the last call: counts are summed, the rest is averaged over the batches."""
     batches = list(_noted)
     _noted.clear()
-    merged: dict[str, list[float]] = {}
-    for metrics in batches:
-        for name, value in metrics.items():
-            merged.setdefault(name, []).append(value)
-    return {
-        name: sum(values) if name.startswith(_COUNTED) and not name.endswith("share") else sum(values) / len(values)
-        for name, values in merged.items()
-    }
+    return merged(batches)
 
 
 def follow_manager(manager: Any) -> None:  # noqa: ANN401 - one of two classes of veRL's

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
 from pydantic import ValidationError
 
+from mrt_reward.backoff import Backoff, told_wait_s
 from mrt_reward.errors import (
     DeadlineExceeded,
     Draining,
@@ -33,32 +33,24 @@ _BY_STATUS: Mapping[int, type[ServiceError]] = {429: Overloaded, 503: Draining, 
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Backoff):
     """When to ask again: refused connections, lost replies, 5xx, 429.
 
     Attributes:
         max_tries: in all.
-        max_tries_away: in all while the server is away, busy or starting, which passes; None is `max_tries`.
         base_s: scale of the waits; they double, with full jitter, and a longer `Retry-After` wins.
         max_wait_s: longest wait.
+        max_tries_away: in all while the server is away, busy or starting, which passes; None is `max_tries`.
 
     """
 
-    max_tries: int = 5
     max_tries_away: int | None = None
-    base_s: float = 0.25
-    max_wait_s: float = 20.0
 
     def may_retry(self, error: MRTRewardError, num_tries: int) -> bool:
         """Whether to ask again after this many tries."""
         away = error.code == UNREACHABLE or isinstance(error, ServiceError | ProverUnavailable)
         most = self.max_tries_away if away and self.max_tries_away is not None else self.max_tries
         return error.retryable and num_tries < most
-
-    def wait_s(self, num_tries: int, told_s: float) -> float:
-        """Seconds to wait after this many tries, of which the server said at least `told_s`."""
-        jittered = random.uniform(0, min(self.max_wait_s, self.base_s * 2**num_tries))  # noqa: S311 - no secret
-        return min(self.max_wait_s, max(jittered, told_s))
 
 
 class Refused(Exception):
@@ -78,8 +70,7 @@ def refused(status: int, headers: httpx.Headers, body: bytes) -> Refused:
     except ValidationError:
         message, code, param = body[:500].decode(errors="replace"), "", None
     message = f"{message} (HTTP {status})"
-    told = headers.get("retry-after", "")
-    wait_s = float(told) if told.isascii() and told.isdigit() else 0.0
+    wait_s = told_wait_s(headers.get("retry-after"))
     if code in _BY_CODE:
         return Refused(_BY_CODE[code](message, param=param), wait_s)
     if status in _BY_STATUS:

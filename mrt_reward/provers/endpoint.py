@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import httpx
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
+from mrt_reward.backoff import Backoff, told_wait_s
 from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable
 
 MAX_IN_FLIGHT = 32
@@ -85,27 +84,6 @@ class ModelCards(_Record):
     """Reply of `/v1/models`."""
 
     data: list[ModelCard]
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """When to ask again: refused or lost connections, 429, 502, 503, 504.
-
-    Attributes:
-        max_tries: in all.
-        base_s: scale of the waits; they double, with full jitter, and a longer `Retry-After` wins.
-        max_wait_s: longest wait.
-
-    """
-
-    max_tries: int = 5
-    base_s: float = 0.25
-    max_wait_s: float = 20.0
-
-    def wait_s(self, num_tries: int, told_s: float) -> float:
-        """Seconds to wait after this many tries, of which the server said at least `told_s`."""
-        jittered = random.uniform(0, min(self.max_wait_s, self.base_s * 2**num_tries))  # noqa: S311 - no secret
-        return min(self.max_wait_s, max(jittered, told_s))
 
 
 class Refusal(ProverError):
@@ -253,8 +231,7 @@ class Endpoint:
         told = self._hidden(reply.content[:10_000].decode(errors="replace"))[:500]
         message = f"{self.shown}{path} answered HTTP {reply.status_code}: {told}"
         if reply.status_code in _RETRIED:
-            wait = reply.headers.get("retry-after", "")
-            return _Again(message, float(wait) if wait.isascii() and wait.isdigit() else 0.0)
+            return _Again(message, told_wait_s(reply.headers.get("retry-after")))
         if reply.status_code in {401, 403}:
             return ProverError(f"{message}; set MRT_REWARD_ENGINE_API_KEY to a key it takes", code="engine_key_refused")
         if not 400 <= reply.status_code < 500:

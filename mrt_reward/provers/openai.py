@@ -20,12 +20,13 @@ from pathlib import Path
 import httpx
 from typing_extensions import TypedDict, Unpack
 
+from mrt_reward.backoff import Backoff
 from mrt_reward.errors import ConfigError, MRTRewardError, ProverError, ProverUnavailable, TraceError
 from mrt_reward.protocols import LikelihoodQuery, ProbeAnswer, Proof, Proven, ProverInfo, RolloutQuery, Tokenizer
 from mrt_reward.provers.asking import Asker, Question, together
 from mrt_reward.provers.braces import until_balanced
 from mrt_reward.provers.dialect import TOKENS_AS_IDS, Dialect, Interview, LikelihoodWay, token_id
-from mrt_reward.provers.endpoint import MAX_IN_FLIGHT, Backoff, Choice, Endpoint, ModelCard
+from mrt_reward.provers.endpoint import MAX_IN_FLIGHT, Choice, Endpoint, ModelCard
 from mrt_reward.provers.fixed import FixedWeights
 from mrt_reward.provers.remote_likelihood import spelling_logprobs
 from mrt_reward.provers.tokenizer import HFTokenizer

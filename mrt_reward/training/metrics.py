@@ -5,7 +5,7 @@ Dimension key: N rows of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from mrt_reward.training.settings import TrainingSettings
 
 MAX_INDEX = 8
 """Episodes whose progress is logged by index."""
+
+_COUNTED = ("mrt/failed/", "mrt/traces/", "mrt/groups/")
 
 
 def batch_metrics(readings: Sequence[Reading], settings: TrainingSettings, budget: int) -> dict[str, float]:
@@ -42,6 +44,18 @@ def batch_metrics(readings: Sequence[Reading], settings: TrainingSettings, budge
     if scored:
         metrics |= _value_metrics(scored, budget) | _episode_metrics(scored, settings.waste_threshold)
     return metrics
+
+
+def merged(batches: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Metrics of a step that was trained in several batches: counts are summed, the rest is averaged."""
+    values: dict[str, list[float]] = {}
+    for metrics in batches:
+        for name, value in metrics.items():
+            values.setdefault(name, []).append(value)
+    return {
+        name: sum(each) if name.startswith(_COUNTED) and not name.endswith("share") else sum(each) / len(each)
+        for name, each in values.items()
+    }
 
 
 def record_metrics(records: Sequence[Record]) -> dict[str, float]:

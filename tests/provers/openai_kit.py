@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from mrt_reward.backoff import Backoff
 from mrt_reward.errors import ProverError
 from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, Proven, RolloutQuery, SpellingIds
-from mrt_reward.provers.endpoint import Backoff
 from mrt_reward.provers.openai import OpenAIProver
 from tests.provers.fake_endpoint import FakeEndpoint, rule
 

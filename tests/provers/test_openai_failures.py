@@ -11,9 +11,10 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
+from mrt_reward.backoff import Backoff
 from mrt_reward.errors import ProverError, ProverUnavailable
 from mrt_reward.protocols import Proof, Proven
-from mrt_reward.provers.endpoint import Backoff, Usage
+from mrt_reward.provers.endpoint import Usage
 from mrt_reward.provers.openai import OpenAIProver
 from mrt_reward.provers.tokenizer import HFTokenizer
 from tests.provers.fake_endpoint import KEY, FakeEndpoint

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mrt_reward.training.marks import Lapse, Reading, Scored
-from mrt_reward.training.metrics import batch_metrics, record_metrics
+from mrt_reward.training.metrics import batch_metrics, merged, record_metrics
 from mrt_reward.training.scoring import Record
 from mrt_reward.training.settings import TrainingSettings
 
@@ -59,3 +59,11 @@ def test_how_scoring_went_is_described() -> None:
     assert metrics["mrt/prover/cache_hit_share"] == 0.25
     assert metrics["mrt/prover/versions"] == 1.0
     assert "mrt/prover/cache_hit_share" not in record_metrics(records[:1])
+
+
+def test_batches_of_a_step_are_summed_where_they_are_counts_and_averaged_elsewhere() -> None:
+    first = {"mrt/failed/timeout": 1.0, "mrt/failed/share": 0.5, "mrt/progress/mean": 0.1}
+    second = {"mrt/failed/timeout": 2.0, "mrt/failed/share": 0.1}
+    wanted = {"mrt/failed/timeout": 3.0, "mrt/failed/share": 0.3, "mrt/progress/mean": 0.1}
+    assert merged([first, second]) == pytest.approx(wanted)
+    assert merged([]) == {}

@@ -152,8 +152,8 @@ async def test_likelihoods_equal_the_embedded_engines(prover: OpenAIProver, caps
         for told, found in (("vLLM", difference), ("transformers", rounding)):
             figures = f"{len(found)} values, mean {found.mean():.5f}, largest {found.max():.5f}"
             print(f"\n{told} bfloat16 and transformers float32: {figures}")
-    assert difference.mean() <= 1.5 * rounding.mean()
-    assert difference.max() <= 1.5 * rounding.max()
+    assert difference.mean() <= min(0.01, 1.5 * rounding.mean())
+    assert difference.max() <= min(0.05, 1.5 * rounding.max())
     assert served_values.max() > 0.5
     # Again, now that the prefixes are cached, and each trace alone.
     again = [(await proven_by(prover, [proof]))[0] for proof in proofs_of(prover)]

@@ -1,0 +1,32 @@
+"""How long to wait before asking a server again."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How often to ask, and how long to wait in between.
+
+    Attributes:
+        max_tries: in all.
+        base_s: scale of the waits; they double, with full jitter, and a longer `Retry-After` wins.
+        max_wait_s: longest wait.
+
+    """
+
+    max_tries: int = 5
+    base_s: float = 0.25
+    max_wait_s: float = 20.0
+
+    def wait_s(self, num_tries: int, told_s: float) -> float:
+        """Seconds to wait after this many tries, of which the server said at least `told_s`."""
+        jittered = random.uniform(0, min(self.max_wait_s, self.base_s * 2**num_tries))  # noqa: S311 - no secret
+        return min(self.max_wait_s, max(jittered, told_s))
+
+
+def told_wait_s(retry_after: str | None) -> float:
+    """Seconds of a `Retry-After` header; 0 where there is none, or a date."""
+    return float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else 0.0
