@@ -82,8 +82,8 @@ def client_of(url: str, transport: httpx.AsyncBaseTransport | None = None) -> ht
     return httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, limits=limits, transport=transport)
 
 
-async def over_http(http: httpx.AsyncClient, tokenizer: Tokenizer, plan: Plan) -> list[Measurement]:
-    """What to measure, after a warm-up of each."""
+async def over_http(http: httpx.AsyncClient, tokenizer: Tokenizer, plan: Plan, label: str) -> list[Measurement]:
+    """What to measure, after a warm-up of each; the label tells the server's set-up."""
     peer = PlainClient(http)
     ways = (
         ("(a) a request a prefix, in turn", peer.one_by_one, plan.spec),
@@ -94,5 +94,5 @@ async def over_http(http: httpx.AsyncClient, tokenizer: Tokenizer, plan: Plan) -
     for place, (name, run, spec) in enumerate(ways):
         await run(make_work(apart(first_problems(spec, 1), WARM_UP + place), tokenizer).first(1))
         works = [make_work(apart(spec, 300 + 20 * place + turn), tokenizer) for turn in range(plan.rounds)]
-        found.append(Measurement(Way("peer", name, "server", "vllm", "likelihood"), works, run))
+        found.append(Measurement(Way("peer", f"{name}; {label}", "server", "vllm", "likelihood"), works, run))
     return found

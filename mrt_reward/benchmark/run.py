@@ -52,7 +52,7 @@ def num_steps(engine: str, plan: Plan, places: Places) -> int:
     bounds = 0 if engine == "openai" else plan.rounds * len(plan.estimators)
     in_process = (1 + ours + bounds + 1) if places.in_process else 0
     server = (1 + ours) if places.server else 0
-    peers = (1 + 3 * plan.rounds + 1) if places.peers else 0
+    peers = (2 * (1 + 3 * plan.rounds) + 1) if places.peers else 0
     return in_process + server + peers
 
 

@@ -32,10 +32,12 @@ ENGINE_SETTINGS = (
 VLLM_ON_CPU = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "TORCHDYNAMO_DISABLE": "1",
 }
 """What our own engine sets on a CPU, so that peers have it too."""
+
+ONE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+"""That an engine runs in the process that asks it, as ours does on a CPU."""
 
 
 def environment_of(settings: ServeSettings) -> dict[str, str]:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from mrt_reward.benchmark.peers import client_of, over_http
 from mrt_reward.benchmark.plan import WARM_UP, Plan, Tell, measure
 from mrt_reward.benchmark.processes import Cost
 from mrt_reward.benchmark.rows import Done, Row, Way, row
-from mrt_reward.benchmark.serving import VLLM_ON_CPU, vllm_server
+from mrt_reward.benchmark.serving import ONE_PROCESS, VLLM_ON_CPU, vllm_server
 from mrt_reward.benchmark.workload import Work, apart, first_problems, make_work
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
@@ -26,20 +27,24 @@ from mrt_reward.provers.vllm_engine import EngineSpec, engine_arguments
 AUTHORS = "(b) a blocking generate a trace, n = 8"
 NUM_SAMPLES = 8
 
-SHARED_ARGUMENTS = (
-    "dtype", "block_size", "enforce_eager", "max_model_len", "kv_cache_memory_bytes", "distributed_executor_backend",
-)  # fmt: skip
-"""Of our engine's arguments, the ones that peers get too; the rest is vLLM's default."""
+SAME_WORK = ("dtype", "block_size", "enforce_eager", "max_model_len", "kv_cache_memory_bytes")
+"""Of our engine's arguments, the ones that peers always get too, as they say how much there is to compute."""
+
+SAME_PROCESSES = (*SAME_WORK, "distributed_executor_backend")
+"""The ones that also say in how many processes."""
+
+AS_IT_COMES = "vLLM's defaults"
+LIKE_OURS = "our executor"
 
 
-def shared_arguments(settings: ServeSettings) -> dict[str, Any]:
-    """Engine arguments of the peers."""
+def shared_arguments(settings: ServeSettings, names: Sequence[str]) -> dict[str, Any]:
+    """Engine arguments of the peers; the rest is vLLM's default."""
     spec = EngineSpec(
         _folder(settings), settings.dtype, settings.max_model_len, settings.tensor_parallel_size,
         settings.gpu_memory_utilization, settings.trust_remote_code, settings.engine_args, {},
     )  # fmt: skip
     ours = engine_arguments(spec)
-    return {name: ours[name] for name in SHARED_ARGUMENTS if ours.get(name) is not None}
+    return {name: ours[name] for name in names if ours.get(name) is not None}
 
 
 def _folder(settings: ServeSettings) -> Path:
@@ -47,14 +52,20 @@ def _folder(settings: ServeSettings) -> Path:
 
 
 async def http_rows(settings: ServeSettings, tokenizer: Tokenizer, plan: Plan, tell: Tell) -> list[Row]:
-    """(a), (c) and (d)."""
-    flags = ["--enable-prompt-tokens-details", "--disable-log-stats"]
-    for name, value in shared_arguments(settings).items():
-        flag = f"--{name.replace('_', '-')}"
-        flags += [flag] if value is True else [flag, str(value)]
-    tell("vllm, server: starting vLLM's own")
-    async with vllm_server(_folder(settings), flags, VLLM_ON_CPU) as url, client_of(url) as http:
-        return await measure(await over_http(http, tokenizer, plan), tell)
+    """(a), (c) and (d): on vLLM's server as it comes, and on one that has its engine in as few processes as ours."""
+    rows: list[Row] = []
+    for label, names, environment in (
+        (AS_IT_COMES, SAME_WORK, VLLM_ON_CPU),
+        (LIKE_OURS, SAME_PROCESSES, VLLM_ON_CPU | ONE_PROCESS),
+    ):
+        flags = ["--enable-prompt-tokens-details", "--disable-log-stats"]
+        for name, value in shared_arguments(settings, names).items():
+            flag = f"--{name.replace('_', '-')}"
+            flags += [flag] if value is True else [flag, str(value)]
+        tell(f"vllm, server: starting vLLM's own, with {label}")
+        async with vllm_server(_folder(settings), flags, environment) as url, client_of(url) as http:
+            rows += await measure(await over_http(http, tokenizer, plan, label), tell)
+    return rows
 
 
 async def authors_row(settings: ServeSettings, tokenizer: Tokenizer, plan: Plan, tell: Tell) -> Row:
@@ -63,7 +74,11 @@ async def authors_row(settings: ServeSettings, tokenizer: Tokenizer, plan: Plan,
     work = make_work(apart(first_problems(plan.spec, 1), 400), tokenizer, plan.estimator("rollouts"), "official")
     warm_up = make_work(apart(first_problems(plan.spec, 1), 400 + WARM_UP), tokenizer)
     asked: dict[str, Any] = {
-        "engine": {"model": str(_folder(settings)), "disable_log_stats": True, **shared_arguments(settings)},
+        "engine": {
+            "model": str(_folder(settings)),
+            "disable_log_stats": True,
+            **shared_arguments(settings, SAME_PROCESSES),
+        },
         "num_samples": NUM_SAMPLES,
         "max_tokens": plan.free_tokens,
         "traces": _ids(work),
@@ -92,7 +107,7 @@ async def _in_a_process(asked: dict[str, Any]) -> dict[str, Any]:
                 *(sys.executable, "-m", "mrt_reward.benchmark.vllm_authors", str(source), str(target)),
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **VLLM_ON_CPU},
+                env={**os.environ, **VLLM_ON_CPU, **ONE_PROCESS},
             )
         try:
             await process.wait()

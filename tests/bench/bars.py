@@ -34,9 +34,10 @@ class Bar:
         return self.value >= self.target if self.at_least else self.value <= self.target
 
 
-def found(rows: Rows, name: str, place: str, kind: str = "ours") -> Row | None:
-    """The first row of a kind and place whose name begins so."""
-    return next((row for row in rows if row.name.startswith(name) and (row.kind, row.place) == (kind, place)), None)
+def found(rows: Rows, name: str, place: str, kind: str = "ours", ending: str = "") -> Row | None:
+    """The first row of a kind and place whose name begins and ends so."""
+    mine = (row for row in rows if (row.kind, row.place) == (kind, place))
+    return next((row for row in mine if row.name.startswith(name) and row.name.endswith(ending)), None)
 
 
 def ratio(rows: Rows, one: tuple[str, str], other: tuple[str, str], other_kind: str = "ours") -> float | None:
@@ -46,6 +47,7 @@ def ratio(rows: Rows, one: tuple[str, str], other: tuple[str, str], other_kind: 
 
 MIN_OF_BOUND = {"mini": 0.70, "60M": 0.85}
 PEERS = {"(a)": 2.5, "(c)": 1.4, "(d)": 8.0}
+SET_UPS = ("vLLM's defaults", "our executor")
 
 
 def bars(model: str, engine: str, rows: Rows) -> list[Bar]:
@@ -57,12 +59,12 @@ def bars(model: str, engine: str, rows: Rows) -> list[Bar]:
         Bar(f"{what}: likelihood through our server / in process", ratio(rows, served, here), 0.85),
     ]
     if engine == "vllm" and model == "mini":
-        checks += [
-            Bar(
-                f"{what}: likelihood through our server / {peer}", ratio(rows, served, (peer, "server"), "peer"), target
-            )
-            for peer, target in PEERS.items()
-        ]
+        ours = found(rows, *served)
+        for set_up in SET_UPS:
+            for peer, target in PEERS.items():
+                other = found(rows, peer, "server", "peer", set_up)
+                value = None if ours is None or other is None else speed_ratio(ours, other)
+                checks.append(Bar(f"{what}: likelihood through our server / {peer}, {set_up}", value, target))
     for one in rows:
         if one.kind == "ours" and one.computed_to_needed is not None:
             name = f"{what}: computed / needed, {one.name}, {one.place}"

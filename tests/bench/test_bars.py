@@ -16,7 +16,8 @@ ROWS = [
     measured("ours", "likelihood of 100", "in process", 1.0),
     measured("ours", "likelihood of 1,000", "in process", 13.0, 1000),
     measured("ours", "likelihood", "server", 12.5),
-    measured("peer", "(a) in turn", "server", 25.0),
+    measured("peer", "(a) in turn; vLLM's defaults", "server", 25.0),
+    measured("peer", "(a) in turn; our executor", "server", 37.5),
 ]
 
 
@@ -26,8 +27,9 @@ def test_bars_compare_what_was_measured() -> None:
     assert found["mini, vllm: likelihood in process / bound"].holds
     assert found["mini, vllm: likelihood through our server / in process"].value == 0.8
     assert found["mini, vllm: likelihood through our server / in process"].holds is False
-    assert found["mini, vllm: likelihood through our server / (a)"].value == 2.0
-    assert found["mini, vllm: likelihood through our server / (c)"].holds is None
+    assert found["mini, vllm: likelihood through our server / (a), vLLM's defaults"].value == 2.0
+    assert found["mini, vllm: likelihood through our server / (a), our executor"].value == 3.0
+    assert found["mini, vllm: likelihood through our server / (c), our executor"].holds is None
     assert found["mini, vllm: computed / needed, likelihood, server"].holds
     growth = found["mini, vllm: most / least CPU-s of a prefix, 100 to 1,000, in process"]
     assert growth.value is not None

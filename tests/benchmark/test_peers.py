@@ -25,11 +25,12 @@ async def test_peers_ask_about_the_same_prefixes_one_request_each(mini_tokenizer
         return httpx.Response(200, json={"choices": [], "usage": {**usage, **cached}})
 
     async with client_of("http://peer", httpx.MockTransport(answer)) as http:
-        measurements = await over_http(http, mini_tokenizer, PLAN)
+        measurements = await over_http(http, mini_tokenizer, PLAN, "as it comes")
         asked.clear()
         rows = await measure(measurements, lambda _: None)
     # 2 problems of 2 × 2 + 1 prefixes; the slow one does the first problem.
     assert [row.prefixes for row in rows] == [10, 10, 5]
+    assert rows[0].name == "(a) a request a prefix, in turn; as it comes"
     assert len(asked) == 25
     # `{`, a number and `}`, greedily; prompt log-probabilities need one more token, which is thrown away.
     assert [body["max_tokens"] for body in asked] == [3] * 20 + [1] * 5
@@ -44,4 +45,4 @@ async def test_a_refusal_ends_the_benchmark(mini_tokenizer: HFTokenizer) -> None
     transport = httpx.MockTransport(lambda _: httpx.Response(400, text="no such model"))
     async with client_of("http://peer", transport) as http:
         with pytest.raises(ProverError, match="400: no such model"):
-            await over_http(http, mini_tokenizer, PLAN)
+            await over_http(http, mini_tokenizer, PLAN, "as it comes")

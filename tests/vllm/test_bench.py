@@ -33,12 +33,15 @@ def test_vllm_is_measured_against_its_bound_and_its_peers(tmp_path: Path, monkey
         ("peer", "in process", "likelihood", 7),
         ("ours", "server", "likelihood", 14),
         ("ours", "server", "rollouts", 7),
-        ("peer", "server", "(a) a requ", 14),
-        ("peer", "server", "(c) a requ", 14),
-        ("peer", "server", "(d) prompt", 7),
+        *(
+            ("peer", "server", name, prefixes)
+            for _ in ("vLLM's defaults", "our executor")
+            for name, prefixes in (("(a) a requ", 14), ("(c) a requ", 14), ("(d) prompt", 7))
+        ),
         ("peer", "in process", "(b) a bloc", 7),
     ]
     assert all(row["cpu_s"] > 0 and row["peak_mb"] > 0 for row in rows)
     # Prompt log-probabilities find nothing in the cache, so every prefix is computed from its beginning.
-    assert rows[9]["computed_to_needed"] > rows[8]["computed_to_needed"] >= 1
-    assert rows[10]["answer_tokens"] <= 8
+    for concurrent, by_prompt_logprobs in ((8, 9), (11, 12)):
+        assert rows[by_prompt_logprobs]["computed_to_needed"] > rows[concurrent]["computed_to_needed"] >= 1
+    assert rows[13]["answer_tokens"] <= 8
