@@ -72,7 +72,7 @@ $(STAMP): pyproject.toml constraints/cpu.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet "$(TORCH)" -c constraints/cpu.txt || \
 	  $(PIP) install --quiet "$(TORCH)" -c constraints/cpu.txt --extra-index-url https://download.pytorch.org/whl/cpu
-	$(PIP) install --quiet -e ".[transformers,dev]" -c constraints/cpu.txt
+	$(PIP) install --quiet -e ".[transformers,eval,dev]" -c constraints/cpu.txt
 	@if $(PIP) list --format=freeze | grep -i '^nvidia-'; then \
 	  echo "error: CUDA packages were installed into $(VENV); expected the CPU-only set" >&2; exit 1; fi
 	touch $@
