@@ -6,12 +6,12 @@ Dimension key: P prefixes · M sampled answers.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from mrt_reward.benchmark.bounds import Bound, bound_of_engine
 from mrt_reward.benchmark.counting import prefill_lengths
 from mrt_reward.benchmark.plan import WARM_UP, EstimatorName, Measurement, Plan, Run, Told
-from mrt_reward.benchmark.recording import RecordingProver
+from mrt_reward.benchmark.recording import RecordingProver, Sampled
 from mrt_reward.benchmark.rows import Kind, Way
 from mrt_reward.benchmark.workload import Work, WorkSpec, apart, first_problems, make_work
 from mrt_reward.client import AsyncClient
@@ -20,14 +20,18 @@ from mrt_reward.protocols import Tokenizer
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace, Status
 
-Lengths = dict[int, float]
-"""Mean length of sampled answers in tokens, by the seed of the work that they were sampled for."""
+SampledByWork = dict[int, Sampled]
+"""Sampled answers, counted, by the seed of the work that they were sampled for."""
+
+ROLLOUTS = 100
+"""Place of the first work that rollouts do; likelihoods do other work, which would leave its traces in a cache."""
 
 
 def specs(plan: Plan, name: EstimatorName) -> list[WorkSpec]:
     """Work of each round. Rollouts take long, so they may do part of it."""
-    spec = first_problems(plan.spec, plan.slow_problems) if name == "rollouts" else plan.spec
-    return [apart(spec, turn) for turn in range(plan.rounds)]
+    if name == "likelihood":
+        return [apart(plan.spec, turn) for turn in range(plan.rounds)]
+    return [apart(first_problems(plan.spec, plan.slow_problems), ROLLOUTS + turn) for turn in range(plan.rounds)]
 
 
 def works(plan: Plan, name: EstimatorName, tokenizer: Tokenizer) -> list[Work]:
@@ -42,7 +46,7 @@ def warm_up_work(plan: Plan, name: EstimatorName, tokenizer: Tokenizer) -> Work:
 
 def rounds_of_size(num_prefixes: int) -> int:
     """How often work of a size is done: small work several times, as a process's clock is coarse."""
-    return max(1, 1000 // num_prefixes)
+    return max(1, 3000 // num_prefixes)
 
 
 def grown(plan: Plan, tokenizer: Tokenizer) -> list[tuple[int, list[Work]]]:
@@ -50,7 +54,7 @@ def grown(plan: Plan, tokenizer: Tokenizer) -> list[tuple[int, list[Work]]]:
     found: list[tuple[int, list[Work]]] = []
     for place, size in enumerate(plan.sizes):
         spec = plan.spec.of_prefixes(size)
-        turns = [apart(spec, 200 + 20 * place + turn) for turn in range(rounds_of_size(size))]
+        turns = [apart(spec, 200 + 40 * place + turn) for turn in range(rounds_of_size(size))]
         found.append((size, [make_work(spec, tokenizer) for spec in turns]))
     return found
 
@@ -74,14 +78,14 @@ async def scored(stream: AsyncIterator[tuple[int, ScoredTrace]], work: Work) -> 
     return computed
 
 
-def told(plan: Plan, name: EstimatorName, work: Work, computed: int, lengths: Lengths) -> Told:
-    """What some work told; of sampled answers, all tokens but the last of each had to be run."""
+def told(name: EstimatorName, work: Work, computed: int, sampled: SampledByWork) -> Told:
+    """What some work told, with the answers that were sampled when it was done in this process."""
     if name == "likelihood":
         return Told(computed)
-    length = lengths.get(work.seed)
-    if length is None:
+    counted = sampled.get(work.seed)
+    if counted is None:
         return Told(computed, None)
-    return Told(computed, round(work.num_prefixes * plan.num_samples * max(0.0, length - 1)), length)
+    return Told(computed, counted.decoded_tokens, counted.mean_tokens)
 
 
 @dataclass
@@ -92,14 +96,14 @@ class InProcess:
         scorer: the pipeline, on `prover`.
         prover: the engine, and a record of its answers.
         plan: what to measure.
-        lengths: of the answers that were sampled so far.
+        sampled: the answers so far.
 
     """
 
     scorer: Scorer
     prover: RecordingProver
     plan: Plan
-    lengths: Lengths = field(default_factory=Lengths)
+    sampled: SampledByWork = field(default_factory=SampledByWork)
 
     async def measurements(self) -> list[Measurement]:
         """What to measure, after a warm-up."""
@@ -126,12 +130,11 @@ class InProcess:
 
     def _ours(self, name: EstimatorName) -> Run:
         async def run(work: Work) -> Told:
-            self.prover.taken_mean()
+            self.prover.taken()
             computed = await scored(self.scorer.stream(work.traces, work.options), work)
-            length = self.prover.taken_mean()
-            if length is not None:
-                self.lengths[work.seed] = length
-            return told(self.plan, name, work, computed, self.lengths)
+            if name == "rollouts":
+                self.sampled[work.seed] = self.prover.taken()
+            return told(name, work, computed, self.sampled)
 
         return run
 
@@ -140,11 +143,13 @@ class InProcess:
 
         async def run(work: Work) -> Told:
             await bound.prefill(prompts[work.seed], work.seed)
+            computed = sum(prompts[work.seed])
             if name == "rollouts":
-                num_answers = work.num_prefixes * self.plan.num_samples
-                await bound.decode(num_answers, max(1, round(self.lengths[work.seed])), work.seed)
-            had = told(self.plan, name, work, sum(prompts[work.seed]), self.lengths)
-            return replace(had, computed_tokens=(had.computed_tokens or 0) + (had.decoded_tokens or 0))
+                counted = self.sampled[work.seed]
+                length = max(1, round(counted.mean_tokens))
+                await bound.decode(counted.num_answers, length, work.seed)
+                computed += counted.num_answers * (length - 1)
+            return told(name, work, computed, self.sampled)
 
         return run
 
@@ -176,7 +181,7 @@ async def through_server(
     client: AsyncClient,
     tokenizer: Tokenizer,
     plan: Plan,
-    lengths: Lengths,
+    sampled: SampledByWork,
     *,
     elsewhere: bool = False,
 ) -> list[Measurement]:
@@ -187,7 +192,7 @@ async def through_server(
     def run_of(name: EstimatorName) -> Run:
         async def run(work: Work) -> Told:
             computed = await scored(client.stream(work.traces, work.options), work)
-            return told(plan, name, work, computed, lengths)
+            return told(name, work, computed, sampled)
 
         return run
 

@@ -3,10 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from mrt_reward.benchmark.counting import unique_tokens
 from mrt_reward.errors import ProverError, ProverUnavailable
 from mrt_reward.protocols import Proof, Proven, Prover, ProverInfo, Tokenizer, WeightsKind
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Sampled answers, counted.
+
+    Attributes:
+        num_answers: how many.
+        num_tokens: of them all.
+        decoded_tokens: that had to be run: a beginning that answers to one prefix share counts once, and the last token
+            of an answer not at all.
+
+    """
+
+    num_answers: int = 0
+    num_tokens: int = 0
+    decoded_tokens: int = 0
+
+    @property
+    def mean_tokens(self) -> float:
+        """Mean length of an answer in tokens; 0 where there is none."""
+        return self.num_tokens / self.num_answers if self.num_answers else 0.0
+
+    def plus(self, completions: Sequence[Sequence[int]]) -> Sampled:
+        """These, and all answers to one more prefix."""
+        return Sampled(
+            self.num_answers + len(completions),
+            self.num_tokens + sum(map(len, completions)),
+            self.decoded_tokens + unique_tokens(np.array(ids[:-1], np.int32) for ids in completions),
+        )
 
 
 class RecordingProver:
@@ -19,13 +53,12 @@ class RecordingProver:
 
     def __init__(self, inner: Prover) -> None:
         self.inner = inner
-        self._num_answers = self._num_tokens = 0
+        self._sampled = Sampled()
 
-    def taken_mean(self) -> float | None:
-        """Mean length in tokens of the answers since the last call; None where none was sampled."""
-        mean = self._num_tokens / self._num_answers if self._num_answers else None
-        self._num_answers = self._num_tokens = 0
-        return mean
+    def taken(self) -> Sampled:
+        """The answers since the last call."""
+        sampled, self._sampled = self._sampled, Sampled()
+        return sampled
 
     @property
     def info(self) -> ProverInfo:
@@ -52,9 +85,8 @@ class RecordingProver:
         answered = await self.inner.prove(proofs)
         for one in answered:
             if isinstance(one, Proven):
-                lengths = [len(ids) for answer in one.answers for ids in answer.completions]
-                self._num_answers += len(lengths)
-                self._num_tokens += sum(lengths)
+                for answer in one.answers:
+                    self._sampled = self._sampled.plus(answer.completions)
         return answered
 
     async def check(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 
-from mrt_reward.benchmark.ours import InProcess, Lengths, rounds_of_size, through_server
+from mrt_reward.benchmark.ours import InProcess, SampledByWork, rounds_of_size, through_server
 from mrt_reward.benchmark.plan import Plan, Tell, measure
 from mrt_reward.benchmark.recording import RecordingProver
 from mrt_reward.benchmark.rows import Row
@@ -75,14 +75,14 @@ async def bench(settings: ServeSettings, plan: Plan, places: Places, tell: Tell)
     if places.peers and importlib.util.find_spec("vllm") is None:
         raise ConfigError("the peers run on vLLM: pip install 'mrt-reward[vllm]', or leave out --peers", param="peers")
     rows: list[Row] = []
-    lengths: Lengths = {}
+    sampled: SampledByWork = {}
     if places.in_process:
         tell(f"{settings.engine}, in process: starting")
-        rows += await _in_process(settings, plan, tell, lengths)
+        rows += await _in_process(settings, plan, tell, sampled)
     if places.server:
         tell(f"{settings.engine}, server: starting ours")
         async with our_server(settings) as url, AsyncClient(url, api_key=settings.plain_api_key) as client:
-            rows += await measure(await through_server(client, tokenizer_of(settings), plan, lengths), tell)
+            rows += await measure(await through_server(client, tokenizer_of(settings), plan, sampled), tell)
     if places.peers:
         from mrt_reward.benchmark.vllm_peers import authors_row, http_rows  # noqa: PLC0415 - loads vLLM
 
@@ -91,11 +91,11 @@ async def bench(settings: ServeSettings, plan: Plan, places: Places, tell: Tell)
     return rows
 
 
-async def _in_process(settings: ServeSettings, plan: Plan, tell: Tell, lengths: Lengths) -> list[Row]:
+async def _in_process(settings: ServeSettings, plan: Plan, tell: Tell, sampled: SampledByWork) -> list[Row]:
     prover = RecordingProver(build_prover(settings))
     scorer = build_scorer(settings, prover)
     try:
-        return await measure(await InProcess(scorer, prover, plan, lengths).measurements(), tell)
+        return await measure(await InProcess(scorer, prover, plan, sampled).measurements(), tell)
     finally:
         await scorer.close()
 

@@ -70,7 +70,7 @@ def load(spec: LoadSpec) -> Loaded:
             use_safetensors=True,
             trust_remote_code=spec.trust_remote_code,
         )
-        model = model.to(_device(spec.device)).eval()
+        model = with_full_precision_head(model.to(_device(spec.device)).eval())
     except ConfigError:
         raise
     except Exception as error:  # whatever the libraries raise, it is about these files
@@ -78,6 +78,31 @@ def load(spec: LoadSpec) -> Loaded:
     tokenizer = HFTokenizer(folder, trust_remote_code=spec.trust_remote_code)
     stops = Stops(_end_ids(model, tokenizer), tokenizer.braces)
     return Loaded(folder, PackedModel(model, max_tokens, stops), tokenizer, weights_version(folder))
+
+
+class FullPrecisionHead(torch.nn.Module):
+    """A model's last layer in float32, whatever the precision of what comes before it.
+
+    In bfloat16 a logit of 16 is rounded to a multiple of 0.125, which is more than all layers before it lose. The copy
+    is made once and takes 4 bytes a weight, beside the embedding that it may have been tied to.
+    """
+
+    def __init__(self, head: torch.nn.Linear) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(head.weight.detach().float(), requires_grad=False)
+        self.bias = None if head.bias is None else torch.nn.Parameter(head.bias.detach().float(), requires_grad=False)  # pyright: ignore[reportUnnecessaryComparison] - None without one
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits in float32."""
+        return torch.nn.functional.linear(hidden.float(), self.weight, self.bias)
+
+
+def with_full_precision_head(model: Any) -> Any:  # noqa: ANN401 - transformers' own
+    """The model, with logits in float32; what has them already, or has an unusual head, stays as it is."""
+    head = model.get_output_embeddings()
+    if isinstance(head, torch.nn.Linear) and head.weight.dtype != torch.float32:
+        model.set_output_embeddings(FullPrecisionHead(head))
+    return model
 
 
 def _checked_context(config: Any, asked: int | None) -> int:  # noqa: ANN401 - transformers' own

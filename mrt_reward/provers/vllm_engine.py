@@ -42,6 +42,9 @@ OURS = frozenset(
 )  # fmt: skip
 """Engine arguments that are settings of their own, or that the prover's answers hang on."""
 
+FULL_PRECISION_HEAD = {"head_dtype": "float32"}
+"""Logits in float32 also where the rest is in half precision, which rounds a logit of 16 to a multiple of 0.125."""
+
 STOP_TIMEOUT_S = 20.0
 
 CONTROL = "mrt_reward.provers.vllm_control:AnswerControl"
@@ -113,10 +116,14 @@ def engine_arguments(spec: EngineSpec) -> dict[str, Any]:
     if spec.gpu_memory_utilization is not None:
         extra["gpu_memory_utilization"] = spec.gpu_memory_utilization
     told = {str(token): text for token, text in spec.braces.items()}
+    overrides = given.get("hf_overrides", {})
+    if not isinstance(overrides, Mapping):
+        raise ConfigError(f"engine argument 'hf_overrides' must be an object, got {overrides!r}", param="engine_args")
     return {
         "load_format": "safetensors",
         **extra,
         **given,
+        "hf_overrides": {**FULL_PRECISION_HEAD, **cast("Mapping[str, object]", overrides)},
         "model": str(spec.folder),
         "dtype": spec.dtype if spec.dtype != "auto" else "float32" if on_cpu else "bfloat16",
         "max_model_len": spec.max_model_len,
@@ -272,5 +279,5 @@ def _start_failure(spec: EngineSpec, error: BaseException) -> str:
         f"vLLM does not start on {spec.folder} with dtype {spec.dtype} ({told}). If the log above speaks of memory: "
         f"lower max_model_len (now {spec.max_model_len or 'the full context of the model'}), or give the cache more "
         f"with gpu_memory_utilization or --engine-arg kv_cache_memory_bytes=BYTES; if of the dtype: try --dtype "
-        f"bfloat16 or float32"
+        f'bfloat16 or float32; if of a quantized lm_head: --engine-arg \'hf_overrides={{"head_dtype": "model"}}\''
     )

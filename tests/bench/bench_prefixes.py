@@ -22,6 +22,7 @@ import torch
 import transformers
 
 from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, SpellingIds
+from mrt_reward.provers.loading import with_full_precision_head
 from mrt_reward.provers.packed_model import PackedModel
 from mrt_reward.provers.packing import spelling_tree
 from mrt_reward.provers.sampling import Stops
@@ -43,7 +44,7 @@ def build(folder: Path, *, large: bool, dtype: str) -> tuple[PackedModel, Any]:
     cast("Any", transformers).Qwen2ForCausalLM(config).save_pretrained(folder)
     load = cast("Any", transformers.AutoModelForCausalLM).from_pretrained
     kind = getattr(torch, dtype)
-    engine = load(folder, dtype=kind, attn_implementation=ATTENTION).eval()
+    engine = with_full_precision_head(load(folder, dtype=kind, attn_implementation=ATTENTION).eval())
     plain = load(folder, dtype=kind, attn_implementation="sdpa").eval()
     return PackedModel(engine, 4096, Stops(frozenset(), {})), plain
 

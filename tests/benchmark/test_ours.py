@@ -11,10 +11,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from mrt_reward.benchmark.bounds import bound_of_engine
-from mrt_reward.benchmark.ours import scored, told
+from mrt_reward.benchmark.ours import scored, specs, told
 from mrt_reward.benchmark.plain_forward import PlainForward
 from mrt_reward.benchmark.plan import Measurement, Plan, Told, measure
-from mrt_reward.benchmark.recording import RecordingProver
+from mrt_reward.benchmark.recording import RecordingProver, Sampled
 from mrt_reward.benchmark.rows import Way
 from mrt_reward.benchmark.workload import Work, WorkSpec, make_work
 from mrt_reward.errors import ProverError
@@ -49,25 +49,36 @@ async def test_traces_that_were_not_scored_end_the_benchmark(work: Work) -> None
         await scored(streamed(ScoredTrace("b", Status.ERROR, error=ErrorInfo("too long", "T", "c"))), work)
 
 
-def test_the_last_token_of_an_answer_is_never_run(work: Work) -> None:
-    plan = Plan(num_samples=4)
-    assert told(plan, "likelihood", work, 7, {}) == Told(7, 0, None)
-    assert told(plan, "rollouts", work, 7, {}) == Told(7, None, None)
-    # 5 prefixes, 4 answers each, 2.5 tokens of each to run.
-    assert told(plan, "rollouts", work, 7, {work.seed: 3.5}) == Told(7, 50, 3.5)
+def test_sampled_answers_are_needed_on_top(work: Work) -> None:
+    assert told("likelihood", work, 7, {}) == Told(7, 0, None)
+    assert told("rollouts", work, 7, {}) == Told(7, None, None)
+    assert told("rollouts", work, 7, {work.seed: Sampled(4, 14, 8)}) == Told(7, 8, 3.5)
 
 
-async def test_lengths_of_answers_are_recorded() -> None:
+def test_beginnings_that_answers_share_are_run_once_and_last_tokens_never() -> None:
+    # 5, 6 and 5, 6, 7 share both tokens of the first; of the last tokens 6, 7 and 9 none is run: 5, 6 are left, and 8.
+    counted = Sampled().plus([(5, 6), (5, 6, 7), (8, 9)])
+    assert counted == Sampled(3, 7, 3)
+    assert counted.plus([(5,)]) == Sampled(4, 8, 3)
+    assert Sampled().mean_tokens == 0
+
+
+async def test_sampled_answers_are_counted() -> None:
     prover = RecordingProver(ScriptedProver([0.5]))
-    assert prover.taken_mean() is None
+    assert prover.taken() == Sampled()
     query = RolloutQuery(num_samples=3, temperature=1.0, top_p=1.0, max_tokens=4, stop_at_close=True)
     [proven] = await prover.prove([Proof(np.array([1, 2], np.int32), (Probe(2, (3,)),), query)])
     assert isinstance(proven, Proven)
-    lengths = [len(ids) for answer in proven.answers for ids in answer.completions]
-    assert prover.taken_mean() == sum(lengths) / 3
-    assert prover.taken_mean() is None
+    assert prover.taken() == Sampled().plus(proven.answers[0].completions)
+    assert prover.taken() == Sampled()
     await prover.check()
     await prover.close()
+
+
+def test_rollouts_find_nothing_that_likelihoods_left() -> None:
+    plan = Plan(spec=SPEC, rounds=2)
+    seeds = [spec.seed for name in plan.estimators for spec in specs(plan, name)]
+    assert len(set(seeds)) == 4
 
 
 async def test_rounds_take_turns_and_add_up(mini_tokenizer: HFTokenizer) -> None:

@@ -107,9 +107,9 @@ def test_a_server_gets_the_same_engine() -> None:
 
 def test_steps_are_counted_before_they_are_done() -> None:
     plan = Plan(rounds=2, sizes=(100, 10_000))
-    # Two rounds of two estimators, ten rounds of the small size and one of the large one.
-    assert num_steps("vllm", plan, Places(url="http://x")) == 15
+    # Two rounds of two estimators, thirty rounds of the small size and one of the large one.
+    assert num_steps("vllm", plan, Places(url="http://x")) == 35
     # A start, the same with four bounds, and one proof a prefix; a start and the same;
     # a start and three peers twice, for two set-ups; (b).
-    assert num_steps("vllm", plan, Places(peers=True)) == (1 + 15 + 4 + 1) + (1 + 15) + (2 * (1 + 6) + 1)
-    assert num_steps("openai", plan, Places(server=False)) == 1 + 15 + 1
+    assert num_steps("vllm", plan, Places(peers=True)) == (1 + 35 + 4 + 1) + (1 + 35) + (2 * (1 + 6) + 1)
+    assert num_steps("openai", plan, Places(server=False)) == 1 + 35 + 1

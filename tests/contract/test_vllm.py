@@ -66,7 +66,7 @@ def test_what_is_called_takes_these_arguments(path: str, parameters: tuple[str, 
                 "model dtype max_model_len tensor_parallel_size gpu_memory_utilization trust_remote_code load_format "
                 "block_size enforce_eager kv_cache_memory_bytes num_gpu_blocks_override additional_config "
                 "enable_prefix_caching skip_tokenizer_init disable_log_stats logits_processors enable_lora "
-                "max_lora_rank logprobs_mode speculative_config distributed_executor_backend"
+                "max_lora_rank logprobs_mode speculative_config distributed_executor_backend hf_overrides"
             ),
         ),
         ("vllm.logprobs:FlatLogprobs", "start_indices end_indices token_ids logprobs"),
@@ -93,6 +93,10 @@ def test_an_engines_death_has_its_own_error_and_flag() -> None:
 def test_log_probabilities_are_raw_unless_asked_otherwise() -> None:
     # A forced token must tell its own probability, not the 1 that is left of it.
     assert named("vllm.engine.arg_utils:AsyncEngineArgs").logprobs_mode == "raw_logprobs"
+
+
+def test_the_heads_precision_is_an_override() -> None:
+    assert isinstance(inspect.getattr_static(named("vllm.config:ModelConfig"), "head_dtype"), property)
 
 
 def test_as_many_tokens_can_be_watched_as_a_request_asks_for() -> None:
