@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mrt_reward.errors import ProverError
 from mrt_reward.protocols import LikelihoodQuery, ProbeAnswer, Proof, RolloutQuery, SpellingIds
+from mrt_reward.provers.misfits import refuse_misfits
 from mrt_reward.provers.packing import NO_SPELLINGS, PackedRow, SpellingTree, pack, spelling_tree
 from mrt_reward.provers.sampling import Answers, Stops
 from mrt_reward.provers.shared_cache import PackedCache, PrefillDone, PrefixCache, TreeCache
@@ -55,31 +56,13 @@ class PackedModel:
             ProverError: the trace does not fit, its ids are not the model's, or the network gave no finite numbers.
 
         """
-        self._refuse_misfits(proof)
+        refuse_misfits(proof, self.max_tokens, int(self.config.vocab_size))
         prefix, num_tokens = self._prefill(proof.token_ids[: max(probe.cut for probe in proof.probes)], pause)
         if isinstance(proof.query, LikelihoodQuery):
             answers, num_packed = self._likelihood(proof, proof.query, prefix, pause)
         else:
             answers, num_packed = self._rollouts(proof, proof.query, prefix, pause)
         return tuple(answers), num_tokens + num_packed
-
-    def _refuse_misfits(self, proof: Proof) -> None:
-        tail = 1
-        if isinstance(proof.query, LikelihoodQuery):
-            tail = max(len(spelling.ids) for spelling in proof.query.spellings)
-        longest = max(probe.cut + len(probe.suffix) for probe in proof.probes) + tail
-        if longest > self.max_tokens:
-            raise ProverError(
-                f"the longest terminated prefix has {longest} tokens with its answer, the prover's context holds "
-                f"{self.max_tokens}: shorten the trace, or serve a model with a longer context",
-                code="context_length_exceeded",
-            )
-        ids = np.concatenate([proof.token_ids, *[np.array(probe.suffix) for probe in proof.probes]])
-        vocab_size = int(self.config.vocab_size)
-        if ids.min() < 0 or ids.max() >= vocab_size:
-            raise ProverError(
-                f"token ids must be in [0, {vocab_size}), got {ids.min()} to {ids.max()}", code="invalid_token_ids"
-            )
 
     def _prefill(self, ids: NDArray[np.int32], pause: Callable[[], None]) -> tuple[PrefixCache, int]:
         """Keys and values of the trace. The last layer's own output is never needed, so it is not computed."""

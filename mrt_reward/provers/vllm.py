@@ -20,9 +20,10 @@ from mrt_reward.errors import MRTRewardError, ProverError, ProverUnavailable, We
 from mrt_reward.protocols import Proof, Proven, ProverInfo, Tokenizer, WeightsKind
 from mrt_reward.provers.asking import together
 from mrt_reward.provers.checkpoints import refuse_other_model, resolve_folder
+from mrt_reward.provers.misfits import refuse_misfits
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.provers.vllm_engine import Engine, EngineSpec, refuse_arguments
-from mrt_reward.provers.vllm_probes import blocks_needed, refuse_misfits
+from mrt_reward.provers.vllm_probes import blocks_needed
 from mrt_reward.provers.vllm_schedule import Turnstile
 from mrt_reward.provers.vllm_serving import Serving, start, with_adapter
 
@@ -180,7 +181,7 @@ class VLLMProver:
             serving = self._serving
             self._refuse_if_dead()
             try:
-                refuse_misfits(proof, serving.engine)
+                refuse_misfits(proof, serving.engine.max_model_len, serving.engine.vocab_size, runs_close=True)
                 await serving.self_check.passed()
                 async with serving.budget.lent(blocks_needed(proof, serving.engine)):
                     answers, num_tokens = await serving.asker.prove(proof)

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 from vllm import SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
@@ -22,32 +21,6 @@ from mrt_reward.provers.braces import until_balanced
 from mrt_reward.provers.vllm_control import DRAWN, END_AT_CLOSE, FORCED
 from mrt_reward.provers.vllm_engine import Engine
 from mrt_reward.provers.vllm_likelihood import BROKEN, ForcedPath, Step, forced_paths, spelling_logprob
-
-
-def refuse_misfits(proof: Proof, engine: Engine) -> None:
-    """Check a proof before the engine sees any of it.
-
-    Raises:
-        ProverError: it does not fit the context, or its ids are not the model's.
-
-    """
-    query = proof.query
-    tail = 1
-    if isinstance(query, LikelihoodQuery):
-        # The close is sampled too, so it needs a place of its own.
-        tail = max(len(spelling.ids) for spelling in query.spellings) + 1
-    longest = max(probe.cut + len(probe.suffix) for probe in proof.probes) + tail
-    if longest > engine.max_model_len:
-        raise ProverError(
-            f"the longest terminated prefix has {longest} tokens with its answer, the prover's context holds "
-            f"{engine.max_model_len}: shorten the trace, raise max_model_len, or serve a model with a longer context",
-            code="context_length_exceeded",
-        )
-    ids = np.concatenate([proof.token_ids, *[np.array(probe.suffix) for probe in proof.probes]])
-    if ids.min() < 0 or ids.max() >= engine.vocab_size:
-        raise ProverError(
-            f"token ids must be in [0, {engine.vocab_size}), got {ids.min()} to {ids.max()}", code="invalid_token_ids"
-        )
 
 
 def blocks_needed(proof: Proof, engine: Engine) -> int:
