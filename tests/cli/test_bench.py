@@ -57,14 +57,14 @@ def test_the_embedded_engine_is_measured_here_and_through_the_server(tmp_path: P
 
 
 def test_growth_is_measured_at_each_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("mrt_reward.benchmark.plan.SIZES", (500, 5))
+    monkeypatch.setattr("mrt_reward.benchmark.plan.SIZES", (1500, 150))
     output = tmp_path / "rows.json"
     flags = ["--grow", "--no-server", "--estimator", "likelihood", "--json", str(output)]
     assert RUN.invoke(app, [*TINY, *flags]).exit_code == 0
     rows = {row["name"]: row["prefixes"] for row in json.loads(output.read_text())["rows"]}
-    # 5 prefixes a problem: 100 problems twice, and one problem two hundred times.
-    assert rows["likelihood of 500"] == 1000
-    assert rows["likelihood of 5"] == 1000
+    # 5 prefixes a problem: 300 problems twice, and 30 problems twenty times.
+    assert rows["likelihood of 1,500"] == 3000
+    assert rows["likelihood of 150"] == 3000
 
 
 def test_a_running_server_is_measured_as_it_is(tmp_path: Path) -> None:
