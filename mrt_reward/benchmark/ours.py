@@ -23,6 +23,9 @@ from mrt_reward.types import ScoredTrace, Status
 SampledByWork = dict[int, Sampled]
 """Sampled answers, counted, by the seed of the work that they were sampled for."""
 
+PREFIXES_OF_SIZE = 3000
+"""Prefixes that are answered at each size, at least."""
+
 ROLLOUTS = 100
 """Place of the first work that rollouts do; likelihoods do other work, which would leave its traces in a cache."""
 
@@ -45,8 +48,8 @@ def warm_up_work(plan: Plan, name: EstimatorName, tokenizer: Tokenizer) -> Work:
 
 
 def rounds_of_size(num_prefixes: int) -> int:
-    """How often work of a size is done: small work several times, as a process's clock is coarse."""
-    return max(1, 3000 // num_prefixes)
+    """How often work of a size is done: small work many times, so that a busy moment does not decide."""
+    return max(1, PREFIXES_OF_SIZE // num_prefixes)
 
 
 def grown(plan: Plan, tokenizer: Tokenizer) -> list[tuple[int, list[Work]]]:
