@@ -21,8 +21,8 @@ from verl.trainer.ppo.reward import load_reward_manager
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.mini import MODEL_DIR
-from mrt_reward.training.marks import Lapse, Scored, decode, encode
-from mrt_reward.training.prefix import Prefixed, group_number
+from mrt_reward.training.marks import Lapse, Scored, decode, encode, number_of
+from mrt_reward.training.prefix import Prefixed
 from mrt_reward.training.scoring import Record
 from tests.server.conftest import threaded_server
 from tests.verl.cpu.run import REWARD
@@ -127,13 +127,13 @@ async def test_rows_of_prefixes_say_their_group_and_ask_no_prover(tokenizer: Any
     columns: Any = {"mrt_group": "g", "mrt_value_prefix": 0.25, "mrt_stop": True}
     result = await rows.run_single(trajectory(tokenizer, **columns))
     what = result["reward_extra_info"][RECORD].what
-    assert (what.group, what.value, what.stop) == (group_number("g"), 0.25, True)
+    assert (what.group, what.value, what.stop) == (number_of("g"), 0.25, True)
     ids = trajectory(tokenizer).batch["responses"][0].tolist()
     assert tokenizer.decode(ids[what.start :]).startswith("</think>")
     marks = agent_loop.marks_of(result["reward_extra_info"][RECORD], [1] * len(ids))
     assert [place for place, _ in marks] == [0, what.start]
     unknown = await rows.run_single(trajectory(tokenizer, mrt_group="g", mrt_value_prefix=float("nan")))
-    assert unknown["reward_extra_info"][RECORD].what == Prefixed(group_number("g"))
+    assert unknown["reward_extra_info"][RECORD].what == Prefixed(number_of("g"))
     with pytest.raises(ConfigError, match="needs the column mrt_group"):
         await rows.run_single(trajectory(tokenizer))
 
