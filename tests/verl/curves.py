@@ -1,9 +1,9 @@
 """Learning curves of the bundled model on a CPU: `python -m tests.verl.curves FOLDER`, in the veRL environment.
 
-Two runs of veRL's stock main from the same weights, data and seed: plain GRPO, where nothing of ours is switched on, and
-`reward.type=mrt`. Both dump every batch that they train on, and both are measured afterwards from these dumps alone, by
-the same prover in this process. Draws `adapters/mrt_verl/curves.svg`, and prints the README's table. A run whose
-batches lie in FOLDER already is not repeated.
+Two runs of veRL's stock main from the same weights, data and seed: plain GRPO, where nothing of ours is switched on,
+and `reward.type=mrt`. Both dump every batch that they train on, and both are measured afterwards from these dumps
+alone, by the same prover in this process. Draws `adapters/mrt_verl/curves.svg`, and prints the README's table. A run
+whose batches lie in FOLDER already is not repeated.
 """
 
 from __future__ import annotations
@@ -48,9 +48,7 @@ def run(folder: Path, given: Sequence[str]) -> list[Step]:
         dump.mkdir(parents=True, exist_ok=True)
         data = write_data(folder, NUM_PROMPTS * NUM_STEPS, seed=SEED)
         basic = arguments(data, steps=NUM_STEPS, prompts=NUM_PROMPTS, samples=NUM_SAMPLES)
-        done = train(folder, [*basic, *given], timeout_s=3600, MRT_TEST_SEED=str(SEED), MRT_TEST_DUMP=str(dump))
-        (folder / "log.txt").write_text(done.stdout)
-        done.check_returncode()
+        train(folder, [*basic, *given], timeout_s=3600, MRT_TEST_SEED=str(SEED), MRT_TEST_DUMP=str(dump)).check()
     return [measured(dump / f"batch_{step}.npz", answers_of(folder)) for step in range(NUM_STEPS)]
 
 
