@@ -34,7 +34,7 @@ class Server:
 
     def start(self) -> None:
         ports = [f"--port={self.port}", f"--admin-port={self.admin_port}", f"--weights-root={self.weights_root}"]
-        command = [str(Path(sys.executable).parent / "mrt-reward"), "serve", *ports, "--log-format=off"]
+        command = [sys.executable, "-m", "mrt_reward.cli", "serve", *ports, "--log-format=off"]
         self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
     def wait(self) -> None:

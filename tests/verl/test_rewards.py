@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +20,10 @@ from verl.experimental.agent_loop import AgentLoopOutput
 from verl.protocol import DataProto
 from verl.trainer.ppo.reward import load_reward_manager
 
-from mrt_reward.errors import ConfigError
+from mrt_reward.errors import ConfigError, ProverError
 from mrt_reward.mini import MODEL_DIR
+from mrt_reward.protocols import Proof, Proven
+from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.training.marks import Lapse, Scored, decode, encode, number_of
 from mrt_reward.training.prefix import Prefixed
 from mrt_reward.training.scoring import Record
@@ -91,18 +94,95 @@ async def test_the_outcome_is_the_users_and_progress_stands_beside_it(url: str, 
     assert [tokenizer.decode(ids[s.start : s.end]).strip() for s in record.what.spans] == ["One.", "Two.", "Three."]
 
 
-async def test_verls_other_managers_keep_their_say(url: str, tokenizer: Any) -> None:
-    dapo = manager(
-        url,
-        tokenizer,
-        "reward.reward_manager.name=dapo",
-        "+reward.reward_kwargs.overlong_buffer_cfg.enable=False",
-        "+reward.reward_kwargs.max_resp_len=64",
-    )
-    assert type(dapo._outcome).__name__ == "DAPORewardManager"
-    result = await dapo.run_single(trajectory(tokenizer))
+OWN = """
+from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+
+class Own(RewardManagerBase):
+    async def run_single(self, data):
+        return {"reward_score": 0.75, "reward_extra_info": {"mine": len(data)}}
+"""
+DAPO = [
+    "reward.reward_manager.name=dapo",
+    "+reward.reward_kwargs.overlong_buffer_cfg.enable=True",
+    "+reward.reward_kwargs.overlong_buffer_cfg.len=8",
+    "+reward.reward_kwargs.overlong_buffer_cfg.penalty_factor=1.0",
+    "+reward.reward_kwargs.overlong_buffer_cfg.log=False",
+    "+reward.reward_kwargs.max_resp_len=1024",
+]
+CUSTOM = ["reward.reward_manager.source=importlib", "reward.reward_manager.name=Own"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "overrides", "score", "key"),
+    [
+        ("NaiveRewardManager", [], 1.0, "acc"),
+        ("DAPORewardManager", DAPO, 1.0, "acc"),
+        ("RateLimitedRewardManager", ["reward.reward_manager.name=rate_limited"], 1.0, "acc"),
+        ("Own", CUSTOM, 0.75, "mine"),
+    ],
+)
+async def test_the_users_own_manager_gives_the_outcome(
+    url: str, tokenizer: Any, tmp_path: Path, kind: str, overrides: list[str], score: float, key: str
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    given = [*overrides, f"reward.reward_manager.module.path={tmp_path}/own.py"] if kind == "Own" else overrides
+    ours = manager(url, tokenizer, *given)
+    assert type(ours._outcome).__name__ == kind
+    result = await ours.run_single(trajectory(tokenizer))
+    assert result["reward_score"] == score
+    assert key in result["reward_extra_info"]
+    assert isinstance(result["reward_extra_info"][RECORD].what, Scored)
+
+
+async def test_a_trajectory_is_scored_while_its_outcome_is_still_worked_out(
+    url: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The outcome waits for the score's request, so one after the other would never end.
+    ours = manager(url, tokenizer)
+    asked = asyncio.Event()
+    score, outcome = ours._scorer.score, ours._outcome.run_single
+
+    async def scored(response: Any) -> Record:
+        asked.set()
+        return await score(response)
+
+    async def waits(data: DataProto) -> dict[str, Any]:
+        await asked.wait()
+        return await outcome(data)
+
+    ours._scorer = SimpleNamespace(score=scored)
+    monkeypatch.setattr(ours._outcome, "run_single", waits)
+    result = await asyncio.wait_for(ours.run_single(trajectory(tokenizer)), 60)
     assert result["reward_score"] == 1.0
     assert isinstance(result["reward_extra_info"][RECORD].what, Scored)
+
+
+class Gated(ScriptedProver):
+    """Proves nothing until it is let."""
+
+    def __init__(self) -> None:
+        super().__init__([0.25, 0.5, 0.5, 1.0])
+        self.asked, self.gate = threading.Event(), threading.Event()
+
+    async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
+        self.asked.set()
+        assert await asyncio.to_thread(self.gate.wait, 120)
+        return await super().prove(proofs)
+
+
+async def test_nothing_blocks_the_event_loop_while_the_prover_is_slow(tokenizer: Any) -> None:
+    prover = Gated()
+
+    async def let() -> None:
+        # In the loop that waits for the prover: were it blocked, this would never come to its end.
+        assert await asyncio.to_thread(prover.asked.wait, 120)
+        prover.gate.set()
+
+    with threaded_server(prover) as slow:
+        ours = manager(slow, tokenizer)
+        calls = [ours.run_single(trajectory(tokenizer, uid=str(n))) for n in range(16)]
+        results = await asyncio.wait_for(asyncio.gather(*calls, let()), 120)
+    assert all(isinstance(result["reward_extra_info"][RECORD].what, Scored) for result in results[:-1])
 
 
 async def test_validation_never_reaches_the_prover(url: str, tokenizer: Any) -> None:
@@ -155,18 +235,19 @@ class Base:
     async def _compute_score(self, outputs: list[AgentLoopOutput], kwargs: dict[str, Any]) -> None:
         self.seen.append(kwargs)
         outputs[-1].reward_score = 1.0
-        scored = Scored(0, (2,), np.array([0.25, 0.75]), cut_off=False)
+        scored = Scored(0, (3,), np.array([0.25, 0.75]), cut_off=False)
         extra = {} if kwargs[VALIDATING] else {RECORD: Record(scored, prover="m@1")}
         outputs[-1].extra_fields["reward_extra_info"] = {"acc": 1.0, **extra}
 
-    async def _agent_loop_postprocess(self, output: Any, validate: bool, **kwargs: Any) -> Any:
-        outputs = [output]
+    async def _run_agent_loop(self, sampling_params: Any, trajectory: Any, *, made: Any, **kwargs: Any) -> Any:
+        outputs = [made]
         await self._compute_score(outputs, kwargs=kwargs)
         return outputs[-1]
 
 
 class Worker(agent_loop.Marking, Base):
-    pass
+    async def run(self, made: Any, validate: bool = False) -> Any:
+        return await self._run_agent_loop({}, {"validate": validate}, made=made, uid="u")
 
 
 def output(mask: list[int]) -> AgentLoopOutput:
@@ -176,10 +257,10 @@ def output(mask: list[int]) -> AgentLoopOutput:
 
 async def test_marks_are_made_in_training_alone_and_records_are_kept_once() -> None:
     worker = Worker()
-    done = await worker._agent_loop_postprocess(output([1] * 4), False, uid="u")
-    assert [place for place, _ in done.extra_fields[agent_loop.MARKS]] == [0, 1]
+    done = await worker.run(output([1] * 4))
+    assert [place for place, _ in done.extra_fields[agent_loop.MARKS]] == [0, 1, 2]
     assert done.extra_fields["reward_extra_info"] == {"acc": 1.0}
-    checked = await worker._agent_loop_postprocess(output([1] * 4), True, uid="u")
+    checked = await worker.run(output([1] * 4), True)
     assert agent_loop.MARKS not in checked.extra_fields
     assert [seen[VALIDATING] for seen in worker.seen] == [False, True]
     assert [record.prover for record in await worker.mrt_records()] == ["m@1"]
@@ -195,7 +276,7 @@ async def test_a_reward_that_the_agent_loop_gave_itself_has_no_progress() -> Non
         pass
 
     worker = OwnWorker()
-    done = await worker._agent_loop_postprocess(output([1] * 4), False)
+    done = await worker._run_agent_loop({}, {"validate": False}, made=output([1] * 4))
     assert done.extra_fields[agent_loop.MARKS] == encode(Lapse.UNSUPPORTED, 4)
     [record] = await worker.mrt_records()
     assert "rewarded this trajectory itself" in record.reason
@@ -203,7 +284,7 @@ async def test_a_reward_that_the_agent_loop_gave_itself_has_no_progress() -> Non
 
 async def test_validation_beside_training_is_told_apart() -> None:
     worker = Worker()
-    calls = [worker._agent_loop_postprocess(output([1] * 4), place % 2 == 0) for place in range(6)]
+    calls = [worker.run(output([1] * 4), place % 2 == 0) for place in range(6)]
     done = await asyncio.gather(*calls)
     assert [agent_loop.MARKS in each.extra_fields for each in done] == [False, True] * 3
 
