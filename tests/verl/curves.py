@@ -22,7 +22,7 @@ from tests.verl.cpu.run import ROOT, answers_of, arguments, train, write_data
 from tests.verl.drawing import drawing
 from tests.verl.server import Server
 
-NUM_STEPS, NUM_PROMPTS, NUM_SAMPLES, SEED = 30, 8, 8, 3
+NUM_STEPS, NUM_PROMPTS, NUM_SAMPLES, SEED = 30, 8, 4, 3
 WASTE_THRESHOLD = 0.02
 TITLES = {
     "accuracy": "outcome accuracy",
