@@ -29,7 +29,7 @@ def main(config: DictConfig) -> None:
     auto_set_device(config)
     config = migrate_legacy_reward_impl(config)
     expand(config)
-    main_ppo.run_ppo(config)
+    main_ppo.run_ppo(config)  # type: ignore[call-arg] - of these versions
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ class Faults:
     Attributes:
         url: of the real server.
         hold_s: how long late replies are kept.
-        num_first: how many traces are considered. Of each ten, three are late; the third trace of all is garbled.
-        done: what happened to each trace that was considered, in the order in which they came.
+        num_first: of so many traces, three of each ten are late; the one after them is garbled, whenever it is asked for.
+        done: what happened to each of these traces, in the order in which they came.
 
     """
 
@@ -44,9 +44,10 @@ class Faults:
         with self._lock:
             if ids not in self.done:
                 place = len(self.done)
-                if place >= self.num_first:
+                if place > self.num_first:
                     return None
-                self.done[ids] = Lapse.MALFORMED if place == 2 else Lapse.TIMEOUT if place % 10 in (1, 4, 7) else None
+                late = Lapse.TIMEOUT if place % 10 in (1, 4, 7) else None
+                self.done[ids] = Lapse.MALFORMED if place == self.num_first else late
             return self.done[ids]
 
     def lost(self) -> dict[Ids, Lapse]:
