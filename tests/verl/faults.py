@@ -27,7 +27,7 @@ class Faults:
     Attributes:
         url: of the real server.
         hold_s: how long late replies are kept.
-        num_first: of so many traces, three of each ten are late; the one after them is garbled, whenever it is asked for.
+        num_first: of so many traces, three of each ten are late; the one after them is garbled at every try.
         done: what happened to each of these traces, in the order in which they came.
 
     """

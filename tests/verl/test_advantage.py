@@ -103,7 +103,7 @@ def test_a_waste_episode_between_two_gains_gets_exactly_the_outcome_advantage() 
     waste = Scored(1, (4, 6, 8), np.array([0.25, 0.5, 0.5, 1.0]), cut_off=False)
     rewards, mask = rewards_of([(1.0, waste), (0.0, Lapse.NO_THINKING)])
     ours, _ = advantage.mrt_advantage(rewards, mask, config(), ["g", "g"])
-    outcome = ours[0, 0]
+    outcome = float(ours[0, 0])
     assert ours[0, 4:6].tolist() == [outcome, outcome]
     assert ours[0, 1:4].numpy() == pytest.approx(outcome + 0.25, abs=1e-6)
     assert ours[0, 6:8].numpy() == pytest.approx(outcome + 0.5, abs=1e-6)

@@ -295,13 +295,13 @@ def test_the_outputs_token_rewards_carry_the_marks() -> None:
     marked = output([1] * 4)
     marked.reward_score = 0.5
     marked.extra_fields[agent_loop.MARKS] = agent_loop.marks_of(
-        Record(Scored(0, (2,), np.array([0.25, 0.75]), cut_off=False)), marked.response_mask
+        Record(Scored(0, (3,), np.array([0.25, 0.75]), cut_off=False)), marked.response_mask
     )
     fields = {name: getattr(marked, name) for name in AgentLoopOutput.model_fields}
     dumped = agent_loop_v1.MarkedOutput.model_construct(_fields_set=set(marked.model_fields_set), **fields).as_dict()
     assert agent_loop.MARKS not in dumped["extra_fields"]
     reading = decode(dumped["rm_scores"].numpy())
-    assert (reading.outcome, reading.scored is not None and reading.scored.ends) == (0.5, (2,))
+    assert (reading.outcome, reading.scored is not None and reading.scored.ends) == (0.5, (3,))
 
 
 def test_a_response_that_a_tool_ends_cannot_be_marked() -> None:
