@@ -38,7 +38,7 @@ class Server:
         self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
     def wait(self) -> None:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while time.monotonic() < until and self.process is not None and self.process.poll() is None:
             try:
                 if httpx.get(f"{self.url}/readyz", timeout=5).is_success:
