@@ -73,6 +73,10 @@ class WeightsError(MRTRewardError):
     code = "weights_refused"
 
 
+UNFINISHED = "weights_unfinished"
+"""Code of a `WeightsError` whose folder is allowed and there, and whose writer has not finished it."""
+
+
 class WeightsUnsupported(WeightsError):
     """This engine takes no new weights of this kind while it runs."""
 

@@ -168,6 +168,15 @@ async def test_a_stream_that_breaks_loses_nothing_and_repeats_nothing() -> None:
     assert (found, len(seen)) == ([1, 0], 2)
 
 
+async def test_a_garbled_line_costs_no_other_trace_and_is_asked_for_again() -> None:
+    client, seen = _scripted(
+        httpx.Response(200, content=b'{"index": 0, "tra\n' + _lines(1)), httpx.Response(200, content=_lines(1, 0))
+    )
+    async with client:
+        found = [place async for place, _ in client.stream([TRACE, {**TRACE, "id": "u"}])]
+    assert (found, len(seen)) == ([1, 0], 2)
+
+
 @pytest.mark.parametrize(
     ("reply", "kind", "num_tries"),
     [

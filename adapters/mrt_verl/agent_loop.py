@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 import torch
-from verl.experimental.agent_loop import AgentLoopManager, AgentLoopOutput, AgentLoopWorker
+from verl.experimental.agent_loop.agent_loop import AgentLoopManager, AgentLoopOutput, AgentLoopWorker
 from verl.protocol import DataProto
 
 from mrt_reward.training.marks import Lapse, Mark, encode
@@ -32,17 +32,18 @@ class Marking:
 
     _records: deque[Record]
 
-    async def _agent_loop_postprocess(self, output: Any, validate: bool, **kwargs: Any) -> Any:  # noqa: ANN401
-        token = _validating.set(bool(validate))
+    async def _run_agent_loop(self, sampling_params: Any, trajectory: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        token = _validating.set(bool(trajectory["validate"]))
         try:
-            return await super()._agent_loop_postprocess(output, validate, **kwargs)  # type: ignore[misc]
+            return await super()._run_agent_loop(sampling_params, trajectory, **kwargs)  # type: ignore[misc]
         finally:
             _validating.reset(token)
 
-    async def _compute_score(self, outputs: list[AgentLoopOutput], kwargs: dict[str, Any]) -> None:
+    async def _compute_score(self, outputs: Any, *, kwargs: dict[str, Any], **more: Any) -> None:  # noqa: ANN401
         sample = {**kwargs, VALIDATING: _validating.get()}
-        await super()._compute_score(outputs, kwargs=sample)  # type: ignore[misc]
-        final = outputs[-1]
+        await super()._compute_score(outputs, kwargs=sample, **more)  # type: ignore[misc]
+        # veRL 0.7 has one output at a time.
+        final: AgentLoopOutput = outputs[-1] if isinstance(outputs, list) else outputs
         info = final.extra_fields.get("reward_extra_info")
         record = info.pop(RECORD, None) if info else None
         if _validating.get():

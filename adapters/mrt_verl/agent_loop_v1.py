@@ -49,8 +49,8 @@ for _name, _method in queue_methods().items():
 class MRTAgentLoopWorker(Marking, QueueWorker):
     """Of the V1 trainer."""
 
-    async def _compute_score(self, outputs: list[AgentLoopOutput], kwargs: dict[str, Any]) -> None:
-        await super()._compute_score(outputs, kwargs)
+    async def _compute_score(self, outputs: list[AgentLoopOutput], *, kwargs: dict[str, Any], **more: Any) -> None:  # noqa: ANN401
+        await super()._compute_score(outputs, kwargs=kwargs, **more)
         final = outputs[-1]
         if MARKS in final.extra_fields:
             fields = {name: getattr(final, name) for name in AgentLoopOutput.model_fields}

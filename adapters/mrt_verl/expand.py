@@ -17,6 +17,7 @@ OUTCOME_MANAGER = "mrt_outcome_manager"
 """Key below `reward` where the user's own reward manager is kept."""
 
 ESTIMATOR = "mrt"
+_CURRENT, _EARLIER = "0.9.", ("0.8.0", "0.7.1")
 _MANAGERS = {True: "mrt_verl.agent_loop_v1.MRTAgentLoopManager", False: "mrt_verl.agent_loop.MRTAgentLoopManager"}
 _REPLACED_ESTIMATORS = ("gae", "grpo", ESTIMATOR)
 _SHAPED_METRICS = ("seq_reward", "seq_final_reward", "reward", "score")
@@ -88,11 +89,17 @@ def check_servers(settings: TrainingSettings) -> None:
         print(f"[mrt] {url} proves with {prover.model} (version {prover.version})")  # noqa: T201 - as veRL does
 
 
+def reads_switch_itself() -> bool:
+    """Whether this veRL validates a configuration before anything is started, which is where the switch is read."""
+    return verl.__version__.startswith(_CURRENT)
+
+
 def _check_version(version: str) -> None:
-    if not version.startswith("0.9."):
+    if not version.startswith((_CURRENT, *_EARLIER)):
         raise ConfigError(
-            f"reward.type=mrt works with veRL 0.9.x, and this is {version}: its reward loop and agent loop have other "
-            "signatures. Install verl==0.9.1, or score with mrt_reward.Client from a reward manager of your own"
+            "reward.type=mrt works with veRL 0.9.x, and by `python -m mrt_verl.main_ppo` with 0.8.0 and 0.7.1; this is "
+            f"{version}, whose reward loop and agent loop are others. Install verl==0.9.1, or score with "
+            "mrt_reward.Client from a reward manager of your own"
         )
 
 

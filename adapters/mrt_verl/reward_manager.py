@@ -17,8 +17,8 @@ from verl.utils.fs import copy_to_local
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import Delimiters
 from mrt_reward.training.alignment import PolicyTokens, answer_start
-from mrt_reward.training.marks import Lapse
-from mrt_reward.training.prefix import Prefixed, group_number
+from mrt_reward.training.marks import Lapse, number_of
+from mrt_reward.training.prefix import Prefixed
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import Record, TraceScorer
 from mrt_reward.types import Message
@@ -103,7 +103,7 @@ def prefixed_row(data: DataProto, tokens: PolicyTokens, delimiters: Delimiters) 
     value, stop = columns.get("mrt_value_prefix"), bool(columns.get("mrt_stop", False))
     known = None if value is None or math.isnan(value) else float(value)
     start = answer_start(_response(item), tokens, delimiters) if stop else 0
-    return Prefixed(group_number(columns["mrt_group"]), known, stop, start)
+    return Prefixed(number_of(columns["mrt_group"]), known, stop, start)
 
 
 def _response(item: Any) -> Response:  # noqa: ANN401 - DataProtoItem

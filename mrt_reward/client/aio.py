@@ -189,23 +189,28 @@ class AsyncClient:
             await self._send(traces, options, deliver)
 
     async def _send(self, traces: Sequence[TraceIn], options: ScoreOptions | None, deliver: Deliver) -> None:
-        """Score one request's traces, each delivered once; what a broken stream lost is asked for again."""
+        """Score one request's traces, each delivered once; what a broken stream or line lost is asked for again."""
         missing = set(range(len(traces)))
         ask = _ask("POST", "/v1/score", _body(ScoreRequest, traces, options), {"Accept": "application/x-ndjson"})
 
         async def attempt(headers: Mapping[str, str]) -> None:
+            broken: Refused | None = None
             async with self._http.stream(
                 ask.method, self._url + ask.path, content=ask.content, headers=headers
             ) as reply:
                 if not reply.is_success:
                     raise refused(reply.status_code, reply.headers, await reply.aread())
                 async for line in reply.aiter_lines():
-                    place, scored = self._parsed(line)
+                    try:
+                        place, scored = self._parsed(line)
+                    except Refused as error:
+                        broken = error
+                        continue
                     if place in missing:
                         missing.discard(place)
                         deliver(place, scored)
             if missing:
-                raise Refused(
+                raise broken or Refused(
                     WireError(f"{self._url}: the reply ended with {len(missing)} traces missing", code=UNREACHABLE)
                 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mrt_reward.config import ServeSettings
-from mrt_reward.errors import WeightsError
+from mrt_reward.errors import UNFINISHED, WeightsError
 
 
 def allowed_folder(settings: ServeSettings, asked: str) -> Path:
@@ -32,6 +32,7 @@ def allowed_folder(settings: ServeSettings, asked: str) -> Path:
         raise WeightsError(
             f"expected the marker file {settings.weights_marker!r} in {asked!r}, which its writer puts there last: "
             f"wait for it, or set weights_marker",
+            code=UNFINISHED,
             param="path",
         )
     return folder

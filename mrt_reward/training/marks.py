@@ -4,15 +4,17 @@ A framework hands the advantage estimator a row of token rewards and nothing els
 outcome on the last token, each episode's progress on its last token, and numbers too small to matter in any sum for
 what else credit needs. Every mark is a normal float32; `decode(encode(...))` returns what went in.
 
-    opening mark   -2^-(40 + tag)·(1 + J[0]/2)   just before the first episode, or on the response's first token
-    episode mark   r_prg[j], or 1e-12 for none   on the last token of the episode
-    lapse mark     2^-(80 + lapse)               on the first token of a trace that has no progress to carry
+    version mark   -2^-(50 + v % 32)·(1 + v // 32 / 2^23)   one token before the opening mark; v has 28 bits
+    opening mark   -2^-(40 + tag)·(1 + J[0]/2)              just before the first episode, or as early as it can be
+    episode mark   r_prg[j], or 1e-12 for none              on the last token of the episode
+    lapse mark     2^-(80 + lapse)                          on the first token of a trace without progress to carry
 
 Dimension key: K episodes · P = K + 1 values · T tokens.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from enum import IntEnum
@@ -33,9 +35,8 @@ NO_PROGRESS = 1e-12
 SMALLEST_PROGRESS = 1e-9
 """Progress below this is zero: float32 values near one differ by more."""
 
-NUM_VERSIONS = 16
-_OPENING_EXPONENT = 40
-_LAPSE_EXPONENT = 80
+_OPENING_EXPONENT, _VERSION_EXPONENT, _LAPSE_EXPONENT = 40, 50, 80
+_NUM_NUMBERS = 2**28
 
 
 class Lapse(IntEnum):
@@ -73,7 +74,7 @@ class Scored:
         ends: one past the last token of each episode, increasing.
         value_P: J of its prefixes; none is missing.
         cut_off: whether the response ended while thinking, so that there is no answer.
-        version: of the prover, as a number below `NUM_VERSIONS` that changes with it (mostly: it is a hash).
+        version: `number_of` the prover that scored it.
 
     """
 
@@ -107,18 +108,34 @@ class Reading:
     lapse: Lapse | None = None
 
 
+def number_of(name: object) -> int:
+    """A name as 28 bits; two names share a number once in 268 million pairs."""
+    return int.from_bytes(hashlib.blake2b(str(name).encode(), digest_size=4).digest(), "big") % _NUM_NUMBERS
+
+
+def number_mark(number: int, exponent: int) -> float:
+    """A number of 28 bits as a mark between 2^-(exponent + 31) and 2^(1 - exponent)."""
+    return math.ldexp(1.0 + (number // 32) / 2**23, -exponent - number % 32)
+
+
+def marked_number(mark: float, exponent: int) -> int:
+    """What `number_mark` was given."""
+    mantissa, power = math.frexp(mark)
+    return 1 - power - exponent + 32 * round((2 * mantissa - 1) * 2**23)
+
+
 def encode(what: Scored | Lapse, num_tokens: int) -> list[Mark]:
     """Marks of one trace; the last token is left to the outcome.
 
     An episode that ends on the last token is marked one token earlier. Where two marks would share a token, the two
-    episodes become one, whose progress is the sum. A response too short for any mark gets none.
+    episodes become one, whose progress is the sum; so does a first episode that ends before the opening mark, within
+    the response's first two tokens, and it is paid nothing if it is the only one. A response too short for its marks
+    gets none.
     """
     last = num_tokens - 2
-    if last < 0:
-        return []
     if isinstance(what, Lapse):
-        return [(0, math.ldexp(1.0, -_LAPSE_EXPONENT - what))]
-    opening = max(what.start - 1, 0)
+        return [] if last < 0 else [(0, math.ldexp(1.0, -_LAPSE_EXPONENT - what))]
+    opening = max(what.start - 1, 1)
     if opening > last:
         return []
     kept: list[tuple[int, float]] = []
@@ -129,8 +146,11 @@ def encode(what: Scored | Lapse, num_tokens: int) -> list[Mark]:
         elif place > opening:
             kept.append((place, value))
     value_P = np.array([what.value_P[0], *(value for _, value in kept)])
-    tag = 4 * (what.version % NUM_VERSIONS) + 2 * what.cut_off + (what.start > 0)
-    marks = [(opening, -math.ldexp(1.0 + float(what.value_P[0]) / 2, -_OPENING_EXPONENT - tag))]
+    tag = 3 * what.cut_off + min(what.start, 2)
+    marks = [
+        (opening - 1, -number_mark(what.version, _VERSION_EXPONENT)),
+        (opening, -math.ldexp(1.0 + float(what.value_P[0]) / 2, -_OPENING_EXPONENT - tag)),
+    ]
     for (place, _), progress in zip(kept, progress_rewards(value_P).tolist(), strict=True):
         marks.append((place, NO_PROGRESS if abs(progress) < SMALLEST_PROGRESS else progress))
     return marks
@@ -145,19 +165,20 @@ def decode(reward_T: NDArray[np.floating]) -> Reading:
     places = np.flatnonzero(reward_T[:-1]).tolist()
     if not places:
         return Reading(outcome, num_tokens, None)
-    first, rest = float(reward_T[places[0]]), places[1:]
+    first = float(reward_T[places[0]])
     if 0 < first < 2.0**-60:
         return Reading(outcome, num_tokens, None, Lapse(round(-math.log2(first)) - _LAPSE_EXPONENT))
-    if not -(2.0 ** (1 - _OPENING_EXPONENT)) < first < 0:
+    if len(places) < 2 or not -(2.0 ** (1 - _VERSION_EXPONENT)) < first < 0:
         return Reading(outcome, num_tokens, None)
-    mantissa, exponent = math.frexp(-first)
-    tag = 1 - exponent - _OPENING_EXPONENT
-    cut_off = bool(tag & 2)
+    opening, rest = places[1], places[2:]
+    mantissa, power = math.frexp(-float(reward_T[opening]))
+    cut_off, offset = divmod(1 - power - _OPENING_EXPONENT, 3)
     progress_K = np.array([float(reward_T[place]) for place in rest])
     progress_K[np.abs(progress_K) < SMALLEST_PROGRESS] = 0.0
     ends = [place + 1 for place in rest]
     if cut_off and ends:
         ends[-1] = num_tokens
     value_P = (4 * mantissa - 2) + np.append(0.0, np.cumsum(progress_K))
-    scored = Scored(places[0] + (tag & 1), tuple(ends), value_P, cut_off, tag // 4)
+    version = marked_number(-first, _VERSION_EXPONENT)
+    scored = Scored(opening - 1 + offset, tuple(ends), value_P, bool(cut_off), version)
     return Reading(outcome, num_tokens, scored)

@@ -40,6 +40,8 @@ def batch_metrics(readings: Sequence[Reading], settings: TrainingSettings, budge
     metrics["mrt/failed/share"] = _mean(failed_lapse(reading) is not None for reading in readings)
     metrics["mrt/traces/scored"] = float(len(scored))
     metrics["mrt/traces/no_thinking"] = float(sum(reading.lapse is Lapse.NO_THINKING for reading in readings))
+    # Too short a response for any mark.
+    metrics["mrt/traces/unmarked"] = float(sum(each.scored is None and each.lapse is None for each in readings))
     metrics["mrt/outcome/mean"] = float(outcome_N.mean())
     if scored:
         metrics |= _value_metrics(scored, budget) | _episode_metrics(scored, settings.waste_threshold)

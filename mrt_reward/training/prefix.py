@@ -12,7 +12,6 @@ Dimension key: N rows of the batch · G rows of a group · T tokens of a row.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,10 +21,9 @@ from numpy.typing import NDArray
 
 from mrt_reward.core.credit import CreditConfig, Floats, outcome_advantages, termination_advantage
 from mrt_reward.errors import TraceError
-from mrt_reward.training.marks import Mark
+from mrt_reward.training.marks import Mark, marked_number, number_mark
 
 _GROUP_EXPONENT, _VALUE_EXPONENT = 90, 70
-_NUM_GROUPS = 2**28
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class Prefixed:
     """A row that starts from a prefix.
 
     Attributes:
-        group: which rows are normalised together; `group_number` of the dataset's name for it.
+        group: which rows are normalised together; `number_of` the dataset's name for it (`marks`).
         value: J of the prefix; None where the dataset has none.
         stop: whether it had to stop and answer.
         start: first token that is trained: of the answer in a row that stops, and otherwise 0.
@@ -55,11 +53,6 @@ class PrefixReading:
     row: Prefixed | None
 
 
-def group_number(name: object) -> int:
-    """A dataset's name of a group as 28 bits; of 1000 groups in a batch, two share a number once in 500 batches."""
-    return int.from_bytes(hashlib.blake2b(str(name).encode(), digest_size=4).digest(), "big") % _NUM_GROUPS
-
-
 def encode_prefixed(row: Prefixed, num_tokens: int) -> list[Mark]:
     """Marks of a row; none if it is too short for them, and then it is left out.
 
@@ -73,7 +66,7 @@ def encode_prefixed(row: Prefixed, num_tokens: int) -> list[Mark]:
     if row.value is not None and not 0 <= row.value <= 1:
         raise TraceError(f"mrt_value_prefix must be in [0, 1], got {row.value}", param="mrt_value_prefix")
     tag = row.stop + 2 * (row.value is None) + 4 * (row.start > 0)
-    group = math.ldexp(1.0 + (row.group // 32) / 2**23, -_GROUP_EXPONENT - row.group % 32)
+    group = number_mark(row.group, _GROUP_EXPONENT)
     return [(0, group), (place, -math.ldexp(1.0 + (row.value or 0.0) / 2, -_VALUE_EXPONENT - tag))]
 
 
@@ -83,8 +76,7 @@ def decode_prefixed(reward_T: NDArray[np.floating]) -> PrefixReading:
     places = np.flatnonzero(reward_T[:-1]).tolist()
     if len(places) != 2 or places[0] != 0 or not reward_T[places[1]] < 0 < reward_T[0]:
         return PrefixReading(outcome, num_tokens, None)
-    mantissa, exponent = math.frexp(float(reward_T[0]))
-    group = 1 - exponent - _GROUP_EXPONENT + 32 * round((2 * mantissa - 1) * 2**23)
+    group = marked_number(float(reward_T[0]), _GROUP_EXPONENT)
     mantissa, exponent = math.frexp(-float(reward_T[places[1]]))
     tag = 1 - exponent - _VALUE_EXPONENT
     value = None if tag & 2 else 4 * mantissa - 2

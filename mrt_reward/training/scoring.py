@@ -26,7 +26,7 @@ from mrt_reward.errors import (
     WireError,
 )
 from mrt_reward.training.alignment import PolicyTokens, opens_thinking
-from mrt_reward.training.marks import NUM_VERSIONS, Lapse, Scored
+from mrt_reward.training.marks import Lapse, Scored, number_of
 from mrt_reward.training.prefix import Prefixed
 from mrt_reward.training.responses import Response
 from mrt_reward.training.settings import TrainingSettings
@@ -195,8 +195,7 @@ class TraceScorer:
                 value_P.append(values[place + 1])
         if cut_off and kept:
             kept[-1] = len(sent.char_ends)
-        version = zlib.crc32((reply.prover or "").encode()) % NUM_VERSIONS
-        return Scored(start, tuple(kept), np.array(value_P), cut_off, version)
+        return Scored(start, tuple(kept), np.array(value_P), cut_off, number_of(reply.prover))
 
 
 _LAPSES = {

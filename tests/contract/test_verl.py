@@ -47,7 +47,15 @@ def test_reward_managers_are_made_and_called_as_ours_is() -> None:
 
 
 def test_the_agent_loop_has_the_three_places_that_are_extended() -> None:
-    assert parameters(AgentLoopWorker._agent_loop_postprocess) == ["self", "output", "validate", "kwargs"]
+    assert parameters(AgentLoopWorker._run_agent_loop) == [
+        "self",
+        "sampling_params",
+        "trajectory",
+        "agent_name",
+        "trace",
+        "kwargs",
+    ]
+    assert "_compute_score([output], kwargs=kwargs)" in inspect.getsource(AgentLoopWorker._agent_loop_postprocess)
     assert parameters(AgentLoopWorker._compute_score) == ["self", "outputs", "kwargs"]
     assert parameters(AgentLoopWorker._postprocess) == ["self", "inputs", "input_non_tensor_batch", "validate"]
     assert {"response_ids", "response_mask", "reward_score", "extra_fields"} <= set(AgentLoopOutput.model_fields)
@@ -57,6 +65,8 @@ def test_the_agent_loop_has_the_three_places_that_are_extended() -> None:
 def test_the_queues_worker_adds_methods_that_call_no_super() -> None:
     methods = queue_methods()
     assert {"generate_sequences", "_run_prompt", "_agent_loop_postprocess"} <= set(methods)
+    assert "_compute_score(outputs, kwargs=kwargs)" in inspect.getsource(methods["_agent_loop_postprocess"])
+    assert "trajectory=trajectory" in inspect.getsource(methods["_run_prompt"])
     assert not [name for name, method in methods.items() if "super()" in inspect.getsource(method)]
     assert "agent_loop_workers_class" in inspect.getsource(AgentLoopManagerTQ.__init__)
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from mrt_reward.config import ServeSettings
-from mrt_reward.errors import ConfigError, ProverUnavailable
+from mrt_reward.errors import UNFINISHED, ConfigError, ProverUnavailable
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.server import health
 from mrt_reward.server.app import create_admin_app
@@ -133,7 +133,9 @@ async def test_weights_load_from_finished_folders_below_the_root_only(live: Live
 
     async def refused(admin: httpx.AsyncClient, path: object, **fields: object) -> tuple[int, str]:
         reply = await admin.post("/admin/weights", json={"path": path, **fields})
-        return reply.status_code, reply.json()["error"]["message"]
+        error = reply.json()["error"]
+        assert (error["code"] == UNFINISHED) == (path == "unfinished")
+        return reply.status_code, error["message"]
 
     async with _admin(live.scorer) as admin:
         assert "--weights-root" in (await refused(admin, "step-1"))[1]

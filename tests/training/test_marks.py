@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrt_reward.training.marks import NO_PROGRESS, Lapse, Reading, Scored, decode, encode
+from mrt_reward.training.marks import NO_PROGRESS, Lapse, Reading, Scored, decode, encode, number_of
 
 
 def carried(what: Scored | Lapse, num_tokens: int, outcome: float = 1.0) -> Reading:
@@ -27,13 +27,13 @@ def scored(
 @given(data=st.data())
 def test_what_goes_in_comes_out(data: st.DataObject) -> None:
     start = data.draw(st.integers(0, 3))
-    lengths = data.draw(st.lists(st.integers(3, 5), min_size=0, max_size=6))
+    lengths = data.draw(st.lists(st.integers(4, 6), min_size=0, max_size=6))
     ends = tuple(start + int(sum(lengths[: j + 1])) for j in range(len(lengths)))
     num_answer = data.draw(st.integers(0, 3))
     values = data.draw(st.lists(st.floats(0, 1), min_size=len(ends) + 1, max_size=len(ends) + 1))
-    version = data.draw(st.integers(0, 15))
+    version = data.draw(st.integers(0, 2**28 - 1))
     what = scored(start, ends, values, cut_off=num_answer == 0, version=version)
-    num_tokens = max((*ends, start + 2)) + num_answer
+    num_tokens = max((*ends, start + 3)) + num_answer
     reading = carried(what, num_tokens, outcome=0.25)
     assert reading.outcome == 0.25
     assert reading.scored is not None
@@ -53,10 +53,10 @@ def test_a_trace_without_scores_says_why_and_weighs_nothing(lapse: Lapse) -> Non
 
 def test_no_progress_is_still_a_boundary() -> None:
     # J: 0.2, 0.5, 0.5, 0.9. The middle episode is waste.
-    marks = encode(scored(0, (2, 4, 6), [0.2, 0.5, 0.5, 0.9]), 8)
-    assert [place for place, _ in marks] == [0, 1, 3, 5]
-    assert marks[2] == (3, NO_PROGRESS)
-    reading = carried(scored(0, (2, 4, 6), [0.2, 0.5, 0.5, 0.9]), 8).scored
+    marks = encode(scored(0, (3, 5, 7), [0.2, 0.5, 0.5, 0.9]), 9)
+    assert [place for place, _ in marks] == [0, 1, 2, 4, 6]
+    assert marks[3] == (4, NO_PROGRESS)
+    reading = carried(scored(0, (3, 5, 7), [0.2, 0.5, 0.5, 0.9]), 9).scored
     assert reading is not None
     assert float(np.diff(reading.value_P)[1]) == 0.0
 
@@ -64,7 +64,7 @@ def test_no_progress_is_still_a_boundary() -> None:
 def test_the_last_token_belongs_to_the_outcome() -> None:
     # Cut off while thinking: the second episode ends with the response, and its mark moves one token left.
     marks = encode(scored(0, (3, 6), [0.5, 0.75, 1.0], cut_off=True), 6)
-    assert [place for place, _ in marks] == [0, 2, 4]
+    assert [place for place, _ in marks] == [0, 1, 2, 4]
     reading = carried(scored(0, (3, 6), [0.5, 0.75, 1.0], cut_off=True), 6)
     assert reading.scored is not None
     assert reading.scored.ends == (3, 6)
@@ -76,15 +76,30 @@ def test_episodes_whose_marks_would_share_a_token_become_one() -> None:
     assert reading is not None
     assert reading.ends == (3, 6)
     assert reading.value_P == pytest.approx([0.25, 0.5, 1.0])
-    # The first episode is one token long and starts the response, where the opening mark is.
-    reading = carried(scored(0, (1, 3), [0.25, 0.5, 1.0]), 6).scored
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 1), (0, 2), (1, 2)])
+def test_an_episode_without_room_for_its_mark_is_paid_with_the_next(start: int, end: int) -> None:
+    # The first two tokens hold the version and the opening mark: an episode that ends there has no mark of its own.
+    reading = carried(scored(start, (end, 4), [0.25, 0.5, 1.0]), 6).scored
     assert reading is not None
-    assert reading.ends == (3,)
+    assert (reading.start, reading.ends) == (start, (4,))
     assert reading.value_P == pytest.approx([0.25, 1.0])
+    alone = carried(scored(start, (end,), [0.25, 0.5]), 6).scored
+    assert alone is not None
+    assert alone.ends == ()
+
+
+def test_versions_of_a_prover_are_told_apart() -> None:
+    numbers = {number_of(f"Qwen/Qwen2.5-1.5B-Instruct@{step}") for step in range(10_000)}
+    # Of 5·10^7 pairs, 0.19 would share a number by chance; this set happens to have none.
+    assert len(numbers) == 10_000
+    carried_ = [carried(scored(2, (5,), [0.5, 1.0], version=number), 8).scored for number in sorted(numbers)[::97]]
+    assert [each.version for each in carried_ if each] == sorted(numbers)[::97]
 
 
 def test_a_response_too_short_for_marks_gets_none() -> None:
-    assert encode(scored(0, (1,), [0.5, 1.0]), 1) == []
+    assert encode(scored(0, (1,), [0.5, 1.0]), 2) == []
     assert encode(scored(3, (4,), [0.5, 1.0]), 3) == []
     assert encode(Lapse.TIMEOUT, 1) == []
     assert carried(Lapse.TIMEOUT, 1) == Reading(1.0, 1, None)
@@ -94,6 +109,7 @@ def test_rows_that_nobody_marked_are_read_as_they_are() -> None:
     assert decode(np.array([0, 0, 2.0], np.float32)) == Reading(2.0, 3, None)
     assert decode(np.array([0, 0.5, 2.0], np.float32)) == Reading(2.0, 3, None)
     assert decode(np.array([-0.5, 0.5, 2.0], np.float32)) == Reading(2.0, 3, None)
+    assert decode(np.array([-(2.0**-60), 0.0, 2.0], np.float32)) == Reading(2.0, 3, None)
     with pytest.raises(ValueError, match="at least one token"):
         decode(np.array([], np.float32))
 

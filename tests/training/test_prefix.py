@@ -9,12 +9,12 @@ from mrt_reward.core.credit import CreditConfig, outcome_advantages
 from mrt_reward.errors import TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.training.alignment import PolicyTokens, answer_start
+from mrt_reward.training.marks import number_of
 from mrt_reward.training.prefix import (
     Prefixed,
     PrefixReading,
     decode_prefixed,
     encode_prefixed,
-    group_number,
     prefix_advantages,
     prefix_metrics,
 )
@@ -41,7 +41,7 @@ def carried(row: Prefixed, num_tokens: int, outcome: float = 1.0) -> PrefixReadi
     start=st.integers(0, 4),
 )
 def test_what_goes_in_comes_out(name: str, value: float | None, stop: bool, start: int) -> None:
-    row = Prefixed(group_number(name), value, stop, start)
+    row = Prefixed(number_of(name), value, stop, start)
     reading = carried(row, 7, outcome=0.5)
     assert reading.outcome == 0.5
     assert reading.row is not None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
+from mrt_reward.client import RetryPolicy
 from mrt_reward.errors import GraderError, ProverError, RequestRejected, TraceError, WireError
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.training.alignment import PolicyTokens
@@ -23,6 +25,16 @@ from tests.server.conftest import VALUES, Live, live_server
 
 TEXT = "One.\n\nTwo 🦊.\n\nThree.\n\n</think>\n\nThe final answer is \\boxed{42}"
 CHAT = [Message("user", "6 times 7?")]
+PROVER = {
+    "model": "m",
+    "version": "1",
+    "engine": "scripted",
+    "max_tokens": 1024,
+    "note": "",
+    "tokenizer": "another",
+    "graders": ["math"],
+    "options": {},
+}
 
 
 @asynccontextmanager
@@ -128,6 +140,47 @@ async def test_concurrent_responses_travel_together() -> None:
     assert all(isinstance(record.what, Scored) for record in records)
     assert seen.count("/v1/prover") == 1
     assert seen.count("/v1/score") <= 3
+
+
+async def test_a_groups_traces_go_to_one_of_several_servers_with_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "secret")
+    backend = byte_level()
+    settings = TrainingSettings(url=["http://a", "http://b"], api_key_env="KEY", timeout_s=5.0)
+    scorer = TraceScorer(settings, PolicyTokens(backend.to_str()), RetryPolicy(max_tries=1))
+    asked: dict[str, set[str]] = {}
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        assert request.headers["Authorization"] == "Bearer secret"
+        if request.url.path == "/v1/prover":
+            return httpx.Response(200, json=PROVER)
+        for trace in json.loads(request.content)["traces"]:
+            asked.setdefault(trace["group"], set()).add(request.url.host)
+        return httpx.Response(422, json={"error": {"message": "no", "type": "T", "code": "c", "param": None}})
+
+    scorer.transport = httpx.MockTransport(refuse)
+    await asyncio.gather(*(scorer.score(response(backend, group=f"g{n % 8}")) for n in range(32)))
+    await scorer.close()
+    assert len(asked) == 8
+    assert all(len(hosts) == 1 for hosts in asked.values())
+    assert set().union(*asked.values()) == {"a", "b"}
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_token_ids_are_sent_where_the_tokenizers_are_the_same_and_text_elsewhere(same: bool) -> None:
+    backend = byte_level()
+    scorer = TraceScorer(TrainingSettings(), PolicyTokens(backend.to_str()), RetryPolicy(max_tries=1))
+    sent: list[dict[str, object]] = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/prover":
+            return httpx.Response(200, json={**PROVER, **({"tokenizer": scorer.tokens.sha256} if same else {})})
+        sent.extend(json.loads(request.content)["traces"])
+        return httpx.Response(422, json={"error": {"message": "no", "type": "T", "code": "c", "param": None}})
+
+    scorer.transport = httpx.MockTransport(refuse)
+    await scorer.score(response(backend))
+    await scorer.close()
+    assert ("completion_ids" in sent[0], "prompt_ids" in sent[0], "completion" in sent[0]) == (same, same, not same)
 
 
 async def test_replies_that_do_not_fit_are_malformed() -> None:

@@ -66,6 +66,54 @@ def test_options_follow_the_settings() -> None:
     assert load(segmenter="paragraphs").score_options().segmenter.kind == "paragraphs"
 
 
+ASKED: dict[str, dict[str, object]] = {
+    "segmenter": {"segmenter": "paragraphs"},
+    "max_episodes": {"max_episodes": 3},
+    "episode_tokens": {"segmenter": "tokens", "episode_tokens": 64},
+    "delimiters": {"delimiters": {"open": "<t>", "close": "</t>"}},
+    "terminator": {"terminator": "official"},
+    "estimator": {"estimator": "rollouts"},
+    "num_samples": {"estimator": "rollouts", "num_samples": 4},
+    "temperature": {"estimator": "rollouts", "temperature": 1.0},
+    "best_of": {"estimator": "rollouts", "best_of": 2},
+    "grader": {"grader": "exact"},
+    "waste_threshold": {"waste_threshold": 0.1},
+}
+PAID: dict[str, object] = {
+    "alpha": 0.5,
+    "credit": "to_go",
+    "gamma": 0.9,
+    "baseline": "group",
+    "answer_progress": "add",
+    "progress_norm": "group_std",
+    "scale_by_std": False,
+}
+ELSEWHERE = {
+    "scoring": {"url", "api_key_env", "timeout_s"},
+    "advantages": {"mode", "on_failure", "max_failed_share", "regret_budget"},
+    "following": {"follow_steps", "admin_url", "admin_key_env"},
+}
+"""Settings whose effect is tested beside what they change."""
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_servers_are_asked_for_follows_each_setting(name: str) -> None:
+    without = {key: value for key, value in ASKED[name].items() if key != name}
+    assert load(**ASKED[name]).score_options() != load(**without).score_options()
+
+
+@pytest.mark.parametrize("name", PAID)
+def test_what_is_paid_follows_each_setting(name: str) -> None:
+    def paid(**given: object) -> CreditConfig:
+        return load(**given).credit_config(scale_by_std=True, epsilon=1e-6, singleton="raw")
+
+    assert paid(**{name: PAID[name]}) != paid()
+
+
+def test_no_setting_is_without_a_test() -> None:
+    assert set(TrainingSettings.model_fields) == {*ASKED, *PAID, *set().union(*ELSEWHERE.values())}
+
+
 def test_the_frameworks_own_scaling_holds_until_the_user_says_otherwise() -> None:
     assert not load().credit_config(scale_by_std=False, epsilon=0, singleton="zero").scale_by_std
     assert load(scale_by_std=True).credit_config(scale_by_std=False, epsilon=0, singleton="zero").scale_by_std

@@ -81,25 +81,28 @@ def answer_of(prompt: str, answers: Mapping[str, str]) -> str:
     return answer
 
 
-def expected(rows: Sequence[Row], scored: Sequence[ScoredTrace], config: CreditConfig) -> list[Floats]:
-    """Advantage of each token of each row."""
+def expected(rows: Sequence[Row], scored: Sequence[ScoredTrace | None], config: CreditConfig) -> list[Floats]:
+    """Advantage of each token of each row; a row whose score was lost is None."""
     tokenizer = HFTokenizer(MODEL_DIR)
     advantages: list[Floats] = [np.zeros(0)] * len(rows)
     for group in {row.group for row in rows}:
         places = [place for place, row in enumerate(rows) if row.group == group]
-        traces = [CreditTrace(float(rows[place].reward[-1]), CreditTrace.of(scored[place]).value_P) for place in places]
+        values = [None if (trace := scored[place]) is None else CreditTrace.of(trace).value_P for place in places]
+        outcomes = [float(rows[place].reward[-1]) for place in places]
+        traces = [CreditTrace(outcome, value_P) for outcome, value_P in zip(outcomes, values, strict=True)]
         for place, paid in zip(places, credit(traces, config), strict=True):
             response = rows[place].response
             assert paid.outcome is not None
+            trace = scored[place]
+            episodes = () if trace is None else trace.episodes
             lengths = [len(tokenizer.locate(np.array(response[: t + 1], np.int32))[0]) for t in range(len(response))]
-            values = np.full(len(response), paid.outcome)
-            episodes = scored[place].episodes
+            paid_T = np.full(len(response), paid.outcome)
             for t, length in enumerate(lengths):
                 begun = lengths[t - 1] if t else 0
                 for episode, advantage in zip(episodes, paid.episode_K.tolist(), strict=True):
                     if episode.char_start <= begun < episode.char_end and length:
-                        values[t] = advantage
+                        paid_T[t] = advantage
                 if episodes and begun >= episodes[-1].char_end:
-                    values[t] = paid.answer
-            advantages[place] = values
+                    paid_T[t] = paid.answer
+            advantages[place] = paid_T
     return advantages

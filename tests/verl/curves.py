@@ -1,122 +1,96 @@
 """Learning curves of the bundled model on a CPU: `python -m tests.verl.curves FOLDER`, in the veRL environment.
 
-Two stock runs from the same seed, `reward.type=mrt` with alpha 1 and with alpha 0, which is GRPO with the same metrics
-logged. Draws them into `adapters/mrt_verl/curves.svg`, and prints the table of the README.
+Two runs of veRL's stock main from the same weights, data and seed: plain GRPO, where nothing of ours is switched on,
+and `reward.type=mrt`. Both dump every batch that they train on, and both are measured afterwards from these dumps
+alone, by the same prover in this process. Draws `adapters/mrt_verl/curves.svg`, and prints the README's table. A run
+whose batches lie in FOLDER already is not repeated.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tests.verl.cpu.run import ROOT, arguments, train, write_data
-from tests.verl.test_training import Server
+from mrt_reward.core.progress import waste_mask
+from mrt_reward.options import ParagraphSegmenter, ScoreOptions
+from tests.verl.checking import read_batch, score_again
+from tests.verl.cpu.run import ROOT, answers_of, arguments, train, write_data
+from tests.verl.drawing import drawing
+from tests.verl.server import Server
 
-NUM_STEPS = 30
-COLOURS = {"grpo": "#888888", "mrt": "#c0392b"}
-PANELS = {
-    "mrt/outcome/mean": "outcome accuracy",
-    "response_length/mean": "tokens per response",
-    "mrt/progress/waste_share": "waste share",
+NUM_STEPS, NUM_PROMPTS, NUM_SAMPLES, SEED = 30, 8, 4, 3
+WASTE_THRESHOLD = 0.02
+TITLES = {
+    "accuracy": "outcome accuracy",
+    "tokens": "tokens per response",
+    "waste": f"waste: progress below {WASTE_THRESHOLD}",
 }
-WIDTH, HEIGHT, MARGIN = 300, 200, 36
-
-Curves = Mapping[str, Sequence[Mapping[str, float]]]
+OPTIONS = ScoreOptions(segmenter=ParagraphSegmenter("paragraphs"))
 
 
-def run(folder: Path, alpha: float, url: str) -> list[dict[str, float]]:
-    """One run; metrics of its steps."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data = write_data(folder, 8 * NUM_STEPS, seed=3)
-    given = [
-        *arguments(data, steps=NUM_STEPS, prompts=8, samples=4),
-        "reward.type=mrt",
-        f"reward.mrt.url={url}",
-        f"reward.mrt.alpha={alpha}",
-        "reward.mrt.segmenter=paragraphs",
-    ]
-    done = train(folder, given, timeout_s=3600, MRT_TEST_SEED="3")
-    (folder / "log.txt").write_text(done.stdout)
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    steps = [json.loads(line)["data"] for line in lines]
-    return [data for data in steps if "training/global_step" in data]
+@dataclass(frozen=True)
+class Step:
+    """What one batch of a run was like: means over its responses, waste over its episodes."""
+
+    accuracy: float
+    tokens: float
+    waste: float
 
 
-def smoothed(values: Sequence[float], width: int = 5) -> list[float]:
-    """Mean of the last `width` steps."""
-    return [float(np.mean(values[max(0, place - width + 1) : place + 1])) for place in range(len(values))]
+def run(folder: Path, given: Sequence[str]) -> list[Step]:
+    """One run, and what its batches say."""
+    dump = folder / "dump"
+    if len(list(dump.glob("*.npz"))) != NUM_STEPS:
+        dump.mkdir(parents=True, exist_ok=True)
+        data = write_data(folder, NUM_PROMPTS * NUM_STEPS, seed=SEED)
+        basic = arguments(data, steps=NUM_STEPS, prompts=NUM_PROMPTS, samples=NUM_SAMPLES)
+        train(folder, [*basic, *given], timeout_s=3600, MRT_TEST_SEED=str(SEED), MRT_TEST_DUMP=str(dump)).check()
+    return [measured(dump / f"batch_{step}.npz", answers_of(folder)) for step in range(NUM_STEPS)]
 
 
-def panel(curves: Curves, name: str, title: str, left: int) -> list[str]:
-    """One chart: thin lines for the steps, thick ones for their running mean."""
-    shown = {run_name: [float(step[name]) for step in steps] for run_name, steps in curves.items()}
-    low, high = min(map(min, shown.values())), max(map(max, shown.values()))
-    spread = (high - low) or 1.0
-
-    def points(values: Sequence[float]) -> str:
-        return " ".join(
-            f"{left + MARGIN + place * (WIDTH - MARGIN - 12) / (len(values) - 1):.1f},"
-            f"{HEIGHT - MARGIN - (value - low) / spread * (HEIGHT - 2 * MARGIN):.1f}"
-            for place, value in enumerate(values)
-        )
-
-    bottom, top = HEIGHT - MARGIN, MARGIN
-    parts = [
-        f'<text x="{left + MARGIN}" y="20" font-weight="bold">{title}</text>',
-        f'<path d="M{left + MARGIN},{top}V{bottom}H{left + WIDTH - 12}" fill="none" stroke="#444"/>',
-        f'<text x="{left + MARGIN - 4}" y="{top + 4}" text-anchor="end">{high:.3g}</text>',
-        f'<text x="{left + MARGIN - 4}" y="{bottom}" text-anchor="end">{low:.3g}</text>',
-        f'<text x="{left + WIDTH - 12}" y="{bottom + 16}" text-anchor="end">step {NUM_STEPS}</text>',
-    ]
-    for run_name, values in shown.items():
-        line = f'fill="none" stroke="{COLOURS[run_name]}"'
-        parts.append(f'<polyline points="{points(values)}" {line} stroke-width="1" opacity="0.35"/>')
-        parts.append(f'<polyline points="{points(smoothed(values))}" {line} stroke-width="2.5"/>')
-    return parts
+def measured(batch: Path, answers: Mapping[str, str]) -> Step:
+    """A dumped batch, scored again."""
+    rows = read_batch(batch)
+    scored = score_again(rows, answers, OPTIONS)
+    progress = np.array([e.progress for trace in scored for e in trace.episodes if e.progress is not None])
+    return Step(
+        accuracy=float(np.mean([row.reward[-1] for row in rows])),
+        tokens=float(np.mean([len(row.response) for row in rows])),
+        waste=float(waste_mask(progress, WASTE_THRESHOLD).mean()),
+    )
 
 
-def drawing(curves: Curves) -> str:
-    """The three charts as SVG."""
-    total = WIDTH * len(PANELS)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} {HEIGHT}"',
-        ' font-family="sans-serif" font-size="11">',
-        f'<rect width="{total}" height="{HEIGHT}" fill="white"/>',
-    ]
-    for place, (name, title) in enumerate(PANELS.items()):
-        parts += panel(curves, name, title, place * WIDTH)
-    for place, (name, colour) in enumerate(COLOURS.items()):
-        parts.append(f'<text x="{MARGIN + 60 * place}" y="{HEIGHT - 6}" fill="{colour}">{name}</text>')
-    return "\n".join([*parts, "</svg>", ""])
-
-
-def table(curves: Curves) -> str:
+def table(curves: Mapping[str, Sequence[Step]]) -> str:
     """Means over the first and the last ten steps."""
-    lines = ["| | steps 1-10 | | steps 21-30 | |", "| --- | --- | --- | --- | --- |", "| | grpo | mrt | grpo | mrt |"]
-    for name, title in PANELS.items():
-        cells = [
-            f"{np.mean([step[name] for step in curves[run_name][part]]):.3f}"
-            for part in (slice(0, 10), slice(-10, None))
-            for run_name in ("grpo", "mrt")
-        ]
-        lines.append(f"| {title} | {' | '.join(cells)} |")
+    lines = ["| | steps 1 to 10 | steps 21 to 30 |", "| --- | --- | --- |"]
+    for name, title in TITLES.items():
+        for label, steps in curves.items():
+            early, late = (np.mean([getattr(step, name) for step in part]) for part in (steps[:10], steps[-10:]))
+            digits = 0 if name == "tokens" else 3
+            lines.append(f"| {title}, {label} | {early:.{digits}f} | {late:.{digits}f} |")
     return "\n".join(lines)
 
 
 def main(folder: Path) -> None:
-    """Both runs, one after the other, against one server."""
+    """Both runs, one after the other."""
+    curves = {"GRPO": run(folder / "grpo", ["algorithm.adv_estimator=grpo"])}
     server = Server(folder)
     server.start()
     try:
         server.wait()
-        curves = {name: run(folder / name, alpha, server.url) for name, alpha in (("grpo", 0.0), ("mrt", 1.0))}
+        switch = ["reward.type=mrt", f"reward.mrt.url={server.url}", "reward.mrt.segmenter=paragraphs"]
+        curves["MRT"] = run(folder / "mrt", switch)
     finally:
         server.kill()
-    (ROOT / "adapters" / "mrt_verl" / "curves.svg").write_text(drawing(curves), encoding="utf-8")
+    panels = {
+        title: {label: [getattr(step, name) for step in steps] for label, steps in curves.items()}
+        for name, title in TITLES.items()
+    }
+    (ROOT / "adapters" / "mrt_verl" / "curves.svg").write_text(drawing(panels), encoding="utf-8")
     print(table(curves))
 
 

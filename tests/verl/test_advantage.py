@@ -15,7 +15,7 @@ from verl.trainer.ppo.ray_trainer import compute_advantage
 
 from mrt_reward.core.credit import CreditConfig, CreditTrace, credit, outcome_advantages
 from mrt_reward.errors import ProverError
-from mrt_reward.training.marks import Lapse, Scored, encode
+from mrt_reward.training.marks import Lapse, Scored, encode, number_of
 from mrt_reward.training.prefix import Prefixed, encode_prefixed
 
 advantage.register()
@@ -87,6 +87,44 @@ def test_each_episodes_tokens_carry_what_core_gives(more: dict[str, Any]) -> Non
                     wanted[each.ends[-1] :] = paid.answer
             assert ours[row, :length].numpy() == pytest.approx(wanted, abs=2e-6)
     assert not ours[mask == 0].any()
+
+
+def rewards_of(rows: list[tuple[float, Scored | Lapse]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rewards and mask of full rows, as the agent loop leaves them."""
+    rewards, mask = torch.zeros(len(rows), WIDTH), torch.ones(len(rows), WIDTH, dtype=torch.int64)
+    for row, (outcome, what) in enumerate(rows):
+        rewards[row, -1] = outcome
+        for place, value in encode(what, WIDTH):
+            rewards[row, place] += value
+    return rewards, mask
+
+
+def test_a_waste_episode_between_two_gains_gets_exactly_the_outcome_advantage() -> None:
+    waste = Scored(1, (4, 6, 8), np.array([0.25, 0.5, 0.5, 1.0]), cut_off=False)
+    rewards, mask = rewards_of([(1.0, waste), (0.0, Lapse.NO_THINKING)])
+    ours, _ = advantage.mrt_advantage(rewards, mask, config(), ["g", "g"])
+    outcome = float(ours[0, 0])
+    assert ours[0, 4:6].tolist() == [outcome, outcome]
+    assert ours[0, 1:4].numpy() == pytest.approx(outcome + 0.25, abs=1e-6)
+    assert ours[0, 6:8].numpy() == pytest.approx(outcome + 0.5, abs=1e-6)
+
+
+def test_a_group_scored_by_two_versions_has_no_progress_baseline_and_is_counted() -> None:
+    def scored(gain: float, prover: str) -> Scored:
+        return Scored(1, (6,), np.array([0.0, gain]), cut_off=False, version=number_of(prover))
+
+    # Progress 1.0 and 0.5: their group's mean is 0.75, unless two provers have measured them.
+    tracking.taken()
+    rewards, mask = rewards_of([(1.0, scored(1.0, "m@a")), (1.0, scored(0.5, "m@a"))])
+    ours, _ = advantage.mrt_advantage(rewards, mask, config(baseline="group"), ["g", "g"])
+    assert ours[:, 3].numpy() == pytest.approx([0.25, -0.25], abs=1e-6)
+    assert tracking.taken()["mrt/groups/mixed_versions"] == 0
+    # Their checksums end in the same four bits: versions must not be taken for the same by chance.
+    first, second = "m@0", next(f"m@{n}" for n in range(1, 10**6) if number_of(f"m@{n}") % 16 == number_of("m@0") % 16)
+    rewards, mask = rewards_of([(1.0, scored(1.0, first)), (1.0, scored(0.5, second))])
+    ours, _ = advantage.mrt_advantage(rewards, mask, config(baseline="group"), ["g", "g"])
+    assert ours[:, 3].numpy() == pytest.approx([1.0, 0.5], abs=1e-6)
+    assert tracking.taken()["mrt/groups/mixed_versions"] == 1
 
 
 def test_verl_finds_it_by_name_and_metrics_are_noted() -> None:

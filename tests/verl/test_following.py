@@ -11,21 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mrt_verl.following import hand_over
+from mrt_verl.following import check_following, hand_over
 from omegaconf import DictConfig, OmegaConf
 
+from mrt_reward.errors import UNFINISHED, ConfigError
 from mrt_reward.training.settings import TrainingSettings
 
 
 @contextmanager
-def admin_port(status: int, seen: list[Any]) -> Generator[str]:
+def admin_port(status: int, seen: list[Any], code: str = "weights_refused") -> Generator[str]:
     """A server that takes weights, or does not."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             seen.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
             taken = {"model": "m", "version": "v2"}
-            refused = {"error": {"message": "outside the root", "type": "T", "code": "weights_refused", "param": None}}
+            refused = {"error": {"message": "outside the root", "type": "T", "code": code, "param": None}}
             body = json.dumps(taken if status == 200 else refused).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
@@ -78,3 +79,31 @@ def test_weights_that_are_not_there_are_told(tmp_path: Path, caplog: pytest.LogC
     assert hand_over(config(tmp_path), settings, 2)["mrt/following/refused"] == 1.0
     assert "nothing is there" in caplog.text
     assert hand_over(config(tmp_path), TrainingSettings(), 2) == {}
+
+
+def following(folder: Path) -> DictConfig:
+    return OmegaConf.create(
+        {
+            "trainer": {"default_local_dir": str(folder), "save_freq": 2},
+            "actor_rollout_ref": {"actor": {"checkpoint": {"save_contents": ["model", "hf_model"]}}},
+        }
+    )
+
+
+def test_a_server_that_sees_the_trainers_folder_is_found_at_the_start(tmp_path: Path) -> None:
+    seen: list[Any] = []
+    with admin_port(422, seen, UNFINISHED) as url:
+        check_following(following(tmp_path / "saved"), TrainingSettings(follow_steps=2, admin_url=url))
+    assert seen == [("/admin/weights", {"path": str(tmp_path / "saved/mrt_trial"), "kind": "checkpoint"})]
+    assert not list((tmp_path / "saved").iterdir())
+
+
+def test_a_server_that_may_not_load_what_is_saved_is_told_at_the_start(tmp_path: Path) -> None:
+    with (
+        admin_port(422, []) as url,
+        pytest.raises(ConfigError, match=rf"outside the root.*--weights-root {tmp_path} \(or a folder above"),
+    ):
+        check_following(following(tmp_path), TrainingSettings(follow_steps=2, admin_url=url))
+    with pytest.raises(ConfigError, match=r"http://127\.0\.0\.1:9 would not load"):
+        check_following(following(tmp_path), TrainingSettings(follow_steps=2, admin_url="http://127.0.0.1:9"))
+    assert not list(tmp_path.iterdir())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,18 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mrt_verl import agent_loop, agent_loop_v1
+from mrt_verl import agent_loop
 from mrt_verl.reward_manager import RECORD, VALIDATING
 from tensordict import TensorDict
 from transformers import AutoTokenizer
-from verl.experimental.agent_loop import AgentLoopOutput
 from verl.protocol import DataProto
 from verl.trainer.ppo.reward import load_reward_manager
 
-from mrt_reward.errors import ConfigError
+from mrt_reward.errors import ConfigError, ProverError
 from mrt_reward.mini import MODEL_DIR
-from mrt_reward.training.marks import Lapse, Scored, decode, encode
-from mrt_reward.training.prefix import Prefixed, group_number
+from mrt_reward.protocols import Proof, Proven
+from mrt_reward.provers.scripted import ScriptedProver
+from mrt_reward.training.marks import Lapse, Scored, number_of
+from mrt_reward.training.prefix import Prefixed
 from mrt_reward.training.scoring import Record
 from tests.server.conftest import threaded_server
 from tests.verl.cpu.run import REWARD
@@ -91,18 +93,97 @@ async def test_the_outcome_is_the_users_and_progress_stands_beside_it(url: str, 
     assert [tokenizer.decode(ids[s.start : s.end]).strip() for s in record.what.spans] == ["One.", "Two.", "Three."]
 
 
-async def test_verls_other_managers_keep_their_say(url: str, tokenizer: Any) -> None:
-    dapo = manager(
-        url,
-        tokenizer,
-        "reward.reward_manager.name=dapo",
-        "+reward.reward_kwargs.overlong_buffer_cfg.enable=False",
-        "+reward.reward_kwargs.max_resp_len=64",
-    )
-    assert type(dapo._outcome).__name__ == "DAPORewardManager"
-    result = await dapo.run_single(trajectory(tokenizer))
+OWN = """
+from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+
+class Own(RewardManagerBase):
+    async def run_single(self, data):
+        return {"reward_score": 0.75, "reward_extra_info": {"mine": len(data)}}
+"""
+DAPO = [
+    "reward.reward_manager.name=dapo",
+    "+reward.reward_kwargs.overlong_buffer_cfg.enable=True",
+    "+reward.reward_kwargs.overlong_buffer_cfg.len=8",
+    "+reward.reward_kwargs.overlong_buffer_cfg.penalty_factor=1.0",
+    "+reward.reward_kwargs.overlong_buffer_cfg.log=False",
+    "+reward.reward_kwargs.max_resp_len=1024",
+]
+CUSTOM = ["reward.reward_manager.source=importlib", "reward.reward_manager.name=Own"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "overrides", "score", "key"),
+    [
+        ("NaiveRewardManager", [], 1.0, "acc"),
+        ("DAPORewardManager", DAPO, 1.0, "acc"),
+        ("RateLimitedRewardManager", ["reward.reward_manager.name=rate_limited"], 1.0, "acc"),
+        ("Own", CUSTOM, 0.75, "mine"),
+    ],
+)
+async def test_the_users_own_manager_gives_the_outcome(
+    url: str, tokenizer: Any, tmp_path: Path, kind: str, overrides: list[str], score: float, key: str
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    given = [*overrides, f"reward.reward_manager.module.path={tmp_path}/own.py"] if kind == "Own" else overrides
+    ours = manager(url, tokenizer, *given)
+    assert type(ours._outcome).__name__ == kind
+    result = await ours.run_single(trajectory(tokenizer))
+    assert result["reward_score"] == score
+    assert key in result["reward_extra_info"]
+    assert isinstance(result["reward_extra_info"][RECORD].what, Scored)
+
+
+async def test_a_trajectory_is_scored_while_its_outcome_is_still_worked_out(
+    url: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The outcome waits for the score's request, so one after the other would never end.
+    ours = manager(url, tokenizer)
+    asked = asyncio.Event()
+    score, outcome = ours._scorer.score, ours._outcome.run_single
+
+    async def scored(response: Any) -> Record:
+        asked.set()
+        return await score(response)
+
+    async def waits(data: DataProto) -> dict[str, Any]:
+        await asked.wait()
+        return await outcome(data)
+
+    ours._scorer = SimpleNamespace(score=scored)
+    monkeypatch.setattr(ours._outcome, "run_single", waits)
+    result = await asyncio.wait_for(ours.run_single(trajectory(tokenizer)), 60)
     assert result["reward_score"] == 1.0
     assert isinstance(result["reward_extra_info"][RECORD].what, Scored)
+
+
+class Gated(ScriptedProver):
+    """Proves nothing until it is let."""
+
+    def __init__(self) -> None:
+        super().__init__([0.25, 0.5, 0.5, 1.0])
+        self.asked, self.gate = threading.Event(), threading.Event()
+
+    async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
+        self.asked.set()
+        assert await asyncio.to_thread(self.gate.wait, 120)
+        return await super().prove(proofs)
+
+
+async def test_nothing_blocks_the_event_loop_while_the_prover_is_slow(tokenizer: Any) -> None:
+    prover = Gated()
+
+    async def let() -> None:
+        # In the loop that waits for the prover: were it blocked, this would never come to its end.
+        assert await asyncio.to_thread(prover.asked.wait, 120)
+        prover.gate.set()
+
+    with threaded_server(prover) as slow:
+        ours = manager(slow, tokenizer)
+        letting = asyncio.create_task(let())
+        calls = [ours.run_single(trajectory(tokenizer, uid=str(n))) for n in range(16)]
+        results = await asyncio.wait_for(asyncio.gather(*calls), 120)
+        await letting
+    assert all(isinstance(result["reward_extra_info"][RECORD].what, Scored) for result in results)
 
 
 async def test_validation_never_reaches_the_prover(url: str, tokenizer: Any) -> None:
@@ -127,13 +208,13 @@ async def test_rows_of_prefixes_say_their_group_and_ask_no_prover(tokenizer: Any
     columns: Any = {"mrt_group": "g", "mrt_value_prefix": 0.25, "mrt_stop": True}
     result = await rows.run_single(trajectory(tokenizer, **columns))
     what = result["reward_extra_info"][RECORD].what
-    assert (what.group, what.value, what.stop) == (group_number("g"), 0.25, True)
+    assert (what.group, what.value, what.stop) == (number_of("g"), 0.25, True)
     ids = trajectory(tokenizer).batch["responses"][0].tolist()
     assert tokenizer.decode(ids[what.start :]).startswith("</think>")
     marks = agent_loop.marks_of(result["reward_extra_info"][RECORD], [1] * len(ids))
     assert [place for place, _ in marks] == [0, what.start]
     unknown = await rows.run_single(trajectory(tokenizer, mrt_group="g", mrt_value_prefix=float("nan")))
-    assert unknown["reward_extra_info"][RECORD].what == Prefixed(group_number("g"))
+    assert unknown["reward_extra_info"][RECORD].what == Prefixed(number_of("g"))
     with pytest.raises(ConfigError, match="needs the column mrt_group"):
         await rows.run_single(trajectory(tokenizer))
 
@@ -144,95 +225,3 @@ async def test_an_error_of_the_users_reward_is_the_users(url: str, tokenizer: An
     theirs = manager(url, tokenizer, f"reward.custom_reward_function.path={broken}")
     with pytest.raises(RuntimeError, match="mine"):
         await theirs.run_single(trajectory(tokenizer))
-
-
-class Base:
-    """Stands for veRL's worker: a result from the reward loop arrives."""
-
-    def __init__(self) -> None:
-        self.seen: list[dict[str, Any]] = []
-
-    async def _compute_score(self, outputs: list[AgentLoopOutput], kwargs: dict[str, Any]) -> None:
-        self.seen.append(kwargs)
-        outputs[-1].reward_score = 1.0
-        scored = Scored(0, (2,), np.array([0.25, 0.75]), cut_off=False)
-        extra = {} if kwargs[VALIDATING] else {RECORD: Record(scored, prover="m@1")}
-        outputs[-1].extra_fields["reward_extra_info"] = {"acc": 1.0, **extra}
-
-    async def _agent_loop_postprocess(self, output: Any, validate: bool, **kwargs: Any) -> Any:
-        outputs = [output]
-        await self._compute_score(outputs, kwargs=kwargs)
-        return outputs[-1]
-
-
-class Worker(agent_loop.Marking, Base):
-    pass
-
-
-def output(mask: list[int]) -> AgentLoopOutput:
-    metrics: Any = {}
-    return AgentLoopOutput(prompt_ids=[1], response_ids=[5] * len(mask), response_mask=mask, metrics=metrics)
-
-
-async def test_marks_are_made_in_training_alone_and_records_are_kept_once() -> None:
-    worker = Worker()
-    done = await worker._agent_loop_postprocess(output([1] * 4), False, uid="u")
-    assert [place for place, _ in done.extra_fields[agent_loop.MARKS]] == [0, 1]
-    assert done.extra_fields["reward_extra_info"] == {"acc": 1.0}
-    checked = await worker._agent_loop_postprocess(output([1] * 4), True, uid="u")
-    assert agent_loop.MARKS not in checked.extra_fields
-    assert [seen[VALIDATING] for seen in worker.seen] == [False, True]
-    assert [record.prover for record in await worker.mrt_records()] == ["m@1"]
-    assert await worker.mrt_records() == []
-
-
-async def test_a_reward_that_the_agent_loop_gave_itself_has_no_progress() -> None:
-    class Own(Base):
-        async def _compute_score(self, outputs: list[AgentLoopOutput], kwargs: dict[str, Any]) -> None:
-            outputs[-1].reward_score = 1.0
-
-    class OwnWorker(agent_loop.Marking, Own):
-        pass
-
-    worker = OwnWorker()
-    done = await worker._agent_loop_postprocess(output([1] * 4), False)
-    assert done.extra_fields[agent_loop.MARKS] == encode(Lapse.UNSUPPORTED, 4)
-    [record] = await worker.mrt_records()
-    assert "rewarded this trajectory itself" in record.reason
-
-
-async def test_validation_beside_training_is_told_apart() -> None:
-    worker = Worker()
-    calls = [worker._agent_loop_postprocess(output([1] * 4), place % 2 == 0) for place in range(6)]
-    done = await asyncio.gather(*calls)
-    assert [agent_loop.MARKS in each.extra_fields for each in done] == [False, True] * 3
-
-
-def test_the_outputs_token_rewards_carry_the_marks() -> None:
-    marked = output([1] * 4)
-    marked.reward_score = 0.5
-    marked.extra_fields[agent_loop.MARKS] = agent_loop.marks_of(
-        Record(Scored(0, (2,), np.array([0.25, 0.75]), cut_off=False)), marked.response_mask
-    )
-    fields = {name: getattr(marked, name) for name in AgentLoopOutput.model_fields}
-    dumped = agent_loop_v1.MarkedOutput.model_construct(_fields_set=set(marked.model_fields_set), **fields).as_dict()
-    assert agent_loop.MARKS not in dumped["extra_fields"]
-    reading = decode(dumped["rm_scores"].numpy())
-    assert (reading.outcome, reading.scored is not None and reading.scored.ends) == (0.5, (2,))
-
-
-def test_a_response_that_a_tool_ends_cannot_be_marked() -> None:
-    record = Record(Scored(0, (2,), np.array([0.25, 0.75]), cut_off=False))
-    reward = torch.zeros(1, 4)
-    agent_loop.add_marks(reward, [agent_loop.marks_of(record, [1, 1, 1, 0])])
-    assert decode(reward[0].numpy()).lapse is Lapse.UNSUPPORTED
-
-
-def test_padded_batches_of_the_legacy_trainer_get_the_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = SimpleNamespace(batch={"rm_scores": torch.tensor([[0.0, 0.0, 0.0, 1.0, 0.0]])})
-    monkeypatch.setattr(agent_loop.AgentLoopWorker, "_postprocess", lambda *_, **__: batch)
-    worker = object.__new__(agent_loop.MRTAgentLoopWorker)
-    extra = {agent_loop.MARKS: [(0, -1e-12), (1, 0.5)]}
-    data = worker._postprocess([SimpleNamespace(extra_fields=extra)])
-    assert data.batch["rm_scores"][0].tolist() == pytest.approx([-1e-12, 0.5, 0.0, 1.0, 0.0])
-    assert extra == {}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.errors import ConfigCompositionException
 from mrt_verl import expand, plugin
+from mrt_verl import main_ppo as launcher
 from omegaconf import DictConfig, OmegaConf
 from verl.trainer.ppo.utils import need_critic
 from verl.utils import config as verl_config
@@ -125,10 +127,39 @@ def test_a_wrong_type_or_settings_without_the_switch_are_refused(url: str) -> No
         expand.expand(composed(f"reward.mrt.url={url}"))
 
 
-def test_another_version_of_verl_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("verl.__version__", "0.8.0")
-    with pytest.raises(ConfigError, match=r"works with veRL 0\.9\.x, and this is 0\.8\.0"):
+@pytest.mark.parametrize("version", ["0.7.0", "0.10.0"])
+def test_another_version_of_verl_is_refused(url: str, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("verl.__version__", version)
+    with pytest.raises(ConfigError, match=rf"with veRL 0\.9\.x, and by .* 0\.8\.0 and 0\.7\.1; this is {version}"):
         expanded(url)
+
+
+def test_the_launcher_reads_the_switch_for_versions_that_validate_too_late(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("verl.__version__", "0.8.0")
+    ran: list[DictConfig] = []
+    monkeypatch.setattr("verl.trainer.main_ppo.run_ppo", ran.append)
+    launcher.main.__wrapped__(composed(SWITCH, f"reward.mrt.url={url}", "trainer.use_v1=False"))
+    [config] = ran
+    assert config.algorithm.adv_estimator == "mrt"
+    agent = config.actor_rollout_ref.rollout.agent
+    assert agent.agent_loop_manager_class == "mrt_verl.agent_loop.MRTAgentLoopManager"
+
+
+def test_the_launcher_is_verls_own_main_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[DictConfig] = []
+    monkeypatch.setattr("verl.trainer.main_ppo.main.__wrapped__", ran.append)
+    config = composed()
+    launcher.main.__wrapped__(config)
+    assert ran == [config]
+
+
+def test_where_nothing_reads_the_switch_hydra_does_not_know_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in stock veRL with its plug-ins off: a run that only looks as if it had progress rewards must not start.
+    monkeypatch.delitem(sys.modules, "mrt_verl.plugin")
+    with pytest.raises(ConfigCompositionException, match="type"):
+        composed(SWITCH)
 
 
 def test_verls_other_keys_are_still_strict() -> None:

@@ -4,71 +4,33 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+import torch
+from safetensors.torch import load_file
 
 from mrt_reward.core.credit import CreditConfig, outcome_advantages
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import ParagraphSegmenter, ScoreOptions
 from mrt_reward.provers.tokenizer import HFTokenizer
+from mrt_reward.training.marks import Lapse, decode
 from tests.verl.checking import expected, read_batch, score_again
-from tests.verl.cpu.run import answers_of, arguments, train, write_data
+from tests.verl.cpu.run import Training, answers_of, arguments, start, train, write_data
+from tests.verl.faults import Ids, faulty
+from tests.verl.server import Server
 
 OPTIONS = ScoreOptions(segmenter=ParagraphSegmenter("paragraphs"))
+PATIENCE_S = 15
+"""How long the run with faults waits for a score: longer than scoring takes, and the step waits as long."""
 
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
-@dataclass
-class Server:
-    """`mrt-reward serve` as a user starts it."""
-
-    weights_root: Path
-    port: int = field(default_factory=free_port)
-    admin_port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        ports = [f"--port={self.port}", f"--admin-port={self.admin_port}", f"--weights-root={self.weights_root}"]
-        command = [str(Path(sys.executable).parent / "mrt-reward"), "serve", *ports, "--log-format=off"]
-        self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
-
-    def wait(self) -> None:
-        until = time.monotonic() + 120
-        while time.monotonic() < until and self.process is not None and self.process.poll() is None:
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=5).is_success:
-                    return
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.5)
-        raise TimeoutError("the server did not start")
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
+NOWHERE = "http://127.0.0.1:9"
 
 
 @pytest.fixture
@@ -81,6 +43,38 @@ def server(tmp_path: Path) -> Iterator[Server]:
         made.kill()
 
 
+# Most of a run is processes that import veRL one after the other, so these two run beside the first test's own.
+@pytest.fixture(scope="module")
+def prefix_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
+    """MRT-RL as published: rows that start from prefixes."""
+    folder = tmp_path_factory.mktemp("prefix")
+    (folder / "dump").mkdir()
+    data = write_data(folder, 16, prefixes=True)
+    given = [*arguments(data, steps=2), "reward.type=mrt", "reward.mrt.mode=prefix"]
+    started = start(folder, given, MRT_TEST_DUMP=str(folder / "dump"))
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def run_without_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
+    """A run whose server is not there."""
+    folder = tmp_path_factory.mktemp("nowhere")
+    data = write_data(folder, 8)
+    started = start(folder, [*arguments(data, steps=1), "reward.type=mrt", f"reward.mrt.url={NOWHERE}"])
+    yield started
+    started.stop()
+
+
+def saving(folder: Path, step: int) -> list[str]:
+    """Arguments that save the weights of a step, in Hugging Face format too."""
+    return [
+        f"trainer.default_local_dir={folder}/saved",
+        f"trainer.save_freq={step}",
+        "actor_rollout_ref.actor.checkpoint.save_contents=[model,hf_model]",
+    ]
+
+
 def steps_of(folder: Path) -> list[dict[str, Any]]:
     """Metrics of each training step that was logged so far."""
     file = folder / "metrics.jsonl"
@@ -89,21 +83,29 @@ def steps_of(folder: Path) -> list[dict[str, Any]]:
     return [data for data in logged if "training/global_step" in data]
 
 
-def check_batches(dump: Path, num_batches: int, folder: Path, config: CreditConfig) -> None:
-    """Every batch that was trained on: advantages as core gives them, masks as they were."""
+def check_batches(dump: Path, num_batches: int, folder: Path, config: CreditConfig, lost: Mapping[Ids, Lapse]) -> None:
+    """Every batch that was trained on: advantages as core gives them, masks as they were, no lost score a number."""
     files = sorted(dump.glob("batch_*.npz"))
     assert len(files) == num_batches
-    marked = 0
+    num_episodes = num_lost = 0
     for file in files:
         rows = read_batch(file)
         assert len(rows) == 16
+        lapses = [lost.get(tuple(row.response)) for row in rows]
         scored = score_again(rows, answers_of(folder), OPTIONS)
-        for row, trace, wanted in zip(rows, scored, expected(rows, scored, config), strict=True):
-            assert trace.status == "ok", trace.error
+        kept = [None if lapse else trace for lapse, trace in zip(lapses, scored, strict=True)]
+        for row, lapse, trace, wanted in zip(rows, lapses, kept, expected(rows, kept, config), strict=True):
             assert row.mask == [1] * len(row.response)
             assert row.advantage == pytest.approx(wanted, abs=1e-5)
-            marked += len(trace.episodes)
-    assert marked > 16
+            if trace is None:
+                assert decode(row.reward).lapse is lapse
+                assert np.abs(row.reward[:-1]).max() < 1e-20
+                num_lost += 1
+            else:
+                assert trace.status == "ok", trace.error
+                num_episodes += len(trace.episodes)
+    assert num_episodes > 16
+    assert num_lost == len(lost)
 
 
 def check_learning(steps: list[dict[str, Any]], num_steps: int) -> None:
@@ -111,13 +113,30 @@ def check_learning(steps: list[dict[str, Any]], num_steps: int) -> None:
     for data in steps:
         assert math.isfinite(data["actor/grad_norm"])
         assert data["actor/grad_norm"] > 0
-        assert data["mrt/failed/share"] == 0
-        assert data["mrt/traces/scored"] == 16
         assert 0 <= data["mrt/outcome/mean"] <= 1
         assert {"mrt/progress/mean", "mrt/value/first", "mrt/regret", "mrt/prover/latency_s/mean"} <= set(data)
 
 
+def check_failures(data: dict[str, Any], **num_failed: int) -> None:
+    """What a step says of failures: these, and no others."""
+    failed = {name.removeprefix("mrt/failed/"): value for name, value in data.items() if name.startswith("mrt/failed/")}
+    assert failed.pop("share") == sum(num_failed.values()) / 16
+    assert {name: value for name, value in failed.items() if value} == num_failed
+    assert data["mrt/traces/scored"] == 16 - sum(num_failed.values())
+
+
+def check_weights(folder: Path) -> None:
+    """Every tensor was trained, and all of its numbers are finite."""
+    before, after = load_file(MODEL_DIR / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert set(after) == set(before)
+    for name, weights in after.items():
+        assert torch.isfinite(weights).all(), name
+        # As the trainer had them at first: rounding alone is no training.
+        assert not torch.equal(weights, before[name].to(weights.dtype)), name
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("prefix_run", "run_without_server")
 def test_the_v1_trainer_pays_each_episode_and_survives_a_restarted_server(tmp_path: Path, server: Server) -> None:
     (tmp_path / "dump").mkdir()
     data = write_data(tmp_path, 64)
@@ -134,60 +153,62 @@ def test_the_v1_trainer_pays_each_episode_and_survives_a_restarted_server(tmp_pa
 
     watcher = threading.Thread(target=restart)
     watcher.start()
-    given = [*arguments(data, steps=3), "reward.type=mrt", f"reward.mrt.url={server.url}"]
+    given = [*arguments(data, steps=3), *saving(tmp_path, 3), "reward.type=mrt", f"reward.mrt.url={server.url}"]
     done = train(tmp_path, [*given, "reward.mrt.segmenter=paragraphs"], MRT_TEST_DUMP=str(tmp_path / "dump"))
     watcher.join()
-    assert done.returncode == 0, done.stdout[-5000:]
+    done.check()
     assert restarted.is_set()
-    check_learning(steps_of(tmp_path), 3)
-    check_batches(tmp_path / "dump", 3, tmp_path, CreditConfig())
+    steps = steps_of(tmp_path)
+    check_learning(steps, 3)
+    for step in steps:
+        check_failures(step)
+    check_batches(tmp_path / "dump", 3, tmp_path, CreditConfig(), {})
+    check_weights(tmp_path / "saved/global_step_3/actor/huggingface")
 
 
 @pytest.mark.slow
-def test_the_legacy_trainer_does_too_and_its_prover_follows(tmp_path: Path, server: Server) -> None:
+def test_the_legacy_trainer_does_too_with_faults_and_a_prover_that_follows(tmp_path: Path, server: Server) -> None:
     (tmp_path / "dump").mkdir()
     data = write_data(tmp_path, 64)
     server.wait()
     before = httpx.get(f"{server.url}/v1/prover").json()["version"]
-    given = [
-        *arguments(data, steps=2, v1=False),
-        f"trainer.default_local_dir={tmp_path}/saved",
-        "trainer.save_freq=2",
-        "actor_rollout_ref.actor.checkpoint.save_contents=[model,hf_model]",
-        "reward.type=mrt",
-        f"reward.mrt.url={server.url}",
-        "reward.mrt.segmenter=paragraphs",
-        "reward.mrt.credit=to_go",
-        "reward.mrt.baseline=group",
-        "reward.mrt.follow_steps=2",
-        f"reward.mrt.admin_url=http://127.0.0.1:{server.admin_port}",
-    ]
-    done = train(tmp_path, given, module="mrt_verl.main_ppo", MRT_TEST_DUMP=str(tmp_path / "dump"))
-    assert done.returncode == 0, done.stdout[-5000:]
+    with faulty(server.url, hold_s=2 * PATIENCE_S, num_first=16) as (url, faults):
+        given = [
+            *arguments(data, steps=2, v1=False),
+            *saving(tmp_path, 2),
+            "reward.type=mrt",
+            f"reward.mrt.url={url}",
+            "reward.mrt.segmenter=paragraphs",
+            "reward.mrt.credit=to_go",
+            "reward.mrt.baseline=group",
+            f"reward.mrt.timeout_s={PATIENCE_S}",
+            "reward.mrt.follow_steps=2",
+            f"reward.mrt.admin_url=http://127.0.0.1:{server.admin_port}",
+        ]
+        train(tmp_path, given, module="mrt_verl.main_ppo", MRT_TEST_DUMP=str(tmp_path / "dump")).check()
     steps = steps_of(tmp_path)
     check_learning(steps, 2)
-    check_batches(tmp_path / "dump", 2, tmp_path, CreditConfig(credit="to_go", baseline="group"))
+    # Of the 16 traces of the first batch five are late, which is 31 %; of the second batch the first is garbled.
+    check_failures(steps[0], timeout=5)
+    check_failures(steps[1], malformed=1)
+    config = CreditConfig(credit="to_go", baseline="group")
+    check_batches(tmp_path / "dump", 2, tmp_path, config, faults.lost())
     assert steps[1]["mrt/following/refused"] == 0
     after = httpx.get(f"{server.url}/v1/prover").json()
     assert after["version"] != before
-    saved = load_file(tmp_path / "saved/global_step_2/actor/huggingface/model.safetensors")
-    assert saved
-    assert all(np.isfinite(weights.astype(np.float32)).all() for weights in saved.values())
     assert after["model"].endswith("global_step_2/actor/huggingface")
+    check_weights(tmp_path / "saved/global_step_2/actor/huggingface")
 
 
 @pytest.mark.slow
-def test_rows_of_prefixes_are_normalised_together_without_a_server(tmp_path: Path) -> None:
-    (tmp_path / "dump").mkdir()
-    data = write_data(tmp_path, 16, prefixes=True)
-    given = [*arguments(data, steps=2), "reward.type=mrt", "reward.mrt.mode=prefix"]
-    done = train(tmp_path, given, MRT_TEST_DUMP=str(tmp_path / "dump"))
-    assert done.returncode == 0, done.stdout[-5000:]
-    steps = steps_of(tmp_path)
+def test_rows_of_prefixes_are_normalised_together_without_a_server(prefix_run: Training) -> None:
+    prefix_run.finished().check()
+    folder = prefix_run.log.parent
+    steps = steps_of(folder)
     assert all(math.isfinite(data["actor/grad_norm"]) for data in steps)
     tokenizer = HFTokenizer(MODEL_DIR)
-    problems = list(answers_of(tmp_path))
-    for data, file in zip(steps, sorted((tmp_path / "dump").glob("batch_*.npz")), strict=True):
+    problems = list(answers_of(folder))
+    for data, file in zip(steps, sorted((folder / "dump").glob("batch_*.npz")), strict=True):
         rows = read_batch(file)
         places = [next(i for i, text in enumerate(problems) if text in tokenizer.decode(row.prompt)) for row in rows]
         closed = [
@@ -215,12 +236,10 @@ def test_rows_of_prefixes_are_normalised_together_without_a_server(tmp_path: Pat
                 assert not np.any(rows[row].advantage)
 
 
-def test_a_server_that_is_down_is_told_before_anything_starts(tmp_path: Path) -> None:
-    data = write_data(tmp_path, 8)
-    nowhere = f"http://127.0.0.1:{free_port()}"
-    done = train(tmp_path, [*arguments(data, steps=1), "reward.type=mrt", f"reward.mrt.url={nowhere}"])
-    assert done.returncode != 0
-    assert f"no progress server answers at reward.mrt.url={nowhere}" in done.stdout
-    assert "Start one with `mrt-reward serve`" in done.stdout
-    assert "Started a local Ray instance" not in done.stdout
-    assert MODEL_DIR.is_dir()
+@pytest.mark.slow
+def test_a_server_that_is_down_is_told_before_anything_starts(run_without_server: Training) -> None:
+    output = run_without_server.finished().output
+    assert run_without_server.process.returncode != 0
+    assert f"no progress server answers at reward.mrt.url={NOWHERE}" in output
+    assert "Start one with `mrt-reward serve`" in output
+    assert "Started a local Ray instance" not in output

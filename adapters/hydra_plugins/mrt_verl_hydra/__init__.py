@@ -1,10 +1,12 @@
 """Lets `reward.type=mrt reward.mrt.alpha=0.5` be said on the command line of stock veRL, without a `+`.
 
-Hydra finds this package by its place. In an application that is not veRL's it changes nothing.
+Hydra finds this package by its place. In an application that is not veRL's it changes nothing; nor where nothing would
+read the switch, as in stock veRL with its plug-ins off: there Hydra says that the key does not exist.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 SCHEME = "mrtverl"
+READER = "mrt_verl.plugin"
+"""What reads the switch: loaded by veRL itself, or by the launcher."""
+
 GROUP, NAME = "reward", "reward/reward"
 _PROVIDER = "mrt-reward"
 
@@ -72,7 +77,7 @@ class MRTSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Look before veRL's own folder for its reward configuration."""
         config_dir = verl_config_dir()
-        if config_dir is None:
+        if config_dir is None or READER not in sys.modules:
             return
         places = {element.path for element in search_path.get_path()}
         if places & {"pkg://verl.trainer.config", f"file://{config_dir}", str(config_dir)}:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,8 @@ def arguments(data: Path, *, steps: int, prompts: int = 4, samples: int = 4, v1:
         "actor_rollout_ref.rollout.calculate_log_probs": True,
         "reward.num_workers": 1,
         "reward.custom_reward_function.path": REWARD,
+        # Each is a process of its own, which takes seconds to start.
+        "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
         "trainer.n_gpus_per_node": 1,
         "trainer.nnodes": 1,
         "trainer.logger": "[console,file]",
@@ -113,24 +116,54 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
         "RAY_DEDUP_LOGS": "0",
+        # Ray ends workers when the machine's memory runs low, whoever took it.
+        "RAY_memory_monitor_refresh_ms": "0",
         "HYDRA_FULL_ERROR": "1",
         "TOKENIZERS_PARALLELISM": "false",
         **more,
     }
 
 
+@dataclass
+class Training:
+    """A training command that was started; its output goes to a file, so that several can run side by side."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def finished(self, timeout_s: float = 900) -> Training:
+        """This run, once it has ended."""
+        self.process.wait(timeout_s)
+        return self
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def check(self) -> None:
+        """See that it ended well."""
+        assert self.process.returncode == 0, self.output[-5000:]
+
+    def stop(self) -> None:
+        """End it, if it still runs."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(60)
+
+
+def start(folder: Path, given: Sequence[str], *, module: str = "verl.trainer.main_ppo", **more: str) -> Training:
+    """Start a training command."""
+    command = [sys.executable, "-m", module, f"hydra.run.dir={folder}/hydra", *given]
+    log = folder / "log.txt"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment(folder, **more), stdout=file, stderr=subprocess.STDOUT
+        )
+    return Training(process, log)
+
+
 def train(
     folder: Path, given: Sequence[str], *, module: str = "verl.trainer.main_ppo", timeout_s: float = 900, **more: str
-) -> subprocess.CompletedProcess[str]:
+) -> Training:
     """Run a training command to its end."""
-    command = [sys.executable, "-m", module, f"hydra.run.dir={folder}/hydra", *given]
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=environment(folder, **more),
-        timeout=timeout_s,
-        check=False,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    return start(folder, given, module=module, **more).finished(timeout_s)

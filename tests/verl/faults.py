@@ -1,0 +1,118 @@
+"""A proxy before the real server that keeps some traces' replies past the caller's patience, and garbles another's."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import numpy as np
+
+from mrt_reward.training.marks import Lapse
+
+Ids = tuple[int, ...]
+"""Tokens of a response, which say which trace it is."""
+
+
+@dataclass
+class Faults:
+    """What happens to which of the first traces; the rest is left alone.
+
+    Attributes:
+        url: of the real server.
+        hold_s: how long late replies are kept.
+        num_first: of so many traces, three of each ten are late; the one after them is garbled at every try.
+        done: what happened to each of these traces, in the order in which they came.
+
+    """
+
+    url: str
+    hold_s: float
+    num_first: int
+    done: dict[Ids, Lapse | None] = field(default_factory=dict[Ids, "Lapse | None"])
+    closing: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def fault(self, ids: Ids) -> Lapse | None:
+        """What happens to a trace: the same at each try."""
+        with self._lock:
+            if ids not in self.done:
+                place = len(self.done)
+                if place > self.num_first:
+                    return None
+                late = Lapse.TIMEOUT if place % 10 in (1, 4, 7) else None
+                self.done[ids] = Lapse.MALFORMED if place == self.num_first else late
+            return self.done[ids]
+
+    def lost(self) -> dict[Ids, Lapse]:
+        """Traces whose score never came."""
+        return {ids: lapse for ids, lapse in self.done.items() if lapse is not None}
+
+
+def _ids(trace: dict[str, Any]) -> Ids:
+    return tuple(np.frombuffer(base64.b64decode(trace["completion_ids"]), "<i4").tolist())
+
+
+class _Proxy(BaseHTTPRequestHandler):
+    faults: Faults
+    protocol_version = "HTTP/1.0"
+
+    def do_GET(self) -> None:
+        self._forward(b"")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        lapses = [self.faults.fault(_ids(trace)) for trace in json.loads(body)["traces"]]
+        self._forward(body, lapses)
+
+    def _forward(self, body: bytes, lapses: list[Lapse | None] | None = None) -> None:
+        kept = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")}
+        late: list[str] = []
+        try:
+            with httpx.stream(
+                self.command, self.faults.url + self.path, content=body, headers=kept, timeout=60
+            ) as reply:
+                self.send_response(reply.status_code)
+                self.send_header("Content-Type", reply.headers["Content-Type"])
+                self.end_headers()
+                for line in reply.iter_lines():
+                    fault = lapses[json.loads(line)["index"]] if lapses and reply.is_success else None
+                    if fault is Lapse.TIMEOUT:
+                        late.append(line)
+                    else:
+                        self._write(line[:20] if fault is Lapse.MALFORMED else line)
+            if late and not self.faults.closing.wait(self.faults.hold_s):
+                for line in late:
+                    self._write(line)
+        except (httpx.HTTPError, ConnectionError):
+            # Whoever asked has given up, or the server is away: either way there is nobody to tell but the caller.
+            self.close_connection = True
+
+    def _write(self, line: str) -> None:
+        self.wfile.write(line.encode() + b"\n")
+        self.wfile.flush()
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@contextmanager
+def faulty(url: str, *, hold_s: float, num_first: int) -> Generator[tuple[str, Faults]]:
+    """The proxy's own address, and what it has done."""
+    faults = Faults(url, hold_s, num_first)
+    handler = type("Proxy", (_Proxy,), {"faults": faults})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", faults
+    finally:
+        faults.closing.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,110 @@
+"""From a reward loop's record to marks on the trajectory's own tokens, with veRL's own output."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mrt_verl import agent_loop, agent_loop_v1
+from mrt_verl.reward_manager import RECORD, VALIDATING
+from verl.experimental.agent_loop import AgentLoopOutput
+
+from mrt_reward.training.marks import Lapse, Scored, decode, encode
+from mrt_reward.training.scoring import Record
+
+
+class Base:
+    """Stands for veRL's worker: a result from the reward loop arrives."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    async def _compute_score(self, outputs: list[AgentLoopOutput], kwargs: dict[str, Any]) -> None:
+        self.seen.append(kwargs)
+        outputs[-1].reward_score = 1.0
+        scored = Scored(0, (3,), np.array([0.25, 0.75]), cut_off=False)
+        extra = {} if kwargs[VALIDATING] else {RECORD: Record(scored, prover="m@1")}
+        outputs[-1].extra_fields["reward_extra_info"] = {"acc": 1.0, **extra}
+
+    async def _run_agent_loop(self, sampling_params: Any, trajectory: Any, *, made: Any, **kwargs: Any) -> Any:
+        outputs = [made]
+        await self._compute_score(outputs, kwargs=kwargs)
+        return outputs[-1]
+
+
+class Worker(agent_loop.Marking, Base):
+    async def run(self, made: Any, validate: bool = False) -> Any:
+        return await self._run_agent_loop({}, {"validate": validate}, made=made, uid="u")
+
+
+def output(mask: list[int]) -> AgentLoopOutput:
+    metrics: Any = {}
+    return AgentLoopOutput(prompt_ids=[1], response_ids=[5] * len(mask), response_mask=mask, metrics=metrics)
+
+
+async def test_marks_are_made_in_training_alone_and_records_are_kept_once() -> None:
+    worker = Worker()
+    done = await worker.run(output([1] * 4))
+    assert [place for place, _ in done.extra_fields[agent_loop.MARKS]] == [0, 1, 2]
+    assert done.extra_fields["reward_extra_info"] == {"acc": 1.0}
+    checked = await worker.run(output([1] * 4), True)
+    assert agent_loop.MARKS not in checked.extra_fields
+    assert [seen[VALIDATING] for seen in worker.seen] == [False, True]
+    assert [record.prover for record in await worker.mrt_records()] == ["m@1"]
+    assert await worker.mrt_records() == []
+
+
+async def test_a_reward_that_the_agent_loop_gave_itself_has_no_progress() -> None:
+    class Own(Base):
+        async def _compute_score(self, outputs: list[AgentLoopOutput], kwargs: dict[str, Any]) -> None:
+            outputs[-1].reward_score = 1.0
+
+    class OwnWorker(agent_loop.Marking, Own):
+        pass
+
+    worker = OwnWorker()
+    done = await worker._run_agent_loop({}, {"validate": False}, made=output([1] * 4))
+    assert done.extra_fields[agent_loop.MARKS] == encode(Lapse.UNSUPPORTED, 4)
+    [record] = await worker.mrt_records()
+    assert "rewarded this trajectory itself" in record.reason
+
+
+async def test_validation_beside_training_is_told_apart() -> None:
+    worker = Worker()
+    calls = [worker.run(output([1] * 4), place % 2 == 0) for place in range(6)]
+    done = await asyncio.gather(*calls)
+    assert [agent_loop.MARKS in each.extra_fields for each in done] == [False, True] * 3
+
+
+def test_the_outputs_token_rewards_carry_the_marks() -> None:
+    marked = output([1] * 4)
+    marked.reward_score = 0.5
+    marked.extra_fields[agent_loop.MARKS] = agent_loop.marks_of(
+        Record(Scored(0, (3,), np.array([0.25, 0.75]), cut_off=False)), marked.response_mask
+    )
+    fields = {name: getattr(marked, name) for name in AgentLoopOutput.model_fields}
+    dumped = agent_loop_v1.MarkedOutput.model_construct(_fields_set=set(marked.model_fields_set), **fields).as_dict()
+    assert agent_loop.MARKS not in dumped["extra_fields"]
+    reading = decode(dumped["rm_scores"].numpy())
+    assert (reading.outcome, reading.scored is not None and reading.scored.ends) == (0.5, (3,))
+
+
+def test_a_response_that_a_tool_ends_cannot_be_marked() -> None:
+    record = Record(Scored(0, (2,), np.array([0.25, 0.75]), cut_off=False))
+    reward = torch.zeros(1, 4)
+    agent_loop.add_marks(reward, [agent_loop.marks_of(record, [1, 1, 1, 0])])
+    assert decode(reward[0].numpy()).lapse is Lapse.UNSUPPORTED
+
+
+def test_padded_batches_of_the_legacy_trainer_get_the_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = SimpleNamespace(batch={"rm_scores": torch.tensor([[0.0, 0.0, 0.0, 1.0, 0.0]])})
+    monkeypatch.setattr(agent_loop.AgentLoopWorker, "_postprocess", lambda *_, **__: batch)
+    worker = object.__new__(agent_loop.MRTAgentLoopWorker)
+    extra = {agent_loop.MARKS: [(0, -1e-12), (1, 0.5)]}
+    data = worker._postprocess([SimpleNamespace(extra_fields=extra)])
+    assert data.batch["rm_scores"][0].tolist() == pytest.approx([-1e-12, 0.5, 0.0, 1.0, 0.0])
+    assert extra == {}
