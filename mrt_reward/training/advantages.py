@@ -43,21 +43,31 @@ def batch_advantages(
             paid their outcome advantage.
 
     """
-    members: dict[Hashable, list[int]] = {}
-    for row, group in enumerate(groups):
-        members.setdefault(group, []).append(row)
-    advantage_NT: list[Floats] = [np.zeros(0)] * len(readings)
-    num_mixed = 0
-    for rows in members.values():
-        here = [readings[row] for row in rows]
-        mixed = len({reading.scored.version for reading in here if reading.scored}) > 1
-        num_mixed += mixed
-        # Values of two provers share no baseline; scored apart, each trace's own progress is still its own.
-        used = replace(config, baseline="none", progress_norm="none") if mixed else config
-        paid = credit([_credit_trace(reading, on_failure) for reading in here], used)
-        for row, reading, each in zip(rows, here, paid, strict=True):
-            advantage_NT[row] = _spread(reading, each)
-    return Paid(advantage_NT, num_mixed)
+    credits_N, num_mixed = _credits(readings, groups, config, on_failure)
+    return Paid([_spread(reading, each) for reading, each in zip(readings, credits_N, strict=True)], num_mixed)
+
+
+def progress_advantages(
+    readings: Sequence[Reading], groups: Sequence[Hashable], config: CreditConfig, on_failure: OnFailure
+) -> Paid:
+    """What progress adds, where the trainer has worked out the advantage of the outcome itself.
+
+        α·(G[j] - b[j])      on the tokens of episode j, and zero elsewhere
+
+    That is `batch_advantages` less A_outcome; with `answer_progress: add` the answer's tokens get α·(r - J[K]). With
+    `alpha` 0 it is zero exactly.
+
+    Args:
+        readings: one per row.
+        groups: the group of each row.
+        config: how progress becomes credit; how it treats the outcome does not matter.
+        on_failure: `drop` leaves rows that have no score out of their group. They are paid nothing here, and the
+            trainer must leave them out of its own.
+
+    """
+    credits_N, num_mixed = _credits(readings, groups, config, on_failure)
+    added = [_less_outcome(each) for each in credits_N]
+    return Paid([_spread(reading, each) for reading, each in zip(readings, added, strict=True)], num_mixed)
 
 
 def check_failures(readings: Sequence[Reading], on_failure: OnFailure, max_failed_share: float, where: str) -> None:
@@ -84,6 +94,31 @@ def check_failures(readings: Sequence[Reading], on_failure: OnFailure, max_faile
 def failed_lapse(reading: Reading) -> Lapse | None:
     """Why a reading has no progress although it should."""
     return reading.lapse if reading.lapse is not None and reading.lapse.failed else None
+
+
+def _credits(
+    readings: Sequence[Reading], groups: Sequence[Hashable], config: CreditConfig, on_failure: OnFailure
+) -> tuple[list[Credit], int]:
+    """Credit of each row, and how many groups were scored by more than one prover."""
+    members: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    credit_of: dict[int, Credit] = {}
+    num_mixed = 0
+    for rows in members.values():
+        here = [readings[row] for row in rows]
+        mixed = len({reading.scored.version for reading in here if reading.scored}) > 1
+        num_mixed += mixed
+        # Values of two provers share no baseline; scored apart, each trace's own progress is still its own.
+        used = replace(config, baseline="none", progress_norm="none") if mixed else config
+        credit_of.update(zip(rows, credit([_credit_trace(reading, on_failure) for reading in here], used), strict=True))
+    return [credit_of[row] for row in range(len(readings))], num_mixed
+
+
+def _less_outcome(paid: Credit) -> Credit:
+    """The same without A_outcome."""
+    outcome = paid.outcome or 0.0
+    return replace(paid, outcome=0.0, episode_K=paid.episode_K - outcome, answer=paid.answer - outcome)
 
 
 def _credit_trace(reading: Reading, on_failure: OnFailure) -> CreditTrace:

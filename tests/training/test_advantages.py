@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from mrt_reward.core.credit import CreditConfig, CreditTrace, credit
 from mrt_reward.errors import ProverError
-from mrt_reward.training.advantages import batch_advantages, check_failures
+from mrt_reward.training.advantages import batch_advantages, check_failures, progress_advantages
 from mrt_reward.training.marks import Lapse, Reading, Scored
 
 
@@ -46,6 +48,31 @@ def test_a_batch_is_paid_group_by_group_as_core_pays() -> None:
                 assert got[row][span.start : span.end] == pytest.approx(advantage)
             assert got[row][what.ends[-1] :] == pytest.approx(paid.answer)
             assert got[row][: what.start] == pytest.approx(paid.outcome)
+
+
+@pytest.mark.parametrize("more", [{}, {"credit": "to_go", "baseline": "group_index", "answer_progress": "add"}])
+def test_what_progress_adds_is_all_but_the_outcomes_advantage(more: dict[str, Any]) -> None:
+    readings = [
+        scored(1.0, [0.2, 0.9], (4,)),
+        scored(0.0, [0.5, 0.5, 0.1], (2, 5)),
+        Reading(1.0, 3, None, Lapse.TIMEOUT),
+        Reading(float("nan"), 4, None),
+    ]
+    for on_failure in ("mask", "drop"):
+        whole = batch_advantages(readings, ["g"] * 4, CreditConfig(**more), on_failure).advantage_NT
+        plain = batch_advantages(readings, ["g"] * 4, CreditConfig(alpha=0.0), on_failure).advantage_NT
+        added = progress_advantages(readings, ["g"] * 4, CreditConfig(**more), on_failure).advantage_NT
+        for row in range(4):
+            assert added[row] == pytest.approx(whole[row] - plain[row])
+        nothing = progress_advantages(readings, ["g"] * 4, CreditConfig(alpha=0.0, **more), on_failure).advantage_NT
+        assert not np.concatenate(nothing).any()
+
+
+def test_progress_is_added_to_its_own_episode_and_nowhere_else() -> None:
+    # Progress of 1/4, nothing, and 1/2, from token 1 on.
+    reading = scored(1.0, [0.25, 0.5, 0.5, 1.0], (3, 5, 7))
+    [added] = progress_advantages([reading], ["g"], CreditConfig(alpha=2.0), "mask").advantage_NT
+    assert added == pytest.approx([0, 0.5, 0.5, 0, 0, 1.0, 1.0, 0, 0])
 
 
 def test_a_dropped_trace_is_paid_nothing_and_moves_no_baseline() -> None:
