@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mrt_reward.core.credit import Credit, CreditConfig, CreditTrace, Floats, credit, token_advantages
+from mrt_reward.core.progress import progress_rewards
 from mrt_reward.errors import ProverError
 from mrt_reward.training.marks import Lapse, Reading
 from mrt_reward.training.settings import OnFailure
@@ -43,31 +44,80 @@ def batch_advantages(
             paid their outcome advantage.
 
     """
-    credits_N, num_mixed = _credits(readings, groups, config, on_failure)
-    return Paid([_spread(reading, each) for reading, each in zip(readings, credits_N, strict=True)], num_mixed)
+    members: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    advantage_NT: list[Floats] = [np.zeros(0)] * len(readings)
+    num_mixed = 0
+    for rows in members.values():
+        here = [readings[row] for row in rows]
+        mixed = len({reading.scored.version for reading in here if reading.scored}) > 1
+        num_mixed += mixed
+        # Values of two provers share no baseline; scored apart, each trace's own progress is still its own.
+        used = replace(config, baseline="none", progress_norm="none") if mixed else config
+        paid = credit([_credit_trace(reading, on_failure) for reading in here], used)
+        for row, reading, each in zip(rows, here, paid, strict=True):
+            advantage_NT[row] = _spread(reading, each)
+    return Paid(advantage_NT, num_mixed)
 
 
 def progress_advantages(
     readings: Sequence[Reading], groups: Sequence[Hashable], config: CreditConfig, on_failure: OnFailure
 ) -> Paid:
-    """What progress adds, where the trainer has worked out the advantage of the outcome itself.
+    """What progress adds to the advantages that a trainer works out from outcomes by itself.
 
-        α·(G[j] - b[j])      on the tokens of episode j, and zero elsewhere
-
-    That is `batch_advantages` less A_outcome; with `answer_progress: add` the answer's tokens get α·(r - J[K]). With
-    `alpha` 0 it is zero exactly.
+        α·(G[j] - b[j])      on the tokens of episode j, and with `answer_progress: add` α·(r - J[K]) on the answer's
 
     Args:
         readings: one per row.
         groups: the group of each row.
-        config: how progress becomes credit; how it treats the outcome does not matter.
-        on_failure: `drop` leaves rows that have no score out of their group. They are paid nothing here, and the
-            trainer must leave them out of its own.
+        config: how progress becomes credit; what it says of the outcome has no effect.
+        on_failure: `drop` leaves rows that have no score out of progress baselines.
+
+    Returns:
+        Zero on every token where `alpha` is 0; added to the outcome advantage, it is `batch_advantages`.
 
     """
-    credits_N, num_mixed = _credits(readings, groups, config, on_failure)
-    added = [_less_outcome(each) for each in credits_N]
-    return Paid([_spread(reading, each) for reading, each in zip(readings, added, strict=True)], num_mixed)
+    paid = batch_advantages(readings, groups, config, on_failure)
+    without = batch_advantages(readings, groups, replace(config, alpha=0.0), on_failure)
+    added = [whole - outcome for whole, outcome in zip(paid.advantage_NT, without.advantage_NT, strict=True)]
+    return Paid(added, paid.num_mixed)
+
+
+def progress_token_rewards(reading: Reading, config: CreditConfig) -> Floats:
+    """Progress as rewards of tokens, for a trainer that sums rewards up itself: `to_go` without a baseline.
+
+    Args:
+        reading: of one row.
+        config: for `alpha` and `answer_progress`.
+
+    Returns:
+        `reward_T`: α·r_prg[j] on the last token of episode j, and with `answer_progress: add` α·(r - J[K]) on the last
+        token of all. What is still to come at a token of episode j is its `to_go` credit at γ = 1.
+
+    """
+    reward_T = np.zeros(reading.num_tokens)
+    scored = reading.scored
+    if scored is None:
+        return reward_T
+    for end, progress in zip(scored.ends, progress_rewards(scored.value_P).tolist(), strict=True):
+        reward_T[end - 1] += config.alpha * progress
+    if config.answer_progress == "add" and reading.num_tokens:
+        reward_T[-1] += config.alpha * (reading.outcome - float(scored.value_P[-1]))
+    return reward_T
+
+
+def neutral_outcomes(outcome_N: Floats, groups: Sequence[Hashable], dropped: Sequence[bool]) -> Floats:
+    """Outcomes in which a dropped row has the mean of the others of its group, so that it moves no mean.
+
+    It has zero where nothing of its group is left.
+    """
+    neutral_N = outcome_N.copy()
+    for row, group in enumerate(groups):
+        if dropped[row]:
+            others = [other for other, each in enumerate(groups) if each == group and not dropped[other]]
+            neutral_N[row] = outcome_N[others].mean() if others else 0.0
+    return neutral_N
 
 
 def check_failures(readings: Sequence[Reading], on_failure: OnFailure, max_failed_share: float, where: str) -> None:
@@ -94,31 +144,6 @@ def check_failures(readings: Sequence[Reading], on_failure: OnFailure, max_faile
 def failed_lapse(reading: Reading) -> Lapse | None:
     """Why a reading has no progress although it should."""
     return reading.lapse if reading.lapse is not None and reading.lapse.failed else None
-
-
-def _credits(
-    readings: Sequence[Reading], groups: Sequence[Hashable], config: CreditConfig, on_failure: OnFailure
-) -> tuple[list[Credit], int]:
-    """Credit of each row, and how many groups were scored by more than one prover."""
-    members: dict[Hashable, list[int]] = {}
-    for row, group in enumerate(groups):
-        members.setdefault(group, []).append(row)
-    credit_of: dict[int, Credit] = {}
-    num_mixed = 0
-    for rows in members.values():
-        here = [readings[row] for row in rows]
-        mixed = len({reading.scored.version for reading in here if reading.scored}) > 1
-        num_mixed += mixed
-        # Values of two provers share no baseline; scored apart, each trace's own progress is still its own.
-        used = replace(config, baseline="none", progress_norm="none") if mixed else config
-        credit_of.update(zip(rows, credit([_credit_trace(reading, on_failure) for reading in here], used), strict=True))
-    return [credit_of[row] for row in range(len(readings))], num_mixed
-
-
-def _less_outcome(paid: Credit) -> Credit:
-    """The same without A_outcome."""
-    outcome = paid.outcome or 0.0
-    return replace(paid, outcome=0.0, episode_K=paid.episode_K - outcome, answer=paid.answer - outcome)
 
 
 def _credit_trace(reading: Reading, on_failure: OnFailure) -> CreditTrace:
