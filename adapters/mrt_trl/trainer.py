@@ -37,6 +37,7 @@ class MRTGRPOTrainer(GRPOTrainer):
         model: as in `GRPOTrainer`, like all that follow but these two.
         reward_funcs: give the outcome.
         args: `GRPOConfig`.
+        train_dataset: as in `GRPOTrainer`, with the column of gold answers.
         more: as in `GRPOTrainer`.
         mrt: `TrainingSettings`, or some of them by name.
         answer_column: of the dataset, with the gold answers: text, a number, or several of these.
@@ -52,6 +53,7 @@ class MRTGRPOTrainer(GRPOTrainer):
         model: Any,  # noqa: ANN401 - TRL's own
         reward_funcs: Any = None,  # noqa: ANN401
         args: GRPOConfig | None = None,
+        train_dataset: Any = None,  # noqa: ANN401
         *more: Any,  # noqa: ANN401
         mrt: TrainingSettings | Mapping[str, Any] | None = None,
         answer_column: str = "solution",
@@ -61,11 +63,11 @@ class MRTGRPOTrainer(GRPOTrainer):
         check_loss_method(self._compute_loss.__module__)
         settings = mrt if isinstance(mrt, TrainingSettings) else load_training_settings(mrt or {}, where=WHERE)
         check_config(GRPOConfig() if args is None else args, settings)
+        check_columns(getattr(train_dataset, "column_names", None), settings, answer_column)
         if settings.mode == "episodes":
             check_servers(settings, WHERE)
         self._mrt_batch: Batch | None = None
-        super().__init__(model, reward_funcs, args, *more, **named)
-        check_columns(getattr(self.train_dataset, "column_names", None), settings, answer_column)
+        super().__init__(model, reward_funcs, args, train_dataset, *more, **named)
         tokenizer: Any = getattr(self.processing_class, "tokenizer", self.processing_class)
         self._mrt = Setup(
             settings=settings,
