@@ -108,9 +108,12 @@ def script(*texts: str) -> Callable[[list[Any], Any], dict[str, Any]]:
     return roll_out
 
 
+_NAMED = ("reward_funcs", "train_dataset", "rollout_func", "answer_column", "callbacks", "eval_dataset")
+
+
 def trainer(folder: Path, url: str, mrt: dict[str, Any] | None = None, **given: Any) -> Recorded:
     """A trainer on the CPU; of `given`, what GRPOConfig knows goes there."""
-    named = {name: given.pop(name) for name in ("reward_funcs", "train_dataset", "rollout_func") if name in given}
+    named = {name: given.pop(name) for name in _NAMED if name in given}
     settings = {
         "output_dir": str(folder / "out"),
         "bf16": False,
