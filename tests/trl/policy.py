@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,23 @@ from trl import GRPOConfig, GRPOTrainer
 
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.mini.island import sample_problem
+from mrt_reward.provers.scripted import ScriptedProver
+from tests.server.conftest import threaded_server
 
 TEXT = "One.\n\nTwo.\n\nThree.\n\n</think>\n\nThe final answer is \\boxed{42}"
-"""What `tests.service.conftest` scores as 0.25, 0.5, 0.5, 1; thinking is opened by the template."""
+"""Values 0.25, 0.5, 0.5, 1; thinking is opened by the template."""
+
+VALUES = [0.25, 0.5, 0.5, 1.0]
+
+
+def value_of(prefix: str, _: int) -> float:
+    """J by what a prefix holds, whatever is cached and in whatever order it is asked."""
+    return next((value for word, value in (("Three.", 1.0), ("Four.", 0.75), ("One.", 0.5)) if word in prefix), 0.25)
+
+
+def scripted_server() -> AbstractContextManager[str]:
+    """A server whose prover gives these values; its URL."""
+    return threaded_server(ScriptedProver(value_of))
 
 
 @dataclass(frozen=True)
@@ -67,14 +82,14 @@ class Recorded(MRTGRPOTrainer, Spy):
         return output
 
 
-def problems(num_rows: int = 32, seed: int = 0) -> Dataset:
+def problems(num_rows: int = 32, seed: int = 0) -> Any:  # a Dataset
     rng = np.random.default_rng(seed)
     drawn = [sample_problem(rng) for _ in range(num_rows)]
     rows = [{"prompt": [{"role": "user", "content": each.text}], "solution": str(each.answer)} for each in drawn]
     return Dataset.from_list(rows)
 
 
-def scripted_problems(num_rows: int = 8, **columns: Any) -> Dataset:
+def scripted_problems(num_rows: int = 8, **columns: Any) -> Any:  # a Dataset
     rows = [
         {
             "prompt": [{"role": "user", "content": "6 times 7?"}],
@@ -114,7 +129,7 @@ _NAMED = ("reward_funcs", "train_dataset", "rollout_func", "answer_column", "cal
 def trainer(folder: Path, url: str, mrt: dict[str, Any] | None = None, **given: Any) -> Recorded:
     """A trainer on the CPU; of `given`, what GRPOConfig knows goes there."""
     named = {name: given.pop(name) for name in _NAMED if name in given}
-    settings = {
+    settings: dict[str, Any] = {
         "output_dir": str(folder / "out"),
         "bf16": False,
         "use_cpu": True,

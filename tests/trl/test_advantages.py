@@ -17,8 +17,17 @@ from mrt_reward.core.credit import CreditConfig, CreditTrace, credit, outcome_ad
 from mrt_reward.errors import ProverError, TraceError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.training.prefix import group_number
-from tests.server.conftest import VALUES, threaded_server
-from tests.trl.policy import TEXT, Generated, Recorded, right, script, scripted_problems, trainer
+from tests.trl.policy import (
+    TEXT,
+    VALUES,
+    Generated,
+    Recorded,
+    right,
+    script,
+    scripted_problems,
+    scripted_server,
+    trainer,
+)
 
 WRONG = TEXT.replace("42", "41")
 UNTHOUGHT = "</think>\n\nThe final answer is \\boxed{41}"
@@ -27,7 +36,7 @@ MARKED = ["One.\n\n", "Two.\n\n", "Three.\n\n"]
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with threaded_server() as found:
+    with scripted_server() as found:
         yield found
 
 
@@ -196,7 +205,7 @@ def test_prompts_of_plain_text_are_scored_too(url: str, tmp_path: Path) -> None:
 
 
 def test_evaluation_is_never_proved(tmp_path: Path) -> None:
-    with threaded_server() as url:
+    with scripted_server() as url:
         made = made_of(tmp_path, url, [TEXT], per_device_eval_batch_size=4)
     # The server is gone, and nobody notices.
     metrics = made.evaluate(scripted_problems(4))

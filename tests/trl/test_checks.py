@@ -20,8 +20,7 @@ from trl.experimental.gmpo import GMPOTrainer
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.training.settings import load_training_settings
-from tests.server.conftest import threaded_server
-from tests.trl.policy import scripted_problems, trainer
+from tests.trl.policy import scripted_problems, scripted_server, trainer
 
 
 def check(mrt: dict[str, Any] | None = None, **given: Any) -> None:
@@ -116,5 +115,5 @@ def test_a_server_that_is_down_is_told_before_a_model_is_loaded(tmp_path: Path) 
 
 
 def test_a_column_that_is_not_there_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
-    with threaded_server() as url, pytest.raises(ConfigError, match="no column 'solution'"):
+    with scripted_server() as url, pytest.raises(ConfigError, match="no column 'solution'"):
         trainer(tmp_path, url, train_dataset=scripted_problems().remove_columns("solution"))

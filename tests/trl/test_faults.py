@@ -15,8 +15,7 @@ import httpx
 import pytest
 
 from mrt_reward.errors import ProverError
-from tests.server.conftest import threaded_server
-from tests.trl.policy import TEXT, Recorded, script, scripted_problems, steps_of, trainer
+from tests.trl.policy import TEXT, Recorded, script, scripted_problems, scripted_server, steps_of, trainer
 
 
 @contextmanager
@@ -58,7 +57,7 @@ def faulty_server(fault: str, prover: dict[str, Any]) -> Generator[str]:
 
 @pytest.fixture(scope="module")
 def prover() -> dict[str, Any]:
-    with threaded_server() as url:
+    with scripted_server() as url:
         return dict(httpx.get(f"{url}/v1/prover").json())
 
 

@@ -48,7 +48,9 @@ def rows_of(made: Recorded, batch: Generated) -> list[Row]:
         assert outcome is not None
         advantage = batch.advantages[place, :length].double().numpy()
         mask = batch.output["completion_mask"][place, :length].tolist()
-        rows.append(Row(str(place // made.num_generations), prompt, response, mask, np.array([outcome]), advantage))
+        rows.append(
+            Row(str(place // int(made.num_generations or 1)), prompt, response, mask, np.array([outcome]), advantage)
+        )
     return rows
 
 
