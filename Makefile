@@ -2,6 +2,7 @@
 # make test        lint, types, import rules, tests and coverage
 # make test-vllm   types, tests and coverage of the vLLM prover, on its real engine
 # make test-verl   types, tests and coverage of the veRL adapter, and stock veRL training the bundled model on a CPU
+# make test-trl    types, tests and coverage of the TRL adapter, and TRL training the bundled model on a CPU
 # make bench       the embedded engine against its bound, in minutes
 # make bench-full  both engines, through the server, against peers on vLLM's own, in an hour
 # Each creates its environment by itself, CPU only, from the pinned set in constraints/.
@@ -26,7 +27,12 @@ VERL_PIP   := $(VERL_BIN)/python -m pip --disable-pip-version-check
 VERL_QUIET := $(foreach kind,DeprecationWarning FutureWarning UserWarning ResourceWarning \
   pytest.PytestUnraisableExceptionWarning,-W ignore::$(kind))
 
-.PHONY: demo test test-vllm test-verl lint coverage bench bench-full venv format clean
+TRL_VENV  ?= .venv-trl
+TRL_BIN   := $(TRL_VENV)/bin
+TRL_STAMP := $(TRL_VENV)/.installed
+TRL_PIP   := $(TRL_BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test test-vllm test-verl test-trl lint coverage bench bench-full venv format clean
 
 demo: venv
 	$(BIN)/mrt-reward demo
@@ -54,6 +60,12 @@ test-verl: $(VERL_STAMP)
 	$(VERL_BIN)/coverage erase --rcfile=tests/verl/coverage.toml
 	$(VERL_BIN)/python -m pytest $(VERL_QUIET) tests/contract/test_verl.py tests/verl --durations=8 \
 	  --cov --cov-config=tests/verl/coverage.toml --cov-report=term
+
+test-trl: $(TRL_STAMP)
+	$(TRL_BIN)/pyright -p tests/trl/pyrightconfig.json --pythonpath $(TRL_BIN)/python
+	$(TRL_BIN)/coverage erase --rcfile=tests/trl/coverage.toml
+	$(TRL_BIN)/python -m pytest tests/contract/test_trl.py tests/trl --durations=8 \
+	  --cov --cov-config=tests/trl/coverage.toml --cov-report=term
 
 bench: venv
 	$(BIN)/python -m tests.bench.bench_prefixes
@@ -93,6 +105,14 @@ $(VERL_STAMP): pyproject.toml constraints/verl.txt
 	$(VERL_PIP) install --quiet --no-deps -e .
 	touch $@
 
+# TRL needs Python 3.11.
+$(TRL_STAMP): pyproject.toml constraints/trl.txt
+	test -x $(TRL_BIN)/python || $(PYTHON) -m venv $(TRL_VENV)
+	$(TRL_PIP) install --quiet --no-deps -r constraints/trl.txt || \
+	  $(TRL_PIP) install --quiet --no-deps -r constraints/trl.txt --extra-index-url https://download.pytorch.org/whl/cpu
+	$(TRL_PIP) install --quiet --no-deps -e .
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) $(VERL_VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(VLLM_VENV) $(VERL_VENV) $(TRL_VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

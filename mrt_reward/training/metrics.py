@@ -26,7 +26,7 @@ def batch_metrics(readings: Sequence[Reading], settings: TrainingSettings, budge
     """Of a batch's rows; what was not measured is left out rather than logged as a number.
 
     Args:
-        readings: one per row, padding left out.
+        readings: one per row, padding left out; an outcome that is not known is NaN.
         settings: for the waste threshold.
         budget: C of the regret, in tokens of the response.
 
@@ -42,7 +42,8 @@ def batch_metrics(readings: Sequence[Reading], settings: TrainingSettings, budge
     metrics["mrt/traces/no_thinking"] = float(sum(reading.lapse is Lapse.NO_THINKING for reading in readings))
     # Too short a response for any mark.
     metrics["mrt/traces/unmarked"] = float(sum(each.scored is None and each.lapse is None for each in readings))
-    metrics["mrt/outcome/mean"] = float(outcome_N.mean())
+    if np.isfinite(outcome_N).any():
+        metrics["mrt/outcome/mean"] = float(outcome_N[np.isfinite(outcome_N)].mean())
     if scored:
         metrics |= _value_metrics(scored, budget) | _episode_metrics(scored, settings.waste_threshold)
     return metrics

@@ -121,17 +121,18 @@ def prefix_advantages(readings: Sequence[PrefixReading], config: CreditConfig, *
 
 def prefix_metrics(readings: Sequence[PrefixReading]) -> dict[str, float]:
     """What a run on such rows logs; what was not there is left out."""
-    read = [(reading.outcome, reading.row) for reading in readings if reading.row is not None]
-    metrics = {
-        "mrt/outcome/mean": float(np.mean([reading.outcome for reading in readings])),
-        "mrt/failed/unsupported": float(len(readings) - len(read)),
-    }
+    read = [reading for reading in readings if reading.row is not None]
+    metrics = {"mrt/failed/unsupported": float(len(readings) - len(read))} | _outcome_mean("mrt/outcome/mean", readings)
     for name, stop in (("stop", True), ("continue", False)):
-        outcomes = [outcome for outcome, row in read if row.stop is stop]
-        metrics[f"mrt/prefix/{name}/rows"] = float(len(outcomes))
-        if outcomes:
-            metrics[f"mrt/prefix/{name}/outcome"] = float(np.mean(outcomes))
-    values = [row.value for _, row in read if row.value is not None]
+        here = [reading for reading in read if reading.row and reading.row.stop is stop]
+        metrics[f"mrt/prefix/{name}/rows"] = float(len(here))
+        metrics |= _outcome_mean(f"mrt/prefix/{name}/outcome", here)
+    values = [reading.row.value for reading in read if reading.row and reading.row.value is not None]
     if values:
         metrics["mrt/prefix/value"] = float(np.mean(values))
     return metrics
+
+
+def _outcome_mean(name: str, readings: Sequence[PrefixReading]) -> dict[str, float]:
+    known = [reading.outcome for reading in readings if np.isfinite(reading.outcome)]
+    return {name: float(np.mean(known))} if known else {}

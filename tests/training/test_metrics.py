@@ -48,6 +48,12 @@ def test_what_was_not_measured_is_not_logged() -> None:
     assert record_metrics([]) == {}
 
 
+def test_an_outcome_that_is_not_known_is_left_out_of_the_mean() -> None:
+    unknown = Reading(float("nan"), 3, None)
+    assert batch_metrics([unknown, Reading(1.0, 3, None)], SETTINGS, budget=8)["mrt/outcome/mean"] == 1.0
+    assert "mrt/outcome/mean" not in batch_metrics([unknown], SETTINGS, budget=8)
+
+
 def test_how_scoring_went_is_described() -> None:
     records = [
         Record(Lapse.TIMEOUT, "late", None, 4.0),

@@ -86,6 +86,9 @@ def test_the_halves_are_logged_apart() -> None:
     assert metrics["mrt/prefix/value"] == 0.5
     assert metrics["mrt/failed/unsupported"] == 1
     assert "mrt/prefix/value" not in prefix_metrics(readings[2:])
+    unknown = prefix_metrics([PrefixReading(float("nan"), 3, Prefixed(7)), *readings])
+    assert unknown["mrt/prefix/continue/outcome"] == 0
+    assert unknown["mrt/prefix/continue/rows"] == 2
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from mrt_reward.options import AUTHORS_SEGMENTERS, MarkerSegmenter, Rollouts, Sc
 from mrt_reward.training.settings import TrainingSettings, load_training_settings, settings_table, suggestion
 
 WHERE = "reward.mrt"
+ADAPTERS = sorted((Path(__file__).parents[2] / "adapters").glob("mrt_*/README.md"))
 
 
 def load(**given: object) -> TrainingSettings:
@@ -140,14 +141,14 @@ def test_the_table_tells_every_setting() -> None:
     assert "| `reward.mrt.alpha` | `1.0` | Weight of progress; 0 is outcome reward alone. |" in table
 
 
-def test_the_adapters_readme_tells_them_as_they_are() -> None:
-    readme = (Path(__file__).parents[2] / "adapters" / "mrt_verl" / "README.md").read_text(encoding="utf-8")
-    told = readme.split("<!-- settings -->")[1].split("<!-- /settings -->")[0].strip()
+@pytest.mark.parametrize("path", ADAPTERS, ids=lambda path: path.parent.name)
+def test_the_adapters_readme_tells_them_as_they_are(path: Path) -> None:
+    told = path.read_text(encoding="utf-8").split("<!-- settings -->")[1].split("<!-- /settings -->")[0].strip()
     assert told == settings_table("").strip(), "run: python -m tests.training.test_settings"
 
 
 if __name__ == "__main__":
-    for path in (Path(__file__).parents[2] / "adapters").glob("*/README.md"):
+    for path in ADAPTERS:
         before, rest = path.read_text(encoding="utf-8").split("<!-- settings -->")
         after = rest.split("<!-- /settings -->")[1]
         path.write_text(f"{before}<!-- settings -->\n{settings_table('')}<!-- /settings -->{after}", encoding="utf-8")

@@ -1,0 +1,58 @@
+"""Qwen2.5-1.5B-Instruct on DeepMath with MRT, on one node with 8 GPUs: seven train, one proves.
+
+    CUDA_VISIBLE_DEVICES=7 mrt-reward serve --engine vllm --model Qwen/Qwen2.5-1.5B-Instruct --port 8901
+    CUDA_VISIBLE_DEVICES=0,1,2,3,4,5,6 accelerate launch --num_processes 7 example.py
+
+The server runs in an environment of its own, with mrt-reward[vllm]; here are mrt-reward[trl] and trl[vllm,math-verify].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datasets import load_dataset
+from trl import GRPOConfig
+from trl.rewards import accuracy_reward
+
+from mrt_trl import MRTGRPOTrainer
+
+MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
+SYSTEM = "Think between <think> and </think>, in paragraphs. Then give the final answer within \\boxed{}."
+
+
+def chat(row: dict[str, Any]) -> dict[str, Any]:
+    """The dataset's prompt, with how to answer in front of it."""
+    return {"prompt": [{"role": "system", "content": SYSTEM}, *row["prompt"]]}
+
+
+def main() -> None:
+    """Train, and save the policy."""
+    args = GRPOConfig(
+        output_dir="qwen2.5-1.5b-mrt",
+        learning_rate=1e-6,
+        max_steps=500,
+        per_device_train_batch_size=8,
+        gradient_accumulation_steps=4,
+        num_generations=8,
+        max_completion_length=4096,
+        mask_truncated_completions=True,
+        use_vllm=True,
+        vllm_mode="colocate",
+        vllm_gpu_memory_utilization=0.3,
+        logging_steps=1,
+        save_steps=50,
+    )
+    trainer = MRTGRPOTrainer(
+        model=MODEL,
+        reward_funcs=accuracy_reward,
+        args=args,
+        train_dataset=load_dataset("trl-lib/DeepMath-103K", split="train").map(chat),
+        mrt={"url": "http://127.0.0.1:8901", "segmenter": "paragraphs"},
+        answer_column="solution",
+    )
+    trainer.train()
+    trainer.save_model()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Mode `prefix` (MRT-RL as published): rows that start from a prefix, normalised together whatever their prompt.
+
+Dimension key: N rows of all processes · B rows of this process · T tokens, padded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from mrt_reward.core.credit import Floats
+from mrt_reward.errors import TraceError
+from mrt_reward.training.alignment import answer_start
+from mrt_reward.training.prefix import Prefixed, PrefixReading, group_number, prefix_advantages, prefix_metrics
+from mrt_reward.training.responses import Response
+from mrt_trl.rows import Rows, Setup, TokenLists, padded
+
+
+class PrefixBatch:
+    """Pays rows of a dataset of prefixes: columns `mrt_group`, and optionally `mrt_value_prefix` and `mrt_stop`.
+
+    Args:
+        setup: of the trainer.
+        rows: of this process.
+
+    """
+
+    def __init__(self, setup: Setup, rows: Rows) -> None:
+        self._setup = setup
+        self._rows = rows
+        self._known_B: list[tuple[Prefixed | None, int]] = []
+        self._paid_BT: list[Floats] = []
+
+    def generated(self, prompts: Sequence[Any], prompt_ids: TokenLists, completion_ids: TokenLists) -> None:
+        """See which tokens of each row are trained; no server is asked."""
+        pairs = zip(self._rows.inputs, prompt_ids, completion_ids, strict=True)
+        self._known_B = [(self._prefixed(row, Response(asked, ids)), len(ids)) for row, asked, ids in pairs]
+
+    def rewarded(self, outcome_N: Floats) -> Sequence[bool]:
+        """Work out what rows are paid, over all processes; TRL's own advantages are not used, so it leaves none out."""
+        known = self._rows.gathered(self._known_B)
+        readings = [PrefixReading(outcome, n, row) for (row, n), outcome in zip(known, outcome_N.tolist(), strict=True)]
+        termination = self._setup.settings.baseline == "termination"
+        paid = prefix_advantages(readings, self._setup.credit, termination=termination)
+        self._paid_BT = paid[self._rows.mine]
+        self._setup.note(prefix_metrics(readings))
+        return [False] * len(readings)
+
+    def advantages(self, theirs_B: torch.Tensor, num_tokens: int) -> torch.Tensor:
+        """Of its prefix's group; TRL's own groups are of one prompt."""
+        return padded(self._paid_BT, num_tokens, theirs_B)
+
+    def _prefixed(self, row: Mapping[str, Any], response: Response) -> Prefixed | None:
+        """None where a row must stop and has no answer, so that nothing of it can be trained."""
+        value, stop = row.get("mrt_value_prefix"), bool(row.get("mrt_stop", False))
+        if row.get("mrt_group") is None:
+            raise TraceError("a row of train_dataset has no mrt_group, which mode=prefix needs", param="mrt_group")
+        known = None if value is None or math.isnan(value) else float(value)
+        if known is not None and not 0 <= known <= 1:
+            raise TraceError(f"mrt_value_prefix must be in [0, 1], got {value}", param="mrt_value_prefix")
+        start = answer_start(response, self._setup.tokens, self._setup.settings.delimiters) if stop else 0
+        if start >= len(response.response_ids):
+            return None
+        return Prefixed(group_number(row["mrt_group"]), known, stop, start)

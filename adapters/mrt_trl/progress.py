@@ -1,0 +1,111 @@
+"""Mode `episodes`: TRL's own advantages, and on the tokens of each episode what its progress adds.
+
+Dimension key: N rows of all processes · B rows of this process · T tokens, padded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import torch
+from anyio.from_thread import BlockingPortal
+
+from mrt_reward.core.credit import Floats
+from mrt_reward.training.advantages import check_failures, failed_lapse, progress_advantages
+from mrt_reward.training.marks import Lapse, Reading, Scored
+from mrt_reward.training.metrics import batch_metrics, record_metrics
+from mrt_reward.training.responses import Response, gold_answers
+from mrt_reward.training.scoring import Record, TraceScorer
+from mrt_trl.checks import WHERE
+from mrt_trl.rows import Rows, Setup, TokenLists, messages_of, padded, shows_images
+
+UNSEEN = Record(Lapse.UNSUPPORTED, "its prompt holds images, which the prover does not see")
+
+logger = logging.getLogger(__name__)
+
+
+class ProgressBatch:
+    """Scores completions while TRL works out its log-probabilities and the user's rewards.
+
+    Args:
+        setup: of the trainer.
+        rows: of this process.
+        portal: an event loop in a thread of its own, which lives as long as the batch.
+
+    """
+
+    def __init__(self, setup: Setup, rows: Rows, portal: BlockingPortal) -> None:
+        self._setup = setup
+        self._rows = rows
+        self._portal = portal
+        self._scoring: Future[list[Record]] | None = None
+        self._lengths: list[int] = []
+        self._added_BT: list[Floats] = []
+
+    def generated(self, prompts: Sequence[Any], prompt_ids: TokenLists, completion_ids: TokenLists) -> None:
+        """Send all of them to the server, and do not wait."""
+        self._lengths = [len(ids) for ids in completion_ids]
+        groups = self._rows.groups[self._rows.mine]
+        responses: list[Response | None] = []
+        for place, (row, prompt) in enumerate(zip(self._rows.inputs, prompts, strict=True)):
+            response = Response(
+                prompt_ids=prompt_ids[place],
+                response_ids=completion_ids[place],
+                messages=messages_of(prompt),
+                answer=gold_answers(row.get(self._setup.answer_column)),
+                group=str(groups[place]),
+            )
+            responses.append(None if shows_images(row, prompt) else response)
+        self._scoring = self._portal.start_task_soon(self._scored, responses)
+
+    def rewarded(self, outcome_N: Floats) -> Sequence[bool]:
+        """Wait for the scores of all processes, and work out what they add.
+
+        Raises:
+            ProverError: too many rows have none; on all processes alike.
+
+        """
+        if self._scoring is None:
+            raise RuntimeError("expected TRL to generate before it works out rewards")
+        setup, settings = self._setup, self._setup.settings
+        records_B = self._scoring.result()
+        _warn(records_B)
+        known = self._rows.gathered(list(zip(records_B, self._lengths, strict=True)))
+        readings = [_reading(*each, outcome) for each, outcome in zip(known, outcome_N.tolist(), strict=True)]
+        check_failures(readings, settings.on_failure, settings.max_failed_share, WHERE)
+        paid = progress_advantages(readings, self._rows.groups, setup.credit, settings.on_failure)
+        self._added_BT = paid.advantage_NT[self._rows.mine]
+        longest = setup.max_tokens or max(reading.num_tokens for reading in readings)
+        setup.note(batch_metrics(readings, settings, settings.regret_budget or longest))
+        setup.note(record_metrics([record for record, _ in known]))
+        setup.note({"mrt/groups/mixed_versions": float(paid.num_mixed)})
+        return [settings.on_failure == "drop" and failed_lapse(reading) is not None for reading in readings]
+
+    def advantages(self, theirs_B: torch.Tensor, num_tokens: int) -> torch.Tensor:
+        """TRL's own on every token, and what progress adds."""
+        return theirs_B.unsqueeze(1) + padded(self._added_BT, num_tokens, theirs_B)
+
+    async def _scored(self, responses: Sequence[Response | None]) -> list[Record]:
+        scorer = TraceScorer(self._setup.settings, self._setup.tokens)
+        try:
+            asked = [scorer.score(response) for response in responses if response is not None]
+            records = iter(await asyncio.gather(*asked))
+        finally:
+            await scorer.close()
+        return [UNSEEN if response is None else next(records) for response in responses]
+
+
+def _reading(record: Record, num_tokens: int, outcome: float) -> Reading:
+    scored = record.what if isinstance(record.what, Scored) else None
+    return Reading(outcome, num_tokens, scored, record.what if isinstance(record.what, Lapse) else None)
+
+
+def _warn(records: Sequence[Record]) -> None:
+    """Tell each reason once a batch, with how often."""
+    reasons = [f"{r.what.name.lower()}: {r.reason}" for r in records if isinstance(r.what, Lapse) and r.what.failed]
+    for reason in dict.fromkeys(reasons):
+        logger.warning("mrt: no progress for %d of %d traces: %s", reasons.count(reason), len(records), reason)

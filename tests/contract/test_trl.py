@@ -1,0 +1,106 @@
+"""What the adapter relies on of TRL 1.16: an upgrade that changes it fails here, and not in somebody's run."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+
+import pytest
+
+if importlib.util.find_spec("trl") is None:
+    pytest.skip("TRL is not installed: make test-trl runs these", allow_module_level=True)
+
+import trl
+from accelerate.utils import gather_object
+from mrt_trl.checks import LOGP_LOSSES, RATIO_LOSSES
+from transformers import TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOConfig, GRPOTrainer
+
+SOURCE = inspect.getsource(GRPOTrainer)
+
+
+def parameters(function: object) -> list[str]:
+    return list(inspect.signature(function).parameters)  # type: ignore[arg-type]
+
+
+def test_it_is_the_version_that_the_adapter_takes() -> None:
+    assert trl.__version__.startswith("1.16.")
+
+
+def test_the_trainer_is_made_as_ours_is() -> None:
+    assert parameters(GRPOTrainer.__init__)[:5] == ["self", "model", "reward_funcs", "args", "train_dataset"]
+
+
+def test_the_three_extended_methods_take_and_give_the_same() -> None:
+    assert parameters(GRPOTrainer._generate_and_score_completions) == ["self", "inputs"]
+    assert parameters(GRPOTrainer._generate) == ["self", "prompts"]
+    assert parameters(GRPOTrainer._calculate_rewards) == [
+        "self",
+        "inputs",
+        "prompts",
+        "completions",
+        "completion_ids_list",
+    ]
+    assert "return prompt_ids, completion_ids, tool_mask, completions," in inspect.getsource(GRPOTrainer._generate)
+    rewards = inspect.getsource(GRPOTrainer._calculate_rewards)
+    assert "rewards_per_func = gather(rewards_per_func)\n        return rewards_per_func" in rewards
+
+
+def test_generation_comes_before_rewards_and_both_before_advantages() -> None:
+    source = inspect.getsource(GRPOTrainer._generate_and_score_completions)
+    places = [
+        source.index(text) for text in ("self._generate(", "self._calculate_rewards(", '"advantages": advantages')
+    ]
+    assert places == sorted(places)
+    assert 'self.model.training else "eval"' in source
+    # Rows without any reward are left out of their group, and paid nothing: that is how rows are dropped.
+    assert "unscorable_mask = torch.isnan(rewards_per_func).all(dim=1)" in source
+    assert "torch.nanmean(rewards.view(-1, num_generations), dim=1)" in source
+    assert "advantages = torch.nan_to_num(advantages, nan=0.0)" in source
+    assert "self.accelerator.process_index * len(prompts)" in source
+    assert "(std_rewards + 1e-4)" in source
+
+
+def test_the_loss_takes_an_advantage_per_token() -> None:
+    source = inspect.getsource(GRPOTrainer._compute_loss)
+    assert "if advantages.dim() == 1:" in source
+    assert "mask = completion_mask if" in source
+    known = [name for name in (*RATIO_LOSSES, *LOGP_LOSSES) if f'"{name}"' in source]
+    assert known == [*RATIO_LOSSES, *LOGP_LOSSES]
+
+
+def test_every_loss_of_the_configuration_is_known() -> None:
+    told = GRPOConfig.__dataclass_fields__["loss_type"].metadata["help"]
+    assert "Supported values are 'grpo', 'dr_grpo', 'dapo', 'bnpo', 'cispo', 'sapo', 'luspo', and 'vespo'." in told
+    assert GRPOConfig.__dataclass_fields__["loss_type"].default == "dapo"
+
+
+def test_the_configuration_has_the_fields_that_are_read() -> None:
+    names = {
+        "loss_type",
+        "importance_sampling_level",
+        "scale_rewards",
+        "multi_objective_aggregation",
+        "ddp_timeout",
+        "save_strategy",
+        "save_steps",
+        "max_completion_length",
+        "num_generations",
+    }
+    assert names <= set(GRPOConfig.__dataclass_fields__)
+
+
+def test_metrics_are_lists_by_mode_that_the_log_averages() -> None:
+    assert 'self._metrics = {"train": defaultdict(list), "eval": defaultdict(list)}' in SOURCE
+    assert "metrics[key] = sum(valid) / len(valid)" in inspect.getsource(GRPOTrainer.log)
+
+
+def test_objects_are_gathered_in_the_order_of_processes() -> None:
+    assert parameters(gather_object) == ["object"]
+    assert gather_object([1, 2]) == [1, 2]
+
+
+def test_a_callback_hears_of_checkpoints() -> None:
+    assert parameters(TrainerCallback.on_save) == ["self", "args", "state", "control", "kwargs"]
+    assert PREFIX_CHECKPOINT_DIR == "checkpoint"
