@@ -7,8 +7,8 @@ from typing import Any, cast
 import verl
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mrt_reward.client import Client, RetryPolicy
-from mrt_reward.errors import ConfigError, MRTRewardError
+from mrt_reward.errors import ConfigError
+from mrt_reward.training.servers import check_servers
 from mrt_reward.training.settings import TrainingSettings, load_training_settings
 from mrt_verl.following import check_following
 
@@ -43,7 +43,7 @@ def expand(config: DictConfig) -> bool:
     _refuse_mixtures(config)
     check_following(config, settings)
     if settings.mode == "episodes":
-        check_servers(settings)
+        check_servers(settings, WHERE)
     with open_dict(config):
         reward = config.reward
         reward[OUTCOME_MANAGER] = OmegaConf.to_container(reward.reward_manager)
@@ -66,26 +66,6 @@ def settings_of(config: DictConfig) -> TrainingSettings:
     given = OmegaConf.select(config, WHERE)
     plain = {} if given is None else OmegaConf.to_container(given, resolve=True)
     return load_training_settings(cast("dict[str, Any]", plain), where=WHERE)
-
-
-def check_servers(settings: TrainingSettings) -> None:
-    """Ask every server who proves, before anything is trained.
-
-    Raises:
-        ConfigError: one does not answer.
-
-    """
-    for url in settings.urls:
-        with Client(url, api_key=settings.api_key, timeout_s=20.0, retry=RetryPolicy(max_tries=3)) as client:
-            try:
-                prover = client.prover()
-            except MRTRewardError as error:
-                raise ConfigError(
-                    f"no progress server answers at {WHERE}.url={url}: {error}. Start one with `mrt-reward serve`, and "
-                    "see that its address and API key are right from this machine",
-                    param=f"{WHERE}.url",
-                ) from error
-        print(f"[mrt] {url} proves with {prover.model} (version {prover.version})")  # noqa: T201 - as veRL does
 
 
 def _check_version(version: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mrt_reward.core.credit import Credit, CreditConfig, CreditTrace, Floats, credit, token_advantages
+from mrt_reward.core.progress import progress_rewards
 from mrt_reward.errors import ProverError
 from mrt_reward.training.marks import Lapse, Reading
 from mrt_reward.training.settings import OnFailure
@@ -58,6 +59,65 @@ def batch_advantages(
         for row, reading, each in zip(rows, here, paid, strict=True):
             advantage_NT[row] = _spread(reading, each)
     return Paid(advantage_NT, num_mixed)
+
+
+def progress_advantages(
+    readings: Sequence[Reading], groups: Sequence[Hashable], config: CreditConfig, on_failure: OnFailure
+) -> Paid:
+    """What progress adds to the advantages that a trainer works out from outcomes by itself.
+
+        α·(G[j] - b[j])      on the tokens of episode j, and with `answer_progress: add` α·(r - J[K]) on the answer's
+
+    Args:
+        readings: one per row.
+        groups: the group of each row.
+        config: how progress becomes credit; what it says of the outcome has no effect.
+        on_failure: `drop` leaves rows that have no score out of progress baselines.
+
+    Returns:
+        Zero on every token where `alpha` is 0; added to the outcome advantage, it is `batch_advantages`.
+
+    """
+    paid = batch_advantages(readings, groups, config, on_failure)
+    without = batch_advantages(readings, groups, replace(config, alpha=0.0), on_failure)
+    added = [whole - outcome for whole, outcome in zip(paid.advantage_NT, without.advantage_NT, strict=True)]
+    return Paid(added, paid.num_mixed)
+
+
+def progress_token_rewards(reading: Reading, config: CreditConfig) -> Floats:
+    """Progress as rewards of tokens, for a trainer that sums rewards up itself: `to_go` without a baseline.
+
+    Args:
+        reading: of one row.
+        config: for `alpha` and `answer_progress`.
+
+    Returns:
+        `reward_T`: α·r_prg[j] on the last token of episode j, and with `answer_progress: add` α·(r - J[K]) on the last
+        token of all. What is still to come at a token of episode j is its `to_go` credit at γ = 1.
+
+    """
+    reward_T = np.zeros(reading.num_tokens)
+    scored = reading.scored
+    if scored is None:
+        return reward_T
+    for end, progress in zip(scored.ends, progress_rewards(scored.value_P).tolist(), strict=True):
+        reward_T[end - 1] += config.alpha * progress
+    if config.answer_progress == "add" and reading.num_tokens:
+        reward_T[-1] += config.alpha * (reading.outcome - float(scored.value_P[-1]))
+    return reward_T
+
+
+def neutral_outcomes(outcome_N: Floats, groups: Sequence[Hashable], dropped: Sequence[bool]) -> Floats:
+    """Outcomes in which a dropped row has the mean of the others of its group, so that it moves no mean.
+
+    It has zero where nothing of its group is left.
+    """
+    neutral_N = outcome_N.copy()
+    for row, group in enumerate(groups):
+        if dropped[row]:
+            others = [other for other, each in enumerate(groups) if each == group and not dropped[other]]
+            neutral_N[row] = outcome_N[others].mean() if others else 0.0
+    return neutral_N
 
 
 def check_failures(readings: Sequence[Reading], on_failure: OnFailure, max_failed_share: float, where: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 from mrt_reward.types import Message
 
@@ -26,3 +27,10 @@ class Response:
     messages: Sequence[Message] = ()
     answer: Sequence[str] = ()
     group: str | None = None
+
+
+def gold_answers(given: Any) -> tuple[str, ...]:  # noqa: ANN401 - a dataset's column
+    """Gold answers of a dataset's column: text, a number, or several of these; none where it holds something else."""
+    plain: Any = given.tolist() if hasattr(given, "tolist") else given
+    many = cast("Sequence[object]", plain) if isinstance(plain, list | tuple) else [plain]
+    return tuple(str(each) for each in many if isinstance(each, str | int | float) and not isinstance(each, bool))

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 import pytest
 
 from mrt_reward.core.credit import CreditConfig, CreditTrace, credit
 from mrt_reward.errors import ProverError
-from mrt_reward.training.advantages import batch_advantages, check_failures
+from mrt_reward.training.advantages import (
+    batch_advantages,
+    check_failures,
+    neutral_outcomes,
+    progress_advantages,
+    progress_token_rewards,
+)
 from mrt_reward.training.marks import Lapse, Reading, Scored
+from mrt_reward.training.settings import OnFailure
 
 
 def scored(outcome: float, values: list[float], ends: tuple[int, ...], *, start: int = 1, version: int = 0) -> Reading:
@@ -100,3 +110,48 @@ def test_too_many_failures_stop_the_run_and_say_why() -> None:
         check_failures([*lost, *fine[:2]], "mask", 0.5, "reward.mrt")
     with pytest.raises(ProverError, match=r"at most 0% may fail \(reward\.mrt\.on_failure=abort"):
         check_failures([*lost[:1], *fine], "abort", 0.5, "reward.mrt")
+
+
+@pytest.mark.parametrize("on_failure", ["mask", "drop"])
+def test_what_progress_adds_is_all_that_lies_between_outcome_and_whole(on_failure: OnFailure) -> None:
+    readings = [
+        scored(1.0, [0.2, 0.9], (4,)),
+        scored(0.0, [0.5, 0.5, 0.1], (2, 5)),
+        Reading(1.0, 3, None, Lapse.TIMEOUT),
+    ]
+    config = CreditConfig(alpha=0.5, baseline="group", credit="to_go", answer_progress="add", progress_norm="group_std")
+    whole = batch_advantages(readings, ["g"] * 3, config, on_failure).advantage_NT
+    outcome = batch_advantages(readings, ["g"] * 3, replace(config, alpha=0.0), on_failure).advantage_NT
+    added = progress_advantages(readings, ["g"] * 3, config, on_failure).advantage_NT
+    for a, b, c in zip(whole, outcome, added, strict=True):
+        assert a == pytest.approx(b + c)
+    assert not np.any(added[2])
+    assert not np.any(progress_advantages(readings, ["g"] * 3, replace(config, alpha=0.0), on_failure).advantage_NT[1])
+
+
+def test_what_progress_adds_to_a_trace_worked_by_hand() -> None:
+    # alpha 1/2, r_prg = 1/4 and -1/4 on tokens 1-2 and 3-4; the answer's r - J[K] = 1 - 1/2 on tokens 5 and 6.
+    one = scored(1.0, [0.5, 0.75, 0.5], (3, 5))
+    config = CreditConfig(alpha=0.5, answer_progress="add")
+    [added] = progress_advantages([one], ["g"], config, "mask").advantage_NT
+    assert added == pytest.approx([0.0, 0.125, 0.125, -0.125, -0.125, 0.25, 0.25])
+
+
+@pytest.mark.parametrize("answer_progress", ["none", "add"])
+def test_rewards_of_tokens_add_up_to_what_is_to_go(answer_progress: Literal["none", "add"]) -> None:
+    one = scored(1.0, [0.25, 0.5, 0.25, 0.75], (3, 5, 8))
+    config = CreditConfig(alpha=0.5, credit="to_go", answer_progress=answer_progress)
+    reward_T = progress_token_rewards(one, config)
+    [added] = progress_advantages([one], ["g"], config, "mask").advantage_NT
+    to_go_T = np.cumsum(reward_T[::-1])[::-1]
+    # Before the first episode everything is to go; core pays the opening delimiter its outcome alone.
+    assert to_go_T[1:] == pytest.approx(added[1:])
+    assert reward_T[[2, 4, 7]] == pytest.approx([0.125, -0.125, 0.25])
+    assert not np.any(progress_token_rewards(Reading(1.0, 3, None, Lapse.TIMEOUT), config))
+
+
+def test_a_dropped_outcome_moves_no_mean() -> None:
+    outcome_N = np.array([1.0, 0.0, 7.0, 0.5, 9.0])
+    neutral_N = neutral_outcomes(outcome_N, ["a", "a", "a", "b", "c"], [False, False, True, False, True])
+    assert neutral_N == pytest.approx([1.0, 0.0, 0.5, 0.5, 0.0])
+    assert neutral_N[:3].mean() == pytest.approx(outcome_N[:2].mean())
