@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mrt_openrlhf.setup import WHERE, Setup
+from mrt_openrlhf.setup import AGENT, WHERE, Setup
 from mrt_reward.errors import ConfigError
 from mrt_reward.training.settings import TrainingSettings
 
@@ -72,6 +73,11 @@ def _check_outcome(args: Any, setup: Setup) -> None:  # noqa: ANN401 - OpenRLHF'
             "--reward.remote_url and --train.agent_func_path both give the outcome, and OpenRLHF would silently drop "
             "the first: leave one of them out",
             param="--reward.remote_url",
+        )
+    if setup.agent and Path(setup.agent).absolute() == AGENT:
+        raise ConfigError(
+            "--train.agent_func_path is mrt_openrlhf's own file, which is used anyway: leave it out, or name yours",
+            param="--train.agent_func_path",
         )
     if not setup.rewards and not setup.agent and not args.reward.model_name_or_path:
         raise ConfigError(

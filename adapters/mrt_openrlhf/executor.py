@@ -15,7 +15,7 @@ from transformers.utils import cached_file
 from mrt_openrlhf.labels import EvaluationLabel, prefix_columns
 from mrt_openrlhf.payload import KEY, pack
 from mrt_openrlhf.setup import Setup
-from mrt_reward.errors import ConfigError, GraderError
+from mrt_reward.errors import GraderError
 from mrt_reward.training.alignment import PolicyTokens, answer_start
 from mrt_reward.training.marks import Lapse
 from mrt_reward.training.prefix import Prefixed
@@ -23,6 +23,8 @@ from mrt_reward.training.responses import Response, gold_answers
 from mrt_reward.training.scoring import Record, TraceScorer
 
 logger = logging.getLogger("mrt")
+
+_IF_THERE: dict[str, Any] = {"_raise_exceptions_for_missing_entries": False}
 
 
 class AgentExecutor(AgentExecutorBase):
@@ -85,7 +87,8 @@ class AgentExecutor(AgentExecutorBase):
     ) -> tuple[Record, int]:
         """Record of a sample, and how many of its tokens the policy wrote."""
         prompt, label, row = sample
-        written = [(start, min(end, len(tokens))) for start, end in action_ranges if start < len(tokens)]
+        # OpenRLHF's mask has no place for the very first token.
+        written = [(max(start, 1), min(end, len(tokens))) for start, end in action_ranges if start < len(tokens)]
         num_tokens = sum(end - start for start, end in written)
         if len(written) != 1:
             why = f"the agent made {len(written)} turns, and progress is that of one response"
@@ -112,13 +115,8 @@ class AgentExecutor(AgentExecutorBase):
 def policy_tokens(tokenizer: Any) -> PolicyTokens:  # noqa: ANN401 - of transformers
     """Tokens of a tokenizer that was loaded from a folder or from the hub's cache, by the file that it came from."""
     name = str(tokenizer.name_or_path)
-    file = Path(name) / "tokenizer.json"
-    found = (
-        file
-        if file.is_file()
-        else cached_file(name, "tokenizer.json", local_files_only=True, _raise_exceptions_for_missing_entries=False)
-    )
-    return PolicyTokens.of(tokenizer, None if found is None else Path(found).parent)
+    file = cached_file(name, "tokenizer.json", local_files_only=True, **_IF_THERE) if name else None
+    return PolicyTokens.of(tokenizer, None if file is None else Path(file).parent)
 
 
 def _users_agent(setup: Setup) -> AgentExecutorBase:
@@ -126,7 +124,4 @@ def _users_agent(setup: Setup) -> AgentExecutorBase:
         return SingleTurnAgentExecutor(list(setup.rewards) or None)
     from openrlhf.trainer.ray import vllm_engine  # noqa: PLC0415 - it brings vLLM
 
-    agent: AgentExecutorBase = vllm_engine._load_agent_executor(setup.agent)  # noqa: SLF001 - what loads this file too
-    if isinstance(agent, AgentExecutor):
-        raise ConfigError("--train.agent_func_path is this adapter's own file: leave it out, or name your own agent")
-    return agent
+    return vllm_engine._load_agent_executor(setup.agent)  # noqa: SLF001 - what loads this file too

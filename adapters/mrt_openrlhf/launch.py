@@ -14,19 +14,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from mrt_openrlhf import worker
 from mrt_openrlhf.checks import check_run, check_version
 from mrt_openrlhf.flags import settings_of_environment, split_flags
-from mrt_openrlhf.setup import WHERE, Setup
+from mrt_openrlhf.setup import AGENT, WHERE, Setup
 from mrt_reward.errors import ConfigError
 from mrt_reward.training.servers import check_servers
 from mrt_reward.training.settings import settings_table
 
 MAIN = "openrlhf.cli.train_ppo_ray"
-AGENT = Path(__file__).with_name("agent.py")
 _THEIRS = {"TOKENIZERS_PARALLELISM": "true", "NCCL_DEBUG": "WARN", "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1"}
 """What OpenRLHF sets when it starts Ray by itself."""
 

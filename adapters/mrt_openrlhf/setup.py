@@ -7,12 +7,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.training.settings import TrainingSettings, load_training_settings
 
 WHERE = "--mrt"
+AGENT = Path(__file__).with_name("agent.py")
+"""The file that OpenRLHF's rollout workers load."""
+
 VARIABLE = "MRT_OPENRLHF_SETUP"
 
 

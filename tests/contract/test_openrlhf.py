@@ -31,7 +31,8 @@ ESTIMATORS = ["gae", "reinforce", "rloo", "reinforce_baseline", "group_norm", "d
 
 
 def parameters(function: object) -> list[str]:
-    return list(inspect.signature(function).parameters)  # type: ignore[arg-type]
+    """Names of its parameters, less the one that Ray adds to methods of its actors' bases."""
+    return [name for name in inspect.signature(function).parameters if name != "_ray_trace_ctx"]  # type: ignore[arg-type]
 
 
 def main_source() -> str:

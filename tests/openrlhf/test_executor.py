@@ -16,7 +16,7 @@ from mrt_openrlhf.agent import AgentExecutor
 from mrt_openrlhf.executor import policy_tokens
 from mrt_openrlhf.labels import EvaluationLabel, for_evaluation
 from mrt_openrlhf.payload import KEY, unpack
-from mrt_openrlhf.setup import Setup
+from mrt_openrlhf.setup import AGENT, Setup
 from mrt_openrlhf.trainer import extend_samples_generator
 from openrlhf.trainer.ppo_utils import samples_generator
 from openrlhf.trainer.ray.vllm_engine import _load_agent_executor
@@ -131,13 +131,15 @@ async def test_text_beyond_what_openrlhf_keeps_is_not_scored(agent: Any, tokeniz
         async def generate(self, prompt_ids: list[int], sampling_params: Any, **_: Any) -> Any:
             return await super().generate(prompt_ids, SimpleNamespace(max_tokens=1000))
 
-    output = await sample(ours, tokenizer, engine=Long(tokenizer), max_length=prompt + 101)
-    whole = len(output["observation_tokens"])
-    output = await sample(ours, tokenizer, engine=Long(tokenizer), max_length=101 if whole > 101 else whole - 1)
-    _, num_tokens = unpack(output["extra_logs"][KEY])
+    parameters, longest = SimpleNamespace(max_tokens=10, logprobs=None), prompt + 20
+    output = await ours.execute(PROMPT, "42", parameters, longest, tokenizer, Long(tokenizer))
+    assert len(output["observation_tokens"]) > longest
+    record, num_tokens = unpack(output["extra_logs"][KEY])
+    assert isinstance(record.what, Scored)
+    assert record.what.ends[-1] <= 20
     kept = samples_generator.SamplesGenerator.__new__(samples_generator.SamplesGenerator)
-    experience = kept._process_response_into_experience(output, max_len=101 if whole > 101 else whole - 1)
-    assert int(experience.action_mask.sum()) == num_tokens
+    experience = kept._process_response_into_experience(output, max_len=longest)
+    assert int(experience.action_mask.sum()) == num_tokens == 20
 
 
 async def test_evaluation_is_never_proved(agent: Any, tokenizer: Any) -> None:
@@ -186,13 +188,9 @@ async def test_a_users_own_agent_keeps_its_say(agent: Any, tokenizer: Any, monke
     assert num_tokens == sum(end - start for start, end in output["action_ranges"])
 
 
-def test_our_file_is_one_that_openrlhf_loads_and_not_the_users(agent: Any) -> None:
-    import mrt_openrlhf.agent as ours  # noqa: PLC0415 - for its file
-
+def test_our_file_is_one_that_openrlhf_loads(agent: Any) -> None:
     agent()
-    assert isinstance(_load_agent_executor(str(ours.__file__)), AgentExecutor)
-    with pytest.raises(ConfigError, match="this adapter's own file"):
-        agent(rewards=(), users=str(ours.__file__))
+    assert isinstance(_load_agent_executor(str(AGENT)), AgentExecutor)
 
 
 @contextmanager

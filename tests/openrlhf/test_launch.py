@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from mrt_openrlhf import launch, worker
 from mrt_openrlhf.flags import settings_of_environment, split_flags
-from mrt_openrlhf.setup import VARIABLE, Setup
+from mrt_openrlhf.setup import AGENT, VARIABLE, Setup
 
 from mrt_reward.errors import ConfigError
 from tests.server.conftest import threaded_server
@@ -90,7 +90,7 @@ def test_openrlhf_goes_on_with_its_own_flags_and_our_agent(
     monkeypatch.setenv("MRT_ALPHA", "0.25")
     monkeypatch.setenv("MRT_URL", "http://127.0.0.1:9")
     engine, env = start(*PLAIN, *GROUP, "--mrt.url", url, "--rollout.max_new_tokens", "77")
-    assert engine["agent_func_path"] == str(launch.AGENT)
+    assert engine["agent_func_path"] == str(AGENT)
     assert engine["remote_rm_url"] is None
     assert env["worker_process_setup_hook"] == worker.HOOK
     assert f"[mrt] {url} proves with" in capsys.readouterr().out
@@ -109,7 +109,7 @@ def test_an_abbreviated_flag_is_read_as_openrlhf_reads_it(start: Any, url: str) 
 
 def test_gae_takes_progress_to_go(start: Any, url: str) -> None:
     engine, _ = start(*PLAIN, "--mrt.url", url, *TO_GO)
-    assert engine["agent_func_path"] == str(launch.AGENT)
+    assert engine["agent_func_path"] == str(AGENT)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,7 @@ def test_gae_takes_progress_to_go(start: Any, url: str) -> None:
         ([*PLAIN, *TO_GO, "--mrt.gamma", "0.5"], r"--mrt\.gamma=0\.5 cannot be had"),
         ([*PLAIN, *GROUP, "--mrt.scale_by_std", "false"], "choose the estimator dr_grpo"),
         ([*PLAIN, *GROUP, "--train.agent_func_path", "a.py"], "both give the outcome"),
+        ([*PLAIN[:2], *PLAIN[4:], *GROUP, "--train.agent_func_path", str(AGENT)], "mrt_openrlhf's own file"),
         ([*GROUP, "--actor.model_name_or_path", "m", "--data.label_key", "a"], "nothing gives the outcome"),
         ([*PLAIN[:4], *GROUP], "--data.label_key is not set"),
         ([*PLAIN, *GROUP, "--data.max_images_per_prompt", "1"], "traces about images"),

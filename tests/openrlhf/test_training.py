@@ -1,4 +1,4 @@
-"""OpenRLHF's own main trains the bundled model on a CPU, against a real server, and each token is paid what core says."""
+"""OpenRLHF's own main trains the bundled model on a CPU, with a real server, and each token is paid what core says."""
 
 from __future__ import annotations
 

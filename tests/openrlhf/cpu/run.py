@@ -86,7 +86,9 @@ def environment(**more: str) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "RAY_DEDUP_LOGS": "0",
+        # A busy machine starts slowly, and has memory that others use.
         "RAY_raylet_start_wait_time_s": "300",
+        "RAY_memory_monitor_refresh_ms": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         **more,
     }
