@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mrt_openrlhf.payload import KEY, pack, unpack
 from openrlhf.trainer.ppo_utils.experience import Experience
 
-from mrt_reward.training.marks import NUM_VERSIONS, Lapse, Scored
+from mrt_reward.training.marks import Lapse, Scored
 from mrt_reward.training.prefix import Prefixed, group_number
 from mrt_reward.training.scoring import Record
 
@@ -22,7 +22,7 @@ places = st.integers(0, 2**22)
 def scored(draw: st.DrawFn) -> Scored:
     ends = sorted(draw(st.sets(st.integers(1, 2**22), max_size=9)))
     value_P = draw(st.lists(values, min_size=len(ends) + 1, max_size=len(ends) + 1))
-    return Scored(0, tuple(ends), np.array(value_P), draw(st.booleans()), draw(st.integers(0, NUM_VERSIONS - 1)))
+    return Scored(0, tuple(ends), np.array(value_P), draw(st.booleans()), draw(st.integers(0, 2**28 - 1)))
 
 
 prefixed = st.builds(Prefixed, st.text().map(group_number), st.none() | values, st.booleans(), places)

@@ -92,8 +92,9 @@ def test_the_table_tells_every_setting() -> None:
     assert "| `reward.mrt.alpha` | `1.0` | Weight of progress; 0 is outcome reward alone. |" in table
 
 
-def test_the_adapters_readme_tells_them_as_they_are() -> None:
-    readme = (Path(__file__).parents[2] / "adapters" / "mrt_verl" / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("adapter", ["mrt_verl", "mrt_openrlhf"])
+def test_the_adapters_readme_tells_them_as_they_are(adapter: str) -> None:
+    readme = (Path(__file__).parents[2] / "adapters" / adapter / "README.md").read_text(encoding="utf-8")
     told = readme.split("<!-- settings -->")[1].split("<!-- /settings -->")[0].strip()
     assert told == settings_table("").strip(), "run: python -m tests.training.test_settings"
 
