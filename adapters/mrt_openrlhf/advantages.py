@@ -9,7 +9,7 @@ themselves, in place of what OpenRLHF worked out for the samples of one prompt.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -143,7 +143,7 @@ def _add(rows: Sequence[Row], value_NT: Sequence[Floats]) -> None:
 
 
 @contextmanager
-def _rewards_added(module: Any, dense: Sequence[torch.Tensor]) -> Iterator[None]:  # noqa: ANN401 - of OpenRLHF
+def _rewards_added(module: Any, dense: Sequence[torch.Tensor]) -> Generator[None]:  # noqa: ANN401 - of OpenRLHF
     """While OpenRLHF works out advantages, its rewards of tokens have these added, one call per experience."""
     original = module.compute_reward
     left = list(dense)

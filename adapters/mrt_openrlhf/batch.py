@@ -5,7 +5,7 @@ Dimension key: N rows of the batch · T tokens that the policy wrote in a row ·
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -114,7 +114,7 @@ def _row(  # one sample's fields
 
 
 @contextmanager
-def left_out(rows: Sequence[Row], dropped: Sequence[bool], neutral_N: Floats) -> Iterator[None]:
+def left_out(rows: Sequence[Row], dropped: Sequence[bool], neutral_N: Floats) -> Generator[None]:
     """While OpenRLHF works out advantages, dropped rows move no mean: neither of rewards nor of advantages."""
     kept = [(row, row.experience.rewards, row.experience.action_mask) for row in rows]
     for row, out, neutral in zip(rows, dropped, neutral_N.tolist(), strict=True):

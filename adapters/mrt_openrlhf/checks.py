@@ -124,6 +124,11 @@ def _check_estimator(args: Any, settings: TrainingSettings) -> None:  # noqa: AN
 
 
 def _check_prefixes(args: Any, settings: TrainingSettings) -> None:  # noqa: ANN401 - OpenRLHF's parsed flags
+    if args.data.label_key is None:
+        raise ConfigError(
+            f"{WHERE}.mode=prefix reads the rows' groups from their labels: name their column by --data.label_key",
+            param="--data.label_key",
+        )
     if args.algo.advantage.estimator not in ("group_norm", "dr_grpo"):
         raise ConfigError(
             f"{WHERE}.mode=prefix normalises the rows of a mrt_group together, with division by their deviation "

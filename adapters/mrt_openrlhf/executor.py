@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from openrlhf.utils.agent import AgentExecutorBase, SingleTurnAgentExecutor
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from mrt_openrlhf.labels import EvaluationLabel, prefix_columns
 from mrt_openrlhf.payload import KEY, pack
@@ -124,4 +124,5 @@ def _users_agent(setup: Setup) -> AgentExecutorBase:
         return SingleTurnAgentExecutor(list(setup.rewards) or None)
     from openrlhf.trainer.ray import vllm_engine  # noqa: PLC0415 - it brings vLLM
 
-    return vllm_engine._load_agent_executor(setup.agent)  # noqa: SLF001 - what loads this file too
+    # What loads this file too.
+    return vllm_engine._load_agent_executor(setup.agent)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

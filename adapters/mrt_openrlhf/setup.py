@@ -65,5 +65,6 @@ class Setup:
                 f"{VARIABLE} is not set in this process: start the run with `python -m mrt_openrlhf`, which tells it "
                 "to Ray's workers, instead of openrlhf.cli.train_ppo_ray"
             )
-        fields = json.loads(text)
-        return cls(**{**fields, "rewards": tuple(fields["rewards"])})
+        fields: dict[str, Any] = json.loads(text)
+        fields["rewards"] = tuple(fields["rewards"])
+        return cls(**fields)

@@ -134,7 +134,7 @@ def test_gae_sums_progress_up_itself(pay: Any) -> None:
 
 
 def test_gae_that_calls_for_rewards_in_another_way_is_told(pay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = experience_maker.compute_reward
+    original: Any = experience_maker.compute_reward
     args = arguments("gae")
     monkeypatch.setattr(experience_maker, "compute_reward", lambda *a, **k: original(*a, **k)[:, :-1])
     with pytest.raises(ConfigError, match="once for each of 2 experiences"):

@@ -56,7 +56,7 @@ async def test_openrlhfs_own_agent_trains_on_one_number_per_trace() -> None:
             Engine(tokenizer, ANSWERED),
         ]
         calls = [agent.execute(CHAT, "42", parameters, 200, tokenizer, engine) for engine in engines]
-        answered = await asyncio.gather(*calls)
+        answered: list[Any] = await asyncio.gather(*calls)
     assert answered[0]["scores"] == [1.0]
     # r + α·(J[K] - J[0]) = 1 + 0.75: where on the trace it was earned is lost.
     assert answered[0]["reward"] == pytest.approx([1.75])

@@ -129,6 +129,7 @@ def test_gae_takes_progress_to_go(start: Any, url: str) -> None:
         ([*PLAIN, *GROUP, "--mrt.follow_steps", "5"], "add --ckpt.save_hf --ckpt.save_steps 5"),
         ([*PLAIN, *GROUP, "--mrt.mode", "prefix"], "add --algo.kl.use_loss"),
         ([*PLAIN, *GROUP, "--mrt.mode", "prefix", "--mrt.baseline", "group"], "none or termination"),
+        ([*PLAIN[:4], *GROUP, "--mrt.mode", "prefix"], "name their column by --data.label_key"),
         ([*PLAIN, "--mrt.mode", "prefix"], "group_norm.*or without .dr_grpo."),
         ([*PLAIN, *GROUP, "--mrt.url", "http://127.0.0.1:9"], r"no progress server answers at --mrt\.url"),
     ],

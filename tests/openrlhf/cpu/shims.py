@@ -126,7 +126,8 @@ def _dump(module: Any) -> None:
             for name in fields
         }
         index = {f"index/{place}": np.array(each.index) for place, each in enumerate(experiences)}
-        np.savez(folder / f"batch_{number}.npz", **columns, **index)
+        saved: dict[str, Any] = {**columns, **index}
+        np.savez(folder / f"batch_{number}.npz", **saved)
         status = original(self, experiences)
         (folder / f"metrics_{number}.json").write_text(json.dumps(status))
         return status
