@@ -78,7 +78,6 @@ def environment(**more: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join([str(site), str(ROOT), str(ROOT / "adapters")]),
         "MRT_TEST_CPU": "1",
         "DS_ACCELERATOR": "cpu",
-        "TORCH_EXTENSIONS_DIR": str(Path(sys.prefix) / "torch_extensions"),
         "TORCHDYNAMO_DISABLE": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",

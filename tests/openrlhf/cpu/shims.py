@@ -1,6 +1,7 @@
 """A CPU in place of each GPU that OpenRLHF asks for; nothing of the adapter is touched.
 
-What is replaced here is not tested here: `torch.cuda`, NCCL's broadcast of weights, and the device of a mesh.
+What is replaced here is not tested here: `torch.cuda`, NCCL's broadcast of weights, the
+device of a mesh, and DeepSpeed's own C++.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ def install() -> None:
     after_import("openrlhf.utils.distributed_util", _broadcast)
     after_import("openrlhf.trainer.ray.vllm_worker_wrap", _worker)
     after_import("vllm.model_executor.layers.utils", _linear)
+    after_import("deepspeed.git_version_info", _nothing_to_compile)
+    after_import("deepspeed.ops.adam", _adam)
     after_import("ray", _ray)
     if os.environ.get("MRT_TEST_DUMP"):
         after_import("openrlhf.trainer.ppo_trainer", _dump)
@@ -41,6 +44,22 @@ def _cuda(module: Any) -> None:
     module.synchronize = lambda *_: None
     module.empty_cache = lambda: None
     module.current_stream = lambda *_: None
+
+
+def _nothing_to_compile(module: Any) -> None:
+    # Of one rank, nothing is shared; its C++ would take minutes.
+    module.compatible_ops["deepspeed_shm_comm"] = False
+
+
+def _adam(module: Any) -> None:
+    from torch.optim import AdamW  # noqa: PLC0415 - DeepSpeed has it already
+
+    class FusedAdam(AdamW):
+        def __init__(self, parameters: Any, adam_w_mode: bool = True, **settings: Any) -> None:
+            super().__init__(parameters, **settings)
+
+    # The same step in C++ would take minutes to compile.
+    module.FusedAdam = FusedAdam
 
 
 def _mesh(module: Any) -> None:
