@@ -3,6 +3,7 @@
 # make test-vllm   types, tests and coverage of the vLLM prover, on its real engine
 # make test-verl   types, tests and coverage of the veRL adapter, and stock veRL training the bundled model on a CPU
 # make test-trl    types, tests and coverage of the TRL adapter, and TRL training the bundled model on a CPU
+# make test-openrlhf types, tests and coverage of the OpenRLHF adapter, and its own trainer on a CPU
 # make bench       the embedded engine against its bound, in minutes
 # make bench-full  both engines, through the server, against peers on vLLM's own, in an hour
 # Each creates its environment by itself, CPU only, from the pinned set in constraints/.
@@ -32,7 +33,12 @@ TRL_BIN   := $(TRL_VENV)/bin
 TRL_STAMP := $(TRL_VENV)/.installed
 TRL_PIP   := $(TRL_BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-vllm test-verl test-trl lint coverage bench bench-full venv format clean
+OPENRLHF_VENV  ?= .venv-openrlhf
+OPENRLHF_BIN   := $(OPENRLHF_VENV)/bin
+OPENRLHF_STAMP := $(OPENRLHF_VENV)/.installed
+OPENRLHF_PIP   := $(OPENRLHF_BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test test-vllm test-verl test-openrlhf test-trl lint coverage bench bench-full venv format clean
 
 demo: venv
 	$(BIN)/mrt-reward demo
@@ -66,6 +72,12 @@ test-trl: $(TRL_STAMP)
 	$(TRL_BIN)/coverage erase --rcfile=tests/trl/coverage.toml
 	$(TRL_BIN)/python -m pytest tests/contract/test_trl.py tests/trl --durations=8 \
 	  --cov --cov-config=tests/trl/coverage.toml --cov-report=term
+
+test-openrlhf: $(OPENRLHF_STAMP)
+	$(OPENRLHF_BIN)/pyright -p tests/openrlhf/pyrightconfig.json --pythonpath $(OPENRLHF_BIN)/python
+	$(OPENRLHF_BIN)/coverage erase --rcfile=tests/openrlhf/coverage.toml
+	$(OPENRLHF_BIN)/python -m pytest $(VERL_QUIET) tests/contract/test_openrlhf.py tests/openrlhf --durations=8 \
+	  --cov --cov-config=tests/openrlhf/coverage.toml --cov-report=term
 
 bench: venv
 	$(BIN)/python -m tests.bench.bench_prefixes
@@ -105,6 +117,19 @@ $(VERL_STAMP): pyproject.toml constraints/verl.txt
 	$(VERL_PIP) install --quiet --no-deps -e .
 	touch $@
 
+# OpenRLHF's own requirements cannot be had without a GPU (flash-attn), so nothing is resolved. DeepSpeed has no wheel, and
+# its set-up asks for torch, so that it is built here, after torch, for a CPU.
+$(OPENRLHF_STAMP): pyproject.toml constraints/openrlhf.txt
+	test -x $(OPENRLHF_BIN)/python || $(PYTHON) -m venv $(OPENRLHF_VENV)
+	grep -v '^deepspeed==' constraints/openrlhf.txt > $(OPENRLHF_VENV)/wheels.txt
+	$(OPENRLHF_PIP) install --quiet --no-deps -r $(OPENRLHF_VENV)/wheels.txt || \
+	  $(OPENRLHF_PIP) install --quiet --no-deps -r $(OPENRLHF_VENV)/wheels.txt \
+	  --extra-index-url https://download.pytorch.org/whl/cpu
+	DS_ACCELERATOR=cpu $(OPENRLHF_PIP) install --quiet --no-deps --no-build-isolation \
+	  "$(shell grep '^deepspeed==' constraints/openrlhf.txt)"
+	$(OPENRLHF_PIP) install --quiet --no-deps -e .
+	touch $@
+
 # TRL needs Python 3.11.
 $(TRL_STAMP): pyproject.toml constraints/trl.txt
 	test -x $(TRL_BIN)/python || $(PYTHON) -m venv $(TRL_VENV)
@@ -114,5 +139,5 @@ $(TRL_STAMP): pyproject.toml constraints/trl.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) $(VERL_VENV) $(TRL_VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(VLLM_VENV) $(VERL_VENV) $(OPENRLHF_VENV) $(TRL_VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,12 +7,14 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any, TypeVar, cast
 
+import structlog
 from fastapi import Depends, FastAPI, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Send
 
 from mrt_reward.config import ServeSettings
+from mrt_reward.errors import MRTRewardError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.server import openrlhf
 from mrt_reward.server.advantages import advantages
@@ -45,6 +47,8 @@ from mrt_reward.wire import (
     WeightsRequest,
     WeightsResponse,
 )
+
+logger = structlog.stdlib.get_logger(__name__)
 
 Item = TypeVar("Item")
 Asking = Annotated[Caller, Depends(caller_of)]
@@ -118,7 +122,12 @@ class Routes:
         A sum over the trace is all that one number can carry; for progress on its own episodes use /v1/score.
         """
         caller.capped(openrlhf.DEADLINE_S)
-        return _json(await self._one(caller, lambda: once(self._rewards(body))))
+        try:
+            return _json(await self._one(caller, lambda: once(self._rewards(body))))
+        except MRTRewardError as error:
+            # The trainer's client throws the body of an error away, so that the reason must be told here.
+            logger.warning("reward_refused", code=error.code, param=error.param, reason=str(error))
+            raise
 
     async def _rewards(self, body: GetRewardRequest) -> GetRewardResponse:
         options = self._settings.options

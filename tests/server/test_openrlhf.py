@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -45,6 +46,14 @@ async def test_openrlhf_keeps_the_outcome_when_the_prover_fails() -> None:
 )
 async def test_openrlhf_is_told_what_cannot_be_scored(live: Live, body: dict[str, Any], status: int) -> None:
     assert (await post(live, "/get_reward", body)).status_code == status
+
+
+async def test_the_reason_is_in_the_log_because_openrlhf_throws_it_away(capsys: pytest.CaptureFixture[str]) -> None:
+    async with live_server(log_format="json") as live:
+        await post(live, "/get_reward", {"query": ["Qa"], "prompts": ["x"], "labels": ["42"]})
+    [told] = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "reward_refused" in line]
+    assert told["param"] == "query.0"
+    assert "the response was not found" in told["reason"]
 
 
 def test_the_prompt_is_trusted_and_the_response_is_not() -> None:

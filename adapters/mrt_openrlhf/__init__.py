@@ -1,0 +1,1 @@
+"""`python -m mrt_openrlhf`: dense progress rewards and the MRT advantage in OpenRLHF's own training run."""

@@ -1,0 +1,73 @@
+"""A record of scoring as the flat list of numbers that OpenRLHF carries beside a sample.
+
+`extra_logs` of a rollout become float32 rows of a tensor, padded with zeros on the right. So counts and places are
+whole numbers below 2^24, which float32 holds exactly, and a row says by itself how long it is.
+
+    kind, tokens of the response, latency_s, probes, cached probes, prover
+    + version (two numbers), start, cut off, K, K ends, K + 1 values      where it was scored
+    + lapse                                                               where it was not
+    + group (two numbers), has value, value, stop, start                  of a row of prefixes
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from mrt_reward.training.marks import Lapse, Scored
+from mrt_reward.training.prefix import Prefixed
+from mrt_reward.training.scoring import Record
+
+KEY = "mrt"
+"""Name of the row among a sample's `extra_logs`."""
+
+_SCORED, _LAPSE, _PREFIXED = 1, 2, 3
+_HEAD = 6
+_EXACT, _HALF = 2**24, 2**14
+
+
+def pack(record: Record, num_tokens: int) -> list[float]:
+    """Numbers that say what a record says; its reason stays where it was logged."""
+    prover = 0 if record.prover is None else 1 + zlib.crc32(record.prover.encode()) % (_EXACT - 1)
+    match record.what:
+        case Scored() as what:
+            places = [*divmod(what.version, _HALF), what.start, what.cut_off, len(what.ends), *what.ends]
+            kind, body = _SCORED, [*places, *what.value_P.tolist()]
+        case Prefixed() as what:
+            told = [what.value is not None, what.value or 0.0, what.stop, what.start]
+            kind, body = _PREFIXED, [*divmod(what.group, _HALF), *told]
+        case what:
+            kind, body = _LAPSE, [what.value]
+    head = [kind, num_tokens, record.latency_s, record.probes, record.cached_probes, prover]
+    return [float(number) for number in (*head, *body)]
+
+
+def unpack(row: Sequence[float]) -> tuple[Record, int]:
+    """Record, and how many tokens its response had.
+
+    Raises:
+        ValueError: these are no numbers of `pack`, such as the zeros of a sample that brought none.
+
+    """
+    kind, num_tokens, latency_s, probes, cached, prover = row[:_HEAD]
+    body = row[_HEAD:]
+    what: Scored | Lapse | Prefixed
+    if kind == _SCORED:
+        num = int(body[4])
+        ends, values = body[5 : 5 + num], body[5 + num : 6 + 2 * num]
+        what = Scored(int(body[2]), tuple(map(int, ends)), np.array(values, np.float64), bool(body[3]), _whole(body))
+    elif kind == _LAPSE:
+        what = Lapse(int(body[0]))
+    elif kind == _PREFIXED:
+        what = Prefixed(_whole(body), body[3] if body[2] else None, bool(body[4]), int(body[5]))
+    else:
+        raise ValueError(f"expected a record of kind 1 to 3, got {kind:g}")
+    told = Record(what, "", str(int(prover)) if prover else None, latency_s, int(probes), int(cached))
+    return told, int(num_tokens)
+
+
+def _whole(halves: Sequence[float]) -> int:
+    """A number of up to 28 bits from its halves, which come first."""
+    return int(halves[0]) * _HALF + int(halves[1])

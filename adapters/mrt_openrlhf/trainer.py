@@ -1,0 +1,67 @@
+"""What else is extended in OpenRLHF's trainer: evaluation, the step's log, saved weights, the order of prefixes."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from mrt_openrlhf.advantages import METRICS
+from mrt_openrlhf.labels import for_evaluation
+from mrt_openrlhf.setup import Setup
+from mrt_reward.training.following import hand_over
+
+_FOLLOWING = "mrt_following"
+"""Attribute of a trainer that holds what following did after the last step, for the log of the next."""
+
+
+def extend_samples_generator(module: Any) -> None:  # noqa: ANN401 - of OpenRLHF
+    """Make evaluation say that it is one, in the labels of its samples."""
+    generator = module.SamplesGenerator
+    original = generator.generate_eval_samples
+
+    @functools.wraps(original)
+    def generate_eval_samples(self: Any, **kwargs: Any) -> list[Any]:  # noqa: ANN401 - OpenRLHF's own
+        self._eval_dataloader_iter = for_evaluation(iter(self.eval_dataloader))
+        return original(self, **kwargs)
+
+    generator.generate_eval_samples = generate_eval_samples
+
+
+def extend_trainer(module: Any) -> None:  # noqa: ANN401 - of OpenRLHF
+    """Make a step's log have `mrt/…`, saved weights reach the prover, and rows of prefixes keep their order."""
+    trainer = module.BasePPOTrainer
+    stats, save, prepare = trainer._compute_rollout_stats, trainer.save_logs_and_checkpoints, module.prepare_datasets  # noqa: SLF001
+
+    @functools.wraps(stats)
+    def compute_rollout_stats(self: Any, experiences: list[Any]) -> dict[str, Any]:  # noqa: ANN401
+        return {**stats(self, experiences), **getattr(self.experience_maker, METRICS), **getattr(self, _FOLLOWING, {})}
+
+    @functools.wraps(save)
+    def save_logs_and_checkpoints(self: Any, global_step: int, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        save(self, global_step, *args, **kwargs)
+        folder = Path(self.args.ckpt.path).absolute() / f"global_step{global_step}_hf"
+        setattr(self, _FOLLOWING, hand_over(folder, Setup.from_environment().settings, global_step))
+
+    @functools.wraps(prepare)
+    def prepare_datasets(strategy: Any, tokenizer: Any) -> Any:  # noqa: ANN401
+        if Setup.from_environment().settings.mode != "prefix":
+            return prepare(strategy, tokenizer)
+        return prepare(_InOrder(strategy), tokenizer)
+
+    trainer._compute_rollout_stats = compute_rollout_stats  # noqa: SLF001
+    trainer.save_logs_and_checkpoints = save_logs_and_checkpoints
+    module.prepare_datasets = prepare_datasets
+
+
+class _InOrder:
+    """OpenRLHF's strategy, whose data loaders do not shuffle: rows of a group are trained together."""
+
+    def __init__(self, strategy: Any) -> None:  # noqa: ANN401 - OpenRLHF's
+        self._strategy = strategy
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever it has
+        return getattr(self._strategy, name)
+
+    def setup_dataloader(self, data: Any, size: int, pin: bool, shuffle: bool, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        return self._strategy.setup_dataloader(data, size, pin, False, *args, **kwargs)

@@ -1,0 +1,118 @@
+"""What the adapter relies on of OpenRLHF 0.11.2: an upgrade that changes it fails here, and not in somebody's run."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from dataclasses import fields
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+if importlib.util.find_spec("openrlhf") is None:
+    pytest.skip("OpenRLHF is not installed: make test-openrlhf runs these", allow_module_level=True)
+
+# What OpenRLHF imports of flash-attn, which is not there without a GPU.
+sys.path.append(str(Path(__file__).parents[1] / "openrlhf" / "cpu" / "site"))
+
+from mrt_openrlhf.checks import VERSIONS
+from openrlhf.models.utils import compute_reward
+from openrlhf.trainer import ppo_trainer, ppo_trainer_async
+from openrlhf.trainer.ppo_utils import experience_maker
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
+from openrlhf.trainer.ray import create_vllm_engines, vllm_engine
+from openrlhf.utils.agent import AgentExecutorBase, SingleTurnAgentExecutor
+from openrlhf.utils.config import hierarchize
+
+ESTIMATORS = ["gae", "reinforce", "rloo", "reinforce_baseline", "group_norm", "dr_grpo", "flash_reinforce"]
+
+
+def parameters(function: object) -> list[str]:
+    """Names of its parameters, less the one that Ray adds to methods of its actors' bases."""
+    return [name for name in inspect.signature(function).parameters if name != "_ray_trace_ctx"]  # type: ignore[arg-type]
+
+
+def main_source() -> str:
+    found = importlib.util.find_spec("openrlhf.cli.train_ppo_ray")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).read_text(encoding="utf-8")
+
+
+def test_it_is_a_version_that_the_adapter_knows() -> None:
+    assert version("openrlhf") in VERSIONS
+
+
+def test_main_parses_then_nests_then_trains_with_names_that_can_be_replaced() -> None:
+    source = main_source()
+    assert "from openrlhf.trainer.ray import create_vllm_engines" in source
+    parsed, imported = source.index("args = parser.parse_args()"), source.index("import hierarchize")
+    nested, checked = source.index("args = hierarchize(args)"), source.index("# Validate arguments")
+    assert parsed < imported < nested < checked < source.index("    train(args)")
+    assert "if not ray.is_initialized():" in source
+    assert parameters(hierarchize) == ["args"]
+
+
+def test_engines_are_made_with_an_agents_path_and_a_reward_by_keyword() -> None:
+    assert {"agent_func_path", "remote_rm_url"} <= set(parameters(create_vllm_engines))
+    source = main_source()
+    assert "agent_func_path=args.train.agent_func_path," in source
+    assert "remote_rm_url=args.reward.remote_url," in source
+    assert parameters(vllm_engine._load_agent_executor) == ["agent_func_path"]
+
+
+def test_the_environment_that_openrlhf_gives_ray_is_the_one_that_we_give() -> None:
+    from mrt_openrlhf.launch import _THEIRS  # noqa: PLC0415 - to compare
+
+    source = main_source()
+    assert all(f'"{name}": os.environ.get("{name}", "{value}")' in source for name, value in _THEIRS.items())
+
+
+def test_agents_are_called_as_ours_is() -> None:
+    wanted = ["self", "prompt", "label", "sampling_params", "max_length", "hf_tokenizer", "llm_engine", "images"]
+    assert parameters(AgentExecutorBase.execute) == parameters(SingleTurnAgentExecutor.execute) == wanted
+    assert parameters(SingleTurnAgentExecutor.__init__) == ["self", "remote_rm_url"]
+
+
+def test_extra_logs_become_a_row_per_sample() -> None:
+    source = inspect.getsource(SamplesGenerator._process_response_into_experience)
+    assert "info[key] = torch.tensor([value])" in source
+    assert "action_mask[1:truncate_length]" in source
+
+
+def test_evaluation_has_a_loader_of_its_own_that_is_kept_where_we_put_ours() -> None:
+    source = inspect.getsource(SamplesGenerator.generate_eval_samples)
+    assert 'if getattr(self, "_eval_dataloader_iter", None) is None:' in source
+    assert "dataloader_iter=self._eval_dataloader_iter" in source
+
+
+def test_advantages_are_worked_out_in_one_method_and_rewards_in_one_function() -> None:
+    maker = experience_maker.RemoteExperienceMaker
+    assert parameters(maker.compute_advantages_and_returns) == ["self", "experiences"]
+    source = inspect.getsource(maker.compute_advantages_and_returns)
+    assert source.count("compute_reward(") == 1
+    assert all(f'"{name}"' in source for name in ESTIMATORS)
+    assert "1e-9" in source
+    assert parameters(compute_reward) == ["r", "kl_coef", "kl", "action_mask", "reward_clip_range"]
+    assert experience_maker.compute_reward is compute_reward
+    names = {field.name for field in fields(Experience)}
+    assert {"sequences", "action_mask", "advantages", "returns", "values", "rewards", "index", "info"} <= names
+
+
+def test_every_trainer_logs_what_it_says_of_a_rollout_and_saves_with_its_step() -> None:
+    trainer = ppo_trainer.BasePPOTrainer
+    assert parameters(trainer._compute_rollout_stats) == ["self", "experiences"]
+    assert parameters(trainer.save_logs_and_checkpoints)[:2] == ["self", "global_step"]
+    step = inspect.getsource(trainer.train_step)
+    assert step.index("make_experience_batch") < step.index("rollout_stats = self._compute_rollout_stats(experiences)")
+    assert "status.update(rollout_stats)" in step
+    assert "global_step{global_step}" in inspect.getsource(trainer.save_logs_and_checkpoints)
+
+
+def test_both_trainers_read_datasets_by_one_function_that_shuffles_by_position() -> None:
+    assert ppo_trainer_async.prepare_datasets is ppo_trainer.prepare_datasets
+    assert parameters(ppo_trainer.prepare_datasets) == ["strategy", "tokenizer"]
+    assert inspect.getsource(ppo_trainer.prepare_datasets).count("        1,\n        True,\n        True,\n") == 1

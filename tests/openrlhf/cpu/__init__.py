@@ -1,0 +1,1 @@
+"""What lets OpenRLHF train without an accelerator, in tests only."""

@@ -1,0 +1,1 @@
+"""Stands for flash-attn, which OpenRLHF imports and does not use without packing."""

@@ -1,0 +1,54 @@
+"""The real server, as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+@dataclass
+class Server:
+    """`mrt-reward serve` as a user starts it."""
+
+    weights_root: Path
+    port: int = field(default_factory=free_port)
+    admin_port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        ports = [f"--port={self.port}", f"--admin-port={self.admin_port}", f"--weights-root={self.weights_root}"]
+        command = [str(Path(sys.executable).parent / "mrt-reward"), "serve", *ports, "--log-format=off"]
+        self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    def wait(self) -> None:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and self.process is not None and self.process.poll() is None:
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=5).is_success:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.5)
+        raise TimeoutError("the server did not start")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()

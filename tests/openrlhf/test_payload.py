@@ -1,0 +1,61 @@
+"""Records on their way through OpenRLHF's own samples: float32, padded, concatenated."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from mrt_openrlhf.payload import KEY, pack, unpack
+from openrlhf.trainer.ppo_utils.experience import Experience
+
+from mrt_reward.training.marks import Lapse, Scored
+from mrt_reward.training.prefix import Prefixed, group_number
+from mrt_reward.training.scoring import Record
+
+values = st.floats(0, 1, width=32)
+places = st.integers(0, 2**22)
+
+
+@st.composite
+def scored(draw: st.DrawFn) -> Scored:
+    ends = sorted(draw(st.sets(st.integers(1, 2**22), max_size=9)))
+    value_P = draw(st.lists(values, min_size=len(ends) + 1, max_size=len(ends) + 1))
+    return Scored(0, tuple(ends), np.array(value_P), draw(st.booleans()), draw(st.integers(0, 2**28 - 1)))
+
+
+prefixed = st.builds(Prefixed, st.text().map(group_number), st.none() | values, st.booleans(), places)
+
+
+@given(st.lists(st.tuples(scored() | st.sampled_from(Lapse) | prefixed, places), min_size=1, max_size=5))
+def test_every_record_comes_back_through_openrlhfs_own_merging(
+    sent: list[tuple[Scored | Lapse | Prefixed, int]],
+) -> None:
+    samples = [
+        Experience(info={KEY: torch.tensor([pack(Record(what, "why", "m@1", 0.5, 7, 3), num)])}) for what, num in sent
+    ]
+    merged = Experience.concat_experiences(samples, 0).info[KEY]
+    assert merged.dtype == torch.float32
+    for (what, num), row in zip(sent, merged.tolist(), strict=True):
+        record, num_tokens = unpack(row)
+        assert num_tokens == num
+        assert (record.latency_s, record.probes, record.cached_probes) == (0.5, 7, 3)
+        assert record.prover
+        if isinstance(what, Scored):
+            assert isinstance(record.what, Scored)
+            assert record.what.value_P.tolist() == what.value_P.tolist()
+            assert (record.what.ends, record.what.start) == (what.ends, what.start)
+            assert (record.what.cut_off, record.what.version) == (what.cut_off, what.version)
+        else:
+            assert record.what == what
+            assert type(record.what) is type(what)
+
+
+def test_zeros_are_no_record() -> None:
+    with pytest.raises(ValueError, match="kind 1 to 3, got 0"):
+        unpack([0.0] * 8)
+
+
+def test_a_record_without_a_prover_says_so() -> None:
+    assert unpack(pack(Record(Lapse.TIMEOUT), 3))[0].prover is None
