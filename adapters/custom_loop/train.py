@@ -3,8 +3,7 @@
     mrt-reward serve &                                    the prover; without --model, the bundled mini
     python adapters/custom_loop/train.py --out run        the policy; mini as well, on a CPU, in minutes
 
-A step is five arrows, one function each: draw → think → score → pay → learn. `draw` and `outcome` are the task: replace
-them by your own. With `--mrt.alpha 0` it is plain GRPO.
+A step is draw → think → score → pay → learn. `draw` and `outcome` are the task: replace them. `--mrt.alpha 0` is GRPO.
 
 Dimension key: B rows of a batch, group after group · P tokens of a padded prompt · T tokens of a padded response.
 """
@@ -13,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,19 +42,18 @@ from mrt_reward.training.scoring import TraceScorer
 from mrt_reward.training.settings import TrainingSettings, load_training_settings
 from mrt_reward.types import Message
 
-SHOWN = {
-    "accuracy": "mrt/outcome/mean", "tokens": "response_length/mean", "waste": "mrt/progress/waste_share",
-    "regret": "mrt/regret", "failed": "mrt/failed/share", "seconds": "seconds",
-}  # fmt: skip
+LINE = (
+    "step {step}: accuracy {mrt/outcome/mean:.2f}, {response_length/mean:.0f} tokens, regret {mrt/regret:.2f}, waste "
+    "{mrt/progress/waste_share:.2f} below {mrt/waste_threshold:g}, not scored {mrt/failed/share:.2f}, {seconds:.1f} s"
+)
 
 
 class LoopSettings(BaseSettings):
     """GRPO paid for progress, in plain PyTorch. Start the prover first: `mrt-reward serve`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MRT_LOOP_", cli_prog_name="train.py", cli_kebab_case=True, cli_implicit_flags=True,
-        cli_avoid_json=True, cli_hide_none_type=True,
-    )  # fmt: skip
+        env_prefix="MRT_LOOP_", cli_prog_name="train.py", cli_implicit_flags=True, cli_hide_none_type=True
+    )
 
     out: Annotated[Path, Field(description="Folder of the run: state.pt, log.jsonl, and in the end model/.")]
     resume: Annotated[bool, Field(description="Go on with the run in that folder, if there is one.")] = False
@@ -118,9 +118,8 @@ class Loop:
         rollouts = self.think(draw(rng, self.settings.problems))
         readings, how = await self.score(rollouts)
         advantage_BT, what = self.pay(readings)
-        norm = self.learn(rollouts, advantage_BT)
-        seconds = time.perf_counter() - started
-        self.log.append({"step": number + 1, **what, **how, "grad_norm": norm, "seconds": seconds})
+        what["grad_norm"] = self.learn(rollouts, advantage_BT)
+        self.log.append({"step": number + 1, **what, **how, "seconds": time.perf_counter() - started})
 
     @torch.no_grad()
     def think(self, problems: Sequence[Problem]) -> Rollouts:
@@ -129,12 +128,12 @@ class Loop:
             [[{"role": "user", "content": problem.text}] for problem in problems],
             add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True,
         ).to(self.device)  # fmt: skip
-        size, num_prompt = self.settings.group_size, prompts["input_ids"].shape[1]
+        size, num_prompt, end = self.settings.group_size, prompts["input_ids"].shape[1], self.tokenizer.eos_token_id
         ids = self.policy.generate(
             **prompts, num_return_sequences=size, max_new_tokens=self.settings.max_tokens,
-            do_sample=True, temperature=self.settings.temperature, top_k=0, top_p=1.0,
+            do_sample=True, temperature=self.settings.temperature, top_k=0, top_p=1.0, eos_token_id=end,
         )  # fmt: skip
-        ends = (ids[:, num_prompt:] == self.tokenizer.eos_token_id).long()
+        ends = (ids[:, num_prompt:] == end).long()
         mask = torch.cat([prompts["attention_mask"].repeat_interleave(size, 0), (ends.cumsum(1) <= ends).long()], 1)
         return Rollouts([problem for problem in problems for _ in range(size)], ids, mask, num_prompt)
 
@@ -158,7 +157,7 @@ class Loop:
         paid = batch_advantages(readings, [row // size for row in range(len(readings))], credit, mrt.on_failure)
         advantage_BT = torch.nn.utils.rnn.pad_sequence(list(map(torch.from_numpy, paid.advantage_NT)), batch_first=True)
         metrics = batch_metrics(readings, mrt, mrt.regret_budget or self.settings.max_tokens)
-        metrics["mrt/groups/mixed_versions"] = paid.num_mixed
+        metrics |= {"mrt/groups/mixed_versions": paid.num_mixed, "mrt/waste_threshold": mrt.waste_threshold}
         metrics["response_length/mean"] = float(np.mean([reading.num_tokens for reading in readings]))
         return advantage_BT.float().to(self.device), metrics
 
@@ -204,15 +203,16 @@ class Loop:
 
     def identity(self) -> dict[str, Any]:
         """The settings that make a run what it is."""
+        mrt = self.settings.mrt.model_dump(mode="json", exclude={"url", "api_key_env", "timeout_s"})
         mine = self.settings.model_dump(mode="json", exclude={"out", "resume", "steps", "save_steps", "mrt"})
-        return mine | self.settings.mrt.model_dump(mode="json", exclude={"url", "api_key_env", "timeout_s"})
+        return mine | {f"mrt.{name}": value for name, value in mrt.items()}
 
 
 async def check(mrt: TrainingSettings) -> None:
     """Settings that contradict each other, and servers that do not answer, stop a run before it starts."""
     load_training_settings(mrt.model_dump(), where="--mrt")
     if mrt.mode == "prefix" or mrt.follow_steps is not None:
-        raise ConfigError("this loop has no --mrt.mode prefix and no --mrt.follow-steps: leave them out")
+        raise ConfigError("this loop has no --mrt.mode prefix and no --mrt.follow_steps: leave them out")
     for url in mrt.urls:
         async with AsyncClient(url, api_key=mrt.api_key, timeout_s=20.0, retry=RetryPolicy(max_tries=3)) as client:
             print(f"{url} proves with {(await client.prover()).model}")
@@ -225,12 +225,11 @@ async def train(settings: LoopSettings) -> None:
     loop = Loop(settings)
     if (settings.out / "state.pt").exists():
         loop.load()
-    for number in track(range(len(loop.log) + 1, settings.steps + 1), "training"):
+    for number in track(range(len(loop.log) + 1, settings.steps + 1), "training", settings.steps, len(loop.log)):
         await loop.step()
         if number % settings.save_steps == 0 or number == settings.steps:
             loop.save()
-        told = (f"{name} {loop.log[-1][key]:.3g}" for name, key in SHOWN.items() if key in loop.log[-1])
-        print(f"step {number}: {', '.join(told)}")
+        print(LINE.format_map(defaultdict(lambda: math.nan, loop.log[-1])))
     await loop.scorer.close()
     loop.policy.save_pretrained(settings.out / "model")
     loop.tokenizer.save_pretrained(settings.out / "model")
@@ -240,8 +239,11 @@ def main() -> None:
     """The command."""
     try:
         asyncio.run(train(CliApp.run(LoopSettings)))
-    except (MRTRewardError, ValidationError) as error:
+    except MRTRewardError as error:
         raise SystemExit(f"error: {error}") from error
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise SystemExit(f"error: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}, got {wrong['input']!r}") from None
 
 
 if __name__ == "__main__":
