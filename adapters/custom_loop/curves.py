@@ -44,11 +44,15 @@ def curves_of(logs: Sequence[Log]) -> Curves:
     }
 
 
+def mean(values: NDArray[np.float64]) -> float:
+    """Of what was measured; NaN where nothing was."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
 def running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over all runs of each step and up to `WINDOW - 1` before it."""
-    return np.array(
-        [np.nanmean(values[:, max(0, end - WINDOW) : end]) for end in range(1, values.shape[1] + 1)], np.float64
-    )
+    return np.array([mean(values[:, max(0, end - WINDOW) : end]) for end in range(1, values.shape[1] + 1)])
 
 
 def draw(runs: Mapping[str, Curves], threshold: float) -> Figure:
@@ -74,7 +78,7 @@ def table(runs: Mapping[str, Curves], threshold: float) -> str:
     for name, title in PANELS.items():
         shown = f"{title} (below {threshold:g})" if "waste" in title else title
         parts = (curves[name][:, cut] for cut in (slice(WINDOW), slice(-WINDOW, None)) for curves in runs.values())
-        lines.append(f"| {shown} | {' | '.join(f'{np.nanmean(part):.3g}' for part in parts)} |")
+        lines.append(f"| {shown} | {' | '.join(f'{mean(part):.3g}' for part in parts)} |")
     return "\n".join(lines)
 
 
