@@ -202,8 +202,8 @@ def test_traces_that_no_server_scores_train_on_their_outcome_and_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prover = ScriptedProver(lambda _text, _index: 0.5)
-    prover.unavailable = True
     with threaded_server(prover) as url:
+        prover.unavailable = True
         loop = Loop(settings_of(tmp_path, url, max_failed_share=1.0, timeout_s=0.5))
 
         async def step() -> None:
