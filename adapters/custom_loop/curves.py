@@ -60,7 +60,7 @@ def draw(runs: Mapping[str, Curves], threshold: float) -> Figure:
     figure = Figure(figsize=(3.2 * len(PANELS), 2.8), layout="constrained")
     for axes, (name, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
         for number, (label, curves) in enumerate(runs.items()):
-            steps = np.arange(1, curves[name].shape[1] + 1)
+            steps = range(1, curves[name].shape[1] + 1)
             for values in curves[name]:
                 axes.plot(steps, values, color=f"C{number}", linewidth=0.8, alpha=0.35)
             axes.plot(steps, running_mean(curves[name]), color=f"C{number}", linewidth=2.2, label=label)

@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -84,8 +84,8 @@ class Rollouts:
         """A row as the prover is asked about it, without padding."""
         problem, cut = self.problems[row], self.num_prompt
         ids, mask = self.ids[row].cpu(), self.mask[row].bool().cpu()
-        prompt_ids, response_ids = ids[:cut][mask[:cut]].tolist(), ids[cut:][mask[cut:]].tolist()
-        return Response(prompt_ids, response_ids, [Message("user", problem.text)], [str(problem.answer)], problem.text)
+        prompt, response = (cast("list[int]", half.tolist()) for half in (ids[:cut][mask[:cut]], ids[cut:][mask[cut:]]))
+        return Response(prompt, response, [Message("user", problem.text)], [str(problem.answer)], problem.text)
 
 
 def draw(rng: np.random.Generator, num_problems: int) -> list[Problem]:
@@ -105,7 +105,7 @@ class Loop:
         self.settings = settings
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.tokenizer: Any = AutoTokenizer.from_pretrained(settings.model, padding_side="left")
-        self.policy: Any = AutoModelForCausalLM.from_pretrained(settings.model, dtype=torch.float32).to(self.device)
+        self.policy = cast("Any", AutoModelForCausalLM).from_pretrained(settings.model, dtype="float32").to(self.device)
         self.optimizer = torch.optim.AdamW(self.policy.parameters(), lr=settings.learning_rate, weight_decay=0.0)
         self.scorer = TraceScorer(settings.mrt, PolicyTokens.of(self.tokenizer, settings.model))
         self.log: list[dict[str, float]] = []
@@ -155,7 +155,7 @@ class Loop:
         check_failures(readings, mrt.on_failure, mrt.max_failed_share, "--mrt")
         credit = mrt.credit_config(scale_by_std=True, epsilon=1e-6, singleton="raw")
         paid = batch_advantages(readings, [row // size for row in range(len(readings))], credit, mrt.on_failure)
-        advantage_BT = torch.nn.utils.rnn.pad_sequence(list(map(torch.from_numpy, paid.advantage_NT)), batch_first=True)
+        advantage_BT = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, paid.advantage_NT)), batch_first=True)
         metrics = batch_metrics(readings, mrt, mrt.regret_budget or self.settings.max_tokens)
         metrics |= {"mrt/groups/mixed_versions": paid.num_mixed, "mrt/waste_threshold": mrt.waste_threshold}
         metrics["response_length/mean"] = float(np.mean([reading.num_tokens for reading in readings]))
@@ -165,7 +165,7 @@ class Loop:
         """One optimiser step on -Σ A·log π / tokens: GRPO's, as a batch is used once. Returns the gradient's norm."""
         is_response = rollouts.mask[:, rollouts.num_prompt :]
         self.optimizer.zero_grad()
-        for rows in torch.arange(len(advantage_BT)).split(self.settings.micro_rows):
+        for rows in torch.split(torch.arange(len(advantage_BT)), self.settings.micro_rows):
             gain: Any = (advantage_BT * is_response)[rows] * self.logprobs(rollouts, rows)
             (-gain.sum() / is_response.sum()).backward()
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.settings.max_grad_norm)

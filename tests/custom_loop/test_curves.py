@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from custom_loop import curves
+
+from adapters.custom_loop import curves
 
 
 def write_run(folder: Path, accuracies: list[float], threshold: float = 0.02) -> Path:

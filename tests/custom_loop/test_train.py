@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from custom_loop import train as recipe
-from custom_loop.train import Loop, LoopSettings, draw, train
 from safetensors.torch import load_file
 
+from adapters.custom_loop import train as recipe
+from adapters.custom_loop.train import Loop, LoopSettings, draw, train
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError, ProverError, WireError
 from mrt_reward.provers.scripted import ScriptedProver
