@@ -63,7 +63,7 @@ class LoopSettings(BaseSettings):
     group_size: Annotated[int, Field(ge=1, description="Traces of each problem.")] = 8
     max_tokens: Annotated[int, Field(ge=1, description="Longest response, in tokens.")] = 180
     temperature: Annotated[float, Field(gt=0, description="Of the policy's sampling.")] = 1.0
-    learning_rate: Annotated[float, Field(gt=0, description="Of AdamW.")] = 3e-4
+    learning_rate: Annotated[float, Field(gt=0, description="Of AdamW.")] = 1e-4
     max_grad_norm: Annotated[float, Field(gt=0, description="Gradients are clipped to this norm.")] = 1.0
     micro_rows: Annotated[int, Field(ge=1, description="Traces of one backward pass; a matter of memory.")] = 16
     save_steps: Annotated[int, Field(ge=1, description="Steps between saves, which is what a kill may lose.")] = 1
