@@ -1,7 +1,7 @@
 """Learning curves of runs of train.py: `python adapters/custom_loop/curves.py GRPO=run0 MRT=run1 --out curves.svg`.
 
-Runs with the same label are seeds of one thing: each is a thin line, and their running mean is the thick one. Prints
-the same as a table.
+Runs with the same label are seeds of one thing: each is a thin line, and their running mean is the thick one. All are
+drawn up to the step that all have reached. Prints the same as a table.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ def read(folder: Path) -> Log:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def curves_of(logs: Sequence[Log]) -> Curves:
-    """Runs of one label, up to the step that all of them have reached."""
-    num_steps = min(map(len, logs))
+def curves_of(logs: Sequence[Log], num_steps: int) -> Curves:
+    """Runs of one label, up to a step that all of them have reached."""
     return {
         name: np.array([[float(entry.get(name, np.nan)) for entry in log[:num_steps]] for log in logs])
         for name in PANELS
@@ -98,7 +97,8 @@ def main() -> None:
     if len(thresholds) != 1:
         parser.error(f"expected runs that count waste below one threshold, got {sorted(thresholds)}")
     [threshold] = thresholds
-    curves = {label: curves_of(runs) for label, runs in logs.items()}
+    num_steps = min(len(log) for runs in logs.values() for log in runs)
+    curves = {label: curves_of(runs, num_steps) for label, runs in logs.items()}
     # The same runs draw the same file.
     with mpl.rc_context({"svg.hashsalt": "mrt-reward", "svg.fonttype": "none"}):
         draw(curves, threshold).savefig(given.out, metadata={"Date": None})
