@@ -26,7 +26,7 @@ from mrt_reward.errors import (
     WireError,
 )
 from mrt_reward.training.alignment import PolicyTokens, opens_thinking
-from mrt_reward.training.marks import Lapse, Scored, number_of
+from mrt_reward.training.marks import Lapse, Reading, Scored, number_of
 from mrt_reward.training.prefix import Prefixed
 from mrt_reward.training.responses import Response
 from mrt_reward.training.settings import TrainingSettings
@@ -56,6 +56,11 @@ class Record:
     latency_s: float = 0.0
     probes: int = 0
     cached_probes: int = 0
+
+    def reading(self, outcome: float, num_tokens: int) -> Reading:
+        """The same as a row of a batch; see `Reading`."""
+        scored = self.what if isinstance(self.what, Scored) else None
+        return Reading(outcome, num_tokens, scored, self.what if isinstance(self.what, Lapse) else None)
 
 
 @dataclass(slots=True)

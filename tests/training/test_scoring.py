@@ -15,9 +15,9 @@ from mrt_reward.client import RetryPolicy
 from mrt_reward.errors import GraderError, ProverError, RequestRejected, TraceError, WireError
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.training.alignment import PolicyTokens
-from mrt_reward.training.marks import Lapse, Scored
+from mrt_reward.training.marks import Lapse, Reading, Scored
 from mrt_reward.training.responses import Response
-from mrt_reward.training.scoring import PATIENCE, TraceScorer, lapse_of
+from mrt_reward.training.scoring import PATIENCE, Record, TraceScorer, lapse_of
 from mrt_reward.training.settings import TrainingSettings
 from mrt_reward.types import Message
 from tests.provers.conftest import byte_level, metaspace
@@ -260,3 +260,9 @@ async def test_a_restarted_server_is_waited_for() -> None:
         scorer.transport = Restarting()
         record = await scorer.score(response(backend))
     assert isinstance(record.what, Scored)
+
+
+def test_a_record_is_a_row_of_a_batch() -> None:
+    scored = Scored(0, (2,), np.array([0.25, 0.5]), cut_off=False)
+    assert Record(scored).reading(1.0, 4) == Reading(1.0, 4, scored)
+    assert Record(Lapse.TIMEOUT, "late").reading(0.0, 4) == Reading(0.0, 4, None, Lapse.TIMEOUT)

@@ -1,0 +1,250 @@
+"""GRPO paid for progress: a whole training loop in plain PyTorch and transformers, to copy and to change.
+
+    mrt-reward serve &                                    the prover; without --model, the bundled mini
+    python adapters/custom_loop/train.py --out run        the policy; mini as well, on a CPU, in minutes
+
+A step is draw → think → score → pay → learn. `draw` and `outcome` are the task: replace them. `--mrt.alpha 0` is GRPO.
+
+Dimension key: B rows of a batch, group after group · P tokens of a padded prompt · T tokens of a padded response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import numpy as np
+import torch
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+from rich.progress import track
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from mrt_reward.client import AsyncClient, RetryPolicy
+from mrt_reward.errors import ConfigError, MRTRewardError
+from mrt_reward.mini import MODEL_DIR
+from mrt_reward.mini.island import Problem, sample_problem
+from mrt_reward.mini.template import boxed_answer
+from mrt_reward.training.advantages import batch_advantages, check_failures
+from mrt_reward.training.alignment import PolicyTokens
+from mrt_reward.training.marks import Reading
+from mrt_reward.training.metrics import batch_metrics, record_metrics
+from mrt_reward.training.responses import Response
+from mrt_reward.training.scoring import TraceScorer
+from mrt_reward.training.settings import TrainingSettings, load_training_settings
+from mrt_reward.types import Message
+
+LINE = (
+    "step {step}: accuracy {mrt/outcome/mean:.2f}, {response_length/mean:.0f} tokens, regret {mrt/regret:.2f}, waste "
+    "{mrt/progress/waste_share:.2f} below {mrt/waste_threshold:g}, not scored {mrt/failed/share:.2f}, {seconds:.1f} s"
+)
+
+
+class LoopSettings(BaseSettings):
+    """GRPO paid for progress, in plain PyTorch. Start the prover first: `mrt-reward serve`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MRT_LOOP_", cli_prog_name="train.py", cli_implicit_flags=True, cli_hide_none_type=True
+    )
+
+    out: Annotated[Path, Field(description="Folder of the run: state.pt, log.jsonl, and in the end model/.")]
+    resume: Annotated[bool, Field(description="Go on with the run in that folder, if there is one.")] = False
+    model: Annotated[Path, Field(description="Folder of the policy; this is the bundled mini.")] = MODEL_DIR
+    steps: Annotated[int, Field(ge=1, description="Optimiser steps in all.")] = 40
+    problems: Annotated[int, Field(ge=1, description="Problems of a step.")] = 8
+    group_size: Annotated[int, Field(ge=1, description="Traces of each problem.")] = 8
+    max_tokens: Annotated[int, Field(ge=1, description="Longest response, in tokens.")] = 180
+    temperature: Annotated[float, Field(gt=0, description="Of the policy's sampling.")] = 1.0
+    learning_rate: Annotated[float, Field(gt=0, description="Of AdamW.")] = 1e-4
+    max_grad_norm: Annotated[float, Field(gt=0, description="Gradients are clipped to this norm.")] = 1.0
+    micro_rows: Annotated[int, Field(ge=1, description="Traces of one backward pass; a matter of memory.")] = 16
+    save_steps: Annotated[int, Field(ge=1, description="Steps between saves, which is what a kill may lose.")] = 1
+    seed: Annotated[int, Field(ge=0, description="Of problems and sampling, together with the step's number.")] = 0
+    mrt: TrainingSettings = TrainingSettings()
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """What the policy answered: ids and mask, (B, P + T), prompts padded on the left and responses on the right."""
+
+    problems: list[Problem]
+    ids: Tensor
+    mask: Tensor
+    num_prompt: int
+
+    def response(self, row: int) -> Response:
+        """A row as the prover is asked about it, without padding."""
+        problem, cut = self.problems[row], self.num_prompt
+        ids, mask = self.ids[row].cpu(), self.mask[row].bool().cpu()
+        prompt, response = (cast("list[int]", half.tolist()) for half in (ids[:cut][mask[:cut]], ids[cut:][mask[cut:]]))
+        return Response(prompt, response, [Message("user", problem.text)], [str(problem.answer)], problem.text)
+
+
+def draw(rng: np.random.Generator, num_problems: int) -> list[Problem]:
+    """Fresh problems; a problem has a `text` and an `answer`."""
+    return [sample_problem(rng) for _ in range(num_problems)]
+
+
+def outcome(problem: Problem, response: str) -> float:
+    """Reward r of a finished response."""
+    return float(boxed_answer(response) == problem.answer)
+
+
+class Loop:
+    """A policy in training, and the log of its steps."""
+
+    def __init__(self, settings: LoopSettings) -> None:
+        self.settings = settings
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(settings.model, padding_side="left")
+        self.policy = cast("Any", AutoModelForCausalLM).from_pretrained(settings.model, dtype="float32").to(self.device)
+        self.optimizer = torch.optim.AdamW(self.policy.parameters(), lr=settings.learning_rate, weight_decay=0.0)
+        self.scorer = TraceScorer(settings.mrt, PolicyTokens.of(self.tokenizer, settings.model))
+        self.log: list[dict[str, float]] = []
+
+    async def step(self) -> None:
+        """One step. Its draws depend on the seed and its number alone, so there is no random state to lose."""
+        started, number = time.perf_counter(), len(self.log)
+        rng = np.random.default_rng([self.settings.seed, number])
+        torch.manual_seed(int(rng.integers(2**63)))
+        rollouts = self.think(draw(rng, self.settings.problems))
+        readings, how = await self.score(rollouts)
+        advantage_BT, what = self.pay(readings)
+        what["grad_norm"] = self.learn(rollouts, advantage_BT)
+        self.log.append({"step": number + 1, **what, **how, "seconds": time.perf_counter() - started})
+
+    @torch.no_grad()
+    def think(self, problems: Sequence[Problem]) -> Rollouts:
+        """Sample a group of responses to each problem."""
+        prompts = self.tokenizer.apply_chat_template(
+            [[{"role": "user", "content": problem.text}] for problem in problems],
+            add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True,
+        ).to(self.device)  # fmt: skip
+        size, num_prompt, end = self.settings.group_size, prompts["input_ids"].shape[1], self.tokenizer.eos_token_id
+        ids = self.policy.generate(
+            **prompts, num_return_sequences=size, max_new_tokens=self.settings.max_tokens,
+            do_sample=True, temperature=self.settings.temperature, top_k=0, top_p=1.0, eos_token_id=end,
+        )  # fmt: skip
+        ends = (ids[:, num_prompt:] == end).long()
+        mask = torch.cat([prompts["attention_mask"].repeat_interleave(size, 0), (ends.cumsum(1) <= ends).long()], 1)
+        return Rollouts([problem for problem in problems for _ in range(size)], ids, mask, num_prompt)
+
+    async def score(self, rollouts: Rollouts) -> tuple[list[Reading], dict[str, float]]:
+        """Outcome of each row beside the prover's values, or why there are none; and how scoring went."""
+        responses = [rollouts.response(row) for row in range(len(rollouts.problems))]
+        records = await asyncio.gather(*(self.scorer.score(response) for response in responses))
+        readings = [
+            record.reading(outcome(problem, self.tokenizer.decode(response.response_ids)), len(response.response_ids))
+            for problem, response, record in zip(rollouts.problems, responses, records, strict=True)
+        ]
+        if reasons := [record.reason for record in records if record.reason]:
+            print(f"{len(reasons)} of {len(records)} traces have no values, one because: {reasons[0]}")
+        return readings, record_metrics(records)
+
+    def pay(self, readings: Sequence[Reading]) -> tuple[Tensor, dict[str, float]]:
+        """Advantage of each token, (B, T): A_outcome + α·(G[j] - b[j]) in episode j; A_outcome without values."""
+        mrt, size = self.settings.mrt, self.settings.group_size
+        check_failures(readings, mrt.on_failure, mrt.max_failed_share, "--mrt")
+        credit = mrt.credit_config(scale_by_std=True, epsilon=1e-6, singleton="raw")
+        paid = batch_advantages(readings, [row // size for row in range(len(readings))], credit, mrt.on_failure)
+        advantage_BT = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, paid.advantage_NT)), batch_first=True)
+        metrics = batch_metrics(readings, mrt, mrt.regret_budget or self.settings.max_tokens)
+        metrics |= {"mrt/groups/mixed_versions": paid.num_mixed, "mrt/waste_threshold": mrt.waste_threshold}
+        metrics["response_length/mean"] = float(np.mean([reading.num_tokens for reading in readings]))
+        return advantage_BT.float().to(self.device), metrics
+
+    def learn(self, rollouts: Rollouts, advantage_BT: Tensor) -> float:
+        """One optimiser step on -Σ A·log π / tokens: GRPO's, as a batch is used once. Returns the gradient's norm."""
+        is_response = rollouts.mask[:, rollouts.num_prompt :]
+        self.optimizer.zero_grad()
+        for rows in torch.split(torch.arange(len(advantage_BT)), self.settings.micro_rows):
+            gain: Any = (advantage_BT * is_response)[rows] * self.logprobs(rollouts, rows)
+            (-gain.sum() / is_response.sum()).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.settings.max_grad_norm)
+        self.optimizer.step()
+        return float(norm)
+
+    def logprobs(self, rollouts: Rollouts, rows: Tensor) -> Tensor:
+        """Log-probability of each response token, at the temperature that it was sampled with; (rows, T)."""
+        ids, mask, target = rollouts.ids[rows], rollouts.mask[rows], rollouts.ids[rows, rollouts.num_prompt :]
+        places = (mask.cumsum(1) - 1).clamp(min=0)
+        output = self.policy(ids, attention_mask=mask, position_ids=places, logits_to_keep=target.shape[1] + 1)
+        logits = output.logits[:, :-1] / self.settings.temperature
+        return -torch.nn.functional.cross_entropy(logits.transpose(1, 2), target, reduction="none")
+
+    def save(self) -> None:
+        """All in one file, replaced in one go, so that what a kill leaves fits together; log.jsonl is for people."""
+        state = {"settings": self.identity(), "log": self.log, "policy": self.policy.state_dict()}
+        torch.save({**state, "optimizer": self.optimizer.state_dict()}, self.settings.out / "state.part")
+        (self.settings.out / "state.part").replace(self.settings.out / "state.pt")
+        (self.settings.out / "log.part").write_text("".join(json.dumps(entry) + "\n" for entry in self.log))
+        (self.settings.out / "log.part").replace(self.settings.out / "log.jsonl")
+
+    def load(self) -> None:
+        """Go on where the run in the folder was saved; raises ConfigError where it is not this one."""
+        out = self.settings.out
+        if not self.settings.resume:
+            raise ConfigError(f"{out} holds a run already: go on with --resume, or choose another --out")
+        state = torch.load(out / "state.pt", map_location=self.device, weights_only=True)
+        now, then = self.identity(), state["settings"]
+        if other := [f"{name} is {now[name]} and was {then.get(name)}" for name in now if now[name] != then.get(name)]:
+            raise ConfigError(f"{out} cannot go on with other settings: {'; '.join(other)}")
+        self.policy.load_state_dict(state["policy"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.log = state["log"]
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that make a run what it is."""
+        mrt = self.settings.mrt.model_dump(mode="json", exclude={"url", "api_key_env", "timeout_s"})
+        mine = self.settings.model_dump(mode="json", exclude={"out", "resume", "steps", "save_steps", "mrt"})
+        return mine | {f"mrt.{name}": value for name, value in mrt.items()}
+
+
+async def check(mrt: TrainingSettings) -> None:
+    """Settings that contradict each other, and servers that do not answer, stop a run before it starts."""
+    load_training_settings(mrt.model_dump(), where="--mrt")
+    if mrt.mode == "prefix" or mrt.follow_steps is not None:
+        raise ConfigError("this loop has no --mrt.mode prefix and no --mrt.follow_steps: leave them out")
+    for url in mrt.urls:
+        async with AsyncClient(url, api_key=mrt.api_key, timeout_s=20.0, retry=RetryPolicy(max_tries=3)) as client:
+            print(f"{url} proves with {(await client.prover()).model}")
+
+
+async def train(settings: LoopSettings) -> None:
+    """A whole run, or the rest of it."""
+    await check(settings.mrt)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    loop = Loop(settings)
+    if (settings.out / "state.pt").exists():
+        loop.load()
+    for number in track(range(len(loop.log) + 1, settings.steps + 1), "training", settings.steps, len(loop.log)):
+        await loop.step()
+        if number % settings.save_steps == 0 or number == settings.steps:
+            loop.save()
+        print(LINE.format_map(defaultdict(lambda: math.nan, loop.log[-1])))
+    await loop.scorer.close()
+    loop.policy.save_pretrained(settings.out / "model")
+    loop.tokenizer.save_pretrained(settings.out / "model")
+
+
+def main() -> None:
+    """The command."""
+    try:
+        asyncio.run(train(CliApp.run(LoopSettings)))
+    except MRTRewardError as error:
+        raise SystemExit(f"error: {error}") from error
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise SystemExit(f"error: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}, got {wrong['input']!r}") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""The loop for everybody else: the bundled model trained on a CPU, against real servers on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from adapters.custom_loop import train as recipe
+from adapters.custom_loop.train import Loop, LoopSettings, draw, train
+from mrt_reward.config import ServeSettings
+from mrt_reward.errors import ConfigError, ProverError, WireError
+from mrt_reward.provers.scripted import ScriptedProver
+from mrt_reward.server.run import serve
+from mrt_reward.training.marks import Lapse, Reading, Scored
+from mrt_reward.wiring import build_scorer
+from tests.server.conftest import threaded_server
+
+SMALL: dict[str, Any] = {"problems": 2, "group_size": 3, "max_tokens": 70, "steps": 2, "learning_rate": 1e-3}
+CLOCKED = ("seconds", "mrt/prover/latency_s/mean", "mrt/prover/latency_s/p95", "mrt/prover/latency_s/max")
+CACHED = "mrt/prover/cache_hit_share"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Generator[None]:
+    """Sums are the same in this process and in the one that is killed."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def url() -> Generator[str]:
+    """What `mrt-reward serve` runs: the bundled model proves."""
+    ready: list[int] = []
+    started, stop = threading.Event(), threading.Event()
+
+    async def run() -> None:
+        settings = ServeSettings(port=0, admin_port=0, log_format="off", drain_timeout_s=2)
+
+        def tell(port: int) -> None:
+            ready.append(port)
+            started.set()
+
+        task = asyncio.create_task(serve(build_scorer(settings), settings, on_ready=tell))
+        await asyncio.to_thread(stop.wait)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    assert started.wait(120)
+    yield f"http://127.0.0.1:{ready[0]}"
+    stop.set()
+    thread.join()
+
+
+def settings_of(out: Path, url: str = "http://127.0.0.1:1", *, resume: bool = False, **mrt: Any) -> LoopSettings:
+    return LoopSettings(out=out, resume=resume, mrt={"url": url, **mrt}, **SMALL)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Loop:
+    return Loop(settings_of(tmp_path_factory.mktemp("loop")))
+
+
+def logged(out: Path) -> list[dict[str, float]]:
+    entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [{name: each for name, each in entry.items() if name not in (*CLOCKED, CACHED)} for entry in entries]
+
+
+def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(url: str, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    asyncio.run(train(settings_of(whole, url)))
+    flags = [f"--{name}={value}" for name, value in SMALL.items()]
+    process = subprocess.Popen(
+        [sys.executable, "-u", recipe.__file__, f"--out={broken}", f"--mrt.url={url}", *flags],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert any(line.startswith("step 1:") for line in process.stdout)
+        process.kill()
+    assert len(logged(broken)) == 1
+    # What a kill in the middle of saving leaves.
+    (broken / "state.part").write_bytes(b"half a sta")
+    asyncio.run(train(settings_of(broken, url, resume=True)))
+    assert logged(broken) == logged(whole)
+    assert [entry["step"] for entry in logged(whole)] == [1, 2]
+    assert all(entry["mrt/traces/scored"] == 6 and entry["grad_norm"] > 0 for entry in logged(whole))
+    theirs, ours = (load_file(out / "model" / "model.safetensors") for out in (broken, whole))
+    start = load_file(recipe.MODEL_DIR / "model.safetensors")
+    assert theirs.keys() == ours.keys()
+    assert all(torch.equal(theirs[name], ours[name]) for name in ours)
+    assert any(not torch.equal(start[name].float(), ours[name]) for name in ours)
+
+
+def test_a_run_is_not_overwritten_and_not_mixed_with_another(loop: Loop, tmp_path: Path) -> None:
+    loop.settings = settings_of(tmp_path)
+    loop.save()
+    with pytest.raises(ConfigError, match="go on with --resume, or choose another --out"):
+        loop.load()
+    loop.settings = settings_of(tmp_path, resume=True, alpha=0.5)
+    with pytest.raises(ConfigError, match=r"other settings: mrt.alpha is 0.5 and was 1.0"):
+        loop.load()
+    loop.settings = settings_of(tmp_path, "http://127.0.0.1:2", resume=True, timeout_s=1.0)
+    loop.load()
+
+
+READINGS = [
+    Reading(1.0, 4, Scored(0, (2, 3), np.array([0.25, 0.75, 0.75]), cut_off=False)),
+    Reading(0.0, 3, Scored(1, (3,), np.array([0.25, 0.5]), cut_off=True)),
+    Reading(0.0, 2, None, Lapse.TIMEOUT),
+    Reading(0.0, 1, None, Lapse.NO_THINKING),
+    Reading(0.0, 4, Scored(0, (4,), np.array([0.5, 0.25]), cut_off=True)),
+    Reading(0.0, 2, Scored(0, (2,), np.array([0.5, 0.5]), cut_off=True)),
+]
+# The first group's rewards are 1, 0, 0: mean 1/3, standard deviation with ddof 1 √(1/3).
+HIGH, LOW = (2 / 3) / (3**-0.5 + 1e-6), (-1 / 3) / (3**-0.5 + 1e-6)
+GRPO = [[HIGH] * 4, [LOW] * 3 + [0], [LOW] * 2 + [0] * 2, [0] * 4, [0] * 4, [0] * 4]
+# Progress of the episodes: 0.5 then 0; 0.25 after one token of opening; -0.25; 0.
+PROGRESS = [[0.5, 0.5, 0, 0], [0, 0.25, 0.25, 0], [0] * 4, [0] * 4, [-0.25] * 4, [0] * 4]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 2.0])
+def test_progress_is_paid_on_top_of_grpo(loop: Loop, tmp_path: Path, alpha: float) -> None:
+    loop.settings = settings_of(tmp_path, alpha=alpha)
+    advantage_BT, metrics = loop.pay(READINGS)
+    assert advantage_BT.tolist() == [pytest.approx(row, abs=1e-6) for row in np.add(GRPO, np.multiply(alpha, PROGRESS))]
+    assert metrics["mrt/outcome/mean"] == pytest.approx(1 / 6)
+    # Two of five episodes have no progress; the threshold is told beside the share.
+    assert (metrics["mrt/progress/waste_share"], metrics["mrt/waste_threshold"]) == (pytest.approx(0.4), 0.02)
+    assert metrics["mrt/failed/timeout"] == 1
+    assert metrics["response_length/mean"] == pytest.approx(16 / 6)
+
+
+def test_too_many_failures_stop_the_run(loop: Loop, tmp_path: Path) -> None:
+    loop.settings = settings_of(tmp_path)
+    with pytest.raises(ProverError, match=r"4 of 6 traces .* \(4 timeout\); at most 50% .* --mrt.max_failed_share"):
+        loop.pay([*READINGS[:2], *[Reading(1.0, 2, None, Lapse.TIMEOUT)] * 4])
+
+
+def test_responses_come_in_groups_without_padding(loop: Loop, tmp_path: Path) -> None:
+    loop.settings = settings_of(tmp_path)
+    torch.manual_seed(0)
+    problems = draw(np.random.default_rng(0), 2)
+    rollouts = loop.think(problems)
+    assert rollouts.problems == [problems[0]] * 3 + [problems[1]] * 3
+    for row in range(6):
+        response = rollouts.response(row)
+        assert loop.tokenizer.decode(response.prompt_ids) == (
+            f"<|im_start|>user\n{rollouts.problems[row].text}<|im_end|>\n<|im_start|>assistant\n<think>\n"
+        )
+        assert 0 not in response.response_ids
+        assert 2 not in response.response_ids[:-1]
+        assert len(response.response_ids) == 70 or response.response_ids[-1] == 2
+        # Padding changes nothing: the same row alone, in one plain pass.
+        ids = torch.tensor([[*response.prompt_ids, *response.response_ids]])
+        plain = loop.policy(ids).logits.log_softmax(-1)[0, len(response.prompt_ids) - 1 : -1]
+        wanted = plain.gather(1, torch.tensor(response.response_ids)[:, None])[:, 0]
+        found = loop.logprobs(rollouts, torch.tensor([row]))[0, : len(response.response_ids)]
+        assert torch.allclose(found, wanted, atol=1e-4)
+
+
+def test_one_step_makes_what_was_paid_likelier(tmp_path: Path) -> None:
+    loops = [
+        Loop(settings_of(tmp_path).model_copy(update={"micro_rows": rows, "learning_rate": 1e-4})) for rows in (1, 16)
+    ]
+    torch.manual_seed(0)
+    rollouts = loops[0].think(draw(np.random.default_rng(0), 2))
+    is_response = rollouts.mask[:, rollouts.num_prompt :]
+    advantage_BT = torch.ones(is_response.shape) * torch.tensor([[1.0], [-1.0]] * 3)
+    every = torch.arange(6)
+
+    def gain(loop: Loop) -> float:
+        with torch.no_grad():
+            return float((advantage_BT * is_response * loop.logprobs(rollouts, every)).sum())
+
+    before = gain(loops[0])
+    norms = [loop.learn(rollouts, advantage_BT) for loop in loops]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+    assert gain(loops[0]) > before
+    assert gain(loops[0]) == pytest.approx(gain(loops[1]), abs=0.1)
+
+
+def test_traces_that_no_server_scores_train_on_their_outcome_and_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prover = ScriptedProver(lambda _text, _index: 0.5)
+    with threaded_server(prover) as url:
+        prover.unavailable = True
+        loop = Loop(settings_of(tmp_path, url, max_failed_share=1.0, timeout_s=0.5))
+
+        async def step() -> None:
+            await loop.step()
+            await loop.scorer.close()
+
+        asyncio.run(step())
+    assert loop.log[0]["mrt/failed/share"] == 1
+    assert "mrt/progress/waste_share" not in loop.log[0]
+    assert "6 of 6 traces have no values, one because: " in capsys.readouterr().out
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def test_a_server_that_is_down_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(WireError, match="start one with `mrt-reward serve`, or check the URL"):
+        asyncio.run(train(settings_of(tmp_path / "run", f"http://127.0.0.1:{free_port()}")))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--mrt.alpha=-1"], "mrt.alpha: Input should be greater than or equal to 0, got '-1'"),
+        (["--mrt.baseline=termination"], "--mrt.baseline=termination compares"),
+        (["--mrt.mode=prefix"], "no --mrt.mode prefix"),
+        (["--mrt.follow_steps=2"], "no --mrt.follow_steps"),
+    ],
+)
+def test_wrong_settings_end_with_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], told: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", f"--out={tmp_path}", *flags])
+    with pytest.raises(SystemExit, match=told):
+        recipe.main()
+
+
+def test_help_tells_defaults_and_units(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        recipe.main()
+    assert ended.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--max_tokens int Longest response, in tokens. (default: 180)" in shown
+    assert "--mrt.alpha float Weight of progress; 0 is outcome reward alone. (default: 1.0)" in shown
