@@ -16,7 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mrt_reward.evaluation.datasets.branching import Continuation
 from mrt_reward.evaluation.datasets.pool import Floats, Usable
+from mrt_reward.types import Verdict
 
 BACKTRACK = "This seems off. Let's backtrack to step {step}."
 """What says so; `{step}` counts the steps that are kept."""
@@ -100,7 +102,7 @@ def _rest(trace: Usable, place: int) -> str:
     return trace.completion[trace.char_at(place) :]
 
 
-def backtracks(
+def backtracks_from(
     traces: Sequence[Usable], settings: BacktrackSettings
 ) -> tuple[list[Backtrack], list[tuple[Usable, int]]]:
     """Rows from wrong attempts whose kept prefix a right attempt shares.
@@ -123,6 +125,17 @@ def backtracks(
         else:
             rows.append(Backtrack(trace, target, _rest(*found), found[0].trace.id))
     return rows, open_
+
+
+def sampled_backtracks(continued: Sequence[Sequence[Continuation]]) -> list[Backtrack]:
+    """Rows from sampled continuations of the kept prefixes: of each, the shortest that ends right."""
+    rows: list[Backtrack] = []
+    for continuations in continued:
+        right = [each for each in continuations if each.verdict is Verdict.CORRECT]
+        if right:
+            best = min(right, key=lambda each: len(each.text))
+            rows.append(Backtrack(best.point.trace, best.point.place, best.text, "sampled"))
+    return rows
 
 
 def backtrack_row(row: Backtrack, prompt: str, settings: BacktrackSettings) -> Mapping[str, object]:

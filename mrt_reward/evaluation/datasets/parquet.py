@@ -18,11 +18,13 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
     """
     try:
-        from pyarrow import Table, parquet  # noqa: PLC0415 - an optional extra
+        from pyarrow import parquet  # noqa: PLC0415 - an optional extra
+        from pyarrow.lib import Table  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError(
             f"Parquet needs pyarrow ({error}): pip install 'mrt-reward[eval]', or write .jsonl"
         ) from error
-    table = cast("Any", Table).from_pylist([dict(row) for row in rows])  # pyarrow ships partial types
+    # pyarrow ships no types of its own.
+    table = cast("Any", Table).from_pylist([dict(row) for row in rows])
     with replacing(path) as scratch:
         cast("Any", parquet).write_table(table, scratch)

@@ -70,7 +70,7 @@ def star_report(judged: Sequence[Judged], unusable: Mapping[Unusable, int], sett
         problems=len({each.trace.problem for each in judged}),
         problems_kept=len({each.trace.problem for each in kept}),
         fates={fate: fates[fate] for fate in _in_order(fates)},
-        answers=Counter(str(provenance(each, settings)["mrt_answer"]) for each in kept),
+        answers=dict(Counter(str(provenance(each, settings)["mrt_answer"]) for each in kept)),
         tokens_before=_mean([each.trace.tokens_at(each.trace.num_episodes) for each in kept]),
         tokens_after=_mean([each.trace.tokens_at(each.cut) for each in kept]),
         episodes_before=_mean([each.trace.num_episodes for each in kept]),

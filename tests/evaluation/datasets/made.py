@@ -39,16 +39,9 @@ def scored(
     starts = [start, *ends[:-1]]
     measured = [each if isinstance(each, Value) else value(each) for each in values]
     bare = [Episode(at, end, at, end) for at, end in zip(starts, ends, strict=True)]
+    fields: dict[str, Any] = {"problem": "6 times 7?", "answer": ("42",), **more}
     return Usable(
-        Trace(
-            name,
-            **{
-                "problem": "6 times 7?",
-                "answer": ("42",),
-                **more,
-                "completion": f"{opener}{''.join(thoughts)}{ending}",
-            },
-        ),
+        Trace(name, completion=f"{opener}{''.join(thoughts)}{ending}", **fields),
         ScoredTrace(
             name,
             Status.PARTIAL if any(each.value is None for each in measured) else Status.OK,

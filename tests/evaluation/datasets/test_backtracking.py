@@ -7,8 +7,11 @@ from mrt_reward.evaluation.datasets.backtracking import (
     BacktrackSettings,
     backtrack_row,
     backtrack_target,
-    backtracks,
+    backtracks_from,
+    sampled_backtracks,
 )
+from mrt_reward.evaluation.datasets.branching import Continuation, Point
+from mrt_reward.types import Verdict
 from tests.evaluation.datasets.made import scored
 
 SETTINGS = BacktrackSettings()
@@ -36,7 +39,7 @@ def test_a_wrong_attempt_goes_back_and_a_right_one_takes_over_and_only_that_is_t
     wrong = scored("w", [ONE, SLIP, LAST], [0.4, 0.7, 0.2, 0.0], outcome=0.0, ending="", group="g")
     long = scored("long", [ONE, TWO, "3. Slowly \\boxed{42}."], [0.4, 0.7, 0.9, 1.0], ending="")
     right = scored("right", [ONE, TWO, "3. \\boxed{42}."], [0.4, 0.7, 0.9, 1.0], ending="")
-    rows, left = backtracks([wrong, long, right], SETTINGS)
+    rows, left = backtracks_from([wrong, long, right], SETTINGS)
     assert left == []
     assert [backtrack_row(row, "Q: ", SETTINGS) for row in rows] == [
         {
@@ -56,7 +59,14 @@ def test_attempts_that_no_right_one_begins_like_are_handed_back() -> None:
     wrong = scored("w", [ONE, SLIP], [0.4, 0.7, 0.0], outcome=0.0, ending="")
     unknown = scored("u", [ONE, SLIP], [0.4, 0.7, 0.0], outcome=None, ending="")
     elsewhere = scored("e", [ONE, TWO], [0.4, 0.7, 1.0], problem="another", ending="")
-    assert backtracks([wrong, unknown, elsewhere], SETTINGS) == ([], [(wrong, 1)])
+    assert backtracks_from([wrong, unknown, elsewhere], SETTINGS) == ([], [(wrong, 1)])
+
+
+def test_of_sampled_continuations_the_shortest_right_one_takes_over() -> None:
+    point = Point(scored("w", [ONE, SLIP], [0.4, 0.7, 0.0], outcome=0.0, ending=""), 1)
+    said = [("much longer 42", Verdict.CORRECT), ("42", Verdict.CORRECT), ("7", Verdict.INCORRECT)]
+    [row] = sampled_backtracks([[Continuation(point, text, verdict) for text, verdict in said], []])
+    assert (row.wrong, row.target, row.correction, row.source) == (point.trace, 1, "42", "sampled")
 
 
 def test_settings_are_checked() -> None:
