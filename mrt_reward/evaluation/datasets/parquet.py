@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.files import replacing
@@ -18,13 +18,12 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
     """
     try:
-        from pyarrow import parquet  # noqa: PLC0415 - an optional extra
-        from pyarrow.lib import Table  # noqa: PLC0415
+        # An optional extra, and one without types.
+        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
         raise ConfigError(
             f"Parquet needs pyarrow ({error}): pip install 'mrt-reward[eval]', or write .jsonl"
         ) from error
-    # pyarrow ships no types of its own.
-    table = cast("Any", Table).from_pylist([dict(row) for row in rows])
+    table = arrow.Table.from_pylist([dict(row) for row in rows])
     with replacing(path) as scratch:
-        cast("Any", parquet).write_table(table, scratch)
+        parquet.write_table(table, scratch)
