@@ -24,9 +24,9 @@ from mrt_reward.evaluation.datasets.prefixes import (
     PrefixSettings,
     draw_cuts,
     in_turn,
-    plain_record,
     prefix_rows,
     summary,
+    text_record,
     verl_record,
 )
 from mrt_reward.files import write_json, write_jsonl
@@ -72,7 +72,7 @@ def prefixes(
     if output.suffix == ".parquet":
         write_parquet(output, [verl_record(row, index, data_source) for index, row in enumerate(rows)])
     else:
-        write_jsonl(output, (plain_record(row) for row in rows))
+        write_jsonl(output, (text_record(row) for row in rows))
     told = summary(cuts, pool.traces)
     stats = output.with_name(f"{output.name}.stats.json")
     write_json(stats, {"prover": pool.prover, **told, "unusable": {why.value: n for why, n in pool.unusable.items()}})

@@ -151,13 +151,18 @@ def prefix_rows(cut: Cut, opened: str, terminator: Terminator, delimiters: Delim
     return PrefixRow(stopped, cut, stop=True), PrefixRow(opened + prefix, cut, stop=False)
 
 
-def plain_record(row: PrefixRow) -> Mapping[str, object]:
-    """For trainers that take a prompt as text: OpenRLHF (`--data.input_key prompt --data.label_key label`), TRL."""
-    return {"prompt": row.prompt, "label": _gold(row), **row.columns}
+def text_record(row: PrefixRow) -> Mapping[str, object]:
+    """For trainers that take a prompt as text.
+
+    OpenRLHF hands its agents one column beside the prompt, so `label` is an object that holds what its adapter reads;
+    TRL hands reward functions every column.
+    """
+    gold = _gold(row)
+    return {"prompt": row.prompt, "answer": gold, "label": {"label": gold, **row.columns}, **row.columns}
 
 
 def verl_record(row: PrefixRow, index: int, data_source: str) -> Mapping[str, object]:
-    """For veRL, whose prompts are chats; `VERL_TEMPLATE` as the policy's chat template leaves the text as it is.
+    """For veRL, whose prompts are chats; with `VERL_TEMPLATE` as chat template, the text stays as it is.
 
     Args:
         row: to write.

@@ -17,10 +17,10 @@ from mrt_reward.evaluation.datasets.prefixes import (
     PrefixSettings,
     draw_cuts,
     in_turn,
-    plain_record,
     prefix_rows,
     stop_text,
     summary,
+    text_record,
     verl_record,
 )
 from mrt_reward.mini import MODEL_DIR
@@ -93,7 +93,13 @@ def test_both_rows_of_a_prefix_share_group_and_value() -> None:
         "mrt_episodes": 1,
     }
     assert [row.stop for row in in_turn([rows_of(), rows_of()])] == [True, False, True, False]
-    assert plain_record(go) == {"prompt": go.prompt, "label": "42", **go.columns}
+    # OpenRLHF's agents see one column, so all is in it; TRL's reward functions see all columns.
+    assert text_record(go) == {
+        "prompt": go.prompt,
+        "answer": "42",
+        "label": {"label": "42", **go.columns},
+        **go.columns,
+    }
 
 
 def trained(row: PrefixRow, said: str, outcome: float, columns: dict[str, Any], prompt_ids: list[int]) -> Any:
