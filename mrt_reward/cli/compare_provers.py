@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -197,7 +197,7 @@ def _show(
 ) -> None:
     console = Console()
     table = Table(title=f"provers on {measures[0].traces} traces; the policy's advantage from {source}")
-    rows = {
+    rows: dict[str, Callable[[ProverMeasure], str]] = {
         "distinguishes": lambda each: _told(each.distinguishes),
         "aligns": lambda each: _told(each.aligns),
         "sum": lambda each: _told(each.bound),

@@ -206,7 +206,8 @@ def _accuracy(group: Sequence[Usable], budget_B: Floats, settings: CurriculumSet
         )
         for trace in group
     ]
-    return np.mean(curves, axis=0)
+    accuracy_B: Floats = np.array(curves, np.float64).mean(axis=0)
+    return accuracy_B
 
 
 def _points(budget_B: Floats, accuracy_NB: Floats, trace_N: Floats) -> list[BudgetPoint]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def scorer_of(prover: ScriptedProver) -> Scorer:
     return Scorer(prover, {"word": WordGrader()}, speller)
 
 
-async def pooled(prover: ScriptedProver, **changes: object) -> Usable:
+async def pooled(prover: ScriptedProver, **changes: Any) -> Usable:
     """The trace of the pipeline's tests: three episodes, scored."""
     trace = make_trace(**changes)
     [scored] = await scorer_of(prover).score([trace], OPTIONS)
