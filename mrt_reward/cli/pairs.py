@@ -35,7 +35,7 @@ def pairs(
     scored: Scored,
     output: Output,
     min_margin: Annotated[
-        float, typer.Option(min=0, max=1, help="Least difference of the values after the two steps.")
+        float, typer.Option(min=0.001, max=1, help="Least difference of the values after the two steps.")
     ] = _DEFAULT.min_margin,
     per_trace: Annotated[int, typer.Option(min=1, help="Most pairs of one wrong trace.")] = _DEFAULT.per_trace,
     sample: Annotated[

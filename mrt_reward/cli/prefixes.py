@@ -63,7 +63,10 @@ def prefixes(
         raise ConfigError(
             f"--output: expected a name that ends in .parquet or .jsonl, got {output.name}", param="output"
         )
-    settings = PrefixSettings(per_trace, min_episodes, min_value, max_value, seed)
+    try:
+        settings = PrefixSettings(per_trace, min_episodes, min_value, max_value, seed)
+    except ValueError as error:
+        raise ConfigError(str(error), param="min_value") from error
     scoring = options_from(options, ScoreOptions())
     pool, prompts = pool_and_prompts(scored, tokenizer, policy, scoring.delimiters)
     cuts = draw_cuts(pool.traces, settings)
