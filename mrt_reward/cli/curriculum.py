@@ -70,7 +70,11 @@ def curriculum(
         console,
         f"round {round_}: {schedule.budget} tokens, {counts[Difficulty.LEARNABLE.value]} problems",
         {**counts, "traces left out, a value is missing": schedule.left_out, **unusable},
-        {"advice": schedule.advice.value, "traces cut off while thinking": f"{schedule.truncated:.1%}"},
+        {
+            "advice": schedule.advice.value,
+            "traces cut off while thinking": f"{schedule.truncated:.1%}",
+            "accuracy that may be hidden beyond their cut": f"at most {schedule.hidden:.3f}",
+        },
     )
     console.print(str(output), highlight=False, soft_wrap=True)
 

@@ -129,6 +129,8 @@ class Schedule:
         budget: tokens of a response.
         advice: why this many.
         truncated: share of traces that never closed their thinking.
+        hidden: most accuracy that those could still gain beyond where they were cut off, where nothing was seen: their
+            J[K] is taken to stay, so that `gain_left` knows nothing of it.
         points: all budgets looked at.
         problems: all problems.
         left_out: traces with a missing value.
@@ -138,6 +140,7 @@ class Schedule:
     budget: int
     advice: Advice
     truncated: float
+    hidden: float
     points: Sequence[BudgetPoint]
     problems: Sequence[ProblemPlan]
     left_out: int
@@ -154,6 +157,7 @@ class Schedule:
             "advice": self.advice.name.lower(),
             "why": self.advice.value,
             "truncated_share": self.truncated,
+            "hidden_gain_at_most": self.hidden,
             "settings": asdict(settings),
             "problems": {difficulty.value: self.of(difficulty) for difficulty in Difficulty},
             "budgets": [asdict(point) for point in self.points],
@@ -181,19 +185,26 @@ def plan_round(traces: Sequence[Usable], settings: CurriculumSettings) -> Schedu
     settled = [at for at, point in enumerate(points) if _surely_below(point.gain_left, settings.min_gain)]
     at = settled[0] if settled else len(points) - 1
     truncated = float(np.mean([not trace.ending for group in problems for trace in group]))
+    hidden = float(np.mean([np.mean([_hidden(trace) for trace in group]) for group in problems]))
     budget, advice = int(budget_B[at]), Advice.SETTLED
     if at == len(points) - 1:
         advice = Advice.GROW if truncated else Advice.KEEP
         budget = round(budget * settings.growth) if truncated else budget
     plans = [_problem(group, float(accuracy_NB[n, at]), settings) for n, group in enumerate(problems)]
     num_complete = sum(len(group) for group in problems)
-    return Schedule(budget, advice, truncated, points, plans, len(traces) - num_complete)
+    return Schedule(budget, advice, truncated, hidden, points, plans, len(traces) - num_complete)
+
+
+def _hidden(trace: Usable) -> float:
+    """What a trace that was cut off could still gain."""
+    return 0.0 if trace.ending else 1.0 - float(trace.values[-1])
 
 
 def _budgets(problems: Sequence[Sequence[Usable]], settings: CurriculumSettings) -> Floats:
     longest = max(trace.tokens_at(trace.num_episodes) for group in problems for trace in group) + settings.answer_tokens
     step = settings.granularity or max(1, -(-longest // NUM_BUDGETS))
-    return step * np.arange(1.0, -(-longest // step) + 1)
+    budget_B: Floats = step * np.arange(1, -(-longest // step) + 1, dtype=np.float64)
+    return budget_B
 
 
 def _accuracy(group: Sequence[Usable], budget_B: Floats, settings: CurriculumSettings) -> Floats:

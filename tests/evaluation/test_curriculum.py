@@ -40,6 +40,8 @@ def test_what_a_few_problems_still_gain_keeps_the_budget_up() -> None:
 def test_where_accuracy_rises_to_the_end_the_budget_grows_if_traces_were_cut_off() -> None:
     rising = [problem(number, [0.1, 0.3, 0.6, 0.9], ending="", outcome=0.0) for number in range(6)]
     assert (plan_round(rising, SETTINGS).budget, plan_round(rising, SETTINGS).advice) == (60, Advice.GROW)
+    # Beyond the cut each may gain the 0.1 that it lacks, which nobody saw.
+    assert plan_round(rising, SETTINGS).hidden == pytest.approx(0.1)
     ended = [problem(number, [0.1, 0.3, 0.6, 0.9]) for number in range(6)]
     assert (plan_round(ended, SETTINGS).budget, plan_round(ended, SETTINGS).advice) == (30, Advice.KEEP)
 
