@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from mrt_reward.cli import bench, demo, doctor, mini, score, serve
+from mrt_reward.cli import (
+    backtracks,
+    bench,
+    compare_provers,
+    curriculum,
+    demo,
+    doctor,
+    mini,
+    pairs,
+    prefixes,
+    score,
+    serve,
+    star,
+)
 from mrt_reward.version import __version__
 
 app = typer.Typer(
@@ -34,6 +47,12 @@ def _root(
 
 app.command()(serve.serve)
 app.command()(score.score)
+app.command()(star.star)
+app.command()(pairs.pairs)
+app.command()(prefixes.prefixes)
+app.command()(backtracks.backtracks)
+app.command()(curriculum.curriculum)
+app.command()(compare_provers.compare_provers)
 app.command()(demo.demo)
 app.command()(doctor.doctor)
 app.command()(bench.bench)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from mrt_reward.mini import MODEL_DIR
 
 if TYPE_CHECKING:
+    from mrt_reward.mini.comparison import Interval
     from mrt_reward.mini.evaluation import Measurement
 
 app = typer.Typer(no_args_is_help=True, help="Train and measure the bundled model.")
@@ -65,9 +69,19 @@ def _measure(folder: Path, num_problems: int) -> Measurement:
     from mrt_reward.mini.card import tables  # noqa: PLC0415
     from mrt_reward.mini.evaluation import measure  # noqa: PLC0415
 
+    with _progress() as report:
+        measured = measure(folder, num_problems, report)
     console = Console()
+    for shown in tables(measured):
+        console.print(shown)
+    return measured
+
+
+@contextmanager
+def _progress() -> Generator[Callable[[str, int, int], None]]:
+    """A bar for each thing that is done, told by (what, how much of it, of how much)."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         tasks: dict[str, TaskID] = {}
 
         def report(what: str, done: int, total: int) -> None:
@@ -75,7 +89,89 @@ def _measure(folder: Path, num_problems: int) -> Measurement:
                 tasks[what] = progress.add_task(what)
             progress.update(tasks[what], completed=done, total=total)
 
-        measured = measure(folder, num_problems, report)
-    for shown in tables(measured):
-        console.print(shown)
-    return measured
+        yield report
+
+
+@app.command()
+def sample(
+    output: Annotated[Path, typer.Argument(help="JSONL to write, as `mrt-reward score` reads it.", dir_okay=False)],
+    folder: Annotated[Path, typer.Option("--model", help="Model folder.", file_okay=False)] = MODEL_DIR,
+    problems: Annotated[int, typer.Option(min=1, help="Problems to draw.")] = 500,
+    traces: Annotated[int, typer.Option(min=1, help="Traces of each problem.")] = 8,
+    budget: Annotated[int, typer.Option(min=1, help="Most tokens of a completion.")] = 180,
+    seed: Annotated[int, typer.Option(min=0, help="Of the problems and of the sampling.")] = 0,
+) -> None:
+    """Sample traces of a bundled model on island problems."""
+    from mrt_reward.files import write_jsonl  # noqa: PLC0415
+    from mrt_reward.mini.island import sample_problems  # noqa: PLC0415
+    from mrt_reward.mini.policy import SamplingSettings, load_model, sample_traces  # noqa: PLC0415
+
+    with _progress() as report:
+        groups = sample_traces(
+            load_model(folder),
+            sample_problems(problems, seed),
+            traces,
+            SamplingSettings(budget, seed=seed),
+            lambda done, total: report("sampling", done, total),
+        )
+    rows = (
+        {
+            "id": f"s{seed}-p{place}-t{number}",
+            "group": f"s{seed}-p{place}",
+            "problem": trace.problem.text,
+            "completion": trace.completion,
+            "answer": str(trace.problem.answer),
+        }
+        for place, group in enumerate(groups)
+        for number, trace in enumerate(group)
+    )
+    num_rows = write_jsonl(output, rows)
+    Console(stderr=True).print(f"{output}: {num_rows} traces of {problems} problems", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def tune(
+    data: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSONL of chats (`messages`).")],
+    folder: Annotated[Path, typer.Argument(help="Model folder to write.", file_okay=False)],
+    base: Annotated[Path, typer.Option("--model", help="Model folder to start from.", file_okay=False)] = MODEL_DIR,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the chats.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak of Adam.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the order of the chats.")] = None,
+) -> None:
+    """Fine-tune a bundled model on chats, such as `mrt-reward star` writes, into FOLDER."""
+    from mrt_reward.mini.tuning import TuningSettings  # noqa: PLC0415 - torch takes seconds to import
+    from mrt_reward.mini.tuning import tune as tune_model  # noqa: PLC0415
+
+    given = {"num_epochs": epochs, "learning_rate": learning_rate, "seed": seed}
+    settings = replace(TuningSettings(), **{name: value for name, value in given.items() if value is not None})
+    with _progress() as report:
+        losses = tune_model(base, data, folder, settings, lambda done, total, _: report("fine-tuning", done, total))
+    Console(stderr=True).print(
+        f"{folder}: {len(losses)} steps, loss {losses[0]:.3f} → {losses[-1]:.3f}", highlight=False, soft_wrap=True
+    )
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Model folders; the first is what others are compared with.")],
+    problems: Annotated[int, typer.Option(min=2, help="Fresh problems, the same for all.")] = 500,
+    traces: Annotated[int, typer.Option(min=1, help="Traces of each problem.")] = 8,
+) -> None:
+    """Accuracy, tokens and waste of bundled models on the same fresh problems, with 95 % intervals."""
+    from mrt_reward.mini.comparison import QUANTITIES  # noqa: PLC0415 - torch takes seconds to import
+    from mrt_reward.mini.comparison import compare as compare_models  # noqa: PLC0415
+
+    with _progress() as report:
+        measures = compare_models(folders, problems, traces, report)
+    table = Table(title=f"{problems} fresh problems, {traces} traces each; difference to the first, paired by problem")
+    for column in ("model", *QUANTITIES):
+        table.add_column(column)
+    for measure in measures:
+        table.add_row(str(measure.folder), *(_spread(measure.interval(name)) for name in QUANTITIES))
+        if measure is not measures[0]:
+            table.add_row("  difference", *(_spread(measure.difference(measures[0], name)) for name in QUANTITIES))
+    Console().print(table)
+
+
+def _spread(interval: Interval) -> str:
+    return f"{interval.mean:.4g} [{interval.low:.4g}, {interval.high:.4g}]"

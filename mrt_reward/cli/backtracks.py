@@ -1,0 +1,113 @@
+"""`mrt-reward backtracks`: warm-up data for the backtracking variant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, options_from, setting
+from mrt_reward.cli.pooling import (
+    BranchRun,
+    Options,
+    Output,
+    Policy,
+    Scored,
+    TokenizerName,
+    on_engine,
+    pool_and_prompts,
+    show_counts,
+    show_notes,
+)
+from mrt_reward.config import load_settings
+from mrt_reward.errors import ConfigError
+from mrt_reward.evaluation.datasets.backtracking import (
+    Backtrack,
+    BacktrackSettings,
+    backtrack_row,
+    backtracks_from,
+    sampled_backtracks,
+)
+from mrt_reward.evaluation.datasets.branching import Brancher, BranchSettings, Point
+from mrt_reward.evaluation.datasets.branching import Progress as Report
+from mrt_reward.files import write_json, write_jsonl
+from mrt_reward.options import ScoreOptions
+
+_DEFAULT = BacktrackSettings()
+
+
+def backtracks(
+    scored: Scored,
+    output: Output,
+    options: Options = None,
+    min_value: Annotated[
+        float, typer.Option(min=0, max=1, help="Least value of the prefix to go back to.")
+    ] = _DEFAULT.min_value,
+    min_fall: Annotated[
+        float, typer.Option(min=0, max=1, help="How far the value has fallen at the attempt's end.")
+    ] = _DEFAULT.min_fall,
+    statement: Annotated[str, typer.Option(help="What says so; {step} counts the steps kept.")] = _DEFAULT.statement,
+    sample: Annotated[
+        int, typer.Option(min=0, help="Continuations to sample by --model where no right attempt shares the prefix.")
+    ] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of one continuation.")] = BranchSettings().max_tokens,
+    seed: Annotated[int, typer.Option(min=0, help="Of these continuations.")] = 0,
+    tokenizer: TokenizerName = None,
+    policy: Policy = None,
+    model: Annotated[str | None, setting("model")] = None,
+    engine: Annotated[str | None, setting("engine")] = None,
+    dtype: Annotated[str | None, setting("dtype")] = None,
+    device: Annotated[str | None, setting("device")] = None,
+    max_model_len: Annotated[int | None, setting("max_model_len")] = None,
+    engine_arg: Annotated[list[str] | None, ENGINE_ARG] = None,
+) -> None:
+    """Write wrong attempts that go back to their best step and end right; only the `completion` is to be trained.
+
+    The traces have no thinking tags, and were scored with options such as
+    '{"delimiters": {"open": "", "close": ""}, "segmenter": {"kind": "paragraphs"}, "terminator": …}'.
+    """
+    scoring = options_from(options, ScoreOptions())
+    if scoring.delimiters.close:
+        raise ConfigError(
+            "backtracking traces have no thinking tags: score them with delimiters set to '', and name those --options",
+            param="options",
+        )
+    try:
+        settings = BacktrackSettings(min_value, min_fall, statement)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    pool, prompts = pool_and_prompts(scored, tokenizer, policy, scoring.delimiters)
+    rows, left = backtracks_from(pool.traces, settings)
+    console = Console(stderr=True)
+    counts = {"wrong attempts that fell": len(rows) + len(left), "taken over by another attempt": len(rows)}
+    if sample and left:
+        served = load_settings(
+            model=model,
+            engine=engine,
+            dtype=dtype,
+            device=device,
+            max_model_len=max_model_len,
+            engine_args=engine_args_from(engine_arg),
+        )
+        run = BranchRun(served, scoring, BranchSettings(sample, max_tokens=max_tokens, seed=seed))
+        points = [Point(trace, place) for trace, place in left]
+
+        async def continued(brancher: Brancher, tell: Report) -> Sequence[Backtrack]:
+            return sampled_backtracks(await brancher.finished(points, tell))
+
+        more, failed = on_engine(run, console, "continuations", continued)
+        rows += more
+        counts |= {"taken over by a sampled continuation": len(more), **failed}
+    counts |= {"without a right end": counts["wrong attempts that fell"] - len(rows)}
+    write_jsonl(output, (backtrack_row(row, prompts.opened(row.wrong.trace), settings) for row in rows))
+    stats = output.with_name(f"{output.name}.stats.json")
+    unusable = {reason.value: count for reason, count in pool.unusable.items()}
+    write_json(stats, {"prover": pool.prover, "rows": len(rows), **counts, "unusable": unusable})
+    show_notes(console, pool.notes)
+    show_counts(console, f"{len(rows)} rows of {len(pool.traces)} attempts", {**counts, **unusable})
+    console.print(f"{output}, {stats}", highlight=False, soft_wrap=True)
+    if not rows:
+        console.print("no rows: sample continuations with --sample, or lower --min-value or --min-fall", style="red")
+        raise SystemExit(1)

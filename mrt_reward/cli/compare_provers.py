@@ -1,0 +1,229 @@
+"""`mrt-reward compare-provers`: the same traces, several provers, and which of them teaches most."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, options_from, setting
+from mrt_reward.cli.pooling import BranchRun, Options, Policy, Scored, on_engine, pool_and_prompts, show_notes
+from mrt_reward.config import ServeSettings, load_settings
+from mrt_reward.errors import ConfigError
+from mrt_reward.evaluation.bootstrap import Estimate
+from mrt_reward.evaluation.datasets.branching import BranchSettings, Point, policy_value
+from mrt_reward.evaluation.datasets.pool import Unusable, Usable, usable
+from mrt_reward.evaluation.prover_choice import Recommendation, recommend
+from mrt_reward.evaluation.provers import PolicyValues, ProverMeasure, Scores, agreement, common_traces, measure
+from mrt_reward.files import write_json
+from mrt_reward.options import ScoreOptions
+from mrt_reward.wiring import build_scorer
+
+CHUNK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One prover to score with."""
+
+    name: str
+    settings: ServeSettings
+    options: ScoreOptions
+
+
+def compare_provers(
+    scored: Scored,
+    output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="JSON to write.")],
+    prover: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=JSON",
+            help='A prover to score the same traces with: settings and "options", or @FILE with them. Repeatable.',
+        ),
+    ] = None,
+    also: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=FILE", help="The same traces, scored elsewhere. Repeatable.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Of the prover that scored the traces.")] = "as scored",
+    policy_samples: Annotated[
+        int,
+        typer.Option(min=0, help="Continuations of a prefix by --model, for the policy's advantage; 0: outcomes."),
+    ] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of one continuation.")] = BranchSettings().max_tokens,
+    seed: Annotated[int, typer.Option(min=0, help="Of the continuations.")] = 0,
+    policy: Policy = None,
+    options: Options = None,
+    model: Annotated[str | None, setting("model")] = None,
+    engine: Annotated[str | None, setting("engine")] = None,
+    dtype: Annotated[str | None, setting("dtype")] = None,
+    device: Annotated[str | None, setting("device")] = None,
+    max_model_len: Annotated[int | None, setting("max_model_len")] = None,
+    engine_arg: Annotated[list[str] | None, ENGINE_ARG] = None,
+) -> None:
+    """Compare provers: how well they tell steps apart, and how far they agree with the policy (Rewarding Progress).
+
+    Each --prover is settings of `serve` and scoring options, such as
+    'bo4={"options": {"estimator": {"kind": "rollouts", "num_samples": 16, "best_of": 4}}}' or
+    'large={"model": "Qwen/Qwen3-8B"}'.
+    """
+    console = Console(stderr=True)
+    scoring = options_from(options, ScoreOptions())
+    specs = [_spec(word, scoring) for word in prover or ()]
+    pool, _ = pool_and_prompts(scored, None, policy, scoring.delimiters)
+    show_notes(console, pool.notes)
+    scores = [Scores(name, pool.traces), *_elsewhere(also or (), scoring, policy)]
+    scores += [_score(spec, pool.traces, console) for spec in specs]
+    _refuse_twins([each.name for each in scores])
+    try:
+        scores = common_traces(scores)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    values: PolicyValues | None = None
+    sampled: Mapping[str, int] = {}
+    if policy_samples:
+        served = load_settings(
+            model=model,
+            engine=engine,
+            dtype=dtype,
+            device=device,
+            max_model_len=max_model_len,
+            engine_args=engine_args_from(engine_arg),
+        )
+        run = BranchRun(served, scoring, BranchSettings(policy_samples, max_tokens=max_tokens, seed=seed))
+        values, sampled = _policy_values(run, scores[0].traces, console)
+    measures = [measure(each, values) for each in scores]
+    agreements = {f"{a.name} ~ {b.name}": agreement(a, b) for a, b in combinations(scores, 2)}
+    advice = recommend(measures)
+    source = f"{policy_samples} continuations a prefix" if policy_samples else "outcomes of traces that share a prefix"
+    _write(output, measures, agreements, advice, {"policy_advantage": source, "sampled": dict(sampled)})
+    _show(measures, agreements, advice, source)
+    console.print(str(output), highlight=False, soft_wrap=True)
+
+
+def _spec(word: str, default: ScoreOptions) -> Spec:
+    """A prover from `name=JSON` or `name=@file`."""
+    name, _, text = word.partition("=")
+    try:
+        record: object = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
+        if not name or not isinstance(record, dict):
+            raise ValueError("expected a name and a JSON object")
+        settings = cast("dict[str, Any]", record)
+        given = settings.pop("options", None)
+        options = default if given is None else TypeAdapter(ScoreOptions).validate_python(given)
+    except (OSError, ValueError, ValidationError) as error:
+        raise ConfigError(f"--prover {word!r}: expected NAME=JSON or NAME=@FILE: {error}", param="prover") from error
+    return Spec(name, load_settings(**settings), options)
+
+
+def _elsewhere(words: Sequence[str], scoring: ScoreOptions, policy: str | None) -> list[Scores]:
+    found: list[Scores] = []
+    for word in words:
+        name, _, path = word.partition("=")
+        if not name or not Path(path).is_file():
+            raise ConfigError(f"--also {word!r}: expected NAME=FILE, and a file that is there", param="also")
+        found.append(Scores(name, pool_and_prompts([Path(path)], None, policy, scoring.delimiters)[0].traces))
+    return found
+
+
+def _refuse_twins(names: Sequence[str]) -> None:
+    twins = sorted({name for name in names if names.count(name) > 1})
+    if twins:
+        raise ConfigError(f"provers need names of their own, got {', '.join(twins)} twice", param="prover")
+
+
+def _score(spec: Spec, traces: Sequence[Usable], console: Console) -> Scores:
+    """Score the pool's traces with another prover."""
+
+    async def body() -> Scores:
+        scorer = build_scorer(spec.settings)
+        found: dict[int, Usable] = {}
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        started = time.perf_counter()
+        try:
+            with Progress(*columns, console=console) as bar:
+                task = bar.add_task(f"scoring with {spec.name}", total=len(traces))
+                for start in range(0, len(traces), CHUNK):
+                    chunk = [each.trace for each in traces[start : start + CHUNK]]
+                    async for place, scored in scorer.stream(chunk, spec.options):
+                        result = usable(chunk[place], scored)
+                        if not isinstance(result, Unusable):
+                            found[start + place] = result
+                        bar.advance(task)
+        finally:
+            await scorer.close()
+        return Scores(spec.name, [found[place] for place in sorted(found)], time.perf_counter() - started)
+
+    return asyncio.run(body())
+
+
+def _policy_values(
+    run: BranchRun, traces: Sequence[Usable], console: Console
+) -> tuple[PolicyValues, Mapping[str, int]]:
+    """The policy's own success rate after every distinct prefix of the traces."""
+    point_of: dict[bytes, Point] = {}
+    for trace in traces:
+        for place, key in enumerate(trace.prefix_keys()):
+            point_of.setdefault(key, Point(trace, place))
+    points = list(point_of.values())
+    continued, counts = on_engine(run, console, "continuations", lambda brancher, tell: brancher.finished(points, tell))
+    values = {key: policy_value(texts) for key, texts in zip(point_of, continued, strict=True) if texts}
+    return values, counts
+
+
+def _write(
+    path: Path,
+    measures: Sequence[ProverMeasure],
+    agreements: Mapping[str, float | None],
+    advice: Recommendation,
+    more: Mapping[str, object],
+) -> None:
+    provers = [{name: value for name, value in asdict(each).items() if name != "bound_R"} for each in measures]
+    write_json(path, {**more, "provers": provers, "agreement": dict(agreements), "recommendation": asdict(advice)})
+
+
+def _show(
+    measures: Sequence[ProverMeasure], agreements: Mapping[str, float | None], advice: Recommendation, source: str
+) -> None:
+    console = Console()
+    table = Table(title=f"provers on {measures[0].traces} traces; the policy's advantage from {source}")
+    rows: dict[str, Callable[[ProverMeasure], str]] = {
+        "distinguishes": lambda each: _told(each.distinguishes),
+        "aligns": lambda each: _told(each.aligns),
+        "sum": lambda each: _told(each.bound),
+        "variance of progress": lambda each: f"{each.spread:.4f}",
+        "progress below 0.02": lambda each: f"{each.waste:.1%}",
+        "values about 0 / about 1": lambda each: f"{each.low_share:.0%} / {each.high_share:.0%}",
+        "tokens a trace": lambda each: f"{each.tokens:,.0f}",
+        "ms a trace": lambda each: "" if each.seconds is None else f"{1000 * each.seconds:.1f}",
+    }
+    table.add_column("")
+    for each in measures:
+        table.add_column(each.name, justify="right")
+    for what, cell in rows.items():
+        table.add_row(what, *(cell(each) for each in measures))
+    console.print(table)
+    for pair, correlation in agreements.items():
+        told = "not defined" if correlation is None else f"{correlation:.3f}"
+        console.print(f"agreement, {pair}: {told}", highlight=False, markup=False)
+    console.print(f"\nrecommended: {advice.name or 'none'}", highlight=False, markup=False)
+    for reason in advice.reasons:
+        console.print(f"- {reason}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _told(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "not known"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.4f}"
+    return f"{estimate.value:.4f} [{estimate.low:.4f}, {estimate.high:.4f}]"

@@ -1,0 +1,101 @@
+"""`mrt-reward pairs`: per-step preference pairs from traces that went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, options_from, setting
+from mrt_reward.cli.pooling import (
+    BranchRun,
+    Options,
+    Output,
+    Policy,
+    Scored,
+    TokenizerName,
+    on_engine,
+    pool_and_prompts,
+    show_counts,
+    show_notes,
+)
+from mrt_reward.config import load_settings
+from mrt_reward.evaluation.datasets.branching import BranchSettings, Point
+from mrt_reward.evaluation.datasets.pairs import PairSettings, pair_row, step_pairs, summary
+from mrt_reward.evaluation.datasets.states import states, with_steps
+from mrt_reward.files import write_json, write_jsonl
+from mrt_reward.options import ScoreOptions
+
+_DEFAULT = PairSettings()
+
+
+def pairs(
+    scored: Scored,
+    output: Output,
+    min_margin: Annotated[
+        float, typer.Option(min=0.001, max=1, help="Least difference of the values after the two steps.")
+    ] = _DEFAULT.min_margin,
+    per_trace: Annotated[int, typer.Option(min=1, help="Most pairs of one wrong trace.")] = _DEFAULT.per_trace,
+    sample: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Alternatives to sample at the worst step of wrong traces without a pair, by --model."
+        ),
+    ] = 0,
+    temperature: Annotated[float, typer.Option(min=0.01, help="Of these alternatives.")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of one continuation.")] = BranchSettings().max_tokens,
+    seed: Annotated[int, typer.Option(min=0, help="Of these alternatives.")] = 0,
+    options: Options = None,
+    tokenizer: TokenizerName = None,
+    policy: Policy = None,
+    model: Annotated[str | None, setting("model")] = None,
+    engine: Annotated[str | None, setting("engine")] = None,
+    dtype: Annotated[str | None, setting("dtype")] = None,
+    device: Annotated[str | None, setting("device")] = None,
+    max_model_len: Annotated[int | None, setting("max_model_len")] = None,
+    engine_arg: Annotated[list[str] | None, ENGINE_ARG] = None,
+) -> None:
+    """Set each step of a wrong trace against a clearly better one from the same prefix, in DPO's format.
+
+    Steps are clearly different where the 95 % intervals of the values after them do not overlap, and the difference
+    is --min-margin at least. Beside OUTPUT, OUTPUT.stats.json tells how many wrong traces gave pairs, and why others
+    did not.
+    """
+    settings, scoring = PairSettings(min_margin, per_trace), options_from(options, ScoreOptions())
+    pool, prompts = pool_and_prompts(scored, tokenizer, policy, scoring.delimiters)
+    console = Console(stderr=True)
+    steps = states(pool.traces)
+    found, report = step_pairs(pool.traces, steps, settings)
+    sampled: Mapping[str, int] = {}
+    if sample and report.pits:
+        served = load_settings(
+            model=model,
+            engine=engine,
+            dtype=dtype,
+            device=device,
+            max_model_len=max_model_len,
+            engine_args=engine_args_from(engine_arg),
+        )
+        chosen = BranchSettings(sample, temperature, max_tokens=max_tokens, seed=seed)
+        points = [Point(step.trace, step.place) for step in report.pits]
+        more, sampled = on_engine(
+            BranchRun(served, scoring, chosen, pool.prover),
+            console,
+            "alternatives",
+            lambda brancher, tell: brancher.steps(points, tell),
+        )
+        found, report = step_pairs(pool.traces, with_steps(steps, more), settings)
+    write_jsonl(output, (pair_row(pair, prompts.opened(pair.rejected.trace.trace)) for pair in found))
+    stats = output.with_name(f"{output.name}.stats.json")
+    told = summary(found, report, sampled)
+    write_json(stats, {"prover": pool.prover, "min_margin": min_margin, **told})
+    show_notes(console, pool.notes)
+    unusable = {reason.value: count for reason, count in pool.unusable.items()}
+    figures = {"mean margin": told["mean_margin"]}
+    show_counts(console, f"{len(found)} pairs", {**report.counts(), **sampled, **unusable}, figures)
+    console.print(f"{output}, {stats}", highlight=False, soft_wrap=True)
+    if not found:
+        console.print("no pairs: sample alternatives with --sample, or lower --min-margin", style="red")
+        raise SystemExit(1)

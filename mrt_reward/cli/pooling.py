@@ -1,0 +1,132 @@
+"""What the verbs that make data share: flags, the engine, and telling what was read and what was left out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mrt_reward.config import ServeSettings
+from mrt_reward.errors import ConfigError
+from mrt_reward.evaluation.datasets.branching import Brancher, BranchSettings
+from mrt_reward.evaluation.datasets.branching import Progress as Report
+from mrt_reward.evaluation.datasets.pool import Pool, Reading, read_pool
+from mrt_reward.evaluation.datasets.prompts import Prompts
+from mrt_reward.evaluation.traces import ReadNotes
+from mrt_reward.options import Delimiters, ScoreOptions
+from mrt_reward.provers.tokenizer import HFTokenizer
+from mrt_reward.wiring import build_prover, build_scorer
+
+T = TypeVar("T")
+
+Scored = Annotated[
+    list[Path], typer.Argument(exists=True, dir_okay=False, help="JSONL of `mrt-reward score` or `evaluate`.")
+]
+Output = Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="File to write.")]
+TokenizerName = Annotated[
+    str | None, typer.Option(help="Folder or hub name of the policy's tokenizer, which renders prompts as text.")
+]
+Policy = Annotated[str | None, typer.Option(help="Take the traces of this model only, where a file holds several.")]
+Options = Annotated[
+    str | None,
+    typer.Option(help="Options that the traces were scored with, where not the defaults: JSON, @FILE or a name."),
+]
+
+
+def pool_and_prompts(
+    scored: list[Path], tokenizer: str | None, policy: str | None, delimiters: Delimiters
+) -> tuple[Pool, Prompts]:
+    """The traces to make data of, and how to render what they were asked.
+
+    Raises:
+        ConfigError: no trace is usable, they are mixed, or the tokenizer cannot be loaded.
+
+    """
+    prompts = Prompts(None if tokenizer is None else HFTokenizer(tokenizer), delimiters)
+    return read_pool(scored, Reading(delimiters, prompts.holds_control, policy)), prompts
+
+
+@dataclass(frozen=True, slots=True)
+class BranchRun:
+    """What continues prefixes.
+
+    Attributes:
+        settings: of the engine.
+        options: that the pool was scored with.
+        branching: how to sample.
+        prover: that scored the pool; None where the engine need not be the same.
+
+    """
+
+    settings: ServeSettings
+    options: ScoreOptions
+    branching: BranchSettings
+    prover: str | None = None
+
+
+def on_engine(
+    run: BranchRun, console: Console, what: str, use: Callable[[Brancher, Report], Awaitable[T]]
+) -> tuple[T, Mapping[str, int]]:
+    """Build the engine, use it with a progress bar, and close it.
+
+    Returns:
+        What `use` returned, and what became of the continuations.
+
+    Raises:
+        ConfigError: the engine cannot be built, or its weights are not those that scored the pool.
+
+    """
+
+    async def body() -> tuple[T, Mapping[str, int]]:
+        prover = build_prover(run.settings)
+        scorer = build_scorer(run.settings, prover)
+        try:
+            scored_by = (run.prover or "").rpartition("@")[2]
+            if run.prover is not None and prover.info.version != scored_by:
+                raise ConfigError(
+                    f"the traces were scored by {run.prover}, and the engine is {prover.info.model}@"
+                    f"{prover.info.version}: name the same --model, so that values compare",
+                    param="model",
+                )
+            brancher = Brancher(scorer, prover.tokenizer, run.options, run.branching)
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            with Progress(*columns, console=console) as bar:
+                task = bar.add_task(what)
+                used = await use(brancher, lambda done, total: bar.update(task, completed=done, total=total))
+            return used, dict(brancher.counts)
+        finally:
+            await scorer.close()
+
+    return asyncio.run(body())
+
+
+def show_counts(
+    console: Console, title: str, counts: Mapping[str, int], figures: Mapping[str, object] | None = None
+) -> None:
+    """A table of how many of what, and of a few figures."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    for name, count in counts.items():
+        table.add_row(name, f"{count:,}")
+    table.add_section()
+    for name, figure in (figures or {}).items():
+        table.add_row(name, f"{figure:.4g}" if isinstance(figure, float) else str(figure))
+    console.print(table)
+
+
+def show_notes(console: Console, notes: ReadNotes) -> None:
+    """What was wrong with the file itself, if anything."""
+    told = {
+        "cut short, as a kill leaves them": notes.cut,
+        f"malformed, first {notes.first_malformed}": notes.malformed,
+        "of an id that was there before": notes.duplicates,
+    }
+    for what, count in told.items():
+        if count:
+            console.print(f"{count} lines skipped: {what}", highlight=False, markup=False, soft_wrap=True)

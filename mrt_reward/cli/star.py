@@ -1,0 +1,110 @@
+"""`mrt-reward star`: chats to fine-tune on, from the traces that made most progress."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mrt_reward.cli.flags import options_from
+from mrt_reward.cli.pooling import (
+    Options,
+    Output,
+    Policy,
+    Scored,
+    TokenizerName,
+    pool_and_prompts,
+    show_counts,
+    show_notes,
+)
+from mrt_reward.errors import ConfigError
+from mrt_reward.evaluation.datasets.star import StarSettings, chat_row, judge, text_row
+from mrt_reward.evaluation.datasets.star_report import report_record, star_report
+from mrt_reward.files import write_json, write_jsonl
+from mrt_reward.options import ScoreOptions
+
+
+class Select(str, Enum):
+    """What decides."""
+
+    progress = "progress"
+    outcome = "outcome"
+
+
+class Answer(str, Enum):
+    """What follows a cut."""
+
+    own = "own"
+    forced = "forced"
+
+
+class Format(str, Enum):
+    """How a row says it."""
+
+    messages = "messages"
+    text = "text"
+
+
+_DEFAULT = StarSettings()
+
+
+def star(
+    scored: Scored,
+    output: Output,
+    select: Annotated[
+        Select, typer.Option(help="progress: MRT-STaR. outcome: plain STaR, whole traces whose answer is right.")
+    ] = Select.progress,
+    per_problem: Annotated[int, typer.Option(min=1, help="Most traces of a problem.")] = _DEFAULT.per_problem,
+    truncate: Annotated[bool, typer.Option(help="Cut a trace where its value has reached its top.")] = True,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="Values this close are the same.")
+    ] = _DEFAULT.tolerance,
+    min_value: Annotated[
+        float, typer.Option(min=0, max=1, help="Value at the cut from which the forced answer counts as right.")
+    ] = _DEFAULT.min_value,
+    min_episodes: Annotated[int, typer.Option(min=0, help="A cut leaves at least these.")] = _DEFAULT.min_episodes,
+    answer: Annotated[
+        Answer, typer.Option(help="own: the trace's own ending where right, else the boxed gold answer. forced: that.")
+    ] = Answer.own,
+    format_: Annotated[
+        Format, typer.Option("--format", help="messages: a chat. text: prompt and completion, rendered (--tokenizer).")
+    ] = Format.messages,
+    tokenizer: TokenizerName = None,
+    policy: Policy = None,
+    options: Options = None,
+) -> None:
+    """Keep the traces that made most progress, cut them where they were done, and write them to fine-tune on.
+
+    Beside OUTPUT, OUTPUT.stats.json tells what was kept and why.
+    """
+    settings = StarSettings(select.value, truncate, tolerance, min_value, min_episodes, per_problem, answer.value)
+    delimiters = options_from(options, ScoreOptions()).delimiters
+    pool, prompts = pool_and_prompts(scored, tokenizer, policy, delimiters)
+    judged = judge(pool.traces, settings)
+    kept = [each for each in judged if each.fate.is_kept]
+    if format_ is Format.messages and any(each.trace.trace.prompt is not None for each in kept):
+        raise ConfigError("traces with a rendered `prompt` are no chats: use --format text", param="format")
+    rows = (
+        chat_row(each, settings, delimiters)
+        if format_ is Format.messages
+        else text_row(each, prompts.opened(each.trace.trace), settings, delimiters)
+        for each in kept
+    )
+    write_jsonl(output, rows)
+    report = star_report(judged, pool.unusable, settings)
+    stats = output.with_name(f"{output.name}.stats.json")
+    write_json(stats, {"prover": pool.prover, **report_record(report, settings)})
+    console = Console(stderr=True)
+    show_notes(console, pool.notes)
+    show_counts(
+        console,
+        f"{report.kept} of {report.traces} traces kept, of {report.problems_kept} of {report.problems} problems",
+        report.fates,
+        report.figures(),
+    )
+    console.print(f"{output}, {stats}", highlight=False, soft_wrap=True)
+    if not kept:
+        console.print("nothing was kept: lower --min-value, or see the reasons above", style="red")
+        raise SystemExit(1)

@@ -1,0 +1,263 @@
+"""The next round of training: how long traces may be, and which problems still teach.
+
+A length budget is enough where nothing beyond it pays: the smallest budget b with
+
+    max_{b' ≥ b} (acc(b') - acc(b)) < min_gain        at the upper end of its 95 % interval over problems
+
+where acc(b) is the accuracy of answers forced at b tokens. The paper (figure 12) finds that training at 8K and then
+at 16K tokens has less regret than at 16K throughout: a budget that grows only once it pays is a curriculum.
+
+Dimension key: N problems · B budgets · R resamples · P prefixes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+
+import numpy as np
+
+from mrt_reward.core.regret import accuracy_at
+from mrt_reward.evaluation.bootstrap import (
+    Estimate,
+    Floats,
+    estimate,
+    estimates,
+    mean_over_problems,
+    resample_counts,
+    resampled_means,
+)
+from mrt_reward.evaluation.datasets.pool import Usable
+
+NUM_BUDGETS = 64
+"""Budgets looked at, where no granularity is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurriculumSettings:
+    """How the next round is chosen.
+
+    Attributes:
+        min_gain: accuracy that is worth a longer budget.
+        granularity: budgets are multiples of this many tokens; None is the longest trace over `NUM_BUDGETS`.
+        answer_tokens: added to each prefix for closing it and answering.
+        growth: factor of the budget where accuracy still rises at the longest traces, and those were cut off.
+        low_rate: problems that are solved less often teach nothing yet.
+        high_rate: problems that are solved more often teach nothing more.
+
+    Raises:
+        ValueError: a field is outside its range.
+
+    """
+
+    min_gain: float = 0.01
+    granularity: int | None = None
+    answer_tokens: int = 32
+    growth: float = 2.0
+    low_rate: float = 0.05
+    high_rate: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_gain <= 1 or not 0 <= self.low_rate < self.high_rate <= 1:
+            raise ValueError(
+                "expected min_gain in (0, 1] and 0 <= low_rate < high_rate <= 1, got "
+                f"{self.min_gain}, {self.low_rate}, {self.high_rate}"
+            )
+        if (self.granularity or 1) < 1 or self.answer_tokens < 0 or self.growth < 1:
+            raise ValueError(
+                "expected granularity >= 1, answer_tokens >= 0 and growth >= 1, got "
+                f"{self.granularity}, {self.answer_tokens}, {self.growth}"
+            )
+
+
+class Advice(str, Enum):
+    """What the budget should do."""
+
+    SETTLED = "nothing beyond it pays"
+    GROW = "accuracy still rises where traces were cut off: let them be longer"
+    KEEP = "accuracy rises to the end of the longest traces, which end by themselves"
+
+
+class Difficulty(str, Enum):
+    """What a problem is to the next round."""
+
+    HARD = "hard"
+    LEARNABLE = "learnable"
+    SOLVED = "solved"
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetPoint:
+    """One budget.
+
+    Attributes:
+        tokens: of a response, answer included.
+        accuracy: of answers forced there.
+        gain_left: most that any longer budget adds.
+
+    """
+
+    tokens: int
+    accuracy: Estimate
+    gain_left: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemPlan:
+    """One problem.
+
+    Attributes:
+        name: its group, or what was asked.
+        traces: behind the rate.
+        rate: share of them that are right; forced accuracy at the chosen budget where outcomes are not known.
+        difficulty: by the rate.
+
+    """
+
+    name: str
+    traces: int
+    rate: float
+    difficulty: Difficulty
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The next round.
+
+    Attributes:
+        budget: tokens of a response.
+        advice: why this many.
+        truncated: share of traces that never closed their thinking.
+        hidden: most accuracy that those could still gain beyond where they were cut off, where nothing was seen: their
+            J[K] is taken to stay, so that `gain_left` knows nothing of it.
+        points: all budgets looked at.
+        problems: all problems.
+        left_out: traces with a missing value.
+
+    """
+
+    budget: int
+    advice: Advice
+    truncated: float
+    hidden: float
+    points: Sequence[BudgetPoint]
+    problems: Sequence[ProblemPlan]
+    left_out: int
+
+    def of(self, difficulty: Difficulty) -> list[str]:
+        """Names of the problems of this difficulty."""
+        return [problem.name for problem in self.problems if problem.difficulty is difficulty]
+
+    def record(self, settings: CurriculumSettings, round_: int) -> Mapping[str, object]:
+        """For a JSON file that a training script reads."""
+        return {
+            "round": round_,
+            "budget_tokens": self.budget,
+            "advice": self.advice.name.lower(),
+            "why": self.advice.value,
+            "truncated_share": self.truncated,
+            "hidden_gain_at_most": self.hidden,
+            "settings": asdict(settings),
+            "problems": {difficulty.value: self.of(difficulty) for difficulty in Difficulty},
+            "budgets": [asdict(point) for point in self.points],
+            "traces_left_out": self.left_out,
+        }
+
+
+def plan_round(traces: Sequence[Usable], settings: CurriculumSettings) -> Schedule:
+    """The next budget and the difficulty of each problem, from traces of the present policy.
+
+    Raises:
+        ValueError: no trace has all its values.
+
+    """
+    groups: dict[str, list[Usable]] = {}
+    for trace in traces:
+        if trace.is_complete:
+            groups.setdefault(trace.problem, []).append(trace)
+    if not groups:
+        raise ValueError("expected at least one trace with all its values, got none")
+    problems = list(groups.values())
+    budget_B = _budgets(problems, settings)
+    accuracy_NB = np.array([_accuracy(group, budget_B, settings) for group in problems])
+    points = _points(budget_B, accuracy_NB, np.array([len(group) for group in problems]))
+    settled = [at for at, point in enumerate(points) if _surely_below(point.gain_left, settings.min_gain)]
+    at = settled[0] if settled else len(points) - 1
+    truncated = float(np.mean([not trace.ending for group in problems for trace in group]))
+    hidden = float(np.mean([np.mean([_hidden(trace) for trace in group]) for group in problems]))
+    budget, advice = int(budget_B[at]), Advice.SETTLED
+    if at == len(points) - 1:
+        advice = Advice.GROW if truncated else Advice.KEEP
+        budget = round(budget * settings.growth) if truncated else budget
+    plans = [_problem(group, float(accuracy_NB[n, at]), settings) for n, group in enumerate(problems)]
+    num_complete = sum(len(group) for group in problems)
+    return Schedule(budget, advice, truncated, hidden, points, plans, len(traces) - num_complete)
+
+
+def _hidden(trace: Usable) -> float:
+    """What a trace that was cut off could still gain."""
+    return 0.0 if trace.ending else 1.0 - float(trace.values[-1])
+
+
+def _budgets(problems: Sequence[Sequence[Usable]], settings: CurriculumSettings) -> Floats:
+    longest = max(trace.tokens_at(trace.num_episodes) for group in problems for trace in group) + settings.answer_tokens
+    step = settings.granularity or max(1, -(-longest // NUM_BUDGETS))
+    budget_B: Floats = step * np.arange(1, -(-longest // step) + 1, dtype=np.float64)
+    return budget_B
+
+
+def _accuracy(group: Sequence[Usable], budget_B: Floats, settings: CurriculumSettings) -> Floats:
+    """Forced accuracy at each budget, averaged over the problem's traces."""
+    curves = [
+        accuracy_at(
+            np.array([trace.tokens_at(place) for place in range(trace.num_episodes + 1)]) + settings.answer_tokens,
+            trace.values,
+            budget_B,
+        )
+        for trace in group
+    ]
+    accuracy_B: Floats = np.array(curves, np.float64).mean(axis=0)
+    return accuracy_B
+
+
+def _points(budget_B: Floats, accuracy_NB: Floats, trace_N: Floats) -> list[BudgetPoint]:
+    count_RN = resample_counts(len(accuracy_NB))
+    accuracies = estimates(accuracy_NB, trace_N.astype(np.int64), count_RN)
+    left_B = gain_left(mean_over_problems(accuracy_NB)[None])[0]
+    left_RB = gain_left(resampled_means(accuracy_NB, count_RN))
+    return [
+        BudgetPoint(
+            int(budget_B[at]),
+            accuracies[at],
+            estimate(float(left_B[at]), left_RB[:, at], problems=len(accuracy_NB), traces=int(trace_N.sum())),
+        )
+        for at in range(budget_B.size)
+    ]
+
+
+def gain_left(accuracy_RB: Floats) -> Floats:
+    """Most that any longer budget adds to the accuracy at each.
+
+    Returns:
+        `gain_RB` ≥ 0: never rising with the budget while accuracy falls nowhere, and 0 at the last.
+
+    """
+    best_RB = np.maximum.accumulate(accuracy_RB[:, ::-1], axis=1)[:, ::-1]
+    return best_RB - accuracy_RB
+
+
+def _surely_below(gain: Estimate, least: float) -> bool:
+    """Whether the interval's upper end is below; one problem has no interval, and settles nothing."""
+    return gain.high is not None and gain.high < least
+
+
+def _problem(group: Sequence[Usable], forced: float, settings: CurriculumSettings) -> ProblemPlan:
+    known = [trace.is_right for trace in group if trace.is_right is not None]
+    rate = float(np.mean(known)) if known else forced
+    difficulty = Difficulty.LEARNABLE
+    if rate < settings.low_rate:
+        difficulty = Difficulty.HARD
+    elif rate > settings.high_rate:
+        difficulty = Difficulty.SOLVED
+    return ProblemPlan(group[0].trace.group or group[0].problem, len(group), rate, difficulty)

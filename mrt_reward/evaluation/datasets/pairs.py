@@ -1,0 +1,213 @@
+"""Per-step preference pairs from traces that went wrong, in DPO's format.
+
+*RL on Incorrect Synthetic Data* (arXiv 2406.14532) finds that preferences between single steps, by their advantage,
+teach 8 times as much from wrong traces as training on right ones. From one prefix, the episode that a wrong trace
+took is set against another that is clearly better: the intervals of the values after them do not overlap, and their
+difference is a margin at least.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mrt_reward.evaluation.datasets.pool import Usable
+from mrt_reward.evaluation.datasets.states import States, Step
+
+
+@dataclass(frozen=True, slots=True)
+class PairSettings:
+    """Which steps make a pair.
+
+    Attributes:
+        min_margin: least difference of the values after the two.
+        per_trace: most pairs of one wrong trace; the widest margins first.
+
+    Raises:
+        ValueError: a field is outside its range.
+
+    """
+
+    min_margin: float = 0.2
+    per_trace: int = 4
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_margin <= 1 or self.per_trace < 1:
+            raise ValueError(
+                f"expected min_margin in (0, 1] and per_trace >= 1, got {self.min_margin} and {self.per_trace}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two steps from one prefix, one clearly better.
+
+    Attributes:
+        chosen: the better one.
+        rejected: of a wrong trace.
+
+    """
+
+    chosen: Step
+    rejected: Step
+
+    @property
+    def margin(self) -> float:
+        """How much higher the value after the chosen step is."""
+        return _number(self.chosen.after.value) - _number(self.rejected.after.value)
+
+    @property
+    def stderr(self) -> float:
+        """Standard error of the margin, for independent estimates."""
+        return math.hypot(_number(self.chosen.after.stderr), _number(self.rejected.after.stderr))
+
+
+@dataclass
+class PairReport:
+    """How the wrong traces of a pool became pairs.
+
+    Attributes:
+        wrong: traces with a wrong final answer.
+        unknown: traces whose outcome is not known, and which are therefore no source of rejected steps.
+        paired: wrong traces with a pair at least.
+        steps: their whole steps with values.
+        alone: of them, those with no other step from the same prefix.
+        unclear: of them, those with others, none clearly better.
+        pits: where alternatives may be sampled: the worst step of each wrong trace without a pair.
+
+    """
+
+    wrong: int = 0
+    unknown: int = 0
+    paired: int = 0
+    steps: int = 0
+    alone: int = 0
+    unclear: int = 0
+    pits: list[Step] = field(default_factory=list[Step])
+
+    def counts(self) -> Mapping[str, int]:
+        """For people."""
+        return {
+            "wrong traces": self.wrong,
+            "of them with a pair": self.paired,
+            "traces whose outcome is not known": self.unknown,
+            "steps of wrong traces": self.steps,
+            "no other step from the same prefix": self.alone,
+            "no other step clearly better": self.unclear,
+        }
+
+
+def step_pairs(traces: Sequence[Usable], found: States, settings: PairSettings) -> tuple[list[Pair], PairReport]:
+    """Pairs of all wrong traces, in their order, each (prefix, rejected text) once.
+
+    Args:
+        traces: of the pool; the wrong ones give the rejected steps.
+        found: the steps to choose among, those of `traces` and perhaps sampled ones.
+        settings: which make a pair.
+
+    """
+    report, pairs = PairReport(), list[Pair]()
+    seen: set[tuple[bytes, str]] = set()
+    for trace in traces:
+        if trace.is_right is None:
+            report.unknown += 1
+        if trace.is_right is not False:
+            continue
+        report.wrong += 1
+        mine = _pairs_of(trace, found, settings, report)
+        fresh = [(key, pair) for key, pair in mine if (key, pair.rejected.text) not in seen]
+        seen.update((key, pair.rejected.text) for key, pair in fresh)
+        pairs += [pair for _, pair in fresh]
+        report.paired += bool(mine)
+        if not mine:
+            report.pits += _pit(trace)
+    return pairs, report
+
+
+def _pairs_of(trace: Usable, found: States, settings: PairSettings, report: PairReport) -> list[tuple[bytes, Pair]]:
+    """Pairs of one wrong trace, the widest margins first."""
+    pairs: list[tuple[bytes, Pair]] = []
+    for place, key in zip(range(trace.num_episodes), trace.prefix_keys(), strict=False):
+        rejected = Step(trace, place)
+        if not rejected.is_whole or rejected.before.value is None or rejected.after.value is None:
+            continue
+        report.steps += 1
+        others = [step for step in found.get(key, []) if step.text != rejected.text]
+        pair = Pair(max(others, key=_sureness), rejected) if others else None
+        if pair is not None and is_clear(pair, settings):
+            pairs.append((key, pair))
+        elif pair is None:
+            report.alone += 1
+        else:
+            report.unclear += 1
+    return sorted(pairs, key=lambda keyed: -keyed[1].margin)[: settings.per_trace]
+
+
+def _sureness(step: Step) -> tuple[float, float]:
+    """Of two steps, the one whose value is surely higher comes last."""
+    return _number(step.after.low), _number(step.after.value)
+
+
+def is_clear(pair: Pair, settings: PairSettings) -> bool:
+    """Whether the margin is wide enough, and the 95 % intervals of the two values do not overlap."""
+    apart = _number(pair.chosen.after.low) > _number(pair.rejected.after.high)
+    return apart and pair.margin >= settings.min_margin
+
+
+def _pit(trace: Usable) -> list[Step]:
+    """The whole step that earned least, the earliest of equals; none where no value is known."""
+    steps = [Step(trace, place) for place in range(trace.num_episodes)]
+    known = [step for step in steps if step.is_whole and step.before.value is not None and step.after.value is not None]
+    return [min(known, key=lambda step: _number(step.after.value) - _number(step.before.value))] if known else []
+
+
+def pair_row(pair: Pair, prompt: str) -> Mapping[str, object]:
+    """One row as DPO trainers read it: `prompt`, `chosen` and `rejected` as text.
+
+    Args:
+        pair: two steps.
+        prompt: of their problem, rendered, with thinking opened at its end.
+
+    """
+    rejected = pair.rejected
+    return {
+        "prompt": prompt + rejected.trace.prefix(rejected.place),
+        "chosen": pair.chosen.text,
+        "rejected": rejected.text,
+        "id": rejected.trace.trace.id,
+        "group": rejected.trace.trace.group,
+        "mrt_episode": rejected.place,
+        "mrt_margin": pair.margin,
+        "mrt_margin_stderr": pair.stderr,
+        **{
+            f"mrt_{name}_{end}": getattr(step.after, end)
+            for name, step in (("chosen", pair.chosen), ("rejected", rejected))
+            for end in ("value", "low", "high")
+        },
+    }
+
+
+def summary(pairs: Sequence[Pair], report: PairReport, sampled: Mapping[str, int]) -> Mapping[str, object]:
+    """For a JSON file.
+
+    Args:
+        pairs: that were written.
+        report: how they came about.
+        sampled: what sampling alternatives gave, by kind; empty where none were sampled.
+
+    """
+    places = Counter(pair.rejected.place for pair in pairs)
+    return {
+        "pairs": len(pairs),
+        **report.counts(),
+        "sampled": dict(sampled),
+        "mean_margin": math.fsum(pair.margin for pair in pairs) / len(pairs) if pairs else None,
+        "by_episode": {str(place): places[place] for place in sorted(places)},
+    }
+
+
+def _number(known: float | None) -> float:
+    assert known is not None  # noqa: S101 - steps without values are left out of states
+    return known

@@ -1,0 +1,202 @@
+r"""Prefix-conditioned groups for MRT-RL as published: rows that start from a stale prefix, and stop or go on.
+
+The paper (figure 6) cuts a trace of the old policy after a random number of episodes; of the rollouts from
+there, half are made to stop thinking and answer, half go on, and their rewards are normalised together. So each prefix
+gives two rows of one `mrt_group`, which the trainer samples equally often: one whose prompt closes the thinking
+(`mrt_stop`), and one whose prompt leaves it open. `mrt_value_prefix` is the value of the prefix, the baseline of
+`A = r - J(prefix)`.
+
+A row that stops is given the terminator only up to its closing delimiter: the answer, box and all, is then the
+policy's own text, which any reward function can read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mrt_reward.evaluation.datasets.pool import Usable
+from mrt_reward.options import Delimiters, Terminator
+
+VERL_TEMPLATE = "{{ messages[0]['content'] }}"
+"""Chat template that hands a row's text on as it is, for trainers that insist on templating it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixSettings:
+    """Which prefixes are drawn.
+
+    Attributes:
+        per_trace: most prefixes of a trace, all different.
+        min_episodes: shortest prefix; 0 is the bare problem.
+        min_value: leave out prefixes whose value is below this; 0 keeps all.
+        max_value: leave out prefixes whose value is above this: there is nothing left to gain.
+        seed: of the draws; those of a trace depend on it and on the trace's id only.
+
+    Raises:
+        ValueError: a field is outside its range.
+
+    """
+
+    per_trace: int = 1
+    min_episodes: int = 0
+    min_value: float = 0.0
+    max_value: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.per_trace < 1 or self.min_episodes < 0 or not 0 <= self.min_value <= self.max_value <= 1:
+            raise ValueError(
+                "expected per_trace >= 1, min_episodes >= 0 and 0 <= min_value <= max_value <= 1, got "
+                f"{self.per_trace}, {self.min_episodes}, {self.min_value}, {self.max_value}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A prefix `z[:place]` that rows start from.
+
+    Attributes:
+        trace: of the old policy.
+        place: number of episodes, 0 … K - 1: after the last one there is nothing to continue.
+
+    """
+
+    trace: Usable
+    place: int
+
+    @property
+    def value(self) -> float:
+        """J of the prefix."""
+        value = self.trace.value(self.place).value
+        assert value is not None  # noqa: S101 - `draw_cuts` leaves others out
+        return value
+
+    @property
+    def group(self) -> str:
+        """Which rows are normalised together."""
+        return f"{self.trace.trace.id}@{self.place}"
+
+
+def draw_cuts(traces: Sequence[Usable], settings: PrefixSettings) -> list[Cut]:
+    """Uniformly among each trace's prefixes whose values are known and in the range, without repeats."""
+    cuts: list[Cut] = []
+    for trace in traces:
+        places = [
+            place
+            for place in range(settings.min_episodes, trace.num_episodes)
+            if (value := trace.value(place).value) is not None and settings.min_value <= value <= settings.max_value
+        ]
+        words = np.frombuffer(trace.trace.id.encode("utf-8", "surrogatepass"), np.uint8).tolist()
+        rng = np.random.default_rng([settings.seed, *words])
+        drawn = rng.choice(len(places), min(settings.per_trace, len(places)), replace=False) if places else ()
+        cuts += [Cut(trace, places[index]) for index in sorted(int(index) for index in drawn)]
+    return cuts
+
+
+def stop_text(prefix: str, terminator: Terminator, delimiters: Delimiters) -> str:
+    r"""What ends thinking after a prefix, and leaves the answer to the policy.
+
+    The forced terminator up to its closing delimiter and the white space behind it; all of it where it closes
+    nothing. After a prefix that ends within a line, an empty line comes first, as it does when prefixes are scored.
+    """
+    text = terminator.forced
+    if delimiters.close and delimiters.close in text:
+        head, close, tail = text.partition(delimiters.close)
+        text = head + close + tail[: len(tail) - len(tail.lstrip())]
+    return text if not prefix or prefix.endswith("\n") else f"\n\n{text}"
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixRow:
+    """What a policy starts from.
+
+    Attributes:
+        prompt: text: the problem's prompt, the prefix and, in a row that stops, its end.
+        cut: where it comes from.
+        stop: whether it must answer.
+
+    """
+
+    prompt: str
+    cut: Cut
+    stop: bool
+
+    @property
+    def columns(self) -> Mapping[str, object]:
+        """What trainers read beside the prompt (`mrt_reward.training.prefix`), and where the row comes from."""
+        return {
+            "mrt_group": self.cut.group,
+            "mrt_value_prefix": self.cut.value,
+            "mrt_stop": self.stop,
+            "mrt_trace": self.cut.trace.trace.id,
+            "mrt_episodes": self.cut.place,
+        }
+
+
+def prefix_rows(cut: Cut, opened: str, terminator: Terminator, delimiters: Delimiters) -> tuple[PrefixRow, PrefixRow]:
+    """The row that stops and the row that goes on.
+
+    Args:
+        cut: a prefix.
+        opened: prompt of its problem, rendered, with thinking opened at its end.
+        terminator: the one that the prefix's value was got with.
+        delimiters: what opens and closes thinking.
+
+    """
+    prefix = cut.trace.prefix(cut.place)
+    stopped = opened + prefix + stop_text(prefix, terminator, delimiters)
+    return PrefixRow(stopped, cut, stop=True), PrefixRow(opened + prefix, cut, stop=False)
+
+
+def text_record(row: PrefixRow) -> Mapping[str, object]:
+    """For trainers that take a prompt as text.
+
+    OpenRLHF hands its agents one column beside the prompt, so `label` is an object that holds what its adapter reads;
+    TRL hands reward functions every column.
+    """
+    gold = _gold(row)
+    return {"prompt": row.prompt, "answer": gold, "label": {"label": gold, **row.columns}, **row.columns}
+
+
+def verl_record(row: PrefixRow, index: int, data_source: str) -> Mapping[str, object]:
+    """For veRL, whose prompts are chats; with `VERL_TEMPLATE` as chat template, the text stays as it is.
+
+    Args:
+        row: to write.
+        index: of the row in the file.
+        data_source: picks veRL's reward function.
+
+    """
+    return {
+        "data_source": data_source,
+        "prompt": [{"role": "user", "content": row.prompt}],
+        "reward_model": {"style": "rule", "ground_truth": _gold(row)},
+        "extra_info": {"index": index},
+        **row.columns,
+    }
+
+
+def _gold(row: PrefixRow) -> str:
+    return row.cut.trace.trace.answer[0] if row.cut.trace.trace.answer else ""
+
+
+def in_turn(rows: Sequence[tuple[PrefixRow, PrefixRow]]) -> Iterator[PrefixRow]:
+    """Rows with both halves of a group next to each other, so that a batch of an even size holds whole groups."""
+    for pair in rows:
+        yield from pair
+
+
+def summary(cuts: Sequence[Cut], traces: Sequence[Usable]) -> Mapping[str, object]:
+    """What was drawn, for people and for a JSON file."""
+    values = [cut.value for cut in cuts]
+    return {
+        "traces": len(traces),
+        "traces without such a prefix": len(traces) - len({id(cut.trace) for cut in cuts}),
+        "prefixes": len(cuts),
+        "episodes of a prefix, mean": float(np.mean([cut.place for cut in cuts])) if cuts else None,
+        "value of a prefix, mean": float(np.mean(values)) if cuts else None,
+        "prefixes without a gold answer": sum(not cut.trace.trace.answer for cut in cuts),
+    }

@@ -1,0 +1,99 @@
+"""What MRT-STaR kept of a pool, and why: counts, tokens and values before and after."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from mrt_reward.evaluation.datasets.pool import Unusable
+from mrt_reward.evaluation.datasets.star import Fate, Judged, StarSettings, provenance
+
+
+@dataclass(frozen=True, slots=True)
+class StarReport:
+    """Statistics of one selection. Means are over kept traces; None where none was kept.
+
+    Attributes:
+        traces: read, usable or not.
+        problems: of usable traces.
+        problems_kept: of kept ones.
+        fates: number of traces by what became of them, unusable ones included.
+        answers: number of kept traces by what follows their cut: `own` or `forced`.
+        tokens_before: prover tokens of thinking, whole.
+        tokens_after: of it, up to the cut.
+        episodes_before: episodes of the whole trace.
+        episodes_after: episodes kept.
+        value: J at the cut.
+        progress: J at the cut minus J[0].
+
+    """
+
+    traces: int
+    problems: int
+    problems_kept: int
+    fates: Mapping[str, int]
+    answers: Mapping[str, int]
+    tokens_before: float | None
+    tokens_after: float | None
+    episodes_before: float | None
+    episodes_after: float | None
+    value: float | None
+    progress: float | None
+
+    @property
+    def kept(self) -> int:
+        """Number of traces in the data."""
+        return sum(self.answers.values())
+
+    def figures(self) -> Mapping[str, object]:
+        """For people: what changed between the whole traces and what was kept of them."""
+        return {
+            "thinking tokens, whole → kept": f"{_told(self.tokens_before)} → {_told(self.tokens_after)}",
+            "episodes, whole → kept": f"{_told(self.episodes_before)} → {_told(self.episodes_after)}",
+            "value at the cut": _told(self.value),
+            "progress up to it": _told(self.progress),
+            "answers": ", ".join(f"{count} {name}" for name, count in sorted(self.answers.items())) or "none",
+        }
+
+
+def star_report(judged: Sequence[Judged], unusable: Mapping[Unusable, int], settings: StarSettings) -> StarReport:
+    """Sum up a selection."""
+    kept = [each for each in judged if each.fate.is_kept]
+    fates = Counter(each.fate.value for each in judged) + Counter(
+        {reason.value: count for reason, count in unusable.items()}
+    )
+    return StarReport(
+        traces=len(judged) + sum(unusable.values()),
+        problems=len({each.trace.problem for each in judged}),
+        problems_kept=len({each.trace.problem for each in kept}),
+        fates={fate: fates[fate] for fate in _in_order(fates)},
+        answers=dict(Counter(str(provenance(each, settings)["mrt_answer"]) for each in kept)),
+        tokens_before=_mean([each.trace.tokens_at(each.trace.num_episodes) for each in kept]),
+        tokens_after=_mean([each.trace.tokens_at(each.cut) for each in kept]),
+        episodes_before=_mean([each.trace.num_episodes for each in kept]),
+        episodes_after=_mean([each.cut for each in kept]),
+        value=_mean([each.trace.values[each.cut] for each in kept]),
+        progress=_mean([each.progress for each in kept]),
+    )
+
+
+def _in_order(fates: Mapping[str, int]) -> list[str]:
+    named = [fate.value for fate in (*Fate, *Unusable)]
+    return [name for name in named if fates.get(name)]
+
+
+def _mean(numbers: Sequence[float]) -> float | None:
+    known = [number for number in numbers if not np.isnan(number)]
+    return float(np.mean(known)) if known else None
+
+
+def _told(number: float | None) -> str:
+    return "not known" if number is None else f"{number:.4g}"
+
+
+def report_record(report: StarReport, settings: StarSettings) -> Mapping[str, object]:
+    """For a JSON file: the statistics and the settings that gave them."""
+    return {"settings": asdict(settings), "kept": report.kept, **asdict(report)}

@@ -1,0 +1,68 @@
+"""Which steps were taken from one prefix: traces of a problem that begin alike are alternatives to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from mrt_reward.evaluation.datasets.pool import Usable
+from mrt_reward.types import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One episode of one trace.
+
+    Attributes:
+        trace: it belongs to.
+        place: its index j; it leads from `z[:j]` to `z[:j + 1]`.
+
+    """
+
+    trace: Usable
+    place: int
+
+    @property
+    def text(self) -> str:
+        """Of the episode."""
+        return self.trace.episode(self.place)
+
+    @property
+    def before(self) -> Value:
+        """J of the prefix that it starts from."""
+        return self.trace.value(self.place)
+
+    @property
+    def after(self) -> Value:
+        """J of the prefix that it ends."""
+        return self.trace.value(self.place + 1)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it ended by itself: the last episode of thinking that was never closed was cut off."""
+        return self.place + 1 < self.trace.num_episodes or bool(self.trace.ending)
+
+
+States = Mapping[bytes, list[Step]]
+"""Steps by the prefix that they start from, as `Usable.prefix_keys` names it."""
+
+
+def states(traces: Iterable[Usable]) -> States:
+    """All whole steps whose values before and after are known, by where they start."""
+    found: dict[bytes, list[Step]] = {}
+    for trace in traces:
+        for place, key in zip(range(trace.num_episodes), trace.prefix_keys(), strict=False):
+            step = Step(trace, place)
+            if step.is_whole and step.before.value is not None and step.after.value is not None:
+                found.setdefault(key, []).append(step)
+    return found
+
+
+def with_steps(found: States, more: Iterable[Step]) -> States:
+    """The same with further steps, which need not be whole: sampled ones end where an episode ends."""
+    joined = {key: list(steps) for key, steps in found.items()}
+    for step in more:
+        key = next(islice(step.trace.prefix_keys(), step.place, None))
+        joined.setdefault(key, []).append(step)
+    return joined
