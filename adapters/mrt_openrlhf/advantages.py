@@ -9,7 +9,7 @@ themselves, in place of what OpenRLHF worked out for the samples of one prompt.
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,7 +50,7 @@ def extend_experience_maker(module: Any) -> None:  # noqa: ANN401 - of OpenRLHF
         setup = Setup.from_environment()
         args = self.strategy.args
         rows = take_rows(experiences, args.rollout.n_samples_per_prompt)
-        work = functools.partial(original, self, experiences)
+        work: Callable[[], list[Any]] = functools.partial(original, self, experiences)
         if setup.settings.mode == "prefix":
             metrics = _pay_prefixes(rows, setup.settings, args.algo.advantage.estimator, work)
         else:
@@ -67,7 +67,7 @@ def _pay_episodes(
     rows: Sequence[Row],
     setup: Setup,
     estimator: str,
-    work: Any,  # noqa: ANN401 - OpenRLHF's own method, bound
+    work: Callable[[], list[Any]],
 ) -> dict[str, float]:
     settings = setup.settings
     readings = [row.reading for row in rows]
@@ -103,7 +103,7 @@ def _pay_prefixes(
     rows: Sequence[Row],
     settings: TrainingSettings,
     estimator: str,
-    work: Any,  # noqa: ANN401 - OpenRLHF's own method, bound
+    work: Callable[[], list[Any]],
 ) -> dict[str, float]:
     _worked_out(work(), rows)
     readings = [row.prefix_reading for row in rows]

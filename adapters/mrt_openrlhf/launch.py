@@ -54,6 +54,8 @@ def run(arguments: Sequence[str]) -> None:
 
 def extend_driver(given: Mapping[str, Any]) -> None:
     """Change what OpenRLHF's main calls, once it has parsed its flags."""
+    # The trainer is made here, and sent to its process as it is.
+    worker.setup()
     config: Any = import_module("openrlhf.utils.config")
     engines: Any = import_module("openrlhf.trainer.ray")
     hierarchize, create = config.hierarchize, engines.create_vllm_engines

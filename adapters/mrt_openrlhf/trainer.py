@@ -28,10 +28,26 @@ def extend_samples_generator(module: Any) -> None:  # noqa: ANN401 - of OpenRLHF
     generator.generate_eval_samples = generate_eval_samples
 
 
-def extend_trainer(module: Any) -> None:  # noqa: ANN401 - of OpenRLHF
-    """Make a step's log have `mrt/…`, saved weights reach the prover, and rows of prefixes keep their order."""
-    trainer = module.BasePPOTrainer
-    stats, save, prepare = trainer._compute_rollout_stats, trainer.save_logs_and_checkpoints, module.prepare_datasets  # noqa: SLF001
+def extend_datasets(module: Any) -> None:  # noqa: ANN401 - of OpenRLHF
+    """Make rows of prefixes keep their order."""
+    prepare = module.prepare_datasets
+
+    @functools.wraps(prepare)
+    def prepare_datasets(strategy: Any, tokenizer: Any) -> Any:  # noqa: ANN401 - OpenRLHF's own
+        in_order = Setup.from_environment().settings.mode == "prefix"
+        return prepare(_InOrder(strategy) if in_order else strategy, tokenizer)
+
+    module.prepare_datasets = prepare_datasets
+
+
+def extend_trainer(actor: Any) -> None:  # noqa: ANN401 - Ray's, of one of OpenRLHF's trainers
+    """Make a step's log have `mrt/…`, and saved weights reach the prover.
+
+    Ray copied the methods of the trainer's base into the class that it sends to the trainer's process, so that this is
+    the class to change, in the process that starts the trainer.
+    """
+    trainer = actor.__ray_metadata__.modified_class
+    stats, save = trainer._compute_rollout_stats, trainer.save_logs_and_checkpoints  # noqa: SLF001
 
     @functools.wraps(stats)
     def compute_rollout_stats(self: Any, experiences: list[Any]) -> dict[str, Any]:  # noqa: ANN401
@@ -43,15 +59,8 @@ def extend_trainer(module: Any) -> None:  # noqa: ANN401 - of OpenRLHF
         folder = Path(self.args.ckpt.path).absolute() / f"global_step{global_step}_hf"
         setattr(self, _FOLLOWING, hand_over(folder, Setup.from_environment().settings, global_step))
 
-    @functools.wraps(prepare)
-    def prepare_datasets(strategy: Any, tokenizer: Any) -> Any:  # noqa: ANN401
-        if Setup.from_environment().settings.mode != "prefix":
-            return prepare(strategy, tokenizer)
-        return prepare(_InOrder(strategy), tokenizer)
-
     trainer._compute_rollout_stats = compute_rollout_stats  # noqa: SLF001
     trainer.save_logs_and_checkpoints = save_logs_and_checkpoints
-    module.prepare_datasets = prepare_datasets
 
 
 class _InOrder:

@@ -11,10 +11,11 @@ HOOK = "mrt_openrlhf.worker.setup"
 
 
 def setup() -> None:
-    """Watch for the three modules that are extended; processes that import none of them pay nothing."""
+    """Watch for the modules that are extended; processes that import none of them pay nothing."""
     after_import("openrlhf.trainer.ppo_utils.experience_maker", _experience_maker)
     after_import("openrlhf.trainer.ppo_utils.samples_generator", _samples_generator)
     after_import("openrlhf.trainer.ppo_trainer", _trainer)
+    after_import("openrlhf.trainer.ppo_trainer_async", _trainer_async)
 
 
 def _experience_maker(module: Any) -> None:  # noqa: ANN401 - a module
@@ -30,6 +31,13 @@ def _samples_generator(module: Any) -> None:  # noqa: ANN401 - a module
 
 
 def _trainer(module: Any) -> None:  # noqa: ANN401 - a module
+    from mrt_openrlhf.trainer import extend_datasets, extend_trainer  # noqa: PLC0415 - it brings torch
+
+    extend_datasets(module)
+    extend_trainer(module.PPOTrainer)
+
+
+def _trainer_async(module: Any) -> None:  # noqa: ANN401 - a module
     from mrt_openrlhf.trainer import extend_trainer  # noqa: PLC0415 - it brings torch
 
-    extend_trainer(module)
+    extend_trainer(module.TrainingActor)

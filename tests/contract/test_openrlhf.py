@@ -104,8 +104,11 @@ def test_advantages_are_worked_out_in_one_method_and_rewards_in_one_function() -
 
 def test_every_trainer_logs_what_it_says_of_a_rollout_and_saves_with_its_step() -> None:
     trainer = ppo_trainer.BasePPOTrainer
-    assert parameters(trainer._compute_rollout_stats) == ["self", "experiences"]
-    assert parameters(trainer.save_logs_and_checkpoints)[:2] == ["self", "global_step"]
+    for actor in (ppo_trainer.PPOTrainer, ppo_trainer_async.TrainingActor):
+        sent = actor.__ray_metadata__.modified_class
+        assert issubclass(sent, trainer)
+        assert parameters(sent._compute_rollout_stats) == ["self", "experiences"]
+        assert parameters(sent.save_logs_and_checkpoints)[:2] == ["self", "global_step"]
     step = inspect.getsource(trainer.train_step)
     assert step.index("make_experience_batch") < step.index("rollout_stats = self._compute_rollout_stats(experiences)")
     assert "status.update(rollout_stats)" in step

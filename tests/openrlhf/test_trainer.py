@@ -11,7 +11,8 @@ import pytest
 import torch
 from mrt_openrlhf import importing, trainer, worker
 from mrt_openrlhf.setup import Setup
-from openrlhf.trainer import ppo_trainer
+from openrlhf.trainer import ppo_trainer, ppo_trainer_async
+from ray import cloudpickle
 
 FOLLOWED = {"mrt/following/step": 2.0, "mrt/following/refused": 0.0}
 
@@ -27,12 +28,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Any:
     return setup
 
 
-def extended(**more: Any) -> Any:
-    """A module like OpenRLHF's, with classes of its own to extend."""
-    module = SimpleNamespace(BasePPOTrainer=type("Ours", (ppo_trainer.BasePPOTrainer,), {}), **more)
-    module.prepare_datasets = more.get("prepare_datasets", ppo_trainer.prepare_datasets)
-    trainer.extend_trainer(module)
-    return module
+def actor(**methods: Any) -> Any:
+    """A trainer as Ray has it: the methods of its base are copied into a class of its own."""
+    base = ppo_trainer.BasePPOTrainer
+    names = ("_compute_rollout_stats", "save_logs_and_checkpoints")
+    made = type("Copied", (), {name: methods.get(name, getattr(base, name)) for name in names})
+    return SimpleNamespace(__ray_metadata__=SimpleNamespace(modified_class=made))
 
 
 def experience() -> Any:
@@ -51,7 +52,9 @@ def test_a_steps_log_has_openrlhfs_metrics_and_ours(
 
     monkeypatch.setattr(trainer, "hand_over", hand_over)
     started(follow_steps=2)
-    made = extended().BasePPOTrainer.__new__(extended().BasePPOTrainer)
+    ours = actor()
+    trainer.extend_trainer(ours)
+    made = ours.__ray_metadata__.modified_class()
     made.experience_maker = SimpleNamespace(mrt_metrics={"mrt/progress/mean": 0.25})
     made.args = SimpleNamespace(
         logger=SimpleNamespace(logging_steps=1), ckpt=SimpleNamespace(save_steps=float("inf"), path=str(tmp_path))
@@ -62,7 +65,7 @@ def test_a_steps_log_has_openrlhfs_metrics_and_ours(
     assert status["mrt/progress/mean"] == 0.25
     assert not set(FOLLOWED) & set(status)
     made.save_logs_and_checkpoints(2, status, {})
-    assert set(asked) == {(tmp_path / "global_step2_hf", 2)}
+    assert asked == [(tmp_path / "global_step2_hf", 2)]
     # What was done after a step is in the log of the next.
     assert made._compute_rollout_stats([experience()]).items() >= FOLLOWED.items()
 
@@ -83,7 +86,9 @@ def test_rows_of_prefixes_keep_their_order(mode: str, shuffled: bool, started: A
         return strategy.setup_dataloader("data", 1, True, True, "collate", num_workers=0)
 
     started(mode=mode)
-    assert extended(prepare_datasets=prepare).prepare_datasets(Strategy(), None) == "loader"
+    module = SimpleNamespace(prepare_datasets=prepare)
+    trainer.extend_datasets(module)
+    assert module.prepare_datasets(Strategy(), None) == "loader"
     assert seen == [("data", 1, True, shuffled, ("collate",), {"num_workers": 0})]
 
 
@@ -115,22 +120,39 @@ def test_modules_are_extended_when_they_are_imported_and_only_then(
         __import__("mrt_never")
 
 
-def test_a_worker_waits_for_the_three_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_waits_for_the_modules_that_are_extended(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: dict[str, Any] = {}
     monkeypatch.setattr(worker, "after_import", waited.__setitem__)
     worker.setup()
     assert sorted(waited) == [
         "openrlhf.trainer.ppo_trainer",
+        "openrlhf.trainer.ppo_trainer_async",
         "openrlhf.trainer.ppo_utils.experience_maker",
         "openrlhf.trainer.ppo_utils.samples_generator",
     ]
     maker = type("RemoteExperienceMaker", (), {"compute_advantages_and_returns": lambda *_: None})
     generator = type("SamplesGenerator", (), {"generate_eval_samples": lambda *_: None})
-    base = type("Base", (), {"_compute_rollout_stats": lambda *_: {}, "save_logs_and_checkpoints": lambda *_: None})
+    sync, asynchronous = actor(), actor()
     module = SimpleNamespace(
-        RemoteExperienceMaker=maker, SamplesGenerator=generator, BasePPOTrainer=base, prepare_datasets=lambda *_: None
+        RemoteExperienceMaker=maker,
+        SamplesGenerator=generator,
+        PPOTrainer=sync,
+        TrainingActor=asynchronous,
+        prepare_datasets=ppo_trainer.prepare_datasets,
     )
-    before = [dict(vars(each)) for each in (maker, generator, base)]
+    classes = [maker, generator, *(each.__ray_metadata__.modified_class for each in (sync, asynchronous))]
+    before = [dict(vars(each)) for each in classes]
     for patch in waited.values():
         patch(module)
-    assert all(dict(vars(each)) != was for each, was in zip((maker, generator, base), before, strict=True))
+    assert all(dict(vars(each)) != was for each, was in zip(classes, before, strict=True))
+    assert module.prepare_datasets is not ppo_trainer.prepare_datasets
+
+
+def test_a_trainer_is_sent_to_its_process_as_it_was_extended() -> None:
+    # Ray sends the class by value, with what was set on it.
+    worker.setup()
+    for sent in (ppo_trainer.PPOTrainer, ppo_trainer_async.TrainingActor):
+        arrived = cloudpickle.loads(cloudpickle.dumps(sent.__ray_metadata__.modified_class))
+        for name in ("_compute_rollout_stats", "save_logs_and_checkpoints"):
+            method = getattr(arrived, name)
+            assert method.__code__.co_filename == trainer.__file__

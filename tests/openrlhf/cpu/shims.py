@@ -25,7 +25,7 @@ def install() -> None:
     after_import("deepspeed.ops.adam", _adam)
     after_import("ray", _ray)
     if os.environ.get("MRT_TEST_DUMP"):
-        after_import("openrlhf.trainer.ppo_trainer", _dump)
+        after_import("openrlhf.trainer.ppo_utils.experience_maker", _dump)
 
 
 class _Device(str):
@@ -129,26 +129,21 @@ def _ray(module: Any) -> None:
 
 
 def _dump(module: Any) -> None:
-    """Write each batch down as the actor is about to train on it."""
+    """Write each batch down as the trainer is about to train on it."""
     import numpy as np  # noqa: PLC0415 - only where it is asked for
 
-    original = module.BasePPOTrainer._compute_rollout_stats
+    original = module.RemoteExperienceMaker.make_experience_batch
     fields = ("sequences", "attention_mask", "action_mask", "advantages", "returns", "rewards")
 
     @functools.wraps(original)
-    def compute_rollout_stats(self: Any, experiences: list[Any]) -> Any:
+    def make_experience_batch(self: Any, samples: list[Any]) -> Any:
+        experiences = original(self, samples)
+        saved: dict[str, Any] = {}
+        for place, each in enumerate(experiences):
+            saved |= {f"{name}/{place}": getattr(each, name).float().numpy() for name in fields}
+            saved[f"index/{place}"] = np.array(each.index)
         folder = Path(os.environ["MRT_TEST_DUMP"])
-        number = len(list(folder.glob("batch_*.npz")))
-        columns = {
-            f"{name}/{place}": getattr(each, name).float().numpy()
-            for place, each in enumerate(experiences)
-            for name in fields
-        }
-        index = {f"index/{place}": np.array(each.index) for place, each in enumerate(experiences)}
-        saved: dict[str, Any] = {**columns, **index}
-        np.savez(folder / f"batch_{number}.npz", **saved)
-        status = original(self, experiences)
-        (folder / f"metrics_{number}.json").write_text(json.dumps(status))
-        return status
+        np.savez(folder / f"batch_{len(list(folder.glob('batch_*.npz')))}.npz", **saved)
+        return experiences
 
-    module.BasePPOTrainer._compute_rollout_stats = compute_rollout_stats
+    module.RemoteExperienceMaker.make_experience_batch = make_experience_batch
