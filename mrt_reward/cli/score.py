@@ -20,7 +20,7 @@ from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
-from mrt_reward.wire import TraceOut
+from mrt_reward.wire import TraceIn, TraceOut
 from mrt_reward.wiring import build_scorer
 
 CHUNK = 64
@@ -141,7 +141,12 @@ def _finished(target: Path) -> set[str]:
 
 
 def _line(row: Row, scored: ScoredTrace) -> str:
+    """What the server would send, and beside it the trace that was scored, so that the file can be read by itself."""
     record = TraceOut.from_scored(scored).model_dump(mode="json", exclude_none=False)
+    if row.trace is not None:
+        record["trace"] = TraceIn.from_trace(row.trace).model_dump(
+            mode="json", exclude_none=True, exclude={"id", "metadata"}
+        )
     if row.extra:
         record["extra"] = dict(row.extra)
     return json.dumps(record, ensure_ascii=True)

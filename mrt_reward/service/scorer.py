@@ -263,6 +263,7 @@ class Scorer:
             usage=Usage(job.longest, computed_tokens, len(keys), num_cached),
             spellings=job.plan.spellings,
             warnings=job.encoded.warnings,
+            prefix_tokens=job.prefix_tokens,
         )
 
     async def _outcome(self, trace: Trace, job: Job | TraceError, grader: Grader) -> float | None:
