@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mrt_reward.cli import bench, demo, doctor, mini, score, serve
+from mrt_reward.cli import bench, demo, doctor, evaluate, mini, report, score, serve
 from mrt_reward.version import __version__
 
 app = typer.Typer(
@@ -34,6 +34,8 @@ def _root(
 
 app.command()(serve.serve)
 app.command()(score.score)
+app.command()(evaluate.evaluate)
+app.command()(report.report)
 app.command()(demo.demo)
 app.command()(doctor.doctor)
 app.command()(bench.bench)

@@ -9,6 +9,7 @@ Dimension key: N problems · Q quantities · R resamples.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,7 @@ def resampled_means(value_NQ: Floats, count_RN: NDArray[np.int32]) -> Floats:
         count = count_RN[start : start + num_rows].astype(np.float64)
         total = count @ filled_NQ
         weight = count.sum(axis=1, keepdims=True) if complete else count @ known_NQ.astype(np.float64)
-        parts.append(np.divide(total, weight, out=np.full(total.shape, np.nan), where=weight > 0))
+        parts.append(_ratio(total, weight))
     return np.concatenate(parts)
 
 
@@ -80,7 +81,7 @@ def mean_over_problems(value_NQ: Floats) -> Floats:
     known_NQ = ~np.isnan(value_NQ)
     total_Q = np.where(known_NQ, value_NQ, 0.0).sum(axis=0)
     num_Q = known_NQ.sum(axis=0)
-    return np.divide(total_Q, num_Q, out=np.full(total_Q.shape, np.nan), where=num_Q > 0)
+    return _ratio(total_Q, num_Q)
 
 
 def interval(sample_RQ: Floats) -> tuple[Floats, Floats]:
@@ -89,14 +90,18 @@ def interval(sample_RQ: Floats) -> tuple[Floats, Floats]:
     Infinite samples are kept: a bound that is infinite says that some resamples never got there.
     """
     if sample_RQ.size == 0 or np.isnan(sample_RQ).all():
-        return np.full(sample_RQ.shape[1], np.nan), np.full(sample_RQ.shape[1], np.nan)
-    ordered_RQ = np.sort(sample_RQ, axis=0)  # NaN last
+        missing_Q: Floats = np.full((sample_RQ.shape[1],), np.nan)
+        return missing_Q, missing_Q
+    ordered_RQ: Floats = np.sort(sample_RQ, axis=0)  # NaN last
     num_Q = (~np.isnan(ordered_RQ)).sum(axis=0)
     # Whole order statistics, because nothing can be interpolated between a number and infinity.
     low_Q = np.floor(TAIL * np.maximum(num_Q - 1, 0)).astype(np.intp)
     high_Q = np.ceil((1 - TAIL) * np.maximum(num_Q - 1, 0)).astype(np.intp)
-    column_Q = np.arange(sample_RQ.shape[1], dtype=np.intp)
-    return ordered_RQ[low_Q, column_Q], ordered_RQ[high_Q, column_Q]
+    return _row_of_each(ordered_RQ, low_Q), _row_of_each(ordered_RQ, high_Q)
+
+
+def _row_of_each(array_RQ: Floats, row_Q: NDArray[np.intp]) -> Floats:
+    return array_RQ[row_Q, np.arange(array_RQ.shape[1], dtype=np.intp)]
 
 
 def estimate(value: float, sample_R: Floats, *, problems: int, traces: int) -> Estimate:
@@ -131,6 +136,12 @@ def estimates(value_NQ: Floats, trace_N: NDArray[np.int64], count_RN: NDArray[np
         )
         for q in range(value_NQ.shape[1])
     ]
+
+
+def _ratio(total: Floats, weight: NDArray[Any]) -> Floats:
+    """NaN where the weight is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(weight > 0, total / weight, np.nan)
 
 
 def _finite(number: float | np.float64) -> float | None:

@@ -157,15 +157,18 @@ class Results:
     def __init__(self, paths: Sequence[Path], *, model: str = UNNAMED) -> None:
         self.paths = tuple(paths)
         self.notes = ReadNotes()
+        self.num_bytes = 0
         self._model = model
 
     def __iter__(self) -> Iterator[Result]:
         """Read from the start, with fresh notes."""
         self.notes = notes = ReadNotes()
+        self.num_bytes = 0
         seen: set[bytes] = set()
         failed: dict[bytes, str] = {}
         for path in self.paths:
             for number, text in _lines(path):
+                self.num_bytes += len(text)
                 read = _read(text, notes, f"{path.name}:{number}")
                 if read is None:
                     continue

@@ -13,7 +13,7 @@ import structlog
 from mrt_reward.core.progress import with_progress
 from mrt_reward.errors import ConfigError, Draining, MRTRewardError, ProverError, ProverUnavailable, TraceError
 from mrt_reward.options import ScoreOptions
-from mrt_reward.protocols import GradeItem, Grader, Prover, ProverInfo, WeightsKind
+from mrt_reward.protocols import GradeItem, Grader, Prover, ProverInfo, Tokenizer, WeightsKind
 from mrt_reward.service.batcher import Batcher
 from mrt_reward.service.cache import ScoreCache
 from mrt_reward.service.encoding import problem_text
@@ -74,6 +74,11 @@ class Scorer:
     def info(self) -> ProverInfo:
         """Who proves at present."""
         return self._prover.info
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The prover's."""
+        return self._prover.tokenizer
 
     @property
     def tokenizer_sha256(self) -> str:
