@@ -84,7 +84,7 @@ def evaluate(
     with Folder(output) as folder:
         if overwrite:
             folder.clear()
-        folder.remember(plan.model, {**asdict(plan), "engine": settings.engine, "prover": settings.model or "mini"})
+        folder.remember(plan.model, {**asdict(plan), "engine": settings.engine, "source": source.name})
         counts = _run(source, folder, plan, settings, console)
         _tell(counts, output, console)
         if counts.scored + counts.already:

@@ -178,9 +178,10 @@ class Run:
             self._fail(Item(Trace(row.id), Evaluation(model, row.id), row.extra), error, readable=False)
             return None
         tokens, truncated = row.extra.get("sampled_tokens"), row.extra.get("truncated")
+        sampled_here = row.trace.completion is None and row.trace.completion_ids is None
         about = Evaluation(
             model,
-            problem_id(row.trace, row.id),
+            row.trace.group or row.id if sampled_here else problem_id(row.trace, row.id),
             sampled_tokens=tokens if isinstance(tokens, int) else None,
             truncated=truncated if isinstance(truncated, bool) else None,
         )
@@ -246,6 +247,9 @@ class Run:
             items = await asyncio.gather(*(self._extended(item, self._plan.forcing) for item in items))
         traces = [item.trace for item in items]
         async for place, scored in self._scorer.stream(traces, self._plan.options):
+            if scored.error is not None and scored.error.code == ProverUnavailable.code:
+                # The engine is gone: every other trace would fail as this one.
+                raise ProverUnavailable(scored.error.message)
             self._write(items[place], scored)
 
     async def _extended(self, item: Item, spec: ForcingSpec) -> Item:
