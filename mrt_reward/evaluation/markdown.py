@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mrt_reward.evaluation.bootstrap import Estimate
 from mrt_reward.evaluation.summary import Summary
@@ -32,7 +32,7 @@ def markdown(summary: Summary, notes: ReadNotes, caveats: Mapping[str, Caveats])
         parts.append(_differences(summary))
     if summary.models[0].terciles:
         parts.append(_terciles(summary))
-    parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in note_lines(summary, notes, caveats)))
+    parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in note_lines(summary, notes, caveats, plain)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -90,28 +90,30 @@ def _terciles(summary: Summary) -> str:
     return "## By difficulty\n\nProblems in thirds by how well all models together solve them.\n\n" + "\n\n".join(parts)
 
 
-def note_lines(summary: Summary, notes: ReadNotes, caveats: Mapping[str, Caveats]) -> list[str]:
-    """What a reader should know about the numbers, one sentence each, in Markdown-safe words."""
+def note_lines(
+    summary: Summary, notes: ReadNotes, caveats: Mapping[str, Caveats], quote: Callable[[str], str] = str
+) -> list[str]:
+    """What a reader should know about the numbers, one sentence each; `quote` makes others' words safe."""
     told = [f"An episode earned nothing when |progress| < {summary.waste_threshold:g}."]
     told += [f"{notes.read} traces were read; of {len(notes.models)} models."]
     if notes.failed:
-        codes = ", ".join(f"{count} {plain(code)}" for code, count in notes.failed.most_common())
+        codes = ", ".join(f"{count} {quote(code)}" for code, count in notes.failed.most_common())
         told.append(f"{sum(notes.failed.values())} traces or problems have no value and are in no number: {codes}.")
     for count, what in ((notes.cut, "lines that were cut in the middle"), (notes.malformed, "lines that are no result"),
                         (notes.duplicates, "repeated traces")):  # fmt: skip
         if count:
             told.append(f"{count} {what} were skipped.")
     if notes.first_malformed:
-        told.append(f"First line that is no result: {plain(notes.first_malformed)}")
+        told.append(f"First line that is no result: {quote(notes.first_malformed)}")
     for model, each in caveats.items():
-        told += [f"{plain(model)}: {line}" for line in _caveat_lines(each)]
+        told += [f"{quote(model)}: {line}" for line in _caveat_lines(each, quote)]
     return told
 
 
-def _caveat_lines(each: Caveats) -> list[str]:
+def _caveat_lines(each: Caveats, quote: Callable[[str], str]) -> list[str]:
     told: list[str] = []
     if each.provers:
-        told.append(f"values by {', '.join(plain(prover) for prover in sorted(each.provers))}.")
+        told.append(f"values by {', '.join(quote(prover) for prover in sorted(each.provers))}.")
     if len(each.provers) > 1:
         told.append("its values come from more than one prover, which are not comparable.")
     if each.partial:
@@ -120,5 +122,5 @@ def _caveat_lines(each: Caveats) -> list[str]:
         told.append(f"{each.without_episodes} traces thought nothing.")
     if each.lower_bounds:
         told.append("its values are likelihoods of listed spellings, which can only understate.")
-    told += [f"{count} traces: {plain(warning)}" for warning, count in each.warnings.items()]
+    told += [f"{count} traces: {quote(warning)}" for warning, count in each.warnings.items()]
     return told

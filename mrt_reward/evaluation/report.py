@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mrt_reward.errors import ConfigError
-from mrt_reward.evaluation.folder import REPORT_MD, SUMMARY
+from mrt_reward.evaluation.folder import REPORT_HTML, REPORT_MD, SUMMARY
 from mrt_reward.evaluation.markdown import markdown
 from mrt_reward.evaluation.measures import Lens
+from mrt_reward.evaluation.page import page
 from mrt_reward.evaluation.summary import TARGETS, Summary, summarise
 from mrt_reward.evaluation.tally import NUM_EXAMPLES, Caveats, Tally
 from mrt_reward.evaluation.traces import ReadNotes, Results
@@ -90,7 +91,7 @@ def read_report(paths: Sequence[Path], spec: ReportSpec, tell: Callable[[int], N
 def make_report(
     paths: Sequence[Path], folder: Path, spec: ReportSpec, tell: Callable[[int], None] | None = None
 ) -> list[Path]:
-    """Read results, and write summary.json and report.md.
+    """Read results, and write summary.json, report.md and report.html.
 
     Returns:
         The files written.
@@ -103,6 +104,7 @@ def make_report(
     files = {
         SUMMARY: json.dumps(as_json(report), indent=1, allow_nan=False) + "\n",
         REPORT_MD: markdown(report.summary, report.notes, report.caveats),
+        REPORT_HTML: page(report.summary, report.notes, report.caveats, report.tally.examples),
     }
     written: list[Path] = []
     try:
