@@ -126,23 +126,23 @@ def measure(result: Result, layout: Layout) -> dict[str, Floats]:
     """
     lens, scored = layout.lens, result.scored
     value_P = numbers([value.value for value in scored.values])
-    vote_SP: Floats = np.stack([_votes(value, lens.sizes) for value in scored.values], axis=1)
+    vote_SP = _votes(scored.values, (*lens.sizes, *AUTHORS_SIZES))
+    vote_SP, authors_4P = vote_SP[: len(lens.sizes)], vote_SP[len(lens.sizes) :]
     prefix_P, answer_P = _tokens(result)
     x_SP: Floats = prefix_P + np.array(lens.sizes, np.float64)[:, None] * answer_P
     budget_B = layout.budget_B
-    accuracy_B = accuracy_curve(x_SP[0], value_P, budget_B)
+    accuracy_B, later_B = accuracy_curve(x_SP[0], value_P, np.concatenate([budget_B, 2 * budget_B])).reshape(2, -1)
     measures = {
-        "scalars": _scalars(result, value_P, prefix_P, lens),
+        "scalars": _scalars(result, value_P, prefix_P, majority_regret_of(value_P, authors_4P), lens),
         "accuracy": accuracy_B,
         "regret": regret_curve(x_SP[0], value_P, budget_B),
-        "votes": _each(x_SP, vote_SP, budget_B),
+        "votes": np.stack([accuracy_B, *_each(x_SP[1:], vote_SP[1:], budget_B)]),
         "index_votes": _by_index(vote_SP),
         "index_tokens": _by_index(x_SP),
         "histogram": progress_histogram(np.diff(value_P)),
         "quarters": quarter_gains(prefix_P, value_P),
     }
     if not np.isnan(accuracy_B).any():
-        later_B = accuracy_curve(x_SP[0], value_P, 2 * budget_B)
         for kind in KINDS:
             below = UNSOLVED if kind == "unsolved" else np.inf
             part = continuation(accuracy_B, later_B, budget_B < x_SP[0, -1], below=below)
@@ -157,16 +157,16 @@ def numbers(values: Sequence[float | None]) -> Floats:
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
-def _each(x_SP: Floats, value_SP: Floats, budget_B: Floats) -> Floats:
-    return np.stack([accuracy_curve(x_P, value_P, budget_B) for x_P, value_P in zip(x_SP, value_SP, strict=True)])
+def _each(x_SP: Floats, value_SP: Floats, budget_B: Floats) -> list[Floats]:
+    return [accuracy_curve(x_P, value_P, budget_B) for x_P, value_P in zip(x_SP, value_SP, strict=True)]
 
 
-def _votes(value: Value, sizes: Sequence[int]) -> Floats:
-    """maj@k of a prefix; without the answers themselves, its value for k = 1 and nothing beyond."""
-    votes = majority_values(value.answers or (), sizes)
-    if value.value is not None:
-        votes[0] = value.value
-    return votes
+def _votes(values: Sequence[Value], sizes: tuple[int, ...]) -> Floats:
+    """maj@k of each prefix, `SP`; without the answers themselves, its value for k = 1 and nothing beyond."""
+    vote_SP = np.array([majority_values(value.answers or (), sizes) for value in values]).T
+    known_P = numbers([value.value for value in values])
+    vote_SP[0] = np.where(np.isnan(known_P), vote_SP[0], known_P)
+    return vote_SP
 
 
 def _tokens(result: Result) -> tuple[Floats, Floats]:
@@ -180,7 +180,7 @@ def _tokens(result: Result) -> tuple[Floats, Floats]:
     return np.array([0.0, *(episode.token_end - offset for episode in scored.episodes)]), answer_P
 
 
-def _scalars(result: Result, value_P: Floats, prefix_P: Floats, lens: Lens) -> Floats:
+def _scalars(result: Result, value_P: Floats, prefix_P: Floats, against_votes: float, lens: Lens) -> Floats:
     scored, told = result.scored, result.evaluation
     shares = progress_shares(np.diff(value_P), lens.waste_threshold)
     episodes = scored.episodes
@@ -198,17 +198,17 @@ def _scalars(result: Result, value_P: Floats, prefix_P: Floats, lens: Lens) -> F
         "negative": shares.negative,
         "positive": shares.positive,
         "needless": needless_share(prefix_P, value_P),
-        "majority_regret": _majority_regret(scored.values, value_P),
-        "stderr": np.nan if np.isnan(stderr_P).all() else float(np.nanmean(stderr_P)),
+        "majority_regret": against_votes,
+        "stderr": float(stderr_P.mean()),
     }
     return numbers([known[name] for name in SCALARS])
 
 
-def _majority_regret(values: Sequence[Value], value_P: Floats) -> float:
-    votes_P4 = np.stack([majority_values(value.answers or (), AUTHORS_SIZES) for value in values])
-    if value_P.size < 2 or np.isnan(votes_P4).any() or np.isnan(value_P).any():
+def majority_regret_of(value_P: Floats, votes_4P: Floats) -> float:
+    """`core.regret.majority_regret`; NaN where a value or a vote is missing, or nothing was thought."""
+    if value_P.size < 2 or np.isnan(votes_4P).any() or np.isnan(value_P).any():
         return float("nan")
-    return majority_regret(value_P, votes_P4)
+    return majority_regret(value_P, votes_4P.T)
 
 
 def _by_index(array_SP: Floats) -> Floats:

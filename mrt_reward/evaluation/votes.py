@@ -9,7 +9,6 @@ Dimension key: M answers · N votes among them · S sizes of a vote.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -38,30 +37,36 @@ def answer_classes(answers: Sequence[SampledAnswer]) -> tuple[int, ...]:
         if answer.verdict is Verdict.CORRECT:
             classes.append(RIGHT)
         elif answer.verdict is not Verdict.UNGRADED:
-            name = place if answer.verdict is Verdict.UNPARSED else answer.text.strip()
+            name = place if answer.verdict is Verdict.UNPARSED else answer.text
             classes.append(known.setdefault(name, len(known) + 1))
     return tuple(classes)
 
 
-def majority_values(answers: Sequence[SampledAnswer], sizes: Sequence[int]) -> Floats:
+def majority_values(answers: Sequence[SampledAnswer], sizes: Sequence[int]) -> tuple[float, ...]:
     """maj@k of one prefix for several k: plain votes, every subset once, ties split evenly.
 
     maj@1 is the success rate c / n.
 
     Returns:
-        `value_S` in [0, 1]; NaN where fewer than k answers have a vote.
+        A number in [0, 1] for each size; NaN where fewer than k answers have a vote.
 
     """
-    count = Counter(answer_classes(answers))
-    right = count.pop(RIGHT, 0)
-    others = tuple(sorted(count.values()))
-    num_votes = right + sum(others)
-    return np.array([_majority(right, others, size) if size <= num_votes else np.nan for size in sizes])
+    right, others = 0, dict[str | int, int]()
+    for place, answer in enumerate(answers):
+        verdict = answer.verdict
+        if verdict is Verdict.CORRECT:
+            right += 1
+        elif verdict is not Verdict.UNGRADED:
+            name = place if verdict is Verdict.UNPARSED else answer.text
+            others[name] = others.get(name, 0) + 1
+    return _majorities(right, tuple(sorted(others.values())), tuple(sizes))
 
 
 @lru_cache(maxsize=65_536)
-def _majority(right: int, others: tuple[int, ...], size: int) -> float:
-    return majority_vote([right, *others], RIGHT, size)
+def _majorities(right: int, others: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[float, ...]:
+    # Few ways to be split are met again and again, and each is costly to count.
+    num_votes = right + sum(others)
+    return tuple(majority_vote([right, *others], RIGHT, size) if size <= num_votes else math.nan for size in sizes)
 
 
 def weighted_values(answers: Sequence[SampledAnswer], weights: Sequence[float], sizes: Sequence[int]) -> Floats:

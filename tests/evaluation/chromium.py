@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -35,19 +36,31 @@ class Chromium:
         self.errors: list[str] = []
         self.requests: list[str] = []
         self._number = 0
-        self._process = subprocess.Popen(
+        self._session: str | None = None
+        self._profile = profile
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Chromium:
+        with ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def _start(self, stack: ExitStack) -> None:
+        profile = self._profile
+        process = subprocess.Popen(
             [EXECUTABLE, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self._socket = self._connected(profile / "DevToolsActivePort")
+        stack.callback(process.wait, 30)
+        stack.callback(process.terminate)
+        self._socket = stack.enter_context(self._connected(profile / "DevToolsActivePort"))
         [page] = [each for each in self.call("Target.getTargets")["targetInfos"] if each["type"] == "page"][:1]
         attached = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)
-        self._session: str | None = attached["sessionId"]
+        self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
-
-    _session: str | None = None
 
     def _connected(self, told: Path) -> ClientConnection:
         deadline = time.monotonic() + START_S
@@ -58,15 +71,10 @@ class Chromium:
             time.sleep(0.1)
         raise TimeoutError("chromium did not start")
 
-    def __enter__(self) -> Chromium:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._socket.close()
-        self._process.terminate()
-        self._process.wait(30)
+        self._stack.close()
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """Ask, and note what happens until the answer is there."""

