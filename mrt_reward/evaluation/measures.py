@@ -36,11 +36,11 @@ MAX_INDEX = 64
 
 SCALARS = (
     "outcome", "final", "empty", "gain", "tokens", "sampled_tokens", "truncated", "episodes",
-    "zero", "negative", "positive", "needless", "majority_regret", "stderr",
+    "zero", "negative", "positive", "needless", "majority_regret", "stderr", "extended_tokens",
 )  # fmt: skip
 """Numbers of a trace: reward; J[K]; J[0]; J[K] - J[0]; thinking tokens; tokens that the policy sampled; whether its
 budget ended it; episodes; shares of episodes; share of thinking after the trace was solved; regret against majority
-votes; mean standard error of its values."""
+votes; mean standard error of its values; x where its extension ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +200,9 @@ def _scalars(result: Result, value_P: Floats, prefix_P: Floats, against_votes: f
         "needless": needless_share(prefix_P, value_P),
         "majority_regret": against_votes,
         "stderr": float(stderr_P.mean()),
+        "extended_tokens": told.extension.prefix_tokens[-1]
+        if told and told.extension and told.extension.ends
+        else None,
     }
     return numbers([known[name] for name in SCALARS])
 

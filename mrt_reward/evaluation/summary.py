@@ -218,7 +218,9 @@ def _curves(context: _Context, model: str, value_NQ: Floats) -> dict[str, CurveS
             found[f"episodes:maj@{size}"] = curve(index_NE[:, there_E], tuple(at_E.tolist()))
     for name in ("extended_accuracy", "extended_regret"):
         if not np.isnan(take(name, value_NQ)).all():
-            found[name] = curve(take(name, value_NQ))
+            end = np.nanmax(take("scalars", value_NQ)[:, SCALARS.index("extended_tokens")])
+            further = (budget_B >= first) & (budget_B <= 1.25 * end)
+            found[name] = curve(take(name, value_NQ)[:, further], tuple(budget_B[further].tolist()))
     for kind in KINDS:
         continued_NB, restarted_NB = (each[:, inside] for each in tally.restarts(model, kind))
         twice = tuple(2 * tokens for tokens in x)
