@@ -56,13 +56,17 @@ def report(
         float, typer.Option(min=0, max=1, help="An episode earned nothing when its |progress| is below this.")
     ] = 0.02,
     seed: Annotated[int, typer.Option(min=0, help="Of the resampling of problems.")] = 0,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Also draw SVG and PNG files; needs the extra `eval`.")
+    ] = False,
     examples: Annotated[int, typer.Option(min=0, help="Traces to show in full in report.html.")] = 120,
 ) -> None:
     """Make summary.json, report.md, report.html and figures from results that are there already."""
     first = sources[0]
     folder = output or (first if first.is_dir() else first.parent)
     lens = lens_of(budgets, votes, waste_threshold)
-    build(sources, folder, ReportSpec(lens, tuple(budgets or ()), tuple(targets or DEFAULT_TARGETS), seed, examples))
+    reached = tuple(targets or DEFAULT_TARGETS)
+    build(sources, folder, ReportSpec(lens, tuple(budgets or ()), reached, seed, examples, figures))
 
 
 def build(sources: Sequence[Path], folder: Path, spec: ReportSpec) -> None:

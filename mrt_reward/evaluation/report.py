@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mrt_reward.errors import ConfigError
-from mrt_reward.evaluation.folder import REPORT_HTML, REPORT_MD, SUMMARY
+from mrt_reward.evaluation.figures import save_figures
+from mrt_reward.evaluation.folder import FIGURES, REPORT_HTML, REPORT_MD, SUMMARY
 from mrt_reward.evaluation.markdown import markdown
 from mrt_reward.evaluation.measures import Lens
 from mrt_reward.evaluation.page import page
@@ -29,6 +30,7 @@ class ReportSpec:
         targets: accuracies to be reached.
         seed: of the resampling.
         num_examples: traces to show in full.
+        figures: whether to draw SVG and PNG files too, which needs matplotlib.
 
     """
 
@@ -37,6 +39,7 @@ class ReportSpec:
     targets: tuple[float, ...] = TARGETS
     seed: int = 0
     num_examples: int = NUM_EXAMPLES
+    figures: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def read_report(paths: Sequence[Path], spec: ReportSpec, tell: Callable[[int], N
 def make_report(
     paths: Sequence[Path], folder: Path, spec: ReportSpec, tell: Callable[[int], None] | None = None
 ) -> list[Path]:
-    """Read results, and write summary.json, report.md and report.html.
+    """Read results, and write summary.json, report.md, report.html and, if asked for, figures.
 
     Returns:
         The files written.
@@ -114,6 +117,8 @@ def make_report(
             scratch.write_text(text, encoding="utf-8")
             scratch.replace(folder / name)
             written.append(folder / name)
+        if spec.figures:
+            written += save_figures(report.summary, folder / FIGURES)
     except OSError as error:
         raise ConfigError(
             f"--output {folder}: the report cannot be written: {error.strerror}", param="output"

@@ -100,3 +100,27 @@ def test_the_files_tell_the_same(tmp_path: Path) -> None:
     assert "| Accuracy at the end | 0.375 [" in text
     assert "m\\|x" in text
     assert "1 repeated traces were skipped" in text
+
+
+def test_figures_are_drawn_for_papers(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    rows = [
+        line(f"{place}/0", [0.0, place / 4], model=model, problem=str(place))
+        for place in range(4)
+        for model in ("one", "_two $x$")
+    ]
+    written = make_report([write(tmp_path / "r.jsonl", *rows)], tmp_path / "out", ReportSpec(figures=True))
+    names = {path.name for path in written if path.parent.name == "figures"}
+    assert {
+        f"{name}.{kind}" for name in ("accuracy", "regret", "frugal", "advancing") for kind in ("svg", "png")
+    } == names
+    assert (tmp_path / "out" / "figures" / "accuracy.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_toolkit_is_there_by_name() -> None:
+    from mrt_reward import evaluation  # noqa: PLC0415 - this import is what is tested
+
+    for name in evaluation.__all__:
+        assert getattr(evaluation, name) is not None
+    with pytest.raises(AttributeError, match="nonsense"):
+        evaluation.__getattr__("nonsense")
