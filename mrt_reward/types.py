@@ -99,6 +99,22 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class SampledAnswer:
+    """One forced answer, kept because it was asked for.
+
+    Attributes:
+        text: what the prover wrote after the terminator; untrusted.
+        verdict: of the grader.
+        tokens: its length in prover tokens, without the end of turn.
+
+    """
+
+    text: str
+    verdict: Verdict
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Value:
     """J of one prefix: the prover's success rate when thinking is cut there.
 
@@ -109,6 +125,8 @@ class Value:
         high: upper end of the 95 % interval.
         bound: "lower" when the value can only understate (likelihood of listed spellings).
         correct: completions graded correct; None where nothing is sampled, as for the next three.
+        answer_tokens: mean length of the sampled answers in prover tokens; of a likelihood, the first spelling's.
+        answers: the sampled answers themselves, where `Rollouts.keep_answers` asked for them.
 
     """
 
@@ -121,6 +139,8 @@ class Value:
     incorrect: int | None = None
     unparsed: int | None = None
     ungraded: int | None = None
+    answer_tokens: float | None = None
+    answers: tuple[SampledAnswer, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +207,7 @@ class ScoredTrace:
         prover: the `model@version` that answered.
         spellings: of the gold answer, as the likelihood summed them.
         warnings: what the caller should know and need not act on.
+        prefix_tokens: length of each of the K+1 terminated prefixes in prover tokens: prompt, prefix and terminator.
 
     """
 
@@ -201,3 +222,4 @@ class ScoredTrace:
     warnings: tuple[str, ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict[str, object])
     error: ErrorInfo | None = None
+    prefix_tokens: tuple[int, ...] = ()

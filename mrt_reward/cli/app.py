@@ -13,9 +13,11 @@ from mrt_reward.cli import (
     curriculum,
     demo,
     doctor,
+    evaluate,
     mini,
     pairs,
     prefixes,
+    report,
     score,
     serve,
     star,
@@ -47,6 +49,8 @@ def _root(
 
 app.command()(serve.serve)
 app.command()(score.score)
+app.command()(evaluate.evaluate)
+app.command()(report.report)
 app.command()(star.star)
 app.command()(pairs.pairs)
 app.command()(prefixes.prefixes)

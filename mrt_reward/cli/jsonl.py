@@ -33,14 +33,20 @@ class Row:
     error: TraceError | None = None
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """Rows in file order; ids that repeat become `id#2`, `id#3` and so on."""
+def read_rows(path: Path, *, problems: bool = False) -> Iterator[Row]:
+    """Rows in file order; ids that repeat become `id#2`, `id#3` and so on.
+
+    Args:
+        path: of the file.
+        problems: whether a row may lack its completion: it is then a problem, a trace without one.
+
+    """
     seen: Counter[str] = Counter()
     with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
-            row = _row(line, number)
+            row = _row(line, number, problems=problems)
             seen[row.id] += 1
             if seen[row.id] > 1:
                 unique = f"{row.id}#{seen[row.id]}"
@@ -48,7 +54,7 @@ def read_rows(path: Path) -> Iterator[Row]:
             yield row
 
 
-def _row(line: str, number: int) -> Row:
+def _row(line: str, number: int, *, problems: bool) -> Row:
     row_id = f"line-{number}"
     try:
         record: object = json.loads(line)
@@ -63,8 +69,12 @@ def _row(line: str, number: int) -> Row:
     row_id = known["id"] = str(known.get("id", row_id))
     if "answer" in known:
         known["answer"] = _answers(known["answer"])
+    unfinished = problems and not {"completion", "completion_ids"} & set(known)
+    if unfinished:
+        known["completion"] = ""
     try:
-        return Row(row_id, TraceIn.model_validate(known).to_trace(), extra)
+        trace = TraceIn.model_validate(known).to_trace()
+        return Row(row_id, replace(trace, completion=None) if unfinished else trace, extra)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         param = ".".join(str(part) for part in first["loc"])

@@ -18,9 +18,9 @@ from mrt_reward.cli.jsonl import Row, read_rows
 from mrt_reward.client import AsyncClient
 from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.errors import ConfigError
+from mrt_reward.evaluation.record import record
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
-from mrt_reward.wire import TraceOut
 from mrt_reward.wiring import build_scorer
 
 CHUNK = 64
@@ -108,7 +108,7 @@ async def _run(run: _Run, console: Console) -> None:
     with run.target.open("a", encoding="utf-8") as out, Progress(*columns, console=console) as progress:
         task = progress.add_task("scoring", total=len(rows), completed=tally.skipped)
         async for row, scored in _scored(run, todo, console):
-            out.write(_line(row, scored) + "\n")
+            out.write(json.dumps(record(row.trace, scored, row.extra)) + "\n")
             out.flush()
             tally.add(scored)
             progress.advance(task)
@@ -129,22 +129,15 @@ def _finished(target: Path) -> set[str]:
     kept: dict[str, str] = {}
     for line in target.read_text(encoding="utf-8").splitlines():
         try:
-            record = cast("dict[str, Any]", json.loads(line))
+            fields = cast("dict[str, Any]", json.loads(line))
         except ValueError:
             continue
-        if record.get("status") != Status.ERROR.value:
-            kept[str(record["id"])] = line
+        if fields.get("status") != Status.ERROR.value:
+            kept[str(fields["id"])] = line
     scratch = target.with_suffix(target.suffix + ".tmp")
     scratch.write_text("".join(line + "\n" for line in kept.values()), encoding="utf-8")
     scratch.replace(target)
     return set(kept)
-
-
-def _line(row: Row, scored: ScoredTrace) -> str:
-    record = TraceOut.from_scored(scored).model_dump(mode="json", exclude_none=False)
-    if row.extra:
-        record["extra"] = dict(row.extra)
-    return json.dumps(record, ensure_ascii=True)
 
 
 async def _scored(run: _Run, rows: Sequence[Row], console: Console) -> AsyncIterator[tuple[Row, ScoredTrace]]:

@@ -212,14 +212,14 @@ def majority_regret(value_P: Floats, votes_P4: Floats) -> float:
     """
     if value_P.ndim != 1 or value_P.size == 0 or votes_P4.shape != (value_P.size, 4):
         raise ValueError(f"expected shapes (P,) and (P, 4), got {value_P.shape} and {votes_P4.shape}")
-    missed = optimum = 0.0
-    for block in range(value_P.size - 1):
-        maj1, maj2, maj4, maj8 = votes_P4[block].tolist()
-        voting = np.array([maj1, maj2, maj4, (maj4 + maj8) / 2])
-        thinking = np.interp(VOTE_SIZES, [1.0, 6.0], value_P[block : block + 2])
-        best = np.maximum(voting, thinking)
-        widths = np.diff(VOTE_SIZES)
-        best_area = float(((best[1:] + best[:-1]) / 2 * widths).sum())
-        optimum += best_area
-        missed += best_area - float(((thinking[1:] + thinking[:-1]) / 2 * widths).sum())
-    return missed / optimum if optimum > 0 else 0.0
+    maj1_K, maj2_K, maj4_K, maj8_K = votes_P4[:-1].T
+    voting_K4 = np.stack([maj1_K, maj2_K, maj4_K, (maj4_K + maj8_K) / 2], axis=1)
+    share_4 = (VOTE_SIZES - VOTE_SIZES[0]) / (VOTE_SIZES[-1] - VOTE_SIZES[0])
+    thinking_K4 = value_P[:-1, None] + np.diff(value_P)[:, None] * share_4
+    optimum = _area(np.maximum(voting_K4, thinking_K4))
+    return (optimum - _area(thinking_K4)) / optimum if optimum > 0 else 0.0
+
+
+def _area(curve_K4: Floats) -> float:
+    """Area under all lines over `VOTE_SIZES` together."""
+    return float(((curve_K4[:, 1:] + curve_K4[:, :-1]) / 2 @ np.diff(VOTE_SIZES)).sum())

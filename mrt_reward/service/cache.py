@@ -15,11 +15,30 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from mrt_reward.types import Value
+from mrt_reward.types import SampledAnswer, Value, Verdict
 
 Key = bytes
 ENTRY_BYTES = 400
 """Measured size of one entry in memory: key, record and their share of the table."""
+
+ANSWER_BYTES = 200
+"""Of one kept answer beside its text, about."""
+
+
+def _size(value: Value) -> int:
+    """Bytes of one entry in memory, about."""
+    return ENTRY_BYTES + sum(ANSWER_BYTES + len(answer.text) for answer in value.answers or ())
+
+
+def _read(text: str) -> Value:
+    record = json.loads(text)
+    kept = record.pop("answers", None)
+    answers = (
+        None
+        if kept is None
+        else tuple(SampledAnswer(answer["text"], Verdict(answer["verdict"]), answer["tokens"]) for answer in kept)
+    )
+    return Value(**record, answers=answers)
 
 
 class SQLiteStore:
@@ -40,7 +59,7 @@ class SQLiteStore:
             for key in keys:
                 row = self._db.execute("SELECT record FROM value WHERE key = ?", (key,)).fetchone()
                 if row is not None:
-                    found[key] = Value(**json.loads(row[0]))
+                    found[key] = _read(row[0])
         return found
 
     def put(self, values: Mapping[Key, Value]) -> None:
@@ -72,7 +91,8 @@ class ScoreCache:
     """
 
     def __init__(self, max_mb: float = 64.0, store: SQLiteStore | None = None) -> None:
-        self._max_entries = max(1, int(max_mb * 1e6 / ENTRY_BYTES))
+        self._max_bytes = max_mb * 1e6
+        self._bytes = 0
         self._memory: OrderedDict[Key, Value] = OrderedDict()
         self._store = store
         self._flights: dict[Key, asyncio.Future[bool]] = {}
@@ -143,13 +163,20 @@ class ScoreCache:
             await asyncio.to_thread(self._store.put, sound)
 
     def _hold(self, values: Mapping[Key, Value]) -> None:
-        self._memory.update(values)
-        while len(self._memory) > self._max_entries:
-            self._memory.popitem(last=False)
+        for key, value in values.items():
+            self._drop(self._memory.pop(key, None))
+            self._memory[key] = value
+            self._bytes += _size(value)
+        while self._bytes > self._max_bytes and len(self._memory) > 1:
+            self._drop(self._memory.popitem(last=False)[1])
+
+    def _drop(self, value: Value | None) -> None:
+        self._bytes -= 0 if value is None else _size(value)
 
     async def clear(self) -> None:
         """Forget all values; flights go on."""
         self._memory.clear()
+        self._bytes = 0
         if self._store is not None:
             await asyncio.to_thread(self._store.clear)
 

@@ -62,7 +62,7 @@ def encode_trace(trace: Trace, tokenizer: Tokenizer, delimiters: Delimiters) -> 
 
     """
     warnings: list[str] = []
-    prompt_ids, opened = _open_prompt(_prompt_ids(trace, tokenizer), tokenizer, delimiters, warnings)
+    prompt_ids, opened = _open_prompt(prompt_ids_of(trace, tokenizer), tokenizer, delimiters, warnings)
     completion, ids = _completion(trace, tokenizer, warnings)
     thinking = find_thinking(completion, delimiters, opened=opened)
     if thinking is None:
@@ -100,7 +100,13 @@ def problem_text(trace: Trace) -> str:
     return next((turn.content for turn in reversed(trace.messages or ()) if turn.role == "user"), "")
 
 
-def _prompt_ids(trace: Trace, tokenizer: Tokenizer) -> TokenIds:
+def prompt_ids_of(trace: Trace, tokenizer: Tokenizer) -> TokenIds:
+    """The prompt's tokens, as the caller sent them or as the chat template writes them.
+
+    Raises:
+        TraceError: there is no prompt, or only ids of another tokenizer.
+
+    """
     _check_ids(trace.prompt_ids, "prompt_ids")
     if trace.prompt_ids is not None and trace.tokenizer == tokenizer.sha256:
         return trace.prompt_ids

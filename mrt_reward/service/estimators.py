@@ -5,8 +5,8 @@ A new estimator is one more class with these four members, and one more line in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +24,7 @@ from mrt_reward.protocols import (
     SpellingIds,
     Tokenizer,
 )
-from mrt_reward.types import Grade, Value, Verdict
+from mrt_reward.types import Grade, SampledAnswer, Value, Verdict
 
 MAX_SPELLINGS = 8
 NUM_RESAMPLES = 1000
@@ -67,7 +67,8 @@ class LikelihoodPlan:
     async def values(self, answers: Sequence[ProbeAnswer], seeds: Sequence[int]) -> list[Value]:
         """Values without sampling error; the seeds are not used."""
         del seeds
-        return [likelihood_value(answer.spelling_logprobs) for answer in answers]
+        answer_tokens = len(self.query.spellings[0].ids) + 1.0
+        return [replace(likelihood_value(answer.spelling_logprobs), answer_tokens=answer_tokens) for answer in answers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class RolloutPlan:
     tokenizer: Tokenizer
     item: GradeItem
     spellings: tuple[str, ...] = ()
+    keep_answers: bool = False
 
     async def values(self, answers: Sequence[ProbeAnswer], seeds: Sequence[int]) -> list[Value]:
         """One value for each probe, from its M graded answers."""
@@ -93,8 +95,23 @@ class RolloutPlan:
         ]
         grade_of = dict(zip(unique, await self.grader.grade(items), strict=True))
         return [
-            self._value([grade_of[text] for text in texts], seed) for texts, seed in zip(texts_P, seeds, strict=True)
+            self._with_answers(self._value([grade_of[text] for text in texts], seed), answer, texts, grade_of)
+            for answer, texts, seed in zip(answers, texts_P, seeds, strict=True)
         ]
+
+    def _with_answers(
+        self, value: Value, answer: ProbeAnswer, texts: Sequence[str], grade_of: Mapping[str, Grade]
+    ) -> Value:
+        """The value with what is known of its answers: their mean length, and themselves if they are to be kept."""
+        lengths = [len(ids) for ids in answer.completions]
+        kept = tuple(
+            SampledAnswer(text, grade_of[text].verdict, length) for text, length in zip(texts, lengths, strict=True)
+        )
+        return replace(
+            value,
+            answer_tokens=float(np.mean(lengths)) if lengths else None,
+            answers=kept if self.keep_answers else None,
+        )
 
     def _value(self, grades: Sequence[Grade], seed: int) -> Value:
         if self.grader.binary:
@@ -169,7 +186,9 @@ def plan_rollouts(
     identity = (
         f"rollouts|{query!r}|{options.best_of}|{options.seed}|{grader.identity}|{item.answers!r}|{item.problem!r}"
     )
-    return RolloutPlan(query, identity, options.best_of, grader, tokenizer, item)
+    if options.keep_answers:
+        identity += "|answers"
+    return RolloutPlan(query, identity, options.best_of, grader, tokenizer, item, keep_answers=options.keep_answers)
 
 
 def outcome_of(grade: Grade) -> float | None:

@@ -53,9 +53,14 @@ class Job:
         return self.proof(places, [0] * len(places)).num_tokens
 
     @property
+    def prefix_tokens(self) -> tuple[int, ...]:
+        """Tokens of each terminated prefix."""
+        return tuple(cut + len(suffix) for cut, suffix in zip(self.cuts, self.suffixes, strict=True))
+
+    @property
     def longest(self) -> int:
         """Tokens of the longest terminated prefix."""
-        return max(cut + len(suffix) for cut, suffix in zip(self.cuts, self.suffixes, strict=True))
+        return max(self.prefix_tokens)
 
     def keys(self, info: ProverInfo, tokenizer_sha256: str) -> list[Key]:
         """One cache key per prefix, over everything that can change its value; the shared part is hashed once."""

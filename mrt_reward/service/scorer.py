@@ -13,7 +13,7 @@ import structlog
 from mrt_reward.core.progress import with_progress
 from mrt_reward.errors import ConfigError, Draining, MRTRewardError, ProverError, ProverUnavailable, TraceError
 from mrt_reward.options import ScoreOptions
-from mrt_reward.protocols import GradeItem, Grader, Prover, ProverInfo, WeightsKind
+from mrt_reward.protocols import GradeItem, Grader, Prover, ProverInfo, Tokenizer, WeightsKind
 from mrt_reward.service.batcher import Batcher
 from mrt_reward.service.cache import ScoreCache
 from mrt_reward.service.encoding import problem_text
@@ -74,6 +74,11 @@ class Scorer:
     def info(self) -> ProverInfo:
         """Who proves at present."""
         return self._prover.info
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The prover's."""
+        return self._prover.tokenizer
 
     @property
     def tokenizer_sha256(self) -> str:
@@ -263,6 +268,7 @@ class Scorer:
             usage=Usage(job.longest, computed_tokens, len(keys), num_cached),
             spellings=job.plan.spellings,
             warnings=job.encoded.warnings,
+            prefix_tokens=job.prefix_tokens,
         )
 
     async def _outcome(self, trace: Trace, job: Job | TraceError, grader: Grader) -> float | None:

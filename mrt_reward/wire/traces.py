@@ -192,6 +192,7 @@ class TraceOut(Model):
     warnings: list[str]
     metadata: dict[str, Any]
     error: ErrorInfo | None
+    prefix_tokens: list[int] = []
 
     @classmethod
     def from_scored(cls, scored: ScoredTrace) -> TraceOut:
@@ -208,6 +209,7 @@ class TraceOut(Model):
             warnings=list(scored.warnings),
             metadata=dict(scored.metadata),
             error=scored.error,
+            prefix_tokens=list(scored.prefix_tokens),
         )
 
     def to_scored(self) -> ScoredTrace:
@@ -224,4 +226,5 @@ class TraceOut(Model):
             warnings=tuple(self.warnings),
             metadata=self.metadata,
             error=self.error,
+            prefix_tokens=tuple(self.prefix_tokens),
         )

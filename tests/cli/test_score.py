@@ -50,6 +50,9 @@ def test_traces_are_scored_and_other_columns_pass_through(tmp_path: Path, prover
     first, second = read(tmp_path / "in.scored.jsonl")
     assert first["extra"] == {"colour": "red"}
     assert [value["value"] for value in first["values"]] == pytest.approx(VALUES)
+    assert first["trace"]["completion"] == TRACE["completion"]
+    assert first["trace"]["answer"] == ["42"]
+    assert len(first["prefix_tokens"]) == len(VALUES)
     assert (first["id"], second["id"]) == ("t", "t#2")
 
 

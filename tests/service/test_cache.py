@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mrt_reward.service.cache import ENTRY_BYTES, ScoreCache, SQLiteStore
-from mrt_reward.types import Value
+from mrt_reward.types import SampledAnswer, Value, Verdict
 
 A, B, C = b"a", b"b", b"c"
 
@@ -107,3 +108,20 @@ async def test_a_restart_finds_values_on_disk(tmp_path: Path) -> None:
     await cache.clear()
     assert await cache.resolve([B], compute) == ([value(0.0)], 0)
     cache.close()
+
+
+async def test_kept_answers_survive_the_disk_and_count_towards_the_memory(tmp_path: Path) -> None:
+    kept = replace(
+        value(0.5), answers=(SampledAnswer("{4}", Verdict.CORRECT, 3), SampledAnswer("x" * 600, Verdict.UNPARSED, 9))
+    )
+
+    async def compute(places: Sequence[int]) -> list[Value]:
+        return [kept for _ in places]
+
+    store = SQLiteStore(tmp_path / "cache.sqlite")
+    cache = ScoreCache(0.002, store)  # 2,000 bytes hold one such entry: 400 + 203 + 800.
+    await cache.resolve([b"a", b"b"], compute)
+    assert len(cache._memory) == 1
+    found, num_cached = await cache.resolve([b"a", b"b"], compute)
+    assert (found, num_cached) == ([kept, kept], 2)
+    store.close()

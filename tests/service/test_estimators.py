@@ -9,7 +9,7 @@ from mrt_reward.options import TERMINATORS, Likelihood, Rollouts
 from mrt_reward.protocols import GradeItem, ProbeAnswer, TokenizedText
 from mrt_reward.provers.scripted import ScriptedTokenizer
 from mrt_reward.service.estimators import outcome_of, plan_likelihood, plan_rollouts
-from mrt_reward.types import Grade, Verdict
+from mrt_reward.types import Grade, SampledAnswer, Verdict
 from tests.service.conftest import WordGrader, speller
 
 BOXED, FREE = TERMINATORS["boxed"], TERMINATORS["official"]
@@ -107,3 +107,15 @@ def test_an_outcome_that_could_not_be_judged_is_no_number() -> None:
     assert outcome_of(Grade(Verdict.UNPARSED)) == 0.0
     assert outcome_of(Grade(Verdict.INCORRECT, score=0.3)) == 0.3
     assert outcome_of(Grade(Verdict.UNGRADED)) is None
+
+
+async def test_answers_are_kept_where_that_was_asked_for_and_always_measured() -> None:
+    item = GradeItem("", ("42",), "Q")
+    answer = ProbeAnswer(completions=(tuple(b"42"), tuple(b"7 or 8")))
+    for keep in (False, True):
+        plan = plan_rollouts(Rollouts("rollouts", keep_answers=keep), FREE, ScriptedTokenizer(), WordGrader(), item)
+        [value] = await plan.values([answer], [0])
+        # Two answers of 2 and 6 tokens.
+        assert (value.value, value.answer_tokens) == (0.5, 4.0)
+        kept = (SampledAnswer("42", Verdict.CORRECT, 2), SampledAnswer("7 or 8", Verdict.INCORRECT, 6))
+        assert value.answers == (kept if keep else None)

@@ -1,0 +1,134 @@
+"""`mrt-reward evaluate`: problems or traces in, results and a report out; it goes on where it was stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, options_from, setting
+from mrt_reward.cli.jsonl import read_rows
+from mrt_reward.cli.report import BUDGETS, SIZES, TARGETS, build, lens_of
+from mrt_reward.config import ServeSettings, load_settings
+from mrt_reward.evaluation.folder import Folder
+from mrt_reward.evaluation.forcing import ForcingSpec
+from mrt_reward.evaluation.report import ReportSpec
+from mrt_reward.evaluation.run import Run, RunCounts, RunPlan
+from mrt_reward.evaluation.sampling import SamplingSpec
+from mrt_reward.evaluation.summary import TARGETS as DEFAULT_TARGETS
+from mrt_reward.options import Rollouts, ScoreOptions
+from mrt_reward.wiring import build_scorer
+
+UNBOUNDED_TOKENS = 10**12
+"""Nothing is refused for want of room: what is asked at once is bounded here already."""
+
+
+def evaluate(
+    source: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="JSONL: problem and answer; with completion, a trace.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", file_okay=False, help="Folder to write.")],
+    name: Annotated[
+        str | None,
+        typer.Option(help="What to call the model, where a trace has no column `model`. \\[default: --model]"),
+    ] = None,
+    traces: Annotated[int, typer.Option(min=1, help="Traces to sample of each problem.")] = 8,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest trace, answer included, in tokens.")] = 16_384,
+    temperature: Annotated[float, typer.Option(min=0, help="Of the traces.")] = 0.6,
+    top_p: Annotated[float, typer.Option(min=0, max=1, help="Nucleus of the traces.")] = 0.95,
+    seed: Annotated[int, typer.Option(min=0, help="Of the traces and of the resampling.")] = 0,
+    options: Annotated[
+        str | None,
+        typer.Option(help="Scoring options, as of `score`. \\[default: 8 sampled answers a prefix, which are kept]"),
+    ] = None,
+    extend: Annotated[
+        int, typer.Option(min=0, help="Force each trace on this many times beyond its end (`Wait`, `But wait`, …).")
+    ] = 0,
+    extend_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each extension.")] = 2048,
+    budgets: Annotated[list[float] | None, BUDGETS] = None,
+    votes: Annotated[list[int] | None, SIZES] = None,
+    targets: Annotated[list[float] | None, TARGETS] = None,
+    overwrite: Annotated[bool, typer.Option(help="Start anew instead of going on.")] = False,
+    model: Annotated[str | None, setting("model")] = None,
+    engine: Annotated[str | None, setting("engine")] = None,
+    engine_url: Annotated[str | None, setting("engine_url")] = None,
+    tokenizer: Annotated[str | None, setting("tokenizer")] = None,
+    dtype: Annotated[str | None, setting("dtype")] = None,
+    device: Annotated[str | None, setting("device")] = None,
+    max_model_len: Annotated[int | None, setting("max_model_len")] = None,
+    engine_arg: Annotated[list[str] | None, ENGINE_ARG] = None,
+) -> None:
+    """Measure a reasoning model by its budget: accuracy, regret, progress, and whether more thinking helps.
+
+    Rows of SOURCE with a `completion` are traces; the others are problems, of which the model writes traces. Then every
+    prefix of every trace is forced to answer. Run it again to go on after a stop; run it with another model and the
+    same folder to compare the two.
+    """
+    settings = load_settings(
+        model=model, engine=engine, engine_url=engine_url, tokenizer=tokenizer, dtype=dtype, device=device,
+        max_model_len=max_model_len, engine_args=engine_args_from(engine_arg),
+    )  # fmt: skip
+    chosen = _keeping_answers(options_from(options, ScoreOptions(estimator=Rollouts("rollouts"))))
+    sampling = SamplingSpec(traces, max_tokens, temperature, top_p, seed)
+    close = chosen.delimiters.close
+    forcing = ForcingSpec(extend, sampling, extend_tokens, close=close) if extend else None
+    plan = RunPlan(name or settings.model or "mini", chosen, sampling, forcing)
+    lens = lens_of(budgets, votes, chosen.waste_threshold)
+    spec = ReportSpec(lens, tuple(budgets or ()), tuple(targets or DEFAULT_TARGETS), seed)
+    console = Console(stderr=True)
+    with Folder(output) as folder:
+        if overwrite:
+            folder.clear()
+        folder.remember(plan.model, {**asdict(plan), "engine": settings.engine, "source": source.name})
+        counts = _run(source, folder, plan, settings, console)
+        _tell(counts, output, console)
+        if counts.scored + counts.already:
+            build([output], output, spec)
+    if counts.failed:
+        raise SystemExit(1)
+
+
+def _keeping_answers(options: ScoreOptions) -> ScoreOptions:
+    estimator = options.estimator
+    if not isinstance(estimator, Rollouts):
+        return options
+    return replace(options, estimator=replace(estimator, keep_answers=True))
+
+
+def _run(source: Path, folder: Folder, plan: RunPlan, settings: ServeSettings, console: Console) -> RunCounts:
+    total = sum(
+        1 if row.trace is None or row.trace.completion is not None else plan.sampling.num_traces
+        for row in read_rows(source, problems=True)
+    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("left:"), TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task(f"{plan.model}: traces", total=total)
+
+        async def run() -> RunCounts:
+            scorer = build_scorer(settings.model_copy(update={"max_queue_tokens": UNBOUNDED_TOKENS}))
+            if scorer.info.note:
+                console.print(f"note: {scorer.info.note}", highlight=False)
+            try:
+                return await Run(scorer, folder, plan, lambda num: progress.advance(task, num))(
+                    read_rows(source, problems=True)
+                )
+            finally:
+                await scorer.close()
+
+        return asyncio.run(run())
+
+
+def _tell(counts: RunCounts, folder: Path, console: Console) -> None:
+    console.print(
+        f"{folder}: {counts.scored} traces scored ({counts.sampled} sampled, {counts.partial} partial), "
+        f"{counts.failed} failed, {counts.already} already there",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if counts.first_failure:
+        console.print(f"first failure: {counts.first_failure}", highlight=False, markup=False, soft_wrap=True)

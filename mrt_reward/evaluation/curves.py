@@ -1,0 +1,97 @@
+"""Accuracy against budget, and what is read off it.
+
+A curve is piecewise linear through (0, 0) and its points, and constant after the last one, as in `core.regret`; here
+many budgets are read at once.
+
+Dimension key: N points of a curve · B budgets · R resamples.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrt_reward.core.regret import accuracy_at
+
+Floats = NDArray[np.float64]
+
+FIRST_OCTAVE, LAST_OCTAVE, PER_OCTAVE = 4, 20, 8
+
+
+def budget_grid(*budgets: float) -> Floats:
+    """Budgets at which curves are averaged: 16 to 1,048,576 tokens, eight to the octave, and the given ones.
+
+    A fixed grid lets traces be averaged as they come, whatever their lengths.
+
+    Returns:
+        `budget_B`, increasing.
+
+    """
+    steps = np.arange(FIRST_OCTAVE * PER_OCTAVE, LAST_OCTAVE * PER_OCTAVE + 1) / PER_OCTAVE
+    return np.unique(np.append(np.round(2.0**steps), np.array(budgets, np.float64)))
+
+
+def accuracy_curve(token_N: Floats, value_N: Floats, budget_B: Floats) -> Floats:
+    """Accuracy at each budget; `core.regret.accuracy_at`, and NaN throughout if the trace has no complete curve.
+
+    Returns:
+        `accuracy_B` in [0, 1].
+
+    """
+    if token_N.size == 0 or np.isnan(value_N).any() or np.isnan(token_N).any():
+        return np.full(budget_B.shape, np.nan)
+    if token_N[0] > 0 and (token_N[1:] > token_N[:-1]).all():
+        # The same line, read in one call; only jumps and disorder need more care.
+        return np.interp(budget_B, np.append(0.0, token_N), np.append(0.0, value_N))
+    return accuracy_at(token_N, value_N, budget_B)
+
+
+def regret_curve(token_N: Floats, value_N: Floats, budget_B: Floats) -> Floats:
+    """Normalised regret at every budget at once.
+
+        NR(C) = 1 - (1/C) ∫₀^C acc(t) dt            (MRT, section 4.2; `core.regret.normalised_regret`)
+
+    1 - NR(C) is the area under the anytime curve up to C, as a share of C.
+
+    Returns:
+        `regret_B` in [0, 1]; NaN throughout if the trace has no complete curve.
+
+    """
+    if token_N.size == 0 or np.isnan(value_N).any() or np.isnan(token_N).any():
+        return np.full(budget_B.shape, np.nan)
+    order = np.argsort(token_N, kind="stable")
+    x, y = np.append(0.0, token_N[order]), np.append(0.0, value_N[order])
+    area_N = np.append(0.0, np.cumsum((y[1:] + y[:-1]) / 2 * np.diff(x)))
+    # The points strictly inside each budget are done; the rest is a trapezoid to the budget, from the left of any jump.
+    last = np.searchsorted(x, budget_B, side="left") - 1
+    after = np.minimum(last + 1, x.size - 1)
+    width_B = budget_B - x[last]
+    run_B = np.where(after > last, x[after] - x[last], 1.0)
+    edge_B = y[last] + np.where(after > last, (y[after] - y[last]) * width_B / run_B, 0.0)
+    return 1.0 - (area_N[last] + (y[last] + edge_B) / 2 * width_B) / budget_B
+
+
+def tokens_to_reach(budget_B: Floats, accuracy_RB: Floats, target: float) -> Floats:
+    """Fewest tokens at which each curve is at the target, linear between the budgets.
+
+    Args:
+        budget_B: increasing.
+        accuracy_RB: curves over them; NaN is a budget at which nothing is known.
+        target: accuracy in (0, 1].
+
+    Returns:
+        `token_R`; infinite where the target is not reached, and the first budget where it is reached from the start.
+
+    """
+    if not 0 < target <= 1:
+        raise ValueError(f"target must be an accuracy in (0, 1], got {target}")
+    # Averages of ones may fall short of one by rounding.
+    reached_RB = accuracy_RB >= target - 1e-12
+    first_R = reached_RB.argmax(axis=1)
+    row_R = np.arange(len(first_R))
+    before_R = np.maximum(first_R - 1, 0)
+    low_R, high_R = accuracy_RB[row_R, before_R], accuracy_RB[row_R, first_R]
+    rise_R = high_R - low_R
+    share_R = np.divide(target - low_R, rise_R, out=np.ones_like(rise_R), where=rise_R > 0)
+    token_R = budget_B[before_R] + np.minimum(share_R, 1.0) * (budget_B[first_R] - budget_B[before_R])
+    return np.where(reached_RB.any(axis=1), token_R, np.inf)

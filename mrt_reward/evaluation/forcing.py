@@ -1,0 +1,109 @@
+"""Thinking beyond a trace's own end: whenever it would stop, a word makes it go on (budget forcing).
+
+As the authors do it: the words take turns, each extension has a budget of its own, a paragraph that the budget cut is
+dropped, and values are taken after every second extension.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mrt_reward.errors import ProverError
+from mrt_reward.evaluation.sampling import SamplingSpec, continue_from
+from mrt_reward.evaluation.traces import Extension
+from mrt_reward.options import ExplicitSegmenter, ScoreOptions
+from mrt_reward.service.encoding import Encoded
+from mrt_reward.service.jobs import segment
+from mrt_reward.service.scorer import Scorer
+from mrt_reward.types import Status, Trace
+
+WORDS = ("Wait", "But wait", "Alternatively", "But hold on")
+"""In their turn, as in the authors' script."""
+
+SEPARATOR = "\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ForcingSpec:
+    """How thinking is extended.
+
+    Attributes:
+        num_extensions: W.
+        sampling: temperature, top-p and seed.
+        max_tokens: of each extension.
+        every: values are taken after every this many extensions, and after the last.
+        close: what would close the thinking; what comes after it is dropped.
+
+    """
+
+    num_extensions: int
+    sampling: SamplingSpec
+    max_tokens: int = 2048
+    every: int = 2
+    close: str = "</think>"
+
+
+async def extend(scorer: Scorer, trace: Trace, options: ScoreOptions, spec: ForcingSpec) -> Extension:
+    """Force a trace on beyond its end, and take values there.
+
+    It ends early where the context is full.
+
+    Raises:
+        TraceError: the trace cannot be segmented.
+        ProverError: the engine failed.
+
+    """
+    encoded, _ = segment(trace, options, scorer.tokenizer)
+    text, ends = "", list[int]()
+    for number in range(spec.num_extensions):
+        grown = await _one_more(scorer, encoded, text, WORDS[number % len(WORDS)], spec, name=f"{trace.id}+{number}")
+        if grown is None:
+            break
+        text = grown
+        if (number + 1) % spec.every == 0 or number + 1 == spec.num_extensions:
+            ends.append(len(text))
+    if not ends:
+        return Extension(text, (), (), ())
+    return await _valued(scorer, trace, encoded, options, (text, ends))
+
+
+async def _one_more(
+    scorer: Scorer, encoded: Encoded, text: str, word: str, spec: ForcingSpec, *, name: str
+) -> str | None:
+    """The extended text after one more word; None where there is no room for it."""
+    written = encoded.completion[encoded.thinking.start : encoded.thinking.end] + text
+    opening = ("" if not written or written.endswith(SEPARATOR) else SEPARATOR) + word
+    tokenizer = scorer.tokenizer
+    more = tokenizer.encode_untrusted(text + opening).ids
+    context = np.concatenate([encoded.context, encoded.thinking_ids, more])
+    room = scorer.info.max_tokens - len(context)
+    if scorer.info.max_tokens and room <= len(more) + 1:
+        return None
+    sampling = replace(spec.sampling, num_traces=1, max_tokens=spec.max_tokens)
+    [ids], limit = await continue_from(scorer, context, sampling, name=name)
+    thought, _ = tokenizer.locate(ids)
+    thought, closed, _ = thought.partition(spec.close) if spec.close else (thought, "", "")
+    if not closed and len(ids) >= limit and SEPARATOR in thought:
+        thought = thought.rpartition(SEPARATOR)[0] + SEPARATOR
+    return text + opening + thought
+
+
+async def _valued(
+    scorer: Scorer, trace: Trace, encoded: Encoded, options: ScoreOptions, grown: tuple[str, list[int]]
+) -> Extension:
+    text, ends = grown
+    start, end = encoded.thinking.start, encoded.thinking.end
+    longer = replace(
+        trace,
+        completion=encoded.completion[:end] + text,
+        completion_ids=None,
+        episodes=tuple(dict.fromkeys([start, *(end + at for at in (0, *ends[:-1]))])),
+    )
+    [scored] = await scorer.score([longer], replace(options, segmenter=ExplicitSegmenter("explicit")))
+    if scored.status is Status.ERROR or len(scored.values) <= len(ends):
+        told = scored.error.message if scored.error else "its boundaries fell into one token"
+        raise ProverError(f"the extension could not be scored: {told}")
+    num = len(ends)
+    return Extension(text, tuple(ends), scored.prefix_tokens[-num:], scored.values[-num:])

@@ -1,0 +1,126 @@
+"""report.md: the numbers as tables, for issues and terminals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from mrt_reward.evaluation.bootstrap import Estimate
+from mrt_reward.evaluation.summary import Summary
+from mrt_reward.evaluation.tally import Caveats
+from mrt_reward.evaluation.traces import ReadNotes
+from mrt_reward.evaluation.words import interval_of, table_metrics, word_of, written
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&-])")
+
+
+RESTS_ON = (
+    "Means over problems, with 95 % intervals by bootstrap over problems in brackets. Tokens are the prover's: "
+    "prompt, thinking, terminator and answer."
+)
+
+
+def plain(text: str) -> str:
+    """Text that others chose, as Markdown that shows it as it is, on one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))[:500]
+
+
+def markdown(summary: Summary, notes: ReadNotes, caveats: Mapping[str, Caveats]) -> str:
+    """The whole report in Markdown."""
+    parts = ["# Accuracy against thinking budget", RESTS_ON, _models(summary)]
+    if summary.differences:
+        parts.append(_differences(summary))
+    if summary.models[0].terciles:
+        parts.append(_terciles(summary))
+    parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in note_lines(summary, notes, caveats, plain)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _cell(estimate: Estimate | None, metric: str, *, signed: bool = False) -> str:
+    if estimate is None or estimate.value is None:
+        return "-"
+    shape = word_of(metric).shape
+    told = written(estimate.value, shape, signed=signed)
+    return f"{told} {interval_of(estimate, shape, signed=signed)}".strip()
+
+
+def _models(summary: Summary) -> str:
+    header = ["", *(plain(model.name) for model in summary.models)]
+    rows = [
+        ["problems", *(str(model.problems) for model in summary.models)],
+        ["traces", *(str(model.traces) for model in summary.models)],
+    ]
+    rows += [
+        [word_of(metric).title, *(_cell(model.metrics.get(metric), metric) for model in summary.models)]
+        for metric in table_metrics(summary)
+    ]
+    return "## Models\n\n" + _table(header, rows)
+
+
+def _differences(summary: Summary) -> str:
+    metrics = table_metrics(summary)
+    header = ["", *(f"{plain(each.second)} minus {plain(each.first)}" for each in summary.differences)]
+    rows = [
+        [
+            word_of(metric).title,
+            *(_cell(each.metrics.get(metric), metric, signed=True) for each in summary.differences),
+        ]
+        for metric in metrics
+    ]
+    num = summary.differences[0].metrics["final"].problems
+    told = f"On the problems that both have ({num} in the first column), resampled together."
+    return f"## Paired differences\n\n{told}\n\n" + _table(header, rows)
+
+
+def _terciles(summary: Summary) -> str:
+    metrics = ("final", "tokens", "episodes", "zero", "negative", "needless", "late_gain")
+    parts: list[str] = []
+    for model in summary.models:
+        header = ["", *model.terciles]
+        rows = [
+            [word_of(metric).title, *(_cell(third.get(metric), metric) for third in model.terciles.values())]
+            for metric in metrics
+        ]
+        parts.append(f"### {plain(model.name)}\n\n" + _table(header, rows))
+    return "## By difficulty\n\nProblems in thirds by how well all models together solve them.\n\n" + "\n\n".join(parts)
+
+
+def note_lines(
+    summary: Summary, notes: ReadNotes, caveats: Mapping[str, Caveats], quote: Callable[[str], str] = str
+) -> list[str]:
+    """What a reader should know about the numbers, one sentence each; `quote` makes others' words safe."""
+    told = [f"An episode earned nothing when |progress| < {summary.waste_threshold:g}."]
+    told += [f"{notes.read} traces were read; of {len(notes.models)} models."]
+    if notes.failed:
+        codes = ", ".join(f"{count} {quote(code)}" for code, count in notes.failed.most_common())
+        told.append(f"{sum(notes.failed.values())} traces or problems have no value and are in no number: {codes}.")
+    for count, what in ((notes.cut, "lines that were cut in the middle"), (notes.malformed, "lines that are no result"),
+                        (notes.duplicates, "repeated traces")):  # fmt: skip
+        if count:
+            told.append(f"{count} {what} were skipped.")
+    if notes.first_malformed:
+        told.append(f"First line that is no result: {quote(notes.first_malformed)}")
+    for model, each in caveats.items():
+        told += [f"{quote(model)}: {line}" for line in _caveat_lines(each, quote)]
+    return told
+
+
+def _caveat_lines(each: Caveats, quote: Callable[[str], str]) -> list[str]:
+    told: list[str] = []
+    if each.provers:
+        told.append(f"values by {', '.join(quote(prover) for prover in sorted(each.provers))}.")
+    if len(each.provers) > 1:
+        told.append("its values come from more than one prover, which are not comparable.")
+    if each.partial:
+        told.append(f"{each.partial} traces lack a value and are in no curve.")
+    if each.without_episodes:
+        told.append(f"{each.without_episodes} traces thought nothing.")
+    if each.lower_bounds:
+        told.append("its values are likelihoods of listed spellings, which can only understate.")
+    told += [f"{count} traces: {quote(warning)}" for warning, count in each.warnings.items()]
+    return told

@@ -1,0 +1,138 @@
+"""Everything that a report is made of, from files of results to the files that are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mrt_reward.errors import ConfigError
+from mrt_reward.evaluation.figures import save_figures
+from mrt_reward.evaluation.folder import FIGURES, REPORT_HTML, REPORT_MD, SUMMARY
+from mrt_reward.evaluation.markdown import markdown
+from mrt_reward.evaluation.measures import Lens
+from mrt_reward.evaluation.page import page
+from mrt_reward.evaluation.summary import TARGETS, Summary, summarise
+from mrt_reward.evaluation.tally import NUM_EXAMPLES, Caveats, Tally
+from mrt_reward.evaluation.traces import ReadNotes, Results
+from mrt_reward.version import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSpec:
+    """What a report tells.
+
+    Attributes:
+        lens: how traces are looked at.
+        budgets: for accuracy and regret, in tokens; none chooses.
+        targets: accuracies to be reached.
+        seed: of the resampling.
+        num_examples: traces to show in full.
+        figures: whether to draw SVG and PNG files too, which needs matplotlib.
+
+    """
+
+    lens: Lens = field(default_factory=Lens)
+    budgets: tuple[float, ...] = ()
+    targets: tuple[float, ...] = TARGETS
+    seed: int = 0
+    num_examples: int = NUM_EXAMPLES
+    figures: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report's content, before it is put into words and pictures.
+
+    Attributes:
+        summary: its numbers.
+        notes: what was met in the files.
+        caveats: by model.
+        tally: with the traces to show.
+
+    """
+
+    summary: Summary
+    notes: ReadNotes
+    caveats: dict[str, Caveats]
+    tally: Tally
+
+
+def read_report(paths: Sequence[Path], spec: ReportSpec, tell: Callable[[int], None] | None = None) -> Report:
+    """Read files of results, once and one line at a time.
+
+    Args:
+        paths: files of `mrt-reward evaluate` or `score`.
+        spec: what to tell.
+        tell: called now and then with the number of bytes read.
+
+    Raises:
+        ConfigError: there is no scored trace in them.
+
+    """
+    tally = Tally(spec.lens, num_examples=spec.num_examples)
+    results = Results(paths)
+    for result in results:
+        tally.add(result)
+        if tell is not None and results.notes.read % 64 == 0:
+            tell(results.num_bytes)
+    notes = results.notes
+    if not tally.models:
+        failures = ", ".join(f"{count} {code}" for code, count in notes.failed.most_common(5))
+        raise ConfigError(
+            f"no scored trace in {', '.join(map(str, paths))}: {notes.malformed} lines are no results, {notes.cut} are "
+            f"cut, {sum(notes.failed.values())} traces failed{f' ({failures})' if failures else ''}"
+            f"{f'; first: {notes.first_malformed}' if notes.first_malformed else ''}",
+            param="sources",
+        )
+    summary = summarise(tally, budgets=spec.budgets, targets=spec.targets, seed=spec.seed)
+    return Report(summary, notes, tally.caveats, tally)
+
+
+def make_report(
+    paths: Sequence[Path], folder: Path, spec: ReportSpec, tell: Callable[[int], None] | None = None
+) -> list[Path]:
+    """Read results, and write summary.json, report.md, report.html and, if asked for, figures.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ConfigError: there is no scored trace, or the folder cannot be written.
+
+    """
+    report = read_report(paths, spec, tell)
+    files = {
+        SUMMARY: json.dumps(as_json(report), indent=1, allow_nan=False) + "\n",
+        REPORT_MD: markdown(report.summary, report.notes, report.caveats),
+        REPORT_HTML: page(report.summary, report.notes, report.caveats, report.tally.examples),
+    }
+    written: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            scratch = folder / f"{name}.tmp"
+            scratch.write_text(text, encoding="utf-8")
+            scratch.replace(folder / name)
+            written.append(folder / name)
+        if spec.figures:
+            written += save_figures(report.summary, folder / FIGURES)
+    except OSError as error:
+        raise ConfigError(
+            f"--output {folder}: the report cannot be written: {error.strerror}", param="output"
+        ) from error
+    return written
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """What summary.json holds."""
+    notes = report.notes
+    caveats = {model: {**asdict(each), "provers": sorted(each.provers)} for model, each in report.caveats.items()}
+    return {
+        "made_by": f"mrt-reward {__version__}",
+        **asdict(report.summary),
+        "notes": {**vars(notes), "failed": dict(notes.failed), "models": dict(notes.models)},
+        "caveats": caveats,
+    }

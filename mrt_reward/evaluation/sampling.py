@@ -1,0 +1,118 @@
+"""Traces from a model: whatever engine proves can also sample.
+
+Dimension key: T traces of a problem.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mrt_reward.errors import TraceError
+from mrt_reward.protocols import Probe, Proof, RolloutQuery, Tokenizer
+from mrt_reward.service.encoding import prompt_ids_of
+from mrt_reward.service.scorer import Scorer
+from mrt_reward.types import TokenIds, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSpec:
+    """How a model is sampled.
+
+    Attributes:
+        num_traces: T, of each problem.
+        max_tokens: most tokens of a completion, answer included.
+        temperature: 0 is greedy.
+        top_p: nucleus.
+        seed: of the draws; with it, a problem's traces depend on nothing but the problem and the model.
+
+    """
+
+    num_traces: int = 8
+    max_tokens: int = 16_384
+    temperature: float = 0.6
+    top_p: float = 0.95
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """One completion of the model.
+
+    Attributes:
+        trace: with its completion, as text and as the model's own ids.
+        num_tokens: sampled, without the end of turn.
+        truncated: whether the budget, or the context, ended it.
+
+    """
+
+    trace: Trace
+    num_tokens: int
+    truncated: bool
+
+
+async def sample_traces(scorer: Scorer, problem: Trace, spec: SamplingSpec) -> list[Sampled]:
+    """Completions of one problem, named `ID/0`, `ID/1`, ….
+
+    Args:
+        scorer: whose engine is sampled.
+        problem: a trace without a completion.
+        spec: how.
+
+    Raises:
+        TraceError: the problem has no prompt, or it leaves no room in the context.
+        ProverError: the engine could not sample.
+
+    """
+    tokenizer = scorer.tokenizer
+    prompt = prompt_ids_of(problem, tokenizer)
+    completions, limit = await continue_from(scorer, prompt, spec, name=problem.id)
+    return [
+        Sampled(_trace(problem, place, ids, tokenizer), len(ids), truncated=len(ids) >= limit)
+        for place, ids in enumerate(completions)
+    ]
+
+
+async def continue_from(
+    scorer: Scorer, context: TokenIds, spec: SamplingSpec, *, name: str
+) -> tuple[Sequence[TokenIds], int]:
+    """What the model writes after a context, `num_traces` times, and the most that it had room for.
+
+    Raises:
+        TraceError: the context is too short to be asked, or full.
+        ProverError: the engine could not sample.
+
+    """
+    most = scorer.info.max_tokens or spec.max_tokens + len(context)
+    limit = min(spec.max_tokens, most - len(context))
+    if len(context) < 2 or limit < 1:
+        raise TraceError(
+            f"expected a prompt of 2 to {most - 1} tokens, got {len(context)}: nothing can be sampled after it",
+            code="context_length_exceeded" if limit < 1 else None,
+            param="problem",
+        )
+    query = RolloutQuery(spec.num_traces, spec.temperature, spec.top_p, limit, stop_at_close=False)
+    # An engine answers suffixes: the context's last token is one.
+    probe = Probe(len(context) - 1, (int(context[-1]),), _seed(spec.seed, name, context))
+    proven = await scorer.batcher.prove(Proof(context[:-1], (probe,), query))
+    return [np.array(ids, np.int32) for ids in proven.answers[0].completions], limit
+
+
+def _trace(problem: Trace, place: int, ids: TokenIds, tokenizer: Tokenizer) -> Trace:
+    text, _ = tokenizer.locate(ids)
+    return replace(
+        problem,
+        id=f"{problem.id}/{place}",
+        completion=text,
+        completion_ids=ids,
+        tokenizer=tokenizer.sha256,
+        group=problem.group or problem.id,
+    )
+
+
+def _seed(seed: int, name: str, context: TokenIds) -> int:
+    told = f"{seed}|{name}|".encode(errors="surrogatepass") + context.astype("<i4").tobytes()
+    return int.from_bytes(hashlib.blake2b(told, digest_size=4).digest(), "little")

@@ -1,0 +1,96 @@
+"""Majority votes over the forced answers of one prefix.
+
+Answers that the grader called right are one class, whatever their spelling. Wrong ones are told apart by their text. An
+answer in which nothing could be read agrees with no other one, and an ungraded one has no vote.
+
+Dimension key: M answers · N votes among them · S sizes of a vote.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrt_reward.core.regret import MAX_SUBSETS, majority_vote, weighted_majority_vote
+from mrt_reward.types import SampledAnswer, Verdict
+
+Floats = NDArray[np.float64]
+
+RIGHT = 0
+"""Class of every right answer."""
+
+
+def answer_classes(answers: Sequence[SampledAnswer]) -> tuple[int, ...]:
+    """Class of each answer that has a vote; `RIGHT` for right ones, numbers in order of appearance for others.
+
+    Returns:
+        `class_N`, without the ungraded ones.
+
+    """
+    known: dict[str | int, int] = {}
+    classes: list[int] = []
+    for place, answer in enumerate(answers):
+        if answer.verdict is Verdict.CORRECT:
+            classes.append(RIGHT)
+        elif answer.verdict is not Verdict.UNGRADED:
+            name = place if answer.verdict is Verdict.UNPARSED else answer.text
+            classes.append(known.setdefault(name, len(known) + 1))
+    return tuple(classes)
+
+
+def majority_values(answers: Sequence[SampledAnswer], sizes: Sequence[int]) -> tuple[float, ...]:
+    """maj@k of one prefix for several k: plain votes, every subset once, ties split evenly.
+
+    maj@1 is the success rate c / n.
+
+    Returns:
+        A number in [0, 1] for each size; NaN where fewer than k answers have a vote.
+
+    """
+    right, others = 0, dict[str | int, int]()
+    for place, answer in enumerate(answers):
+        verdict = answer.verdict
+        if verdict is Verdict.CORRECT:
+            right += 1
+        elif verdict is not Verdict.UNGRADED:
+            name = place if verdict is Verdict.UNPARSED else answer.text
+            others[name] = others.get(name, 0) + 1
+    return _majorities(right, tuple(sorted(others.values())), tuple(sizes))
+
+
+@lru_cache(maxsize=65_536)
+def _majorities(right: int, others: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[float, ...]:
+    # Few ways to be split are met again and again, and each is costly to count.
+    num_votes = right + sum(others)
+    return tuple(majority_vote([right, *others], RIGHT, size) if size <= num_votes else math.nan for size in sizes)
+
+
+def weighted_values(answers: Sequence[SampledAnswer], weights: Sequence[float], sizes: Sequence[int]) -> Floats:
+    """maj@k with a weight for each answer, such as the authors' 2^(mean log-probability).
+
+    Args:
+        answers: M of them.
+        weights: of each, above 0.
+        sizes: k of each vote.
+
+    Returns:
+        `value_S` in [0, 1]; NaN where fewer than k answers have a vote, or where there are too many subsets to count.
+
+    """
+    if len(answers) != len(weights):
+        raise ValueError(f"expected one weight per answer, got {len(weights)} for {len(answers)}")
+    classes = answer_classes(answers)
+    graded = [weight for answer, weight in zip(answers, weights, strict=True) if answer.verdict is not Verdict.UNGRADED]
+    correct = RIGHT if RIGHT in classes else None
+    return np.array(
+        [
+            weighted_majority_vote(classes, graded, correct, size)
+            if size <= len(classes) and math.comb(len(classes), size) <= MAX_SUBSETS
+            else np.nan
+            for size in sizes
+        ]
+    )

@@ -1,0 +1,101 @@
+"""What metrics are called, which way is better, and how their numbers are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from mrt_reward.evaluation.bootstrap import Estimate
+from mrt_reward.evaluation.summary import Summary
+
+Shape = Literal["share", "tokens", "count", "number"]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A metric in words.
+
+    Attributes:
+        title: a few words.
+        shape: how its numbers are written.
+        better: which way.
+        told: one sentence, for who asks.
+
+    """
+
+    title: str
+    shape: Shape
+    better: Literal["up", "down", ""]
+    told: str
+
+
+WORDS: Mapping[str, Word] = {
+    "final": Word("Accuracy at the end", "share", "up", "J of the whole trace, forced to answer."),
+    "outcome": Word("Outcome reward", "share", "up", "Reward of the trace's own answer; none if it was cut off."),
+    "empty": Word("Accuracy without thinking", "share", "up", "J of the empty prefix."),
+    "gain": Word("Gained by thinking", "share", "up", "J at the end minus J of the empty prefix."),
+    "accuracy": Word("Accuracy at {}", "share", "up", "Thinking cut so that the answer is there by the budget."),
+    "anytime": Word("Anytime accuracy to {}", "share", "up", "Area under accuracy against budget, as a share."),
+    "regret": Word("Normalised regret to {}", "share", "down", "1 - anytime accuracy; the oracle is right at once."),
+    "majority_regret": Word("Regret against majority votes", "share", "down", "Needs 8 answers a prefix."),
+    "tokens_to": Word("Tokens to reach {}", "tokens", "down", "On the mean curve."),
+    "tokens": Word("Thinking tokens a trace", "tokens", "down", "Of the prover's tokenizer."),
+    "episodes": Word("Episodes a trace", "count", "", ""),
+    "zero": Word("Episodes that earned nothing", "share", "down", "|progress| below the threshold."),
+    "negative": Word("Episodes that cost accuracy", "share", "down", "Progress at or below minus the threshold."),
+    "needless": Word("Thinking after it was solved", "share", "down", "Share of tokens after J first reached 0.9."),
+    "late_gain": Word("Gained in the last quarter", "share", "up", "Progress over the last quarter of the tokens."),
+    "truncated": Word("Cut off by the budget", "share", "down", ""),
+    "stderr": Word("Standard error of a value", "number", "", "What a single J is uncertain by."),
+}
+
+TABLE = ("final", "outcome", "empty", "accuracy", "anytime", "majority_regret", "tokens_to", "tokens", "episodes",
+         "zero", "negative", "needless", "late_gain", "truncated")  # fmt: skip
+"""Rows of the table of models, in order."""
+
+
+def word_of(metric: str) -> Word:
+    """A metric in words, its budget or target put in."""
+    name, _, at = metric.partition("@")
+    word = WORDS[name]
+    if not at:
+        return word
+    put = f"{float(at):.0%}" if name == "tokens_to" else f"{float(at):,.0f} tokens"
+    return Word(word.title.format(put), word.shape, word.better, word.told)
+
+
+def table_metrics(summary: Summary) -> list[str]:
+    """Metrics of the table, of those that at least one model has."""
+    names = {name for model in summary.models for name, each in model.metrics.items() if each.value is not None}
+    rows: list[str] = []
+    for wanted in TABLE:
+        found = [name for name in names if name.partition("@")[0] == wanted]
+        rows += sorted(found, key=lambda name: float(name.partition("@")[2] or 0))
+    # Only the longest budget's area: the shorter ones say the same of less.
+    areas = [name for name in rows if name.startswith("anytime@")]
+    return [name for name in rows if name not in areas[:-1]]
+
+
+def written(number: float | None, shape: Shape, *, signed: bool = False) -> str:
+    """A number as a reader wants it."""
+    if number is None:
+        return "-"
+    sign = "+" if signed and number > 0 else ""
+    match shape:
+        case "share":
+            return f"{sign}{number:.3f}"
+        case "tokens":
+            return f"{sign}{number:,.0f}"
+        case "count":
+            return f"{sign}{number:.1f}"
+        case "number":
+            return f"{sign}{number:.3g}"
+
+
+def interval_of(estimate: Estimate, shape: Shape, *, signed: bool = False) -> str:
+    """The interval in brackets; empty where there is none."""
+    if estimate.low is None and estimate.high is None:
+        return ""
+    low, high = (written(end, shape, signed=signed) for end in (estimate.low, estimate.high))
+    return f"[{low}, {'never' if estimate.high is None else high}]"

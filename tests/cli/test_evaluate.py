@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mrt_reward.cli import evaluate as verb
+from mrt_reward.cli.app import app
+from mrt_reward.config import ServeSettings
+from mrt_reward.errors import ConfigError
+from mrt_reward.service.scorer import Scorer
+from tests.evaluation.conftest import CountingProver
+from tests.service.conftest import WordGrader, speller
+
+RUN = CliRunner()
+
+
+@pytest.fixture
+def prover(monkeypatch: pytest.MonkeyPatch) -> CountingProver:
+    """Stands in for the engine, so that these tests are about files and flags."""
+    scripted = CountingProver()
+
+    def build(settings: ServeSettings) -> Scorer:
+        del settings
+        return Scorer(scripted, {"word": WordGrader()}, speller)
+
+    monkeypatch.setattr(verb, "build_scorer", build)
+    return scripted
+
+
+def problems(path: Path) -> Path:
+    rows = [{"id": f"p{place}", "problem": f"Question {place}?", "answer": "42"} for place in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def evaluate(tmp_path: Path, *flags: str) -> list[str]:
+    source = problems(tmp_path / "problems.jsonl")
+    return ["evaluate", str(source), "-o", str(tmp_path / "out"), "--max-tokens", "40", "--traces", "2", *flags]
+
+
+def test_problems_become_a_report_and_two_models_are_compared(tmp_path: Path, prover: CountingProver) -> None:
+    done = RUN.invoke(app, evaluate(tmp_path, "--name", "one", "--budget", "100", "--votes", "2", "--target", "0.4"))
+    assert done.exit_code == 0, done.output
+    assert "6 traces scored (6 sampled, 0 partial), 0 failed, 0 already there" in done.output
+    for name in ("traces.jsonl", "results.jsonl", "summary.json", "report.md", "report.html", "settings.json"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    done = RUN.invoke(app, evaluate(tmp_path, "--name", "two", "--extend", "1", "--extend-tokens", "30"))
+    assert done.exit_code == 0, done.output
+    told = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [model["name"] for model in told["models"]] == ["one", "two"]
+    assert told["differences"][0]["metrics"]["final"]["problems"] == 3
+    assert "extended_accuracy" in told["models"][1]["curves"]
+    done = RUN.invoke(app, ["report", str(tmp_path / "out"), "-o", str(tmp_path / "other"), "--budget", "64"])
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "other" / "summary.json").read_text())["budgets"] == [64.0]
+
+
+def test_it_goes_on_in_one_way_only(tmp_path: Path, prover: CountingProver) -> None:
+    assert RUN.invoke(app, evaluate(tmp_path)).exit_code == 0
+    calls = prover.num_calls
+    done = RUN.invoke(app, evaluate(tmp_path))
+    assert "0 failed, 6 already there" in done.output
+    assert prover.num_calls == calls
+    refused = RUN.invoke(app, evaluate(tmp_path, "--seed", "1"))
+    assert isinstance(refused.exception, ConfigError)
+    assert "another sampling" in str(refused.exception)
+    assert RUN.invoke(app, evaluate(tmp_path, "--seed", "1", "--overwrite")).exit_code == 0
+    assert prover.num_calls > calls
+
+
+def test_what_failed_is_told_and_the_rest_is_reported(tmp_path: Path, prover: CountingProver) -> None:
+    source = problems(tmp_path / "problems.jsonl")
+    with source.open("a") as file:
+        file.write('{"id": "unanswerable", "problem": "Q?"}\n{not json\n')
+    done = RUN.invoke(app, ["evaluate", str(source), "-o", str(tmp_path / "out"), "--max-tokens", "40"])
+    assert done.exit_code == 1
+    assert "2 failed" in done.output
+    assert "unanswerable" in done.output
+    assert "2 traces or problems have no value" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_folders_and_flags_are_checked(tmp_path: Path, prover: CountingProver) -> None:
+    (tmp_path / "file").write_text("")
+    source = problems(tmp_path / "problems.jsonl")
+    cases = (
+        (["evaluate", str(source), "-o", str(tmp_path / "file" / "out")], "can be written"),
+        (["evaluate", str(source), "-o", str(tmp_path / "o"), "--budget", "-1"], "budgets must be above 0"),
+        (["report", str(tmp_path)], "run `mrt-reward evaluate` first"),
+    )
+    for words, told in cases:
+        done = RUN.invoke(app, words)
+        assert isinstance(done.exception, ConfigError), done.output
+        assert told in str(done.exception)

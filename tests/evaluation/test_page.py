@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrt_reward.evaluation.browser import MAX_EPISODE_CHARS, browser_json, clipped
+from mrt_reward.evaluation.report import ReportSpec, make_report
+from mrt_reward.evaluation.traces import Results
+from tests.evaluation.chromium import EXECUTABLE, Chromium
+from tests.evaluation.lines import line, write
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> <!-- ]]> \u2028 </pre> ${alert(3)} &lt;b&gt;"
+
+
+def evaluated(tmp_path: Path) -> Path:
+    """Two models, six problems, everything that a model chooses as hostile as can be."""
+    rows: list[dict[str, Any]] = []
+    for place in range(6):
+        for number in range(3):
+            for model in ("base", f"tuned {HOSTILE}"):
+                last = min(1.0, 0.2 * place + 0.1 * number + 0.3 * (model != "base"))
+                row = line(f"{place}/{number}", [0.1, 0.3, last], model=model, problem=f"p{place}")
+                row["trace"] |= {"problem": HOSTILE, "completion": HOSTILE, "answer": [HOSTILE]}
+                row["warnings"] = [HOSTILE]
+                answers = [{"text": HOSTILE, "verdict": "incorrect", "tokens": 2}] * 8
+                row["values"] = [value | {"answers": answers} for value in row["values"]]
+                rows.append(row)
+    path = write(tmp_path / "results.jsonl", *rows)
+    make_report([path], tmp_path / "out", ReportSpec())
+    return tmp_path / "out" / "report.html"
+
+
+def test_what_a_model_wrote_cannot_leave_its_place(tmp_path: Path) -> None:
+    html = evaluated(tmp_path).read_text(encoding="utf-8")
+    assert html.count("<script") == html.count("</script>") == 2
+    assert "<img" not in html
+    assert "onerror=alert(2)>" not in html
+    data = re.search(r'id="trace-data">(.*?)</script>', html, re.DOTALL)
+    assert data is not None
+    shown = json.loads(data[1])
+    assert shown[0]["question"] == HOSTILE
+    assert shown[0]["gold"] == [HOSTILE]
+    assert "\u2028" not in data[1]
+    markdown = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "<script>" not in markdown.replace("\\<", "")
+
+
+def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+    html = evaluated(tmp_path).read_text(encoding="utf-8")
+    before = html.split('id="trace-data"')[0]
+    assert not re.search(r"(?:src|href)=[\"'](?!#)", before)
+    assert "url(" not in before
+    assert "default-src 'none'" in before
+
+
+def test_the_browser_of_traces_is_bounded(tmp_path: Path) -> None:
+    rows = [line(f"{number}", [0.1, 0.3], problem=f"p{number}") for number in range(20)]
+    for row in rows:
+        row["trace"]["completion"] = "x" * 1000
+        row["episodes"][0]["char_end"] = 1000
+    path = write(tmp_path / "r.jsonl", *rows)
+    text, shown = browser_json(Results([path]), max_bytes=10_000)
+    assert 0 < shown < 20
+    assert len(text) <= 10_000
+    assert len(json.loads(text)) == shown
+    long = clipped("a" * MAX_EPISODE_CHARS + "b" * MAX_EPISODE_CHARS, MAX_EPISODE_CHARS)
+    assert len(long) < MAX_EPISODE_CHARS + 100
+    assert "6,000 characters left out" in long
+    assert clipped("short", 10) == "short"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not EXECUTABLE, reason="needs chromium: apt-get install chromium")
+def test_the_page_works_in_a_real_browser(tmp_path: Path) -> None:
+    html = evaluated(tmp_path)
+    with Chromium(tmp_path / "profile") as browser:
+        for width, dark in ((1200, False), (1200, True), (360, False)):
+            browser.open(html, width=width, dark=dark)
+            # Nothing is wider than the screen; tables scroll by themselves.
+            assert browser.evaluate("document.documentElement.scrollWidth") <= width
+            assert browser.evaluate("document.querySelectorAll('main svg').length") > 6
+        paper = "getComputedStyle(document.body).backgroundColor"
+        browser.open(html, dark=True)
+        dark_paper = browser.evaluate(paper)
+        browser.open(html)
+        assert browser.evaluate(paper) != dark_paper
+        # By keyboard alone: the first stop skips to the report, and the traces can be walked through.
+        browser.press("Tab")
+        assert browser.evaluate("document.activeElement.className") == "skip"
+        heading = "document.querySelector('#trace h3').textContent"
+        assert browser.evaluate(heading) == "0/0"
+        browser.evaluate("document.getElementById('next').focus()")
+        browser.press("Enter")
+        assert browser.evaluate(heading) == "0/1"
+        browser.evaluate("document.getElementById('pick').focus()")
+        assert browser.evaluate("document.querySelectorAll('#trace .episode').length") == 4
+        assert browser.evaluate("document.querySelector('#trace .question').textContent") == HOSTILE
+        assert browser.evaluate("document.querySelectorAll('#trace img, #trace script').length") == 0
+        assert browser.errors == []
+        assert set(browser.requests) == {html.resolve().as_uri()}

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mrt_reward.errors import ConfigError
+from mrt_reward.evaluation.measures import Lens
+from mrt_reward.evaluation.report import ReportSpec, make_report, read_report
+from mrt_reward.evaluation.summary import summarise
+from mrt_reward.evaluation.tally import Tally, terciles
+from tests.evaluation.lines import line, write
+
+# Points of `line`: x = 12, 16, 20 (prefix and two tokens of answer), values as given.
+LENS = Lens(budgets=(18.0, 20.0))
+
+
+def test_metrics_worked_by_hand(tmp_path: Path) -> None:
+    rows = [
+        line("a/0", [0.0, 0.5, 1.0], model="m", problem="a", outcome=1.0),
+        line("a/1", [0.0, 0.0, 0.5], model="m", problem="a", outcome=0.0),
+        line("b/0", [0.5, 0.5, 0.25], model="m", problem="b", outcome=0.0),
+    ]
+    report = read_report([write(tmp_path / "r.jsonl", *rows)], ReportSpec(LENS, budgets=(18.0,)))
+    [model] = report.summary.models
+    metrics = {name: each.value for name, each in model.metrics.items()}
+    # Means over traces, then over problems: a has 0.75 at its end, b 0.25.
+    assert (metrics["final"], metrics["empty"], metrics["outcome"]) == (0.5, 0.25, 0.25)
+    # At 18: a has 0.75 and 0.25, b has 0.375.
+    assert metrics["accuracy@18"] == pytest.approx((0.5 + 0.375) / 2, abs=1e-9)
+    # Areas to 18. a/0: 0 to 12, 1 to 16, then from 0.5 to 0.75: 1.25; a/1: 0 and from 0 to 0.25: 0.25; b/0: 3, 2, and
+    # from 0.5 to 0.375: 0.875. Of 18 each.
+    areas = ((1.0 + 1.25 + 0.25) / 2 + 3.0 + 2.0 + 0.875) / 2
+    assert metrics["regret@18"] == pytest.approx(1 - areas / 18, abs=1e-9)
+    assert metrics["anytime@18"] == pytest.approx(areas / 18, abs=1e-9)
+    # Episodes: a/0 gained twice; a/1 nothing, then gained; b/0 nothing, then lost.
+    assert (metrics["zero"], metrics["negative"]) == pytest.approx(((0 + 0.5) / 2 / 2 + 0.25, 0.25))
+    assert (metrics["episodes"], metrics["tokens"]) == (2.0, 8.0)
+    # The mean curve is 0.25 at 12, (0.25 + 0.5)/2 at 16 and 0.5 at 20.
+    assert metrics["tokens_to@0.5"] == pytest.approx(20.0, abs=1e-9)
+    assert metrics["tokens_to@0.9"] is None
+    assert (model.metrics["final"].problems, model.metrics["final"].traces) == (2, 3)
+    # Without the answers themselves there is nothing to vote on.
+    assert metrics["majority_regret"] is None
+    assert "maj@2" not in model.curves
+
+
+def test_models_are_compared_on_the_problems_that_both_have(tmp_path: Path) -> None:
+    rows = [line(f"{name}/0", [0.1, 0.2], model="one", problem=name) for name in "abc"]
+    rows += [line(f"{name}/0", [0.1, 0.4], model="two", problem=name) for name in "bcd"]
+    report = read_report([write(tmp_path / "r.jsonl", *rows)], ReportSpec())
+    [difference] = report.summary.differences
+    final = difference.metrics["final"]
+    assert (difference.first, difference.second, final.problems, final.traces) == ("one", "two", 2, 4)
+    assert (final.value, final.low, final.high) == pytest.approx((0.2, 0.2, 0.2))
+    assert {model.problems for model in report.summary.models} == {3}
+
+
+def test_thirds_of_problems_by_difficulty() -> None:
+    third = terciles(np.array([0.9, np.nan, 0.1, 0.5, 0.1, 0.8, 0.6]))
+    assert {name: rows.tolist() for name, rows in third.items()} == {"hard": [2, 4], "medium": [3, 6], "easy": [5, 0]}
+    assert terciles(np.array([0.5, np.nan, 0.5])) == {}
+
+
+def test_partial_traces_are_in_no_curve_and_are_counted(tmp_path: Path) -> None:
+    rows = [line("a/0", [0.5, None], model="m", problem="a"), line("b/0", [0.5, 1.0], model="m", problem="b")]
+    report = read_report([write(tmp_path / "r.jsonl", *rows)], ReportSpec(LENS, budgets=(18.0,)))
+    [model] = report.summary.models
+    assert report.caveats["m"].partial == 1
+    assert model.metrics["accuracy@18"].problems == 1
+    assert model.metrics["empty"].problems == 2
+
+
+def test_what_cannot_be_told_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.jsonl", "not json}", {"id": 1})
+    with pytest.raises(ConfigError, match="2 lines are no results"):
+        make_report([path], tmp_path, ReportSpec())
+    with pytest.raises(ValueError, match="at least one scored trace"):
+        summarise(Tally(Lens()))
+    path = write(tmp_path / "r.jsonl", line("a", [0.5, 1.0]))
+    with pytest.raises(ValueError, match="not all on the grid"):
+        read_report([path], ReportSpec(budgets=(17.3,)))
+    for wrong in ({"budgets": (0.0,)}, {"sizes": (2, 4)}, {"waste_threshold": 2.0}):
+        with pytest.raises(ValueError, match="must"):
+            Lens(**wrong)
+
+
+def test_the_files_tell_the_same(tmp_path: Path) -> None:
+    rows = [line(f"{place}/0", [0.0, place / 4], model="m|x", problem=str(place)) for place in range(4)]
+    rows.append(rows[0])
+    path = write(tmp_path / "r.jsonl", *rows, '{"id": "cut')
+    written = make_report([path], tmp_path / "out", ReportSpec())
+    assert [file.name for file in written][:3] == ["summary.json", "report.md", "report.html"]
+    told = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert told["models"][0]["metrics"]["final"]["value"] == pytest.approx(0.375)
+    assert (told["notes"]["duplicates"], told["notes"]["cut"] + told["notes"]["malformed"]) == (1, 1)
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| Accuracy at the end | 0.375 [" in text
+    assert "m\\|x" in text
+    assert "1 repeated traces were skipped" in text
+
+
+def test_figures_are_drawn_for_papers(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    rows = [
+        line(f"{place}/0", [0.0, place / 4], model=model, problem=str(place))
+        for place in range(4)
+        for model in ("one", "_two $x$")
+    ]
+    written = make_report([write(tmp_path / "r.jsonl", *rows)], tmp_path / "out", ReportSpec(figures=True))
+    names = {path.name for path in written if path.parent.name == "figures"}
+    assert {
+        f"{name}.{kind}" for name in ("accuracy", "regret", "frugal", "advancing") for kind in ("svg", "png")
+    } == names
+    assert (tmp_path / "out" / "figures" / "accuracy.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_toolkit_is_there_by_name() -> None:
+    from mrt_reward import evaluation  # noqa: PLC0415 - this import is what is tested
+
+    for name in evaluation.__all__:
+        assert getattr(evaluation, name) is not None
+    with pytest.raises(AttributeError, match="nonsense"):
+        evaluation.__getattr__("nonsense")
