@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from mrt_reward.errors import ConfigError
-from mrt_reward.training.prefix import Prefixed, group_number
+from mrt_reward.training.marks import number_of
+from mrt_reward.training.prefix import Prefixed
 
 Batch = tuple[list[Any], list[Any], list[Any], list[Any]]
 """Data sources, prompts, labels and images, as OpenRLHF's data loader gives them."""
@@ -45,4 +46,4 @@ def prefix_columns(label: Any) -> tuple[Prefixed, Any]:  # noqa: ANN401 - a data
         )
     value = columns.get("mrt_value_prefix")
     known = None if value is None or math.isnan(value) else float(value)
-    return Prefixed(group_number(columns["mrt_group"]), known, bool(columns.get("mrt_stop"))), columns["label"]
+    return Prefixed(number_of(columns["mrt_group"]), known, bool(columns.get("mrt_stop"))), columns["label"]

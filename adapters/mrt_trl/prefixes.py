@@ -14,7 +14,8 @@ import torch
 from mrt_reward.core.credit import Floats
 from mrt_reward.errors import TraceError
 from mrt_reward.training.alignment import answer_start
-from mrt_reward.training.prefix import Prefixed, PrefixReading, group_number, prefix_advantages, prefix_metrics
+from mrt_reward.training.marks import number_of
+from mrt_reward.training.prefix import Prefixed, PrefixReading, prefix_advantages, prefix_metrics
 from mrt_reward.training.responses import Response
 from mrt_trl.rows import Rows, Setup, TokenLists, padded
 
@@ -64,4 +65,4 @@ class PrefixBatch:
         start = answer_start(response, self._setup.tokens, self._setup.settings.delimiters) if stop else 0
         if start >= len(response.response_ids):
             return None
-        return Prefixed(group_number(row["mrt_group"]), known, stop, start)
+        return Prefixed(number_of(row["mrt_group"]), known, stop, start)

@@ -26,8 +26,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from mrt_reward.errors import ConfigError, GraderError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.provers.scripted import ScriptedProver
-from mrt_reward.training.marks import Lapse, Scored
-from mrt_reward.training.prefix import Prefixed, group_number
+from mrt_reward.training.marks import Lapse, Scored, number_of
+from mrt_reward.training.prefix import Prefixed
 from tests.openrlhf.cpu.run import REWARD
 from tests.provers.conftest import byte_level, metaspace
 from tests.server.conftest import VALUES, threaded_server
@@ -275,7 +275,7 @@ async def test_rows_of_prefixes_ask_no_prover_and_keep_their_own_label(agent: An
     assert output["reward"] == 1.0
     what = unpack(output["extra_logs"][KEY])[0].what
     assert isinstance(what, Prefixed)
-    assert (what.group, what.value, what.stop) == (group_number("g"), 0.25, True)
+    assert (what.group, what.value, what.stop) == (number_of("g"), 0.25, True)
     [(start, _)] = output["action_ranges"]
     assert tokenizer.decode(output["observation_tokens"][start + what.start :]).startswith("</think>")
     evaluated = await sample(ours, tokenizer, EvaluationLabel(copy.deepcopy(row)))

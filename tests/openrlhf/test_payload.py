@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from mrt_openrlhf.payload import KEY, pack, unpack
 from openrlhf.trainer.ppo_utils.experience import Experience
 
-from mrt_reward.training.marks import Lapse, Scored
-from mrt_reward.training.prefix import Prefixed, group_number
+from mrt_reward.training.marks import Lapse, Scored, number_of
+from mrt_reward.training.prefix import Prefixed
 from mrt_reward.training.scoring import Record
 
 values = st.floats(0, 1, width=32)
@@ -25,7 +25,7 @@ def scored(draw: st.DrawFn) -> Scored:
     return Scored(0, tuple(ends), np.array(value_P), draw(st.booleans()), draw(st.integers(0, 2**28 - 1)))
 
 
-prefixed = st.builds(Prefixed, st.text().map(group_number), st.none() | values, st.booleans(), places)
+prefixed = st.builds(Prefixed, st.text().map(number_of), st.none() | values, st.booleans(), places)
 
 
 @given(st.lists(st.tuples(scored() | st.sampled_from(Lapse) | prefixed, places), min_size=1, max_size=5))

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from mrt_reward.core.credit import CreditConfig, CreditTrace, credit, outcome_advantages
 from mrt_reward.errors import ProverError, TraceError
 from mrt_reward.mini import MODEL_DIR
-from mrt_reward.training.prefix import group_number
+from mrt_reward.training.marks import number_of
 from tests.trl.policy import (
     TEXT,
     VALUES,
@@ -246,7 +246,7 @@ def test_rows_of_prefixes_are_paid_by_their_own_group_or_against_their_prefix(tm
         trained = np.arange(len(ids)) >= (close if row % 2 == 0 else 0)
         assert found == pytest.approx(np.where(trained, advantage, 0.0), abs=1e-6)
     assert made._metrics["train"]["mrt/prefix/stop/rows"] == [4.0]
-    assert group_number("even") != group_number("odd")
+    assert number_of("even") != number_of("odd")
 
 
 def test_a_row_that_must_stop_and_has_no_answer_is_left_out(tmp_path: Path) -> None:

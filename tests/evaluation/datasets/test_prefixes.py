@@ -27,11 +27,11 @@ from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import TERMINATORS, Delimiters
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.training.alignment import PolicyTokens, answer_start
+from mrt_reward.training.marks import number_of
 from mrt_reward.training.prefix import (
     Prefixed,
     decode_prefixed,
     encode_prefixed,
-    group_number,
     prefix_advantages,
     prefix_metrics,
 )
@@ -108,7 +108,7 @@ def trained(row: PrefixRow, said: str, outcome: float, columns: dict[str, Any], 
     ids = tokenizer.encode_trusted(said).tolist()
     response = Response(prompt_ids, ids, [], [], None)
     start = answer_start(response, tokens, TAGS) if columns["mrt_stop"] else 0
-    prefixed = Prefixed(group_number(columns["mrt_group"]), columns["mrt_value_prefix"], columns["mrt_stop"], start)
+    prefixed = Prefixed(number_of(columns["mrt_group"]), columns["mrt_value_prefix"], columns["mrt_stop"], start)
     reward_T = np.zeros(len(ids), np.float32)
     reward_T[-1] = outcome
     for place, mark in encode_prefixed(prefixed, len(ids)):
