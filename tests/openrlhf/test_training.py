@@ -21,7 +21,7 @@ from mrt_reward.core.credit import CreditConfig
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import ParagraphSegmenter, ScoreOptions
 from tests.openrlhf.cpu.run import answers_of, arguments, train, write_data
-from tests.openrlhf.server import Server, free_port
+from tests.serving import Server, free_port
 from tests.verl.checking import Row, expected, score_again
 
 OPTIONS = ScoreOptions(segmenter=ParagraphSegmenter("paragraphs"))

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.serving import free_port
 from tests.trl.policy import scripted_server, steps_of
 from tests.trl.ranks import TEXTS, train
-from tests.trl.serving import free_port
 
 
 def run(folder: Path, url: str, mode: str) -> tuple[list[int], list[dict[str, Any]]]:

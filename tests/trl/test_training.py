@@ -18,8 +18,8 @@ from transformers import TrainerCallback
 
 from mrt_reward.core.credit import CreditConfig
 from mrt_reward.options import ParagraphSegmenter, ScoreOptions
+from tests.serving import Server
 from tests.trl.policy import Generated, Recorded, problems, right, steps_of, trainer
-from tests.trl.serving import Server
 from tests.verl.checking import Row, answer_of, expected, score_again
 
 OPTIONS = ScoreOptions(segmenter=ParagraphSegmenter("paragraphs"))

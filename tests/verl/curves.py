@@ -17,10 +17,10 @@ import numpy as np
 
 from mrt_reward.core.progress import waste_mask
 from mrt_reward.options import ParagraphSegmenter, ScoreOptions
+from tests.serving import Server
 from tests.verl.checking import read_batch, score_again
 from tests.verl.cpu.run import ROOT, answers_of, arguments, train, write_data
 from tests.verl.drawing import drawing
-from tests.verl.server import Server
 
 NUM_STEPS, NUM_PROMPTS, NUM_SAMPLES, SEED = 30, 8, 4, 3
 WASTE_THRESHOLD = 0.02

@@ -31,9 +31,9 @@ from mrt_reward.core.credit import CreditConfig
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.mini.island import sample_problem
 from mrt_reward.options import ParagraphSegmenter, ScoreOptions
+from tests.serving import Server
 from tests.verl.checking import Row, expected, score_again
 from tests.verl.cpu.run import REWARD
-from tests.verl.server import Server
 
 NUM_PROMPTS, NUM_SAMPLES = 2, 4
 ARGUMENTS = [

@@ -21,10 +21,10 @@ from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import ParagraphSegmenter, ScoreOptions
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.training.marks import Lapse, decode
+from tests.serving import Server
 from tests.verl.checking import expected, read_batch, score_again
 from tests.verl.cpu.run import Training, answers_of, arguments, start, train, write_data
 from tests.verl.faults import Ids, faulty
-from tests.verl.server import Server
 
 OPTIONS = ScoreOptions(segmenter=ParagraphSegmenter("paragraphs"))
 PATIENCE_S = 15
