@@ -66,8 +66,9 @@ def test_tuning_learns_what_it_is_shown_and_leaves_the_embeddings(tmp_path: Path
     assert np.mean(losses[-2:]) < np.mean(losses[:2])
     before, after = load_model()[0].state_dict(), load_model(tmp_path / "m")[0].state_dict()
     same = {name for name, weights in before.items() if torch.equal(weights, after[name])}
-    # Tied: the embedding is the head as well.
-    assert same == {"model.embed_tokens.weight", "lm_head.weight"}
+    # Tied: the embedding is the head as well. Norms move by less than bfloat16 tells apart.
+    assert same >= {"model.embed_tokens.weight", "lm_head.weight"}
+    assert not [name for name in same if "proj" in name]
     again = tune(MODEL_DIR, tmp_path / "chats.jsonl", tmp_path / "n", settings)
     assert again == losses
 
