@@ -78,8 +78,7 @@ async def _one_more(
     tokenizer = scorer.tokenizer
     more = tokenizer.encode_untrusted(text + opening).ids
     context = np.concatenate([encoded.context, encoded.thinking_ids, more])
-    room = scorer.info.max_tokens - len(context)
-    if scorer.info.max_tokens and room <= len(more) + 1:
+    if scorer.info.max_tokens and len(context) >= scorer.info.max_tokens:
         return None
     sampling = replace(spec.sampling, num_traces=1, max_tokens=spec.max_tokens)
     [ids], limit = await continue_from(scorer, context, sampling, name=name)

@@ -135,6 +135,7 @@ class Run:
 
         Raises:
             ProverUnavailable: the engine is gone; what was finished is written.
+            ConfigError: the options name a grader that is not there.
 
         """
         units = self._units(rows)
@@ -204,7 +205,7 @@ class Run:
             self._refuse_unanswerable(item.trace)
             if not todo <= set(self._sampled):
                 await self._sample(item, names)
-        except ProverUnavailable:
+        except (ProverUnavailable, ConfigError):
             raise
         except MRTRewardError as error:
             self._fail(item, error, num_traces=len(todo))
