@@ -28,7 +28,6 @@ from rich.progress import track
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from mrt_reward.client import AsyncClient, RetryPolicy
 from mrt_reward.errors import ConfigError, MRTRewardError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.mini.island import Problem, sample_problem
@@ -39,6 +38,7 @@ from mrt_reward.training.marks import Reading
 from mrt_reward.training.metrics import batch_metrics, record_metrics
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import TraceScorer
+from mrt_reward.training.servers import check_servers
 from mrt_reward.training.settings import TrainingSettings, load_training_settings
 from mrt_reward.types import Message
 
@@ -208,19 +208,17 @@ class Loop:
         return mine | {f"mrt.{name}": value for name, value in mrt.items()}
 
 
-async def check(mrt: TrainingSettings) -> None:
+def check(mrt: TrainingSettings) -> None:
     """Settings that contradict each other, and servers that do not answer, stop a run before it starts."""
     load_training_settings(mrt.model_dump(), where="--mrt")
     if mrt.mode == "prefix" or mrt.follow_steps is not None:
         raise ConfigError("this loop has no --mrt.mode prefix and no --mrt.follow_steps: leave them out")
-    for url in mrt.urls:
-        async with AsyncClient(url, api_key=mrt.api_key, timeout_s=20.0, retry=RetryPolicy(max_tries=3)) as client:
-            print(f"{url} proves with {(await client.prover()).model}")
+    check_servers(mrt, "--mrt")
 
 
 async def train(settings: LoopSettings) -> None:
     """A whole run, or the rest of it."""
-    await check(settings.mrt)
+    check(settings.mrt)
     settings.out.mkdir(parents=True, exist_ok=True)
     loop = Loop(settings)
     if (settings.out / "state.pt").exists():

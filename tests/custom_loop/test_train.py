@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from adapters.custom_loop import train as recipe
 from adapters.custom_loop.train import Loop, LoopSettings, draw, train
 from mrt_reward.config import ServeSettings
-from mrt_reward.errors import ConfigError, ProverError, WireError
+from mrt_reward.errors import ConfigError, ProverError
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.server.run import serve
 from mrt_reward.training.marks import Lapse, Reading, Scored
@@ -222,7 +222,7 @@ def free_port() -> int:
 
 
 def test_a_server_that_is_down_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
-    with pytest.raises(WireError, match="start one with `mrt-reward serve`, or check the URL"):
+    with pytest.raises(ConfigError, match=r"no progress server answers at --mrt\.url="):
         asyncio.run(train(settings_of(tmp_path / "run", f"http://127.0.0.1:{free_port()}")))
     assert not (tmp_path / "run").exists()
 
