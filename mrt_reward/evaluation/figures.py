@@ -89,7 +89,7 @@ def _lines(axes: Any, lines: Lines, title: str) -> None:  # noqa: ANN401 - matpl
                      ([point.low for point in known], [point.high for point in known]))  # fmt: skip
         axes.fill_between(x, low, high, color=COLOURS[style], alpha=0.15, linewidth=0)
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel(X_TOKENS)
     axes.set_ylabel(title)
     if len(lines) > 1:
