@@ -212,9 +212,9 @@ def majority_regret(value_P: Floats, votes_P4: Floats) -> float:
     """
     if value_P.ndim != 1 or value_P.size == 0 or votes_P4.shape != (value_P.size, 4):
         raise ValueError(f"expected shapes (P,) and (P, 4), got {value_P.shape} and {votes_P4.shape}")
-    voting_K4 = votes_P4[:-1] + 0.0
-    voting_K4[:, 3] = (voting_K4[:, 2] + voting_K4[:, 3]) / 2
-    share_4 = (VOTE_SIZES - VOTE_SIZES[0]) / (VOTE_SIZES[-1] - VOTE_SIZES[0])
+    voting_K4: Floats = votes_P4[:-1].copy()
+    voting_K4[:, 3] = votes_P4[:-1, 2:].mean(axis=1)
+    share_4: Floats = (VOTE_SIZES - VOTE_SIZES[0]) / (VOTE_SIZES[-1] - VOTE_SIZES[0])
     thinking_K4 = value_P[:-1, None] + np.diff(value_P)[:, None] * share_4
     optimum = _area(np.maximum(voting_K4, thinking_K4))
     return (optimum - _area(thinking_K4)) / optimum if optimum > 0 else 0.0

@@ -82,9 +82,12 @@ def test_what_cannot_be_told_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "r.jsonl", line("a", [0.5, 1.0]))
     with pytest.raises(ValueError, match="not all on the grid"):
         read_report([path], ReportSpec(budgets=(17.3,)))
-    for wrong in (lambda: Lens(budgets=(0.0,)), lambda: Lens(sizes=(2, 4)), lambda: Lens(waste_threshold=2.0)):
-        with pytest.raises(ValueError, match="must"):
-            wrong()
+    with pytest.raises(ValueError, match="budgets must be above 0"):
+        Lens(budgets=(0.0,))
+    with pytest.raises(ValueError, match="must increase from 1"):
+        Lens(sizes=(2, 4))
+    with pytest.raises(ValueError, match="must be in"):
+        Lens(waste_threshold=2.0)
 
 
 def test_the_files_tell_the_same(tmp_path: Path) -> None:
