@@ -112,7 +112,7 @@ def neutral_outcomes(outcome_N: Floats, groups: Sequence[Hashable], dropped: Seq
 
     It has zero where nothing of its group is left.
     """
-    neutral_N = outcome_N.copy()
+    neutral_N: Floats = outcome_N.copy()
     for row, group in enumerate(groups):
         if dropped[row]:
             others = [other for other, each in enumerate(groups) if each == group and not dropped[other]]

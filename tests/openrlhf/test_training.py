@@ -88,8 +88,8 @@ def check_weights(dump: Path, saved: Path) -> None:
     last = {each["name"]: each["sum"] for each in synced}
     assert len(synced) == NUM_STEPS * len(last)
     assert set(last) == set(before)
-    for name in last:
-        assert last[name] == pytest.approx(float(after[name].double().sum()))
+    for name, total in last.items():
+        assert total == pytest.approx(float(after[name].double().sum()))
 
 
 @pytest.mark.slow
