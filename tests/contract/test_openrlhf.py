@@ -8,6 +8,7 @@ import sys
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,8 @@ def test_advantages_are_worked_out_in_one_method_and_rewards_in_one_function() -
 
 def test_every_trainer_logs_what_it_says_of_a_rollout_and_saves_with_its_step() -> None:
     trainer = ppo_trainer.BasePPOTrainer
-    for actor in (ppo_trainer.PPOTrainer, ppo_trainer_async.TrainingActor):
+    actors: list[Any] = [ppo_trainer.PPOTrainer, ppo_trainer_async.TrainingActor]
+    for actor in actors:
         sent = actor.__ray_metadata__.modified_class
         assert issubclass(sent, trainer)
         assert parameters(sent._compute_rollout_stats) == ["self", "experiences"]

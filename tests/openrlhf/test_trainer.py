@@ -151,7 +151,8 @@ def test_a_worker_waits_for_the_modules_that_are_extended(monkeypatch: pytest.Mo
 def test_a_trainer_is_sent_to_its_process_as_it_was_extended() -> None:
     # Ray sends the class by value, with what was set on it.
     worker.setup()
-    for sent in (ppo_trainer.PPOTrainer, ppo_trainer_async.TrainingActor):
+    actors: list[Any] = [ppo_trainer.PPOTrainer, ppo_trainer_async.TrainingActor]
+    for sent in actors:
         arrived = cloudpickle.loads(cloudpickle.dumps(sent.__ray_metadata__.modified_class))
         for name in ("_compute_rollout_stats", "save_logs_and_checkpoints"):
             method = getattr(arrived, name)

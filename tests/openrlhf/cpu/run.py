@@ -102,7 +102,7 @@ def train(
         done = subprocess.run(
             [sys.executable, "-m", module, *given],
             cwd=folder,
-            env=environment(**more),
+            env=environment(MRT_TEST_LOCAL_RAY="1", **more),
             timeout=timeout_s,
             check=False,
             stdout=printed,

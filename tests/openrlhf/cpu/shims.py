@@ -23,7 +23,8 @@ def install() -> None:
     after_import("vllm.model_executor.layers.utils", _linear)
     after_import("deepspeed.git_version_info", _nothing_to_compile)
     after_import("deepspeed.ops.adam", _adam)
-    after_import("ray", _ray)
+    if os.environ.get("MRT_TEST_LOCAL_RAY"):
+        after_import("ray", _ray)
     if os.environ.get("MRT_TEST_DUMP"):
         after_import("openrlhf.trainer.ppo_utils.experience_maker", _dump)
 
@@ -120,8 +121,6 @@ def _ray(module: Any) -> None:
 
     @functools.wraps(original)
     def init(*args: Any, **kwargs: Any) -> Any:
-        if os.environ.get("RAY_ADDRESS"):
-            return original(*args, **kwargs)
         local = {"num_cpus": 8, "num_gpus": 4, "include_dashboard": False, "object_store_memory": 200_000_000}
         return original(*args, **kwargs, **local)
 
