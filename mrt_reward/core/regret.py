@@ -212,7 +212,7 @@ def majority_regret(value_P: Floats, votes_P4: Floats) -> float:
     """
     if value_P.ndim != 1 or value_P.size == 0 or votes_P4.shape != (value_P.size, 4):
         raise ValueError(f"expected shapes (P,) and (P, 4), got {value_P.shape} and {votes_P4.shape}")
-    voting_K4 = np.array(votes_P4[:-1])
+    voting_K4 = np.array(votes_P4[:-1], np.float64)
     voting_K4[:, 3] = votes_P4[:-1, 2:].mean(axis=1)
     share_4: Floats = (VOTE_SIZES - VOTE_SIZES[0]) / (VOTE_SIZES[-1] - VOTE_SIZES[0])
     thinking_K4 = value_P[:-1, None] + np.diff(value_P)[:, None] * share_4

@@ -166,7 +166,7 @@ def _votes(values: Sequence[Value], sizes: tuple[int, ...]) -> Floats:
     vote_PS: Floats = np.array([majority_values(value.answers or (), sizes) for value in values], np.float64)
     known_P = numbers([value.value for value in values])
     vote_PS[:, 0] = np.where(np.isnan(known_P), vote_PS[:, 0], known_P)
-    return np.transpose(vote_PS)
+    return np.moveaxis(vote_PS, 0, 1)
 
 
 def _tokens(result: Result) -> tuple[Floats, Floats]:
@@ -211,7 +211,7 @@ def majority_regret_of(value_P: Floats, votes_4P: Floats) -> float:
     """`core.regret.majority_regret`; NaN where a value or a vote is missing, or nothing was thought."""
     if value_P.size < 2 or np.isnan(votes_4P).any() or np.isnan(value_P).any():
         return float("nan")
-    return majority_regret(value_P, np.transpose(votes_4P))
+    return majority_regret(value_P, np.moveaxis(votes_4P, 0, 1))
 
 
 def _by_index(array_SP: Floats) -> Floats:
