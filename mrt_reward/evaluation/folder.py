@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 
 from mrt_reward.errors import ConfigError
 
-TRACES, RESULTS, DIRECT, SETTINGS = "traces.jsonl", "results.jsonl", "direct.jsonl", "settings.json"
+TRACES, RESULTS, SETTINGS = "traces.jsonl", "results.jsonl", "settings.json"
 SUMMARY, REPORT_MD, REPORT_HTML, FIGURES = "summary.json", "report.md", "report.html", "figures"
 
 
@@ -136,7 +136,7 @@ class Folder:
 
     def clear(self) -> None:
         """Remove what an evaluation wrote."""
-        for name in (TRACES, RESULTS, DIRECT, SETTINGS, SUMMARY, REPORT_MD, REPORT_HTML):
+        for name in (TRACES, RESULTS, SETTINGS, SUMMARY, REPORT_MD, REPORT_HTML):
             (self.path / name).unlink(missing_ok=True)
 
     def remember(self, model: str, settings: Mapping[str, Any]) -> None:
