@@ -110,7 +110,7 @@ async def test_every_curve_holds_the_exact_one_within_its_interval(tmp_path: Pat
             for point, value in zip(points, true_B.tolist(), strict=True)
         ]
         assert np.mean(inside) >= 0.9, name
-        # The interval is of problems. Of the answers alone the curve is nearer: of 8 answers, 8 / k votes are independent.
+        # The interval is of problems; of the answers alone the curve is nearer. 8 answers are 8 / k independent votes.
         size = int(name.removeprefix("maj@")) if name.startswith("maj@") else 1
         spread_B = np.mean([one.curves[name] * (1 - one.curves[name]) for one in exact], axis=0)
         error_B = np.sqrt(spread_B * size / NUM_ANSWERS / len(exact))
