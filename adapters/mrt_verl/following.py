@@ -77,4 +77,6 @@ def saved_weights(config: DictConfig, step: int) -> Path:
 
 def hand_over(config: DictConfig, settings: TrainingSettings, step: int) -> dict[str, float]:
     """Tell every server to prove with the weights of this step; what was done, for the log."""
+    if settings.follow_steps is None:
+        return {}
     return following.hand_over(saved_weights(config, step), settings, step)
