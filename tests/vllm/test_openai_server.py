@@ -152,8 +152,9 @@ async def test_likelihoods_equal_the_embedded_engines(prover: OpenAIProver, caps
         for dtype, found in difference.items():
             figures = f"{len(found)} values, mean {found.mean():.5f}, largest {found.max():.5f}"
             print(f"\nvLLM bfloat16 and transformers {dtype}: {figures}")
-    assert difference["bfloat16"].mean() <= 0.005
-    assert difference["bfloat16"].max() <= 0.03
+    for found in difference.values():
+        assert found.mean() <= 0.005
+        assert found.max() <= 0.03
     assert served_values.max() > 0.5
     # Again, now that the prefixes are cached, and each trace alone.
     again = [(await proven_by(prover, [proof]))[0] for proof in proofs_of(prover)]
