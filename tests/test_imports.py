@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -10,22 +11,30 @@ import mrt_reward
 HEAVY = ("torch", "transformers", "fastapi", "starlette", "uvicorn", "sympy", "math_verify", "vllm", "matplotlib")
 
 
-@pytest.mark.parametrize(
-    ("statement", "most_s"), [("import mrt_reward", 0.5), ("from mrt_reward import Client, score, advantages", 1.0)]
-)
-def test_importing_the_package_is_light(statement: str, most_s: float) -> None:
+LIBRARIES = "import httpx, numpy, pydantic, pydantic_settings"
+
+
+def _cpu_s(statement: str) -> float:
+    """The least of three; coverage, which follows every child, would be most of it."""
     code = (
         f"import sys, time; start = time.process_time(); {statement}; "
         "taken = time.process_time() - start; "
         f"print(taken, [name for name in {HEAVY!r} if name in sys.modules])"
     )
-    best = 9.0
+    untraced = {key: value for key, value in os.environ.items() if not key.startswith(("COV_", "COVERAGE_"))}
+    best = float("inf")
     for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", code], env=untraced, check=True, capture_output=True, text=True)
         taken, heavy = done.stdout.split(maxsplit=1)
         assert heavy.strip() == "[]"
         best = min(best, float(taken))
-    assert best < most_s
+    return best
+
+
+def test_importing_the_package_costs_little_beside_the_libraries_it_stands_on() -> None:
+    libraries = _cpu_s(LIBRARIES)
+    assert _cpu_s("import mrt_reward") < 0.5 * libraries
+    assert _cpu_s("from mrt_reward import Client, score, advantages") < 2 * libraries
 
 
 def test_the_public_names_are_there_and_others_are_not() -> None:
