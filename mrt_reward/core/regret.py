@@ -192,6 +192,8 @@ def weighted_majority_vote(answers: Sequence[int], weights: Sequence[float], cor
 
 VOTE_SIZES = np.array([1.0, 2.0, 4.0, 6.0])
 """Budgets, in answers, of the authors' majority-vote comparator."""
+_SHARE_4: Floats = (VOTE_SIZES - VOTE_SIZES[0]) / (VOTE_SIZES[-1] - VOTE_SIZES[0])
+_TRAPEZOID_4: Floats = (np.diff(VOTE_SIZES, append=VOTE_SIZES[-1]) + np.diff(VOTE_SIZES, prepend=VOTE_SIZES[0])) / 2
 
 
 def majority_regret(value_P: Floats, votes_P4: Floats) -> float:
@@ -214,12 +216,11 @@ def majority_regret(value_P: Floats, votes_P4: Floats) -> float:
         raise ValueError(f"expected shapes (P,) and (P, 4), got {value_P.shape} and {votes_P4.shape}")
     voting_K4 = np.array(votes_P4[:-1], np.float64)
     voting_K4[:, 3] = votes_P4[:-1, 2:].mean(axis=1)
-    share_4: Floats = (VOTE_SIZES - VOTE_SIZES[0]) / (VOTE_SIZES[-1] - VOTE_SIZES[0])
-    thinking_K4 = value_P[:-1, None] + np.diff(value_P)[:, None] * share_4
+    thinking_K4 = value_P[:-1, None] + (value_P[1:] - value_P[:-1])[:, None] * _SHARE_4
     optimum = _area(np.maximum(voting_K4, thinking_K4))
     return (optimum - _area(thinking_K4)) / optimum if optimum > 0 else 0.0
 
 
 def _area(curve_K4: Floats) -> float:
     """Area under all lines over `VOTE_SIZES` together."""
-    return float(((curve_K4[:, 1:] + curve_K4[:, :-1]) / 2 @ np.diff(VOTE_SIZES)).sum())
+    return float((curve_K4 @ _TRAPEZOID_4).sum())

@@ -38,12 +38,27 @@ def accuracy_curve(token_N: Floats, value_N: Floats, budget_B: Floats) -> Floats
         `accuracy_B` in [0, 1].
 
     """
-    if token_N.size == 0 or np.isnan(value_N).any() or np.isnan(token_N).any():
-        return np.full(budget_B.shape, np.nan)
-    if token_N[0] > 0 and (token_N[1:] > token_N[:-1]).all():
-        # The same line, read in one call; only jumps and disorder need more care.
-        return np.interp(budget_B, np.append(0.0, token_N), np.append(0.0, value_N))
-    return accuracy_at(token_N, value_N, budget_B)
+    return accuracy_curves(token_N[None], value_N[None], budget_B)[0]
+
+
+def accuracy_curves(token_SN: Floats, value_SN: Floats, budget_B: Floats) -> Floats:
+    """`accuracy_curve` of each row, `accuracy_SB`."""
+    num_rows, num_points = token_SN.shape
+    accuracy_SB = np.full((num_rows, budget_B.size), np.nan)
+    if num_points == 0:
+        return accuracy_SB
+    curve_2SN = np.zeros((2, num_rows, num_points + 1))
+    curve_2SN[0, :, 1:], curve_2SN[1, :, 1:] = token_SN, value_SN
+    complete_S = ~np.isnan(curve_2SN).any(axis=(0, 2))
+    # Between points in order one call reads the whole line; only jumps and disorder need more care.
+    in_order_S: NDArray[np.bool_] = np.diff(curve_2SN[0], axis=1).min(axis=1) > 0
+    for s in np.flatnonzero(complete_S):
+        accuracy_SB[s] = (
+            np.interp(budget_B, curve_2SN[0, s], curve_2SN[1, s])
+            if in_order_S[s]
+            else accuracy_at(token_SN[s], value_SN[s], budget_B)
+        )
+    return accuracy_SB
 
 
 def regret_curve(token_N: Floats, value_N: Floats, budget_B: Floats) -> Floats:
@@ -59,16 +74,19 @@ def regret_curve(token_N: Floats, value_N: Floats, budget_B: Floats) -> Floats:
     """
     if token_N.size == 0 or np.isnan(value_N).any() or np.isnan(token_N).any():
         return np.full(budget_B.shape, np.nan)
-    order = np.argsort(token_N, kind="stable")
-    x, y = np.append(0.0, token_N[order]), np.append(0.0, value_N[order])
-    area_N = np.append(0.0, np.cumsum((y[1:] + y[:-1]) / 2 * np.diff(x)))
+    x, y = np.zeros(token_N.size + 1), np.zeros(token_N.size + 1)
+    x[1:], y[1:] = token_N, value_N
+    if (x[1:] < x[:-1]).any():
+        order = np.argsort(x, kind="stable")
+        x, y = x[order], y[order]
+    area_N = np.zeros(x.size)
+    np.cumsum((y[1:] + y[:-1]) / 2 * (x[1:] - x[:-1]), out=area_N[1:])
     # The points strictly inside each budget are done; the rest is a trapezoid to the budget, from the left of any jump.
     last = np.searchsorted(x, budget_B, side="left") - 1
     after = np.minimum(last + 1, x.size - 1)
-    width_B = budget_B - x[last]
-    run_B = np.where(after > last, x[after] - x[last], 1.0)
-    edge_B = y[last] + np.where(after > last, (y[after] - y[last]) * width_B / run_B, 0.0)
-    return 1.0 - (area_N[last] + (y[last] + edge_B) / 2 * width_B) / budget_B
+    width_B, run_B = budget_B - x[last], x[after] - x[last]
+    slope_B = np.divide(y[after] - y[last], run_B, out=np.zeros(budget_B.size), where=run_B > 0)
+    return 1.0 - (area_N[last] + (y[last] + slope_B * width_B / 2) * width_B) / budget_B
 
 
 def tokens_to_reach(budget_B: Floats, accuracy_RB: Floats, target: float) -> Floats:

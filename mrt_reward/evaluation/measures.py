@@ -1,6 +1,7 @@
 """What one trace contributes: one flat vector of numbers, so that any number of traces can be added up.
 
-Dimension key: P = K + 1 prefixes · K episodes · B budgets · S sizes of a vote · E indices · H bins · Q all of it.
+Dimension key: P = K + 1 prefixes · K episodes · B budgets · C = 2B budgets · S sizes of a vote · E indices · H bins ·
+Q all of it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrt_reward.core.regret import majority_regret
-from mrt_reward.evaluation.curves import accuracy_curve, budget_grid, regret_curve
+from mrt_reward.evaluation.curves import accuracy_curve, accuracy_curves, budget_grid, regret_curve
 from mrt_reward.evaluation.progress import (
     BIN_EDGES,
     NUM_QUARTERS,
@@ -75,6 +76,7 @@ class Layout:
 
     Attributes:
         budget_B: the grid.
+        doubled_C: the grid, then twice each of its budgets.
         size: Q.
 
     """
@@ -82,6 +84,7 @@ class Layout:
     def __init__(self, lens: Lens) -> None:
         self.lens = lens
         self.budget_B = budget_grid(*lens.budgets)
+        self.doubled_C = np.concatenate([self.budget_B, 2 * self.budget_B])
         budgets, sizes = self.budget_B.size, len(lens.sizes)
         self._shapes: dict[str, tuple[int, ...]] = {
             "scalars": (len(SCALARS),),
@@ -126,17 +129,17 @@ def measure(result: Result, layout: Layout) -> dict[str, Floats]:
     """
     lens, scored = layout.lens, result.scored
     value_P = numbers([value.value for value in scored.values])
-    vote_SP = _votes(scored.values, (*lens.sizes, *AUTHORS_SIZES))
-    vote_SP, authors_4P = vote_SP[: len(lens.sizes)], vote_SP[len(lens.sizes) :]
+    vote_SP, authors_4P = _votes(scored.values, lens.sizes)
     prefix_P, answer_P = _tokens(result)
     x_SP: Floats = prefix_P + np.array(lens.sizes, np.float64)[:, None] * answer_P
     budget_B = layout.budget_B
-    accuracy_B, later_B = accuracy_curve(x_SP[0], value_P, np.concatenate([budget_B, 2 * budget_B])).reshape(2, -1)
+    vote_SC = accuracy_curves(x_SP, np.concatenate([value_P[None], vote_SP[1:]]), layout.doubled_C)
+    accuracy_B, later_B = vote_SC[0, : budget_B.size], vote_SC[0, budget_B.size :]
     measures = {
         "scalars": _scalars(result, value_P, prefix_P, majority_regret_of(value_P, authors_4P), lens),
         "accuracy": accuracy_B,
         "regret": regret_curve(x_SP[0], value_P, budget_B),
-        "votes": np.stack([accuracy_B, *_each(x_SP[1:], vote_SP[1:], budget_B)]),
+        "votes": vote_SC[:, : budget_B.size],
         "index_votes": _by_index(vote_SP),
         "index_tokens": _by_index(x_SP),
         "histogram": progress_histogram(np.diff(value_P)),
@@ -157,16 +160,17 @@ def numbers(values: Sequence[float | None]) -> Floats:
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
-def _each(x_SP: Floats, value_SP: Floats, budget_B: Floats) -> list[Floats]:
-    return [accuracy_curve(x_P, value_P, budget_B) for x_P, value_P in zip(x_SP, value_SP, strict=True)]
+def _votes(values: Sequence[Value], sizes: tuple[int, ...]) -> tuple[Floats, Floats]:
+    """maj@k of each prefix, `SP`, and of the authors' sizes, `4P`.
 
-
-def _votes(values: Sequence[Value], sizes: tuple[int, ...]) -> Floats:
-    """maj@k of each prefix, `SP`; without the answers themselves, its value for k = 1 and nothing beyond."""
-    vote_PS: Floats = np.array([majority_values(value.answers or (), sizes) for value in values], np.float64)
+    Without the answers themselves, a prefix has its value for k = 1 and nothing beyond.
+    """
+    every = sizes if sizes == AUTHORS_SIZES else (*sizes, *AUTHORS_SIZES)
+    drawn_EP = np.transpose(np.array([majority_values(value.answers or (), every) for value in values], np.float64))
+    vote_SP = np.array(drawn_EP[: len(sizes)])
     known_P = numbers([value.value for value in values])
-    vote_PS[:, 0] = np.where(np.isnan(known_P), vote_PS[:, 0], known_P)
-    return np.moveaxis(vote_PS, 0, 1)
+    vote_SP[0] = np.where(np.isnan(known_P), vote_SP[0], known_P)
+    return vote_SP, drawn_EP[-len(AUTHORS_SIZES) :]
 
 
 def _tokens(result: Result) -> tuple[Floats, Floats]:

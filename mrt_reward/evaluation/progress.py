@@ -45,7 +45,9 @@ def progress_shares(progress_K: Floats, threshold: float) -> Shares:
     if known_N.size == 0:
         return Shares(np.nan, np.nan, np.nan)
     zero = waste_mask(known_N, threshold)
-    return Shares(float(zero.mean()), float((~zero & (known_N < 0)).mean()), float((~zero & (known_N > 0)).mean()))
+    num_zero, num_negative = int(np.count_nonzero(zero)), int(np.count_nonzero(~zero & (known_N < 0)))
+    num_positive = known_N.size - num_zero - num_negative
+    return Shares(num_zero / known_N.size, num_negative / known_N.size, num_positive / known_N.size)
 
 
 def progress_histogram(progress_K: Floats) -> Floats:
@@ -59,7 +61,8 @@ def progress_histogram(progress_K: Floats) -> Floats:
     if known_N.size == 0:
         return np.full(BIN_EDGES.size - 1, np.nan)
     # Sums of decimals are not decimals: 0.3 - 0.25 must not fall below the edge that it lies on.
-    return np.histogram(np.round(known_N, 9), BIN_EDGES)[0] / known_N.size
+    bin_N = np.searchsorted(BIN_EDGES, np.round(known_N, 9), side="right") - 1
+    return np.bincount(bin_N, minlength=BIN_EDGES.size - 1) / known_N.size
 
 
 def quarter_gains(token_P: Floats, value_P: Floats) -> Floats:
@@ -78,7 +81,8 @@ def quarter_gains(token_P: Floats, value_P: Floats) -> Floats:
     if value_P.size < 2 or np.isnan(value_P).any() or token_P[-1] <= token_P[0]:
         return np.full(NUM_QUARTERS, np.nan)
     at = np.linspace(float(token_P[0]), float(token_P[-1]), NUM_QUARTERS + 1)
-    return np.diff(np.interp(at, token_P, value_P))
+    value_5 = np.interp(at, token_P, value_P)
+    return value_5[1:] - value_5[:-1]
 
 
 def needless_share(token_P: Floats, value_P: Floats) -> float:
