@@ -97,7 +97,7 @@ def sample(
     output: Annotated[Path, typer.Argument(help="JSONL to write, as `mrt-reward score` reads it.", dir_okay=False)],
     folder: Annotated[Path, typer.Option("--model", help="Model folder.", file_okay=False)] = MODEL_DIR,
     problems: Annotated[int, typer.Option(min=1, help="Problems to draw.")] = 500,
-    traces: Annotated[int, typer.Option(min=1, help="Traces of each problem.")] = 8,
+    traces: Annotated[int, typer.Option(min=0, help="Traces of each problem; 0 writes the problems alone.")] = 8,
     budget: Annotated[int, typer.Option(min=1, help="Most tokens of a completion.")] = 180,
     seed: Annotated[int, typer.Option(min=0, help="Of the problems and of the sampling.")] = 0,
 ) -> None:
@@ -106,23 +106,24 @@ def sample(
     from mrt_reward.mini.island import sample_problems  # noqa: PLC0415
     from mrt_reward.mini.policy import SamplingSettings, load_model, sample_traces  # noqa: PLC0415
 
+    drawn = sample_problems(problems, seed)
+    names = [f"s{seed}-p{place}" for place in range(problems)]
+    asked = [{"problem": problem.text, "answer": str(problem.answer)} for problem in drawn]
+    if traces == 0:
+        write_jsonl(output, ({"id": name, **row} for name, row in zip(names, asked, strict=True)))
+        Console(stderr=True).print(f"{output}: {problems} problems", highlight=False, soft_wrap=True)
+        return
     with _progress() as report:
         groups = sample_traces(
             load_model(folder),
-            sample_problems(problems, seed),
+            drawn,
             traces,
             SamplingSettings(budget, seed=seed),
             lambda done, total: report("sampling", done, total),
         )
     rows = (
-        {
-            "id": f"s{seed}-p{place}-t{number}",
-            "group": f"s{seed}-p{place}",
-            "problem": trace.problem.text,
-            "completion": trace.completion,
-            "answer": str(trace.problem.answer),
-        }
-        for place, group in enumerate(groups)
+        {"id": f"{name}-t{number}", "group": name, **row, "completion": trace.completion}
+        for name, row, group in zip(names, asked, groups, strict=True)
         for number, trace in enumerate(group)
     )
     num_rows = write_jsonl(output, rows)

@@ -35,6 +35,7 @@ from mrt_reward.provers.endpoint import Endpoint, Refusal
 from mrt_reward.provers.openai import OpenAIProver
 from mrt_reward.service.jobs import prepare
 from mrt_reward.types import Trace
+from tests.vllm.evaluating import evaluated
 
 pytestmark = [
     pytest.mark.slow,
@@ -207,6 +208,16 @@ async def test_sampled_answers_are_right_as_often_as_their_likelihood_says(prove
     greedy = RolloutQuery(4, temperature=0.0, top_p=1.0, max_tokens=16, stop_at_close=True)
     for one in await proven_by(prover, proofs_of(prover, greedy, num_traces=2)):
         assert all(len(set(answer.completions)) == 1 and len(answer.completions) == 4 for answer in one.answers)
+
+
+async def test_a_model_is_evaluated_over_http(prover: OpenAIProver, tmp_path: Path) -> None:
+    results = await evaluated(prover, tmp_path)
+    assert all(result.completion.count("</think>") <= 1 for result in results)
+    values = [value.value for result in results for value in result.scored.values]
+    assert None not in values
+    assert max(value for value in values if value is not None) == 1.0
+    extensions = [result.evaluation and result.evaluation.extension for result in results]
+    assert all(extension is not None and len(extension.values) == 1 for extension in extensions)
 
 
 async def test_leaving_makes_the_server_stop(url: str, prover: OpenAIProver) -> None:
