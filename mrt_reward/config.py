@@ -88,7 +88,9 @@ class ServeSettings(BaseSettings):
         dict[str, str], Field(min_length=1, description="Graders by name, the default first; see --help of serve.")
     ] = {"math": "math"}
     grader_workers: Annotated[int, Field(ge=1, le=256, description="Grading processes per grader.")] = 2
-    grader_timeout_s: Annotated[float, Field(gt=0, description="Time for one answer, in seconds.")] = 0.7
+    grader_timeout_s: Annotated[
+        float, Field(gt=0, description="Time for one answer, in seconds; more where the machine is busy.")
+    ] = 0.7
     grader_memory_mb: Annotated[int, Field(ge=256, description="Memory of one grading process, in megabytes.")] = 1024
     cache_path: Annotated[str | None, Field(description="SQLite file for scores; none keeps them in memory.")] = None
     cache_memory_mb: Annotated[float, Field(gt=0, description="Memory for scores, in megabytes.")] = 64.0

@@ -10,13 +10,16 @@ import os
 import select
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 MAX_FRAME_BYTES = 64 * 2**20
 HEADER = struct.Struct(">I")
 
 Payload = Mapping[str, object]
+
+
+Deadline = Callable[[], float]
 
 
 class FrameTimeout(Exception):
@@ -46,12 +49,12 @@ def write(fd: int, frame: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def read(fd: int, *, deadline: float | None = None, hangup_fd: int | None = None) -> bytes | None:
+def read(fd: int, *, deadline: Deadline | None = None, hangup_fd: int | None = None) -> bytes | None:
     """The next frame's body; None once the other side has closed.
 
     Args:
         fd: read from.
-        deadline: on the monotonic clock; None waits for ever.
+        deadline: on the monotonic clock, asked again when it has come; None waits for ever.
         hangup_fd: stop waiting, as at the deadline, when the writer of this descriptor goes away.
 
     Raises:
@@ -67,7 +70,7 @@ def read(fd: int, *, deadline: float | None = None, hangup_fd: int | None = None
     return _read_exactly(fd, size, deadline, hangup_fd)
 
 
-def _read_exactly(fd: int, size: int, deadline: float | None, hangup_fd: int | None) -> bytes | None:
+def _read_exactly(fd: int, size: int, deadline: Deadline | None, hangup_fd: int | None) -> bytes | None:
     parts: list[bytes] = []
     while size:
         if deadline is not None:
@@ -83,11 +86,15 @@ def _read_exactly(fd: int, size: int, deadline: float | None, hangup_fd: int | N
     return b"".join(parts)
 
 
-def _wait_readable(fd: int, deadline: float, hangup_fd: int | None) -> None:
+def _wait_readable(fd: int, deadline: Deadline, hangup_fd: int | None) -> None:
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     if hangup_fd is not None:
         poller.register(hangup_fd, 0)
-    events = poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
-    if not any(ready == fd for ready, _ in events):
-        raise FrameTimeout
+    while True:
+        left_s = deadline() - time.monotonic()
+        events = poller.poll(max(0.0, left_s) * 1000)
+        if any(ready == fd for ready, _ in events):
+            return
+        if events or left_s <= 0:
+            raise FrameTimeout

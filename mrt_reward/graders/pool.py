@@ -21,6 +21,7 @@ from typing import cast
 
 from mrt_reward.errors import GraderError
 from mrt_reward.graders import frames
+from mrt_reward.graders.worker import PATIENCE
 
 LOAD_TIMEOUT_S = 90.0
 GRACE_S = 10.0
@@ -242,7 +243,7 @@ class WorkerPool:
                 return {"status": "error", "reason": self._no_start_reason}
             self._workers[slot] = worker
         try:
-            return await worker.ask(payload, self._timeout_s + GRACE_S)
+            return await worker.ask(payload, PATIENCE * self._timeout_s + GRACE_S)
         except WorkerLost as error:
             await self._drop(slot)
             return {"status": "lost", "reason": str(error)}

@@ -13,7 +13,7 @@ import pytest
 
 from mrt_reward.graders import frames, worker
 from mrt_reward.graders.judges import Judge
-from mrt_reward.graders.worker import Limits, Nursery, child_loop, death, judged, serve
+from mrt_reward.graders.worker import PATIENCE, Limits, Nursery, child_loop, death, judged, serve
 
 
 def echo(payload: Mapping[str, object]) -> frames.Payload:
@@ -21,6 +21,17 @@ def echo(payload: Mapping[str, object]) -> frames.Payload:
     what = payload["do"]
     if what == "hang":
         time.sleep(60)
+    if what == "spin":
+        while True:
+            pass
+    if what == "stop":
+        # Another process lets it go on after half a second: as on a machine that has no time for it.
+        here = os.getpid()
+        if os.fork() == 0:
+            time.sleep(0.5)
+            os.kill(here, signal.SIGCONT)
+            os._exit(0)
+        os.kill(here, signal.SIGSTOP)
     if what == "die":
         os._exit(3)
     if what == "memory":
@@ -125,6 +136,25 @@ def test_a_nursery_replaces_children_that_hang_die_or_run_out_of_memory(channel:
     finally:
         nursery.kill()
     assert nursery.kill() == 0
+
+
+def test_a_child_is_not_blamed_for_a_machine_that_has_no_time_for_it(channel: tuple[int, int]) -> None:
+    nursery = Nursery(load, Limits(timeout_s=0.2, memory_mb=1 << 16), channel)
+    assert nursery.spawn() is None
+    try:
+        start = time.monotonic()
+        assert nursery.judge(body("stop"))["did"] == "stop"
+        assert time.monotonic() - start >= 0.5
+        # What computes has had its time; what sleeps may be waiting for it.
+        start = time.monotonic()
+        assert nursery.judge(body("hang")) == {"status": "killed", "reason": "timeout"}
+        slept_s = time.monotonic() - start
+        start = time.monotonic()
+        assert nursery.judge(body("spin")) == {"status": "killed", "reason": "timeout"}
+        assert time.monotonic() - start < slept_s
+        assert slept_s >= PATIENCE * 0.2
+    finally:
+        nursery.kill()
 
 
 def test_a_child_that_grew_is_replaced_after_it_answered(channel: tuple[int, int]) -> None:
