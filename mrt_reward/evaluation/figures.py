@@ -64,8 +64,14 @@ def save_figures(summary: Summary, folder: Path) -> list[Path]:
             lines = [
                 ("maj@1", marks(model.curves.get("accuracy"))),
                 *((name, marks(model.curves[name])) for name in names),
+                *((f"{each.name}, direct", marks(each.votes)) for each in summary.direct),
             ]
             save(f"votes-{place + 1}", lambda axes, lines=lines: _lines(axes, lines, "accuracy"))
+    if summary.advantages:
+        gained = [
+            (f"{each.model} - {each.direct}, direct", marks(each.curves.get("accuracy"))) for each in summary.advantages
+        ]
+        save("direct", lambda axes: _lines(axes, gained, "thinking minus direct votes"))
     if all(model.terciles for model in summary.models):
         needless = [
             (model.name, [mark(x, model.terciles[third]["needless"]) for x, third in enumerate(THIRDS)])

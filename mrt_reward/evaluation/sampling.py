@@ -96,7 +96,7 @@ async def continue_from(
         )
     query = RolloutQuery(spec.num_traces, spec.temperature, spec.top_p, limit, stop_at_close=False)
     # An engine answers suffixes: the context's last token is one.
-    probe = Probe(len(context) - 1, (int(context[-1]),), _seed(spec.seed, name, context))
+    probe = Probe(len(context) - 1, (int(context[-1]),), draw_seed(spec.seed, name, context))
     proven = await scorer.batcher.prove(Proof(context[:-1], (probe,), query))
     return [np.array(ids, np.int32) for ids in proven.answers[0].completions], limit
 
@@ -113,6 +113,7 @@ def _trace(problem: Trace, place: int, ids: TokenIds, tokenizer: Tokenizer) -> T
     )
 
 
-def _seed(seed: int, name: str, context: TokenIds) -> int:
+def draw_seed(seed: int, name: str, context: TokenIds) -> int:
+    """Seed of what is sampled after a context: of the run's seed, of a name and of the context, and of nothing else."""
     told = f"{seed}|{name}|".encode(errors="surrogatepass") + context.astype("<i4").tobytes()
     return int.from_bytes(hashlib.blake2b(told, digest_size=4).digest(), "little")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from mrt_reward.cli import direct
 from mrt_reward.cli import evaluate as verb
 from mrt_reward.cli.app import app
 from mrt_reward.config import ServeSettings
@@ -26,7 +27,8 @@ def prover(monkeypatch: pytest.MonkeyPatch) -> CountingProver:
         del settings
         return Scorer(scripted, {"word": WordGrader()}, speller)
 
-    monkeypatch.setattr(verb, "build_scorer", build)
+    for module in (verb, direct):
+        monkeypatch.setattr(module, "build_scorer", build)
     return scripted
 
 
@@ -56,6 +58,30 @@ def test_problems_become_a_report_and_two_models_are_compared(tmp_path: Path, pr
     done = RUN.invoke(app, ["report", str(tmp_path / "out"), "-o", str(tmp_path / "other"), "--budget", "64"])
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "other" / "summary.json").read_text())["budgets"] == [64.0]
+
+
+def test_another_model_answers_without_thinking(tmp_path: Path, prover: CountingProver) -> None:
+    flags = ("--direct", "large", "--direct-answers", "4", "--direct-tokens", "40")
+    done = RUN.invoke(app, evaluate(tmp_path, *flags))
+    assert done.exit_code == 0, done.output
+    assert "3 problems answered without thinking, 0 failed, 0 already there" in done.output
+    told = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [each["name"] for each in told["direct"]] == ["large"]
+    assert (told["advantages"][0]["model"], told["advantages"][0]["direct"]) == ("mini", "large")
+    # Again: no engine is built for it. In another way: refused. With settings of its own: another one.
+    calls = prover.num_calls
+    done = RUN.invoke(app, evaluate(tmp_path, *flags))
+    assert "0 problems answered without thinking, 0 failed, 3 already there" in done.output
+    assert prover.num_calls == calls
+    refused = RUN.invoke(app, evaluate(tmp_path, *flags, "--direct-closed"))
+    assert "another closed" in str(refused.exception)
+    own = f"small={json.dumps({'model': 'small', 'engine': 'vllm'})}"
+    done = RUN.invoke(app, evaluate(tmp_path, "--direct", own, "--direct-answers", "2"))
+    assert done.exit_code == 0, done.output
+    told = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [each["name"] for each in told["direct"]] == ["large", "small"]
+    refused = RUN.invoke(app, evaluate(tmp_path, "--direct", "small={"))
+    assert "--direct 'small={': expected NAME=JSON" in str(refused.exception)
 
 
 def test_it_goes_on_in_one_way_only(tmp_path: Path, prover: CountingProver) -> None:
