@@ -18,6 +18,7 @@ from mrt_reward.evaluation.direct import DirectSpec
 from mrt_reward.evaluation.direct_run import DirectRun
 from mrt_reward.evaluation.folder import Folder
 from mrt_reward.evaluation.run import RunCounts
+from mrt_reward.evaluation.sampling import require_logprobs
 from mrt_reward.wiring import build_scorer
 
 MINI = "mini"
@@ -50,15 +51,17 @@ class DirectPlan:
         name: what to call it.
         settings: of its engine.
         spec: how it answers.
+        weighted: whether its votes are to be weighted, for which its engine must tell log-probabilities.
 
     """
 
     name: str
     settings: ServeSettings
     spec: DirectSpec
+    weighted: bool
 
 
-def direct_plan(word: str, settings: ServeSettings, spec: DirectSpec) -> DirectPlan:
+def direct_plan(word: str, settings: ServeSettings, spec: DirectSpec, *, weighted: bool) -> DirectPlan:
     """From the flag, and the settings of the model that thinks.
 
     Raises:
@@ -67,9 +70,9 @@ def direct_plan(word: str, settings: ServeSettings, spec: DirectSpec) -> DirectP
     """
     if "=" in word:
         name, own, _ = named_settings(word, "--direct")
-        return DirectPlan(name, own, spec)
+        return DirectPlan(name, own, spec, weighted)
     model = None if word == MINI else word
-    return DirectPlan(word, settings.model_copy(update={"model": model, "tokenizer": None}), spec)
+    return DirectPlan(word, settings.model_copy(update={"model": model, "tokenizer": None}), spec, weighted)
 
 
 def run_direct(source: Path, folder: Folder, plan: DirectPlan, console: Console) -> RunCounts:
@@ -101,6 +104,8 @@ async def _answer(run: DirectRun, plan: DirectPlan, console: Console) -> None:
         console.print(f"note: {scorer.info.note}", highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
+        if plan.weighted:
+            await require_logprobs(scorer)
         with Progress(*columns, TextColumn("left:"), TimeRemainingColumn(), console=console) as progress:
             task = progress.add_task(f"{plan.name}: direct answers", total=len(run.todo))
             await run(scorer, plan.spec, lambda: progress.advance(task))

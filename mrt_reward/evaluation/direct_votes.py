@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mrt_reward.evaluation.curves import accuracy_curve
 from mrt_reward.evaluation.traces import Result
-from mrt_reward.evaluation.votes import majority_values
+from mrt_reward.evaluation.votes import vote_values
 
 Floats = NDArray[np.float64]
 
@@ -65,12 +65,14 @@ class DirectTally:
     Args:
         sizes: of votes that are asked for.
         budget_B: where thinking and votes are compared, in tokens.
+        weighted: whether votes count by 2^(mean log-probability).
 
     """
 
-    def __init__(self, sizes: Sequence[int], budget_B: Floats) -> None:
+    def __init__(self, sizes: Sequence[int], budget_B: Floats, *, weighted: bool = False) -> None:
         self._sizes = tuple(sorted({*DOUBLINGS, *sizes}))
         self._budget_B = budget_B
+        self._weighted = weighted
         self._rows: dict[str, dict[str, DirectRow]] = {}
         self._caveats: dict[str, DirectCaveats] = {}
 
@@ -79,7 +81,7 @@ class DirectTally:
         [value], [prompt] = result.scored.values, result.scored.prefix_tokens
         answers = value.answers or ()
         size_S = np.array(self._sizes, np.float64)
-        value_S = np.array(majority_values(answers, self._sizes), np.float64)
+        value_S = np.array(vote_values(answers, self._sizes, weighted=self._weighted), np.float64)
         token_S: Floats = prompt + size_S * (value.answer_tokens or 0.0)
         known_S = ~np.isnan(value_S)
         accuracy_B = accuracy_curve(token_S[known_S], value_S[known_S], self._budget_B)

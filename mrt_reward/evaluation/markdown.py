@@ -142,6 +142,8 @@ def note_lines(
 ) -> list[str]:
     """What a reader should know about the numbers, one sentence each; `quote` makes others' words safe."""
     told = [f"An episode earned nothing when |progress| < {summary.waste_threshold:g}."]
+    if summary.weighted_votes:
+        told.append("Votes are weighted: each counts 2^(mean log-probability of its answer), as the authors' do.")
     told += [f"{notes.read} traces were read; of {len(notes.models)} models."]
     told += [f"{quote(each.name)}, direct: {_direct_caveat(each.caveats)}" for each in summary.direct]
     if notes.failed:

@@ -23,7 +23,7 @@ from mrt_reward.evaluation.progress import (
 )
 from mrt_reward.evaluation.restart import UNSOLVED, continuation
 from mrt_reward.evaluation.traces import Result
-from mrt_reward.evaluation.votes import majority_values
+from mrt_reward.evaluation.votes import vote_values
 from mrt_reward.types import Value
 
 Floats = NDArray[np.float64]
@@ -51,12 +51,14 @@ class Lens:
         budgets: of the caller, in tokens; put on the grid.
         sizes: k of the votes, increasing, from 1.
         waste_threshold: an episode earned nothing when |progress| is below this.
+        weighted: whether votes count by 2^(mean log-probability), as the authors', instead of one each.
 
     """
 
     budgets: tuple[float, ...] = ()
     sizes: tuple[int, ...] = (1, 2, 4, 8)
     waste_threshold: float = 0.02
+    weighted: bool = False
 
     def __post_init__(self) -> None:
         if not all(budget > 0 for budget in self.budgets):
@@ -126,8 +128,7 @@ def measure(result: Result, layout: Layout) -> dict[str, Floats]:
     """
     lens, scored = layout.lens, result.scored
     value_P = numbers([value.value for value in scored.values])
-    vote_SP = _votes(scored.values, (*lens.sizes, *AUTHORS_SIZES))
-    vote_SP, authors_4P = vote_SP[: len(lens.sizes)], vote_SP[len(lens.sizes) :]
+    vote_SP, authors_4P = _votes(scored.values, lens)
     prefix_P, answer_P = _tokens(result)
     x_SP: Floats = prefix_P + np.array(lens.sizes, np.float64)[:, None] * answer_P
     budget_B = layout.budget_B
@@ -161,12 +162,19 @@ def _each(x_SP: Floats, value_SP: Floats, budget_B: Floats) -> list[Floats]:
     return [accuracy_curve(x_P, value_P, budget_B) for x_P, value_P in zip(x_SP, value_SP, strict=True)]
 
 
-def _votes(values: Sequence[Value], sizes: tuple[int, ...]) -> Floats:
-    """maj@k of each prefix, `SP`; without the answers themselves, its value for k = 1 and nothing beyond."""
-    vote_PS: Floats = np.array([majority_values(value.answers or (), sizes) for value in values], np.float64)
+def _votes(values: Sequence[Value], lens: Lens) -> tuple[Floats, Floats]:
+    """maj@k of each prefix for the lens's sizes and for the authors', `SP` and `4P`.
+
+    Without the answers themselves, maj@1 is the value, and there is nothing beyond.
+    """
+    sizes = sorted({*lens.sizes, *AUTHORS_SIZES})
+    vote_PS: Floats = np.array(
+        [vote_values(value.answers or (), sizes, weighted=lens.weighted) for value in values], np.float64
+    )
     known_P = numbers([value.value for value in values])
     vote_PS[:, 0] = np.where(np.isnan(known_P), vote_PS[:, 0], known_P)
-    return np.moveaxis(vote_PS, 0, 1)
+    vote_SP = np.moveaxis(vote_PS, 0, 1)
+    return vote_SP[[sizes.index(size) for size in lens.sizes]], vote_SP[[sizes.index(size) for size in AUTHORS_SIZES]]
 
 
 def _tokens(result: Result) -> tuple[Floats, Floats]:

@@ -73,6 +73,7 @@ class Summary:
         waste_threshold: below which an episode earned nothing.
         models: in order of appearance.
         differences: between them.
+        weighted_votes: whether votes counted by 2^(mean log-probability) instead of one each.
         direct: models that answer without thinking.
         advantages: of each model that thinks over each one that does not.
 
@@ -84,6 +85,7 @@ class Summary:
     differences: tuple[Difference, ...]
     direct: tuple[DirectSummary, ...] = ()
     advantages: tuple[Advantage, ...] = ()
+    weighted_votes: bool = False
 
 
 def summarise(
@@ -118,7 +120,8 @@ def summarise(
     pairs = list(combinations(names, 2)) if len(names) <= MAX_COMPARED else [(names[0], name) for name in names[1:]]
     differences = tuple(_difference(context, pair, means, columns) for pair in pairs)
     direct, advantages = _direct(context, means, {each: int(np.searchsorted(grid, each)) for each in chosen})
-    return Summary(chosen, tally.layout.lens.waste_threshold, models, differences, direct, advantages)
+    lens = tally.layout.lens
+    return Summary(chosen, lens.waste_threshold, models, differences, direct, advantages, lens.weighted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ class Tally:
 
     def __init__(self, lens: Lens, *, num_examples: int = NUM_EXAMPLES) -> None:
         self.layout = Layout(lens)
-        self.direct = DirectTally(lens.sizes, self.layout.budget_B)
+        self.direct = DirectTally(lens.sizes, self.layout.budget_B, weighted=lens.weighted)
         self.examples = Examples(num_examples)
         self.caveats: dict[str, Caveats] = {}
         self._sums: dict[str, dict[str, ProblemSums]] = {}

@@ -11,6 +11,7 @@ from mrt_reward.cli import evaluate as verb
 from mrt_reward.cli.app import app
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
+from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.service.scorer import Scorer
 from tests.evaluation.conftest import CountingProver
 from tests.service.conftest import WordGrader, speller
@@ -82,6 +83,34 @@ def test_another_model_answers_without_thinking(tmp_path: Path, prover: Counting
     assert [each["name"] for each in told["direct"]] == ["large", "small"]
     refused = RUN.invoke(app, evaluate(tmp_path, "--direct", "small={"))
     assert "--direct 'small={': expected NAME=JSON" in str(refused.exception)
+
+
+def test_votes_are_weighted_where_the_engine_tells_log_probabilities(
+    tmp_path: Path, prover: CountingProver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = RUN.invoke(app, evaluate(tmp_path, "--weighted-votes"))
+    assert isinstance(refused.exception, ConfigError)
+    assert "engine 'scripted' with scripted does not tell" in str(refused.exception)
+    assert prover.num_calls == 1
+    # Evaluated without: their report cannot weigh them either.
+    assert RUN.invoke(app, evaluate(tmp_path)).exit_code == 0
+    refused = RUN.invoke(app, ["report", str(tmp_path / "out"), "--weighted-votes"])
+    assert "8 of a prefix's 8 answers have none" in str(refused.exception)
+    # Half of the answers are right. Each weighs more than a wrong one: of four against four the right ones win.
+    telling = ScriptedProver(lambda _text, _index: 0.5, answer="42", wrong="7", logprobs=(-0.1, -0.2))
+    for module in (verb, direct):
+        monkeypatch.setattr(module, "build_scorer", lambda _: Scorer(telling, {"word": WordGrader()}, speller))
+    flags = ("--weighted-votes", "--overwrite", "--direct", "large", "--direct-answers", "2")
+    done = RUN.invoke(app, evaluate(tmp_path, *flags))
+    assert done.exit_code == 0, done.output
+    told = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert told["weighted_votes"] is True
+    [model], [plain] = told["models"], told["direct"]
+    assert {point["value"] for point in model["curves"]["episodes:maj@8"]["points"]} == {1.0}
+    assert [point["value"] for point in plain["votes"]["points"]] == [0.5, 1.0]
+    assert "Votes are weighted" in (tmp_path / "out" / "report.md").read_text()
+    refused = RUN.invoke(app, evaluate(tmp_path, "--weighted-votes", "--overwrite", "--options", "{}"))
+    assert "likelihoods know no votes" in str(refused.exception)
 
 
 def test_it_goes_on_in_one_way_only(tmp_path: Path, prover: CountingProver) -> None:
