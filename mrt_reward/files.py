@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,24 +16,60 @@ from mrt_reward.errors import ConfigError
 def replacing(path: Path) -> Generator[Path]:
     """A scratch file in the same folder that takes the place of `path` when the block ends well.
 
-    Where the block fails, `path` is as it was, and the scratch file is gone.
+    Where the block fails, or the machine does, `path` is as it was. It keeps its permissions, and a link stays a link.
 
     Raises:
-        ConfigError: the folder cannot be made or written.
+        ConfigError: the folder cannot be made, or the file not be written.
 
     """
+    place = Path(os.path.realpath(path))
     # The process's own name for it, so that two runs do not write into one scratch file.
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    scratch = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.touch()
-        yield scratch
-        scratch.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error}: name a place that can be", param="output") from error
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            scratch.touch()
+            if place.exists():
+                shutil.copymode(place, scratch)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        try:
+            yield scratch
+            _sync(scratch)
+            scratch.replace(place)
+        except OSError as error:
+            if error.filename not in (None, str(scratch)):
+                raise  # of another file, which the block reads
+            raise _unwritable(path, error) from error
+        with suppress(OSError):  # not every file system can sync a folder
+            _sync(place.parent)
     finally:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{path} cannot be written: {error}: name a place that can be", param="output")
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk holds it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8.
+
+    Raises:
+        ConfigError: the file cannot be written.
+
+    """
+    with replacing(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
@@ -48,9 +85,14 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
     num_rows = 0
     with replacing(path) as scratch, scratch.open("w", encoding="utf-8") as out:
         for row in rows:
-            out.write(json.dumps(row, ensure_ascii=True, allow_nan=False) + "\n")
+            out.write(json_line(row))
             num_rows += 1
     return num_rows
+
+
+def json_line(row: Mapping[str, object]) -> str:
+    """A row as one line of JSON, in ASCII."""
+    return json.dumps(row, ensure_ascii=True, allow_nan=False) + "\n"
 
 
 def write_json(path: Path, record: Mapping[str, object]) -> None:
@@ -60,5 +102,4 @@ def write_json(path: Path, record: Mapping[str, object]) -> None:
         ConfigError: the file cannot be written.
 
     """
-    with replacing(path) as scratch:
-        scratch.write_text(json.dumps(record, indent=2, ensure_ascii=True, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(record, indent=2, ensure_ascii=True, allow_nan=False) + "\n")

@@ -106,12 +106,15 @@ class SampledAnswer:
         text: what the prover wrote after the terminator; untrusted.
         verdict: of the grader.
         tokens: its length in prover tokens, without the end of turn.
+        logprob: mean natural log-probability of its tokens at temperature 1, the end of turn included where it was
+            drawn; None where the engine does not tell it.
 
     """
 
     text: str
     verdict: Verdict
     tokens: int
+    logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

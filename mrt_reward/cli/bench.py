@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, setting
 from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.errors import ConfigError
+from mrt_reward.files import write_json
 
 if TYPE_CHECKING:
     from mrt_reward.benchmark.plan import Plan
@@ -120,4 +120,4 @@ def run(settings: ServeSettings, plan: Plan, places: Places, output: Path | None
     )
     show(rows, title)
     if output is not None:
-        output.write_text(json.dumps({"work": title, "rows": [record(one, rows) for one in rows]}, indent=2) + "\n")
+        write_json(output, {"work": title, "rows": [record(one, rows) for one in rows]})

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, options_from, setting
+from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, named_settings, options_from, setting
 from mrt_reward.cli.pooling import BranchRun, Options, Policy, Scored, on_engine, pool_and_prompts, show_notes
 from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.errors import ConfigError
@@ -112,18 +110,8 @@ def compare_provers(
 
 
 def _spec(word: str, default: ScoreOptions) -> Spec:
-    """A prover from `name=JSON` or `name=@file`."""
-    name, _, text = word.partition("=")
-    try:
-        record: object = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
-        if not name or not isinstance(record, dict):
-            raise ValueError("expected a name and a JSON object")
-        settings = cast("dict[str, Any]", record)
-        given = settings.pop("options", None)
-        options = default if given is None else TypeAdapter(ScoreOptions).validate_python(given)
-    except (OSError, ValueError, ValidationError) as error:
-        raise ConfigError(f"--prover {word!r}: expected NAME=JSON or NAME=@FILE: {error}", param="prover") from error
-    return Spec(name, load_settings(**settings), options)
+    name, settings, options = named_settings(word, "--prover")
+    return Spec(name, settings, options or default)
 
 
 def _elsewhere(words: Sequence[str], scoring: ScoreOptions, policy: str | None) -> list[Scores]:

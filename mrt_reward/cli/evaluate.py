@@ -11,15 +11,18 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mrt_reward.cli.direct import Direct, DirectAnswers, DirectClosed, DirectTokens, direct_plan, run_direct
 from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, options_from, setting
 from mrt_reward.cli.jsonl import read_rows
-from mrt_reward.cli.report import BUDGETS, SIZES, TARGETS, build, lens_of
+from mrt_reward.cli.report import BUDGETS, SIZES, TARGETS, WEIGHTED, build, lens_of
 from mrt_reward.config import ServeSettings, load_settings
+from mrt_reward.errors import ConfigError
+from mrt_reward.evaluation.direct import DirectSpec
 from mrt_reward.evaluation.folder import Folder
 from mrt_reward.evaluation.forcing import ForcingSpec
 from mrt_reward.evaluation.report import ReportSpec
 from mrt_reward.evaluation.run import Run, RunCounts, RunPlan
-from mrt_reward.evaluation.sampling import SamplingSpec
+from mrt_reward.evaluation.sampling import SamplingSpec, require_logprobs
 from mrt_reward.evaluation.summary import TARGETS as DEFAULT_TARGETS
 from mrt_reward.options import Rollouts, ScoreOptions
 from mrt_reward.wiring import build_scorer
@@ -50,8 +53,13 @@ def evaluate(
         int, typer.Option(min=0, help="Force each trace on this many times beyond its end (`Wait`, `But wait`, …).")
     ] = 0,
     extend_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each extension.")] = 2048,
+    direct: Direct = None,
+    direct_answers: DirectAnswers = 32,
+    direct_tokens: DirectTokens = 2048,
+    direct_closed: DirectClosed = False,
     budgets: Annotated[list[float] | None, BUDGETS] = None,
     votes: Annotated[list[int] | None, SIZES] = None,
+    weighted_votes: Annotated[bool, WEIGHTED] = False,
     targets: Annotated[list[float] | None, TARGETS] = None,
     overwrite: Annotated[bool, typer.Option(help="Start anew instead of going on.")] = False,
     model: Annotated[str | None, setting("model")] = None,
@@ -67,7 +75,8 @@ def evaluate(
 
     Rows of SOURCE with a `completion` are traces; the others are problems, of which the model writes traces. Then every
     prefix of every trace is forced to answer. Run it again to go on after a stop; run it with another model and the
-    same folder to compare the two.
+    same folder to compare the two. With --direct, another model also answers the problems without thinking, and the
+    report sets votes on these against thinking, at matched tokens.
     """
     settings = load_settings(
         model=model, engine=engine, engine_url=engine_url, tokenizer=tokenizer, dtype=dtype, device=device,
@@ -78,18 +87,25 @@ def evaluate(
     close = chosen.delimiters.close
     forcing = ForcingSpec(extend, sampling, extend_tokens, close=close) if extend else None
     plan = RunPlan(name or settings.model or "mini", chosen, sampling, forcing)
-    lens = lens_of(budgets, votes, chosen.waste_threshold)
+    plain = Rollouts("rollouts", direct_answers, temperature, top_p, direct_tokens, seed=seed, keep_answers=True)
+    answering = direct and direct_plan(
+        direct, settings, DirectSpec(plain, direct_closed, chosen.delimiters, chosen.grader), weighted=weighted_votes
+    )
+    lens = lens_of(budgets, votes, chosen.waste_threshold, weighted=weighted_votes)
     spec = ReportSpec(lens, tuple(budgets or ()), tuple(targets or DEFAULT_TARGETS), seed)
     console = Console(stderr=True)
     with Folder(output) as folder:
         if overwrite:
             folder.clear()
         folder.remember(plan.model, {**asdict(plan), "engine": settings.engine, "source": source.name})
-        counts = _run(source, folder, plan, settings, console)
+        counts = _run(source, folder, plan, settings, console, weighted=weighted_votes)
         _tell(counts, output, console)
+        failed = counts.failed
+        if answering:
+            failed += run_direct(source, folder, answering, console).failed
         if counts.scored + counts.already:
             build([output], output, spec)
-    if counts.failed:
+    if failed:
         raise SystemExit(1)
 
 
@@ -100,7 +116,11 @@ def _keeping_answers(options: ScoreOptions) -> ScoreOptions:
     return replace(options, estimator=replace(estimator, keep_answers=True))
 
 
-def _run(source: Path, folder: Folder, plan: RunPlan, settings: ServeSettings, console: Console) -> RunCounts:
+def _run(
+    source: Path, folder: Folder, plan: RunPlan, settings: ServeSettings, console: Console, *, weighted: bool
+) -> RunCounts:
+    if weighted and not isinstance(plan.options.estimator, Rollouts):
+        raise ConfigError("--weighted-votes: likelihoods know no votes: use rollouts", param="weighted_votes")
     total = sum(
         1 if row.trace is None or row.trace.completion is not None else plan.sampling.num_traces
         for row in read_rows(source, problems=True)
@@ -114,6 +134,8 @@ def _run(source: Path, folder: Folder, plan: RunPlan, settings: ServeSettings, c
             if scorer.info.note:
                 console.print(f"note: {scorer.info.note}", highlight=False)
             try:
+                if weighted:
+                    await require_logprobs(scorer)
                 return await Run(scorer, folder, plan, lambda num: progress.advance(task, num))(
                     read_rows(source, problems=True)
                 )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import typer
 from pydantic import TypeAdapter
 
-from mrt_reward.config import ServeSettings
+from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import AUTHORS_SEGMENTERS, ScoreOptions
 
@@ -51,6 +51,28 @@ def engine_args_from(given: list[str] | None) -> dict[str, object] | None:
         except ValueError:
             arguments[name.replace("-", "_")] = text
     return arguments
+
+
+def named_settings(word: str, flag: str) -> tuple[str, ServeSettings, ScoreOptions | None]:
+    """A prover from `NAME=JSON` or `NAME=@FILE`: its name, its settings, and its scoring options where it has any.
+
+    Raises:
+        ConfigError: they are not valid; the message names the flag.
+
+    """
+    name, _, text = word.partition("=")
+    try:
+        record: object = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
+        if not name or not isinstance(record, dict):
+            raise ValueError("expected a name and a JSON object")
+        settings = cast("dict[str, Any]", record)
+        given = settings.pop("options", None)
+        options = None if given is None else TypeAdapter(ScoreOptions).validate_python(given)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{flag} {word!r}: expected NAME=JSON or NAME=@FILE: {error}", param=flag.strip("-")
+        ) from error
+    return name, load_settings(**settings), options
 
 
 def options_from(text: str | None, default: ScoreOptions) -> ScoreOptions:

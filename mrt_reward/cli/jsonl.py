@@ -57,7 +57,8 @@ def read_rows(path: Path, *, problems: bool = False) -> Iterator[Row]:
 def _row(line: str, number: int, *, problems: bool) -> Row:
     row_id = f"line-{number}"
     try:
-        record: object = json.loads(line)
+        # NaN is no JSON: it is how pandas writes what is missing.
+        record: object = json.loads(line, parse_constant=lambda _: None)
     except (ValueError, RecursionError) as error:
         return Row(row_id, None, error=TraceError(f"line {number} is not JSON: {error}", code="invalid_json"))
     if not isinstance(record, dict):

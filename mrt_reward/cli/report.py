@@ -24,12 +24,18 @@ BUDGETS: Any = typer.Option(
 SIZES: Any = typer.Option(
     "--votes", help="k of a majority vote; repeatable. \\[default: 1, 2, 4, 8]", show_default=False
 )
+WEIGHTED: Any = typer.Option(
+    "--weighted-votes",
+    help="Count each vote 2^(mean log-probability of its answer), as the authors do, instead of once.",
+)
 TARGETS: Any = typer.Option(
     "--target", help="Accuracy to be reached; repeatable. \\[default: 0.5 to 0.9 by 0.1]", show_default=False
 )
 
 
-def lens_of(budgets: Sequence[float] | None, sizes: Sequence[int] | None, waste_threshold: float) -> Lens:
+def lens_of(
+    budgets: Sequence[float] | None, sizes: Sequence[int] | None, waste_threshold: float, *, weighted: bool
+) -> Lens:
     """How traces are looked at.
 
     Raises:
@@ -37,7 +43,7 @@ def lens_of(budgets: Sequence[float] | None, sizes: Sequence[int] | None, waste_
 
     """
     try:
-        return Lens(tuple(budgets or ()), tuple(sorted({1, *(sizes or (2, 4, 8))})), waste_threshold)
+        return Lens(tuple(budgets or ()), tuple(sorted({1, *(sizes or (2, 4, 8))})), waste_threshold, weighted)
     except ValueError as error:
         raise ConfigError(f"--budget, --votes, --waste-threshold: {error}") from error
 
@@ -51,6 +57,7 @@ def report(
     ] = None,
     budgets: Annotated[list[float] | None, BUDGETS] = None,
     votes: Annotated[list[int] | None, SIZES] = None,
+    weighted_votes: Annotated[bool, WEIGHTED] = False,
     targets: Annotated[list[float] | None, TARGETS] = None,
     waste_threshold: Annotated[
         float, typer.Option(min=0, max=1, help="An episode earned nothing when its |progress| is below this.")
@@ -64,7 +71,7 @@ def report(
     """Make summary.json, report.md, report.html and figures from results that are there already."""
     first = sources[0]
     folder = output or (first if first.is_dir() else first.parent)
-    lens = lens_of(budgets, votes, waste_threshold)
+    lens = lens_of(budgets, votes, waste_threshold, weighted=weighted_votes)
     reached = tuple(targets or DEFAULT_TARGETS)
     build(sources, folder, ReportSpec(lens, tuple(budgets or ()), reached, seed, examples, figures))
 

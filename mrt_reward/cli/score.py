@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
@@ -18,6 +18,7 @@ from mrt_reward.cli.jsonl import Row, read_rows
 from mrt_reward.client import AsyncClient
 from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.errors import ConfigError
+from mrt_reward.evaluation.folder import Log
 from mrt_reward.evaluation.record import record
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
@@ -98,18 +99,19 @@ async def _run(run: _Run, console: Console) -> None:
     rows = list(read_rows(run.source))
     if run.overwrite:
         run.target.unlink(missing_ok=True)
-    done = _finished(run.target)
+    # What failed is done again.
+    log = Log(run.target, keep=lambda fields: fields.get("status") != Status.ERROR.value)
+    done = {str(fields.get("id")) for _, fields in log.lines()}
     todo = [row for row in rows if row.id not in done]
     tally = Tally(skipped=len(rows) - len(todo))
     extras = sorted({name for row in rows for name in row.extra})
     if extras:
         console.print(f"columns passed through under `extra`: {', '.join(extras)}", highlight=False, markup=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with run.target.open("a", encoding="utf-8") as out, Progress(*columns, console=console) as progress:
+    with closing(log), Progress(*columns, console=console) as progress:
         task = progress.add_task("scoring", total=len(rows), completed=tally.skipped)
         async for row, scored in _scored(run, todo, console):
-            out.write(json.dumps(record(row.trace, scored, row.extra)) + "\n")
-            out.flush()
+            log.add(record(row.trace, scored, row.extra))
             tally.add(scored)
             progress.advance(task)
     console.print(
@@ -120,24 +122,6 @@ async def _run(run: _Run, console: Console) -> None:
     if tally.first_error:
         console.print(f"first failure: {tally.first_error}", highlight=False, markup=False, soft_wrap=True)
         raise SystemExit(1)
-
-
-def _finished(target: Path) -> set[str]:
-    """Ids that were scored before; what a kill left half-written, and what failed, is dropped and done again."""
-    if not target.exists():
-        return set()
-    kept: dict[str, str] = {}
-    for line in target.read_text(encoding="utf-8").splitlines():
-        try:
-            fields = cast("dict[str, Any]", json.loads(line))
-        except ValueError:
-            continue
-        if fields.get("status") != Status.ERROR.value:
-            kept[str(fields["id"])] = line
-    scratch = target.with_suffix(target.suffix + ".tmp")
-    scratch.write_text("".join(line + "\n" for line in kept.values()), encoding="utf-8")
-    scratch.replace(target)
-    return set(kept)
 
 
 async def _scored(run: _Run, rows: Sequence[Row], console: Console) -> AsyncIterator[tuple[Row, ScoredTrace]]:

@@ -1,12 +1,13 @@
 """Accuracy against budget, regret, and majority votes.
 
-Dimension key: N points of a curve · B budgets · C answer classes · P prefixes.
+Dimension key: N points of a curve · B budgets · C answer classes · M answers · Q votes · P prefixes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations
 from typing import Literal
 
@@ -179,15 +180,41 @@ def weighted_majority_vote(answers: Sequence[int], weights: Sequence[float], cor
     num_subsets = math.comb(len(answers), k)
     if num_subsets > MAX_SUBSETS:
         raise ValueError(f"{num_subsets} subsets are too many to enumerate (at most {MAX_SUBSETS}); use fewer answers")
-    won = 0.0
-    for subset in combinations(range(len(answers)), k):
-        weight_of: dict[int, float] = {}
-        for index in subset:
-            weight_of[answers[index]] = weight_of.get(answers[index], 0.0) + weights[index]
-        best = max(weight_of.values())
-        winners = [answer for answer, weight in weight_of.items() if math.isclose(weight, best, rel_tol=1e-12)]
-        won += (correct in winners) / len(winners)
-    return won / num_subsets
+    return weighted_votes_won(_all_subsets(len(answers), k), answers, weights, correct)
+
+
+@lru_cache(maxsize=32)
+def _all_subsets(num_answers: int, k: int) -> NDArray[np.bool_]:
+    """Which answers are in each subset of size k, `member_QM`."""
+    index_Qk = np.array(list(combinations(range(num_answers), k)), np.intp)
+    member_QM = np.zeros((len(index_Qk), num_answers), np.bool_)
+    np.put_along_axis(member_QM, index_Qk, True, axis=1)
+    return member_QM
+
+
+def weighted_votes_won(
+    member_QM: NDArray[np.bool_], answers: Sequence[int], weights: Sequence[float], correct: int | None
+) -> float:
+    """Share of some votes that the right class wins by weight; ties are split evenly.
+
+    Args:
+        member_QM: which answers vote in each of Q votes.
+        answers: class of each sampled answer.
+        weights: its weight, above 0.
+        correct: the right class; None when nobody gave it.
+
+    Returns:
+        A number in [0, 1].
+
+    """
+    classes = sorted(set(answers))
+    if correct not in classes:
+        return 0.0
+    weight_MC = np.array(weights, np.float64)[:, None] * (np.array(answers)[:, None] == np.array(classes))
+    weight_QC: Floats = member_QM @ weight_MC
+    # Sums that differ by rounding alone are ties.
+    best_QC = weight_QC >= weight_QC.max(axis=1, keepdims=True) * (1 - 1e-12)
+    return float((best_QC[:, classes.index(correct)] / best_QC.sum(axis=1)).mean())
 
 
 VOTE_SIZES = np.array([1.0, 2.0, 4.0, 6.0])

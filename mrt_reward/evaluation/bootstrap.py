@@ -43,6 +43,20 @@ class Estimate:
     traces: int
 
 
+@dataclass(frozen=True, slots=True)
+class CurveSummary:
+    """A curve with its interval at each point.
+
+    Attributes:
+        x: tokens, or what the curve's name says.
+        points: estimates over problems, one for each x.
+
+    """
+
+    x: tuple[float, ...]
+    points: tuple[Estimate, ...]
+
+
 def resample_counts(num_problems: int, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> NDArray[np.int32]:
     """How often each problem is in each resample: draws with replacement, as many as there are problems.
 

@@ -15,6 +15,7 @@ from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.panels import QUARTERS, THIRDS, X_TOKENS, mark, marks
 from mrt_reward.evaluation.summary import Summary
 from mrt_reward.evaluation.svg import Mark
+from mrt_reward.files import replacing
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 3)), (0, (2, 2)), (0, (7, 2, 2, 2)), (0, (10, 3)), (0, (1, 1)))
@@ -31,14 +32,13 @@ def save_figures(summary: Summary, folder: Path) -> list[Path]:
         The files written.
 
     Raises:
-        ConfigError: matplotlib is not installed.
+        ConfigError: matplotlib is not installed, or the folder cannot be written.
 
     """
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise ConfigError(f"figures need matplotlib ({error}): pip install 'mrt-reward[eval]'") from error
-    folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
 
     def save(name: str, draw: Callable[[Any], None]) -> None:
@@ -49,7 +49,8 @@ def save_figures(summary: Summary, folder: Path) -> list[Path]:
         axes.grid(axis="y", alpha=0.3)
         for kind in ("svg", "png"):
             path = folder / f"{name}.{kind}"
-            figure.savefig(path, dpi=200)
+            with replacing(path) as scratch:
+                figure.savefig(scratch, dpi=200, format=kind)
             written.append(path)
 
     for name, title in (("accuracy", "accuracy"), ("regret", "normalised regret"),
@@ -63,8 +64,14 @@ def save_figures(summary: Summary, folder: Path) -> list[Path]:
             lines = [
                 ("maj@1", marks(model.curves.get("accuracy"))),
                 *((name, marks(model.curves[name])) for name in names),
+                *((f"{each.name}, direct", marks(each.votes)) for each in summary.direct),
             ]
             save(f"votes-{place + 1}", lambda axes, lines=lines: _lines(axes, lines, "accuracy"))
+    if summary.advantages:
+        gained = [
+            (f"{each.model} - {each.direct}, direct", marks(each.curves.get("accuracy"))) for each in summary.advantages
+        ]
+        save("direct", lambda axes: _lines(axes, gained, "thinking minus direct votes"))
     if all(model.terciles for model in summary.models):
         needless = [
             (model.name, [mark(x, model.terciles[third]["needless"]) for x, third in enumerate(THIRDS)])

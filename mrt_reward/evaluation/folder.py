@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, cast
 
 from mrt_reward.errors import ConfigError
+from mrt_reward.files import json_line, write_json, write_jsonl
 
 TRACES, RESULTS, SETTINGS = "traces.jsonl", "results.jsonl", "settings.json"
 SUMMARY, REPORT_MD, REPORT_HTML, FIGURES = "summary.json", "report.md", "report.html", "figures"
@@ -27,23 +28,24 @@ class Log:
         path: created if it is not there; a cut last line is removed.
         keep: which lines to keep from before.
 
+    Raises:
+        ConfigError: it cannot be written.
+
     """
 
     def __init__(self, path: Path, *, keep: Callable[[Mapping[str, Any]], bool] | None = None) -> None:
         self.path = path
-        self._file: BinaryIO = path.open("a+b")
+        try:
+            self._file: BinaryIO = path.open("a+b")
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error}: name a place that can be", param="output") from error
         self._drop_cut_line()
         if keep is not None and not all(keep(fields) for _, fields in self.lines()):
             self._rewrite(keep)
 
     def _rewrite(self, keep: Callable[[Mapping[str, Any]], bool]) -> None:
-        scratch = self.path.with_suffix(".tmp")
-        with scratch.open("wb") as kept:
-            for _, fields in self.lines():
-                if keep(fields):
-                    kept.write(_line(fields))
+        write_jsonl(self.path, (fields for _, fields in self.lines() if keep(fields)))
         self._file.close()
-        scratch.replace(self.path)
         self._file = self.path.open("a+b")
 
     def _drop_cut_line(self) -> None:
@@ -63,7 +65,7 @@ class Log:
     def add(self, fields: Mapping[str, Any]) -> int:
         """Write one line, whole, through to the operating system; returns its offset."""
         offset = self._file.seek(0, os.SEEK_END)
-        self._file.write(_line(fields))
+        self._file.write(json_line(fields).encode())
         self._file.flush()
         return offset
 
@@ -89,10 +91,6 @@ class Log:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def _line(fields: Mapping[str, Any]) -> bytes:
-    return json.dumps(fields, ensure_ascii=True, allow_nan=False).encode() + b"\n"
 
 
 class Folder:
@@ -157,6 +155,4 @@ class Folder:
                 "--output, another --name, or --overwrite",
                 param="output",
             )
-        scratch = file.with_suffix(".tmp")
-        scratch.write_text(json.dumps(known | {model: told}, indent=2) + "\n")
-        scratch.replace(file)
+        write_json(file, known | {model: told})

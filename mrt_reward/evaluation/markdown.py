@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from mrt_reward.evaluation.bootstrap import Estimate
+from mrt_reward.evaluation.direct_summary import DirectSummary
+from mrt_reward.evaluation.direct_votes import DirectCaveats
 from mrt_reward.evaluation.summary import Summary
 from mrt_reward.evaluation.tally import Caveats
 from mrt_reward.evaluation.traces import ReadNotes
@@ -20,6 +22,15 @@ RESTS_ON = (
 )
 
 
+DIRECT_TOLD = (
+    "Votes of k answers without thinking, at their own tokens: prompt and k answers, by the model's own tokenizer."
+)
+ADVANTAGE_TOLD = (
+    "One answer after thinking minus as many direct votes as the same tokens buy, on the problems that both have, "
+    "resampled together."
+)
+
+
 def plain(text: str) -> str:
     """Text that others chose, as Markdown that shows it as it is, on one line."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))[:500]
@@ -30,6 +41,8 @@ def markdown(summary: Summary, notes: ReadNotes, caveats: Mapping[str, Caveats])
     parts = ["# Accuracy against thinking budget", RESTS_ON, _models(summary)]
     if summary.differences:
         parts.append(_differences(summary))
+    if summary.direct:
+        parts.append(_direct(summary))
     if summary.models[0].terciles:
         parts.append(_terciles(summary))
     parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in note_lines(summary, notes, caveats, plain)))
@@ -77,6 +90,40 @@ def _differences(summary: Summary) -> str:
     return f"## Paired differences\n\n{told}\n\n" + _table(header, rows)
 
 
+def _direct(summary: Summary) -> str:
+    """Votes without thinking, and what thinking gains over them."""
+    header = ["", *(plain(each.name) for each in summary.direct)]
+    parts = [
+        f"## Answering without thinking\n\n{DIRECT_TOLD}",
+        _table(header, [[row, *cells] for row, cells in direct_rows(summary)]),
+    ]
+    if summary.advantages:
+        header = ["", *(f"{plain(each.model)} minus {plain(each.direct)}, direct" for each in summary.advantages)]
+        rows = [
+            [word_of(metric).title, *(_cell(each.metrics[metric], metric, signed=True) for each in summary.advantages)]
+            for metric in summary.advantages[0].metrics
+        ]
+        parts += [ADVANTAGE_TOLD, _table(header, rows)]
+    return "\n\n".join(parts)
+
+
+def direct_rows(summary: Summary) -> list[tuple[str, list[str]]]:
+    """A row for each size of a vote, a cell for each model that answers without thinking: accuracy and its tokens."""
+
+    def cell(each: DirectSummary, size: int) -> str:
+        if size not in each.sizes:
+            return "-"
+        place = each.sizes.index(size)
+        return f"{_cell(each.votes.points[place], 'final')} at {written(each.votes.x[place], 'tokens')} tokens"
+
+    sizes = sorted({size for each in summary.direct for size in each.sizes})
+    return [
+        ("problems", [str(each.problems) for each in summary.direct]),
+        ("answers", [f"{each.caveats.answers:,}" for each in summary.direct]),
+        *((f"maj@{size}", [cell(each, size) for each in summary.direct]) for size in sizes),
+    ]
+
+
 def _terciles(summary: Summary) -> str:
     metrics = ("final", "tokens", "episodes", "zero", "negative", "needless", "late_gain")
     parts: list[str] = []
@@ -95,7 +142,10 @@ def note_lines(
 ) -> list[str]:
     """What a reader should know about the numbers, one sentence each; `quote` makes others' words safe."""
     told = [f"An episode earned nothing when |progress| < {summary.waste_threshold:g}."]
+    if summary.weighted_votes:
+        told.append("Votes are weighted: each counts 2^(mean log-probability of its answer), as the authors' do.")
     told += [f"{notes.read} traces were read; of {len(notes.models)} models."]
+    told += [f"{quote(each.name)}, direct: {_direct_caveat(each.caveats)}" for each in summary.direct]
     if notes.failed:
         codes = ", ".join(f"{count} {quote(code)}" for code, count in notes.failed.most_common())
         told.append(f"{sum(notes.failed.values())} traces or problems have no value and are in no number: {codes}.")
@@ -108,6 +158,20 @@ def note_lines(
     for model, each in caveats.items():
         told += [f"{quote(model)}: {line}" for line in _caveat_lines(each, quote)]
     return told
+
+
+def _direct_caveat(each: DirectCaveats) -> str:
+    told = [f"{each.answers:,} answers"]
+    counts = {
+        "were cut off": each.truncated,
+        "thought all the same": each.thought,
+        "say nothing that could be read": each.unparsed,
+        "have no grade and no vote": each.ungraded,
+    }
+    for what, count in counts.items():
+        if count:
+            told.append(f"{count:,} {what}")
+    return ", ".join(told) + "."
 
 
 def _caveat_lines(each: Caveats, quote: Callable[[str], str]) -> list[str]:

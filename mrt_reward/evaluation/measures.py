@@ -24,7 +24,7 @@ from mrt_reward.evaluation.progress import (
 )
 from mrt_reward.evaluation.restart import UNSOLVED, continuation
 from mrt_reward.evaluation.traces import Result
-from mrt_reward.evaluation.votes import majority_values
+from mrt_reward.evaluation.votes import vote_values
 from mrt_reward.types import Value
 
 Floats = NDArray[np.float64]
@@ -52,12 +52,14 @@ class Lens:
         budgets: of the caller, in tokens; put on the grid.
         sizes: k of the votes, increasing, from 1.
         waste_threshold: an episode earned nothing when |progress| is below this.
+        weighted: whether votes count by 2^(mean log-probability), as the authors', instead of one each.
 
     """
 
     budgets: tuple[float, ...] = ()
     sizes: tuple[int, ...] = (1, 2, 4, 8)
     waste_threshold: float = 0.02
+    weighted: bool = False
 
     def __post_init__(self) -> None:
         if not all(budget > 0 for budget in self.budgets):
@@ -129,7 +131,7 @@ def measure(result: Result, layout: Layout) -> dict[str, Floats]:
     """
     lens, scored = layout.lens, result.scored
     value_P = numbers([value.value for value in scored.values])
-    vote_SP, authors_4P = _votes(scored.values, lens.sizes)
+    vote_SP, authors_4P = _votes(scored.values, lens)
     prefix_P, answer_P = _tokens(result)
     x_SP: Floats = prefix_P + np.array(lens.sizes, np.float64)[:, None] * answer_P
     budget_B = layout.budget_B
@@ -160,17 +162,19 @@ def numbers(values: Sequence[float | None]) -> Floats:
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
-def _votes(values: Sequence[Value], sizes: tuple[int, ...]) -> tuple[Floats, Floats]:
-    """maj@k of each prefix, `SP`, and of the authors' sizes, `4P`.
+def _votes(values: Sequence[Value], lens: Lens) -> tuple[Floats, Floats]:
+    """maj@k of each prefix for the lens's sizes and for the authors', `SP` and `4P`.
 
-    Without the answers themselves, a prefix has its value for k = 1 and nothing beyond.
+    Without the answers themselves, the lens has a prefix's value for k = 1, and nothing beyond.
     """
-    every = sizes if sizes == AUTHORS_SIZES else (*sizes, *AUTHORS_SIZES)
-    drawn_EP = np.transpose(np.array([majority_values(value.answers or (), every) for value in values], np.float64))
-    vote_SP = np.array(drawn_EP[: len(sizes)])
+    sizes = sorted({*lens.sizes, *AUTHORS_SIZES})
+    drawn_EP = np.transpose(
+        np.array([vote_values(value.answers or (), sizes, weighted=lens.weighted) for value in values], np.float64)
+    )
+    vote_SP = drawn_EP[[sizes.index(size) for size in lens.sizes]]
     known_P = numbers([value.value for value in values])
     vote_SP[0] = np.where(np.isnan(known_P), vote_SP[0], known_P)
-    return vote_SP, drawn_EP[-len(AUTHORS_SIZES) :]
+    return vote_SP, drawn_EP[[sizes.index(size) for size in AUTHORS_SIZES]]
 
 
 def _tokens(result: Result) -> tuple[Floats, Floats]:

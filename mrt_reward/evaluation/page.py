@@ -13,7 +13,7 @@ from importlib.resources import files
 
 from mrt_reward.evaluation.bootstrap import Estimate
 from mrt_reward.evaluation.browser import browser_json
-from mrt_reward.evaluation.markdown import RESTS_ON, note_lines
+from mrt_reward.evaluation.markdown import ADVANTAGE_TOLD, DIRECT_TOLD, RESTS_ON, direct_rows, note_lines
 from mrt_reward.evaluation.panels import SECTIONS, Panel
 from mrt_reward.evaluation.summary import Difference, Summary
 from mrt_reward.evaluation.tally import Caveats
@@ -36,6 +36,8 @@ def page(summary: Summary, notes: ReadNotes, caveats: Mapping[str, Caveats], exa
         drawn = [panel for panel in panels(summary) if panel.chart]
         if drawn:
             sections.append((anchor, title, f'<div class="cards">{"".join(map(_card, drawn))}</div>'))
+    if summary.direct:
+        sections.append(("direct", "Answering without thinking", _direct(summary)))
     first = next((place for place, section in enumerate(sections) if section[0] == "budget"), None)
     if first is not None:
         sections.insert(0, sections.pop(first))
@@ -119,6 +121,23 @@ def _differences(summary: Summary) -> str:
 
     told = "On the problems that both have, resampled together. Bold where the interval leaves zero out."
     return f"<p>{told}</p>" + _table(map(_named, summary.differences), map(row, table_metrics(summary)))
+
+
+def _direct(summary: Summary) -> str:
+    rows = [(name, "", "".join(f"<td>{escape(cell)}</td>" for cell in cells)) for name, cells in direct_rows(summary)]
+    text = f"<p>{escape(DIRECT_TOLD)}</p>" + _table((each.name for each in summary.direct), rows)
+    if not summary.advantages:
+        return text
+    rows = [
+        (
+            word_of(metric).title,
+            word_of(metric).told,
+            "".join(_cell(each.metrics[metric], metric, signed=True) for each in summary.advantages),
+        )
+        for metric in summary.advantages[0].metrics
+    ]
+    names = (f"{each.model} minus {each.direct}, direct" for each in summary.advantages)
+    return f"{text}<p>{escape(ADVANTAGE_TOLD)}</p>{_table(names, rows)}"
 
 
 def _named(difference: Difference) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from mrt_reward.evaluation.bootstrap import Estimate
+from mrt_reward.evaluation.bootstrap import CurveSummary, Estimate
+from mrt_reward.evaluation.direct_summary import Advantage
 from mrt_reward.evaluation.progress import NUM_QUARTERS
-from mrt_reward.evaluation.summary import CurveSummary, ModelSummary, Summary
+from mrt_reward.evaluation.summary import ModelSummary, Summary
 from mrt_reward.evaluation.svg import NUM_STYLES, Axes, Mark, Series, bar_chart, dot_chart, line_chart
 from mrt_reward.evaluation.words import interval_of, written
 
@@ -115,16 +116,43 @@ def _with_interval(estimate: Estimate, shape: str) -> str:
 def vote_panels(summary: Summary) -> list[Panel]:
     """`[maj@k]` against tokens, one chart for each model: the authors' study of chopped thinking."""
     panels: list[Panel] = []
+    direct = {f"{each.name}, direct": each.votes for each in summary.direct}
     for model in summary.models:
         names = sorted((name for name in model.curves if name.startswith("maj@")), key=lambda name: int(name[4:]))
-        curves = {"maj@1": model.curves.get("accuracy"), **{name: model.curves[name] for name in names}}
+        curves = {"maj@1": model.curves.get("accuracy"), **{name: model.curves[name] for name in names}, **direct}
         series = [Series(name, place % NUM_STYLES, marks(curve)) for place, (name, curve) in enumerate(curves.items())]
         axes = Axes(f"majority votes of {model.name}", X_TOKENS, "accuracy", log=True, percent=True)
         told = "k answers are drawn at a cut and voted on; k answers cost k times the tokens of one."
+        if direct:
+            told += " Direct: votes of 1, 2, 4, … answers without thinking, at their own tokens."
         if len(curves) > 1:
             title = f"More votes or more thinking? {model.name}"
             panels.append(Panel(title, told, (), line_chart(axes, series), numbers_table(series, axes)))
-    return panels
+    return panels + [_against_direct(summary)] * bool(summary.advantages)
+
+
+def _against_direct(summary: Summary) -> Panel:
+    """What thinking gains over votes on direct answers."""
+    series = [
+        Series(f"{each.model} minus {each.direct}, direct", place % NUM_STYLES, marks(each.curves.get("accuracy")))
+        for place, each in enumerate(summary.advantages)
+    ]
+    title = "Think, or vote without thinking?"
+    axes = Axes(title, X_TOKENS, "thinking minus direct votes", log=True, zero=True)
+    told = (
+        "At matched tokens: accuracy of one answer after thinking, minus accuracy of as many direct votes as these buy."
+    )
+    answers = [_advantage_sentence(each) for each in summary.advantages]
+    return Panel(title, told, tuple(answers), line_chart(axes, series), numbers_table(series, axes))
+
+
+def _advantage_sentence(each: Advantage) -> str:
+    metric, gained = list(each.metrics.items())[-1]
+    at = metric.partition("@")[2]
+    return (
+        f"{each.model} minus {each.direct}, direct: {_with_interval(gained, 'share')} at {at} tokens, on "
+        f"{gained.problems} problems."
+    )
 
 
 def own_panels(summary: Summary) -> list[Panel]:

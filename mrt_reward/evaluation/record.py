@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 from mrt_reward.evaluation.traces import Evaluation
 from mrt_reward.graders.answers import clean, find_answer
 from mrt_reward.protocols import GradeItem
-from mrt_reward.types import SampledAnswer, ScoredTrace, Trace, Value
+from mrt_reward.types import SampledAnswer, ScoredTrace, Status, Trace, Value
 from mrt_reward.wire import TraceIn, TraceOut
 
 MAX_ANSWER_CHARS = 200
@@ -40,6 +40,29 @@ def record(
     if evaluation is not None:
         fields["evaluation"] = asdict(evaluation)
     return fields
+
+
+def line_key(fields: Mapping[str, Any]) -> tuple[str, str]:
+    """Model and id of a line that `record` made; `None` for a model that it does not tell."""
+    told: Mapping[str, Any] = fields.get("evaluation") or {}
+    return str(told.get("model")), str(fields.get("id"))
+
+
+def all_but_failures(model: str, *, direct: bool) -> Callable[[Mapping[str, Any]], bool]:
+    """Which lines to keep when a model is gone on with: what failed of it is tried again, and leaves no line then.
+
+    Args:
+        model: that is gone on with.
+        direct: whether its answers without thinking are, or its traces.
+
+    """
+
+    def keep(fields: Mapping[str, Any]) -> bool:
+        told: Mapping[str, Any] = fields.get("evaluation") or {}
+        is_direct = told.get("direct") is not None
+        return fields.get("status") != Status.ERROR.value or line_key(fields)[0] != model or is_direct != direct
+
+    return keep
 
 
 def with_short_answers(value: Value, *, boxed_prefix: bool) -> Value:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from mrt_reward.evaluation.page import page
 from mrt_reward.evaluation.summary import TARGETS, Summary, summarise
 from mrt_reward.evaluation.tally import NUM_EXAMPLES, Caveats, Tally
 from mrt_reward.evaluation.traces import ReadNotes, Results
+from mrt_reward.files import write_json, write_text
 from mrt_reward.version import __version__
 
 
@@ -104,26 +104,11 @@ def make_report(
 
     """
     report = read_report(paths, spec, tell)
-    files = {
-        SUMMARY: json.dumps(as_json(report), indent=1, allow_nan=False) + "\n",
-        REPORT_MD: markdown(report.summary, report.notes, report.caveats),
-        REPORT_HTML: page(report.summary, report.notes, report.caveats, report.tally.examples),
-    }
-    written: list[Path] = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            scratch = folder / f"{name}.tmp"
-            scratch.write_text(text, encoding="utf-8")
-            scratch.replace(folder / name)
-            written.append(folder / name)
-        if spec.figures:
-            written += save_figures(report.summary, folder / FIGURES)
-    except OSError as error:
-        raise ConfigError(
-            f"--output {folder}: the report cannot be written: {error.strerror}", param="output"
-        ) from error
-    return written
+    write_json(folder / SUMMARY, as_json(report))
+    write_text(folder / REPORT_MD, markdown(report.summary, report.notes, report.caveats))
+    write_text(folder / REPORT_HTML, page(report.summary, report.notes, report.caveats, report.tally.examples))
+    figures = save_figures(report.summary, folder / FIGURES) if spec.figures else []
+    return [folder / SUMMARY, folder / REPORT_MD, folder / REPORT_HTML, *figures]
 
 
 def as_json(report: Report) -> dict[str, Any]:

@@ -14,16 +14,14 @@ from typing import Protocol
 from mrt_reward.errors import ConfigError, MRTRewardError, ProverUnavailable, TraceError
 from mrt_reward.evaluation.folder import RESULTS, TRACES, Folder, Log
 from mrt_reward.evaluation.forcing import ForcingSpec, extend
-from mrt_reward.evaluation.record import record, with_short_answers
+from mrt_reward.evaluation.record import all_but_failures, line_key, record, with_short_answers
 from mrt_reward.evaluation.sampling import SamplingSpec, sample_traces
-from mrt_reward.evaluation.traces import Evaluation, problem_id
+from mrt_reward.evaluation.traces import Evaluation, problem_name
+from mrt_reward.evaluation.workers import in_parallel
 from mrt_reward.options import Rollouts, ScoreOptions
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
 from mrt_reward.wire import TraceIn
-
-MAX_UNITS = 16
-"""Worked on at once: enough to fill an engine's batches."""
 
 MAX_TRACES = 32
 """Given traces in one unit."""
@@ -119,11 +117,9 @@ class Run:
         self._plan = plan
         self._tell = tell
         self._traces = Log(folder.path / TRACES)
-        # What failed is tried again, and leaves no line if it then succeeds.
-        self._results = Log(folder.path / RESULTS, keep=lambda fields: fields.get("status") != Status.ERROR.value)
+        self._results = Log(folder.path / RESULTS, keep=all_but_failures(plan.model, direct=False))
         self._done = {
-            (str(fields.get("evaluation", {}).get("model")), str(fields.get("id")))
-            for _, fields in self._results.lines()
+            line_key(fields) for _, fields in self._results.lines() if fields.get("status") != Status.ERROR.value
         }
         self._sampled = {
             str(fields["id"]): offset for offset, fields in self._traces.lines() if fields.get("model") == plan.model
@@ -138,19 +134,13 @@ class Run:
             ConfigError: the options name a grader that is not there.
 
         """
-        units = self._units(rows)
 
-        async def work() -> None:
-            for unit in units:
-                await (self._problem(unit) if isinstance(unit, Item) else self._given(unit))
+        async def work(unit: Item | list[Item]) -> None:
+            await (self._problem(unit) if isinstance(unit, Item) else self._given(unit))
 
-        tasks = [asyncio.create_task(work()) for _ in range(MAX_UNITS)]
         try:
-            await asyncio.gather(*tasks)
+            await in_parallel(self._units(rows), work)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             self._traces.close()
             self._results.close()
         return self.counts
@@ -179,10 +169,9 @@ class Run:
             self._fail(Item(Trace(row.id), Evaluation(model, row.id), row.extra), error, readable=False)
             return None
         tokens, truncated = row.extra.get("sampled_tokens"), row.extra.get("truncated")
-        sampled_here = row.trace.completion is None and row.trace.completion_ids is None
         about = Evaluation(
             model,
-            row.trace.group or row.id if sampled_here else problem_id(row.trace, row.id),
+            problem_name(row.trace, row.id),
             sampled_tokens=tokens if isinstance(tokens, int) else None,
             truncated=truncated if isinstance(truncated, bool) else None,
         )

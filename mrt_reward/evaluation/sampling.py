@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mrt_reward.errors import TraceError
+from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.protocols import Probe, Proof, RolloutQuery, Tokenizer
 from mrt_reward.service.encoding import prompt_ids_of
 from mrt_reward.service.scorer import Scorer
@@ -96,9 +96,28 @@ async def continue_from(
         )
     query = RolloutQuery(spec.num_traces, spec.temperature, spec.top_p, limit, stop_at_close=False)
     # An engine answers suffixes: the context's last token is one.
-    probe = Probe(len(context) - 1, (int(context[-1]),), _seed(spec.seed, name, context))
+    probe = Probe(len(context) - 1, (int(context[-1]),), draw_seed(spec.seed, name, context))
     proven = await scorer.batcher.prove(Proof(context[:-1], (probe,), query))
     return [np.array(ids, np.int32) for ids in proven.answers[0].completions], limit
+
+
+async def require_logprobs(scorer: Scorer) -> None:
+    """Ask the engine for one token, to see whether it tells how probable its answers are.
+
+    Raises:
+        ConfigError: it does not.
+        ProverError: it could not even sample that.
+
+    """
+    context = scorer.tokenizer.encode_trusted("1 + 1 = ")
+    query = RolloutQuery(1, 1.0, 1.0, 1, stop_at_close=False, logprobs=True)
+    proof = Proof(context[:-1], (Probe(len(context) - 1, (int(context[-1]),)),), query)
+    if not (await scorer.batcher.prove(proof)).answers[0].completion_logprobs:
+        raise ConfigError(
+            f"weighted votes need to know how probable answers were, and engine {scorer.info.engine!r} with "
+            f"{scorer.info.model} does not tell: use transformers, vllm, or openai at vLLM's, or plain votes",
+            param="weighted_votes",
+        )
 
 
 def _trace(problem: Trace, place: int, ids: TokenIds, tokenizer: Tokenizer) -> Trace:
@@ -113,6 +132,7 @@ def _trace(problem: Trace, place: int, ids: TokenIds, tokenizer: Tokenizer) -> T
     )
 
 
-def _seed(seed: int, name: str, context: TokenIds) -> int:
+def draw_seed(seed: int, name: str, context: TokenIds) -> int:
+    """Seed of what is sampled after a context: of the run's seed, of a name and of the context, and of nothing else."""
     told = f"{seed}|{name}|".encode(errors="surrogatepass") + context.astype("<i4").tobytes()
     return int.from_bytes(hashlib.blake2b(told, digest_size=4).digest(), "little")

@@ -12,8 +12,16 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from mrt_reward.evaluation.bootstrap import Estimate, estimate, estimates, resample_counts, resampled_means
+from mrt_reward.evaluation.bootstrap import (
+    CurveSummary,
+    Estimate,
+    estimate,
+    estimates,
+    resample_counts,
+    resampled_means,
+)
 from mrt_reward.evaluation.curves import tokens_to_reach
+from mrt_reward.evaluation.direct_summary import Advantage, DirectSummary, Reading, advantage, summarise_direct
 from mrt_reward.evaluation.measures import KINDS, SCALARS
 from mrt_reward.evaluation.tally import Tally, terciles
 
@@ -23,20 +31,6 @@ Counts = NDArray[np.int32]
 TARGETS = (0.5, 0.6, 0.7, 0.8, 0.9)
 MAX_COMPARED = 6
 """Differences are given for every pair of this many models at most; beyond, against the first model only."""
-
-
-@dataclass(frozen=True, slots=True)
-class CurveSummary:
-    """A curve with its interval at each point.
-
-    Attributes:
-        x: tokens, or what the curve's name says.
-        points: estimates over problems, one for each x.
-
-    """
-
-    x: tuple[float, ...]
-    points: tuple[Estimate, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +73,9 @@ class Summary:
         waste_threshold: below which an episode earned nothing.
         models: in order of appearance.
         differences: between them.
+        weighted_votes: whether votes counted by 2^(mean log-probability) instead of one each.
+        direct: models that answer without thinking.
+        advantages: of each model that thinks over each one that does not.
 
     """
 
@@ -86,6 +83,9 @@ class Summary:
     waste_threshold: float
     models: tuple[ModelSummary, ...]
     differences: tuple[Difference, ...]
+    direct: tuple[DirectSummary, ...] = ()
+    advantages: tuple[Advantage, ...] = ()
+    weighted_votes: bool = False
 
 
 def summarise(
@@ -119,7 +119,9 @@ def summarise(
     names = tally.models
     pairs = list(combinations(names, 2)) if len(names) <= MAX_COMPARED else [(names[0], name) for name in names[1:]]
     differences = tuple(_difference(context, pair, means, columns) for pair in pairs)
-    return Summary(chosen, tally.layout.lens.waste_threshold, models, differences)
+    direct, advantages = _direct(context, means, {each: int(np.searchsorted(grid, each)) for each in chosen})
+    lens = tally.layout.lens
+    return Summary(chosen, lens.waste_threshold, models, differences, direct, advantages, lens.weighted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,13 @@ def _longest(tally: Tally, value_NQ: Floats) -> float:
     """Longest mean x at any episode index, in tokens; where curves end."""
     index_NSE = tally.layout.take("index_tokens", value_NQ)[:, 0]
     return float(np.nanmax(index_NSE)) if not np.isnan(index_NSE).all() else 1.0
+
+
+def _inside(tally: Tally, value_NQ: Floats) -> NDArray[np.bool_]:
+    """Budgets to draw: from where the empty prefix can be answered to where every trace has ended."""
+    budget_B, longest = tally.layout.budget_B, _longest(tally, value_NQ)
+    first = np.nanmin(tally.layout.take("index_tokens", value_NQ)[:, 0]) if longest > 1 else 0.0
+    return (budget_B >= first) & (budget_B <= 2 * longest)
 
 
 def _columns(tally: Tally, value_NQ: Floats, budgets: Sequence[float]) -> dict[str, Floats]:
@@ -198,9 +207,7 @@ def _curves(context: _Context, model: str, value_NQ: Floats) -> dict[str, CurveS
     tally = context.tally
     take, trace_N = tally.layout.take, tally.traces(model)
     budget_B = tally.layout.budget_B
-    # Before the empty prefix can be answered, and after every trace has ended, there is nothing to see.
-    first = np.nanmin(take("index_tokens", value_NQ)[:, 0]) if _longest(tally, value_NQ) > 1 else 0.0
-    inside = (budget_B >= first) & (budget_B <= 2 * _longest(tally, value_NQ))
+    inside = _inside(tally, value_NQ)
     x = tuple(budget_B[inside].tolist())
 
     def curve(value_NX: Floats, at: tuple[float, ...] = x) -> CurveSummary:
@@ -219,7 +226,7 @@ def _curves(context: _Context, model: str, value_NQ: Floats) -> dict[str, CurveS
     for name in ("extended_accuracy", "extended_regret"):
         if not np.isnan(take(name, value_NQ)).all():
             end = np.nanmax(take("scalars", value_NQ)[:, SCALARS.index("extended_tokens")])
-            further = (budget_B >= first) & (budget_B <= 1.25 * end)
+            further = (budget_B >= budget_B[inside].min(initial=np.inf)) & (budget_B <= 1.25 * end)
             found[name] = curve(take(name, value_NQ)[:, further], tuple(budget_B[further].tolist()))
     for kind in KINDS:
         continued_NB, restarted_NB = (each[:, inside] for each in tally.restarts(model, kind))
@@ -233,6 +240,25 @@ def _curves(context: _Context, model: str, value_NQ: Floats) -> dict[str, CurveS
         points = estimates(take("quarters", value_NQ)[rows], trace_N[rows], context.count_RN[:, rows])
         found[f"{name}:quarters"] = CurveSummary((1.0, 2.0, 3.0, 4.0), tuple(points))
     return {name: each for name, each in found.items() if any(point.value is not None for point in each.points)}
+
+
+def _direct(
+    context: _Context, means: Mapping[str, Floats], places: Mapping[float, int]
+) -> tuple[tuple[DirectSummary, ...], tuple[Advantage, ...]]:
+    """Models that answer without thinking, and what each model gains over them by thinking."""
+    tally = context.tally
+    reading = Reading(tally.layout.budget_B, places, context.count_RN)
+    tables = {name: tally.direct.table(name, tally.problems) for name in tally.direct.models}
+    advantages: list[Advantage] = []
+    for model, value_NQ in means.items():
+        vote_NSB = tally.layout.take("votes", value_NQ)
+        thinking = {"accuracy": tally.layout.take("accuracy", value_NQ)}
+        thinking |= {f"maj@{size}": vote_NSB[:, at] for at, size in enumerate(tally.layout.lens.sizes) if size > 1}
+        inside_B, trace_N = _inside(tally, value_NQ), tally.traces(model)
+        advantages += [
+            advantage((model, name), thinking, trace_N, table, inside_B, reading) for name, table in tables.items()
+        ]
+    return tuple(summarise_direct(name, table, reading) for name, table in tables.items()), tuple(advantages)
 
 
 def _difference(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrt_reward.evaluation.bootstrap import mean_over_problems
+from mrt_reward.evaluation.direct_votes import DirectTally
 from mrt_reward.evaluation.measures import KINDS, SCALARS, Layout, Lens, measure
 from mrt_reward.evaluation.restart import restart_comparison
 from mrt_reward.evaluation.traces import Result
@@ -111,16 +112,26 @@ class Tally:
         lens: how traces are looked at.
         num_examples: traces to keep for reading.
 
+    Attributes:
+        layout: of what is added up.
+        direct: answers without thinking.
+        examples: traces to read.
+        caveats: by model.
+
     """
 
     def __init__(self, lens: Lens, *, num_examples: int = NUM_EXAMPLES) -> None:
         self.layout = Layout(lens)
+        self.direct = DirectTally(lens.sizes, self.layout.budget_B, weighted=lens.weighted)
         self.examples = Examples(num_examples)
         self.caveats: dict[str, Caveats] = {}
         self._sums: dict[str, dict[str, ProblemSums]] = {}
 
     def add(self, result: Result) -> None:
-        """One more trace."""
+        """One more trace, or one more problem answered without thinking."""
+        if result.is_direct:
+            self.direct.add(result)
+            return
         of_model = self._sums.setdefault(result.model, {})
         sums = of_model.get(result.problem)
         if sums is None:
@@ -138,7 +149,7 @@ class Tally:
     @property
     def problems(self) -> tuple[str, ...]:
         """Of any model, sorted."""
-        return tuple(sorted({problem for of_model in self._sums.values() for problem in of_model}))
+        return tuple(sorted(self.direct.problems.union(*self._sums.values())))
 
     def means(self, model: str) -> Floats:
         """Mean over the traces of each problem, `value_NQ` in the order of `problems`; NaN where there is none."""

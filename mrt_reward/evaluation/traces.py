@@ -44,6 +44,22 @@ class Extension:
 
 
 @dataclass(frozen=True, slots=True)
+class Direct:
+    """How a problem was answered without thinking.
+
+    Attributes:
+        truncated: answers that their budget, or the context, ended.
+        thought: answers that opened thinking all the same.
+
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "ignore"}
+
+    truncated: int = 0
+    thought: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """How a trace came about, as `mrt-reward evaluate` knows it.
 
@@ -53,6 +69,7 @@ class Evaluation:
         sampled_tokens: that the policy sampled for it, answer included; None for a trace that was given.
         truncated: whether the policy's budget ended it; None for a trace that was given.
         extension: beyond its end, if that was asked for.
+        direct: of a line that is no trace, but a problem answered without thinking: its one value is J of no thinking.
 
     """
 
@@ -63,6 +80,7 @@ class Evaluation:
     sampled_tokens: int | None = None
     truncated: bool | None = None
     extension: Extension | None = None
+    direct: Direct | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +107,11 @@ class Result:
     line: int
 
     @property
+    def is_direct(self) -> bool:
+        """Whether the line holds answers without thinking, and no trace."""
+        return self.evaluation is not None and self.evaluation.direct is not None
+
+    @property
     def completion(self) -> str:
         """What the model wrote; empty where the file does not hold it."""
         return (self.trace and self.trace.completion) or ""
@@ -106,16 +129,18 @@ class ReadNotes:
     """What was met on the way through files of results, to be told in the report.
 
     Attributes:
-        read: lines that became results.
+        read: traces.
+        direct: problems answered without thinking.
         cut: lines that end in the middle, as a kill leaves them.
         malformed: other lines that are no results; `first_malformed` tells the first.
         duplicates: lines of a model and id that were there before; the first that was scored counts.
         failed: traces without any value, by error code.
-        models: results by model.
+        models: traces by model.
 
     """
 
     read: int = 0
+    direct: int = 0
     cut: int = 0
     malformed: int = 0
     first_malformed: str = ""
@@ -181,8 +206,11 @@ class Results:
                     notes.duplicates += 1
                 else:
                     seen.add(key)
-                    notes.read += 1
-                    notes.models[result.model] += 1
+                    if result.is_direct:
+                        notes.direct += 1
+                    else:
+                        notes.read += 1
+                        notes.models[result.model] += 1
                     yield result
         notes.failed = Counter(code for key, code in failed.items() if key not in seen)
 
@@ -210,6 +238,13 @@ def problem_id(trace: Trace | None, trace_id: str) -> str:
     turns = "\0".join(f"{turn.role}\0{turn.content}" for turn in trace.messages or ())
     asked = trace.problem or trace.prompt or turns
     return f"problem-{_digest(asked).hex()[:12]}" if asked else trace_id
+
+
+def problem_name(trace: Trace, row_id: str) -> str:
+    """What traces of one row's problem share: of a problem without a trace the group or the id, else `problem_id`."""
+    if trace.completion is None and trace.completion_ids is None:
+        return trace.group or row_id
+    return problem_id(trace, row_id)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

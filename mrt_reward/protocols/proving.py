@@ -62,6 +62,7 @@ class RolloutQuery:
         top_p: nucleus.
         max_tokens: longest answer; also cut at the end of the context.
         stop_at_close: an answer is over once its braces balance; otherwise at the model's end of turn.
+        logprobs: whether to tell how probable each answer was, where the engine can.
 
     """
 
@@ -70,6 +71,7 @@ class RolloutQuery:
     top_p: float
     max_tokens: int
     stop_at_close: bool
+    logprobs: bool = False
 
 
 Query = LikelihoodQuery | RolloutQuery
@@ -108,11 +110,14 @@ class ProbeAnswer:
     Attributes:
         spelling_logprobs: S natural logarithms, at most 0; -inf is a probability of 0.
         completions: M answers as token ids, without the end-of-turn token.
+        completion_logprobs: M natural logarithms, each the mean over an answer's tokens, the end of turn included where
+            it was drawn, at temperature 1; none where they were not asked for or the engine tells none.
 
     """
 
     spelling_logprobs: tuple[float, ...] = ()
     completions: tuple[tuple[int, ...], ...] = ()
+    completion_logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,7 +255,15 @@ class OpenAIProver(FixedWeights):
         for places, (rows, _) in zip(places_of.values(), replies, strict=True):
             for place, choices in zip(places, rows, strict=True):
                 completions = tuple(self._completion(choice, query, exact=exact) for choice in choices)
-                answer_of[place] = ProbeAnswer(completions=completions * (query.num_samples // num_samples))
+                told = [
+                    _mean_logprob(choice, len(ids), query) for choice, ids in zip(choices, completions, strict=True)
+                ]
+                logprobs = tuple(logprob for logprob in told if logprob is not None)
+                repeats = query.num_samples // num_samples
+                answer_of[place] = ProbeAnswer(
+                    completions=completions * repeats,
+                    completion_logprobs=logprobs * repeats if len(logprobs) == len(told) else (),
+                )
         return tuple(answer_of[place] for place in range(len(prompts))), sum(num for _, num in replies)
 
     def _completion(self, choice: Choice, query: RolloutQuery, *, exact: bool) -> tuple[int, ...]:
@@ -277,6 +285,15 @@ def _sampled_ids(choice: Choice) -> list[int]:
         raise ProverError("the endpoint told the ids of sampled tokens when it was asked first, and does not any more")
     # No stop strings are sent, so what stopped is the model's end of turn.
     return told[:-1] if choice.finish_reason == "stop" else told
+
+
+def _mean_logprob(choice: Choice, num_tokens: int, query: RolloutQuery) -> float | None:
+    """Of an answer's tokens, and of the end of turn where the server tells it; None where it tells none."""
+    told = choice.logprobs.token_logprobs if choice.logprobs and query.logprobs else []
+    if query.stop_at_close and num_tokens:
+        told = told[:num_tokens]  # what was cut off after the close is no part of the answer
+    drawn = [logprob for logprob in told if logprob is not None]
+    return min(0.0, sum(drawn) / len(drawn)) if drawn else None
 
 
 def _refuse_too_long(proof: Proof, max_tokens: int) -> None:

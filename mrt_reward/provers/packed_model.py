@@ -110,7 +110,12 @@ class PackedModel:
                 room = [self.max_tokens - probe.cut - len(probe.suffix) for probe in chunk]
                 answers = Answers(chunk, query, self.stops, room)
                 num_tokens += len(row.ids) + self._decode(row, packed, logits, answers, pause)
-                completions += [ProbeAnswer(completions=answers.completions(index)) for index in range(len(chunk))]
+                completions += [
+                    ProbeAnswer(
+                        completions=answers.completions(index), completion_logprobs=answers.mean_logprobs(index)
+                    )
+                    for index in range(len(chunk))
+                ]
         return completions, num_tokens
 
     def _decode(

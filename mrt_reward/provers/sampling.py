@@ -112,6 +112,7 @@ class Answers:
         self._limits = [min(query.max_tokens, tokens) for tokens in room]
         self._draws = [np.random.Generator(np.random.PCG64(probe.seed)) for probe in probes]
         self._tokens = [[list[int]() for _ in range(query.num_samples)] for _ in probes]
+        self._logprobs = [[list[float]() for _ in range(query.num_samples)] for _ in probes]
         everyone = tuple(range(query.num_samples))
         self.rows = [Row(index, -1, 0, everyone) for index in range(len(probes))]
 
@@ -126,6 +127,8 @@ class Answers:
         """
         uniform_PM = [draws.random(self._query.num_samples) for draws in self._draws]
         token_RM = draw(logits_RV, np.stack([uniform_PM[row.probe] for row in self.rows]), self._query)
+        if self._query.logprobs:
+            self._remember(logits_RV, token_RM)
         parents, rows = list[int](), list[Row]()
         for index, row in enumerate(self.rows):
             samples_of: dict[int, list[int]] = {}
@@ -142,6 +145,22 @@ class Answers:
     def completions(self, probe: int) -> tuple[tuple[int, ...], ...]:
         """The M answers of one probe."""
         return tuple(tuple(tokens) for tokens in self._tokens[probe])
+
+    def mean_logprobs(self, probe: int) -> tuple[float, ...]:
+        """Of each answer of one probe, over all tokens drawn for it; none where they were not asked for."""
+        if not self._query.logprobs:
+            return ()
+        return tuple(sum(drawn) / len(drawn) for drawn in self._logprobs[probe])
+
+    def _remember(self, logits_RV: Tensor, token_RM: NDArray[np.int64]) -> None:
+        """Log-probability of each token that was just drawn for an unfinished answer."""
+        tokens = torch.from_numpy(token_RM).to(logits_RV.device)  # pyright: ignore[reportUnknownMemberType] - partial
+        logprob_RM = (
+            (logits_RV.gather(1, tokens) - logits_RV.logsumexp(dim=-1, keepdim=True)).clamp(max=0.0).cpu().numpy()
+        )
+        for index, row in enumerate(self.rows):
+            for sample in row.samples:
+                self._logprobs[row.probe][sample].append(float(logprob_RM[index, sample]))
 
     def _grow(self, row: Row, token: int, samples: Sequence[int]) -> Row | None:
         """The row's continuation by `token`; None where it ends."""

@@ -111,6 +111,7 @@ class Script:
         answer: what a right sampled answer says.
         wrong: what a wrong one says.
         delay_s: time that each call takes.
+        logprobs: mean log-probability of a right and of a wrong sampled answer; None tells none.
         fail_on: traces whose tokens spell this fail alone.
         fail_with: the error they fail with.
 
@@ -119,6 +120,7 @@ class Script:
     answer: str = "42"
     wrong: str = "0"
     delay_s: float = 0.0
+    logprobs: tuple[float, float] | None = None
     fail_on: str = ""
     fail_with: type[ProverError] = ProverError
 
@@ -230,4 +232,7 @@ class ScriptedProver(FixedWeights):
         num_right = round(value * query.num_samples)
         texts = [self._script.answer] * num_right + [self._script.wrong] * (query.num_samples - num_right)
         form = "{%s}" if query.stop_at_close else "The answer is \\boxed{%s}"
-        return ProbeAnswer(completions=tuple(tuple((form % text).encode()[: query.max_tokens]) for text in texts))
+        completions = tuple(tuple((form % text).encode()[: query.max_tokens]) for text in texts)
+        right, wrong = (self._script.logprobs if query.logprobs else None) or (None, None)
+        told = () if right is None or wrong is None else (right,) * num_right + (wrong,) * (len(texts) - num_right)
+        return ProbeAnswer(completions=completions, completion_logprobs=told)

@@ -171,11 +171,17 @@ class Asker:
             ]
         )
         completions: list[list[tuple[int, ...]]] = [[] for _ in prompts]
+        logprobs: list[list[float]] = [[] for _ in prompts]
         for (index, _), output in zip(places, outputs, strict=True):
             ids = self._ends.trimmed(output.outputs[0].token_ids, at_close=query.stop_at_close)
             completions[index] += [ids] * (query.num_samples // num_different)
+            if query.logprobs:
+                logprobs[index] += [_mean_logprob(output, ids, query)] * (query.num_samples // num_different)
         return (
-            tuple(ProbeAnswer(completions=tuple(told)) for told in completions),
+            tuple(
+                ProbeAnswer(completions=tuple(ids), completion_logprobs=tuple(told))
+                for ids, told in zip(completions, logprobs, strict=True)
+            ),
             num_tokens + sum(computed(output) for output in outputs),
         )
 
@@ -197,6 +203,8 @@ class Asker:
             stop_token_ids=sorted(self._ends.ids),
             ignore_eos=True,
             extra_args=steering or None,
+            logprobs=0 if query.logprobs else None,
+            flat_logprobs=query.logprobs,
         )
 
     async def _ask(self, prompt: Sequence[int], params: SamplingParams) -> RequestOutput:
@@ -207,6 +215,14 @@ def _parts(watched: Sequence[int]) -> list[Sequence[int]]:
     """As many tokens at a time as vLLM takes; one empty part where nothing is watched."""
     starts = range(0, max(len(watched), 1), MAX_LOGPROB_TOKEN_IDS)
     return [watched[start : start + MAX_LOGPROB_TOKEN_IDS] for start in starts]
+
+
+def _mean_logprob(output: RequestOutput, ids: Sequence[int], query: RolloutQuery) -> float:
+    """Of an answer's tokens, and of the end of turn where it was drawn and not forced on a boxed answer."""
+    emitted = output.outputs[0].token_ids
+    steps = read_steps(output)[: len(ids) if query.stop_at_close and ids else len(emitted)]
+    drawn = [step[token] for step, token in zip(steps, emitted, strict=False)]
+    return min(0.0, sum(drawn) / len(drawn))
 
 
 def computed(output: RequestOutput) -> int:

@@ -36,7 +36,10 @@ def _read(text: str) -> Value:
     answers = (
         None
         if kept is None
-        else tuple(SampledAnswer(answer["text"], Verdict(answer["verdict"]), answer["tokens"]) for answer in kept)
+        else tuple(
+            SampledAnswer(answer["text"], Verdict(answer["verdict"]), answer["tokens"], answer.get("logprob"))
+            for answer in kept
+        )
     )
     return Value(**record, answers=answers)
 

@@ -104,8 +104,10 @@ class RolloutPlan:
     ) -> Value:
         """The value with what is known of its answers: their mean length, and themselves if they are to be kept."""
         lengths = [len(ids) for ids in answer.completions]
+        logprobs = answer.completion_logprobs or [None] * len(texts)
         kept = tuple(
-            SampledAnswer(text, grade_of[text].verdict, length) for text, length in zip(texts, lengths, strict=True)
+            SampledAnswer(text, grade_of[text].verdict, length, logprob)
+            for text, length, logprob in zip(texts, lengths, logprobs, strict=True)
         )
         return replace(
             value,
@@ -182,6 +184,7 @@ def plan_rollouts(
         top_p=options.top_p,
         max_tokens=options.max_tokens or (64 if boxed else 1024),
         stop_at_close=boxed,
+        logprobs=options.keep_answers,
     )
     identity = (
         f"rollouts|{query!r}|{options.best_of}|{options.seed}|{grader.identity}|{item.answers!r}|{item.problem!r}"

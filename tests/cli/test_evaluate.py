@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from mrt_reward.cli import direct
 from mrt_reward.cli import evaluate as verb
 from mrt_reward.cli.app import app
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
+from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.service.scorer import Scorer
 from tests.evaluation.conftest import CountingProver
 from tests.service.conftest import WordGrader, speller
@@ -26,7 +28,8 @@ def prover(monkeypatch: pytest.MonkeyPatch) -> CountingProver:
         del settings
         return Scorer(scripted, {"word": WordGrader()}, speller)
 
-    monkeypatch.setattr(verb, "build_scorer", build)
+    for module in (verb, direct):
+        monkeypatch.setattr(module, "build_scorer", build)
     return scripted
 
 
@@ -56,6 +59,58 @@ def test_problems_become_a_report_and_two_models_are_compared(tmp_path: Path, pr
     done = RUN.invoke(app, ["report", str(tmp_path / "out"), "-o", str(tmp_path / "other"), "--budget", "64"])
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "other" / "summary.json").read_text())["budgets"] == [64.0]
+
+
+def test_another_model_answers_without_thinking(tmp_path: Path, prover: CountingProver) -> None:
+    flags = ("--direct", "large", "--direct-answers", "4", "--direct-tokens", "40")
+    done = RUN.invoke(app, evaluate(tmp_path, *flags))
+    assert done.exit_code == 0, done.output
+    assert "3 problems answered without thinking, 0 failed, 0 already there" in done.output
+    told = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [each["name"] for each in told["direct"]] == ["large"]
+    assert (told["advantages"][0]["model"], told["advantages"][0]["direct"]) == ("mini", "large")
+    # Again: no engine is built for it. In another way: refused. With settings of its own: another one.
+    calls = prover.num_calls
+    done = RUN.invoke(app, evaluate(tmp_path, *flags))
+    assert "0 problems answered without thinking, 0 failed, 3 already there" in done.output
+    assert prover.num_calls == calls
+    refused = RUN.invoke(app, evaluate(tmp_path, *flags, "--direct-closed"))
+    assert "another closed" in str(refused.exception)
+    own = f"small={json.dumps({'model': 'small', 'engine': 'vllm'})}"
+    done = RUN.invoke(app, evaluate(tmp_path, "--direct", own, "--direct-answers", "2"))
+    assert done.exit_code == 0, done.output
+    told = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [each["name"] for each in told["direct"]] == ["large", "small"]
+    refused = RUN.invoke(app, evaluate(tmp_path, "--direct", "small={"))
+    assert "--direct 'small={': expected NAME=JSON" in str(refused.exception)
+
+
+def test_votes_are_weighted_where_the_engine_tells_log_probabilities(
+    tmp_path: Path, prover: CountingProver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = RUN.invoke(app, evaluate(tmp_path, "--weighted-votes"))
+    assert isinstance(refused.exception, ConfigError)
+    assert "engine 'scripted' with scripted does not tell" in str(refused.exception)
+    assert prover.num_calls == 1
+    # Evaluated without: their report cannot weigh them either.
+    assert RUN.invoke(app, evaluate(tmp_path)).exit_code == 0
+    refused = RUN.invoke(app, ["report", str(tmp_path / "out"), "--weighted-votes"])
+    assert "8 of a prefix's 8 answers have none" in str(refused.exception)
+    # Half of the answers are right. Each weighs more than a wrong one: of four against four the right ones win.
+    telling = ScriptedProver(lambda _text, _index: 0.5, answer="42", wrong="7", logprobs=(-0.1, -0.2))
+    for module in (verb, direct):
+        monkeypatch.setattr(module, "build_scorer", lambda _: Scorer(telling, {"word": WordGrader()}, speller))
+    flags = ("--weighted-votes", "--overwrite", "--direct", "large", "--direct-answers", "2")
+    done = RUN.invoke(app, evaluate(tmp_path, *flags))
+    assert done.exit_code == 0, done.output
+    told = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert told["weighted_votes"] is True
+    [model], [plain] = told["models"], told["direct"]
+    assert {point["value"] for point in model["curves"]["episodes:maj@8"]["points"]} == {1.0}
+    assert [point["value"] for point in plain["votes"]["points"]] == [0.5, 1.0]
+    assert "Votes are weighted" in (tmp_path / "out" / "report.md").read_text()
+    refused = RUN.invoke(app, evaluate(tmp_path, "--weighted-votes", "--overwrite", "--options", "{}"))
+    assert "likelihoods know no votes" in str(refused.exception)
 
 
 def test_it_goes_on_in_one_way_only(tmp_path: Path, prover: CountingProver) -> None:

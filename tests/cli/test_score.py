@@ -56,6 +56,14 @@ def test_traces_are_scored_and_other_columns_pass_through(tmp_path: Path, prover
     assert (first["id"], second["id"]) == ("t", "t#2")
 
 
+def test_what_is_no_json_number_is_missing(tmp_path: Path, prover: ScriptedProver) -> None:
+    # As pandas writes columns with missing values.
+    source = write(tmp_path / "in.jsonl", json.dumps({**TRACE, "difficulty": float("nan"), "outcome": float("inf")}))
+    assert RUN.invoke(app, ["score", str(source)]).exit_code == 0
+    [row] = read(tmp_path / "in.scored.jsonl")
+    assert row["extra"] == {"difficulty": None}
+
+
 def test_it_goes_on_where_it_was_stopped(tmp_path: Path, prover: ScriptedProver) -> None:
     source = write(tmp_path / "in.jsonl", *({**TRACE, "id": str(index), "problem": str(index)} for index in range(3)))
     output = tmp_path / "out.jsonl"

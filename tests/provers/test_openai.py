@@ -158,6 +158,35 @@ async def test_an_answer_ends_when_its_braces_balance(tokenizer: HFTokenizer, qw
     assert tokenizer.decode(answer.completions[0]) == text
 
 
+@pytest.mark.parametrize(
+    ("dialect", "boxed", "expected"), [("vllm", True, -1.0), ("vllm", False, -2.0), ("sglang", False, None)]
+)
+async def test_answers_tell_how_probable_they_were_where_the_server_does(
+    tokenizer: HFTokenizer, qwen_dir: Path, dialect: str, boxed: bool, expected: float | None
+) -> None:
+    fake = FakeEndpoint(dialect, tokenizer)
+    prover = prover_of(fake, qwen_dir)
+    await prover.check()
+    inside, after = (tokenizer.encode_untrusted(text).ids.tolist() for text in ("{12}", " more"))
+    # As many tokens of -3 after the close as of -1 before: what is cut off after it does not count.
+    after = (after * len(inside))[: len(inside)]
+    ids = inside + after
+
+    def say(reply: dict[str, Any]) -> dict[str, Any]:
+        told = [-1.0] * len(inside) + [-3.0] * len(after)
+        logprobs = {"tokens": [f"token_id:{token}" for token in ids], "token_logprobs": told}
+        for choice in reply["choices"]:
+            choice |= {"text": tokenizer.decode(ids), "finish_reason": "length"}
+            if dialect == "vllm":
+                choice["logprobs"] = logprobs
+        return reply
+
+    fake.changed = say
+    [answer] = (await prove_one(prover, make_proof([5], rollouts(2, stop_at_close=boxed, logprobs=True)))).answers
+    assert len(answer.completions) == 2
+    assert answer.completion_logprobs == (() if expected is None else pytest.approx((expected, expected)))
+
+
 async def test_probes_near_the_end_of_the_context_get_the_room_that_is_left(
     tokenizer: HFTokenizer, qwen_dir: Path
 ) -> None:

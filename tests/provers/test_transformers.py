@@ -154,6 +154,23 @@ def _assert_drawn_from(counts: Counter[int], probability: np.ndarray[Any, Any], 
     assert statistic < large.sum() + 5 * math.sqrt(2 * large.sum())
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.7])
+async def test_answers_tell_how_probable_they_were(
+    prover: TransformersProver, reference: Any, temperature: float
+) -> None:
+    proof = make_proof([10, 40], rollouts(6, temperature, 0.9, logprobs=True))
+    for probe, answer in zip(proof.probes, (await prove_one(prover, proof)).answers, strict=True):
+        prefix = [*proof.token_ids[: probe.cut].tolist(), *probe.suffix]
+        for ids, told in zip(answer.completions, answer.completion_logprobs, strict=True):
+            # At temperature 1 whatever they were drawn at; the end of turn counts where it was drawn.
+            drawn = [*ids, END_ID] if len(ids) < 12 else [*ids]
+            logprobs = plain_logprobs(reference, [*prefix, *drawn])
+            row = [float(logprobs[len(prefix) - 1 + place, token]) for place, token in enumerate(drawn)]
+            assert told == pytest.approx(sum(row) / len(row), abs=1e-4)
+    [plain, _] = (await prove_one(prover, make_proof([10, 40], rollouts(6)))).answers
+    assert plain.completion_logprobs == ()
+
+
 async def test_answers_do_not_depend_on_batch_or_order(prover: TransformersProver) -> None:
     query = rollouts(6, 0.8, 0.95)
     proofs = [make_proof([10 + seed, 40, 70], query, seed=seed) for seed in range(3)]

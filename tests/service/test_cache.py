@@ -112,7 +112,8 @@ async def test_a_restart_finds_values_on_disk(tmp_path: Path) -> None:
 
 async def test_kept_answers_survive_the_disk_and_count_towards_the_memory(tmp_path: Path) -> None:
     kept = replace(
-        value(0.5), answers=(SampledAnswer("{4}", Verdict.CORRECT, 3), SampledAnswer("x" * 600, Verdict.UNPARSED, 9))
+        value(0.5),
+        answers=(SampledAnswer("{4}", Verdict.CORRECT, 3, -0.5), SampledAnswer("x" * 600, Verdict.UNPARSED, 9)),
     )
 
     async def compute(places: Sequence[int]) -> list[Value]:

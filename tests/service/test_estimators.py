@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from mrt_reward.options import TERMINATORS, Likelihood, Rollouts
-from mrt_reward.protocols import GradeItem, ProbeAnswer, TokenizedText
+from mrt_reward.protocols import GradeItem, ProbeAnswer, RolloutQuery, TokenizedText
 from mrt_reward.provers.scripted import ScriptedTokenizer
 from mrt_reward.service.estimators import outcome_of, plan_likelihood, plan_rollouts
 from mrt_reward.types import Grade, SampledAnswer, Verdict
@@ -119,3 +119,8 @@ async def test_answers_are_kept_where_that_was_asked_for_and_always_measured() -
         assert (value.value, value.answer_tokens) == (0.5, 4.0)
         kept = (SampledAnswer("42", Verdict.CORRECT, 2), SampledAnswer("7 or 8", Verdict.INCORRECT, 6))
         assert value.answers == (kept if keep else None)
+        assert isinstance(plan.query, RolloutQuery)
+        assert plan.query.logprobs is keep
+    told = ProbeAnswer(completions=answer.completions, completion_logprobs=(-0.5, -1.5))
+    [value] = await plan.values([told], [0])
+    assert [kept.logprob for kept in value.answers or ()] == [-0.5, -1.5]

@@ -85,6 +85,15 @@ async def test_answers_greedy_or_drawn_equal_the_transformers_provers(prover: VL
             assert isinstance(found, Proven)
             assert isinstance(expected, Proven)
             assert found.answers == expected.answers
+    # Their mean log-probabilities agree to the engines' rounding.
+    for query in ({"logprobs": True}, {"logprobs": True, "stop_at_close": False, "max_tokens": 24}):
+        wanted = [asked(proof, **query) for proof in proofs[:2]]
+        for found, expected in zip(await prover.prove(wanted), await reference.prove(wanted), strict=True):
+            assert isinstance(found, Proven)
+            assert isinstance(expected, Proven)
+            for ours, theirs in zip(found.answers, expected.answers, strict=True):
+                assert ours.completions == theirs.completions
+                assert ours.completion_logprobs == pytest.approx(theirs.completion_logprobs, abs=1e-3)
     await reference.close()
 
 

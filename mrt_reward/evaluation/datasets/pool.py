@@ -179,7 +179,7 @@ def read_pool(paths: Sequence[Path], reading: Reading = Reading()) -> Pool:
     unusable: Counter[Unusable] = Counter()
     models, provers = Counter[str](), Counter[str]()
     for result in results:
-        if reading.model is not None and result.model != reading.model:
+        if result.is_direct or (reading.model is not None and result.model != reading.model):
             continue
         models[result.model] += 1
         found = usable(result.trace, result.scored, reading)
