@@ -35,7 +35,7 @@ Base64Ids = Annotated[
 class Model(BaseModel):
     """Base of the contract's records: unknown fields are refused by name, and NaN is no number."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class MessageIn(Model):
