@@ -9,6 +9,8 @@ themselves, in place of what OpenRLHF worked out for the samples of one prompt.
 from __future__ import annotations
 
 import functools
+import math
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -78,17 +80,17 @@ def _pay_episodes(
     # flash_reinforce compares with the whole batch, the others with the samples of the prompt or with nothing.
     compared = [0] * len(rows) if estimator == "flash_reinforce" else groups
     neutral_N = neutral_outcomes(np.array([row.outcome for row in rows]), compared, dropped)
+    earned_NT = [progress_token_rewards(reading, credit) for reading in readings] if estimator == "gae" else None
     num_mixed = 0
-    with left_out(rows, dropped, neutral_N):
-        if estimator == "gae":
-            dense = spread(rows, [progress_token_rewards(reading, credit) for reading in readings], "action_mask")
-            with _rewards_added(module, dense):
-                _worked_out(work(), rows)
-        else:
-            _worked_out(work(), rows)
-            paid = progress_advantages(readings, groups, credit, settings.on_failure)
-            num_mixed = paid.num_mixed
-            _add(rows, paid.advantage_NT)
+    with (
+        left_out(rows, dropped, neutral_N),
+        _rewards_changed(module, rows, _group_factors(groups, dropped, estimator), earned_NT),
+    ):
+        _worked_out(work(), rows)
+    if estimator != "gae":
+        paid = progress_advantages(readings, groups, credit, settings.on_failure)
+        num_mixed = paid.num_mixed
+        _add(rows, paid.advantage_NT)
     for row, out in zip(rows, dropped, strict=True):
         if out:
             row.experience.advantages[row.place] = 0.0
@@ -142,22 +144,55 @@ def _add(rows: Sequence[Row], value_NT: Sequence[Floats]) -> None:
         experience.returns = experience.returns.float() + values
 
 
+def _group_factors(groups: Sequence[int], dropped: Sequence[bool], estimator: str) -> list[float]:
+    """What makes each row's outcome advantage that of the k rows that are left of its group of n.
+
+    Dropped rows have the mean of the others (`neutral_outcomes`), so that r - mean is right as it is, and what OpenRLHF
+    multiplies it by is that of n rows: n / (n - 1) for `rloo`, and √(n - 1) over a root of squares for `group_norm`.
+    """
+    size, kept = Counter(groups), Counter(group for group, out in zip(groups, dropped, strict=True) if not out)
+    factor = {group: 1.0 for group in size}
+    for group, n in size.items():
+        k = kept[group]
+        if k in (0, n):
+            continue
+        if estimator == "rloo":
+            # The only one that is left has nobody to be compared with.
+            factor[group] = (k / (k - 1)) * ((n - 1) / n) if k > 1 else 0.0
+        elif estimator == "group_norm":
+            factor[group] = math.sqrt((k - 1) / (n - 1))
+    return [factor[group] for group in groups]
+
+
 @contextmanager
-def _rewards_added(module: Any, dense: Sequence[torch.Tensor]) -> Generator[None]:  # noqa: ANN401 - of OpenRLHF
-    """While OpenRLHF works out advantages, its rewards of tokens have these added, one call per experience."""
+def _rewards_changed(
+    module: Any,  # noqa: ANN401 - of OpenRLHF
+    rows: Sequence[Row],
+    factor_N: Sequence[float],
+    earned_NT: Sequence[Floats] | None,
+) -> Generator[None]:
+    """While OpenRLHF works out advantages: a factor on the rows' outcomes, and if wanted rewards of tokens added.
+
+    OpenRLHF makes rewards of tokens from the outcomes of an experience by one call of `compute_reward`.
+    """
     original = module.compute_reward
-    left = list(dense)
+    experiences = _experiences(rows)
+    factors = [
+        torch.tensor([factor for row, factor in zip(rows, factor_N, strict=True) if row.experience is experience])
+        for experience in experiences
+    ]
+    earned = [None] * len(experiences) if earned_NT is None else spread(rows, earned_NT, "action_mask")
+    left = list(zip(factors, earned, strict=True))
 
     @functools.wraps(original)
-    def compute_reward(*args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: ANN401 - OpenRLHF's own
-        reward: torch.Tensor = original(*args, **kwargs)
-        if not left or left[0].shape != reward.shape:
-            wanted = f"shape {tuple(left[0].shape)}" if left else "no further call"
-            raise ConfigError(
-                f"expected compute_reward to be called once for each of {len(dense)} experiences, in order: {wanted}, "
-                f"got shape {tuple(reward.shape)}; OpenRLHF's experience maker has changed"
-            )
-        return reward.float() + left.pop(0)
+    def compute_reward(r: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: ANN401 - OpenRLHF's own
+        factor_B, earned_BA = left.pop(0) if left else (torch.empty(0), None)
+        _expect(len(experiences), "outcomes", factor_B.shape, r.shape)
+        reward: torch.Tensor = original(r * factor_B.to(r), *args, **kwargs)
+        if earned_BA is None:
+            return reward
+        _expect(len(experiences), "rewards of tokens", earned_BA.shape, reward.shape)
+        return reward.float() + earned_BA
 
     module.compute_reward = compute_reward
     try:
@@ -165,4 +200,15 @@ def _rewards_added(module: Any, dense: Sequence[torch.Tensor]) -> Generator[None
     finally:
         module.compute_reward = original
     if left:
-        raise ConfigError(f"expected {len(dense)} calls of compute_reward, got {len(dense) - len(left)}")
+        raise ConfigError(
+            f"expected {len(experiences)} calls of compute_reward, got {len(experiences) - len(left)}; OpenRLHF's "
+            "experience maker has changed"
+        )
+
+
+def _expect(num_calls: int, what: str, wanted: torch.Size, got: torch.Size) -> None:
+    if wanted != got:
+        raise ConfigError(
+            f"expected compute_reward to be called once for each of {num_calls} experiences, in order, with {what} of "
+            f"shape {tuple(wanted)}, got {tuple(got)}; OpenRLHF's experience maker has changed"
+        )

@@ -160,3 +160,9 @@ def _check_following(args: Any, settings: TrainingSettings) -> None:  # noqa: AN
             f"add --ckpt.save_hf --ckpt.save_steps {steps}",
             param=f"{WHERE}.follow_steps",
         )
+    if args.ds.lora.rank > 0:
+        raise ConfigError(
+            f"{WHERE}.follow_steps needs the policy's whole weights, and with --ds.lora.rank {args.ds.lora.rank} "
+            "OpenRLHF saves the adapter alone, which is not handed over: leave one of the two out",
+            param=f"{WHERE}.follow_steps",
+        )

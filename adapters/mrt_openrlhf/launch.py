@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from mrt_openrlhf import worker
@@ -21,6 +22,7 @@ from mrt_openrlhf.checks import check_run, check_version
 from mrt_openrlhf.flags import settings_of_environment, split_flags
 from mrt_openrlhf.setup import AGENT, WHERE, Setup
 from mrt_reward.errors import ConfigError
+from mrt_reward.training.following import check_shared
 from mrt_reward.training.servers import check_servers
 from mrt_reward.training.settings import settings_table
 
@@ -79,7 +81,7 @@ def prepare(args: Any, given: Mapping[str, Any]) -> None:  # noqa: ANN401 - Open
     """Check a run, and start Ray with what its workers need to know.
 
     Raises:
-        ConfigError: something is wrong, or no server answers.
+        ConfigError: something is wrong, no server answers, or one may not load what is saved.
 
     """
     rewards = tuple(args.reward.remote_url.split(",")) if args.reward.remote_url else ()
@@ -88,6 +90,7 @@ def prepare(args: Any, given: Mapping[str, Any]) -> None:  # noqa: ANN401 - Open
     check_run(args, setup)
     if setup.settings.mode == "episodes":
         check_servers(setup.settings, WHERE)
+        check_shared(Path(args.ckpt.path).absolute(), setup.settings, WHERE)
     import ray  # noqa: PLC0415 - not before the settings are right
 
     if ray.is_initialized():

@@ -4,20 +4,37 @@
     CUDA_VISIBLE_DEVICES=0,1,2,3,4,5,6 accelerate launch --num_processes 7 example.py
 
 The server runs in an environment of its own, with mrt-reward[vllm]; here are mrt-reward[trl] and trl[vllm,math-verify].
+Everything of `GRPOConfig` is a flag, such as `--max_steps 100`; `--help` tells all.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 from datasets import load_dataset
-from trl import GRPOConfig
+from trl import GRPOConfig, TrlParser
 from trl.rewards import accuracy_reward
 
 from mrt_trl import MRTGRPOTrainer
 
-MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
 SYSTEM = "Think between <think> and </think>, in paragraphs. Then give the final answer within \\boxed{}."
+
+
+@dataclass
+class Script:
+    """What is trained, on what, and who proves.
+
+    Attributes:
+        model: of the hub, or a folder.
+        dataset: of the hub, or a folder with train.jsonl; columns `prompt`, a chat, and `solution`.
+        url: of the progress server.
+
+    """
+
+    model: str = "Qwen/Qwen2.5-1.5B-Instruct"
+    dataset: str = "trl-lib/DeepMath-103K"
+    url: str = "http://127.0.0.1:8901"
 
 
 def chat(row: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +44,8 @@ def chat(row: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Train, and save the policy."""
-    args = GRPOConfig(
+    parser = TrlParser((Script, GRPOConfig))  # type: ignore[arg-type] - it takes several
+    parser.set_defaults(
         output_dir="qwen2.5-1.5b-mrt",
         learning_rate=1e-6,
         max_steps=500,
@@ -42,12 +60,13 @@ def main() -> None:
         logging_steps=1,
         save_steps=50,
     )
+    script, args = cast("tuple[Script, GRPOConfig]", parser.parse_args_and_config())
     trainer = MRTGRPOTrainer(
-        model=MODEL,
+        model=script.model,
         reward_funcs=accuracy_reward,
         args=args,
-        train_dataset=load_dataset("trl-lib/DeepMath-103K", split="train").map(chat),
-        mrt={"url": "http://127.0.0.1:8901", "segmenter": "paragraphs"},
+        train_dataset=load_dataset(script.dataset, split="train").map(chat),
+        mrt={"url": script.url, "segmenter": "paragraphs"},
         answer_column="solution",
     )
     trainer.train()

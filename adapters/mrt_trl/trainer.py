@@ -22,7 +22,7 @@ from mrt_reward.training.alignment import PolicyTokens
 from mrt_reward.training.servers import check_servers
 from mrt_reward.training.settings import TrainingSettings, load_training_settings
 from mrt_trl.checks import WHERE, check_columns, check_config, check_loss_method, check_version
-from mrt_trl.following import Following
+from mrt_trl.following import Following, check_following
 from mrt_trl.prefixes import PrefixBatch
 from mrt_trl.progress import ProgressBatch
 from mrt_trl.rows import TRL_EPSILON, Batch, Rows, Setup, outcomes
@@ -44,7 +44,8 @@ class MRTGRPOTrainer(GRPOTrainer):
         named: as in `GRPOTrainer`.
 
     Raises:
-        ConfigError: a setting is wrong, contradicts another, or no server answers; before a model is loaded.
+        ConfigError: a setting is wrong, contradicts another, or no server answers, before a model is loaded; or no
+            server may load its checkpoints.
 
     """
 
@@ -68,6 +69,7 @@ class MRTGRPOTrainer(GRPOTrainer):
             check_servers(settings, WHERE)
         self._mrt_batch: Batch | None = None
         super().__init__(model, reward_funcs, args, train_dataset, *more, **named)
+        check_following(self, settings)
         tokenizer: Any = getattr(self.processing_class, "tokenizer", self.processing_class)
         self._mrt = Setup(
             settings=settings,

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from mrt_reward.client.admin import load_weights
-from mrt_reward.errors import UNFINISHED, ConfigError, MRTRewardError
+from mrt_reward.errors import ConfigError
 from mrt_reward.training import following
 from mrt_reward.training.settings import TrainingSettings
 
 
 def check_following(config: DictConfig, settings: TrainingSettings) -> None:
-    """See that the trainer saves what a prover can load.
+    """See that the trainer saves what a prover can load, and where.
 
     Raises:
         ConfigError: it does not; the message is the line to add.
@@ -37,37 +36,7 @@ def check_following(config: DictConfig, settings: TrainingSettings) -> None:
             f"{save_freq}: add trainer.save_freq={steps}",
             param="reward.mrt.follow_steps",
         )
-    check_shared(Path(config.trainer.default_local_dir).absolute(), settings)
-
-
-def check_shared(folder: Path, settings: TrainingSettings) -> None:
-    """See that every server may load what the trainer will save, by an empty folder that it refuses as unfinished.
-
-    Raises:
-        ConfigError: one may not, or sees another file system.
-
-    """
-    trial = folder / "mrt_trial"
-    trial.mkdir(parents=True, exist_ok=True)
-    try:
-        for url in settings.admin_urls:
-            _check_server(url, trial, settings.admin_key)
-    finally:
-        trial.rmdir()
-
-
-def _check_server(url: str, trial: Path, key: str | None) -> None:
-    try:
-        load_weights(url, str(trial), key=key, timeout_s=30.0)
-    except MRTRewardError as error:
-        if error.code == UNFINISHED:
-            return
-        raise ConfigError(
-            f"reward.mrt.follow_steps: {url} would not load what is saved in {trial.parent}: {error}. Start it with "
-            f"--weights-root {trial.parent} (or a folder above), where it sees the trainer's files, and set "
-            "reward.mrt.admin_url to its admin port",
-            param="reward.mrt.follow_steps",
-        ) from error
+    following.check_shared(Path(config.trainer.default_local_dir).absolute(), settings, "reward.mrt")
 
 
 def saved_weights(config: DictConfig, step: int) -> Path:

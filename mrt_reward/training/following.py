@@ -6,11 +6,52 @@ import logging
 from pathlib import Path
 
 from mrt_reward.client.admin import load_weights
-from mrt_reward.errors import MRTRewardError
+from mrt_reward.errors import UNFINISHED, ConfigError, MRTRewardError
 from mrt_reward.training.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
 MARKER = ".complete"
+TRIAL = "mrt_trial"
+"""Empty folder that servers are asked to load at the start, and must refuse as unfinished."""
+
+
+def check_shared(folder: Path, settings: TrainingSettings, where: str) -> None:
+    """See that every server may load what the trainer will save, by an empty folder that it refuses as unfinished.
+
+    One process of a run asks; where `follow_steps` is not set, nobody is asked.
+
+    Args:
+        folder: where the trainer will save.
+        settings: for `follow_steps` and the admin ports.
+        where: place of these settings in the framework's configuration, for messages.
+
+    Raises:
+        ConfigError: one may not, sees another file system, or does not answer.
+
+    """
+    if settings.follow_steps is None:
+        return
+    trial = folder / TRIAL
+    trial.mkdir(parents=True, exist_ok=True)
+    try:
+        for url in settings.admin_urls:
+            _check_server(url, trial, settings.admin_key, where)
+    finally:
+        trial.rmdir()
+
+
+def _check_server(url: str, trial: Path, key: str | None, where: str) -> None:
+    try:
+        load_weights(url, str(trial), key=key, timeout_s=30.0)
+    except MRTRewardError as error:
+        if error.code == UNFINISHED:
+            return
+        raise ConfigError(
+            f"{where}.follow_steps: {url} would not load what is saved in {trial.parent}: {error}. Start it with "
+            f"--weights-root {trial.parent} (or a folder above), where it sees the trainer's files, and set "
+            f"{where}.admin_url to its admin port",
+            param=f"{where}.follow_steps",
+        ) from error
 
 
 def hand_over(folder: Path, settings: TrainingSettings, step: int) -> dict[str, float]:

@@ -134,16 +134,27 @@ def test_gae_that_calls_for_rewards_in_another_way_is_told(pay: Any, monkeypatch
     original: Any = experience_maker.compute_reward
     args = arguments("gae")
     monkeypatch.setattr(experience_maker, "compute_reward", lambda *a, **k: original(*a, **k)[:, :-1])
-    with pytest.raises(ConfigError, match="once for each of 2 experiences"):
+    with pytest.raises(ConfigError, match="once for each of 2 experiences, in order, with rewards of tokens of shape"):
         pay(args, experiences(args), credit="to_go")
     monkeypatch.setattr(experience_maker, "compute_reward", original)
-    monkeypatch.setattr(experience_maker.RemoteExperienceMaker, "compute_advantages_and_returns", lambda *_: _[1])
+    method = "compute_advantages_and_returns"
+
+    def one_by_one(self: Any, batch: Batch) -> None:
+        experience_maker.compute_reward(
+            batch[0].rewards[:1], 0.0, batch[0].kl[:1], action_mask=batch[0].action_mask[:1]
+        )
+
+    monkeypatch.setattr(experience_maker.RemoteExperienceMaker, method, one_by_one)
+    advantages.extend_experience_maker(experience_maker)
+    with pytest.raises(ConfigError, match=r"with outcomes of shape \(4,\), got \(1,\)"):
+        pay(args, experiences(args), credit="to_go")
+    monkeypatch.setattr(experience_maker.RemoteExperienceMaker, method, lambda *_: _[1])
     advantages.extend_experience_maker(experience_maker)
     with pytest.raises(ConfigError, match="expected OpenRLHF's compute_advantages_and_returns to fill"):
         pay(args, experiences(args), credit="to_go")
 
 
-@pytest.mark.parametrize("estimator", ["dr_grpo", "reinforce", "reinforce_baseline", "flash_reinforce", "gae"])
+@pytest.mark.parametrize("estimator", [*ADDED_TO, "gae"])
 def test_a_dropped_trace_is_not_trained_on_and_moves_no_mean(estimator: str, pay: Any) -> None:
     args = arguments(estimator)
     ours, _ = pay(args, experiences(args), alpha=0.0, credit="to_go", on_failure="drop")
@@ -164,6 +175,27 @@ def test_a_dropped_trace_is_not_trained_on_and_moves_no_mean(estimator: str, pay
         whole_mean = sum(OUTCOMES[3:]) / 3
         for row in (3, 5):
             assert tokens_of(ours, "advantages")[row] == pytest.approx(kl[row] + whole_mean - 0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "group_norm"])
+def test_the_factor_of_a_group_is_that_of_what_is_left_of_it(estimator: str, pay: Any) -> None:
+    # Of the second group 0 and 1 are left; of a third nobody but a 1, and of a fourth nobody.
+    whats: list[Any] = [*WHATS, *[Lapse.TIMEOUT] * 2, Lapse.NO_THINKING, *[Lapse.TIMEOUT] * 3]
+    outcomes = [*OUTCOMES, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0]
+    answered = responses(whats=whats, lengths=[*LENGTHS, 4, 5, 6, 4, 5, 6], outcomes=outcomes)
+    args = arguments(estimator)
+    given = {"alpha": 0.0, "on_failure": "drop", "max_failed_share": 1.0}
+    ours, _ = pay(args, experiences(args, answered), **given)
+    got = tokens_of(ours, "advantages")
+    penalties = tokens_of(theirs(arguments("reinforce", no_std_norm=True), answered), "returns")
+    # The first group is whole: 1, 0 and 1/2, whose others' means are 1/4, 3/4 and 1/2, and whose deviation is 1/2.
+    # Of 0 and 1, each is compared with the other; their mean is 1/2, and their deviation 1/sqrt(2).
+    wanted = {"rloo": [0.75, -0.75, 0.0, -1.0, 1.0], "group_norm": [1.0, -1.0, 0.0, -(0.5**0.5), 0.5**0.5]}[estimator]
+    for row, outcome in zip([0, 1, 2, 3, 5, 8], [*wanted, 0.0], strict=True):
+        # What KL costs from each token on, which `reinforce` without normalising adds to the outcome itself.
+        penalty = penalties[row] - outcomes[row]
+        assert got[row] == pytest.approx(outcome + penalty, abs=1e-6)
+    assert not any(np.any(got[row]) for row in (4, 6, 7, 9, 10, 11))
 
 
 def test_failures_stop_the_run_where_they_may_not_be(pay: Any) -> None:

@@ -7,6 +7,7 @@ import os
 import runpy
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +17,12 @@ from mrt_openrlhf.setup import AGENT, VARIABLE, Setup
 
 from mrt_reward.errors import ConfigError
 from tests.server.conftest import threaded_server
+from tests.serving import free_port
 
 PLAIN = ["--actor.model_name_or_path", "m", "--reward.remote_url", "http://r/x", "--data.label_key", "answer"]
 GROUP = ["--algo.advantage.estimator", "group_norm", "--rollout.n_samples_per_prompt", "4"]
 TO_GO = ["--mrt.credit", "to_go"]
+FOLLOW = ["--mrt.follow_steps", "5", "--ckpt.save_hf", "--ckpt.save_steps", "5"]
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +130,7 @@ def test_gae_takes_progress_to_go(start: Any, url: str) -> None:
         ([*PLAIN, *GROUP, "--data.max_images_per_prompt", "1"], "traces about images"),
         ([*PLAIN, *GROUP, "--mrt.on_failure", "drop", "--reward.overlong_buffer_len", "9"], "length penalties"),
         ([*PLAIN, *GROUP, "--mrt.follow_steps", "5"], "add --ckpt.save_hf --ckpt.save_steps 5"),
+        ([*PLAIN, *GROUP, *FOLLOW, "--ds.lora.rank", "8"], r"with --ds\.lora\.rank 8 OpenRLHF saves the adapter alone"),
         ([*PLAIN, *GROUP, "--mrt.mode", "prefix"], "add --algo.kl.use_loss"),
         ([*PLAIN, *GROUP, "--mrt.mode", "prefix", "--mrt.baseline", "group"], "none or termination"),
         ([*PLAIN[:4], *GROUP, "--mrt.mode", "prefix"], "name their column by --data.label_key"),
@@ -145,6 +149,16 @@ def test_a_reward_that_already_has_progress_is_refused(start: Any, url: str) -> 
     words[3] = f"{url}/get_reward"
     with pytest.raises(ConfigError, match="already has progress in its reward"):
         start(*words)
+
+
+def test_a_server_that_may_not_load_what_is_saved_is_told(start: Any, tmp_path: Path) -> None:
+    root, port = tmp_path / "root", free_port()
+    root.mkdir()
+    with threaded_server(admin_port=port, weights_root=str(root)) as url:
+        words = [*PLAIN, *GROUP, *FOLLOW, "--mrt.url", url, "--mrt.admin_url", f"http://127.0.0.1:{port}"]
+        start(*words, "--ckpt.path", str(root / "saved"))
+        with pytest.raises(ConfigError, match=rf"--mrt\.follow_steps: .*outside .*--weights-root {tmp_path / 'saved'}"):
+            start(*words, "--ckpt.path", str(tmp_path / "saved"))
 
 
 def test_rows_of_prefixes_need_no_server(start: Any) -> None:
@@ -185,6 +199,7 @@ def test_ray_that_runs_already_is_told(start: Any, url: str, monkeypatch: pytest
         data=args(max_len=9, max_images_per_prompt=0, label_key="a"),
         train=args(agent_func_path=None),
         algo=args(advantage=args(estimator="dr_grpo"), kl=args(init_coef=0, use_loss=False)),
+        ckpt=args(path="ckpt"),
     )
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     with pytest.raises(ConfigError, match="let it start Ray"):

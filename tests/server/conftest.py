@@ -60,14 +60,14 @@ async def live_server(prover: ScriptedProver | None = None, **settings: object) 
 
 
 @contextmanager
-def threaded_server(prover: ScriptedProver | None = None) -> Generator[str]:
+def threaded_server(prover: ScriptedProver | None = None, **settings: object) -> Generator[str]:
     """A server in a thread of its own, for callers that block; gives its URL."""
     loop = asyncio.new_event_loop()
     found: list[str] = []
     started, stop = threading.Event(), asyncio.Event()
 
     async def run() -> None:
-        async with live_server(prover) as live:
+        async with live_server(prover, **settings) as live:
             found.append(live.url)
             started.set()
             await stop.wait()

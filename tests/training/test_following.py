@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from mrt_reward.errors import WeightsError
+from mrt_reward.errors import ConfigError, WeightsError
 from mrt_reward.training import following
 from mrt_reward.training.settings import TrainingSettings
+from tests.server.conftest import threaded_server
+from tests.serving import free_port
 
 
 def test_weights_are_handed_over_at_their_steps_once_they_are_marked(
@@ -37,3 +39,31 @@ def test_weights_that_are_not_there_are_told(tmp_path: Path, caplog: pytest.LogC
     settings = TrainingSettings(follow_steps=2)
     assert following.hand_over(tmp_path / "none", settings, 2)["mrt/following/refused"] == 1.0
     assert "nothing is there" in caplog.text
+
+
+def test_a_server_that_sees_the_trainers_folder_is_found_at_the_start(tmp_path: Path) -> None:
+    saved, port = tmp_path / "run" / "saved", free_port()
+    settings = TrainingSettings(follow_steps=2, admin_url=f"http://127.0.0.1:{port}")
+    with threaded_server(admin_port=port, weights_root=str(tmp_path)):
+        following.check_shared(saved, settings, "mrt")
+    assert not list(saved.iterdir())
+
+
+def test_a_server_that_may_not_load_what_is_saved_is_told_at_the_start(tmp_path: Path) -> None:
+    root, saved, port = tmp_path / "root", tmp_path / "saved", free_port()
+    root.mkdir()
+    url = f"http://127.0.0.1:{port}"
+    settings = TrainingSettings(follow_steps=2, admin_url=url)
+    with (
+        threaded_server(admin_port=port, weights_root=str(root)),
+        pytest.raises(ConfigError, match=rf"mrt\.follow_steps: {url} .*outside .*--weights-root {saved} \(or a folder"),
+    ):
+        following.check_shared(saved, settings, "mrt")
+    with pytest.raises(ConfigError, match=rf"{url} would not load .* set mrt\.admin_url to its admin port"):
+        following.check_shared(saved, settings, "mrt")
+    assert not list(saved.iterdir())
+
+
+def test_nobody_is_asked_where_no_prover_follows(tmp_path: Path) -> None:
+    following.check_shared(tmp_path / "saved", TrainingSettings(admin_url="http://127.0.0.1:9"), "mrt")
+    assert not list(tmp_path.iterdir())

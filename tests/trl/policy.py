@@ -123,7 +123,10 @@ def script(*texts: str) -> Callable[[list[Any], Any], dict[str, Any]]:
     return roll_out
 
 
-_NAMED = ("reward_funcs", "train_dataset", "rollout_func", "answer_column", "callbacks", "eval_dataset")
+_NAMED = (
+    "model", "reward_funcs", "train_dataset", "rollout_func", "answer_column", "callbacks", "eval_dataset",
+    "peft_config",
+)  # fmt: skip
 
 
 def trainer(folder: Path, url: str, mrt: dict[str, Any] | None = None, **given: Any) -> Recorded:
@@ -145,9 +148,9 @@ def trainer(folder: Path, url: str, mrt: dict[str, Any] | None = None, **given: 
         "max_completion_length": 64,
         **given,
     }
-    named = {"reward_funcs": right, "train_dataset": problems(), **named}
+    named = {"model": str(MODEL_DIR), "reward_funcs": right, "train_dataset": problems(), **named}
     chosen = {"url": url, "segmenter": "paragraphs", **(mrt or {})}
-    return Recorded(model=str(MODEL_DIR), args=GRPOConfig(**settings), mrt=chosen, **named)
+    return Recorded(args=GRPOConfig(**settings), mrt=chosen, **named)
 
 
 def steps_of(made: Recorded) -> list[dict[str, Any]]:

@@ -1,0 +1,98 @@
+"""What a prover that follows needs of checkpoints, seen when the trainer is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from accelerate import FullyShardedDataParallelPlugin
+from mrt_trl.following import check_following
+from peft import LoraConfig, get_peft_model
+from torch.nn import Linear
+from transformers import AutoModelForCausalLM
+
+from mrt_reward.errors import ConfigError
+from mrt_reward.mini import MODEL_DIR
+from mrt_reward.training.settings import TrainingSettings
+from tests.server.conftest import threaded_server
+from tests.serving import free_port
+from tests.trl.policy import scripted_problems, trainer
+
+SETTINGS = TrainingSettings(follow_steps=2)
+
+
+def made(**plugins: Any) -> Any:
+    """A trainer as far as its checkpoints are concerned; it runs where nothing is sharded."""
+    return SimpleNamespace(
+        accelerator=SimpleNamespace(unwrap_model=lambda model: model, state=SimpleNamespace(**plugins)),
+        model=Linear(1, 1),
+        is_fsdp_enabled="fsdp_plugin" in plugins,
+        is_deepspeed_enabled="deepspeed_plugin" in plugins,
+        is_world_process_zero=lambda: False,
+    )
+
+
+def zero(**settings: Any) -> Any:
+    """As accelerate keeps DeepSpeed's configuration."""
+    return SimpleNamespace(deepspeed_config={"zero_optimization": settings})
+
+
+@pytest.mark.parametrize(
+    ("plugins", "told"),
+    [
+        (
+            {"fsdp_plugin": FullyShardedDataParallelPlugin(state_dict_type="SHARDED_STATE_DICT")},
+            "SHARDED_STATE_DICT hold shards: set fsdp_state_dict_type to FULL_STATE_DICT",
+        ),
+        (
+            {"deepspeed_plugin": zero(stage=3, stage3_gather_16bit_weights_on_model_save=False)},
+            "ZeRO-3 hold shards: set stage3_gather_16bit_weights_on_model_save .* to true",
+        ),
+    ],
+)
+def test_checkpoints_in_shards_are_refused_with_what_to_set(plugins: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=rf"mrt\.follow_steps needs checkpoints with whole weights, .*{told}"):
+        check_following(made(**plugins), SETTINGS)
+    check_following(made(**plugins), TrainingSettings())
+
+
+@pytest.mark.parametrize(
+    "plugins",
+    [
+        {"fsdp_plugin": FullyShardedDataParallelPlugin(state_dict_type="FULL_STATE_DICT")},
+        {"deepspeed_plugin": zero(stage=3, stage3_gather_16bit_weights_on_model_save=True)},
+        {"deepspeed_plugin": zero(stage=2)},
+        {},
+    ],
+)
+def test_whole_checkpoints_are_taken_and_one_process_asks_the_servers(plugins: dict[str, Any]) -> None:
+    check_following(made(**plugins), SETTINGS)
+
+
+def follower(folder: Path, weights_root: Path, **given: Any) -> None:
+    """A real trainer whose prover is to follow it, and which is not started."""
+    port = free_port()
+    mrt = {"follow_steps": 2, "admin_url": f"http://127.0.0.1:{port}"}
+    saving = {"save_strategy": "steps", "save_steps": 2, "train_dataset": scripted_problems()}
+    with threaded_server(admin_port=port, weights_root=str(weights_root)) as url:
+        trainer(folder, url, mrt, **saving, **given)
+
+
+@pytest.mark.parametrize("by", ["config", "model"])
+def test_an_adapter_alone_is_refused_before_training(tmp_path: Path, by: str) -> None:
+    lora = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    given: dict[str, Any] = {"peft_config": lora}
+    if by == "model":
+        given = {"model": get_peft_model(AutoModelForCausalLM.from_pretrained(MODEL_DIR), lora)}
+    with pytest.raises(ConfigError, match=r"PEFT model hold its adapter alone.*leave mrt\.follow_steps out"):
+        follower(tmp_path, tmp_path, **given)
+
+
+def test_a_server_that_may_not_load_checkpoints_is_told_before_training(tmp_path: Path) -> None:
+    follower(tmp_path, tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(ConfigError, match=rf"mrt\.follow_steps: .*outside .*--weights-root {tmp_path / 'out'}"):
+        follower(tmp_path, other)
