@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -78,6 +79,8 @@ def named_settings(word: str, flag: str) -> tuple[str, ServeSettings, ScoreOptio
 def options_from(text: str | None, default: ScoreOptions) -> ScoreOptions:
     """Scoring options from JSON, from a JSON file (`@path`), or from the name of one of the authors' segmenters.
 
+    What is not told stays as it is by default.
+
     Raises:
         ConfigError: they are not valid; the message names the field.
 
@@ -85,10 +88,12 @@ def options_from(text: str | None, default: ScoreOptions) -> ScoreOptions:
     if text is None:
         return default
     if text in AUTHORS_SEGMENTERS:
-        return ScoreOptions(segmenter=AUTHORS_SEGMENTERS[text])
+        return replace(default, segmenter=AUTHORS_SEGMENTERS[text])
     try:
         record: object = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
-        return TypeAdapter(ScoreOptions).validate_python(record)
+        told = TypeAdapter(ScoreOptions).validate_python(record)
+        named = cast("dict[str, object]", record) if isinstance(record, dict) else {}
+        return replace(default, **{name: getattr(told, name) for name in named})
     except (OSError, ValueError) as error:
         known = ", ".join(AUTHORS_SEGMENTERS)
         raise ConfigError(f"--options: expected JSON, @FILE, or one of {known}: {error}", param="options") from error

@@ -109,7 +109,8 @@ def test_votes_are_weighted_where_the_engine_tells_log_probabilities(
     assert {point["value"] for point in model["curves"]["episodes:maj@8"]["points"]} == {1.0}
     assert [point["value"] for point in plain["votes"]["points"]] == [0.5, 1.0]
     assert "Votes are weighted" in (tmp_path / "out" / "report.md").read_text()
-    refused = RUN.invoke(app, evaluate(tmp_path, "--weighted-votes", "--overwrite", "--options", "{}"))
+    by_likelihood = '{"estimator": {"kind": "likelihood"}}'
+    refused = RUN.invoke(app, evaluate(tmp_path, "--weighted-votes", "--overwrite", "--options", by_likelihood))
     assert "likelihoods know no votes" in str(refused.exception)
 
 

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mrt_reward.cli.flags import options_from
+from mrt_reward.errors import ConfigError
+from mrt_reward.options import AUTHORS_SEGMENTERS, Rollouts, ScoreOptions, TokenSegmenter
+
+DEFAULT = ScoreOptions(estimator=Rollouts("rollouts", num_samples=3), waste_threshold=0.1)
+
+
+def test_options_that_are_not_told_stay_as_they_are(tmp_path: Path) -> None:
+    assert options_from(None, DEFAULT) == DEFAULT
+    told = {"segmenter": {"kind": "tokens", "num_tokens": 7}}
+    expected = ScoreOptions(
+        segmenter=TokenSegmenter("tokens", num_tokens=7), estimator=DEFAULT.estimator, waste_threshold=0.1
+    )
+    assert options_from(json.dumps(told), DEFAULT) == expected
+    file = tmp_path / "options.json"
+    file.write_text(json.dumps(told))
+    assert options_from(f"@{file}", DEFAULT) == expected
+    name, segmenter = next(iter(AUTHORS_SEGMENTERS.items()))
+    named = options_from(name, DEFAULT)
+    assert (named.segmenter, named.estimator) == (segmenter, DEFAULT.estimator)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"segmentr": 1}', "@nowhere.json"])
+def test_options_that_cannot_be_read_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected JSON, @FILE, or one of"):
+        options_from(text, DEFAULT)
