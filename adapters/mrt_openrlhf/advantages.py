@@ -151,7 +151,7 @@ def _group_factors(groups: Sequence[int], dropped: Sequence[bool], estimator: st
     multiplies it by is that of n rows: n / (n - 1) for `rloo`, and √(n - 1) over a root of squares for `group_norm`.
     """
     size, kept = Counter(groups), Counter(group for group, out in zip(groups, dropped, strict=True) if not out)
-    factor = {group: 1.0 for group in size}
+    factor = dict.fromkeys(size, 1.0)
     for group, n in size.items():
         k = kept[group]
         if k in (0, n):
