@@ -117,25 +117,26 @@ $(VERL_STAMP): pyproject.toml constraints/verl.txt
 	$(VERL_PIP) install --quiet --no-deps -e .
 	touch $@
 
+# Compiling all modules would take longer than installing them; Python compiles what is imported.
 # OpenRLHF's own requirements cannot be had without a GPU (flash-attn), so nothing is resolved. DeepSpeed has no wheel, and
 # its set-up asks for torch, so that it is built here, after torch, for a CPU.
 $(OPENRLHF_STAMP): pyproject.toml constraints/openrlhf.txt
 	test -x $(OPENRLHF_BIN)/python || $(PYTHON) -m venv $(OPENRLHF_VENV)
 	grep -v '^deepspeed==' constraints/openrlhf.txt > $(OPENRLHF_VENV)/wheels.txt
-	$(OPENRLHF_PIP) install --quiet --no-deps -r $(OPENRLHF_VENV)/wheels.txt || \
-	  $(OPENRLHF_PIP) install --quiet --no-deps -r $(OPENRLHF_VENV)/wheels.txt \
+	$(OPENRLHF_PIP) install --quiet --no-compile --no-deps -r $(OPENRLHF_VENV)/wheels.txt || \
+	  $(OPENRLHF_PIP) install --quiet --no-compile --no-deps -r $(OPENRLHF_VENV)/wheels.txt \
 	  --extra-index-url https://download.pytorch.org/whl/cpu
-	DS_ACCELERATOR=cpu $(OPENRLHF_PIP) install --quiet --no-deps --no-build-isolation \
+	DS_ACCELERATOR=cpu $(OPENRLHF_PIP) install --quiet --no-compile --no-deps --no-build-isolation \
 	  "$(shell grep '^deepspeed==' constraints/openrlhf.txt)"
-	$(OPENRLHF_PIP) install --quiet --no-deps -e .
+	$(OPENRLHF_PIP) install --quiet --no-compile --no-deps -e .
 	touch $@
 
 # TRL needs Python 3.11.
 $(TRL_STAMP): pyproject.toml constraints/trl.txt
 	test -x $(TRL_BIN)/python || $(PYTHON) -m venv $(TRL_VENV)
-	$(TRL_PIP) install --quiet --no-deps -r constraints/trl.txt || \
-	  $(TRL_PIP) install --quiet --no-deps -r constraints/trl.txt --extra-index-url https://download.pytorch.org/whl/cpu
-	$(TRL_PIP) install --quiet --no-deps -e .
+	$(TRL_PIP) install --quiet --no-compile --no-deps -r constraints/trl.txt || \
+	  $(TRL_PIP) install --quiet --no-compile --no-deps -r constraints/trl.txt --extra-index-url https://download.pytorch.org/whl/cpu
+	$(TRL_PIP) install --quiet --no-compile --no-deps -e .
 	touch $@
 
 clean:

@@ -26,6 +26,7 @@ class Server:
     weights_root: Path
     port: int = field(default_factory=free_port)
     admin_port: int = field(default_factory=free_port)
+    api_key: str = ""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -35,7 +36,8 @@ class Server:
     def start(self) -> None:
         ports = [f"--port={self.port}", f"--admin-port={self.admin_port}", f"--weights-root={self.weights_root}"]
         command = [sys.executable, "-m", "mrt_reward.cli", "serve", *ports, "--log-format=off"]
-        self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        key = {"MRT_REWARD_API_KEY": self.api_key} if self.api_key else {}
+        self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **key})
 
     def wait(self) -> None:
         until = time.monotonic() + 300

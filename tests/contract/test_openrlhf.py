@@ -27,6 +27,7 @@ from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from openrlhf.trainer.ray import create_vllm_engines, vllm_engine
 from openrlhf.utils.agent import AgentExecutorBase, SingleTurnAgentExecutor
 from openrlhf.utils.config import hierarchize
+from openrlhf.utils.deepspeed import DeepspeedStrategy
 
 ESTIMATORS = ["gae", "reinforce", "rloo", "reinforce_baseline", "group_norm", "dr_grpo", "flash_reinforce"]
 
@@ -101,6 +102,18 @@ def test_advantages_are_worked_out_in_one_method_and_rewards_in_one_function() -
     assert experience_maker.compute_reward is compute_reward
     names = {field.name for field in fields(Experience)}
     assert {"sequences", "action_mask", "advantages", "returns", "values", "rewards", "index", "info"} <= names
+
+
+def test_a_groups_factors_are_those_that_dropped_rows_are_left_out_of() -> None:
+    source = inspect.getsource(experience_maker.RemoteExperienceMaker.compute_advantages_and_returns)
+    assert "(rewards.sum(-1, keepdim=True) - rewards) / (args.rollout.n_samples_per_prompt - 1)" in source
+    assert "(rewards - rewards.mean(-1, keepdim=True)) / (rewards.std(-1, keepdim=True) + 1e-9)" in source
+    assert source.index("rewards = rewards.reshape(-1)[indices].split(exp_len)") < source.index("compute_reward(")
+
+
+def test_an_adapter_is_saved_alone() -> None:
+    assert "model_to_save.save_pretrained(output_dir, **kwargs)" in inspect.getsource(DeepspeedStrategy.save_model)
+    assert 'parser.add_argument("--ds.lora.rank", type=int, default=0)' in main_source()
 
 
 def test_every_trainer_logs_what_it_says_of_a_rollout_and_saves_with_its_step() -> None:

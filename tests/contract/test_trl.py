@@ -11,9 +11,10 @@ if importlib.util.find_spec("trl") is None:
     pytest.skip("TRL is not installed: make test-trl runs these", allow_module_level=True)
 
 import trl
+from accelerate import Accelerator
 from accelerate.utils import gather_object
 from mrt_trl.checks import LOGP_LOSSES, RATIO_LOSSES
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
 
@@ -104,3 +105,12 @@ def test_objects_are_gathered_in_the_order_of_processes() -> None:
 def test_a_callback_hears_of_checkpoints() -> None:
     assert parameters(TrainerCallback.on_save) == ["self", "args", "state", "control", "kwargs"]
     assert PREFIX_CHECKPOINT_DIR == "checkpoint"
+
+
+def test_checkpoints_lack_weights_where_we_look_for_it() -> None:
+    made = inspect.getsource(Trainer)
+    assert 'self.is_fsdp_enabled = getattr(self.accelerator.state, "fsdp_plugin", None) is not None' in made
+    assert 'self.is_deepspeed_enabled = getattr(self.accelerator.state, "deepspeed_plugin", None) is not None' in made
+    saved = inspect.getsource(Trainer.save_model)
+    assert '"FULL_STATE_DICT" in str(self.accelerator.state.fsdp_plugin.state_dict_type)' in saved
+    assert "stage3_gather_16bit_weights_on_model_save" in inspect.getsource(Accelerator.get_state_dict)

@@ -22,13 +22,15 @@ Ids = tuple[int, ...]
 
 @dataclass
 class Faults:
-    """What happens to which of the first traces; the rest is left alone.
+    """What happens to which of the first traces; the rest is left alone until `garbling` is set.
 
     Attributes:
         url: of the real server.
         hold_s: how long late replies are kept.
         num_first: of so many traces, three of each ten are late; the one after them is garbled at every try.
         done: what happened to each of these traces, in the order in which they came.
+        garbling: set once every further reply is to be garbled.
+        garbled: traces that were asked about from then on.
 
     """
 
@@ -36,12 +38,17 @@ class Faults:
     hold_s: float
     num_first: int
     done: dict[Ids, Lapse | None] = field(default_factory=dict[Ids, "Lapse | None"])
+    garbling: threading.Event = field(default_factory=threading.Event)
+    garbled: set[Ids] = field(default_factory=set[Ids])
     closing: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fault(self, ids: Ids) -> Lapse | None:
         """What happens to a trace: the same at each try."""
         with self._lock:
+            if self.garbling.is_set():
+                self.garbled.add(ids)
+                return Lapse.MALFORMED
             if ids not in self.done:
                 place = len(self.done)
                 if place > self.num_first:
@@ -51,7 +58,7 @@ class Faults:
             return self.done[ids]
 
     def lost(self) -> dict[Ids, Lapse]:
-        """Traces whose score never came."""
+        """Traces whose score never came, before all were garbled."""
         return {ids: lapse for ids, lapse in self.done.items() if lapse is not None}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.mini.island import sample_problem
+from tests.verl.cpu.run import Training
 
 ROOT = Path(__file__).parents[3]
 REWARD = ROOT / "tests" / "openrlhf" / "cpu" / "reward.py"
@@ -35,9 +36,7 @@ def answers_of(folder: Path) -> dict[str, str]:
     return json.loads((folder / "answers.json").read_text())
 
 
-def arguments(
-    data: Path, folder: Path, *, prompts: int = 4, samples: int = 4, estimator: str = "group_norm"
-) -> list[str]:
+def arguments(data: Path, folder: Path, *, prompts: int = 4, samples: int = 4, reward: Path = REWARD) -> list[str]:
     """What a run needs that has nothing to do with MRT."""
     settings = {
         "data.prompt_dataset": data,
@@ -59,11 +58,11 @@ def arguments(
         "vllm.sync_backend": "gloo",
         "vllm.gpu_memory_utilization": 0.1,
         "ds.attn_implementation": "eager",
-        "algo.advantage.estimator": estimator,
+        "algo.advantage.estimator": "group_norm",
         "algo.kl.init_coef": 0,
         "ckpt.output_dir": folder / "saved",
         "ckpt.path": folder / "ckpt",
-        "reward.remote_url": REWARD,
+        "reward.remote_url": reward,
     }
     flags = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
     return [*flags, "--data.apply_chat_template", "--vllm.enforce_eager"]
@@ -93,19 +92,25 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
-def train(
-    folder: Path, given: Sequence[str], *, module: str = "mrt_openrlhf", timeout_s: float = 900, **more: str
-) -> tuple[int, str]:
-    """Run a training command to its end; its exit status, and what it printed."""
+def start(folder: Path, given: Sequence[str], **more: str) -> Training:
+    """Start a training run with a Ray of its own."""
     log = folder / "log.txt"
     with log.open("w") as printed:
-        done = subprocess.run(
-            [sys.executable, "-m", module, *given],
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mrt_openrlhf", *given],
             cwd=folder,
             env=environment(MRT_TEST_LOCAL_RAY="1", **more),
-            timeout=timeout_s,
-            check=False,
             stdout=printed,
             stderr=subprocess.STDOUT,
         )
-    return done.returncode, log.read_text()
+    return Training(process, log)
+
+
+def train(folder: Path, given: Sequence[str], *, timeout_s: float = 900, **more: str) -> tuple[int, str]:
+    """Run a training command to its end; its exit status, and what it printed."""
+    run = start(folder, given, **more)
+    try:
+        run.finished(timeout_s)
+    finally:
+        run.stop()
+    return run.process.returncode, run.output
