@@ -120,9 +120,7 @@ def _run(
     source: Path, folder: Folder, plan: RunPlan, settings: ServeSettings, console: Console, *, weighted: bool
 ) -> RunCounts:
     if weighted and not isinstance(plan.options.estimator, Rollouts):
-        raise ConfigError(
-            "--weighted-votes: likelihoods know no votes: use rollouts", param="weighted_votes"
-        )
+        raise ConfigError("--weighted-votes: likelihoods know no votes: use rollouts", param="weighted_votes")
     total = sum(
         1 if row.trace is None or row.trace.completion is not None else plan.sampling.num_traces
         for row in read_rows(source, problems=True)
