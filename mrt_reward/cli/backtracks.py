@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, options_from, setting
+from mrt_reward.cli.flags import Device, Dtype, Engine, EngineArgs, MaxModelLen, Model, engine_settings, options_from
 from mrt_reward.cli.pooling import (
     BranchRun,
     Options,
@@ -21,7 +21,6 @@ from mrt_reward.cli.pooling import (
     show_counts,
     show_notes,
 )
-from mrt_reward.config import load_settings
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.datasets.backtracking import (
     Backtrack,
@@ -56,12 +55,12 @@ def backtracks(
     seed: Annotated[int, typer.Option(min=0, help="Of these continuations.")] = 0,
     tokenizer: TokenizerName = None,
     policy: Policy = None,
-    model: Annotated[str | None, setting("model")] = None,
-    engine: Annotated[str | None, setting("engine")] = None,
-    dtype: Annotated[str | None, setting("dtype")] = None,
-    device: Annotated[str | None, setting("device")] = None,
-    max_model_len: Annotated[int | None, setting("max_model_len")] = None,
-    engine_arg: Annotated[list[str] | None, ENGINE_ARG] = None,
+    model: Model = None,
+    engine: Engine = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    max_model_len: MaxModelLen = None,
+    engine_arg: EngineArgs = None,
 ) -> None:
     """Write wrong attempts that go back to their best step and end right; only the `completion` is to be trained.
 
@@ -83,14 +82,7 @@ def backtracks(
     console = Console(stderr=True)
     counts = {"wrong attempts that fell": len(rows) + len(left), "taken over by another attempt": len(rows)}
     if sample and left:
-        served = load_settings(
-            model=model,
-            engine=engine,
-            dtype=dtype,
-            device=device,
-            max_model_len=max_model_len,
-            engine_args=engine_args_from(engine_arg),
-        )
+        served = engine_settings(model, engine, dtype, device, max_model_len, engine_arg)
         run = BranchRun(served, scoring, BranchSettings(sample, max_tokens=max_tokens, seed=seed))
         points = [Point(trace, place) for trace, place in left]
 

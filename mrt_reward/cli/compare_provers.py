@@ -15,9 +15,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, named_settings, options_from, setting
+from mrt_reward.cli.flags import (
+    Device,
+    Dtype,
+    Engine,
+    EngineArgs,
+    MaxModelLen,
+    Model,
+    engine_settings,
+    named_settings,
+    options_from,
+)
 from mrt_reward.cli.pooling import BranchRun, Options, Policy, Scored, on_engine, pool_and_prompts, show_notes
-from mrt_reward.config import ServeSettings, load_settings
+from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.bootstrap import Estimate
 from mrt_reward.evaluation.datasets.branching import BranchSettings, Point, policy_value
@@ -62,12 +72,12 @@ def compare_provers(
     seed: Annotated[int, typer.Option(min=0, help="Of the continuations.")] = 0,
     policy: Policy = None,
     options: Options = None,
-    model: Annotated[str | None, setting("model")] = None,
-    engine: Annotated[str | None, setting("engine")] = None,
-    dtype: Annotated[str | None, setting("dtype")] = None,
-    device: Annotated[str | None, setting("device")] = None,
-    max_model_len: Annotated[int | None, setting("max_model_len")] = None,
-    engine_arg: Annotated[list[str] | None, ENGINE_ARG] = None,
+    model: Model = None,
+    engine: Engine = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    max_model_len: MaxModelLen = None,
+    engine_arg: EngineArgs = None,
 ) -> None:
     """Compare provers: how well they tell steps apart, and how far they agree with the policy (Rewarding Progress).
 
@@ -90,14 +100,7 @@ def compare_provers(
     values: PolicyValues | None = None
     sampled: Mapping[str, int] = {}
     if policy_samples:
-        served = load_settings(
-            model=model,
-            engine=engine,
-            dtype=dtype,
-            device=device,
-            max_model_len=max_model_len,
-            engine_args=engine_args_from(engine_arg),
-        )
+        served = engine_settings(model, engine, dtype, device, max_model_len, engine_arg)
         run = BranchRun(served, scoring, BranchSettings(policy_samples, max_tokens=max_tokens, seed=seed))
         values, sampled = _policy_values(run, scores[0].traces, console)
     measures = [measure(each, values) for each in scores]

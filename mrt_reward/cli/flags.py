@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 from pydantic import TypeAdapter
@@ -31,6 +31,39 @@ ENGINE_ARG: Any = typer.Option(
     ),
     show_default=False,
 )
+
+
+Model = Annotated[str | None, setting("model")]
+Engine = Annotated[str | None, setting("engine")]
+Dtype = Annotated[str | None, setting("dtype")]
+Device = Annotated[str | None, setting("device")]
+MaxModelLen = Annotated[int | None, setting("max_model_len")]
+EngineArgs = Annotated[list[str] | None, ENGINE_ARG]
+"""Flags of the engine, for verbs that may need one."""
+
+
+def engine_settings(
+    model: str | None,
+    engine: str | None,
+    dtype: str | None,
+    device: str | None,
+    max_model_len: int | None,
+    engine_arg: list[str] | None,
+) -> ServeSettings:
+    """Settings from these flags, the environment and the TOML file.
+
+    Raises:
+        ConfigError: they are not valid; the message names the setting.
+
+    """
+    return load_settings(
+        model=model,
+        engine=engine,
+        dtype=dtype,
+        device=device,
+        max_model_len=max_model_len,
+        engine_args=engine_args_from(engine_arg),
+    )
 
 
 def engine_args_from(given: list[str] | None) -> dict[str, object] | None:

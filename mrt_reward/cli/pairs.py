@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, options_from, setting
+from mrt_reward.cli.flags import Device, Dtype, Engine, EngineArgs, MaxModelLen, Model, engine_settings, options_from
 from mrt_reward.cli.pooling import (
     BranchRun,
     Options,
@@ -21,7 +21,6 @@ from mrt_reward.cli.pooling import (
     show_counts,
     show_notes,
 )
-from mrt_reward.config import load_settings
 from mrt_reward.evaluation.datasets.branching import BranchSettings, Point
 from mrt_reward.evaluation.datasets.pairs import PairSettings, pair_row, step_pairs, summary
 from mrt_reward.evaluation.datasets.states import states, with_steps
@@ -50,12 +49,12 @@ def pairs(
     options: Options = None,
     tokenizer: TokenizerName = None,
     policy: Policy = None,
-    model: Annotated[str | None, setting("model")] = None,
-    engine: Annotated[str | None, setting("engine")] = None,
-    dtype: Annotated[str | None, setting("dtype")] = None,
-    device: Annotated[str | None, setting("device")] = None,
-    max_model_len: Annotated[int | None, setting("max_model_len")] = None,
-    engine_arg: Annotated[list[str] | None, ENGINE_ARG] = None,
+    model: Model = None,
+    engine: Engine = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    max_model_len: MaxModelLen = None,
+    engine_arg: EngineArgs = None,
 ) -> None:
     """Set each step of a wrong trace against a clearly better one from the same prefix, in DPO's format.
 
@@ -70,14 +69,7 @@ def pairs(
     found, report = step_pairs(pool.traces, steps, settings)
     sampled: Mapping[str, int] = {}
     if sample and report.pits:
-        served = load_settings(
-            model=model,
-            engine=engine,
-            dtype=dtype,
-            device=device,
-            max_model_len=max_model_len,
-            engine_args=engine_args_from(engine_arg),
-        )
+        served = engine_settings(model, engine, dtype, device, max_model_len, engine_arg)
         chosen = BranchSettings(sample, temperature, max_tokens=max_tokens, seed=seed)
         points = [Point(step.trace, step.place) for step in report.pits]
         more, sampled = on_engine(

@@ -8,6 +8,7 @@ columns that are not ours under `extra`. `mrt-reward evaluate` adds what it know
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -94,7 +95,8 @@ class Result:
         problem: equal for traces of one problem, in whatever file.
         evaluation: None in files of `mrt-reward score`.
         extra: columns that are not ours.
-        line: its number in the file, from 1.
+        path: of the file.
+        offset: where its line starts there, in bytes.
 
     """
 
@@ -104,7 +106,8 @@ class Result:
     problem: str
     evaluation: Evaluation | None
     extra: Mapping[str, Any]
-    line: int
+    path: Path
+    offset: int
 
     @property
     def is_direct(self) -> bool:
@@ -192,12 +195,12 @@ class Results:
         seen: set[bytes] = set()
         failed: dict[bytes, str] = {}
         for path in self.paths:
-            for number, text in _lines(path):
+            for number, offset, text in _lines(path):
                 self.num_bytes += len(text)
                 read = _read(text, notes, f"{path.name}:{number}")
                 if read is None:
                     continue
-                result = self._result(read, number)
+                result = self._result(read, path, offset)
                 key = _digest(f"{result.model}\0{result.scored.id}")
                 if result.scored.status is Status.ERROR:
                     error = result.scored.error
@@ -214,8 +217,8 @@ class Results:
                     yield result
         notes.failed = Counter(code for key, code in failed.items() if key not in seen)
 
-    def _result(self, read: _Line, number: int) -> Result:
-        trace = _trace(read)
+    def _result(self, read: _Line, path: Path, offset: int) -> Result:
+        trace = _trace_in(read.id, read.metadata, read.trace)
         told = read.evaluation
         named = read.extra.get("model")
         return Result(
@@ -225,7 +228,8 @@ class Results:
             problem=told.problem if told else problem_id(trace, read.id),
             evaluation=told,
             extra=read.extra,
-            line=number,
+            path=path,
+            offset=offset,
         )
 
 
@@ -247,11 +251,14 @@ def problem_name(trace: Trace, row_id: str) -> str:
     return problem_id(trace, row_id)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """Number, from 1, offset and text of each line that is not empty."""
+    offset = 0
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield number, line
+                yield number, offset, line
+            offset += len(line)
 
 
 def _read(text: bytes, notes: ReadNotes, where: str) -> _Line | None:
@@ -268,12 +275,18 @@ def _read(text: bytes, notes: ReadNotes, where: str) -> _Line | None:
         return None
 
 
-def _trace(read: _Line) -> Trace | None:
-    """The trace that the line holds; what cannot be read back as one is worth no more than none."""
-    if read.trace is None:
+def trace_of_line(text: bytes) -> Trace | None:
+    """The trace alone of a line of results; None where it holds none."""
+    fields = json.loads(text)
+    return _trace_in(str(fields["id"]), fields.get("metadata") or {}, fields.get("trace"))
+
+
+def _trace_in(name: str, metadata: Mapping[str, Any], fields: Mapping[str, Any] | None) -> Trace | None:
+    """What cannot be read back as a trace is worth no more than none."""
+    if fields is None:
         return None
     try:
-        return TraceIn.model_validate({"id": read.id, "metadata": read.metadata, **read.trace}).to_trace()
+        return TraceIn.model_validate({"id": name, "metadata": metadata, **fields}).to_trace()
     except (ValidationError, ValueError):
         return None
 

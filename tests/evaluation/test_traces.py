@@ -14,7 +14,7 @@ from tests.evaluation.lines import line, write
 def test_a_line_of_score_is_read_back_with_its_text(tmp_path: Path) -> None:
     path = write(tmp_path / "r.jsonl", line("t", [0.25, 0.5, 1.0], extra={"colour": "red"}))
     [result] = Results([path])
-    assert (result.model, result.problem, result.line) == (UNNAMED, "p", 1)
+    assert (result.model, result.problem, result.offset) == (UNNAMED, "p", 0)
     assert result.extra == {"colour": "red"}
     assert [result.prefix(j) for j in range(3)] == ["", "abcd", "abcdabcd"]
     assert result.scored.episodes[1].progress == 0.5

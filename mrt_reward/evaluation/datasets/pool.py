@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrt_reward.errors import ConfigError
+from mrt_reward.evaluation.datasets.stored import StoredTrace, stamp_of
 from mrt_reward.evaluation.traces import ReadNotes, Results
 from mrt_reward.options import Delimiters
 from mrt_reward.types import ScoredTrace, Status, Trace, Value
@@ -47,13 +48,23 @@ class Usable:
     """A scored trace with its text.
 
     Attributes:
-        trace: as it was scored; its completion is text.
+        held: as it was scored, or where it is; its completion is text.
         scored: its values and episodes, of which there is at least one.
 
     """
 
-    trace: Trace
+    held: Trace | StoredTrace
     scored: ScoredTrace
+
+    @property
+    def trace(self) -> Trace:
+        """As it was scored.
+
+        Raises:
+            ConfigError: it is in a file that has changed.
+
+        """
+        return self.held.read() if isinstance(self.held, StoredTrace) else self.held
 
     @property
     def completion(self) -> str:
@@ -168,7 +179,7 @@ class Pool:
 
 
 def read_pool(paths: Sequence[Path], reading: Reading = Reading()) -> Pool:
-    """Read files of `mrt-reward score` or `evaluate`.
+    """Read files of `mrt-reward score` or `evaluate`; the traces' text stays there.
 
     Raises:
         ConfigError: no trace is usable; or they are of several models or provers, whose values do not compare.
@@ -177,6 +188,7 @@ def read_pool(paths: Sequence[Path], reading: Reading = Reading()) -> Pool:
     results = Results(paths)
     traces: list[Usable] = []
     unusable: Counter[Unusable] = Counter()
+    stamps: dict[Path, tuple[int, int]] = {}
     models, provers = Counter[str](), Counter[str]()
     for result in results:
         if result.is_direct or (reading.model is not None and result.model != reading.model):
@@ -187,7 +199,8 @@ def read_pool(paths: Sequence[Path], reading: Reading = Reading()) -> Pool:
             unusable[found] += 1
         else:
             provers[result.scored.prover or "unknown"] += 1
-            traces.append(found)
+            stamp = stamps.setdefault(result.path, stamp_of(result.path))
+            traces.append(Usable(StoredTrace(result.path, result.offset, stamp), _without_text(found.scored)))
     for code, count in results.notes.failed.items():
         unusable[Unusable.NO_THINKING if code == "no_thinking" else Unusable.FAILED] += count
     if len(models) > 1:
@@ -199,6 +212,12 @@ def read_pool(paths: Sequence[Path], reading: Reading = Reading()) -> Pool:
     if not traces:
         raise ConfigError(f"no usable trace in {', '.join(map(str, paths))}: {_why(unusable, results.notes)}")
     return Pool(traces, unusable, results.notes, next(iter(provers)))
+
+
+def _without_text(scored: ScoredTrace) -> ScoredTrace:
+    """The numbers alone: what was answered and what the caller wrote stay in the file."""
+    values = tuple(replace(value, answers=None) for value in scored.values)
+    return replace(scored, values=values, metadata={})
 
 
 def _counts(number: Mapping[str, int]) -> str:
