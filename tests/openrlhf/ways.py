@@ -59,7 +59,7 @@ def aborted(folder: Path) -> str:
     assert status != 0
     assert not steps_of(printed)
     [told] = {line.partition("ProverError: ")[2] for line in printed.splitlines() if "errors.ProverError: " in line}
-    # On a busy machine the garbled one is too late as well, while it is asked for again.
+    # The garbled one may be late as well: it travels with the other, and is asked for again.
     assert re.match(r"[0-9]+ of 16 traces of this batch have no progress \(.*\); at most 0% may fail", told), told
     return f"stopped with status {status}: {told}"
 
