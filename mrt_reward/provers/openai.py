@@ -25,7 +25,8 @@ from mrt_reward.errors import ConfigError, MRTRewardError, ProverError, ProverUn
 from mrt_reward.protocols import LikelihoodQuery, ProbeAnswer, Proof, Proven, ProverInfo, RolloutQuery, Tokenizer
 from mrt_reward.provers.asking import Asker, Question, together
 from mrt_reward.provers.braces import until_balanced
-from mrt_reward.provers.dialect import TOKENS_AS_IDS, Dialect, Interview, LikelihoodWay, token_id
+from mrt_reward.provers.choices import mean_logprob, sampled_ids
+from mrt_reward.provers.dialect import TOKENS_AS_IDS, Dialect, Interview, LikelihoodWay
 from mrt_reward.provers.endpoint import MAX_IN_FLIGHT, Choice, Endpoint, ModelCard
 from mrt_reward.provers.fixed import FixedWeights
 from mrt_reward.provers.remote_likelihood import spelling_logprobs
@@ -255,9 +256,7 @@ class OpenAIProver(FixedWeights):
         for places, (rows, _) in zip(places_of.values(), replies, strict=True):
             for place, choices in zip(places, rows, strict=True):
                 completions = tuple(self._completion(choice, query, exact=exact) for choice in choices)
-                told = [
-                    _mean_logprob(choice, len(ids), query) for choice, ids in zip(choices, completions, strict=True)
-                ]
+                told = [mean_logprob(choice, len(ids), query) for choice, ids in zip(choices, completions, strict=True)]
                 logprobs = tuple(logprob for logprob in told if logprob is not None)
                 repeats = query.num_samples // num_samples
                 answer_of[place] = ProbeAnswer(
@@ -267,7 +266,7 @@ class OpenAIProver(FixedWeights):
         return tuple(answer_of[place] for place in range(len(prompts))), sum(num for _, num in replies)
 
     def _completion(self, choice: Choice, query: RolloutQuery, *, exact: bool) -> tuple[int, ...]:
-        ids = _sampled_ids(choice) if exact else self._encoded(choice.text)
+        ids = sampled_ids(choice) if exact else self._encoded(choice.text)
         return until_balanced(ids, self._tokenizer.braces) if query.stop_at_close else tuple(ids)
 
     def _encoded(self, text: str) -> list[int]:
@@ -275,25 +274,6 @@ class OpenAIProver(FixedWeights):
             return [int(token) for token in self._tokenizer.encode_untrusted(text).ids]
         except TraceError as error:
             raise ProverError(f"a sampled answer cannot be encoded: {error}") from error
-
-
-def _sampled_ids(choice: Choice) -> list[int]:
-    """Ids that the server told, without the end of turn."""
-    ids = [token_id(name) for name in choice.logprobs.tokens] if choice.logprobs else [None]
-    told = [token for token in ids if token is not None]
-    if len(told) < len(ids):
-        raise ProverError("the endpoint told the ids of sampled tokens when it was asked first, and does not any more")
-    # No stop strings are sent, so what stopped is the model's end of turn.
-    return told[:-1] if choice.finish_reason == "stop" else told
-
-
-def _mean_logprob(choice: Choice, num_tokens: int, query: RolloutQuery) -> float | None:
-    """Of an answer's tokens, and of the end of turn where the server tells it; None where it tells none."""
-    told = choice.logprobs.token_logprobs if choice.logprobs and query.logprobs else []
-    if query.stop_at_close and num_tokens:
-        told = told[:num_tokens]  # what was cut off after the close is no part of the answer
-    drawn = [logprob for logprob in told if logprob is not None]
-    return min(0.0, sum(drawn) / len(drawn)) if drawn else None
 
 
 def _refuse_too_long(proof: Proof, max_tokens: int) -> None:
