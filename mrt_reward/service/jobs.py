@@ -63,18 +63,25 @@ class Job:
         return max(self.prefix_tokens)
 
     def keys(self, info: ProverInfo, tokenizer_sha256: str) -> list[Key]:
-        """One cache key per prefix, over everything that can change its value; the shared part is hashed once."""
-        who = f"{info.engine}|{info.model}|{info.version}|{info.dtype}|{tokenizer_sha256}|{self.plan.identity}"
-        prefix = hashlib.blake2b(who.encode(errors="surrogatepass"), digest_size=20)
-        keys: list[Key] = []
+        """One cache key per prefix, over everything that can change its value."""
+        return self._digests(f"{info.engine}|{info.model}|{info.version}|{info.dtype}|{tokenizer_sha256}")
+
+    def seeds(self) -> list[int]:
+        """One seed per prefix, of its draws: the same wherever the model lies and whoever proves, in [0, 2^32)."""
+        return [int.from_bytes(digest[:4], "little") for digest in self._digests("")]
+
+    def _digests(self, who: str) -> list[Key]:
+        """Of each prefix and how it is asked; the shared part is hashed once."""
+        prefix = hashlib.blake2b(f"{who}|{self.plan.identity}".encode(errors="surrogatepass"), digest_size=20)
+        digests: list[Key] = []
         start = 0
         for cut, suffix in zip(self.cuts, self.suffixes, strict=True):
             prefix.update(self.token_ids[start:cut].astype("<i4").tobytes())
             start = cut
             full = prefix.copy()
             full.update(f"|{suffix!r}".encode())
-            keys.append(full.digest())
-        return keys
+            digests.append(full.digest())
+        return digests
 
 
 def prepare(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer, grader: Grader, speller: Speller) -> Job:

@@ -241,8 +241,7 @@ class Scorer:
         raise ProverError(f"the weights changed {MAX_VERSION_RETRIES} times while this trace was scored; send it again")
 
     async def _score_with(self, trace: Trace, job: Job, info: ProverInfo) -> ScoredTrace | None:
-        keys = job.keys(info, self.tokenizer_sha256)
-        seeds = [int.from_bytes(key[:4], "little") for key in keys]
+        keys, seeds = job.keys(info, self.tokenizer_sha256), job.seeds()
         computed_tokens = 0
 
         async def compute(places: Sequence[int]) -> Sequence[Value]:

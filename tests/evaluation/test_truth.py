@@ -191,15 +191,14 @@ async def test_every_curve_holds_the_exact_one_within_its_interval(tmp_path: Pat
         ]
         assert np.mean(inside) >= 0.9, name
         # The interval is of problems; of the answers alone the curve is nearer. 8 answers are 8 / k independent votes.
-        # Traces of a problem are no independent draws: what they have in common, as the empty prefix, is answered once.
         size = int(name.removeprefix("maj@")) if name.startswith("maj@") else 1
         curves = [one.curves[name] for ones in exact.values() for one in ones]
         spread_B = np.mean([curve_B * (1 - curve_B) for curve_B in curves], axis=0)
-        error_B = np.sqrt(spread_B * size / NUM_ANSWERS / len(exact))
+        error_B = np.sqrt(spread_B * size / NUM_ANSWERS / len(curves))
         value_B = np.array([point.value or 0.0 for point in points])
         assert np.all(np.abs(value_B - true_B) <= 4 * error_B + 1e-9), name
         if size == 1:
-            assert np.abs(value_B - true_B).mean() < 0.03, name
+            assert np.abs(value_B - true_B).max() < 0.06, name
 
 
 def assert_reference(policy: tuple[LlamaForCausalLM, Tokenizer], results: Sequence[Result]) -> None:

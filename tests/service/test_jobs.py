@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from mrt_reward.options import ScoreOptions
+from mrt_reward.options import Rollouts, ScoreOptions
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.service.jobs import prepare
+from mrt_reward.types import Trace
 from tests.service.conftest import WordGrader, make_trace, speller
 
 
@@ -20,3 +21,17 @@ def test_nothing_cached_is_taken_for_another_provers(changed: dict[str, str]) ->
     assert keys == job.keys(replace(info, note="told to people, and changes no value"), "sha")
     assert not set(keys) & set(job.keys(replace(info, **changed), "sha"))
     assert not set(keys) & set(job.keys(info, "another tokenizer"))
+
+
+def test_draws_depend_on_the_prefix_and_the_seed_and_not_on_who_proves() -> None:
+    def seeds(seed: int, text: str) -> list[int]:
+        options = ScoreOptions(estimator=Rollouts("rollouts", seed=seed))
+        trace = Trace("t", problem="Q?", completion=text, answer=("42",))
+        return prepare(trace, options, ScriptedProver([0.5]).tokenizer, WordGrader(), speller).seeds()
+
+    first = seeds(0, "one\n\ntwo</think> 42")
+    assert first == seeds(0, "one\n\ntwo</think> 42")
+    assert len(set(first)) == len(first)
+    assert not set(first) & set(seeds(1, "one\n\ntwo</think> 42"))
+    # What two traces have in common is drawn alike.
+    assert seeds(0, "three</think> 42")[0] == first[0]
