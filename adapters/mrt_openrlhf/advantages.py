@@ -9,8 +9,6 @@ themselves, in place of what OpenRLHF worked out for the samples of one prompt.
 from __future__ import annotations
 
 import functools
-import math
-from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,8 +21,10 @@ from mrt_openrlhf.setup import WHERE, Setup
 from mrt_reward.core.credit import CreditConfig, Floats
 from mrt_reward.errors import ConfigError
 from mrt_reward.training.advantages import (
+    GroupScale,
     check_failures,
     failed_lapse,
+    neutral_factors,
     neutral_outcomes,
     progress_advantages,
     progress_token_rewards,
@@ -35,6 +35,8 @@ from mrt_reward.training.settings import TrainingSettings
 
 NORM_EPSILON = 1e-9
 """What OpenRLHF's group_norm adds to the standard deviation."""
+GROUP_SCALES: dict[str, GroupScale] = {"rloo": "leave_one_out", "group_norm": "std"}
+"""Estimators that scale an outcome by its group."""
 
 METRICS = "mrt_metrics"
 """Attribute of the experience maker that holds the metrics of its last batch."""
@@ -84,7 +86,7 @@ def _pay_episodes(
     num_mixed = 0
     with (
         left_out(rows, dropped, neutral_N),
-        _rewards_changed(module, rows, _group_factors(groups, dropped, estimator), earned_NT),
+        _rewards_changed(module, rows, _factors(groups, dropped, estimator), earned_NT),
     ):
         _worked_out(work(), rows)
     if estimator != "gae":
@@ -144,24 +146,9 @@ def _add(rows: Sequence[Row], value_NT: Sequence[Floats]) -> None:
         experience.returns = experience.returns.float() + values
 
 
-def _group_factors(groups: Sequence[int], dropped: Sequence[bool], estimator: str) -> list[float]:
-    """What makes each row's outcome advantage that of the k rows that are left of its group of n.
-
-    Dropped rows have the mean of the others (`neutral_outcomes`), so that r - mean is right as it is, and what OpenRLHF
-    multiplies it by is that of n rows: n / (n - 1) for `rloo`, and √(n - 1) over a root of squares for `group_norm`.
-    """
-    size, kept = Counter(groups), Counter(group for group, out in zip(groups, dropped, strict=True) if not out)
-    factor = dict.fromkeys(size, 1.0)
-    for group, n in size.items():
-        k = kept[group]
-        if k in (0, n):
-            continue
-        if estimator == "rloo":
-            # The only one that is left has nobody to be compared with.
-            factor[group] = (k / (k - 1)) * ((n - 1) / n) if k > 1 else 0.0
-        elif estimator == "group_norm":
-            factor[group] = math.sqrt((k - 1) / (n - 1))
-    return [factor[group] for group in groups]
+def _factors(groups: Sequence[int], dropped: Sequence[bool], estimator: str) -> list[float]:
+    scale = GROUP_SCALES.get(estimator)
+    return [1.0] * len(groups) if scale is None else neutral_factors(groups, dropped, scale)
 
 
 @contextmanager

@@ -5,8 +5,11 @@ Dimension key: N rows of the batch · G rows of a group · T tokens of a row.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -118,6 +121,32 @@ def neutral_outcomes(outcome_N: Floats, groups: Sequence[Hashable], dropped: Seq
             others = [other for other, each in enumerate(groups) if each == group and not dropped[other]]
             neutral_N[row] = outcome_N[others].mean() if others else 0.0
     return neutral_N
+
+
+GroupScale = Literal["leave_one_out", "std"]
+
+
+def neutral_factors(groups: Sequence[Hashable], dropped: Sequence[bool], scale: GroupScale) -> list[float]:
+    """What turns an advantage within n rows, the dropped ones neutral, into that within the k rows that are left.
+
+    With `neutral_outcomes` r - mean is right as it is; what it is multiplied by is still that of n rows: n / (n - 1)
+    for `leave_one_out`, and √(n - 1) over a root of squares for `std`.
+
+    Returns:
+        One factor per row, at least 0; 0 where a row is left with nobody to be compared with.
+
+    """
+    size, kept = Counter(groups), Counter(group for group, out in zip(groups, dropped, strict=True) if not out)
+
+    def factor(n: int, k: int) -> float:
+        if k in (0, n):
+            return 1.0
+        if scale == "std":
+            return math.sqrt((k - 1) / (n - 1))
+        return (k / (k - 1)) * ((n - 1) / n) if k > 1 else 0.0
+
+    of_group = {group: factor(n, kept[group]) for group, n in size.items()}
+    return [of_group[group] for group in groups]
 
 
 def check_failures(readings: Sequence[Reading], on_failure: OnFailure, max_failed_share: float, where: str) -> None:

@@ -11,6 +11,7 @@ from mrt_reward.errors import ProverError
 from mrt_reward.training.advantages import (
     batch_advantages,
     check_failures,
+    neutral_factors,
     neutral_outcomes,
     progress_advantages,
     progress_token_rewards,
@@ -155,3 +156,21 @@ def test_a_dropped_outcome_moves_no_mean() -> None:
     neutral_N = neutral_outcomes(outcome_N, ["a", "a", "a", "b", "c"], [False, False, True, False, True])
     assert neutral_N == pytest.approx([1.0, 0.0, 0.5, 0.5, 0.0])
     assert neutral_N[:3].mean() == pytest.approx(outcome_N[:2].mean())
+
+
+def test_with_neutral_factors_the_rows_that_are_left_are_compared_among_themselves() -> None:
+    outcome_N, groups = np.array([1.0, 0.0, 7.0, 0.5, 9.0, 2.0]), list("aaaabb")
+    dropped = [False, False, True, False, True, False]
+    neutral_N = neutral_outcomes(outcome_N, groups, dropped)
+    left_N = outcome_N[[0, 1, 3]]
+    # Each against the mean of the others: n / (n - 1) times its distance from the mean of all.
+    factor_N = np.array(neutral_factors(groups, dropped, "leave_one_out"))
+    full_N = (neutral_N[:4] - neutral_N[:4].mean()) * 4 / 3 * factor_N[:4]
+    expected = [r - (left_N.sum() - r) / 2 for r in left_N]
+    assert full_N[[0, 1, 3]] == pytest.approx(expected)
+    assert factor_N[4:].tolist() == [0.0, 0.0]  # one that is left alone
+    factor_N = np.array(neutral_factors(groups, dropped, "std"))
+    full_N = (neutral_N[:4] - neutral_N[:4].mean()) / neutral_N[:4].std(ddof=1) * factor_N[:4]
+    assert full_N[[0, 1, 3]] == pytest.approx((left_N - left_N.mean()) / left_N.std(ddof=1))
+    assert neutral_factors(groups, [False] * 6, "std") == [1.0] * 6
+    assert neutral_factors(groups, [True] * 6, "leave_one_out") == [1.0] * 6
