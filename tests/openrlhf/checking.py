@@ -22,7 +22,7 @@ from mrt_reward.options import ParagraphSegmenter, ScoreOptions
 from mrt_reward.training.marks import Lapse
 from tests.openrlhf.cpu.run import answers_of
 from tests.verl.checking import Row, expected, score_again
-from tests.verl.faults import Ids
+from tests.verl.faults import Asked
 
 OPTIONS = ScoreOptions(segmenter=ParagraphSegmenter("paragraphs"))
 CONFIG = CreditConfig(epsilon=1e-9)
@@ -65,7 +65,7 @@ def read_batch(path: Path, samples: int) -> list[Row]:
 
 
 def check_batches(
-    dump: Path, folder: Path, wanted: Batches, lost: Mapping[Ids, Lapse] | None = None
+    dump: Path, folder: Path, wanted: Batches, lost: Mapping[Asked, Lapse] | None = None
 ) -> list[Counter[str]]:
     """Every batch that was trained on: advantages as core gives them, and no lost score a number.
 
@@ -82,7 +82,7 @@ def check_batches(
         rows = read_batch(file, wanted.samples)
         assert len(rows) == wanted.size
         scored = score_again(rows, answers_of(folder), OPTIONS)
-        lapses = [lost.get(tuple(row.response)) for row in rows]
+        lapses = [lost.get(row.asked) for row in rows]
         counts.append(Counter(lapse.name.lower() for lapse in lapses if lapse is not None))
         kept = [trace if lapse is None else None for lapse, trace in zip(lapses, scored, strict=True)]
         for row, trace, paid in zip(rows, kept, expected(rows, kept, CONFIG), strict=True):

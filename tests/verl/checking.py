@@ -20,6 +20,7 @@ from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import ScoreOptions
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.types import ScoredTrace, Trace
+from tests.verl.faults import Asked
 
 Floats = NDArray[np.float64]
 
@@ -34,6 +35,11 @@ class Row:
     mask: list[int]
     reward: Floats
     advantage: Floats
+
+    @property
+    def asked(self) -> Asked:
+        """What the prover was asked about."""
+        return tuple(self.prompt), tuple(self.response)
 
 
 def read_batch(path: Path) -> list[Row]:

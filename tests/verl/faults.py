@@ -16,8 +16,8 @@ import numpy as np
 
 from mrt_reward.training.marks import Lapse
 
-Ids = tuple[int, ...]
-"""Tokens of a response, which say which trace it is."""
+Asked = tuple[tuple[int, ...], tuple[int, ...]]
+"""Tokens of a prompt and of a response, which say which trace it is: a short response may answer several prompts."""
 
 
 @dataclass
@@ -37,33 +37,36 @@ class Faults:
     url: str
     hold_s: float
     num_first: int
-    done: dict[Ids, Lapse | None] = field(default_factory=dict[Ids, "Lapse | None"])
+    done: dict[Asked, Lapse | None] = field(default_factory=dict[Asked, "Lapse | None"])
     garbling: threading.Event = field(default_factory=threading.Event)
-    garbled: set[Ids] = field(default_factory=set[Ids])
+    garbled: set[Asked] = field(default_factory=set[Asked])
     closing: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def fault(self, ids: Ids) -> Lapse | None:
-        """What happens to a trace: the same at each try."""
+    def fault(self, asked: Asked) -> Lapse | None:
+        """What happens to a trace: the same at each try, and to another sample of the same tokens."""
         with self._lock:
             if self.garbling.is_set():
-                self.garbled.add(ids)
+                self.garbled.add(asked)
                 return Lapse.MALFORMED
-            if ids not in self.done:
+            if asked not in self.done:
                 place = len(self.done)
                 if place > self.num_first:
                     return None
                 late = Lapse.TIMEOUT if place % 10 in (1, 4, 7) else None
-                self.done[ids] = Lapse.MALFORMED if place == self.num_first else late
-            return self.done[ids]
+                self.done[asked] = Lapse.MALFORMED if place == self.num_first else late
+            return self.done[asked]
 
-    def lost(self) -> dict[Ids, Lapse]:
+    def lost(self) -> dict[Asked, Lapse]:
         """Traces whose score never came, before all were garbled."""
-        return {ids: lapse for ids, lapse in self.done.items() if lapse is not None}
+        return {asked: lapse for asked, lapse in self.done.items() if lapse is not None}
 
 
-def _ids(trace: dict[str, Any]) -> Ids:
-    return tuple(np.frombuffer(base64.b64decode(trace["completion_ids"]), "<i4").tolist())
+def _asked(trace: dict[str, Any]) -> Asked:
+    prompt, response = (
+        tuple(np.frombuffer(base64.b64decode(trace[name]), "<i4").tolist()) for name in ("prompt_ids", "completion_ids")
+    )
+    return prompt, response
 
 
 class _Proxy(BaseHTTPRequestHandler):
@@ -75,7 +78,7 @@ class _Proxy(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        lapses = [self.faults.fault(_ids(trace)) for trace in json.loads(body)["traces"]]
+        lapses = [self.faults.fault(_asked(trace)) for trace in json.loads(body)["traces"]]
         self._forward(body, lapses)
 
     def _forward(self, body: bytes, lapses: list[Lapse | None] | None = None) -> None:
