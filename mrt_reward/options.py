@@ -16,6 +16,9 @@ Strict = {"extra": "forbid"}
 
 Text = Annotated[str, MaxLen(10_000)]
 
+MAX_SAMPLES = 128
+"""Sampled answers a prefix."""
+
 MRT_MARKERS = (
     "Wait",
     "But wait",
@@ -177,11 +180,11 @@ class Rollouts:
     __pydantic_config__: ClassVar = Strict
 
     kind: Literal["rollouts"]
-    num_samples: Annotated[int, Ge(1), Le(128)] = 8
+    num_samples: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = 8
     temperature: Annotated[float, Ge(0), Le(10)] = 0.6
     top_p: Annotated[float, Gt(0), Le(1)] = 0.95
     max_tokens: Annotated[int, Ge(1), Le(32_768)] | None = None
-    best_of: Annotated[int, Ge(1), Le(128)] = 1
+    best_of: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = 1
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
     keep_answers: bool = False
 

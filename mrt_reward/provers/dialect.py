@@ -15,6 +15,7 @@ from enum import Enum, auto
 import structlog
 
 from mrt_reward.errors import ProverError, ProverUnavailable, TraceError
+from mrt_reward.options import MAX_SAMPLES
 from mrt_reward.protocols import Tokenizer
 from mrt_reward.provers.endpoint import Choice, Endpoint
 
@@ -24,7 +25,6 @@ logger = structlog.stdlib.get_logger(__name__)
 NEUTRAL: Mapping[str, object] = {"presence_penalty": 0.0, "frequency_penalty": 0.0}
 NEUTRAL_EXTRAS: Mapping[str, object] = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 TOKENS_AS_IDS: Mapping[str, object] = {"return_tokens_as_token_ids": True}
-NUM_CHECK_SAMPLES = 16
 TOLERANCE = 0.1
 """Between two log-probabilities of one token: half precision and other batches move it, another token moves it more."""
 
@@ -100,7 +100,8 @@ class Interview:
             # Now its refusal is an error.
             await self._ask(1, {})
         self._fields |= neutral
-        samples = {"n": NUM_CHECK_SAMPLES, "seed": 1}
+        # llama.cpp takes as many as it has slots: whoever does not take the most there may be is asked for one by one.
+        samples = {"n": MAX_SAMPLES, "seed": 1}
         if await self._can(2, samples):
             lists, many = True, True
         else:

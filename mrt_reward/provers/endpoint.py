@@ -79,6 +79,12 @@ class ModelCard(_Record):
     max_model_len: int | None = None
     meta: dict[str, object] | None = None
 
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest context, where the server tells it; llama.cpp does under `meta`, and means each of its slots."""
+        told = self.max_model_len or (self.meta or {}).get("n_ctx")
+        return told if isinstance(told, int) and told > 0 else None
+
 
 class ModelCards(_Record):
     """Reply of `/v1/models`."""

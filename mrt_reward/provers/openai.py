@@ -26,7 +26,7 @@ from mrt_reward.protocols import LikelihoodQuery, ProbeAnswer, Proof, Proven, Pr
 from mrt_reward.provers.asking import Asker, Question, together
 from mrt_reward.provers.braces import until_balanced
 from mrt_reward.provers.choices import mean_logprob, sampled_ids
-from mrt_reward.provers.dialect import TOKENS_AS_IDS, Dialect, Interview, LikelihoodWay
+from mrt_reward.provers.dialect import TOKENS_AS_IDS, Interview, LikelihoodWay
 from mrt_reward.provers.endpoint import MAX_IN_FLIGHT, Choice, Endpoint, ModelCard
 from mrt_reward.provers.fixed import FixedWeights
 from mrt_reward.provers.remote_likelihood import spelling_logprobs
@@ -35,7 +35,12 @@ from mrt_reward.provers.tokenizer import HFTokenizer
 UNKNOWN_VERSION = "unknown"
 """Until the endpoint was asked for the first time."""
 
-ONE_CLOSE_NOTE = "likelihood counts one closing token only, which makes its lower bound a little lower"
+NOTES = {
+    LikelihoodWay.TOKEN_IDS: "",
+    LikelihoodWay.ECHO: "likelihood counts one closing token only, which makes its lower bound a little lower",
+    LikelihoodWay.NONE: "no likelihood: this endpoint tells no probabilities of given tokens, so ask for rollouts",
+}
+"""What a reader of the values should know, by the endpoint's way."""
 
 
 class EndpointOptions(TypedDict, total=False):
@@ -182,7 +187,7 @@ class OpenAIProver(FixedWeights):
                 raise
             except ProverError as error:
                 raise ProverUnavailable(f"the endpoint cannot be used: {error}") from error
-            info = ProverInfo(card.id, self._version(card), "openai", max_tokens, _note(asker.dialect))
+            info = ProverInfo(card.id, self._version(card), "openai", max_tokens, NOTES[asker.dialect.likelihood])
             self._connection = _Connection(info, asker)
             return self._connection
 
@@ -201,12 +206,12 @@ class OpenAIProver(FixedWeights):
         raise ConfigError(f"{self._endpoint.shown} serves no model {self._model!r}, but {names}", param="model")
 
     def _max_tokens(self, card: ModelCard) -> int:
-        if card.max_model_len is None and self._max_model_len is None:
+        if card.max_tokens is None and self._max_model_len is None:
             raise ConfigError(
                 f"{self._endpoint.shown} does not tell its longest context: give setting max_model_len, in tokens",
                 param="max_model_len",
             )
-        return min(limit for limit in (card.max_model_len, self._max_model_len) if limit is not None)
+        return min(limit for limit in (card.max_tokens, self._max_model_len) if limit is not None)
 
     def _version(self, card: ModelCard) -> str:
         told = json.dumps([card.model_dump(), self._engine_version], sort_keys=True)
@@ -287,7 +292,3 @@ def _refuse_too_long(proof: Proof, max_tokens: int) -> None:
             f"{max_tokens}: shorten the trace, or serve a model with a longer context",
             code="context_length_exceeded",
         )
-
-
-def _note(dialect: Dialect) -> str:
-    return ONE_CLOSE_NOTE if dialect.likelihood is LikelihoodWay.ECHO else ""

@@ -1,4 +1,8 @@
-"""A completions server in this process: its model is a rule, its dialect that of vLLM, SGLang or llama.cpp."""
+"""A completions server in this process: its model is a rule, its dialect that of vLLM, SGLang or llama.cpp.
+
+What these answer was read off their own: vLLM 0.32 and llama.cpp (ggml 0.25.3) by asking them, SGLang 0.5.23 from its
+source. "plain" is the least that a server may do: one prompt a request, one completion, no probabilities.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,8 @@ from mrt_reward.provers.tokenizer import HFTokenizer
 VOCAB_SIZE = 404
 END_ID = 347
 KEY = "sk-very-secret"
+NUM_SLOTS = 8
+"""Of llama.cpp: as many completions of a prompt as it takes."""
 
 
 def rule(ids: Sequence[int]) -> NDArray[np.float64]:
@@ -34,7 +40,7 @@ class FakeEndpoint:
     """Starlette's app, and what it was asked.
 
     Args:
-        dialect: "vllm", "sglang" or "llama".
+        dialect: "vllm", "sglang", "llama" or "plain".
         tokenizer: of the model.
 
     Attributes:
@@ -52,10 +58,10 @@ class FakeEndpoint:
         self.tokenizer = tokenizer
         self.max_model_len = max_model_len
         self.models: list[dict[str, Any]] = [{"id": "m", "created": 0}]
-        if dialect == "llama":
-            self.models[0]["meta"] = {"n_params": 7}
-        else:
-            self.models[0] |= {"root": "/models/m", "max_model_len": max_model_len}
+        self.models[0] |= {
+            "plain": {},
+            "llama": {"meta": {"n_params": 7, "n_ctx": max_model_len}},
+        }.get(dialect, {"root": "/models/m", "max_model_len": max_model_len})
         self.refused_fields: set[str] = set()
         self.ignored_fields: set[str] = set()
         self.asked: list[tuple[dict[str, str], dict[str, Any]]] = []
@@ -101,10 +107,10 @@ class FakeEndpoint:
             return f"unknown fields {self.refused_fields & set(body)}"
         if max(map(len, prompts)) + body["max_tokens"] > self.max_model_len:
             return f"This model's maximum context length is {self.max_model_len} tokens"
-        if self.dialect == "llama" and isinstance(body["prompt"][0], list):
+        if self.dialect == "plain" and isinstance(body["prompt"][0], list):
             return "prompt must be a list of tokens"
-        if self.dialect == "llama" and body.get("echo"):
-            return "Only no echo is supported"
+        if self.dialect == "llama" and body.get("n", 1) > NUM_SLOTS:
+            return f"Field 'n': Value must be between 1 <= value <= {NUM_SLOTS}, but got {body['n']}"
         if self.dialect == "vllm" and body.get("n", 1) > 1 and body["temperature"] == 0:
             return "n must be 1 when using greedy sampling"
         if len(body.get("logprob_token_ids", [])) > 128:
@@ -113,7 +119,7 @@ class FakeEndpoint:
 
     def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
         prompts = _prompts(body)
-        num_samples = 1 if self.dialect == "llama" else body.get("n", 1)
+        num_samples = 1 if self.dialect == "plain" else body.get("n", 1)
         choices = [self._choice(prompt, sample, body) for prompt in prompts for sample in range(num_samples)]
         num_prompt = sum(map(len, prompts))
         return {
@@ -137,8 +143,10 @@ class FakeEndpoint:
                 finish = "stop"
                 break
         choice: dict[str, Any] = {"text": self.tokenizer.decode(ids), "finish_reason": finish}
-        if self.dialect != "llama" and body.get("logprobs") is not None:
-            choice["logprobs"] = self._logprobs(prompt, ids, body)
+        if body.get("logprobs") is not None and self.dialect != "plain":
+            told = self._logprobs(prompt, ids, body)
+            # llama.cpp ignores `echo`, and writes what it tells as chats do.
+            choice["logprobs"] = {"content": told["tokens"]} if self.dialect == "llama" else told
         return choice
 
     def _logprobs(self, prompt: list[int], ids: list[int], body: dict[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def expected(proof: Proof, *, num_closes: int | None = None) -> list[list[float]
 
 
 def prover_of(fake: FakeEndpoint, folder: Path, *, model: str | None = None, **options: Any) -> OpenAIProver:
-    if fake.dialect == "llama":
+    if fake.dialect == "plain":
         options.setdefault("max_model_len", 4096)
     options = {"transport": fake.transport, "backoff": NO_WAIT, **options}
     return OpenAIProver("http://engine:9/v1/", tokenizer=folder, model=model, **options)

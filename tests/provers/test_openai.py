@@ -11,8 +11,9 @@ from mrt_reward.config import load_settings
 from mrt_reward.errors import ConfigError
 from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, SpellingIds
 from mrt_reward.provers import asking
+from mrt_reward.provers.dialect import LikelihoodWay
 from mrt_reward.provers.endpoint import MAX_IN_FLIGHT
-from mrt_reward.provers.openai import ONE_CLOSE_NOTE, UNKNOWN_VERSION, OpenAIProver
+from mrt_reward.provers.openai import NOTES, UNKNOWN_VERSION, OpenAIProver
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.wiring import build_prover
 from tests.provers.fake_endpoint import END_ID, KEY, FakeEndpoint, rule
@@ -61,7 +62,7 @@ async def test_with_echo_the_plainest_close_counts(tokenizer: HFTokenizer, qwen_
     fake = FakeEndpoint("sglang", tokenizer)
     prover, proof = prover_of(fake, qwen_dir), make_proof([5, 20])
     await prover.check()
-    assert prover.info.note == ONE_CLOSE_NOTE
+    assert prover.info.note == NOTES[LikelihoodWay.ECHO]
     fake.asked.clear()
     plainest = [min(spelling.close, key=lambda token: len(tokenizer.decode([token]))) for spelling in SPELLINGS]
     assert plainest == [spelling.close[0] for spelling in SPELLINGS]
@@ -70,18 +71,20 @@ async def test_with_echo_the_plainest_close_counts(tokenizer: HFTokenizer, qwen_
     await prover.close()
 
 
+@pytest.mark.parametrize("dialect", ["llama", "plain"])
 async def test_a_server_that_tells_no_probabilities_refuses_likelihood_only(
-    tokenizer: HFTokenizer, qwen_dir: Path
+    tokenizer: HFTokenizer, qwen_dir: Path, dialect: str
 ) -> None:
-    prover = prover_of(FakeEndpoint("llama", tokenizer), qwen_dir)
+    prover = prover_of(FakeEndpoint(dialect, tokenizer), qwen_dir)
     error = await failure_of(prover, make_proof([5]))
     assert error.code == "unsupported_query"
     assert "rollouts" in str(error)
+    assert "rollouts" in prover.info.note
     assert len((await prove_one(prover, make_proof([5], SAMPLED))).answers[0].completions) == 3
 
 
 @pytest.mark.parametrize(
-    ("dialect", "num_requests", "num_prompts"), [("vllm", 1, 3), ("sglang", 1, 3), ("llama", 9, 1)]
+    ("dialect", "num_requests", "num_prompts"), [("vllm", 1, 3), ("sglang", 1, 3), ("llama", 3, 3), ("plain", 9, 1)]
 )
 async def test_all_probes_of_a_trace_go_in_as_few_requests_as_the_server_takes(
     tokenizer: HFTokenizer, qwen_dir: Path, dialect: str, num_requests: int, num_prompts: int
@@ -101,7 +104,7 @@ async def test_all_probes_of_a_trace_go_in_as_few_requests_as_the_server_takes(
     await prover.close()
 
 
-@pytest.mark.parametrize("dialect", ["vllm", "sglang", "llama"])
+@pytest.mark.parametrize("dialect", ["vllm", "sglang", "llama", "plain"])
 async def test_answers_are_what_the_model_says_for_each_probe(
     tokenizer: HFTokenizer, qwen_dir: Path, dialect: str
 ) -> None:
@@ -118,7 +121,7 @@ async def test_answers_are_what_the_model_says_for_each_probe(
             assert answer.completions[0] == tuple(said[: said.index(END_ID)] if END_ID in said else said)
 
 
-@pytest.mark.parametrize("dialect", ["vllm", "llama"])
+@pytest.mark.parametrize("dialect", ["vllm", "llama", "plain"])
 async def test_the_same_probes_give_the_same_answers_and_other_seeds_others(
     tokenizer: HFTokenizer, qwen_dir: Path, dialect: str
 ) -> None:
@@ -236,8 +239,17 @@ async def test_identity_is_what_the_endpoint_tells_and_the_operator_adds(vllm: F
     assert named.tokenizer.sha256 == HFTokenizer(qwen_dir).sha256
 
 
+@pytest.mark.parametrize("dialect", ["vllm", "llama"])
+async def test_a_context_that_the_server_tells_need_not_be_given(
+    tokenizer: HFTokenizer, qwen_dir: Path, dialect: str
+) -> None:
+    prover = prover_of(FakeEndpoint(dialect, tokenizer, max_model_len=300), qwen_dir, max_model_len=None)
+    await prover.check()
+    assert prover.info.max_tokens == 300
+
+
 async def test_missing_settings_are_named(tokenizer: HFTokenizer, qwen_dir: Path) -> None:
-    fake = FakeEndpoint("llama", tokenizer)
+    fake = FakeEndpoint("plain", tokenizer)
     prover = prover_of(fake, qwen_dir, max_model_len=None)
     with pytest.raises(ConfigError, match="max_model_len"):
         await prover.check()

@@ -8,7 +8,8 @@ import pytest
 from starlette.responses import Response
 
 from mrt_reward.errors import ProverUnavailable
-from mrt_reward.provers.openai import ONE_CLOSE_NOTE, UNKNOWN_VERSION
+from mrt_reward.provers.dialect import LikelihoodWay
+from mrt_reward.provers.openai import NOTES, UNKNOWN_VERSION
 from mrt_reward.provers.tokenizer import HFTokenizer
 from tests.provers.fake_endpoint import FakeEndpoint
 from tests.provers.openai_kit import (
@@ -53,7 +54,7 @@ async def test_token_probabilities_that_contradict_the_servers_own_are_not_belie
     vllm.changed = _ids_of_other_tokens
     prover = prover_of(vllm, qwen_dir)
     await prover.check()
-    assert prover.info.note == ONE_CLOSE_NOTE
+    assert prover.info.note == NOTES[LikelihoodWay.ECHO]
 
 
 @pytest.mark.parametrize("kind", ["refused_fields", "ignored_fields"])
