@@ -63,7 +63,7 @@ def read_row(line: str, where: str) -> Row:
         text, answers = columns["prompt"], gold_answers(columns["answer"])
     except (ValueError, TypeError, KeyError) as error:
         raise TraceError(f"{where}: expected an object with prompt, answer and mrt_group, got {line:.80}") from error
-    if not isinstance(text, str) or not any(answers):
+    if not isinstance(text, str) or not any(answers[:1]):
         raise TraceError(f"{where}: expected a prompt as text, and its gold answer, got {text!r:.80} and {answers}")
     return Row(text, answers[0], read_prefixed(columns, where))
 
@@ -73,6 +73,8 @@ def read_groups(settings: PrefixSettings) -> list[list[Row]]:
     groups: dict[int, list[Row]] = {}
     with settings.rows.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
             row = read_row(line, f"{settings.rows}, line {number}")
             if settings.mrt.baseline == "termination":
                 needed_value(row.prefixed)
@@ -101,8 +103,7 @@ class PrefixLoop(Loop):
         """A_outcome within the group, or r - J(prefix), on each token that is trained, (B, T)."""
         mrt = self.settings.mrt
         readings = [self.reading(row, rollouts.response(place)) for place, row in enumerate(rollouts.problems)]
-        credit = mrt.credit_config(scale_by_std=True, epsilon=1e-6, singleton="raw")
-        paid = prefix_advantages(readings, credit, termination=mrt.baseline == "termination")
+        paid = prefix_advantages(readings, mrt.credit_config(), termination=mrt.baseline == "termination")
         advantage_BT = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, paid)), batch_first=True)
         metrics = prefix_metrics(readings)
         metrics["response_length/mean"] = float(np.mean([reading.num_tokens for reading in readings]))

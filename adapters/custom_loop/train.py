@@ -155,7 +155,7 @@ class Loop:
         """Advantage of each token, (B, T): A_outcome + α·(G[j] - b[j]) in episode j; A_outcome without values."""
         mrt, size = self.settings.mrt, self.settings.group_size
         check_failures(readings, mrt.on_failure, mrt.max_failed_share, "--mrt")
-        credit = mrt.credit_config(scale_by_std=True, epsilon=1e-6, singleton="raw")
+        credit = mrt.credit_config()
         paid = batch_advantages(readings, [row // size for row in range(len(readings))], credit, mrt.on_failure)
         advantage_BT = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, paid.advantage_NT)), batch_first=True)
         metrics = batch_metrics(readings, mrt, mrt.regret_budget or self.settings.max_tokens)

@@ -153,8 +153,10 @@ class TrainingSettings(BaseModel):
             waste_threshold=self.waste_threshold,
         )
 
-    def credit_config(self, *, scale_by_std: bool, epsilon: float, singleton: Literal["raw", "zero"]) -> CreditConfig:
-        """How progress becomes advantage, with the framework's own habits where the user says nothing."""
+    def credit_config(
+        self, *, scale_by_std: bool = True, epsilon: float = 1e-6, singleton: Literal["raw", "zero"] = "raw"
+    ) -> CreditConfig:
+        """How progress becomes advantage, with the framework's own habits, or veRL's, where the user says nothing."""
         return CreditConfig(
             alpha=self.alpha,
             credit=self.credit,

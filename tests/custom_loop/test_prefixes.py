@@ -170,7 +170,7 @@ def test_rows_that_cannot_be_trained_on_are_refused_before_anything_is_loaded(
 ) -> None:
     second = wrong if isinstance(wrong, str) else json.dumps({**GOOD, **wrong} if isinstance(wrong, dict) else wrong)
     rows = tmp_path / "rows.jsonl"
-    rows.write_text(f"{json.dumps(GOOD)}\n{second}\n")
+    rows.write_text(f"{json.dumps(GOOD)}\n{second}\n\n")
     with pytest.raises(MRTRewardError, match=told):
         PrefixLoop(settings_of(rows, tmp_path, baseline="termination"))
 

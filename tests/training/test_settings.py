@@ -29,7 +29,7 @@ def test_the_defaults_are_the_papers_and_those_of_the_package() -> None:
     settings = load()
     assert settings.score_options() == ScoreOptions()
     credit = settings.credit_config(scale_by_std=True, epsilon=1e-6, singleton="raw")
-    assert credit == CreditConfig()
+    assert credit == settings.credit_config() == CreditConfig()
     assert (credit.credit, credit.baseline) == ("immediate", "none")
     assert settings.on_failure == "mask"
 
