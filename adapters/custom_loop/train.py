@@ -4,6 +4,7 @@
     python adapters/custom_loop/train.py --out run        the policy; mini as well, on a CPU, in minutes
 
 A step is draw → think → score → pay → learn. `draw` and `outcome` are the task: replace them. `--mrt.alpha 0` is GRPO.
+MRT-RL, which starts from prefixes of old traces, is prefixes.py.
 
 Dimension key: B rows of a batch, group after group · P tokens of a padded prompt · T tokens of a padded response.
 """
@@ -12,9 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,38 +21,32 @@ from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.progress import track
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mrt_reward.errors import ConfigError, MRTRewardError
 from mrt_reward.mini import MODEL_DIR
-from mrt_reward.mini.island import Problem, sample_problem
+from mrt_reward.mini.island import sample_problem
 from mrt_reward.mini.template import boxed_answer
 from mrt_reward.training.advantages import batch_advantages, check_failures
 from mrt_reward.training.alignment import PolicyTokens
+from mrt_reward.training.following import check_shared, hand_over
 from mrt_reward.training.marks import Reading
-from mrt_reward.training.metrics import batch_metrics, record_metrics
+from mrt_reward.training.metrics import batch_metrics, in_words, record_metrics
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import TraceScorer
 from mrt_reward.training.servers import check_servers
-from mrt_reward.training.settings import TrainingSettings, load_training_settings
+from mrt_reward.training.settings import TrainingSettings, from_flags, load_training_settings
 from mrt_reward.types import Message
-
-LINE = (
-    "step {step}: accuracy {mrt/outcome/mean:.2f}, {response_length/mean:.0f} tokens, regret {mrt/regret:.2f}, waste "
-    "{mrt/progress/waste_share:.2f} below {mrt/waste_threshold:g}, not scored {mrt/failed/share:.2f}, {seconds:.1f} s"
-)
 
 
 class LoopSettings(BaseSettings):
     """GRPO paid for progress, in plain PyTorch. Start the prover first: `mrt-reward serve`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="MRT_LOOP_", cli_prog_name="train.py", cli_implicit_flags=True, cli_hide_none_type=True
-    )
+    model_config = SettingsConfigDict(env_prefix="MRT_LOOP_", cli_implicit_flags=True, cli_hide_none_type=True)
 
     out: Annotated[Path, Field(description="Folder of the run: state.pt, log.jsonl, and in the end model/.")]
     resume: Annotated[bool, Field(description="Go on with the run in that folder, if there is one.")] = False
@@ -75,7 +68,7 @@ class LoopSettings(BaseSettings):
 class Rollouts:
     """What the policy answered: ids and mask, (B, P + T), prompts padded on the left and responses on the right."""
 
-    problems: list[Problem]
+    problems: list[Any]  # each has a `text` and an `answer`
     ids: Tensor
     mask: Tensor
     num_prompt: int
@@ -88,18 +81,11 @@ class Rollouts:
         return Response(prompt, response, [Message("user", problem.text)], [str(problem.answer)], problem.text)
 
 
-def draw(rng: np.random.Generator, num_problems: int) -> list[Problem]:
-    """Fresh problems; a problem has a `text` and an `answer`."""
-    return [sample_problem(rng) for _ in range(num_problems)]
-
-
-def outcome(problem: Problem, response: str) -> float:
-    """Reward r of a finished response."""
-    return float(boxed_answer(response) == problem.answer)
-
-
 class Loop:
     """A policy in training, and the log of its steps."""
+
+    mode = "episodes"
+    template: str | None = None  # of the prompts; None is the tokenizer's own
 
     def __init__(self, settings: LoopSettings) -> None:
         self.settings = settings
@@ -110,22 +96,32 @@ class Loop:
         self.scorer = TraceScorer(settings.mrt, PolicyTokens.of(self.tokenizer, settings.model))
         self.log: list[dict[str, float]] = []
 
+    def draw(self, rng: np.random.Generator) -> Sequence[Any]:
+        """Problems of a step; each has a `text` and an `answer`."""
+        return [sample_problem(rng) for _ in range(self.settings.problems)]
+
+    def outcome(self, response: Response) -> float:
+        """Reward r of a finished response, from all of its text: its prompt may have closed the thinking."""
+        text = self.tokenizer.decode([*response.prompt_ids, *response.response_ids])
+        return float(str(boxed_answer(text)) == response.answer[0])
+
     async def step(self) -> None:
         """One step. Its draws depend on the seed and its number alone, so there is no random state to lose."""
         started, number = time.perf_counter(), len(self.log)
         rng = np.random.default_rng([self.settings.seed, number])
         torch.manual_seed(int(rng.integers(2**63)))
-        rollouts = self.think(draw(rng, self.settings.problems))
-        readings, how = await self.score(rollouts)
-        advantage_BT, what = self.pay(readings)
-        what["grad_norm"] = self.learn(rollouts, advantage_BT)
-        self.log.append({"step": number + 1, **what, **how, "seconds": time.perf_counter() - started})
+        rollouts = self.think(self.draw(rng))
+        advantage_BT, metrics = await self.advantages(rollouts)
+        metrics["grad_norm"] = self.learn(rollouts, advantage_BT)
+        folder = self.settings.out.absolute() / f"step-{number + 1}"
+        metrics |= hand_over(folder, self.settings.mrt, number + 1, save=self.export)
+        self.log.append({"step": number + 1, **metrics, "seconds": time.perf_counter() - started})
 
     @torch.no_grad()
-    def think(self, problems: Sequence[Problem]) -> Rollouts:
+    def think(self, problems: Sequence[Any]) -> Rollouts:
         """Sample a group of responses to each problem."""
         prompts = self.tokenizer.apply_chat_template(
-            [[{"role": "user", "content": problem.text}] for problem in problems],
+            [[{"role": "user", "content": problem.text}] for problem in problems], chat_template=self.template,
             add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True,
         ).to(self.device)  # fmt: skip
         size, num_prompt, end = self.settings.group_size, prompts["input_ids"].shape[1], self.tokenizer.eos_token_id
@@ -137,13 +133,19 @@ class Loop:
         mask = torch.cat([prompts["attention_mask"].repeat_interleave(size, 0), (ends.cumsum(1) <= ends).long()], 1)
         return Rollouts([problem for problem in problems for _ in range(size)], ids, mask, num_prompt)
 
+    async def advantages(self, rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
+        """What each token is paid, (B, T), and what is logged."""
+        readings, how = await self.score(rollouts)
+        advantage_BT, what = self.pay(readings)
+        return advantage_BT, what | how
+
     async def score(self, rollouts: Rollouts) -> tuple[list[Reading], dict[str, float]]:
         """Outcome of each row beside the prover's values, or why there are none; and how scoring went."""
         responses = [rollouts.response(row) for row in range(len(rollouts.problems))]
         records = await asyncio.gather(*(self.scorer.score(response) for response in responses))
         readings = [
-            record.reading(outcome(problem, self.tokenizer.decode(response.response_ids)), len(response.response_ids))
-            for problem, response, record in zip(rollouts.problems, responses, records, strict=True)
+            record.reading(self.outcome(response), len(response.response_ids))
+            for response, record in zip(responses, records, strict=True)
         ]
         if reasons := [record.reason for record in records if record.reason]:
             print(f"{len(reasons)} of {len(records)} traces have no values, one because: {reasons[0]}")
@@ -153,7 +155,7 @@ class Loop:
         """Advantage of each token, (B, T): A_outcome + α·(G[j] - b[j]) in episode j; A_outcome without values."""
         mrt, size = self.settings.mrt, self.settings.group_size
         check_failures(readings, mrt.on_failure, mrt.max_failed_share, "--mrt")
-        credit = mrt.credit_config(scale_by_std=True, epsilon=1e-6, singleton="raw")
+        credit = mrt.credit_config()
         paid = batch_advantages(readings, [row // size for row in range(len(readings))], credit, mrt.on_failure)
         advantage_BT = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, paid.advantage_NT)), batch_first=True)
         metrics = batch_metrics(readings, mrt, mrt.regret_budget or self.settings.max_tokens)
@@ -201,47 +203,46 @@ class Loop:
         self.optimizer.load_state_dict(state["optimizer"])
         self.log = state["log"]
 
+    def export(self, folder: Path) -> None:
+        """Write the policy as a model in Hugging Face format."""
+        self.policy.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
     def identity(self) -> dict[str, Any]:
         """The settings that make a run what it is."""
-        mrt = self.settings.mrt.model_dump(mode="json", exclude={"url", "api_key_env", "timeout_s"})
+        servers = {"url", "api_key_env", "admin_url", "admin_key_env", "timeout_s"}
+        mrt = self.settings.mrt.model_dump(mode="json", exclude=servers)
         mine = self.settings.model_dump(mode="json", exclude={"out", "resume", "steps", "save_steps", "mrt"})
         return mine | {f"mrt.{name}": value for name, value in mrt.items()}
 
 
-def check(mrt: TrainingSettings) -> None:
-    """Settings that contradict each other, and servers that do not answer, stop a run before it starts."""
-    load_training_settings(mrt.model_dump(), where="--mrt")
-    if mrt.mode == "prefix" or mrt.follow_steps is not None:
-        raise ConfigError("this loop has no --mrt.mode prefix and no --mrt.follow_steps: leave them out")
-    check_servers(mrt, "--mrt")
-
-
-async def train(settings: LoopSettings) -> None:
-    """A whole run, or the rest of it."""
-    check(settings.mrt)
+async def train(settings: LoopSettings, kind: type[Loop] = Loop) -> None:
+    """A whole run, or the rest of it; raises ConfigError before it starts where it could not go well."""
+    mrt = load_training_settings(settings.mrt.model_dump(), where="--mrt")
+    if mrt.mode != kind.mode:
+        raise ConfigError("--mrt.mode episodes is trained by train.py, and --mrt.mode prefix by prefixes.py beside it")
+    if mrt.mode == "episodes":
+        check_servers(mrt, "--mrt")
+        check_shared(settings.out.absolute(), mrt, "--mrt")
     settings.out.mkdir(parents=True, exist_ok=True)
-    loop = Loop(settings)
+    loop = kind(settings)
     if (settings.out / "state.pt").exists():
         loop.load()
     for number in track(range(len(loop.log) + 1, settings.steps + 1), "training", settings.steps, len(loop.log)):
         await loop.step()
         if number % settings.save_steps == 0 or number == settings.steps:
             loop.save()
-        print(LINE.format_map(defaultdict(lambda: math.nan, loop.log[-1])))
+        print(f"step {number}: {in_words(loop.log[-1])}, {loop.log[-1]['seconds']:.1f} s")
     await loop.scorer.close()
-    loop.policy.save_pretrained(settings.out / "model")
-    loop.tokenizer.save_pretrained(settings.out / "model")
+    loop.export(settings.out / "model")
 
 
-def main() -> None:
+def main(settings: type[LoopSettings] = LoopSettings, kind: type[Loop] = Loop) -> None:
     """The command."""
     try:
-        asyncio.run(train(CliApp.run(LoopSettings)))
+        asyncio.run(train(from_flags(settings), kind))
     except MRTRewardError as error:
         raise SystemExit(f"error: {error}") from error
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        raise SystemExit(f"error: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}, got {wrong['input']!r}") from None
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from mrt_reward.client.admin import load_weights
@@ -54,19 +55,24 @@ def _check_server(url: str, trial: Path, key: str | None, where: str) -> None:
         ) from error
 
 
-def hand_over(folder: Path, settings: TrainingSettings, step: int) -> dict[str, float]:
+def hand_over(
+    folder: Path, settings: TrainingSettings, step: int, *, save: Callable[[Path], None] | None = None
+) -> dict[str, float]:
     """Tell every server to prove with the weights of this step; what was done, for the log.
 
     A server that refuses keeps its old weights, which is logged and counted, and training goes on.
 
     Args:
-        folder: where the trainer put the policy's weights of this step, in Hugging Face format.
+        folder: where the policy's weights of this step are, in Hugging Face format.
         settings: for `follow_steps` and the admin ports.
         step: of the trainer.
+        save: puts them there, where the trainer has not done so by itself; called where they are due.
 
     """
     if settings.follow_steps is None or step % settings.follow_steps:
         return {}
+    if save is not None:
+        save(folder)
     taken = 0
     if folder.is_dir():
         (folder / MARKER).touch()

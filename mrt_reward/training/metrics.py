@@ -6,6 +6,7 @@ Dimension key: N rows of the batch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -18,6 +19,15 @@ from mrt_reward.training.settings import TrainingSettings
 
 MAX_INDEX = 8
 """Episodes whose progress is logged by index."""
+
+_WORDS = (
+    "accuracy {mrt/outcome/mean:.2f}",
+    "{mrt/prefix/stop/outcome:.2f} where it stops and {mrt/prefix/continue/outcome:.2f} where it goes on",
+    "{response_length/mean:.0f} tokens",
+    "regret {mrt/regret:.2f}",
+    "waste {mrt/progress/waste_share:.2f} below {mrt/waste_threshold:g}",
+    "not scored {mrt/failed/share:.2f}",
+)
 
 _COUNTED = ("mrt/failed/", "mrt/traces/", "mrt/groups/")
 
@@ -47,6 +57,15 @@ def batch_metrics(readings: Sequence[Reading], settings: TrainingSettings, budge
     if scored:
         metrics |= _value_metrics(scored, budget) | _episode_metrics(scored, settings.waste_threshold)
     return metrics
+
+
+def in_words(metrics: Mapping[str, float]) -> str:
+    """A step in one line, for people; what was not measured is left out."""
+    told: list[str] = []
+    for words in _WORDS:
+        with suppress(KeyError):
+            told.append(words.format_map(metrics))
+    return ", ".join(told)
 
 
 def merged(batches: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -13,15 +13,20 @@ Dimension key: N rows of the batch · G rows of a group · T tokens of a row.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrt_reward.core.credit import CreditConfig, Floats, outcome_advantages, termination_advantage
 from mrt_reward.errors import TraceError
-from mrt_reward.training.marks import Mark, marked_number, number_mark
+from mrt_reward.options import Delimiters
+from mrt_reward.training.alignment import PolicyTokens, answer_start
+from mrt_reward.training.marks import Mark, marked_number, number_mark, number_of
+from mrt_reward.training.responses import Response
 
 _GROUP_EXPONENT, _VALUE_EXPONENT = 90, 70
 
@@ -51,6 +56,41 @@ class PrefixReading:
     outcome: float
     num_tokens: int
     row: Prefixed | None
+
+
+def read_prefixed(columns: Mapping[str, Any], where: str) -> Prefixed:
+    """What a row of a dataset says of itself, in `mrt_group` and, where it has them, `mrt_value_prefix`, `mrt_stop`.
+
+    Args:
+        columns: of the row; others are passed over, and a value that is NaN is none.
+        where: the row, for messages.
+
+    Raises:
+        TraceError: there is no group, or one of the others is not what it should be.
+
+    """
+    group, value, stop = (columns.get(name) for name in ("mrt_group", "mrt_value_prefix", "mrt_stop"))
+    if group is None:
+        raise TraceError(
+            f"{where} has no mrt_group, which mode=prefix needs: it names the rows that are normalised together",
+            param="mrt_group",
+        )
+    if isinstance(value, Real) and math.isnan(value):
+        value = None
+    if value is not None and not (isinstance(value, Real) and 0 <= float(value) <= 1):
+        raise TraceError(f"{where}: mrt_value_prefix must be in [0, 1], got {value!r}", param="mrt_value_prefix")
+    if stop not in (None, False, True):
+        raise TraceError(f"{where}: mrt_stop must be true or false, got {stop!r}", param="mrt_stop")
+    return Prefixed(number_of(group), None if value is None else float(value), bool(stop))
+
+
+def trained_part(row: Prefixed, response: Response, tokens: PolicyTokens, delimiters: Delimiters) -> Prefixed | None:
+    """The row with the first token of its response that is trained.
+
+    None where it must stop and has no answer, so that nothing of it can be trained.
+    """
+    start = answer_start(response, tokens, delimiters) if row.stop else 0
+    return replace(row, start=start) if start < len(response.response_ids) else None
 
 
 def encode_prefixed(row: Prefixed, num_tokens: int) -> list[Mark]:
@@ -101,13 +141,7 @@ def prefix_advantages(readings: Sequence[PrefixReading], config: CreditConfig, *
         if reading.row is not None and np.isfinite(reading.outcome):
             groups.setdefault(reading.row.group, []).append(place)
             if termination:
-                if reading.row.value is None:
-                    raise TraceError(
-                        "baseline=termination needs the column mrt_value_prefix in every row: the prefix's success "
-                        "rate, or baseline=none to normalise each mrt_group together",
-                        param="mrt_value_prefix",
-                    )
-                paid_N[place] = termination_advantage(reading.outcome, reading.row.value)
+                paid_N[place] = termination_advantage(reading.outcome, needed_value(reading.row))
     if not termination:
         for places in groups.values():
             paid_N[places] = outcome_advantages(np.array([readings[place].outcome for place in places]), config)
@@ -117,6 +151,22 @@ def prefix_advantages(readings: Sequence[PrefixReading], config: CreditConfig, *
         advantage_T[: reading.row.start if reading.row else 0] = 0.0
         advantage_NT.append(advantage_T)
     return advantage_NT
+
+
+def needed_value(row: Prefixed) -> float:
+    """J of a row's prefix, for the termination baseline.
+
+    Raises:
+        TraceError: it has none.
+
+    """
+    if row.value is None:
+        raise TraceError(
+            "baseline=termination needs the column mrt_value_prefix in every row: the prefix's success rate, or "
+            "baseline=none to normalise each mrt_group together",
+            param="mrt_value_prefix",
+        )
+    return row.value
 
 
 def prefix_metrics(readings: Sequence[PrefixReading]) -> dict[str, float]:

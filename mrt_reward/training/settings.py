@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, CliApp
 
 from mrt_reward.core.credit import CreditConfig
 from mrt_reward.errors import ConfigError
@@ -28,6 +29,7 @@ from mrt_reward.options import (
 
 SegmenterName = Literal["markers", "paragraphs", "tokens", "mrt-omni-math", "mrt-aime", "mrt-regret"]
 OnFailure = Literal["mask", "drop", "abort"]
+Flags = TypeVar("Flags", bound=BaseSettings)
 
 
 class TrainingSettings(BaseModel):
@@ -151,8 +153,10 @@ class TrainingSettings(BaseModel):
             waste_threshold=self.waste_threshold,
         )
 
-    def credit_config(self, *, scale_by_std: bool, epsilon: float, singleton: Literal["raw", "zero"]) -> CreditConfig:
-        """How progress becomes advantage, with the framework's own habits where the user says nothing."""
+    def credit_config(
+        self, *, scale_by_std: bool = True, epsilon: float = 1e-6, singleton: Literal["raw", "zero"] = "raw"
+    ) -> CreditConfig:
+        """How progress becomes advantage, with the framework's own habits, or veRL's, where the user says nothing."""
         return CreditConfig(
             alpha=self.alpha,
             credit=self.credit,
@@ -198,11 +202,28 @@ def load_training_settings(given: Mapping[str, Any], *, where: str) -> TrainingS
     try:
         settings = TrainingSettings.model_validate(dict(given))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join([where, *(str(part) for part in first["loc"])])
-        raise ConfigError(f"setting {name}: {first['msg']}, got {first['input']!r}", param=name) from error
+        raise _wrong(error, where) from error
     _check_together(settings, where)
     return settings
+
+
+def from_flags(kind: type[Flags]) -> Flags:
+    """Settings of a trainer that has a command line of its own, with these among them.
+
+    Raises:
+        ConfigError: one is wrong; says which.
+
+    """
+    try:
+        return CliApp.run(kind)
+    except ValidationError as error:
+        raise _wrong(error) from error
+
+
+def _wrong(error: ValidationError, *where: str) -> ConfigError:
+    first = error.errors(include_url=False)[0]
+    name = ".".join([*where, *(str(part) for part in first["loc"])])
+    return ConfigError(f"setting {name}: {first['msg']}, got {first['input']!r}", param=name)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str | None:

@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,11 @@ import torch
 from safetensors.torch import load_file
 
 from adapters.custom_loop import train as recipe
-from adapters.custom_loop.train import Loop, LoopSettings, draw, train
-from mrt_reward.config import ServeSettings
+from adapters.custom_loop.train import Loop, LoopSettings, train
 from mrt_reward.errors import ConfigError, ProverError
 from mrt_reward.provers.scripted import ScriptedProver
-from mrt_reward.server.run import serve
 from mrt_reward.training.marks import Lapse, Reading, Scored
-from mrt_reward.wiring import build_scorer
+from tests.custom_loop.conftest import Served
 from tests.server.conftest import threaded_server
 
 SMALL: dict[str, Any] = {"problems": 2, "group_size": 3, "max_tokens": 70, "steps": 2, "learning_rate": 1e-3}
@@ -42,32 +39,6 @@ def one_thread() -> Generator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
-def url() -> Generator[str]:
-    """What `mrt-reward serve` runs: the bundled model proves."""
-    ready: list[int] = []
-    started, stop = threading.Event(), threading.Event()
-
-    async def run() -> None:
-        settings = ServeSettings(port=0, admin_port=0, log_format="off", drain_timeout_s=2)
-
-        def tell(port: int) -> None:
-            ready.append(port)
-            started.set()
-
-        task = asyncio.create_task(serve(build_scorer(settings), settings, on_ready=tell))
-        await asyncio.to_thread(stop.wait)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
-    thread.start()
-    assert started.wait(120)
-    yield f"http://127.0.0.1:{ready[0]}"
-    stop.set()
-    thread.join()
-
-
 def settings_of(out: Path, url: str = "http://127.0.0.1:1", *, resume: bool = False, **mrt: Any) -> LoopSettings:
     return LoopSettings(out=out, resume=resume, mrt={"url": url, **mrt}, **SMALL)  # type: ignore[arg-type]
 
@@ -82,7 +53,8 @@ def logged(out: Path) -> list[dict[str, float]]:
     return [{name: each for name, each in entry.items() if name not in (*CLOCKED, CACHED)} for entry in entries]
 
 
-def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(url: str, tmp_path: Path) -> None:
+def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(served: Served, tmp_path: Path) -> None:
+    url = served.url
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     asyncio.run(train(settings_of(whole, url)))
     flags = [f"--{name}={value}" for name, value in SMALL.items()]
@@ -118,7 +90,8 @@ def test_a_run_is_not_overwritten_and_not_mixed_with_another(loop: Loop, tmp_pat
     loop.settings = settings_of(tmp_path, resume=True, alpha=0.5)
     with pytest.raises(ConfigError, match=r"other settings: mrt.alpha is 0.5 and was 1.0"):
         loop.load()
-    loop.settings = settings_of(tmp_path, "http://127.0.0.1:2", resume=True, timeout_s=1.0)
+    elsewhere = {"url": "http://127.0.0.1:2", "admin_url": "http://127.0.0.1:3"}
+    loop.settings = settings_of(tmp_path, resume=True, timeout_s=1.0, **elsewhere)
     loop.load()
 
 
@@ -158,7 +131,7 @@ def test_too_many_failures_stop_the_run(loop: Loop, tmp_path: Path) -> None:
 def test_responses_come_in_groups_without_padding(loop: Loop, tmp_path: Path) -> None:
     loop.settings = settings_of(tmp_path)
     torch.manual_seed(0)
-    problems = draw(np.random.default_rng(0), 2)
+    problems = loop.draw(np.random.default_rng(0))
     rollouts = loop.think(problems)
     assert rollouts.problems == [problems[0]] * 3 + [problems[1]] * 3
     for row in range(6):
@@ -182,7 +155,7 @@ def test_one_step_makes_what_was_paid_likelier(tmp_path: Path) -> None:
         Loop(settings_of(tmp_path).model_copy(update={"micro_rows": rows, "learning_rate": 1e-4})) for rows in (1, 16)
     ]
     torch.manual_seed(0)
-    rollouts = loops[0].think(draw(np.random.default_rng(0), 2))
+    rollouts = loops[0].think(loops[0].draw(np.random.default_rng(0)))
     is_response = rollouts.mask[:, rollouts.num_prompt :]
     advantage_BT = torch.ones(is_response.shape) * torch.tensor([[1.0], [-1.0]] * 3)
     every = torch.arange(6)
@@ -232,8 +205,7 @@ def test_a_server_that_is_down_is_told_before_anything_is_loaded(tmp_path: Path)
     [
         (["--mrt.alpha=-1"], "mrt.alpha: Input should be greater than or equal to 0, got '-1'"),
         (["--mrt.baseline=termination"], "--mrt.baseline=termination compares"),
-        (["--mrt.mode=prefix"], "no --mrt.mode prefix"),
-        (["--mrt.follow_steps=2"], "no --mrt.follow_steps"),
+        (["--mrt.mode=prefix"], "--mrt.mode prefix by prefixes.py"),
     ],
 )
 def test_wrong_settings_end_with_one_sentence(

@@ -35,6 +35,18 @@ def test_weights_are_handed_over_at_their_steps_once_they_are_marked(
     assert seen == [("http://a", str(tmp_path)), ("http://b", str(tmp_path))]
 
 
+def test_weights_that_the_trainer_did_not_save_are_saved_where_they_are_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "load_weights", lambda *_, **__: "v2")
+    settings, saved = TrainingSettings(follow_steps=2), tmp_path / "saved"
+    assert following.hand_over(saved, settings, 3, save=Path.mkdir) == {}
+    assert following.hand_over(saved, TrainingSettings(), 2, save=Path.mkdir) == {}
+    assert not saved.exists()
+    assert following.hand_over(saved, settings, 4, save=Path.mkdir)["mrt/following/refused"] == 0.0
+    assert [file.name for file in saved.iterdir()] == [following.MARKER]
+
+
 def test_weights_that_are_not_there_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = TrainingSettings(follow_steps=2)
     assert following.hand_over(tmp_path / "none", settings, 2)["mrt/following/refused"] == 1.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mrt_reward.training.marks import Lapse, Reading, Scored
-from mrt_reward.training.metrics import batch_metrics, merged, record_metrics
+from mrt_reward.training.metrics import batch_metrics, in_words, merged, record_metrics
 from mrt_reward.training.scoring import Record
 from mrt_reward.training.settings import TrainingSettings
 
@@ -65,6 +65,16 @@ def test_how_scoring_went_is_described() -> None:
     assert metrics["mrt/prover/cache_hit_share"] == 0.25
     assert metrics["mrt/prover/versions"] == 1.0
     assert "mrt/prover/cache_hit_share" not in record_metrics(records[:1])
+
+
+def test_a_step_is_told_in_one_line_without_what_was_not_measured() -> None:
+    measured = {"mrt/outcome/mean": 0.625, "mrt/progress/waste_share": 0.4, "mrt/failed/share": 0.0, "grad_norm": 2.0}
+    assert (
+        in_words({**measured, "mrt/waste_threshold": 0.02}) == "accuracy 0.62, waste 0.40 below 0.02, not scored 0.00"
+    )
+    # A share of waste is not told without its threshold.
+    assert in_words(measured) == "accuracy 0.62, not scored 0.00"
+    assert in_words({}) == ""
 
 
 def test_batches_of_a_step_are_summed_where_they_are_counts_and_averaged_elsewhere() -> None:

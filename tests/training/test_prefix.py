@@ -15,8 +15,11 @@ from mrt_reward.training.prefix import (
     PrefixReading,
     decode_prefixed,
     encode_prefixed,
+    needed_value,
     prefix_advantages,
     prefix_metrics,
+    read_prefixed,
+    trained_part,
 )
 from mrt_reward.training.responses import Response
 from tests.provers.conftest import byte_level
@@ -108,6 +111,51 @@ def test_the_answer_starts_with_the_closing_delimiter(prompt: str, text: str, fi
     start = answer_start(response, tokens, Delimiters())
     assert tokens.locate(ids[start:])[0].startswith(first)
     assert first or start == len(ids)
+
+
+def test_a_row_of_a_dataset_says_its_group_its_value_and_whether_it_stops() -> None:
+    row = {"prompt": "q", "mrt_group": "g", "mrt_value_prefix": np.float32(0.25), "mrt_stop": np.True_}
+    assert read_prefixed(row, "row 1") == Prefixed(number_of("g"), 0.25, stop=True)
+    for missing in ({}, {"mrt_value_prefix": None, "mrt_stop": None}, {"mrt_value_prefix": np.float32("nan")}):
+        assert read_prefixed({"mrt_group": 7, **missing}, "row 1") == Prefixed(number_of("7"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "param", "told"),
+    [
+        ({}, "mrt_group", "row 3 has no mrt_group, which mode=prefix needs"),
+        ({"mrt_group": "g", "mrt_value_prefix": 1.5}, "mrt_value_prefix", r"row 3: .* must be in \[0, 1\], got 1.5"),
+        ({"mrt_group": "g", "mrt_value_prefix": "0.5"}, "mrt_value_prefix", r"must be in \[0, 1\], got '0.5'"),
+        # A text that says no is true to Python.
+        ({"mrt_group": "g", "mrt_stop": "false"}, "mrt_stop", "row 3: mrt_stop must be true or false, got 'false'"),
+    ],
+)
+def test_a_row_that_says_nothing_usable_is_refused(columns: dict[str, object], param: str, told: str) -> None:
+    with pytest.raises(TraceError, match=told) as caught:
+        read_prefixed(columns, "row 3")
+    assert caught.value.param == param
+
+
+def test_a_value_is_needed_where_it_is_the_baseline() -> None:
+    assert needed_value(Prefixed(1, 0.0)) == 0.0
+    with pytest.raises(TraceError, match="baseline=termination needs the column mrt_value_prefix"):
+        needed_value(Prefixed(1))
+
+
+def test_a_row_that_stops_is_trained_from_its_answer_on() -> None:
+    backend = byte_level()
+    tokens = PolicyTokens(backend.to_str())
+
+    def start(text: str, *, stop: bool) -> int | None:
+        prompt, ids = (backend.encode(each, add_special_tokens=False).ids for each in ("q<think>\n", text))
+        part = trained_part(Prefixed(1, 0.5, stop), Response(prompt, ids), tokens, Delimiters())
+        assert part in (None, Prefixed(1, 0.5, stop, part.start if part else 0))
+        return None if part is None else part.start
+
+    assert start("One.</think>42", stop=False) == 0
+    assert start("One.</think>42", stop=True) == len(backend.encode("One.", add_special_tokens=False).ids)
+    assert start("One.", stop=True) is None
+    assert start("One.", stop=False) == 0
 
 
 def test_without_delimiters_all_of_a_response_is_the_answer() -> None:

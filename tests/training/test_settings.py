@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+from pydantic_settings import BaseSettings
 
 from mrt_reward.core.credit import CreditConfig
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import AUTHORS_SEGMENTERS, MarkerSegmenter, Rollouts, ScoreOptions, TokenSegmenter
-from mrt_reward.training.settings import TrainingSettings, load_training_settings, settings_table, suggestion
+from mrt_reward.training.settings import (
+    TrainingSettings,
+    from_flags,
+    load_training_settings,
+    settings_table,
+    suggestion,
+)
 
 WHERE = "reward.mrt"
 ADAPTERS = sorted((Path(__file__).parents[2] / "adapters").glob("mrt_*/README.md"))
@@ -21,7 +29,7 @@ def test_the_defaults_are_the_papers_and_those_of_the_package() -> None:
     settings = load()
     assert settings.score_options() == ScoreOptions()
     credit = settings.credit_config(scale_by_std=True, epsilon=1e-6, singleton="raw")
-    assert credit == CreditConfig()
+    assert credit == settings.credit_config() == CreditConfig()
     assert (credit.credit, credit.baseline) == ("immediate", "none")
     assert settings.on_failure == "mask"
 
@@ -152,3 +160,15 @@ if __name__ == "__main__":
         before, rest = path.read_text(encoding="utf-8").split("<!-- settings -->")
         after = rest.split("<!-- /settings -->")[1]
         path.write_text(f"{before}<!-- settings -->\n{settings_table('')}<!-- /settings -->{after}", encoding="utf-8")
+
+
+def test_a_command_line_says_which_flag_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Run(BaseSettings):
+        steps: int = 1
+        mrt: TrainingSettings = TrainingSettings()
+
+    monkeypatch.setattr(sys, "argv", ["run.py", "--steps=3", "--mrt.alpha=0.5"])
+    assert from_flags(Run) == Run(steps=3, mrt=TrainingSettings(alpha=0.5))
+    monkeypatch.setattr(sys, "argv", ["run.py", "--mrt.alpha=-1"])
+    with pytest.raises(ConfigError, match=r"^setting mrt\.alpha: .* greater than or equal to 0, got '-1'$"):
+        from_flags(Run)
