@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from mrt_openrlhf.labels import EvaluationLabel, prefix_columns
 from mrt_openrlhf.payload import KEY, pack
 from mrt_openrlhf.setup import Setup
 from mrt_reward.errors import GraderError
-from mrt_reward.training.alignment import PolicyTokens, answer_start
+from mrt_reward.training.alignment import PolicyTokens
 from mrt_reward.training.marks import Lapse
-from mrt_reward.training.prefix import Prefixed
+from mrt_reward.training.prefix import Prefixed, trained_part
 from mrt_reward.training.responses import Response, gold_answers
 from mrt_reward.training.scoring import Record, TraceScorer
 
@@ -99,8 +98,7 @@ class AgentExecutor(AgentExecutorBase):
         answer = gold_answers(label.get("answer") if isinstance(label, Mapping) else label)
         response = Response(tokens[:start], tokens[start:end], answer=answer, group=group)
         if row is not None:
-            first = answer_start(response, scorer.tokens, self._settings.delimiters) if row.stop else 0
-            return Record(replace(row, start=first)), num_tokens
+            return Record(trained_part(row, response, scorer.tokens, self._settings.delimiters)), num_tokens
         return self._told(await scorer.score(response)), num_tokens
 
     def _told(self, record: Record) -> Record:

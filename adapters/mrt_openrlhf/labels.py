@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from mrt_reward.errors import ConfigError
-from mrt_reward.training.marks import number_of
-from mrt_reward.training.prefix import Prefixed
+from mrt_reward.training.prefix import Prefixed, read_prefixed
 
 Batch = tuple[list[Any], list[Any], list[Any], list[Any]]
 """Data sources, prompts, labels and images, as OpenRLHF's data loader gives them."""
@@ -36,6 +34,7 @@ def prefix_columns(label: Any) -> tuple[Prefixed, Any]:  # noqa: ANN401 - a data
 
     Raises:
         ConfigError: there is no such object.
+        TraceError: it says nothing usable (`read_prefixed`).
 
     """
     columns = cast("Mapping[str, Any]", label) if isinstance(label, Mapping) else {}
@@ -44,6 +43,4 @@ def prefix_columns(label: Any) -> tuple[Prefixed, Any]:  # noqa: ANN401 - a data
             "--mrt.mode=prefix needs labels (--data.label_key) that are objects with mrt_group, which names the rows "
             f"that are normalised together, and label, the gold answer; got {label!r:.200}"
         )
-    value = columns.get("mrt_value_prefix")
-    known = None if value is None or math.isnan(value) else float(value)
-    return Prefixed(number_of(columns["mrt_group"]), known, bool(columns.get("mrt_stop"))), columns["label"]
+    return read_prefixed(columns, "a label"), columns["label"]

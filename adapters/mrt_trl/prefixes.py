@@ -5,17 +5,20 @@ Dimension key: N rows of all processes · B rows of this process · T tokens, pa
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from mrt_reward.core.credit import Floats
-from mrt_reward.errors import TraceError
-from mrt_reward.training.alignment import answer_start
-from mrt_reward.training.marks import number_of
-from mrt_reward.training.prefix import Prefixed, PrefixReading, prefix_advantages, prefix_metrics
+from mrt_reward.training.prefix import (
+    Prefixed,
+    PrefixReading,
+    prefix_advantages,
+    prefix_metrics,
+    read_prefixed,
+    trained_part,
+)
 from mrt_reward.training.responses import Response
 from mrt_trl.rows import Rows, Setup, TokenLists, padded
 
@@ -32,7 +35,7 @@ class PrefixBatch:
     def __init__(self, setup: Setup, rows: Rows) -> None:
         self._setup = setup
         self._rows = rows
-        self._known_B: list[tuple[Prefixed | None, int]] = []
+        self._known_B: list[tuple[Prefixed, int]] = []
         self._paid_BT: list[Floats] = []
 
     def generated(self, prompts: Sequence[Any], prompt_ids: TokenLists, completion_ids: TokenLists) -> None:
@@ -54,15 +57,6 @@ class PrefixBatch:
         """Of its prefix's group; TRL's own groups are of one prompt."""
         return padded(self._paid_BT, num_tokens, theirs_B)
 
-    def _prefixed(self, row: Mapping[str, Any], response: Response) -> Prefixed | None:
-        """None where a row must stop and has no answer, so that nothing of it can be trained."""
-        value, stop = row.get("mrt_value_prefix"), bool(row.get("mrt_stop", False))
-        if row.get("mrt_group") is None:
-            raise TraceError("a row of train_dataset has no mrt_group, which mode=prefix needs", param="mrt_group")
-        known = None if value is None or math.isnan(value) else float(value)
-        if known is not None and not 0 <= known <= 1:
-            raise TraceError(f"mrt_value_prefix must be in [0, 1], got {value}", param="mrt_value_prefix")
-        start = answer_start(response, self._setup.tokens, self._setup.settings.delimiters) if stop else 0
-        if start >= len(response.response_ids):
-            return None
-        return Prefixed(number_of(row["mrt_group"]), known, stop, start)
+    def _prefixed(self, row: Mapping[str, Any], response: Response) -> Prefixed:
+        read = read_prefixed(row, "a row of train_dataset")
+        return trained_part(read, response, self._setup.tokens, self._setup.settings.delimiters)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -14,11 +13,10 @@ from verl.protocol import DataProto
 from verl.trainer.ppo.reward import load_reward_manager
 from verl.utils.fs import copy_to_local
 
-from mrt_reward.errors import ConfigError
 from mrt_reward.options import Delimiters
-from mrt_reward.training.alignment import PolicyTokens, answer_start
-from mrt_reward.training.marks import Lapse, number_of
-from mrt_reward.training.prefix import Prefixed
+from mrt_reward.training.alignment import PolicyTokens
+from mrt_reward.training.marks import Lapse
+from mrt_reward.training.prefix import Prefixed, read_prefixed, trained_part
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import Record, TraceScorer
 from mrt_reward.types import Message
@@ -87,23 +85,10 @@ class MRTRewardManager(RewardManagerBase):
 
 
 def prefixed_row(data: DataProto, tokens: PolicyTokens, delimiters: Delimiters) -> Prefixed:
-    """The row of a dataset of prefixes: columns `mrt_group`, and optionally `mrt_value_prefix` and `mrt_stop`.
-
-    Raises:
-        ConfigError: there is no such column.
-
-    """
+    """The row of a dataset of prefixes; raises TraceError as `read_prefixed` does."""
     item = data[len(data) - 1]
-    columns = cast("Mapping[str, Any]", item.non_tensor_batch)
-    if "mrt_group" not in columns:
-        raise ConfigError(
-            "reward.mrt.mode=prefix needs the column mrt_group in data.train_files, which names the rows that are "
-            f"normalised together; there are {', '.join(sorted(columns))}"
-        )
-    value, stop = columns.get("mrt_value_prefix"), bool(columns.get("mrt_stop", False))
-    known = None if value is None or math.isnan(value) else float(value)
-    start = answer_start(_response(item), tokens, delimiters) if stop else 0
-    return Prefixed(number_of(columns["mrt_group"]), known, stop, start)
+    row = read_prefixed(cast("Mapping[str, Any]", item.non_tensor_batch), "a row of data.train_files")
+    return trained_part(row, _response(item), tokens, delimiters)
 
 
 def _response(item: Any) -> Response:  # noqa: ANN401 - DataProtoItem

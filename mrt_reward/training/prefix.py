@@ -51,11 +51,16 @@ class Prefixed:
 
 @dataclass(frozen=True, slots=True)
 class PrefixReading:
-    """What a row of token rewards says; `row` is None where it is too short to say it."""
+    """What a row came to; `row` is None where it could not be read."""
 
     outcome: float
     num_tokens: int
     row: Prefixed | None
+
+    @property
+    def trained(self) -> Prefixed | None:
+        """Its row, if any of its tokens can be trained: not where it had to stop and gave no answer."""
+        return self.row if self.row is not None and self.row.start < self.num_tokens else None
 
 
 def read_prefixed(columns: Mapping[str, Any], where: str) -> Prefixed:
@@ -84,13 +89,9 @@ def read_prefixed(columns: Mapping[str, Any], where: str) -> Prefixed:
     return Prefixed(number_of(group), None if value is None else float(value), bool(stop))
 
 
-def trained_part(row: Prefixed, response: Response, tokens: PolicyTokens, delimiters: Delimiters) -> Prefixed | None:
-    """The row with the first token of its response that is trained.
-
-    None where it must stop and has no answer, so that nothing of it can be trained.
-    """
-    start = answer_start(response, tokens, delimiters) if row.stop else 0
-    return replace(row, start=start) if start < len(response.response_ids) else None
+def trained_part(row: Prefixed, response: Response, tokens: PolicyTokens, delimiters: Delimiters) -> Prefixed:
+    """The row with its first token that is trained, which is past its last where it must stop and has no answer."""
+    return replace(row, start=answer_start(response, tokens, delimiters) if row.stop else 0)
 
 
 def encode_prefixed(row: Prefixed, num_tokens: int) -> list[Mark]:
@@ -138,10 +139,11 @@ def prefix_advantages(readings: Sequence[PrefixReading], config: CreditConfig, *
     paid_N = np.zeros(len(readings))
     groups: dict[int, list[int]] = {}
     for place, reading in enumerate(readings):
-        if reading.row is not None and np.isfinite(reading.outcome):
-            groups.setdefault(reading.row.group, []).append(place)
+        row = reading.trained
+        if row is not None and np.isfinite(reading.outcome):
+            groups.setdefault(row.group, []).append(place)
             if termination:
-                paid_N[place] = termination_advantage(reading.outcome, needed_value(reading.row))
+                paid_N[place] = termination_advantage(reading.outcome, needed_value(row))
     if not termination:
         for places in groups.values():
             paid_N[places] = outcome_advantages(np.array([readings[place].outcome for place in places]), config)
@@ -171,13 +173,13 @@ def needed_value(row: Prefixed) -> float:
 
 def prefix_metrics(readings: Sequence[PrefixReading]) -> dict[str, float]:
     """What a run on such rows logs; what was not there is left out."""
-    read = [reading for reading in readings if reading.row is not None]
-    metrics = {"mrt/failed/unsupported": float(len(readings) - len(read))} | _outcome_mean("mrt/outcome/mean", readings)
+    rows = [(reading, row) for reading in readings if (row := reading.trained) is not None]
+    metrics = {"mrt/failed/unsupported": float(len(readings) - len(rows))} | _outcome_mean("mrt/outcome/mean", readings)
     for name, stop in (("stop", True), ("continue", False)):
-        here = [reading for reading in read if reading.row and reading.row.stop is stop]
+        here = [reading for reading, row in rows if row.stop is stop]
         metrics[f"mrt/prefix/{name}/rows"] = float(len(here))
         metrics |= _outcome_mean(f"mrt/prefix/{name}/outcome", here)
-    values = [reading.row.value for reading in read if reading.row and reading.row.value is not None]
+    values = [row.value for _, row in rows if row.value is not None]
     if values:
         metrics["mrt/prefix/value"] = float(np.mean(values))
     return metrics

@@ -23,7 +23,7 @@ from openrlhf.trainer.ray.vllm_engine import _load_agent_executor
 from openrlhf.utils import agent as openrlhf_agent
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from mrt_reward.errors import ConfigError, GraderError
+from mrt_reward.errors import ConfigError, GraderError, TraceError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.training.marks import Lapse, Scored, number_of
@@ -283,6 +283,8 @@ async def test_rows_of_prefixes_ask_no_prover_and_keep_their_own_label(agent: An
     assert evaluated["reward"] == 1.0
     with pytest.raises(ConfigError, match="objects with mrt_group"):
         await sample(ours, tokenizer, "42")
+    with pytest.raises(TraceError, match=r"a label: mrt_value_prefix must be in \[0, 1\], got 2"):
+        await sample(ours, tokenizer, {**row, "mrt_value_prefix": 2})
 
 
 def test_a_process_that_belongs_to_no_run_says_how_to_start_one(monkeypatch: pytest.MonkeyPatch) -> None:

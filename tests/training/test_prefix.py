@@ -77,6 +77,20 @@ def test_the_termination_baseline_compares_with_the_prefix() -> None:
         prefix_advantages([PrefixReading(1.0, 2, Prefixed(1))], CONFIG, termination=True)
 
 
+def test_a_row_that_had_to_stop_and_gave_no_answer_is_left_out_of_its_group() -> None:
+    silent = PrefixReading(0.0, 4, Prefixed(7, 0.5, stop=True, start=4))
+    others = [PrefixReading(1.0, 2, Prefixed(7, 0.5)), PrefixReading(0.0, 2, Prefixed(7, 0.5))]
+    for termination in (False, True):
+        [nothing, *got] = prefix_advantages([silent, *others], CONFIG, termination=termination)
+        assert nothing.tolist() == [0.0] * 4
+        assert [a.tolist() for a in got] == [
+            a.tolist() for a in prefix_advantages(others, CONFIG, termination=termination)
+        ]
+    metrics = prefix_metrics([silent, *others])
+    assert metrics["mrt/failed/unsupported"] == 1
+    assert metrics["mrt/prefix/stop/rows"] == 0
+
+
 def test_the_halves_are_logged_apart() -> None:
     readings = [
         PrefixReading(1.0, 4, Prefixed(7, 0.5, stop=True)),
@@ -149,8 +163,9 @@ def test_a_row_that_stops_is_trained_from_its_answer_on() -> None:
     def start(text: str, *, stop: bool) -> int | None:
         prompt, ids = (backend.encode(each, add_special_tokens=False).ids for each in ("q<think>\n", text))
         part = trained_part(Prefixed(1, 0.5, stop), Response(prompt, ids), tokens, Delimiters())
-        assert part in (None, Prefixed(1, 0.5, stop, part.start if part else 0))
-        return None if part is None else part.start
+        assert part == Prefixed(1, 0.5, stop, part.start)
+        trained = PrefixReading(1.0, len(ids), part).trained
+        return None if trained is None else trained.start
 
     assert start("One.</think>42", stop=False) == 0
     assert start("One.</think>42", stop=True) == len(backend.encode("One.", add_special_tokens=False).ids)

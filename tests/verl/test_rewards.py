@@ -19,7 +19,7 @@ from transformers import AutoTokenizer
 from verl.protocol import DataProto
 from verl.trainer.ppo.reward import load_reward_manager
 
-from mrt_reward.errors import ConfigError, ProverError
+from mrt_reward.errors import ProverError, TraceError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.protocols import Proof, Proven
 from mrt_reward.provers.scripted import ScriptedProver
@@ -215,7 +215,7 @@ async def test_rows_of_prefixes_say_their_group_and_ask_no_prover(tokenizer: Any
     assert [place for place, _ in marks] == [0, what.start]
     unknown = await rows.run_single(trajectory(tokenizer, mrt_group="g", mrt_value_prefix=float("nan")))
     assert unknown["reward_extra_info"][RECORD].what == Prefixed(number_of("g"))
-    with pytest.raises(ConfigError, match="needs the column mrt_group"):
+    with pytest.raises(TraceError, match="has no mrt_group, which mode=prefix needs"):
         await rows.run_single(trajectory(tokenizer))
 
 
