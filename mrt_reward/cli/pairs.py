@@ -11,6 +11,7 @@ from rich.console import Console
 from mrt_reward.cli.flags import Device, Dtype, Engine, EngineArgs, MaxModelLen, Model, engine_settings, options_from
 from mrt_reward.cli.pooling import (
     BranchRun,
+    Format,
     Options,
     Output,
     Policy,
@@ -46,6 +47,10 @@ def pairs(
     temperature: Annotated[float, typer.Option(min=0.01, help="Of these alternatives.")] = 1.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Of one continuation.")] = BranchSettings().max_tokens,
     seed: Annotated[int, typer.Option(min=0, help="Of these alternatives.")] = 0,
+    format_: Annotated[
+        Format,
+        typer.Option("--format", help="messages: chats with a template that adds nothing, for TRL. text: plain text."),
+    ] = Format.messages,
     options: Options = None,
     tokenizer: TokenizerName = None,
     policy: Policy = None,
@@ -79,7 +84,8 @@ def pairs(
             lambda brancher, tell: brancher.steps(points, tell),
         )
         found, report = step_pairs(pool.traces, with_steps(steps, more), settings)
-    write_jsonl(output, (pair_row(pair, prompts.opened(pair.rejected.trace.trace)) for pair in found))
+    chats = format_ is Format.messages
+    write_jsonl(output, (pair_row(pair, prompts.opened(pair.rejected.trace.trace), chats=chats) for pair in found))
     stats = output.with_name(f"{output.name}.stats.json")
     told = summary(found, report, sampled)
     write_json(stats, {"prover": pool.prover, "min_margin": min_margin, **told})

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from mrt_reward.cli.flags import options_from
 from mrt_reward.cli.pooling import (
+    Format,
     Options,
     Output,
     Policy,
@@ -38,13 +39,6 @@ class Answer(str, Enum):
 
     own = "own"
     forced = "forced"
-
-
-class Format(str, Enum):
-    """How a row says it."""
-
-    messages = "messages"
-    text = "text"
 
 
 _DEFAULT = StarSettings()

@@ -99,6 +99,9 @@ def test_pairs_are_written_as_dpo_trainers_read_them(file: Path, tmp_path: Path)
     out = tmp_path / "pairs.jsonl"
     assert "1 pairs" in run("pairs", file, "-o", out, *TOKENIZER)
     [row] = read(out)
+    assert [row[name][0]["content"] for name in ("prompt", "chosen", "rejected")] == [OPENED + A, B, C]
+    run("pairs", file, "-o", out, "--format", "text", *TOKENIZER)
+    [row] = read(out)
     assert (row["prompt"], row["chosen"], row["rejected"]) == (OPENED + A, B, C)
     assert json.loads((tmp_path / "pairs.jsonl.stats.json").read_text())["mean_margin"] == pytest.approx(0.8)
     assert "no pairs: sample" in run("pairs", file, "-o", out, "--min-margin", 0.9, *TOKENIZER, code=1)
@@ -126,7 +129,7 @@ def test_where_no_step_shares_the_prefix_alternatives_are_sampled(tmp_path: Path
     told = run("pairs", file, "-o", out, "--sample", 2, *TOKENIZER)
     assert "alternatives scored" in told
     [row] = read(out)
-    assert row["chosen"].startswith("The answer is \\boxed{}.")
+    assert row["chosen"][0]["content"].startswith("The answer is \\boxed{}.")
     assert (row["mrt_chosen_value"], row["mrt_episode"]) == (pytest.approx(0.75), 1)
     engine.version = "2"
     assert "scored by m@1, and the engine is scripted@2" in refused("pairs", file, "-o", out, "--sample", 2, *TOKENIZER)

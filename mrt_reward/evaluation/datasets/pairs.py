@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mrt_reward.evaluation.datasets.pool import Usable
+from mrt_reward.evaluation.datasets.prompts import AS_IT_IS, turn
 from mrt_reward.evaluation.datasets.states import States, Step
 
 
@@ -163,19 +164,30 @@ def _pit(trace: Usable) -> list[Step]:
     return [min(known, key=lambda step: _number(step.after.value) - _number(step.before.value))] if known else []
 
 
-def pair_row(pair: Pair, prompt: str) -> Mapping[str, object]:
-    """One row as DPO trainers read it: `prompt`, `chosen` and `rejected` as text.
+def pair_row(pair: Pair, prompt: str, *, chats: bool = True) -> Mapping[str, object]:
+    """One row as DPO trainers read it: `prompt`, `chosen` and `rejected`.
+
+    A step is not the end of what the policy says, so no end of turn may follow it. TRL puts one behind text, and none
+    behind chats: so by default the three are chats, with a template (`chat_template_kwargs`) that leaves them alone.
 
     Args:
         pair: two steps.
         prompt: of their problem, rendered, with thinking opened at its end.
+        chats: whether the three are chats of one turn, or text.
 
     """
     rejected = pair.rejected
+    start = prompt + rejected.trace.prefix(rejected.place)
+    said: Mapping[str, object] = {"prompt": start, "chosen": pair.chosen.text, "rejected": rejected.text}
+    if chats:
+        said = {
+            "prompt": turn("user", start),
+            "chosen": turn("assistant", pair.chosen.text),
+            "rejected": turn("assistant", rejected.text),
+            "chat_template_kwargs": {"chat_template": AS_IT_IS},
+        }
     return {
-        "prompt": prompt + rejected.trace.prefix(rejected.place),
-        "chosen": pair.chosen.text,
-        "rejected": rejected.text,
+        **said,
         "id": rejected.trace.trace.id,
         "group": rejected.trace.trace.group,
         "mrt_episode": rejected.place,

@@ -4,6 +4,7 @@ import pytest
 
 from mrt_reward.evaluation.datasets.pairs import PairSettings, pair_row, step_pairs, summary
 from mrt_reward.evaluation.datasets.pool import Usable
+from mrt_reward.evaluation.datasets.prompts import AS_IT_IS
 from mrt_reward.evaluation.datasets.states import Step, states, with_steps
 from tests.evaluation.datasets.made import scored, value
 
@@ -22,7 +23,8 @@ def test_a_wrong_traces_step_is_set_against_the_best_from_the_same_prefix() -> N
     traces = [good, middling, bad]
     [pair], report = step_pairs(traces, states(traces), SETTINGS)
     assert (pair.chosen.trace.trace.id, pair.rejected.place) == ("good", 1)
-    assert pair_row(pair, "Q <think>\n") == {
+    row = pair_row(pair, "Q <think>\n", chats=False)
+    assert row == {
         "prompt": f"Q <think>\n{A}",
         "chosen": B,
         "rejected": C,
@@ -37,6 +39,15 @@ def test_a_wrong_traces_step_is_set_against_the_best_from_the_same_prefix() -> N
         "mrt_rejected_value": 0.3,
         "mrt_rejected_low": 0.3,
         "mrt_rejected_high": 0.3,
+    }
+    # As chats under a template that adds nothing, so that no trainer ends the policy's turn after a step.
+    chats = pair_row(pair, "Q <think>\n")
+    assert chats == {
+        **row,
+        "prompt": [{"role": "user", "content": f"Q <think>\n{A}"}],
+        "chosen": [{"role": "assistant", "content": B}],
+        "rejected": [{"role": "assistant", "content": C}],
+        "chat_template_kwargs": {"chat_template": AS_IT_IS},
     }
     # The first step is the same in all traces: there is nothing else to compare it with.
     assert (report.wrong, report.paired, report.steps, report.alone, report.pits) == (1, 1, 2, 1, [])
