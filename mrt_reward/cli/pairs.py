@@ -24,7 +24,6 @@ from mrt_reward.cli.pooling import (
 )
 from mrt_reward.evaluation.datasets.branching import BranchSettings, Point
 from mrt_reward.evaluation.datasets.pairs import PairSettings, pair_row, step_pairs, summary
-from mrt_reward.evaluation.datasets.states import states, with_steps
 from mrt_reward.files import write_json, write_jsonl
 from mrt_reward.options import ScoreOptions
 
@@ -70,8 +69,7 @@ def pairs(
     settings, scoring = PairSettings(min_margin, per_trace), options_from(options, ScoreOptions())
     pool, prompts = pool_and_prompts(scored, tokenizer, policy, scoring.delimiters)
     console = Console(stderr=True)
-    steps = states(pool.traces)
-    found, report = step_pairs(pool.traces, steps, settings)
+    found, report = step_pairs(pool.traces, settings)
     sampled: Mapping[str, int] = {}
     if sample and report.pits:
         served = engine_settings(model, engine, dtype, device, max_model_len, engine_arg)
@@ -83,7 +81,7 @@ def pairs(
             "alternatives",
             lambda brancher, tell: brancher.steps(points, tell),
         )
-        found, report = step_pairs(pool.traces, with_steps(steps, more), settings)
+        found, report = step_pairs(pool.traces, settings, more)
     chats = format_ is Format.messages
     write_jsonl(output, (pair_row(pair, prompts.opened(pair.rejected.trace.trace), chats=chats) for pair in found))
     stats = output.with_name(f"{output.name}.stats.json")
