@@ -22,10 +22,12 @@ from mrt_reward.cli.pooling import (
     show_notes,
 )
 from mrt_reward.errors import ConfigError
-from mrt_reward.evaluation.datasets.star import Judged, StarSettings, chat_row, judge, text_row
+from mrt_reward.evaluation.datasets.prompts import messages_of
+from mrt_reward.evaluation.datasets.star import Judged, StarSettings, chat_row, judge, response, text_row
 from mrt_reward.evaluation.datasets.star_report import report_record, star_report
 from mrt_reward.files import write_json, write_jsonl
 from mrt_reward.options import ScoreOptions
+from mrt_reward.types import Message
 
 
 class Select(str, Enum):
@@ -85,6 +87,13 @@ def star(
             return text_row(each, prompts.opened(each.trace.trace), settings, delimiters)
         if each.trace.trace.prompt is not None:
             raise ConfigError("traces with a rendered `prompt` are no chats: use --format text", param="format")
+        said = Message("assistant", response(each, settings, delimiters))
+        if not prompts.keeps([*messages_of(each.trace.trace), said]):
+            raise ConfigError(
+                f"the chat template of {tokenizer} drops thinking from what the assistant says, and a model would be "
+                "trained on answers alone: use --format text",
+                param="format",
+            )
         return chat_row(each, settings, delimiters)
 
     write_jsonl(output, map(row, kept))

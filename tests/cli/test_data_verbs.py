@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,20 @@ def test_star_that_keeps_nothing_says_so_and_rendered_prompts_are_no_chats(file:
     assert "--format text" in refused("star", prompted, "-o", tmp_path / "o.jsonl")
     run("star", prompted, "-o", tmp_path / "o.jsonl", "--format", "text")
     assert read(tmp_path / "o.jsonl")[0]["prompt"] == "Q <think>\n"
+
+
+def test_a_template_that_drops_thinking_makes_no_chats(file: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(MODEL_DIR, model, ignore=shutil.ignore_patterns("*.safetensors"))
+    settings = json.loads((model / "tokenizer_config.json").read_text())
+    # As the R1 distillates have it.
+    said = "{{ (message['content'] if message['role'] == 'user' else message['content'].split('</think>')[-1]) }}"
+    settings["chat_template"] = f"{{% for message in messages %}}{said}{{% endfor %}}"
+    (model / "tokenizer_config.json").write_text(json.dumps(settings))
+    given = ["star", file, "-o", tmp_path / "o.jsonl", "--tokenizer", model]
+    assert "drops thinking" in refused(*given)
+    assert not (tmp_path / "o.jsonl").exists()
+    run(*given, "--format", "text")
 
 
 def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left_behind(file: Path, tmp_path: Path) -> None:

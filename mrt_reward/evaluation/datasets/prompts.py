@@ -6,7 +6,7 @@ so a trace whose thinking holds one is refused (`holds_control`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.options import Delimiters
@@ -91,6 +91,15 @@ class Prompts:
             )
         rendered = self._tokenizer.render_chat(chat)
         return thinking_opened(rendered, self._delimiters, chat[-1].content.strip())
+
+    def keeps(self, chat: Sequence[Message]) -> bool:
+        """Whether the template writes the last turn out whole, white space apart; some drop the thinking of it.
+
+        Without a tokenizer nothing is known, and nothing is held against it.
+        """
+        if self._tokenizer is None:
+            return True
+        return "".join(chat[-1].content.split()) in "".join(self._tokenizer.render_chat(chat).split())
 
     def holds_control(self, text: str) -> bool:
         """Whether a trainer's tokenizer would make control tokens of words in the text; unknown without one."""
