@@ -69,6 +69,9 @@ class MRTGRPOTrainer(GRPOTrainer):
             check_servers(settings, WHERE)
         self._mrt_batch: Batch | None = None
         super().__init__(model, reward_funcs, args, train_dataset, *more, **named)
+        if settings.mode == "prefix":
+            # Rows of a group are neighbours in the dataset, and are normalised within one batch.
+            self.shuffle_dataset = False
         check_following(self, settings)
         tokenizer: Any = getattr(self.processing_class, "tokenizer", self.processing_class)
         self._mrt = Setup(

@@ -11,7 +11,17 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, setting
+from mrt_reward.cli.flags import (
+    Device,
+    Dtype,
+    Engine,
+    EngineArgs,
+    EngineUrl,
+    MaxModelLen,
+    Model,
+    Tokenizer,
+    engine_args_from,
+)
 from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.errors import ConfigError
 from mrt_reward.files import write_json
@@ -22,14 +32,14 @@ if TYPE_CHECKING:
 
 
 def bench(
-    model: Annotated[str | None, setting("model")] = None,
-    engine: Annotated[str | None, setting("engine")] = None,
-    engine_url: Annotated[str | None, setting("engine_url")] = None,
-    tokenizer: Annotated[str | None, setting("tokenizer")] = None,
-    dtype: Annotated[str | None, setting("dtype")] = None,
-    device: Annotated[str | None, setting("device")] = None,
-    max_model_len: Annotated[int | None, setting("max_model_len")] = None,
-    engine_arg: Annotated[list[str] | None, ENGINE_ARG] = None,
+    model: Model = None,
+    engine: Engine = None,
+    engine_url: EngineUrl = None,
+    tokenizer: Tokenizer = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    max_model_len: MaxModelLen = None,
+    engine_arg: EngineArgs = None,
     problems: Annotated[int, typer.Option(min=1, help="Problems.")] = 16,
     traces: Annotated[int, typer.Option(min=1, max=64, help="Traces of each problem.")] = 4,
     episodes: Annotated[int, typer.Option(min=1, max=500, help="Episodes of each trace.")] = 12,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated
@@ -149,7 +149,8 @@ def _score(spec: Spec, traces: Sequence[Usable], console: Console) -> Scores:
                     async for place, scored in scorer.stream(chunk, spec.options):
                         result = usable(chunk[place], scored)
                         if not isinstance(result, Unusable):
-                            found[start + place] = result
+                            # The text stays where it was.
+                            found[start + place] = replace(traces[start + place], scores=scored)
                         bar.advance(task)
         finally:
             await scorer.close()

@@ -12,7 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mrt_reward.cli.direct import Direct, DirectAnswers, DirectClosed, DirectTokens, direct_plan, run_direct
-from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, options_from, setting
+from mrt_reward.cli.flags import (
+    Device,
+    Dtype,
+    Engine,
+    EngineArgs,
+    EngineUrl,
+    MaxModelLen,
+    Model,
+    Tokenizer,
+    engine_args_from,
+    options_from,
+)
 from mrt_reward.cli.jsonl import read_rows
 from mrt_reward.cli.report import BUDGETS, SIZES, TARGETS, WEIGHTED, build, lens_of
 from mrt_reward.config import ServeSettings, load_settings
@@ -62,14 +73,14 @@ def evaluate(
     weighted_votes: Annotated[bool, WEIGHTED] = False,
     targets: Annotated[list[float] | None, TARGETS] = None,
     overwrite: Annotated[bool, typer.Option(help="Start anew instead of going on.")] = False,
-    model: Annotated[str | None, setting("model")] = None,
-    engine: Annotated[str | None, setting("engine")] = None,
-    engine_url: Annotated[str | None, setting("engine_url")] = None,
-    tokenizer: Annotated[str | None, setting("tokenizer")] = None,
-    dtype: Annotated[str | None, setting("dtype")] = None,
-    device: Annotated[str | None, setting("device")] = None,
-    max_model_len: Annotated[int | None, setting("max_model_len")] = None,
-    engine_arg: Annotated[list[str] | None, ENGINE_ARG] = None,
+    model: Model = None,
+    engine: Engine = None,
+    engine_url: EngineUrl = None,
+    tokenizer: Tokenizer = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    max_model_len: MaxModelLen = None,
+    engine_arg: EngineArgs = None,
 ) -> None:
     """Measure a reasoning model by its budget: accuracy, regret, progress, and whether more thinking helps.
 

@@ -35,6 +35,8 @@ ENGINE_ARG: Any = typer.Option(
 
 Model = Annotated[str | None, setting("model")]
 Engine = Annotated[str | None, setting("engine")]
+EngineUrl = Annotated[str | None, setting("engine_url")]
+Tokenizer = Annotated[str | None, setting("tokenizer")]
 Dtype = Annotated[str | None, setting("dtype")]
 Device = Annotated[str | None, setting("device")]
 MaxModelLen = Annotated[int | None, setting("max_model_len")]

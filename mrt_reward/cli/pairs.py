@@ -11,6 +11,7 @@ from rich.console import Console
 from mrt_reward.cli.flags import Device, Dtype, Engine, EngineArgs, MaxModelLen, Model, engine_settings, options_from
 from mrt_reward.cli.pooling import (
     BranchRun,
+    Format,
     Options,
     Output,
     Policy,
@@ -23,7 +24,6 @@ from mrt_reward.cli.pooling import (
 )
 from mrt_reward.evaluation.datasets.branching import BranchSettings, Point
 from mrt_reward.evaluation.datasets.pairs import PairSettings, pair_row, step_pairs, summary
-from mrt_reward.evaluation.datasets.states import states, with_steps
 from mrt_reward.files import write_json, write_jsonl
 from mrt_reward.options import ScoreOptions
 
@@ -46,6 +46,10 @@ def pairs(
     temperature: Annotated[float, typer.Option(min=0.01, help="Of these alternatives.")] = 1.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Of one continuation.")] = BranchSettings().max_tokens,
     seed: Annotated[int, typer.Option(min=0, help="Of these alternatives.")] = 0,
+    format_: Annotated[
+        Format,
+        typer.Option("--format", help="messages: chats with a template that adds nothing, for TRL. text: plain text."),
+    ] = Format.messages,
     options: Options = None,
     tokenizer: TokenizerName = None,
     policy: Policy = None,
@@ -65,8 +69,7 @@ def pairs(
     settings, scoring = PairSettings(min_margin, per_trace), options_from(options, ScoreOptions())
     pool, prompts = pool_and_prompts(scored, tokenizer, policy, scoring.delimiters)
     console = Console(stderr=True)
-    steps = states(pool.traces)
-    found, report = step_pairs(pool.traces, steps, settings)
+    found, report = step_pairs(pool.traces, settings)
     sampled: Mapping[str, int] = {}
     if sample and report.pits:
         served = engine_settings(model, engine, dtype, device, max_model_len, engine_arg)
@@ -78,8 +81,9 @@ def pairs(
             "alternatives",
             lambda brancher, tell: brancher.steps(points, tell),
         )
-        found, report = step_pairs(pool.traces, with_steps(steps, more), settings)
-    write_jsonl(output, (pair_row(pair, prompts.opened(pair.rejected.trace.trace)) for pair in found))
+        found, report = step_pairs(pool.traces, settings, more)
+    chats = format_ is Format.messages
+    write_jsonl(output, (pair_row(pair, prompts.opened(pair.rejected.trace.trace), chats=chats) for pair in found))
     stats = output.with_name(f"{output.name}.stats.json")
     told = summary(found, report, sampled)
     write_json(stats, {"prover": pool.prover, "min_margin": min_margin, **told})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -38,6 +39,13 @@ Options = Annotated[
     str | None,
     typer.Option(help="Options that the traces were scored with, where not the defaults: JSON, @FILE or a name."),
 ]
+
+
+class Format(str, Enum):
+    """How a row says it."""
+
+    messages = "messages"
+    text = "text"
 
 
 def pool_and_prompts(

@@ -71,9 +71,9 @@ def prefixes(
     pool, prompts = pool_and_prompts(scored, tokenizer, policy, scoring.delimiters)
     cuts = draw_cuts(pool.traces, settings)
     terminator = scoring.resolved_terminator()
-    rows = in_turn([prefix_rows(cut, prompts.opened(cut.trace.trace), terminator, scoring.delimiters) for cut in cuts])
+    rows = in_turn(prefix_rows(cut, prompts.opened(cut.trace.trace), terminator, scoring.delimiters) for cut in cuts)
     if output.suffix == ".parquet":
-        write_parquet(output, [verl_record(row, index, data_source) for index, row in enumerate(rows)])
+        write_parquet(output, (verl_record(row, index, data_source) for index, row in enumerate(rows)))
     else:
         write_jsonl(output, (text_record(row) for row in rows))
     told = summary(cuts, pool.traces)

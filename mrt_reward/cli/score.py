@@ -13,7 +13,17 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, options_from, setting
+from mrt_reward.cli.flags import (
+    Device,
+    Dtype,
+    Engine,
+    EngineArgs,
+    MaxModelLen,
+    Model,
+    engine_args_from,
+    options_from,
+    setting,
+)
 from mrt_reward.cli.jsonl import Row, read_rows
 from mrt_reward.client import AsyncClient
 from mrt_reward.config import ServeSettings, load_settings
@@ -55,12 +65,12 @@ def score(
         str | None, typer.Option(help="Scoring options: JSON, @FILE, mrt-aime, mrt-omni-math or mrt-regret.")
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Start anew instead of going on.")] = False,
-    model: Annotated[str | None, setting("model")] = None,
-    engine: Annotated[str | None, setting("engine")] = None,
-    dtype: Annotated[str | None, setting("dtype")] = None,
-    device: Annotated[str | None, setting("device")] = None,
-    max_model_len: Annotated[int | None, setting("max_model_len")] = None,
-    engine_arg: Annotated[list[str] | None, ENGINE_ARG] = None,
+    model: Model = None,
+    engine: Engine = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    max_model_len: MaxModelLen = None,
+    engine_arg: EngineArgs = None,
     cache_path: Annotated[str | None, setting("cache_path")] = None,
 ) -> None:
     """Score the traces of a JSONL file.

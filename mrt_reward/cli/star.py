@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from mrt_reward.cli.flags import options_from
 from mrt_reward.cli.pooling import (
+    Format,
     Options,
     Output,
     Policy,
@@ -20,10 +22,12 @@ from mrt_reward.cli.pooling import (
     show_notes,
 )
 from mrt_reward.errors import ConfigError
-from mrt_reward.evaluation.datasets.star import StarSettings, chat_row, judge, text_row
+from mrt_reward.evaluation.datasets.prompts import messages_of
+from mrt_reward.evaluation.datasets.star import Judged, StarSettings, chat_row, judge, response, text_row
 from mrt_reward.evaluation.datasets.star_report import report_record, star_report
 from mrt_reward.files import write_json, write_jsonl
 from mrt_reward.options import ScoreOptions
+from mrt_reward.types import Message
 
 
 class Select(str, Enum):
@@ -38,13 +42,6 @@ class Answer(str, Enum):
 
     own = "own"
     forced = "forced"
-
-
-class Format(str, Enum):
-    """How a row says it."""
-
-    messages = "messages"
-    text = "text"
 
 
 _DEFAULT = StarSettings()
@@ -84,15 +81,22 @@ def star(
     pool, prompts = pool_and_prompts(scored, tokenizer, policy, delimiters)
     judged = judge(pool.traces, settings)
     kept = [each for each in judged if each.fate.is_kept]
-    if format_ is Format.messages and any(each.trace.trace.prompt is not None for each in kept):
-        raise ConfigError("traces with a rendered `prompt` are no chats: use --format text", param="format")
-    rows = (
-        chat_row(each, settings, delimiters)
-        if format_ is Format.messages
-        else text_row(each, prompts.opened(each.trace.trace), settings, delimiters)
-        for each in kept
-    )
-    write_jsonl(output, rows)
+
+    def row(each: Judged) -> Mapping[str, object]:
+        if format_ is Format.text:
+            return text_row(each, prompts.opened(each.trace.trace), settings, delimiters)
+        if each.trace.trace.prompt is not None:
+            raise ConfigError("traces with a rendered `prompt` are no chats: use --format text", param="format")
+        said = Message("assistant", response(each, settings, delimiters))
+        if not prompts.keeps([*messages_of(each.trace.trace), said]):
+            raise ConfigError(
+                f"the chat template of {tokenizer} drops thinking from what the assistant says, and a model would be "
+                "trained on answers alone: use --format text",
+                param="format",
+            )
+        return chat_row(each, settings, delimiters)
+
+    write_jsonl(output, map(row, kept))
     report = star_report(judged, pool.unusable, settings)
     stats = output.with_name(f"{output.name}.stats.json")
     write_json(stats, {"prover": pool.prover, **report_record(report, settings)})

@@ -28,7 +28,7 @@ from mrt_reward.evaluation.bootstrap import (
     resample_counts,
     resampled_means,
 )
-from mrt_reward.evaluation.datasets.pool import Usable
+from mrt_reward.evaluation.datasets.pool import Usable, places_by_problem
 
 NUM_BUDGETS = 64
 """Budgets looked at, where no granularity is given."""
@@ -172,27 +172,49 @@ def plan_round(traces: Sequence[Usable], settings: CurriculumSettings) -> Schedu
         ValueError: no trace has all its values.
 
     """
-    groups: dict[str, list[Usable]] = {}
-    for trace in traces:
-        if trace.is_complete:
-            groups.setdefault(trace.problem, []).append(trace)
-    if not groups:
+    complete = [trace for trace in traces if trace.is_complete]
+    if not complete:
         raise ValueError("expected at least one trace with all its values, got none")
-    problems = list(groups.values())
-    budget_B = _budgets(problems, settings)
-    accuracy_NB = np.array([_accuracy(group, budget_B, settings) for group in problems])
-    points = _points(budget_B, accuracy_NB, np.array([len(group) for group in problems]))
+    longest = max(trace.tokens_at(trace.num_episodes) for trace in complete) + settings.answer_tokens
+    budget_B = _budgets(longest, settings)
+    # Problem by problem, because only one problem's traces need be in memory.
+    seen = [_seen([complete[place] for place in places], budget_B, settings) for places in places_by_problem(complete)]
+    accuracy_NB = np.array([each.accuracy_B for each in seen])
+    points = _points(budget_B, accuracy_NB, np.array([each.traces for each in seen]))
     settled = [at for at, point in enumerate(points) if _surely_below(point.gain_left, settings.min_gain)]
     at = settled[0] if settled else len(points) - 1
-    truncated = float(np.mean([not trace.ending for group in problems for trace in group]))
-    hidden = float(np.mean([np.mean([_hidden(trace) for trace in group]) for group in problems]))
+    truncated = sum(each.truncated for each in seen) / len(complete)
+    hidden = float(np.mean([each.hidden for each in seen]))
     budget, advice = int(budget_B[at]), Advice.SETTLED
     if at == len(points) - 1:
         advice = Advice.GROW if truncated else Advice.KEEP
         budget = round(budget * settings.growth) if truncated else budget
-    plans = [_problem(group, float(accuracy_NB[n, at]), settings) for n, group in enumerate(problems)]
-    num_complete = sum(len(group) for group in problems)
-    return Schedule(budget, advice, truncated, hidden, points, plans, len(traces) - num_complete)
+    plans = [_plan(each, at, settings) for each in seen]
+    return Schedule(budget, advice, truncated, hidden, points, plans, len(traces) - len(complete))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a round needs of one problem: `accuracy_B` when forced, and what became of its traces."""
+
+    name: str
+    traces: int
+    accuracy_B: Floats
+    solved: float | None
+    truncated: int
+    hidden: float
+
+
+def _seen(group: Sequence[Usable], budget_B: Floats, settings: CurriculumSettings) -> _Seen:
+    known = [trace.is_right for trace in group if trace.is_right is not None]
+    return _Seen(
+        group[0].trace.group or group[0].problem,
+        len(group),
+        _accuracy(group, budget_B, settings),
+        solved=float(np.mean(known)) if known else None,
+        truncated=sum(not trace.ending for trace in group),
+        hidden=float(np.mean([_hidden(trace) for trace in group])),
+    )
 
 
 def _hidden(trace: Usable) -> float:
@@ -200,8 +222,7 @@ def _hidden(trace: Usable) -> float:
     return 0.0 if trace.ending else 1.0 - float(trace.values[-1])
 
 
-def _budgets(problems: Sequence[Sequence[Usable]], settings: CurriculumSettings) -> Floats:
-    longest = max(trace.tokens_at(trace.num_episodes) for group in problems for trace in group) + settings.answer_tokens
+def _budgets(longest: int, settings: CurriculumSettings) -> Floats:
     step = settings.granularity or max(1, -(-longest // NUM_BUDGETS))
     budget_B: Floats = step * np.arange(1, -(-longest // step) + 1, dtype=np.float64)
     return budget_B
@@ -252,12 +273,11 @@ def _surely_below(gain: Estimate, least: float) -> bool:
     return gain.high is not None and gain.high < least
 
 
-def _problem(group: Sequence[Usable], forced: float, settings: CurriculumSettings) -> ProblemPlan:
-    known = [trace.is_right for trace in group if trace.is_right is not None]
-    rate = float(np.mean(known)) if known else forced
+def _plan(seen: _Seen, at: int, settings: CurriculumSettings) -> ProblemPlan:
+    rate = float(seen.accuracy_B[at]) if seen.solved is None else seen.solved
     difficulty = Difficulty.LEARNABLE
     if rate < settings.low_rate:
         difficulty = Difficulty.HARD
     elif rate > settings.high_rate:
         difficulty = Difficulty.SOLVED
-    return ProblemPlan(group[0].trace.group or group[0].problem, len(group), rate, difficulty)
+    return ProblemPlan(seen.name, seen.traces, rate, difficulty)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrt_reward.evaluation.bootstrap import Estimate, Floats, estimate, resample_counts
-from mrt_reward.evaluation.datasets.pool import Usable
+from mrt_reward.evaluation.datasets.pool import Usable, places_by_problem
 from mrt_reward.evaluation.datasets.states import Step, states
 from mrt_reward.types import Value
 
@@ -121,15 +121,13 @@ def measure(scores: Scores, policy: PolicyValues | None = None, *, seed: int = 0
         seed: of the resamples; the same one makes provers comparable.
 
     """
-    found = states(scores.traces)
-    problems = list(dict.fromkeys(trace.problem for trace in scores.traces))
-    place_of = {problem: place for place, problem in enumerate(problems)}
+    problems = places_by_problem(scores.traces)
     count_RN = resample_counts(len(problems), seed=seed)
     squares_N2, product_N2 = np.zeros((len(problems), 2)), np.zeros((len(problems), 2))
-    for steps in found.values():
-        n = place_of[steps[0].trace.problem]
-        squares_N2[n] += _squares(steps)
-        product_N2[n] += _products(steps, policy)
+    for n, places in enumerate(problems):
+        for steps in states([scores.traces[place] for place in places]).values():
+            squares_N2[n] += _squares(steps)
+            product_N2[n] += _products(steps, policy)
     distinguishes, distinguishes_R = _ratio(squares_N2, count_RN)
     aligns, aligns_R = _ratio(product_N2, count_RN)
     bound_R = distinguishes_R + aligns_R

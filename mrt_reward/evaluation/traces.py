@@ -8,7 +8,6 @@ columns that are not ours under `extra`. `mrt-reward evaluate` adds what it know
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -275,10 +274,10 @@ def _read(text: bytes, notes: ReadNotes, where: str) -> _Line | None:
         return None
 
 
-def trace_of_line(text: bytes) -> Trace | None:
-    """The trace alone of a line of results; None where it holds none."""
-    fields = json.loads(text)
-    return _trace_in(str(fields["id"]), fields.get("metadata") or {}, fields.get("trace"))
+def scored_trace_of_line(text: bytes) -> tuple[Trace | None, ScoredTrace]:
+    """The trace of a line of results, None where it holds none, and its scores; the line was read before."""
+    read = _Line.model_validate_json(text)
+    return _trace_in(read.id, read.metadata, read.trace), read.to_scored()
 
 
 def _trace_in(name: str, metadata: Mapping[str, Any], fields: Mapping[str, Any] | None) -> Trace | None:

@@ -54,7 +54,7 @@ def lines(num_traces: int, shape: Shape) -> Iterator[str]:
         chances = np.clip(
             np.linspace(0.1, rng.uniform(0.3, 1.0), shape.prefixes) + rng.normal(0, 0.1, shape.prefixes), 0, 1
         )
-        values = [_value(chance, shape.answers, rng) for chance in chances]
+        values = [value_of(chance, shape.answers, rng) for chance in chances]
         episodes = [
             Episode(
                 j * CHARS_PER_EPISODE, (j + 1) * CHARS_PER_EPISODE, j * TOKENS_PER_EPISODE, (j + 1) * TOKENS_PER_EPISODE
@@ -77,7 +77,7 @@ def lines(num_traces: int, shape: Shape) -> Iterator[str]:
         )
 
 
-def _value(chance: float, num_answers: int, rng: np.random.Generator) -> Value:
+def value_of(chance: float, num_answers: int, rng: np.random.Generator) -> Value:
     right = rng.random(num_answers) < chance
     answers = tuple(
         SampledAnswer("42" if each else str(rng.integers(3)), Verdict.CORRECT if each else Verdict.INCORRECT, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,20 @@ def test_star_that_keeps_nothing_says_so_and_rendered_prompts_are_no_chats(file:
     assert read(tmp_path / "o.jsonl")[0]["prompt"] == "Q <think>\n"
 
 
+def test_a_template_that_drops_thinking_makes_no_chats(file: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(MODEL_DIR, model, ignore=shutil.ignore_patterns("*.safetensors"))
+    settings = json.loads((model / "tokenizer_config.json").read_text())
+    # As the R1 distillates have it.
+    said = "{{ (message['content'] if message['role'] == 'user' else message['content'].split('</think>')[-1]) }}"
+    settings["chat_template"] = f"{{% for message in messages %}}{said}{{% endfor %}}"
+    (model / "tokenizer_config.json").write_text(json.dumps(settings))
+    given = ["star", file, "-o", tmp_path / "o.jsonl", "--tokenizer", model]
+    assert "drops thinking" in refused(*given)
+    assert not (tmp_path / "o.jsonl").exists()
+    run(*given, "--format", "text")
+
+
 def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left_behind(file: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     assert "taken/o.jsonl cannot be written" in refused("star", file, "-o", tmp_path / "taken" / "o.jsonl")
@@ -98,6 +113,9 @@ def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left_behind(fil
 def test_pairs_are_written_as_dpo_trainers_read_them(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "pairs.jsonl"
     assert "1 pairs" in run("pairs", file, "-o", out, *TOKENIZER)
+    [row] = read(out)
+    assert [row[name][0]["content"] for name in ("prompt", "chosen", "rejected")] == [OPENED + A, B, C]
+    run("pairs", file, "-o", out, "--format", "text", *TOKENIZER)
     [row] = read(out)
     assert (row["prompt"], row["chosen"], row["rejected"]) == (OPENED + A, B, C)
     assert json.loads((tmp_path / "pairs.jsonl.stats.json").read_text())["mean_margin"] == pytest.approx(0.8)
@@ -126,7 +144,7 @@ def test_where_no_step_shares_the_prefix_alternatives_are_sampled(tmp_path: Path
     told = run("pairs", file, "-o", out, "--sample", 2, *TOKENIZER)
     assert "alternatives scored" in told
     [row] = read(out)
-    assert row["chosen"].startswith("The answer is \\boxed{}.")
+    assert row["chosen"][0]["content"].startswith("The answer is \\boxed{}.")
     assert (row["mrt_chosen_value"], row["mrt_episode"]) == (pytest.approx(0.75), 1)
     engine.version = "2"
     assert "scored by m@1, and the engine is scripted@2" in refused("pairs", file, "-o", out, "--sample", 2, *TOKENIZER)

@@ -22,7 +22,7 @@ def pair(number: int, good: float, bad: float, *, start: float = 0.5, tokens: in
         scored(f"{number}-", [BAD], [start, bad], problem=f"Q{number}", outcome=0.0),
     ]
     return [
-        replace(each, scored=replace(each.scored, usage=Usage(computed_tokens=tokens, probes=2))) for each in traces
+        replace(each, scores=replace(each.scored, usage=Usage(computed_tokens=tokens, probes=2))) for each in traces
     ]
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrt_reward.evaluation.datasets.branching import Continuation
-from mrt_reward.evaluation.datasets.pool import Floats, Usable
+from mrt_reward.evaluation.datasets.pool import Floats, Usable, places_by_problem
 from mrt_reward.types import Verdict
 
 BACKTRACK = "This seems off. Let's backtrack to step {step}."
@@ -74,15 +74,23 @@ class Backtrack:
     Attributes:
         wrong: the attempt that is left.
         target: how many of its steps are kept.
-        correction: what a right attempt says after them, to its end.
-        source: id of that attempt, or that it was sampled.
+        right: the attempt that takes over, and after how many of its own steps; or what was sampled.
 
     """
 
     wrong: Usable
     target: int
-    correction: str
-    source: str
+    right: tuple[Usable, int] | str
+
+    @property
+    def correction(self) -> str:
+        """What a right attempt says after the steps that are kept, to its end."""
+        return self.right if isinstance(self.right, str) else _rest(*self.right)
+
+    @property
+    def source(self) -> str:
+        """Id of that attempt, or that it was sampled."""
+        return "sampled" if isinstance(self.right, str) else self.right[0].trace.id
 
 
 def corrections(traces: Sequence[Usable]) -> Mapping[bytes, tuple[Usable, int]]:
@@ -112,19 +120,18 @@ def backtracks_from(
         be sampled there.
 
     """
-    right = corrections(traces)
-    rows: list[Backtrack] = []
-    open_: list[tuple[Usable, int]] = []
-    for trace in traces:
-        target = None if trace.is_right is not False else backtrack_target(trace.values, settings)
-        if target is None:
-            continue
-        found = right.get(list(trace.prefix_keys())[target])
-        if found is None:
-            open_.append((trace, target))
-        else:
-            rows.append(Backtrack(trace, target, _rest(*found), found[0].trace.id))
-    return rows, open_
+    found: dict[int, tuple[int, tuple[Usable, int] | None]] = {}
+    # Problem by problem, because only one problem's prefixes need be in memory; put back in order then.
+    for places in places_by_problem(traces):
+        right = corrections([traces[place] for place in places])
+        for place in places:
+            trace = traces[place]
+            target = None if trace.is_right is not False else backtrack_target(trace.values, settings)
+            if target is not None:
+                found[place] = target, right.get(list(trace.prefix_keys())[target])
+    in_order = [(traces[place], *found[place]) for place in sorted(found)]
+    rows = [Backtrack(trace, target, other) for trace, target, other in in_order if other is not None]
+    return rows, [(trace, target) for trace, target, other in in_order if other is None]
 
 
 def sampled_backtracks(continued: Sequence[Sequence[Continuation]]) -> list[Backtrack]:
@@ -134,7 +141,7 @@ def sampled_backtracks(continued: Sequence[Sequence[Continuation]]) -> list[Back
         right = [each for each in continuations if each.verdict is Verdict.CORRECT]
         if right:
             best = min(right, key=lambda each: len(each.text))
-            rows.append(Backtrack(best.point.trace, best.point.place, best.text, "sampled"))
+            rows.append(Backtrack(best.point.trace, best.point.place, best.text))
     return rows
 
 

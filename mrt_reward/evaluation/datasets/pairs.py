@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mrt_reward.evaluation.datasets.pool import Usable
-from mrt_reward.evaluation.datasets.states import States, Step
+from mrt_reward.evaluation.datasets.pool import Usable, places_by_problem
+from mrt_reward.evaluation.datasets.prompts import AS_IT_IS, turn
+from mrt_reward.evaluation.datasets.states import States, Step, states, with_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +48,13 @@ class Pair:
     Attributes:
         chosen: the better one.
         rejected: of a wrong trace.
+        margin: how much higher the value after the chosen step is.
 
     """
 
     chosen: Step
     rejected: Step
-
-    @property
-    def margin(self) -> float:
-        """How much higher the value after the chosen step is."""
-        return _number(self.chosen.after.value) - _number(self.rejected.after.value)
+    margin: float
 
     @property
     def stderr(self) -> float:
@@ -99,31 +97,47 @@ class PairReport:
         }
 
 
-def step_pairs(traces: Sequence[Usable], found: States, settings: PairSettings) -> tuple[list[Pair], PairReport]:
+def step_pairs(
+    traces: Sequence[Usable], settings: PairSettings, sampled: Sequence[Step] = ()
+) -> tuple[list[Pair], PairReport]:
     """Pairs of all wrong traces, in their order, each (prefix, rejected text) once.
 
     Args:
-        traces: of the pool; the wrong ones give the rejected steps.
-        found: the steps to choose among, those of `traces` and perhaps sampled ones.
+        traces: of the pool; the wrong ones give the rejected steps, and all of a problem the chosen ones.
         settings: which make a pair.
+        sampled: further steps to choose among.
 
     """
-    report, pairs = PairReport(), list[Pair]()
-    seen: set[tuple[bytes, str]] = set()
-    for trace in traces:
-        if trace.is_right is None:
-            report.unknown += 1
-        if trace.is_right is not False:
-            continue
-        report.wrong += 1
-        mine = _pairs_of(trace, found, settings, report)
-        fresh = [(key, pair) for key, pair in mine if (key, pair.rejected.text) not in seen]
-        seen.update((key, pair.rejected.text) for key, pair in fresh)
-        pairs += [pair for _, pair in fresh]
-        report.paired += bool(mine)
-        if not mine:
-            report.pits += _pit(trace)
-    return pairs, report
+    report = PairReport()
+    found: dict[int, tuple[list[Pair], list[Step]]] = {}
+    more: dict[bytes, list[Step]] = {}
+    for step in sampled:
+        more.setdefault(step.trace.problem_key, []).append(step)
+    # Problem by problem, because only one problem's steps need be in memory; put back in order then.
+    for places in places_by_problem(traces):
+        steps = with_steps(states([traces[place] for place in places]), more.get(traces[places[0]].problem_key, ()))
+        seen: set[tuple[bytes, str]] = set()
+        for place in places:
+            found[place] = _found(traces[place], steps, seen, settings, report)
+    in_order = [found[place] for place in range(len(traces))]
+    report.pits = [pit for _, pits in in_order for pit in pits]
+    return [pair for pairs, _ in in_order for pair in pairs], report
+
+
+def _found(
+    trace: Usable, steps: States, seen: set[tuple[bytes, str]], settings: PairSettings, report: PairReport
+) -> tuple[list[Pair], list[Step]]:
+    """The pairs of one trace that were not `seen`; and if it has none at all, where alternatives may be sampled."""
+    if trace.is_right is None:
+        report.unknown += 1
+    if trace.is_right is not False:
+        return [], []
+    report.wrong += 1
+    mine = _pairs_of(trace, steps, settings, report)
+    fresh = [(key, pair) for key, pair in mine if (key, pair.rejected.text) not in seen]
+    seen.update((key, pair.rejected.text) for key, pair in fresh)
+    report.paired += bool(mine)
+    return [pair for _, pair in fresh], [] if mine else _pit(trace)
 
 
 def _pairs_of(trace: Usable, found: States, settings: PairSettings, report: PairReport) -> list[tuple[bytes, Pair]]:
@@ -135,7 +149,7 @@ def _pairs_of(trace: Usable, found: States, settings: PairSettings, report: Pair
             continue
         report.steps += 1
         others = [step for step in found.get(key, []) if step.text != rejected.text]
-        pair = Pair(max(others, key=_sureness), rejected) if others else None
+        pair = _pair(max(others, key=_sureness), rejected) if others else None
         if pair is not None and is_clear(pair, settings):
             pairs.append((key, pair))
         elif pair is None:
@@ -143,6 +157,10 @@ def _pairs_of(trace: Usable, found: States, settings: PairSettings, report: Pair
         else:
             report.unclear += 1
     return sorted(pairs, key=lambda keyed: -keyed[1].margin)[: settings.per_trace]
+
+
+def _pair(chosen: Step, rejected: Step) -> Pair:
+    return Pair(chosen, rejected, _number(chosen.after.value) - _number(rejected.after.value))
 
 
 def _sureness(step: Step) -> tuple[float, float]:
@@ -163,19 +181,30 @@ def _pit(trace: Usable) -> list[Step]:
     return [min(known, key=lambda step: _number(step.after.value) - _number(step.before.value))] if known else []
 
 
-def pair_row(pair: Pair, prompt: str) -> Mapping[str, object]:
-    """One row as DPO trainers read it: `prompt`, `chosen` and `rejected` as text.
+def pair_row(pair: Pair, prompt: str, *, chats: bool = True) -> Mapping[str, object]:
+    """One row as DPO trainers read it: `prompt`, `chosen` and `rejected`.
+
+    A step is not the end of what the policy says, so no end of turn may follow it. TRL puts one behind text, and none
+    behind chats: so by default the three are chats, with a template (`chat_template_kwargs`) that leaves them alone.
 
     Args:
         pair: two steps.
         prompt: of their problem, rendered, with thinking opened at its end.
+        chats: whether the three are chats of one turn, or text.
 
     """
     rejected = pair.rejected
+    start = prompt + rejected.trace.prefix(rejected.place)
+    said: Mapping[str, object] = {"prompt": start, "chosen": pair.chosen.text, "rejected": rejected.text}
+    if chats:
+        said = {
+            "prompt": turn("user", start),
+            "chosen": turn("assistant", pair.chosen.text),
+            "rejected": turn("assistant", rejected.text),
+            "chat_template_kwargs": {"chat_template": AS_IT_IS},
+        }
     return {
-        "prompt": prompt + rejected.trace.prefix(rejected.place),
-        "chosen": pair.chosen.text,
-        "rejected": rejected.text,
+        **said,
         "id": rejected.trace.trace.id,
         "group": rejected.trace.trace.group,
         "mrt_episode": rejected.place,

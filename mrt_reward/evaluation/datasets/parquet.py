@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.files import replacing
 
+ROWS_AT_ONCE = 4096
+"""Rows in memory at once: a row group of the file."""
 
-def write_parquet(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write rows, columns in the order of the first.
+
+def write_parquet(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Write rows, which have the columns and types of the first few.
 
     Raises:
         ConfigError: the file cannot be written, or pyarrow is not installed.
@@ -24,6 +28,9 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
         raise ConfigError(
             f"Parquet needs pyarrow ({error}): pip install 'mrt-reward[eval]', or write .jsonl"
         ) from error
-    table = arrow.Table.from_pylist([dict(row) for row in rows])
-    with replacing(path) as scratch:
-        parquet.write_table(table, scratch)
+    left = iter(rows)
+    first = arrow.Table.from_pylist([dict(row) for row in islice(left, ROWS_AT_ONCE)])
+    with replacing(path) as scratch, parquet.ParquetWriter(scratch, first.schema) as file:
+        file.write_table(first)
+        while batch := [dict(row) for row in islice(left, ROWS_AT_ONCE)]:
+            file.write_table(arrow.Table.from_pylist(batch, schema=first.schema))

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrt_reward.errors import ConfigError
-from mrt_reward.evaluation.datasets.stored import StoredTrace, stamp_of
+from mrt_reward.evaluation.datasets.stored import NUM_KEPT, StoredLines, StoredTrace
 from mrt_reward.evaluation.traces import ReadNotes, Results
 from mrt_reward.options import Delimiters
 from mrt_reward.types import ScoredTrace, Status, Trace, Value
@@ -49,12 +49,12 @@ class Usable:
 
     Attributes:
         held: as it was scored, or where it is; its completion is text.
-        scored: its values and episodes, of which there is at least one.
+        scores: its values and episodes, of which there is at least one; None where they stand beside it in the file.
 
     """
 
     held: Trace | StoredTrace
-    scored: ScoredTrace
+    scores: ScoredTrace | None = None
 
     @property
     def trace(self) -> Trace:
@@ -64,7 +64,20 @@ class Usable:
             ConfigError: it is in a file that has changed.
 
         """
-        return self.held.read() if isinstance(self.held, StoredTrace) else self.held
+        return self.held.read()[0] if isinstance(self.held, StoredTrace) else self.held
+
+    @property
+    def scored(self) -> ScoredTrace:
+        """Its values and episodes.
+
+        Raises:
+            ConfigError: they are in a file that has changed.
+
+        """
+        if self.scores is not None:
+            return self.scores
+        assert isinstance(self.held, StoredTrace)  # noqa: S101 - a trace that is held comes with its scores
+        return self.held.read()[1]
 
     @property
     def completion(self) -> str:
@@ -84,6 +97,11 @@ class Usable:
         if asked is not None:
             return asked
         return json.dumps([[turn.role, turn.content] for turn in self.trace.messages or ()])
+
+    @property
+    def problem_key(self) -> bytes:
+        """What traces of one problem share, short and known without reading."""
+        return self.held.problem_key if isinstance(self.held, StoredTrace) else _key_of(self.problem)
 
     @property
     def values(self) -> Floats:
@@ -179,7 +197,7 @@ class Pool:
 
 
 def read_pool(paths: Sequence[Path], reading: Reading = Reading()) -> Pool:
-    """Read files of `mrt-reward score` or `evaluate`; the traces' text stays there.
+    """Read files of `mrt-reward score` or `evaluate`; the traces and their scores stay there.
 
     Raises:
         ConfigError: no trace is usable; or they are of several models or provers, whose values do not compare.
@@ -188,7 +206,8 @@ def read_pool(paths: Sequence[Path], reading: Reading = Reading()) -> Pool:
     results = Results(paths)
     traces: list[Usable] = []
     unusable: Counter[Unusable] = Counter()
-    stamps: dict[Path, tuple[int, int]] = {}
+    files = {path: StoredLines(path) for path in paths}
+    keys: dict[bytes, bytes] = {}
     models, provers = Counter[str](), Counter[str]()
     for result in results:
         if result.is_direct or (reading.model is not None and result.model != reading.model):
@@ -199,8 +218,9 @@ def read_pool(paths: Sequence[Path], reading: Reading = Reading()) -> Pool:
             unusable[found] += 1
         else:
             provers[result.scored.prover or "unknown"] += 1
-            stamp = stamps.setdefault(result.path, stamp_of(result.path))
-            traces.append(Usable(StoredTrace(result.path, result.offset, stamp), _without_text(found.scored)))
+            # One copy for all traces of a problem.
+            key = keys.setdefault(found.problem_key, found.problem_key)
+            traces.append(Usable(StoredTrace(files[result.path], result.offset, key)))
     for code, count in results.notes.failed.items():
         unusable[Unusable.NO_THINKING if code == "no_thinking" else Unusable.FAILED] += count
     if len(models) > 1:
@@ -211,13 +231,18 @@ def read_pool(paths: Sequence[Path], reading: Reading = Reading()) -> Pool:
         raise ConfigError(f"expected values of one prover, got {_counts(provers)}: score all traces with one")
     if not traces:
         raise ConfigError(f"no usable trace in {', '.join(map(str, paths))}: {_why(unusable, results.notes)}")
+    for lines in files.values():
+        # The traces of one problem are looked at together, however many they are.
+        lines.keep(max(NUM_KEPT, *map(len, places_by_problem(traces))))
     return Pool(traces, unusable, results.notes, next(iter(provers)))
 
 
-def _without_text(scored: ScoredTrace) -> ScoredTrace:
-    """The numbers alone: what was answered and what the caller wrote stay in the file."""
-    values = tuple(replace(value, answers=None) for value in scored.values)
-    return replace(scored, values=values, metadata={})
+def places_by_problem(traces: Sequence[Usable]) -> list[list[int]]:
+    """Where the traces of each problem stand in the sequence, by problem in order of appearance."""
+    places: dict[bytes, list[int]] = {}
+    for place, trace in enumerate(traces):
+        places.setdefault(trace.problem_key, []).append(place)
+    return list(places.values())
 
 
 def _counts(number: Mapping[str, int]) -> str:
@@ -247,6 +272,10 @@ def usable(trace: Trace | None, scored: ScoredTrace, reading: Reading = Reading(
     found = Usable(trace, scored)
     said = (found.prefix(found.num_episodes), found.ending.removeprefix(reading.delimiters.close))
     return Unusable.CONTROL if any(reading.holds_control(text) for text in said) else found
+
+
+def _key_of(problem: str) -> bytes:
+    return hashlib.blake2b(problem.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _floats(numbers: list[float | None]) -> Floats:

@@ -12,7 +12,7 @@ policy's own text, which any reward function can read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,18 +61,15 @@ class Cut:
     Attributes:
         trace: of the old policy.
         place: number of episodes, 0 … K - 1: after the last one there is nothing to continue.
+        value: J of the prefix.
+        has_answer: whether there is a gold answer.
 
     """
 
     trace: Usable
     place: int
-
-    @property
-    def value(self) -> float:
-        """J of the prefix."""
-        value = self.trace.value(self.place).value
-        assert value is not None  # noqa: S101 - `draw_cuts` leaves others out
-        return value
+    value: float
+    has_answer: bool
 
     @property
     def group(self) -> str:
@@ -85,14 +82,15 @@ def draw_cuts(traces: Sequence[Usable], settings: PrefixSettings) -> list[Cut]:
     cuts: list[Cut] = []
     for trace in traces:
         places = [
-            place
+            (place, value)
             for place in range(settings.min_episodes, trace.num_episodes)
             if (value := trace.value(place).value) is not None and settings.min_value <= value <= settings.max_value
         ]
         words = np.frombuffer(trace.trace.id.encode("utf-8", "surrogatepass"), np.uint8).tolist()
         rng = np.random.default_rng([settings.seed, *words])
         drawn = rng.choice(len(places), min(settings.per_trace, len(places)), replace=False) if places else ()
-        cuts += [Cut(trace, places[index]) for index in sorted(int(index) for index in drawn)]
+        answered = bool(trace.trace.answer)
+        cuts += [Cut(trace, *places[index], answered) for index in sorted(int(index) for index in drawn)]
     return cuts
 
 
@@ -183,7 +181,7 @@ def _gold(row: PrefixRow) -> str:
     return row.cut.trace.trace.answer[0] if row.cut.trace.trace.answer else ""
 
 
-def in_turn(rows: Sequence[tuple[PrefixRow, PrefixRow]]) -> Iterator[PrefixRow]:
+def in_turn(rows: Iterable[tuple[PrefixRow, PrefixRow]]) -> Iterator[PrefixRow]:
     """Rows with both halves of a group next to each other, so that a batch of an even size holds whole groups."""
     for pair in rows:
         yield from pair
@@ -198,5 +196,5 @@ def summary(cuts: Sequence[Cut], traces: Sequence[Usable]) -> Mapping[str, objec
         "prefixes": len(cuts),
         "episodes of a prefix, mean": float(np.mean([cut.place for cut in cuts])) if cuts else None,
         "value of a prefix, mean": float(np.mean(values)) if cuts else None,
-        "prefixes without a gold answer": sum(not cut.trace.trace.answer for cut in cuts),
+        "prefixes without a gold answer": sum(not cut.has_answer for cut in cuts),
     }

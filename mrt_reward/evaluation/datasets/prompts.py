@@ -6,10 +6,20 @@ so a trace whose thinking holds one is refused (`holds_control`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.protocols import Tokenizer
 from mrt_reward.types import Message, Trace
+
+AS_IT_IS = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+"""Chat template that hands texts on as they are: for trainers that do more to text than to chats (`turn`)."""
+
+
+def turn(role: str, text: str) -> list[Mapping[str, str]]:
+    """A chat of one turn; under `AS_IT_IS` it is the text, and nothing is put before or after it."""
+    return [{"role": role, "content": text}]
 
 
 def messages_of(trace: Trace) -> tuple[Message, ...]:
@@ -81,6 +91,15 @@ class Prompts:
             )
         rendered = self._tokenizer.render_chat(chat)
         return thinking_opened(rendered, self._delimiters, chat[-1].content.strip())
+
+    def keeps(self, chat: Sequence[Message]) -> bool:
+        """Whether the template writes the last turn out whole, white space apart; some drop the thinking of it.
+
+        Without a tokenizer nothing is known, and nothing is held against it.
+        """
+        if self._tokenizer is None:
+            return True
+        return "".join(chat[-1].content.split()) in "".join(self._tokenizer.render_chat(chat).split())
 
     def holds_control(self, text: str) -> bool:
         """Whether a trainer's tokenizer would make control tokens of words in the text; unknown without one."""

@@ -11,14 +11,14 @@ Dimension key: K episodes · P = K + 1 prefixes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
 import numpy as np
 
-from mrt_reward.evaluation.datasets.pool import THINK_TAGS, Floats, Usable
+from mrt_reward.evaluation.datasets.pool import THINK_TAGS, Floats, Usable, places_by_problem
 from mrt_reward.evaluation.datasets.prompts import messages_of
 from mrt_reward.options import TERMINATORS, Delimiters
 
@@ -85,18 +85,16 @@ class Judged:
         trace: of the pool.
         fate: why it is kept or not.
         cut: number of its episodes that are kept; K where it is whole.
+        progress: J at the cut minus J[0]; NaN where a value is missing.
+        regret: of `z[:cut]`, in tokens (`regret_tokens`); NaN likewise.
 
     """
 
     trace: Usable
     fate: Fate
     cut: int
-
-    @property
-    def progress(self) -> float:
-        """Over the kept episodes; NaN where a value is missing."""
-        value_P = self.trace.values
-        return float(value_P[self.cut] - value_P[0])
+    progress: float
+    regret: float
 
 
 def top_prefix(value_P: Floats, high_P: Floats, *, tolerance: float = 0.02, min_episodes: int = 1) -> int:
@@ -129,42 +127,46 @@ def regret_tokens(value_P: Floats, token_P: Floats, cut: int) -> float:
     return float(((1.0 - value_P[:cut]) * np.diff(token_P[: cut + 1])).sum())
 
 
-def judge(pool: Iterable[Usable], settings: StarSettings) -> list[Judged]:
+def judge(pool: Sequence[Usable], settings: StarSettings) -> list[Judged]:
     """Decide on every trace of the pool, in its order."""
-    traces = list(pool)
-    first = [_judge_alone(trace, settings) for trace in traces]
-    groups: dict[str, list[int]] = {}
-    for place, judged in enumerate(first):
-        if judged.fate.is_kept:
-            groups.setdefault(judged.trace.problem, []).append(place)
-    for places in groups.values():
-        for place, fate in _losers([first[place] for place in places], settings):
-            first[places[place]] = Judged(first[places[place]].trace, fate, first[places[place]].cut)
-    return first
+    judged = [_judge_alone(trace, settings) for trace in pool]
+    for places in places_by_problem(pool):
+        good = [place for place in places if judged[place].fate.is_kept]
+        for index, fate in _losers([judged[place] for place in good], settings):
+            judged[good[index]] = replace(judged[good[index]], fate=fate)
+    return judged
 
 
 def _judge_alone(trace: Usable, settings: StarSettings) -> Judged:
     """Whether a trace could be kept, and where it would be cut."""
+    fate, cut = _fate(trace, settings)
+    value_P = trace.values
+    token_P = np.array([trace.tokens_at(place) for place in range(trace.num_episodes + 1)], np.float64)
+    return Judged(trace, fate, cut, float(value_P[cut] - value_P[0]), regret_tokens(value_P, token_P, cut))
+
+
+def _fate(trace: Usable, settings: StarSettings) -> tuple[Fate, int]:
+    """What would become of the trace if it were its problem's only one, and where it would be cut."""
     whole = trace.num_episodes
     if settings.select == "outcome":
-        return Judged(trace, Fate.WHOLE if trace.is_right else Fate.WRONG, whole)
+        return Fate.WHOLE if trace.is_right else Fate.WRONG, whole
     if not trace.is_complete:
-        return Judged(trace, Fate.PARTIAL, whole)
+        return Fate.PARTIAL, whole
     cut = whole
     if settings.truncate:
         cut = top_prefix(trace.values, trace.highs, tolerance=settings.tolerance, min_episodes=settings.min_episodes)
     if trace.values[cut] < settings.min_value:
-        return Judged(trace, Fate.FORCED_WRONG, cut)
+        return Fate.FORCED_WRONG, cut
     if not _own_ending(trace, settings) and not trace.trace.answer:
-        return Judged(trace, Fate.NO_ANSWER, cut)
-    return Judged(trace, Fate.WHOLE if cut == whole else Fate.CUT, cut)
+        return Fate.NO_ANSWER, cut
+    return Fate.WHOLE if cut == whole else Fate.CUT, cut
 
 
 def _losers(group: Sequence[Judged], settings: StarSettings) -> list[tuple[int, Fate]]:
     """Those of a problem's good traces that others leave out: places in the group, and why."""
     order = list(range(len(group)))
     lost: list[tuple[int, Fate]] = []
-    if settings.select == "progress":
+    if settings.select == "progress" and group:
         best = max(judged.progress for judged in group)
         lost = [
             (place, Fate.LESS_PROGRESS)
@@ -172,14 +174,8 @@ def _losers(group: Sequence[Judged], settings: StarSettings) -> list[tuple[int, 
             if judged.progress < best - settings.tolerance
         ]
         left_out = {place for place, _ in lost}
-        order = sorted((place for place in order if place not in left_out), key=lambda place: _regret(group[place]))
+        order = sorted((place for place in order if place not in left_out), key=lambda place: group[place].regret)
     return lost + [(place, Fate.SURPLUS) for place in order[settings.per_problem :]]
-
-
-def _regret(judged: Judged) -> float:
-    trace = judged.trace
-    token_P = np.array([trace.tokens_at(place) for place in range(trace.num_episodes + 1)], np.float64)
-    return regret_tokens(trace.values, token_P, judged.cut)
 
 
 def _own_ending(trace: Usable, settings: StarSettings) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from mrt_reward.evaluation.datasets.pool import Unusable
+from mrt_reward.evaluation.datasets.pool import Floats, Unusable
 from mrt_reward.evaluation.datasets.star import Fate, Judged, StarSettings, provenance
 
 
@@ -62,22 +62,27 @@ class StarReport:
 def star_report(judged: Sequence[Judged], unusable: Mapping[Unusable, int], settings: StarSettings) -> StarReport:
     """Sum up a selection."""
     kept = [each for each in judged if each.fate.is_kept]
+    number_K6 = np.array([_numbers(each) for each in kept], np.float64).reshape(-1, len(_NUMBERS))
     fates = Counter(each.fate.value for each in judged) + Counter(
         {reason.value: count for reason, count in unusable.items()}
     )
     return StarReport(
         traces=len(judged) + sum(unusable.values()),
-        problems=len({each.trace.problem for each in judged}),
-        problems_kept=len({each.trace.problem for each in kept}),
+        problems=len({each.trace.problem_key for each in judged}),
+        problems_kept=len({each.trace.problem_key for each in kept}),
         fates={fate: fates[fate] for fate in _in_order(fates)},
         answers=dict(Counter(str(provenance(each, settings)["mrt_answer"]) for each in kept)),
-        tokens_before=_mean([each.trace.tokens_at(each.trace.num_episodes) for each in kept]),
-        tokens_after=_mean([each.trace.tokens_at(each.cut) for each in kept]),
-        episodes_before=_mean([each.trace.num_episodes for each in kept]),
-        episodes_after=_mean([each.cut for each in kept]),
-        value=_mean([each.trace.values[each.cut] for each in kept]),
-        progress=_mean([each.progress for each in kept]),
+        **{name: _mean(number_K6[:, place]) for place, name in enumerate(_NUMBERS)},
     )
+
+
+_NUMBERS = ("tokens_before", "tokens_after", "episodes_before", "episodes_after", "value", "progress")
+
+
+def _numbers(judged: Judged) -> tuple[float, ...]:
+    trace, cut = judged.trace, judged.cut
+    whole = trace.num_episodes
+    return trace.tokens_at(whole), trace.tokens_at(cut), whole, cut, trace.values[cut], judged.progress
 
 
 def _in_order(fates: Mapping[str, int]) -> list[str]:
@@ -85,9 +90,9 @@ def _in_order(fates: Mapping[str, int]) -> list[str]:
     return [name for name in named if fates.get(name)]
 
 
-def _mean(numbers: Sequence[float]) -> float | None:
-    known = [number for number in numbers if not np.isnan(number)]
-    return float(np.mean(known)) if known else None
+def _mean(number_K: Floats) -> float | None:
+    known_K = number_K[~np.isnan(number_K)]
+    return float(known_K.mean()) if known_K.size else None
 
 
 def _told(number: float | None) -> str:

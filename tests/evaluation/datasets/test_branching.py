@@ -12,7 +12,6 @@ from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.datasets.branching import Brancher, BranchSettings, Point, policy_value
 from mrt_reward.evaluation.datasets.pairs import PairSettings, step_pairs
 from mrt_reward.evaluation.datasets.pool import Usable, read_pool, usable
-from mrt_reward.evaluation.datasets.states import states, with_steps
 from mrt_reward.mini.island import sample_problem
 from mrt_reward.mini.template import TERMINATOR, answer_text
 from mrt_reward.mini.writer import GUESS_END, MUSING_ENDS, MUSINGS, walk_paragraphs
@@ -64,10 +63,10 @@ async def test_an_alternative_is_one_more_episode_scored_as_the_others_were() ->
     seen = prover.tokenizer.locate(sampled.token_ids)[0] + chr(sampled.probes[0].suffix[0])
     assert seen.endswith(f"<think>\n{trace.prefix(1)}")
     # It makes a pair where none was.
-    wrong = replace(trace, scored=replace(trace.scored, outcome=0.0))
-    found, report = step_pairs([wrong], states([wrong]), PairSettings())
+    wrong = replace(trace, scores=replace(trace.scored, outcome=0.0))
+    found, report = step_pairs([wrong], PairSettings())
     assert (found, len(report.pits)) == ([], 1)
-    pairs, _ = step_pairs([wrong], with_steps(states([wrong]), [step]), PairSettings())
+    pairs, _ = step_pairs([wrong], PairSettings(), [step])
     assert [(pair.rejected.place, pair.margin) for pair in pairs] == [(1, pytest.approx(0.5))]
 
 
@@ -139,14 +138,14 @@ async def test_the_bundled_model_gives_alternatives_to_its_own_wrong_traces(tmp_
         found = usable(trace, scored)
         assert isinstance(found, Usable)
         pool = read_pool([write(tmp_path / "s.jsonl", line(found))])
-        _, report = step_pairs(pool.traces, states(pool.traces), PairSettings())
+        _, report = step_pairs(pool.traces, PairSettings())
         # Ruling one of five out is worth 1/20, and the musing nothing.
         assert [pit.place for pit in report.pits] == [1]
         brancher = Brancher(scorer, prover.tokenizer, OPTIONS, BranchSettings(num_samples=24, max_tokens=160))
         steps = await brancher.steps([Point(pit.trace, pit.place) for pit in report.pits])
     finally:
         await scorer.close()
-    [pair], _ = step_pairs(pool.traces, with_steps(states(pool.traces), steps), PairSettings())
+    [pair], _ = step_pairs(pool.traces, PairSettings(), steps)
     # One attempt in six finds the place, which is worth 3/4.
     assert f"works from {problem.answer}" in pair.chosen.text
     assert pair.rejected.text.startswith(MUSINGS[0][0])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,6 +109,26 @@ def test_exactly_one_block_of_thinking_is_open(prompt: str, opened: str) -> None
 
 def test_what_a_question_says_of_tags_opens_nothing() -> None:
     assert thinking_opened("U: use <think> A: ", TAGS, "use <think>") == "U: use <think> A: <think>\n"
+
+
+class Forgetful(ScriptedTokenizer):
+    """A chat template that drops thinking from what the assistant says, and one that spaces it anew."""
+
+    def __init__(self, *, drops: bool) -> None:
+        super().__init__()
+        self.drops = drops
+
+    def render_chat(self, messages: Sequence[Message]) -> str:
+        head, close, answer = messages[-1].content.partition("</think>")
+        said = answer if self.drops else f"{head.rstrip()}\n{close}\n\n{answer.lstrip()}"
+        return super().render_chat([*messages[:-1], Message("assistant", said)])
+
+
+def test_a_template_that_drops_thinking_is_known() -> None:
+    chat = [Message("user", "6 times 7?"), Message("assistant", f"<think>\n{A}{ENDING}")]
+    assert not Prompts(Forgetful(drops=True), TAGS).keeps(chat)
+    assert Prompts(Forgetful(drops=False), TAGS).keeps(chat)
+    assert Prompts(None, TAGS).keeps(chat)
 
 
 def test_prompts_are_rendered_by_the_policys_template() -> None:

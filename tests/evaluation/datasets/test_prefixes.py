@@ -10,6 +10,7 @@ from pyarrow import parquet
 from transformers import AutoTokenizer
 
 from mrt_reward.core.credit import CreditConfig, outcome_advantages
+from mrt_reward.evaluation.datasets import parquet as files
 from mrt_reward.evaluation.datasets.parquet import write_parquet
 from mrt_reward.evaluation.datasets.prefixes import (
     VERL_TEMPLATE,
@@ -114,6 +115,15 @@ def trained(row: PrefixRow, said: str, outcome: float, columns: dict[str, Any], 
     for place, mark in encode_prefixed(prefixed, len(ids)):
         reward_T[place] += mark
     return decode_prefixed(reward_T)
+
+
+def test_rows_are_written_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "ROWS_AT_ONCE", 3)
+    rows = [verl_record(row, at, "island") for at, row in enumerate([*rows_of("one"), *rows_of("two")])]
+    write_parquet(tmp_path / "train.parquet", iter(rows))
+    read: list[dict[str, Any]] = parquet.read_table(tmp_path / "train.parquet").to_pylist()
+    assert read == rows
+    assert parquet.ParquetFile(tmp_path / "train.parquet").num_row_groups == 2
 
 
 def test_rows_go_through_a_trainers_prefix_mode(tmp_path: Path) -> None:
