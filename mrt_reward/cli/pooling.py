@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from mrt_reward.config import ServeSettings
@@ -51,14 +51,19 @@ class Format(str, Enum):
 def pool_and_prompts(
     scored: list[Path], tokenizer: str | None, policy: str | None, delimiters: Delimiters
 ) -> tuple[Pool, Prompts]:
-    """The traces to make data of, and how to render what they were asked.
+    """The traces to make data of, read with a progress bar, and how to render what they were asked.
 
     Raises:
         ConfigError: no trace is usable, they are mixed, or the tokenizer cannot be loaded.
 
     """
     prompts = Prompts(None if tokenizer is None else HFTokenizer(tokenizer), delimiters)
-    return read_pool(scored, Reading(delimiters, prompts.holds_control, policy)), prompts
+    reading = Reading(delimiters, prompts.holds_control, policy)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("reading", total=sum(path.stat().st_size for path in scored))
+        pool = read_pool(scored, reading, lambda num_bytes: bar.update(task, completed=num_bytes))
+    return pool, prompts
 
 
 @dataclass(frozen=True, slots=True)

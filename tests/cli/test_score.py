@@ -108,6 +108,21 @@ def test_a_server_may_do_the_work(tmp_path: Path) -> None:
     assert [row["status"] for row in read(tmp_path / "in.scored.jsonl")] == ["ok", "ok"]
 
 
+def test_an_endpoint_may_prove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[ServeSettings] = []
+
+    def build(settings: ServeSettings) -> Scorer:
+        built.append(settings)
+        return Scorer(ScriptedProver(VALUES), {"word": WordGrader()}, speller)
+
+    monkeypatch.setattr(verb, "build_scorer", build)
+    source = write(tmp_path / "traces.jsonl", TRACE)
+    words = ["--engine", "openai", "--engine-url", "http://127.0.0.1:9", "--tokenizer", "folder"]
+    assert RUN.invoke(app, ["score", str(source), *words]).exit_code == 0
+    [settings] = built
+    assert (settings.engine, settings.engine_url, settings.tokenizer) == ("openai", "http://127.0.0.1:9", "folder")
+
+
 def test_options_come_as_json_as_a_file_or_by_name(tmp_path: Path, prover: ScriptedProver) -> None:
     source = write(tmp_path / "in.jsonl", TRACE)
     options = write(tmp_path / "options.json", {"segmenter": {"kind": "paragraphs", "group": 100}})

@@ -196,8 +196,15 @@ class Pool:
     prover: str
 
 
-def read_pool(paths: Sequence[Path], reading: Reading = Reading()) -> Pool:
+def read_pool(
+    paths: Sequence[Path], reading: Reading = Reading(), tell: Callable[[int], None] = lambda _: None
+) -> Pool:
     """Read files of `mrt-reward score` or `evaluate`; the traces and their scores stay there.
+
+    Args:
+        paths: the files.
+        reading: which traces are taken.
+        tell: is called with the number of bytes read so far.
 
     Raises:
         ConfigError: no trace is usable; or they are of several models or provers, whose values do not compare.
@@ -210,6 +217,7 @@ def read_pool(paths: Sequence[Path], reading: Reading = Reading()) -> Pool:
     keys: dict[bytes, bytes] = {}
     models, provers = Counter[str](), Counter[str]()
     for result in results:
+        tell(results.num_bytes)
         if result.is_direct or (reading.model is not None and result.model != reading.model):
             continue
         models[result.model] += 1
