@@ -26,7 +26,7 @@ from mrt_reward.provers.checkpoints import (
 )
 from mrt_reward.provers.transformers import TransformersProver
 from tests.provers.conftest import save_model
-from tests.provers.test_transformers import likelihoods, make_proof
+from tests.provers.plain import likelihoods, make_proof
 
 FILE = "model.safetensors"
 

@@ -29,7 +29,7 @@ from tests.provers.openai_kit import (
     prove_one,
     prover_of,
 )
-from tests.provers.test_transformers import rollouts
+from tests.provers.plain import rollouts
 
 
 async def test_likelihood_is_the_sum_over_the_spellings_tokens_and_all_their_closes(
