@@ -53,9 +53,10 @@ lint: venv
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+# Models of a few million parameters gain nothing by a second thread, and lose much where the machine is busy.
 coverage: venv
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest --cov --cov-branch --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov --cov-branch --cov-report=term
 
 test-vllm: $(VLLM_STAMP)
 	$(VLLM_BIN)/pyright -p tests/vllm/pyrightconfig.json --pythonpath $(VLLM_BIN)/python
