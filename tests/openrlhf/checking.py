@@ -78,9 +78,11 @@ def check_batches(
     assert len(files) == wanted.num_steps
     num_paid = 0
     counts: list[Counter[str]] = []
+    trained: set[Asked] = set()
     for file in files:
         rows = read_batch(file, wanted.samples)
         assert len(rows) == wanted.size
+        trained |= {row.asked for row in rows}
         scored = score_again(rows, answers_of(folder), OPTIONS)
         lapses = [lost.get(row.asked) for row in rows]
         counts.append(Counter(lapse.name.lower() for lapse in lapses if lapse is not None))
@@ -90,6 +92,7 @@ def check_batches(
             assert row.advantage == pytest.approx(paid, abs=1e-5)
             num_paid += int(np.any(paid != paid[0]))
     assert num_paid > wanted.size
+    assert set(lost) <= trained
     return counts
 
 

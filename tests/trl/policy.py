@@ -129,10 +129,9 @@ _NAMED = (
 )  # fmt: skip
 
 
-def trainer(folder: Path, url: str, mrt: dict[str, Any] | None = None, **given: Any) -> Recorded:
-    """A trainer on the CPU; of `given`, what GRPOConfig knows goes there."""
-    named = {name: given.pop(name) for name in _NAMED if name in given}
-    settings: dict[str, Any] = {
+def on_cpu(folder: Path) -> dict[str, Any]:
+    """What any of TRL's trainers is told here."""
+    return {
         "output_dir": str(folder / "out"),
         "bf16": False,
         "use_cpu": True,
@@ -142,6 +141,14 @@ def trainer(folder: Path, url: str, mrt: dict[str, Any] | None = None, **given: 
         "save_strategy": "no",
         "learning_rate": 1e-4,
         "logging_steps": 1,
+    }
+
+
+def trainer(folder: Path, url: str, mrt: dict[str, Any] | None = None, **given: Any) -> Recorded:
+    """A trainer on the CPU; of `given`, what GRPOConfig knows goes there."""
+    named = {name: given.pop(name) for name in _NAMED if name in given}
+    settings: dict[str, Any] = {
+        **on_cpu(folder),
         "max_steps": 1,
         "per_device_train_batch_size": 4,
         "num_generations": 4,

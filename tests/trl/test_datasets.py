@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from mrt_reward.cli.app import app
 from mrt_reward.files import write_jsonl
 from mrt_reward.mini import MODEL_DIR
-from tests.trl.policy import steps_of, trainer
+from tests.trl.policy import on_cpu, steps_of, trainer
 
 BARE = {
     "delimiters": {"open": "", "close": ""},
@@ -86,6 +86,7 @@ class Seen:
 
         made.compute_loss = watched
         made.train()
+        assert len(seen.batches) == made.args.max_steps
         return seen
 
     def rows(self, mask: str = "attention_mask") -> list[dict[str, list[int]]]:
@@ -99,19 +100,7 @@ class Seen:
 
 
 def settings(folder: Path) -> dict[str, Any]:
-    return {
-        "output_dir": str(folder / "out"),
-        "bf16": False,
-        "use_cpu": True,
-        "report_to": [],
-        "disable_tqdm": True,
-        "gradient_checkpointing": False,
-        "save_strategy": "no",
-        "learning_rate": 1e-4,
-        "logging_steps": 1,
-        "max_steps": 2,
-        "per_device_train_batch_size": 2,
-    }
+    return {**on_cpu(folder), "max_steps": 2, "per_device_train_batch_size": 2}
 
 
 def check_steps(made: Any) -> None:

@@ -27,7 +27,8 @@ class Faults:
     Attributes:
         url: of the real server.
         hold_s: how long late replies are kept.
-        num_first: of so many traces, three of each ten are late; the one after them is garbled at every try.
+        num_first: of so many traces, three of each ten are late; the one after them is garbled at every try. Samples
+            that are alike are one trace here, and share its fate.
         done: what happened to each of these traces, in the order in which they came.
         garbling: set once every further reply is to be garbled.
         garbled: traces that were asked about from then on.
