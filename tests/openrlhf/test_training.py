@@ -19,7 +19,7 @@ from tests.serving import free_port
 def test_each_episode_is_paid_whatever_befalls_the_server_until_too_much_is_lost(begun: WholeRun) -> None:
     printed = begun.training.finished().output
     lost = check_batches(begun.dump, begun.folder, BATCHES, begun.faults.lost())
-    # Of the first 16 traces five are late, and the next one is garbled; samples of a group that are alike are one trace.
+    # Of the first 16 traces five are late, and the next one is garbled; samples that are alike are one trace.
     assert Counter(begun.faults.lost().values()) == {Lapse.TIMEOUT: 5, Lapse.MALFORMED: 1}
     assert lost[0]["timeout"] >= 1, lost
     assert lost[1]["malformed"] >= 1
