@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ class Api:
         assert response.status_code == 200, response.text
         return response.json()
 
-    def score(self, *traces: dict[str, object], **options: object) -> list[dict[str, Any]]:
+    def score(self, *traces: Mapping[str, object], **options: object) -> list[dict[str, Any]]:
         return self.post("/v1/score", {"traces": list(traces), **({"options": options} if options else {})})["traces"]
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def _check_foreign_trace_is_masked(api: Api) -> None:
     foreign = {"id": "c", "prompt": PROMPT, "completion_ids": encode_ids([5, 6, 7]), "tokenizer": "0" * 64}  # type: ignore[arg-type]
     traces = [{"id": "a", "prompt": PROMPT, "completion": RIGHT}, {"id": "b", "prompt": PROMPT, "completion": WRONG}]
 
-    def paid(*asked: dict[str, object]) -> list[dict[str, Any]]:
+    def paid(*asked: Mapping[str, object]) -> list[dict[str, Any]]:
         group = {"traces": [{**trace, "answer": GOLD} for trace in asked]}
         [advantages] = api.post("/v1/advantages", {"groups": [group]})["groups"]
         return advantages
