@@ -24,7 +24,8 @@ async def grader() -> AsyncGenerator[MathGrader]:
 
 
 def item(case: Case) -> GradeItem:
-    answer, gold = NESTED.get(case.asked["answer"], case.asked["answer"]), case.asked["gold"]
+    written, gold = str(case.asked["answer"]), str(case.asked["gold"])
+    answer = NESTED.get(written, written)
     boxed = case.asked.get("where", r"in \boxed{}") == r"in \boxed{}"
     return GradeItem(f"{{{answer}}}" if boxed else answer, (gold,), boxed_prefix=boxed)
 
