@@ -63,7 +63,7 @@ def read_row(line: str, where: str) -> Row:
         columns: Any = json.loads(line.encode())
         text, answers = columns["prompt"], golds_of(columns["answer"], param=f"{where}, answer")
     except (ValueError, TypeError, KeyError) as error:
-        raise TraceError(f"{where}: expected an object with prompt, answer and mrt_group, got {line!r:.80}") from error
+        raise TraceError(f"{where}: expected an object with prompt, answer and mrt_group, got {line:.80}") from error
     if not isinstance(text, str) or not answers:
         raise TraceError(f"{where}: expected a prompt as text, and its gold answer, got {text!r:.80} and {answers}")
     return Row(text, answers[0], read_prefixed(columns, where))
