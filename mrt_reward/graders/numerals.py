@@ -14,6 +14,7 @@ from mrt_reward.graders.writing import writings
 _MAX_DENOMINATOR = 1000
 _MAX_PLACES = 6
 _MIN_POWER = 5
+_LARGE = 10**9
 _MAX_MANTISSA_DIGITS = 3
 
 _NUMBER = r"[+\-\N{MINUS SIGN}]?[0-9.][0-9.,{}\\ ]{0,60}?"
@@ -53,7 +54,7 @@ def number_writings(text: str) -> tuple[str, ...]:
     if is_fraction:
         found = [*ratios[:2], text, *ratios[2:3], *decimals, *ratios[3:]]
     else:
-        as_given = [] if text.lstrip("+-").startswith(".") else [text]
+        as_given = [text] if re.match(r"-?[0-9]", text) else []
         found = [*as_given, *decimals[:1], *_scientific(value), *ratios[:3], *decimals[1:], *ratios[3:]]
     return tuple(dict.fromkeys([*found, text]))
 
@@ -88,10 +89,10 @@ def _with(number: str, text: str, forms: list[str]) -> tuple[str, ...]:
         if forms[0] != "{}" or re.search(r"\\text|[A-Za-z]{3}", re.sub(r"\\[A-Za-z]+", "", number)):
             return ()
         numbers = writings(number)
-    own = numbers[0] if "frac" in numbers[0] else number
-    plain = numbers[0]
+    plain, is_ratio = numbers[0], "frac" in numbers[0]
+    others = [number, *(way for way in numbers[1:2] if ("frac" in way) is is_ratio)]
     first = [form.format(plain) for form in forms]
-    others = [form.format(way) for form in forms[:2] for way in dict.fromkeys([own, *numbers[1:2]]) if way != plain]
+    others = [form.format(way) for form in forms[:2] for way in dict.fromkeys(others) if way != plain]
     return tuple(dict.fromkeys([*first[:2], *others, text, *first[2:]]))
 
 
@@ -100,7 +101,9 @@ def _integers(value: Fraction) -> list[str]:
     if abs(value) < 1000:
         return [plain]
     grouped = f"{value.numerator:,}"
-    return [plain, grouped, grouped.replace(",", "{,}"), grouped.replace(",", r"\,"), *_scientific(value)]
+    groupings = [grouped, grouped.replace(",", "{,}"), grouped.replace(",", r"\,")]
+    scientific = _scientific(value)
+    return [plain, *scientific, *groupings] if abs(value) >= _LARGE else [plain, *groupings, *scientific]
 
 
 def _ratios(value: Fraction) -> list[str]:
@@ -138,8 +141,8 @@ def _scientific(value: Fraction) -> list[str]:
         return []
     mantissa = str(scaled.numerator).rstrip("0")
     mantissa = mantissa if len(mantissa) == 1 else f"{mantissa[0]}.{mantissa[1:]}"
-    times = rf"{sign}{mantissa} \times 10^{{{power}}}"
-    return [f"{sign}10^{{{power}}}"] if mantissa == "1" else [times]
+    ten = f"10^{power}" if 0 < power < 10 else f"10^{{{power}}}"
+    return [f"{sign}{ten}" if mantissa == "1" else rf"{sign}{mantissa} \times {ten}"]
 
 
 def _mixed(text: str, match: re.Match[str]) -> tuple[str, ...]:

@@ -23,7 +23,8 @@ MAX_SPELLINGS = 8
 _EQUATION = re.compile(r"(?P<left>[A-Za-z](?:_\{?[A-Za-z0-9]\}?)?(?:\([a-z]\))?)\s?=\s?(?P<right>[^=<>,]+)")
 _SET = re.compile(r"\\(?:left\s?\\)?(?:\{|lbrace)(?P<inner>.*)\\(?:right\s?\\)?(?:\}|rbrace)")
 _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s?\{\s?(?P<inner>[^{}\\]*?)\s?\}")
-_WORDS = re.compile(r"(?=.*[^\W\d_]{3})[^\W\d_][^\W\d_ ,;.'\u2019-]*(?:[ ,;.'\u2019-]+[^\W\d_]+)*")
+_WORDS = re.compile(r"(?=.*[^\W\d_]{3}|[Nn]o$)[^\W\d_][^\W\d_ ,;.'\u2019-]*(?:[ ,;.'\u2019-]+[^\W\d_]+)*")
+_EITHER_CASE = frozenset(["Yes", "No", "True", "False", "Even", "Odd", "None", "Undefined"])
 _FUNCTIONS = frozenset(
     ["sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "frac", "pi", "theta", "lim"]
 )
@@ -85,29 +86,22 @@ def _words(gold: str) -> list[str]:
     if not _WORDS.fullmatch(words) or (text is None and set(words.split()) & _FUNCTIONS):
         return []
     cases = [words]
-    if words[1:].islower() or words[:1].isupper():
+    if words.islower() or words in _EITHER_CASE:
         cases.append(words[0].swapcase() + words[1:])
-    modes = [(rf"\text{{{case}}}", case) for case in cases]
-    return [
-        *modes[0],
-        *(way for mode in modes[1:] for way in mode),
-        rf"\textbf{{{words}}}",
-        rf"\mathrm{{{words}}}",
-        gold,
-    ]
+    modes = [way for case in cases for way in (rf"\text{{{case}}}", case)]
+    return [*modes, rf"\textbf{{{words}}}", *([] if " " in words else [rf"\mathrm{{{words}}}"]), gold]
 
 
 def _equations(left: str, right: list[str], gold: str) -> list[str]:
     """What is asked for alone, and with its name; a formula is an equation first, and a number is itself first."""
-    sides = [way for side in right[:3] for way in (f"{left} = {side}", f"{left}={side}")]
-    is_formula = re.search(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", right[0]) is not None
-    head = [*sides[:2], right[0]] if is_formula else [right[0], *sides[:2]]
-    return [*head, *right[1:2], *sides[2:4], gold, *right[2:]]
+    if re.search(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", right[0]):
+        return [*writings(gold), *right]
+    others = [f"{left} = {way}" for way in right[1:2] if "frac" in way]
+    return [right[0], f"{left} = {right[0]}", f"{left}={right[0]}", *right[1:2], *others, gold, *right[2:]]
 
 
 def _lists(members: tuple[str, ...], gold: str) -> list[str]:
-    wide = ", ".join(members)
-    found = [wide, ",".join(members)]
+    ways = list(writings(", ".join(members)))
     if len(members) == 2:
-        found += [rf"{members[0]} \text{{ and }} {members[1]}", rf"{members[0]}\text{{ and }}{members[1]}"]
-    return [*found, gold, rf"\{{{wide}\}}"]
+        ways += [rf"{members[0]} \text{{ and }} {members[1]}", rf"{members[0]}\text{{ and }}{members[1]}"]
+    return [*ways[:4], gold, *([] if "=" in gold else [rf"\{{{ways[0]}\}}"])]

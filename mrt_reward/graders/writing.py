@@ -30,7 +30,8 @@ _SIGNS = frozenset(["+", "-", r"\pm", r"\mp"])
 _OPENING = frozenset(["(", "[", r"\{"])
 _CLOSING = frozenset([")", "]", r"\}"])
 _BEFORE_OPERAND = _OPERATORS | _OPENING | frozenset(["{", ",", "^", "_"])
-_PLAIN = frozenset("()[]{}|,;:!'/+-=<>^_&*.")
+_FUNCTIONS = frozenset([r"\ln", r"\log", r"\exp", r"\sin", r"\cos", r"\tan", r"\cot", r"\sec", r"\csc"])
+_PLAIN = frozenset("()[]{}|,;:!'/+-=<>^_&*")
 _SHORT_WORDS = frozenset(
     ["am", "at", "by", "cm", "ft", "if", "in", "is", "kg", "km", "lb", "ml", "mm", "no", "of", "or", "oz", "pm", "to"]
 )
@@ -183,6 +184,8 @@ def _joined(tokens: Tokens, *, spaced: bool) -> str:
             text += " "
         elif before[:1] == "\\" and before[-1:].isalpha() and part[:1].isalpha():
             text += " "  # `\pi r` is not `\pir`.
+        elif wide and before in _FUNCTIONS and part not in _OPENING | {"^", "_", "{"}:
+            text += " "
         text += part
         if wide and (is_binary or part in {",", r"\pm", r"\mp"} or part.startswith(r"\begin")):
             text += " "
