@@ -9,7 +9,8 @@ import re
 from fractions import Fraction
 
 from mrt_reward.graders.answers import clean
-from mrt_reward.graders.numbers import choice_letter, parse_number
+from mrt_reward.graders.choices import choice_letter
+from mrt_reward.graders.numbers import parse_number
 
 MAX_SPELLINGS = 8
 _MAX_DENOMINATOR = 1000
