@@ -6,13 +6,14 @@ Text is looked at with its wrapping taken off and its white space collapsed, so 
 from __future__ import annotations
 
 import re
+from operator import itemgetter
 
 from mrt_reward.graders.answers import clean
 from mrt_reward.graders.characters import in_latex
 
 _WRAPPING = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|sc|sl|up|normal)?|math(?:rm|bf|sf|it|tt|cal|bb)|mbox|hbox|emph|boldsymbol|bm|underline"
-    r"|boxed|fbox|operatorname)(?= ?\{)|\\(?:bf|rm|it|sf|displaystyle|left|right)(?![A-Za-z])|[{}$`]|\*\*|__"
+    r"|boxed|fbox|operatorname)(?= ?[{A-Z(])|\\(?:bf|rm|it|sf|displaystyle|left|right)(?![A-Za-z])|\\?[{}]|[$`]|\*\*|__"
     r"|(?<!\\)\\[()\[\]]"
 )
 _SPACES = re.compile(r"\\(?:[,;:! \\]|q?quad(?![A-Za-z]))|~")
@@ -33,12 +34,12 @@ _SEVERAL_NAMED = "several"
 MAX_CHOICE_CHARS = 200
 _SAID = re.compile(
     r"<answer>|(?<![a-z])(?:answer|ans)(?![a-z])(?: to (?:this|the) (?:question|problem))?(?: is| would be| should be| must be)? ?[:=]?"
-    r"|(?<![a-z])(?:option|choice|letter) (?:is|would be|should be|must be)(?![a-z]) ?:?"
+    r"|(?<![a-z])(?:option|choice|letter|solution) (?:is|would be|should be|must be)(?![a-z]) ?:?"
     r"|(?<![a-z])(?:choose|chose|pick|select|selected|go with|going with)(?![a-z]) ?:?"
     r"|(?:答案|选项|应选|故选|选择|选)(?:是|为)? ?:?",
     re.IGNORECASE,
 )
-_NAMED = re.compile(r"(?<![A-Za-z])(?<!not )(?<!than )(?:[Oo]ption|OPTION|[Cc]hoice) ?(?=[(\[A-Z])")
+_NAMED = re.compile(r"(?<![A-Za-z])(?<!not )(?<!than )(?:[Oo]ption|OPTION|[Cc]hoice|be(?= \()|is(?= \()) ?(?=[(\[A-Z])")
 _FILLER = re.compile(
     r" ?(?:,? ?(?:(?:I think|I believe|clearly|therefore|thus|then|probably|indeed|definitely|likely|simply|just|actually"
     r"|the|letter|option|choice|answer|correct)(?![a-z]),? ?:? ?)){0,5}",
@@ -57,7 +58,7 @@ _ENDS = re.compile(r" ?(?:$|[.!;:*<\n])| is (?:the )?(?:correct|right|best|answe
 def unwrapped(text: str) -> str:
     r"""The text without fonts, braces, delimiters and spacing commands: `\textbf{(C)}\ 12` is `(C) 12`."""
     text = _WRAPPING.sub("", _SPACES.sub(" ", in_latex(clean(text))))
-    return " ".join(text.split())
+    return " ".join(text.split()).strip("*_")
 
 
 def choice_letter(gold: str) -> str | None:
@@ -126,7 +127,7 @@ def stated_choice(text: str) -> str | None:
     flat = unwrapped(text)
     said = [(match.end(), _letter_at(flat, match.end())) for match in _SAID.finditer(flat)]
     said += [(match.end(), match["letter"]) for match in _IS_RIGHT.finditer(flat)]
-    found = [letter for _, letter in sorted(said) if letter is not None]
+    found = [letter for _, letter in sorted(said, key=itemgetter(0)) if letter is not None]
     if not found:
         named = ((match.end(), _letter_at(flat, match.end(), final=True)) for match in _NAMED.finditer(flat))
         found = [letter for _, letter in named if letter is not None]

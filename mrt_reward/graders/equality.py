@@ -6,12 +6,13 @@ Stands where math-verify rounds to six decimal places and cuts off what is small
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from fractions import Fraction
 from typing import Any, cast
 
-from mrt_reward.graders.numbers import fewest_digits
+from mrt_reward.graders.numbers import fewest_digits, near
 
 WORKING_DIGITS = 60
 """Digits to which values are computed that no exact arithmetic decides."""
@@ -44,6 +45,16 @@ def values_equal(left: Any, right: Any, *_: object) -> bool:
     return _same(left, right)
 
 
+def symbols_equal(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    """A comparison for where one side is a symbol, such as math-verify's, in which `i` is a number."""
+
+    def equal(left: Any, right: Any) -> bool:
+        imaginary = any(side.is_Symbol and side.name == "i" and not side.is_real for side in (left, right))
+        return compare(left, right) or (imaginary and _close(left, right))
+
+    return equal
+
+
 def _same(left: Any, right: Any) -> bool:
     """Whether two expressions are the same value; a percentage is its number and a hundredth of it."""
     from math_verify.grader import get_pct_val  # noqa: PLC0415
@@ -60,8 +71,11 @@ def _close(left: Any, right: Any) -> bool:
     left, right = (_done(side.subs(Symbol("i", real=False), I)) for side in (left, right))
     if left == right:
         return True
-    if not (left.is_number and right.is_number) or (left.is_Rational and right.is_Rational and _digits.get() is None):
+    if not (left.is_number and right.is_number):
         return False
+    digits = _digits.get()
+    if left.is_Rational and right.is_Rational:
+        return digits is not None and near(*(Fraction(int(side.p), int(side.q)) for side in (left, right)), digits)
     ours, theirs = (side.evalf(WORKING_DIGITS) for side in (left, right))
     least, difference = min(abs(ours), abs(theirs)), abs(ours - theirs)
     if not (least.is_Float or least.is_Integer) or not difference.is_comparable:

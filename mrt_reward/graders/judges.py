@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 from mrt_reward.graders.assignments import value_pairs
-from mrt_reward.graders.equality import decimals_of, values_equal
+from mrt_reward.graders.equality import decimals_of, symbols_equal, values_equal
 from mrt_reward.graders.frames import Payload
 
 Judge = Callable[[Mapping[str, object]], Payload]
@@ -94,6 +94,7 @@ def prepare_math() -> None:
     cast("Any", sympy_parser).parse_expr = parse_number_token
     cast("Any", parser).parse_expr_cached = sealed_eval
     cast("Any", grader).sympy_numeric_eq = values_equal
+    cast("Any", grader).sympy_compare_symbols = symbols_equal(grader.sympy_compare_symbols)
 
 
 def sealed_eval(*_: object) -> object:
@@ -127,24 +128,22 @@ def judge_math(payload: Mapping[str, object]) -> Payload:
 
     """
     answer, golds = str(payload["answer"]), cast("list[str]", payload["golds"])
-    if not parse_answer(answer):
-        return {"verdict": "unparsed", "reason": "no answer found"}
-    return {"verdict": "correct" if any(_equal(answer, gold) for gold in golds) else "incorrect"}
-
-
-def _equal(answer: str, gold: str) -> bool:
-    pairs = value_pairs(answer, gold)
-    if pairs is None:
-        return _verified(answer, gold)
-    return bool(pairs) and all(_verified(ours, theirs) for ours, theirs in pairs)
-
-
-def _verified(answer: str, gold: str) -> bool:
-    from math_verify import verify  # noqa: PLC0415
-
     parsed = parse_answer(answer)
     if not parsed:
-        return False
+        return {"verdict": "unparsed", "reason": "no answer found"}
+    return {"verdict": "correct" if any(_equal(answer, parsed, gold) for gold in golds) else "incorrect"}
+
+
+def _equal(answer: str, parsed: list[Any], gold: str) -> bool:
+    pairs = value_pairs(answer, gold)
+    if pairs is None:
+        return _verified(answer, parsed, gold)
+    return bool(pairs) and all(_verified(ours, parse_answer(ours), theirs) for ours, theirs in pairs)
+
+
+def _verified(answer: str, parsed: list[Any], gold: str) -> bool:
+    from math_verify import verify  # noqa: PLC0415
+
     with decimals_of(answer, gold):
         # Its own time limits are signals that the parsed text could outlast; the nursery's clock is the limit.
         return verify(list(parse_gold(gold)), parsed, timeout_seconds=None, allow_set_relation_comp=True)

@@ -128,7 +128,7 @@ def decide(answer: Answer | None, golds: Sequence[str], problem: str = "") -> Gr
     repeats = False
     for gold, text in texts.items():
         same = _agree(text, gold)
-        if same is not True and restates(plain(text), problem, golds):
+        if same is not False and text != gold and restates(plain(text), problem, golds):
             repeats, same = True, False
         if same:
             return Grade(Verdict.CORRECT)

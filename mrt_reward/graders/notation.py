@@ -28,7 +28,7 @@ _FONTS = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|sc|sl|up|md|normal)|mbox|hbox|e
 _DECORATIONS = re.compile(
     r"\\(?:boldsymbol|bm|pmb|underline|ensuremath)(?= ?\{)|\\(?:textcolor|colorbox|color) ?\{[^{}]{0,30}\}"
 )
-_TEXT = re.compile(r"\\text ?\{(?P<inner>[^{}]*)\}")
+_TEXT = re.compile(r"\\(?:text|math(?:rm|bf|it)) ?\{(?P<inner>[^{}]*)\}")
 
 _TOLD = (
     r"(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:(?:final|correct|right|exact|approximate|numerical) )?"
@@ -69,7 +69,9 @@ _DEGREES = re.compile(
 )
 _BASES = dict(zip("two three four five six seven eight nine ten eleven twelve sixteen".split(),
                   (*range(2, 13), 16), strict=True))  # fmt: skip
-_BASE = re.compile(r"_ ?(?P<brace>\{)? ?\\text ?\{ ?(?P<name>[a-z]{3,8}) ?\} ?(?(brace)\})")
+_BASE = re.compile(
+    r"_ ?(?:\{ ?\\(?:text|mathrm) ?\{ ?(?P<text>[a-z]{3,8}) ?\} ?\}|\\text ?\{ ?(?P<bare>[a-z]{3,8}) ?\}|\{ ?(?P<braced>[a-z]{3,8}) ?\})"
+)
 _PERCENT = re.compile(r" ?(?:\\?%|\\text ?\{ ?(?:%|\\%|percent) ?\}|percent(?![A-Za-z]))")
 
 
@@ -98,9 +100,14 @@ def _bare(text: str) -> str:
 def _without_fonts(text: str) -> str:
     text = _SPACING.sub(" ", _THIN.sub("", text))
     text = _FONTS.sub(r"\\text", _DECORATIONS.sub("", _SWITCHES.sub("", text)))
-    # `\text{(-3, 4)}` says nothing by its font; `\text{odd}` does.
-    text = _TEXT.sub(lambda match: match[0] if any(map(str.isalpha, match["inner"])) else f" {match['inner']} ", text)
-    return _bare(" ".join(text.split()))
+    return _bare(" ".join(_TEXT.sub(_without_font, text).split()))
+
+
+def _without_font(match: re.Match[str]) -> str:
+    r"""`\text{(-3, 4)}` and `\text{Answer: 5}` say nothing by their font; `\text{odd}` does."""
+    told = _LEAD_IN.match(match["inner"].lstrip())
+    inner = match["inner"].lstrip()[told.end() :] if told else match["inner"]
+    return match[0] if not inner.strip() or any(map(str.isalpha, inner)) else f" {inner} "
 
 
 def _without_lead_in(text: str) -> str:
@@ -121,8 +128,13 @@ def _functions(text: str) -> str:
     text = _DEGREES.sub(
         lambda match: rf"\{match['name']}{match['power'] or ''}(\frac{{{match['angle']}\pi}}{{180}})", text
     )
-    text = _BASE.sub(lambda match: f"_{{{_BASES[match['name']]}}}" if match["name"] in _BASES else match[0], text)
+    text = _BASE.sub(_base, text)
     return " ".join(text.replace("**", "^").split())
+
+
+def _base(match: re.Match[str]) -> str:
+    number = _BASES.get(match["text"] or match["bare"] or match["braced"])
+    return match[0] if number is None else f"_{{{number}}}"
 
 
 def _numbers(text: str) -> str:

@@ -29,7 +29,6 @@ _POWER = re.compile(
 )
 _WRITTEN_DECIMAL = re.compile(r"(?<![0-9.])[0-9]{0,40}\.[0-9]{1,40}")
 _BASED = re.compile(r"\(?(?P<digits>[0-9A-F]{1,40})\)? ?_ ?\{? ?(?P<base>[0-9]{1,2}) ?\}?")
-_PERCENT = re.compile(r"(?P<number>[^%\\]{1,100}?) ?\\?%")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +101,8 @@ def numbers_agree(answer: str, gold: str) -> bool | None:
 
 
 def _percentage(text: str) -> tuple[Number | None, bool]:
-    match = _PERCENT.fullmatch(text)
-    return (parse_number(match["number"] if match else text), match is not None)
+    number = text.removesuffix("%").removesuffix("\\")
+    return parse_number(number), text.endswith("%")
 
 
 def same_number(left: Number, right: Number) -> bool:
@@ -115,10 +114,13 @@ def same_number(left: Number, right: Number) -> bool:
     if left.value == right.value:
         return True
     digits = min((number.digits for number in (left, right) if number.digits is not None), default=0)
-    least = min(abs(left.value), abs(right.value))
-    if digits < MIN_DIGITS or least == 0:
-        return False
-    return abs(left.value - right.value) < Fraction(10) ** (_exponent(least) + 1 - digits)
+    return digits >= MIN_DIGITS and near(left.value, right.value, digits)
+
+
+def near(left: Fraction, right: Fraction, digits: int) -> bool:
+    """Whether two numbers differ by less than one unit of that many significant digits."""
+    least = min(abs(left), abs(right))
+    return least > 0 and abs(left - right) < Fraction(10) ** (_exponent(least) + 1 - digits)
 
 
 def _exponent(value: Fraction) -> int:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from string import ascii_letters
 
 from mrt_reward.graders.characters import in_latex
 
@@ -22,6 +23,7 @@ _TOKEN = re.compile(
     r"|(?P<group>[({\[])|[ )}\]$]|\\(?:left|right|displaystyle|quad)(?![A-Za-z])|\\[bB]igg?[lr]?(?![A-Za-z])"
     r"|\\[,;:! ()\[\]{}]|(?P<other>\\[A-Za-z]+|.)"
 )
+_TEXT = re.compile(r"\\(?:text|mathrm) ?\{[^{}]*\}")
 _OPERATORS = {"times": "*", "over": "/", "power": "^"}
 _MIN_GROUPED = 3
 
@@ -56,7 +58,8 @@ def restates(answer: str, problem: str, golds: Sequence[str]) -> bool:
     """
     if not problem:
         return False
-    sides = [run for side in in_latex(answer).split("=") if (run := _whole(side)) is not None]
+    text = _TEXT.sub(" ", in_latex(answer)).rstrip(ascii_letters + " .")
+    sides = [run for side in text.split("=") if (run := _whole(side)) is not None]
     if not sides or any(len(run.numerals) < 2 for run in sides):
         return False
     told, accepted = _expressions(problem), [run.forms for gold in golds if (run := _whole(in_latex(gold)))]

@@ -35,8 +35,9 @@ _OPERATORS = ("+", "-", "*", "/", "^", "=", "<", ">", ":")
 _COMMANDS = tuple(rf"\{name}" for name in "cdot times div pm le ge ne approx in cup cap".split())
 _DROPPED = ("=", ":", "-", "–", "\\approx")
 """Where one of these stands before or after an expression, it is prose; other operators miss their operand."""
-_NAMES = frozenset("sin cos tan cot sec csc log ln exp sqrt pi".split())
-_SCALES = frozenset("percent million billion thousand trillion degrees pi".split())
+_NAMES = frozenset("sin cos tan cot sec csc log ln exp sqrt".split())
+_SCALES = frozenset("percent million billion thousand trillion degrees".split())
+_CONSTANT = "pi"
 _WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,40}")
 _MARKS = "*_~\"'`"
 _STOPS = ".,;:!?"
@@ -132,7 +133,7 @@ def _sentence(text: str, formulas: list[str]) -> str | None:
 
 def _first(text: str, formulas: list[str]) -> str | None:
     """The first expression of a statement, or the list that it begins: `3, 5`, `3 and 5`."""
-    pieces = list(_pieces(text))
+    pieces = list(_pieces(text.lstrip(" =:*_~{")))
     at = next((index for index, (_, run) in enumerate(pieces) if run), len(pieces))
     listed = list[str]()
     while at < len(pieces) and pieces[at][1]:
@@ -192,10 +193,10 @@ def _token(raw: str) -> _Token:
         return _Token(raw, "", part=True)
     bare = raw.lstrip(_MARKS).rstrip(_MARKS + _STOPS)
     stop = next((mark for mark in raw[len(raw.rstrip(_MARKS + _STOPS)) :] if mark in _STOPS), "")
-    strange = any(word not in _NAMES for word in _WORDS.findall(bare)) and not bare[:1].isdigit()
+    strange = any(word not in (*_NAMES, _CONSTANT) for word in _WORDS.findall(bare)) and not bare[:1].isdigit()
     numeric = any(map(str.isdigit, bare)) or "\\" in bare
     symbol = len(bare) == 1 and bare.isalpha()
-    return _Token(bare, stop, part=(numeric and not strange) or symbol or bare in _NAMES or bare in _SCALES)
+    return _Token(bare, stop, part=(numeric and not strange) or symbol or bare in (*_NAMES, *_SCALES, _CONSTANT))
 
 
 def _joins(last: _Token, token: _Token) -> bool:
@@ -206,7 +207,7 @@ def _joins(last: _Token, token: _Token) -> bool:
         return True
     # `1 000`, `3 1/2` and `2 sqrt 3` are numbers.
     numeral = last.text.isdigit()
-    return numeral and bool(token.text in _NAMES or _GROUP.fullmatch(token.text) or _RATIO.fullmatch(token.text))
+    return numeral and bool(token.text in (*_NAMES, _CONSTANT) or _GROUP.fullmatch(token.text) or _RATIO.fullmatch(token.text))
 
 
 def _expression(run: list[_Token]) -> Iterator[tuple[str, bool]]:
@@ -217,11 +218,11 @@ def _expression(run: list[_Token]) -> Iterator[tuple[str, bool]]:
     while tokens and tokens[-1] in _DROPPED:
         del tokens[-1]
     text = " ".join(tokens)
-    for opening, closing in ("()", "[]"):
-        text = text.removeprefix(opening) if closing not in text else text
-        text = text.removesuffix(closing) if opening not in text else text
+    opened, closed = (sum(map(text.count, brackets)) for brackets in ("([{", ")]}"))
+    text = text[1:] if opened > closed and text[0] in "([{" else text
+    text = text[:-1] if closed > opened and text[-1] in ")]}" else text
     whole = bool(tokens) and not _Token(tokens[0], "", part=True).continues and not _Token(tokens[-1], "", part=True).opens
-    if not whole or not (any(map(str.isdigit, text)) or "\\" in text):
+    if not whole or not (any(map(str.isdigit, text)) or "\\" in text or _CONSTANT in tokens):
         yield from ((token.text.lower(), False) for token in run)
         return
     yield text, True
