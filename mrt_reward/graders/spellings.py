@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable
 
 from mrt_reward.graders.answers import Answer
+from mrt_reward.graders.choices import choice_letter
 from mrt_reward.graders.golds import read_gold
 from mrt_reward.graders.math import quick_grade
-from mrt_reward.graders.numbers import choice_letter
 from mrt_reward.graders.numerals import measured_writings, number_writings
 from mrt_reward.graders.writing import list_items, writings
 from mrt_reward.types import Verdict

@@ -281,7 +281,8 @@ class Scorer:
             if job.encoded.truncated:
                 return 0.0  # Cut off while thinking: there is no answer, which is a miss.
             completion = job.encoded.answer_text
-        [grade] = await grader.grade([GradeItem(completion, trace.answer, problem_text(trace))])
+        problem = problem_text(trace, self._prover.tokenizer)
+        [grade] = await grader.grade([GradeItem(completion, trace.answer, problem)])
         return outcome_of(grade)
 
 

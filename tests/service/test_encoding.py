@@ -181,4 +181,4 @@ def test_graders_read_the_last_question() -> None:
     turns = (Message("user", "first"), Message("assistant", "a"), Message("user", "second"))
     assert problem_text(make_trace(problem=None, messages=turns)) == "second"
     assert problem_text(make_trace()) == "6 times 7?"
-    assert problem_text(make_trace(problem=None, prompt="Q")) == ""
+    assert problem_text(make_trace(problem=None, prompt="Q")) == "Q"
