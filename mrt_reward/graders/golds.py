@@ -38,6 +38,9 @@ _EMPHASIS = re.compile(r"\*\*([^*]+)\*\*|`([^`]+)`")
 _DOLLAR = re.compile(r"(?<!\\)\$")
 _PARENTHESIS = re.compile(r"(?<!\\)\\([()])")
 _ABBREVIATED = re.compile(r"(?:\.\.|\b[A-Za-z]\.\s?[A-Za-z]|\\right|\\left|\\)$")
+_BARE_FRACTION = re.compile(r"(\\[dt]?frac)\s?(\\[a-z]{2,8})\s?([0-9])")
+_BARE_ROOT = re.compile(r"(\\sqrt\s?\[[0-9a-z]\])\s?([0-9a-z])")
+_SEPARATOR = re.compile(r"(?<=[0-9]),\s?\\!\s?(?=[0-9]{3})")
 _SCIENTIFIC = re.compile(r"[+-]?(?:[0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})[eE][+-]?[0-9]{1,3}")
 
 
@@ -165,6 +168,13 @@ def _written_out(text: str) -> str:
     return format(number, "f") if abs(number.adjusted()) < _MAX_PLAIN_DIGITS else text
 
 
+def _with_braces(text: str) -> str:
+    r"""With the braces that TeX does not need and parsers do, as in `\frac\pi3`, and plain commas for `32,\!348`."""
+    text = _SEPARATOR.sub(",", text)
+    text = _BARE_FRACTION.sub(r"\1{\2}{\3}", text)
+    return _BARE_ROOT.sub(r"\1{\2}", text)
+
+
 _STEPS: tuple[Callable[[str], str], ...] = (
     clean,
     _boxed,
@@ -177,4 +187,5 @@ _STEPS: tuple[Callable[[str], str], ...] = (
     _without_delimiters,
     _option,
     _written_out,
+    _with_braces,
 )

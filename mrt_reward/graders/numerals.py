@@ -26,12 +26,13 @@ _CURRENCY = re.compile(
     rf"\\?\$\s?(?P<before>{_NUMBER})|(?P<after>{_NUMBER})\s?(?:dollars|\\text\s?\{{\s?dollars\s?\}})"
 )
 _UNIT = re.compile(
-    r"(?P<number>\S(?:.{0,60}\S)??)\s?(?:\\[,; ]|~)?\s?"
+    r"(?P<number>[^\s$:]|[^\s$:][^$:]{0,60}?[^\s\\~$:])\s?(?:\\[,; ]|~)?\s?"
     r"(?:\\(?:text|mathrm|textrm|mbox)\s?\{\s?~?(?P<unit>[A-Za-z][A-Za-z/. ]{0,30}?)\s?\}"
-    r"(?:\^\s?\{?\s?(?P<power>[23])\s?\}?)?|(?<=[0-9] )(?P<plain>[A-Za-z]{2,20}(?: [A-Za-z]{2,20})?))"
+    r"(?:\^\s?\{?\s?(?P<power>[23])\s?\}?)?"
+    r"|(?<=[0-9}] )(?P<plain>[A-Za-z]{2,20}(?: [A-Za-z]{2,20})?|[a-z]{1,4}/[a-z]{1,4}))"
 )
 _NO_UNITS = frozenset(["and", "or", "to", "mod", "is", "of", "for", "if", "with", "in terms"])
-_GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:(?:\\[,; ]|~| )[0-9]{3}){1,12}(?:\.[0-9]{1,20})?")
+_GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:(?:\\[,; ]|,\s?\\!\s?|~| )[0-9]{3}){1,12}(?:\.[0-9]{1,20})?")
 _MIXED = re.compile(
     r"(?P<sign>[+-]?)(?P<whole>[0-9]{1,12})\s?(?:\\[dt]?frac\s?(?:\{\s?(?P<top>[0-9]{1,12})\s?\}\s?\{\s?"
     r"(?P<bottom>[0-9]{1,12})\s?\}|(?P<digit>[0-9])\s?(?P<below>[0-9]))|(?<=\s)(?P<over>[0-9]{1,12})/(?P<under>[0-9]{1,12}))"
@@ -47,14 +48,16 @@ def number_writings(text: str) -> tuple[str, ...]:
         return ()
     value = number.value
     if value.denominator == 1:
-        return tuple(dict.fromkeys([*_integers(value), text]))
+        own = [*_scientific(value), text] if "10" in text and "^" in text else []
+        return tuple(dict.fromkeys([*own, *_integers(value), text]))
     is_fraction = "/" in text or "frac" in text
     ratios = _ratios(value) if is_fraction or value.denominator <= _MAX_DENOMINATOR else []
     decimals = _decimals(value)
     if is_fraction:
         found = [*ratios[:2], text, *ratios[2:3], *decimals, *ratios[3:]]
     else:
-        as_given = [text] if re.match(r"-?[0-9]", text) else []
+        digits = re.fullmatch(r"(-?)0?((?:[1-9][0-9,]*)?\.[0-9]+)", text)
+        as_given = [] if digits is None else [digits[1] + ("0" if digits[2][0] == "." else "") + digits[2]]
         found = [*as_given, *decimals[:1], *_scientific(value), *ratios[:3], *decimals[1:], *ratios[3:]]
     return tuple(dict.fromkeys([*found, text]))
 
@@ -77,7 +80,7 @@ def measured_writings(text: str) -> tuple[str, ...]:
     name = unit.strip()
     forms = ["{}", rf"{{}} \text{{{{ {name}}}}}{power}", rf"{{}}\text{{{{ {name}}}}}{power}"]
     forms += [rf"{{}} \, \text{{{{{name}}}}}{power}", rf"{{}}\,\text{{{{{name}}}}}{power}"]
-    forms += [] if power else [f"{{}} {name}"]
+    forms += [f"{{}} {name}"] if number_writings(match["number"]) and not power else []
     return _with(match["number"], text, forms)
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 
 from mrt_reward.graders.answers import Answer
+from mrt_reward.graders.characters import in_latex
 from mrt_reward.graders.choices import choice_letter
 from mrt_reward.graders.golds import read_gold
 from mrt_reward.graders.math import quick_grade
@@ -41,8 +42,9 @@ def spellings(answer: str) -> tuple[str, ...]:
     bare = read_gold(answer)
     if not bare:
         return ()
-    accepted = [way for way in dict.fromkeys(_written(bare)) if _is_accepted(way, bare)]
-    return tuple(accepted)[:MAX_SPELLINGS] or (bare,)
+    ways = dict.fromkeys([*_written(in_latex(bare)), bare])
+    accepted = [way for way in ways if _is_accepted(way, bare)]
+    return tuple(accepted[:MAX_SPELLINGS]) or (bare,)
 
 
 def _is_accepted(way: str, gold: str) -> bool:
@@ -53,7 +55,7 @@ def _is_accepted(way: str, gold: str) -> bool:
 
 def _written(gold: str) -> Iterable[str]:
     letter = choice_letter(gold)
-    if letter is not None:
+    if letter is not None and r"\mathbb" not in gold:
         return _choices(letter, gold)
     if words := _words(gold):
         return words

@@ -11,16 +11,16 @@ from __future__ import annotations
 import re
 
 _TOKEN = re.compile(
-    r"\\(?:text|mathrm|operatorname)\s?\{[^{}]*\}|\\(?:begin|end)\s?\{[a-z]{1,12}\*?\}|\\sqrt\s?\[[^\[\]{}]*\]"
+    r"\\(?:text|mathrm|operatorname)\s?\{[^{}]*\}|\\(?:begin|end)\s?\{[a-z]{1,12}\*?\}(?:\{[lcr|]{1,12}\})?|\\sqrt\s?\[[^\[\]{}]*\]"
     r"|\\[A-Za-z]+|\\.|\{,\}|[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9])|[0-9]*\.?[0-9]+|[A-Za-z]+|\s+|.",
     re.DOTALL,
 )
 _SYMBOLS = {
-    "\N{MINUS SIGN}": "-", "\N{MULTIPLICATION SIGN}": r"\times", "·": r"\cdot", "÷": r"\div", "±": r"\pm",
-    "≤": r"\leq", "≥": r"\geq", "≠": r"\neq", "∞": r"\infty", "π": r"\pi", "\N{UNION}": r"\cup", "∩": r"\cap",
-    "∈": r"\in", r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\le": r"\leq", r"\ge": r"\geq",
+    r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\le": r"\leq", r"\ge": r"\geq",
     r"\ne": r"\neq", r"\lbrace": r"\{", r"\rbrace": r"\}",
 }  # fmt: skip
+_OPEN_ENDED = re.compile(r"\\(?:left|right)\s?\.")
+_FACTORS = frozenset([r"\pi", r"\theta", r"\alpha", r"\beta", r"\sqrt", "{", "}", "(", ")", "^", "_"])
 _DROPPED = frozenset([r"\left", r"\right", r"\displaystyle", r"\,", r"\;", r"\:", r"\!", r"\ ", "~"])
 _OPERATORS = frozenset(
     ["+", "-", "=", "<", ">", "&", r"\\", r"\times", r"\cdot", r"\div", r"\pm", r"\mp", r"\leq", r"\geq", r"\neq",
@@ -53,7 +53,7 @@ def writings(text: str) -> tuple[str, ...]:
         loose = re.sub(r"(\\left(?:\\\{|.))|(\\right)", lambda m: f"{m[1]} " if m[1] else f" {m[2]}", wide)
         is_tall = r"\frac" in tokens
         found = [wide, loose, *found, tight] if is_tall else [*found, wide, loose, tight]
-    turned = [_spacings(other)[0] for other in _fractions(tokens)]
+    turned = [way for other in _fractions(tokens) for way in _spacings(other)]
     if "/" in tokens:
         found = [*turned, *found]
     framed = [way.replace(r"\frac", r"\dfrac") for way in found[:1]]
@@ -90,9 +90,8 @@ def _tokens(text: str) -> Tokens | None:
         if found and _is_number(found[-1]) and _is_number(part):
             return None  # `3 1/2` is not `31/2`.
         found.append(part)
-    if r"\left." in text.replace(" ", "") or r"\right." in text.replace(" ", "") or not _is_balanced(found):
-        return None
-    return _braced(found)
+    is_grouped = r"\left" in text and r"\begin" in text
+    return None if is_grouped or _OPEN_ENDED.search(text) or not _is_balanced(found) else _braced(found)
 
 
 def _is_number(part: str) -> bool:
@@ -116,7 +115,9 @@ def _braced(tokens: Tokens) -> Tokens | None:
         part = waiting.pop()
         found.append(part)
         if part in ("^", "_"):
-            if len(waiting) > 2 and waiting[-1] == "{" and waiting[-3] == "}" and _is_short(waiting[-2]):
+            followed = waiting[-4] if len(waiting) > 3 else ""
+            # `\log_{2} 3` is not `\log_23`.
+            if waiting[-3:-2] == ["}"] and waiting[-1] == "{" and _is_short(waiting[-2]) and not followed.isalnum():
                 waiting.pop()
                 found.append(waiting.pop())
                 waiting.pop()
@@ -178,11 +179,13 @@ def _joined(tokens: Tokens, *, spaced: bool) -> str:
         elif part == "}" and script:
             script -= 1
         wide = spaced and not script
-        is_sign = part in _SIGNS and (not before or before in _BEFORE_OPERAND or before.startswith(r"\left"))
+        is_sign = part in _SIGNS and (
+            not before or before in _BEFORE_OPERAND or before.startswith((r"\left", r"\begin"))
+        )
         is_binary = part in _OPERATORS and not is_sign
         if wide and text and not text.endswith(" ") and (is_binary or part.startswith(r"\end")):
             text += " "
-        elif before[:1] == "\\" and before[-1:].isalpha() and part[:1].isalpha():
+        elif before[:1] == "\\" and before[-1:].isalpha() and part[:1].isalpha() and not text.endswith(" "):
             text += " "  # `\pi r` is not `\pir`.
         elif wide and before in _FUNCTIONS and part not in _OPENING | {"^", "_", "{"}:
             text += " "
@@ -220,7 +223,7 @@ def _fractions(tokens: Tokens) -> list[Tokens]:
         place = rest.index("/")
         top, bottom = rest[:place], rest[place + 1 :]
         if _is_product(top) and _is_product(bottom) and _is_factor(bottom):
-            return [[*sign, r"\frac", "{", *top, "}", "{", *bottom, "}"]]
+            return [[*sign, r"\frac", "{", *_unbracketed(top), "}", "{", *bottom, "}"]]
         return []
     if rest[:1] != [r"\frac"]:
         return []
@@ -233,7 +236,23 @@ def _fractions(tokens: Tokens) -> list[Tokens]:
 
 
 def _is_product(tokens: Tokens) -> bool:
-    return bool(tokens) and not set(tokens) & (_OPERATORS | _OPENING | _CLOSING | {",", "/", ":", ";", "|", "!"})
+    """Whether factors stand side by side, with sums and signs in brackets only."""
+    depth = 0
+    for part in tokens:
+        depth += (part == "(") - (part == ")")
+        if not (
+            part.isalnum()
+            or _is_number(part)
+            or part in _FACTORS
+            or part.startswith(r"\sqrt")
+            or (depth and part in "+-")
+        ):
+            return False
+    return bool(tokens) and depth == 0
+
+
+def _unbracketed(tokens: Tokens) -> Tokens:
+    return tokens[1:-1] if tokens[:1] == ["("] and tokens.index(")") == len(tokens) - 1 else tokens
 
 
 def _is_factor(tokens: Tokens) -> bool:
