@@ -266,7 +266,7 @@ class Scorer:
             prover=f"{info.model}@{info.version}",
             usage=Usage(job.longest, computed_tokens, len(keys), num_cached),
             spellings=job.plan.spellings,
-            warnings=job.encoded.warnings,
+            warnings=(*job.encoded.warnings, *job.plan.warnings),
             prefix_tokens=job.prefix_tokens,
         )
 

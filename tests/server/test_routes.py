@@ -91,6 +91,17 @@ async def test_the_server_says_who_proves_and_how_it_fares(live: Live) -> None:
     assert "mrt_reward_queue_tokens 0.0" in metrics
 
 
+async def test_golds_that_no_model_is_likely_to_write_are_told_and_counted(live: Live) -> None:
+    prose = {**TRACE, "id": "odd", "answer": "we add them up and find forty-two"}
+    options = {"estimator": {"kind": "likelihood"}}
+    reply = (await post(live, "/v1/score", {"traces": [prose, TRACE], "options": options})).json()["traces"]
+    assert [any("no model is likely to write" in told for told in trace["warnings"]) for trace in reply] == [
+        True,
+        False,
+    ]
+    assert "mrt_reward_odd_golds_total 1.0" in (await live.http.get("/metrics")).text
+
+
 async def test_readiness_follows_the_prover(live: Live) -> None:
     live.prover.unavailable = True
     assert (await live.http.get("/livez")).status_code == 200
