@@ -36,7 +36,7 @@ MODEL_MARKERS = (
     "Maybe",
     "Or maybe",
     "But maybe",
-    "But let me",
+    "But let me check",
     "Let me check",
     "Let me verify",
     "Let me try",
