@@ -73,6 +73,8 @@ class BalancedSegmenter:
         markers: openings of sentences that start an episode.
         min_chars: shortest episode, but for the last; ceil(n / max_episodes) of n characters of thinking where this
             gives too many episodes.
+        min_paragraphs: before a marker an episode is also long enough if it has this many, where that does not give
+            too many episodes.
         max_chars: longest episode, at least twice the shortest; 2 ceil(n / max_episodes) where that is more.
         max_episodes: most episodes of a trace.
 
@@ -86,6 +88,7 @@ class BalancedSegmenter:
     kind: Literal["balanced"] = "balanced"
     markers: Markers = MODEL_MARKERS
     min_chars: Annotated[int, Ge(1), Le(1_000_000)] = 100
+    min_paragraphs: Annotated[int, Ge(1), Le(1000)] = 3
     max_chars: Annotated[int, Ge(2), Le(2_000_000)] = 300
     max_episodes: Annotated[int, Ge(1), Le(1000)] | None = 8
 

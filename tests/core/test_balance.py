@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from mrt_reward.core.boundaries import find_boundaries
+from mrt_reward.core.boundaries import find_boundaries, paragraph_starts
 from mrt_reward.core.episodes import Thinking, episode_spans, find_thinking, spans_after
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import BalancedSegmenter, Delimiters
@@ -42,6 +42,7 @@ texts = st.lists(
 segmenters = st.builds(
     BalancedSegmenter,
     min_chars=st.integers(1, 40),
+    min_paragraphs=st.integers(1, 3),
     max_chars=st.integers(80, 200),
     max_episodes=st.none() | st.integers(1, 12),
 )
@@ -62,6 +63,17 @@ def test_the_first_marked_sentence_after_the_shortest_length_starts_an_episode()
         " Hmm, let us see it. So.",
         " Wait, x.",
     ]
+
+
+def test_a_marker_after_three_paragraphs_starts_an_episode_however_short_they_are() -> None:
+    assert pieces("a\n\nb\n\nc\n\nWait d\n\nWait e\n\nf\n\nHmm g", BalancedSegmenter()) == [
+        "a\n\nb\n\nc\n\n",
+        "Wait d\n\nWait e\n\nf\n\n",
+        "Hmm g",
+    ]
+    # Nine of 14 characters are too many: each of eight has at least 126 / 8 > 14, so every other one counts.
+    many = "Wait d\n\ne\n\nf\n\n" * 9
+    assert [piece.count("W") for piece in pieces(many, BalancedSegmenter())] == [2, 2, 2, 2, 1]
 
 
 def test_a_paragraph_goes_before_a_nearer_sentence() -> None:
@@ -109,7 +121,10 @@ def test_episodes_partition_the_thinking_and_none_but_the_last_is_short(
 ) -> None:
     spans = episode_spans(text, whole(text), segmenter)
     assert "".join(text[span.start : span.end] for span in spans) == (text if text.strip() else "")
-    assert all(span.end - span.start >= segmenter.min_chars for span in spans[:-1])
+    paragraphs = paragraph_starts(text, Span(0, len(text)))
+    for span in spans[:-1]:
+        inside = sum(span.start < start <= span.end for start in paragraphs)
+        assert span.end - span.start >= segmenter.min_chars or inside >= segmenter.min_paragraphs
     assert segmenter.max_episodes is None or len(spans) <= segmenter.max_episodes
 
 
