@@ -59,7 +59,7 @@ def find_boundaries(text: str, span: Span, markers: Sequence[str]) -> Boundaries
     sentences = [*paragraphs, *_sentence_starts(text, span)]
     lines = [found.end() for found in _LINES.finditer(text, span.start, span.end)]
     words = [_before_space(text, found.end()) for found in _WORDS.finditer(text, span.start, span.end)]
-    marker = re.compile(f"{_DECORATION}(?:{'|'.join(map(re.escape, markers))})(?!\\w)")
+    marker = _marker_pattern(markers)
     marked = [at for at in {*sentences, *lines} if marker.match(text, at, span.end)]
 
     def allowed(places: Iterable[int]) -> Sequence[int]:
@@ -68,6 +68,14 @@ def find_boundaries(text: str, span: Span, markers: Sequence[str]) -> Boundaries
     return Boundaries(
         allowed(marked), allowed(paragraphs), allowed(sentences), allowed(lines), allowed(words), formulas
     )
+
+
+def _marker_pattern(markers: Sequence[str]) -> re.Pattern[str]:
+    """A start that is marked; a marker that ends in a Latin letter or a digit is no beginning of a longer word."""
+    words = (
+        re.escape(marker) + "(?![A-Za-z0-9])" * (marker[-1].isascii() and marker[-1].isalnum()) for marker in markers
+    )
+    return re.compile(f"{_DECORATION}(?:{'|'.join(words)})")
 
 
 def paragraph_starts(text: str, span: Span) -> list[int]:

@@ -1,7 +1,7 @@
 """Where the thinking is, and where it is cut into episodes.
 
-Episodes partition the thinking: each span includes the separators that trail it. Offsets are Unicode code points of
-the completion.
+Episodes partition the thinking: each span includes the separators that trail it, but for the one space before a
+sentence within a line, which tokenizers keep with its first word. Offsets are Unicode code points of the completion.
 """
 
 from __future__ import annotations

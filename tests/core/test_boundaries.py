@@ -59,6 +59,12 @@ def test_markers_count_at_starts_of_sentences_lines_and_paragraphs_alone() -> No
     assert [text[at:].strip(" *-")[:5] for at in found(text).marked] == ["Wait,", "Hmm.\n", "But w", "Alter", "Howev"]
 
 
+def test_a_marker_of_any_script_or_with_punctuation_is_taken_to_the_letter() -> None:
+    text = "等等我。But,no. Butter. But no. 等"
+    marked = find_boundaries("x. " + text, Span(0, len(text) + 3), ("But,", "But", "等等")).marked
+    assert after("x. " + text, marked) == [" 等等我", "But,", " But"]
+
+
 def test_no_boundary_lies_within_a_formula() -> None:
     text = "So $x = 1. Wait = 2$ holds.\n\n\\[\na. B\n\n= c\n\\]\nEnd. $$ y. Z $$"
     kinds = found(text)
