@@ -6,7 +6,7 @@ Nothing here interprets mathematics, and nothing here looks at more than a bound
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mrt_reward.protocols import GradeItem
 
@@ -16,8 +16,11 @@ MAX_TAIL_CHARS = 20_000
 MAX_ANSWER_CHARS = 2_000
 """A boxed answer longer than this is not judged as mathematics."""
 
+MAX_GAP_CHARS = 80
+"""Boxes further apart than this are not parts of one answer."""
+
 _TOKEN = re.compile(r"(?P<box>\\(?:boxed|fbox)\s{0,8}\{)|\\.|(?P<open>\{)|(?P<close>\})", re.DOTALL)
-_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{")
+_BOX = re.compile(r"\s*\\(?:boxed|fbox)\s{0,8}\{")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 
 
@@ -28,11 +31,15 @@ class Answer:
     Attributes:
         text: the content of the box, or the visible tail of the completion where there is no box.
         boxed: whether a box was found.
+        boxes: contents of the boxes that stand close together at the end, the last of them included.
+        around: the visible tail of the completion, boxes and all.
 
     """
 
     text: str
     boxed: bool
+    boxes: tuple[str, ...] = field(default=(), compare=False)
+    around: str = field(default="", compare=False)
 
 
 def first_braces(text: str) -> str | None:
@@ -52,16 +59,28 @@ def first_braces(text: str) -> str | None:
 
 def last_boxed(text: str) -> str | None:
     r"""Content of the balanced `\boxed{…}` that opens last; None when there is none."""
-    found: tuple[int, int] | None = None
-    opened: list[tuple[int, bool]] = []
+    boxes = last_boxes(text)
+    return boxes[-1] if boxes else None
+
+
+def last_boxes(text: str) -> tuple[str, ...]:
+    r"""Contents of the balanced boxes that end the text's boxes, each within `MAX_GAP_CHARS` of the one before it.
+
+    The last is the one that opens last; a box around other boxes is none of them.
+    """
+    opened: list[tuple[int, int, bool]] = []
+    spans: list[tuple[int, int, int]] = []
     for token in _TOKEN.finditer(text):
         if token["box"] or token["open"]:
-            opened.append((token.end(), token["box"] is not None))
+            opened.append((token.start(), token.end(), token["box"] is not None))
         elif token["close"] and opened:
-            start, is_box = opened.pop()
-            if is_box and (found is None or start > found[0]):
-                found = (start, token.start())
-    return None if found is None else text[found[0] : found[1]]
+            opens, start, is_box = opened.pop()
+            if is_box and not (spans and spans[-1][0] > opens):
+                spans.append((opens, start, token.start()))
+    first = len(spans) - 1
+    while first > 0 and spans[first][0] - spans[first - 1][2] <= MAX_GAP_CHARS:
+        first -= 1
+    return tuple(text[start:end] for _, start, end in spans[max(first, 0) :])
 
 
 def find_answer(item: GradeItem) -> Answer | None:
@@ -76,9 +95,9 @@ def find_answer(item: GradeItem) -> Answer | None:
     start = item.completion.rfind("</think>")
     visible = item.completion if start < 0 else item.completion[start + len("</think>") :]
     tail = visible[-MAX_TAIL_CHARS:]
-    content = last_boxed(tail)
-    text = (tail if content is None else content).strip()
-    return Answer(text, boxed=content is not None) if text else None
+    boxes = last_boxes(tail)
+    text = (boxes[-1] if boxes else tail).strip()
+    return Answer(text, boxed=bool(boxes), boxes=boxes, around=tail) if text else None
 
 
 def clean(text: str) -> str:
@@ -100,12 +119,24 @@ def _unwrapped(text: str) -> str:
             inner = text[len(left) : -len(right)]
             if left not in inner and right not in inner and not inner.endswith("\\"):
                 return inner
-    box = _BOX.match(text)
-    if box is not None:
-        inner = first_braces(text)
-        if inner is not None and box.end() + len(inner) + 1 == len(text):
-            return inner
-    return text
+    return _unboxed(text) if _BOX.match(text) else text
+
+
+def _unboxed(text: str) -> str:
+    """Without the boxes that hold all of the text, however many stand in each other; looks at each character once."""
+    closed_at: dict[int, int] = {}
+    opened: list[int] = []
+    for token in _TOKEN.finditer(text):
+        if token["box"] or token["open"]:
+            opened.append(token.end())
+        elif token["close"] and opened:
+            closed_at[opened.pop()] = token.start()
+    start, end = 0, len(text)
+    while (box := _BOX.match(text, start, end)) and closed_at.get(box.end()) == end - 1:
+        start, end = box.end(), end - 1
+        while end > start and text[end - 1].isspace():
+            end -= 1
+    return text[start:end]
 
 
 def whole_text(item: GradeItem) -> str:

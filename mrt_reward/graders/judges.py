@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, cast
 
+from mrt_reward.graders.assignments import value_pairs
+from mrt_reward.graders.equality import decimals_of, symbols_equal, values_equal
 from mrt_reward.graders.frames import Payload
 
 Judge = Callable[[Mapping[str, object]], Payload]
 Loader = Callable[[], Judge]
 
-MATH_PROBE: Payload = {"answer": r"\frac{1}{2}", "boxed": True, "golds": ["0.5"]}
+MATH_PROBE: Payload = {"answer": r"\frac{1}{2}", "golds": ["0.5"]}
 """An item whose verdict is known: correct."""
 
 _WARM_UP = (
@@ -81,17 +83,18 @@ def prepare_math() -> None:
 
     The order matters: sympy evaluates strings of its own when some of its modules are first used.
     """
-    from math_verify import parser  # noqa: PLC0415 - only workers load sympy
+    from math_verify import grader, parser  # noqa: PLC0415 - only workers load sympy
     from sympy.parsing import sympy_parser  # noqa: PLC0415
 
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     for answer, gold in _WARM_UP:
-        judge_math({"answer": answer, "boxed": True, "golds": [gold]})
-    judge_math({"answer": "so it is 3*(4+5) or $x$", "boxed": False, "golds": ["27"]})
+        judge_math({"answer": answer, "golds": [gold]})
     # `sympy.Number(text)`, which math-verify calls on every number it meets, is `parse_expr`, which is `eval`.
     cast("Any", sympy_parser).eval_expr = sealed_eval
     cast("Any", sympy_parser).parse_expr = parse_number_token
-    cast("Any", parser).parse_expr_cached = parse_arithmetic
+    cast("Any", parser).parse_expr_cached = sealed_eval
+    cast("Any", grader).sympy_numeric_eq = values_equal
+    cast("Any", grader).sympy_compare_symbols = symbols_equal(grader.sympy_compare_symbols)
 
 
 def sealed_eval(*_: object) -> object:
@@ -110,59 +113,56 @@ def parse_number_token(text: str, *_: object, **__: object) -> object:
         return sympy.Rational(int(ratio[1]), int(ratio[2]))
     if _NUMBER_TOKEN.fullmatch(token) is None:
         raise Forbidden("parse_expr")
-    return sympy.Integer(int(token)) if token.lstrip("+-").isdigit() else sympy.Float(token)
-
-
-def parse_arithmetic(text: str) -> object:
-    """Plain arithmetic such as `3*(4+5)`, by the LaTeX grammar instead of `eval`."""
-    from math_verify import parser  # noqa: PLC0415
-
-    latex = (
-        text.replace("**", "^").replace("*", r"\cdot ").replace("\N{MULTIPLICATION SIGN}", r"\cdot ").replace("÷", "/")
-    )
-    return cast("Any", parser).parse_latex_cached(latex)
+    # A decimal is the number that is written; whether it may stand for another one, `values_equal` decides.
+    return sympy.Rational(token) if "e" not in token.lower() else sympy.Float(token)
 
 
 def judge_math(payload: Mapping[str, object]) -> Payload:
     """Whether an answer equals one of the golds, as math-verify sees it.
 
     Args:
-        payload: `answer` (the content of a box, or text to find one in), `boxed`, and `golds`.
+        payload: `answer` and `golds`, mathematics in LaTeX.
 
     Returns:
-        `verdict`: "correct", "incorrect", or "unparsed" when the text holds no answer.
+        `verdict`: "correct", "incorrect", or "unparsed" when the answer is nothing that it can read.
 
     """
-    from math_verify import verify  # noqa: PLC0415
-
-    parsed = parse_answer(str(payload["answer"]), boxed=bool(payload["boxed"]))
+    answer, golds = str(payload["answer"]), cast("list[str]", payload["golds"])
+    parsed = parse_answer(answer)
     if not parsed:
         return {"verdict": "unparsed", "reason": "no answer found"}
-    # Its own time limits are signals that the parsed text could outlast; the nursery's clock is the limit.
-    golds = cast("list[str]", payload["golds"])
-    same = any(
-        verify(list(parse_gold(gold)), parsed, timeout_seconds=None, allow_set_relation_comp=True) for gold in golds
-    )
-    return {"verdict": "correct" if same else "incorrect"}
+    return {"verdict": "correct" if any(_equal(answer, parsed, gold) for gold in golds) else "incorrect"}
+
+
+def _equal(answer: str, parsed: list[Any], gold: str) -> bool:
+    pairs = value_pairs(answer, gold)
+    if pairs is None:
+        return _verified(answer, parsed, gold)
+    return bool(pairs) and all(_verified(ours, parse_answer(ours), theirs) for ours, theirs in pairs)
+
+
+def _verified(answer: str, parsed: list[Any], gold: str) -> bool:
+    from math_verify import verify  # noqa: PLC0415
+
+    with decimals_of(answer, gold):
+        # Its own time limits are signals that the parsed text could outlast; the nursery's clock is the limit.
+        return verify(list(parse_gold(gold)), parsed, timeout_seconds=None, allow_set_relation_comp=True)
 
 
 @lru_cache(maxsize=256)
 def parse_gold(gold: str) -> tuple[Any, ...]:
     """A gold answer as math-verify reads it; parsed once for all answers to a problem."""
-    return tuple(parse_answer(gold, boxed=True))
+    return tuple(parse_answer(gold))
 
 
-def parse_answer(text: str, *, boxed: bool) -> list[Any]:
+def parse_answer(text: str) -> list[Any]:
     """Sympy expressions, and the text itself where it is not one; empty when nothing looks like an answer."""
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse  # noqa: PLC0415
+    from math_verify import LatexExtractionConfig, parse  # noqa: PLC0415
 
-    if boxed:
-        # math-verify knows `i` by its word boundaries: without this, `2i` and `i+i` hold two different symbols.
-        text = _NUMBER_I.sub(r"\1 i", text)
-        targets = [LatexExtractionConfig(boxed_match_priority=0)]
-        return cast("list[Any]", parse(rf"\boxed{{{text}}}", targets, parsing_timeout=cast("int", None)))
-    return cast("list[Any]", parse(text, [LatexExtractionConfig(), ExprExtractionConfig()],
-                                   parsing_timeout=cast("int", None)))  # fmt: skip
+    # math-verify knows `i` by its word boundaries: without this, `2i` and `i+i` hold two different symbols.
+    text = _NUMBER_I.sub(r"\1 i", text)
+    targets = [LatexExtractionConfig(boxed_match_priority=0)]
+    return cast("list[Any]", parse(rf"\boxed{{{text}}}", targets, parsing_timeout=cast("int", None)))
 
 
 def function_judge(path: str) -> Judge:

@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from mrt_reward.graders.answers import MAX_ANSWER_CHARS, Answer, clean, find_answer
+from mrt_reward.graders.assignments import num_elements
+from mrt_reward.graders.characters import in_latex
+from mrt_reward.graders.choices import choice_letter, choices_agree, named_choice, stated_choice
+from mrt_reward.graders.golds import read_gold
 from mrt_reward.graders.judges import MATH_PROBE
-from mrt_reward.graders.numbers import choice_letter, choices_agree, numbers_agree, stated_choice
+from mrt_reward.graders.notation import plain
+from mrt_reward.graders.numbers import bases_agree, numbers_agree
 from mrt_reward.graders.pool import Outcome, Reply, WorkerPool
+from mrt_reward.graders.quantities import units_differ
+from mrt_reward.graders.restating import restates
+from mrt_reward.graders.statements import stated_answer
+from mrt_reward.graders.words import words_agree
 from mrt_reward.protocols import GradeItem
 from mrt_reward.types import Grade, Verdict
 
@@ -22,10 +32,8 @@ TIMEOUT_S = 0.7
 """Twice this, and a new child, stay under two seconds: what the worst answer costs."""
 MEMORY_MB = 1024
 NUM_WORKERS = 2
-MAX_FREE_CHARS = 4_000
-"""Without a box, the answer is looked for in this much of the end of the text."""
-
-_RULES = 1
+_RULES = 2
+_BEST_FIRST = (Verdict.CORRECT, Verdict.UNGRADED, Verdict.INCORRECT, Verdict.UNPARSED)
 _NO_ANSWER = Grade(Verdict.UNPARSED, reason="no answer found")
 
 
@@ -56,25 +64,28 @@ class MathGrader:
     async def grade(self, items: Sequence[GradeItem]) -> Sequence[Grade]:
         """Grades in the order of the items; items that ask the same are judged once."""
         grades: dict[GradeItem, Grade] = {}
-        waiting: dict[tuple[Answer, tuple[str, ...]], list[GradeItem]] = {}
+        waiting: dict[tuple[Question, ...], list[GradeItem]] = {}
         for item in dict.fromkeys(items):
-            answer = find_answer(item)
-            golds = tuple(gold for gold in map(clean, item.answers) if gold)
-            judged = quick_grade(answer, golds)
-            if judged is not None or answer is None:
-                grades[item] = judged or _NO_ANSWER
+            golds = tuple(gold for gold in map(read_gold, item.answers) if gold)
+            decided = decide(find_answer(item), golds, item.problem)
+            if isinstance(decided, Grade):
+                grades[item] = decided
             else:
-                waiting.setdefault((answer, golds), []).append(item)
-        replies = await asyncio.gather(*(self._ask(answer, golds) for answer, golds in waiting))
+                waiting.setdefault(decided, []).append(item)
+        replies = await asyncio.gather(*map(self._ask, waiting))
         for same, grade in zip(waiting.values(), replies, strict=True):
             grades.update(dict.fromkeys(same, grade))
         return [grades[item] for item in items]
 
-    async def _ask(self, answer: Answer, golds: tuple[str, ...]) -> Grade:
-        text = answer.text if answer.boxed else answer.text[-MAX_FREE_CHARS:]
-        payload = {"answer": text, "boxed": answer.boxed, "golds": list(golds)}
+    async def _ask(self, questions: Sequence[Question]) -> Grade:
+        """The grade of the question that is answered best; a right one is right whatever became of the others."""
+        grades = [await self._ask_one(question) for question in questions]
+        return min(grades, key=lambda grade: _BEST_FIRST.index(grade.verdict))
+
+    async def _ask_one(self, question: Question) -> Grade:
+        payload = {"answer": question.text, "golds": list(question.golds)}
         # A gold answer that hangs the worker by itself is nobody's fault but ours.
-        harmless = {"answer": "1", "boxed": True, "golds": list(golds)}
+        harmless = {"answer": "1", "golds": list(question.golds)}
         return to_grade(await self._pool.judge(payload, lambda: (MATH_PROBE, harmless)))
 
     async def close(self) -> None:
@@ -82,38 +93,86 @@ class MathGrader:
         await self._pool.close()
 
 
-def quick_grade(answer: Answer | None, golds: Sequence[str]) -> Grade | None:
-    """The grade of what plain text can decide; None for what needs mathematics.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is left for mathematics: whether `text` equals one of `golds`, both in the notation of `plain`."""
+
+    text: str
+    golds: tuple[str, ...]
+
+
+def quick_grade(answer: Answer | None, golds: Sequence[str], problem: str = "") -> Grade | None:
+    """The grade of what plain text can decide; None for what needs mathematics. Arguments are those of `decide`."""
+    decided = decide(answer, golds, problem)
+    return decided if isinstance(decided, Grade) else None
+
+
+def decide(answer: Answer | None, golds: Sequence[str], problem: str = "") -> Grade | tuple[Question, ...]:
+    """The grade of what plain text can decide, else what to ask mathematics.
 
     Args:
         answer: what was answered.
-        golds: accepted answers, `clean` and not blank.
+        golds: accepted answers, as `read_gold` gives them, and not blank.
+        problem: what was asked; an answer that only repeats an expression of it is a miss.
 
     """
     if not golds:
         return Grade(Verdict.UNGRADED, reason="no gold answer")
     if answer is None:
         return _NO_ANSWER
-    text = clean(answer.text)
-    if not text:
-        return _NO_ANSWER
-    if text in golds:
-        return Grade(Verdict.CORRECT)
-    if not answer.boxed and all(choice_letter(gold) for gold in golds):
-        stated = stated_choice(text)
-        if stated is None:
-            return _NO_ANSWER
-        text = stated
-    elif len(text) > MAX_ANSWER_CHARS and answer.boxed:
+    if answer.boxed and len(answer.text) > MAX_ANSWER_CHARS:
         return Grade(Verdict.UNPARSED, reason=f"the answer is longer than {MAX_ANSWER_CHARS} characters")
-    agreements = [_agree(text, gold) for gold in golds]
-    if any(agreements):
-        return Grade(Verdict.CORRECT)
-    return None if None in agreements else Grade(Verdict.INCORRECT)
+    texts = {gold: text for gold in golds if (text := answer_for(answer, gold))}
+    if not texts:
+        return _NO_ANSWER
+    open_golds: dict[str, list[str]] = {}
+    repeats = False
+    for gold, text in texts.items():
+        same = _agree(text, gold)
+        if same is not False and text != gold and restates(plain(text), problem, golds):
+            repeats, same = True, False
+        if same:
+            return Grade(Verdict.CORRECT)
+        if same is None:
+            open_golds.setdefault(plain(text), []).append(plain(gold))
+    if not open_golds:
+        return Grade(Verdict.INCORRECT, reason="the answer repeats the problem" if repeats else "")
+    return tuple(Question(text, tuple(dict.fromkeys(own))) for text, own in open_golds.items())
+
+
+def answer_for(answer: Answer, gold: str) -> str | None:
+    """The text that answers a gold of this kind; None where there is none.
+
+    A letter that is stated in words counts where the box has none, and several boxes are the parts of a gold that has
+    as many.
+    """
+    text = clean(answer.text)
+    if text == gold:
+        return text
+    if choice_letter(gold) is not None:
+        if answer.boxed and (named_choice(text) or not answer.around):
+            return text
+        return stated_choice(answer.around or text) or (text if answer.boxed else None)
+    if not answer.boxed:
+        stated = stated_answer(text, words=words_agree("", gold) is not None)
+        return clean(stated) if stated and len(stated) <= MAX_ANSWER_CHARS else None
+    if 1 < len(answer.boxes) == num_elements(plain(gold)) and num_elements(plain(text)) == 1:
+        return ", ".join(answer.boxes)
+    return text
 
 
 def _agree(text: str, gold: str) -> bool | None:
-    same = choices_agree(text, gold)
+    """Whether an answer equals a gold; None where only mathematics can tell."""
+    if text == gold:
+        return True
+    for agree in (choices_agree, words_agree):
+        if (same := agree(text, gold)) is not None:
+            return same
+    text, gold = in_latex(text), in_latex(gold)
+    if units_differ(text, gold):
+        return False
+    text, gold = plain(text), plain(gold)
+    same = bases_agree(text, gold)
     return numbers_agree(text, gold) if same is None else same
 
 

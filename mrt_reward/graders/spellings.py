@@ -1,74 +1,109 @@
 r"""The spellings of a gold answer that the likelihood estimator sums over.
 
+    gold → what it means (`read_gold`) → ways of writing it → those that the grader does not refuse → at most 8
+
 All are what goes between the braces of `\boxed{…}`; each is judged correct by `MathGrader` against the answer.
 """
 
 from __future__ import annotations
 
 import re
-from fractions import Fraction
+from collections.abc import Iterable
 
-from mrt_reward.graders.answers import clean
-from mrt_reward.graders.numbers import choice_letter, parse_number
+from mrt_reward.graders.answers import Answer
+from mrt_reward.graders.characters import in_latex
+from mrt_reward.graders.choices import choice_letter
+from mrt_reward.graders.golds import read_gold
+from mrt_reward.graders.math import quick_grade
+from mrt_reward.graders.numerals import measured_writings, number_writings
+from mrt_reward.graders.writing import list_items, writings
+from mrt_reward.types import Verdict
 
 MAX_SPELLINGS = 8
-_MAX_DENOMINATOR = 1000
-_MAX_PLACES = 6
-_ZERO_TAIL = re.compile(r"0*$")
+
+_EQUATION = re.compile(r"(?P<left>[A-Za-z](?:_\{?[A-Za-z0-9]\}?)?(?:\([a-z]\))?)\s?=\s?(?P<right>[^=<>,]+)")
+_SET = re.compile(r"\\(?:left\s?\\)?(?:\{|lbrace)(?P<inner>.*)\\(?:right\s?\\)?(?:\}|rbrace)")
+_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s?\{\s?(?P<inner>[^{}\\]*?)\s?\}")
+_WORDS = re.compile(r"(?=.*[^\W\d_]{3}|[Nn]o$)[^\W\d_][^\W\d_ ,;.'\u2019-]*(?:[ ,;.'\u2019-]+[^\W\d_]+)*")
+_EITHER_CASE = frozenset(["Yes", "No", "True", "False", "Even", "Odd", "None", "Undefined"])
+_FUNCTIONS = frozenset(
+    ["sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "frac", "pi", "theta", "lim"]
+)
 
 
 def spellings(answer: str) -> tuple[str, ...]:
-    r"""At most 8 distinct accepted spellings, best first; the first is the answer without `$…$` or `\boxed{…}`.
+    r"""At most 8 distinct accepted spellings of a gold answer, what models write most first.
 
-    Integers come with and without thousands separators, decimals with their fraction, fractions with their terminating
-    decimal, choice letters with and without `\text{}` and parentheses, and anything else as it is. Nobody writes 42 as
-    `42.0`, so that is listed only where the answer itself does. A blank answer has no spelling.
+    Numbers come as integers, decimals, fractions and mixed numbers, with and without group separators, percent sign,
+    degrees, currency or unit; choice letters and words with and without `\text{}`; equations with and without what is
+    asked for; lists, tuples, sets, intervals and expressions in the usual spacings, and in their own. A blank answer
+    has no spelling.
     """
-    bare = clean(answer)
+    bare = read_gold(answer)
     if not bare:
         return ()
-    letter = choice_letter(bare)
-    number = parse_number(bare)
-    if letter is not None:
-        others = _choices(letter, bare)
-    elif number is not None:
-        others = _integers(number.value) if number.value.denominator == 1 else _fractions(number.value)
-    else:
-        others = []
-    return tuple(dict.fromkeys([bare, *others]))[:MAX_SPELLINGS]
+    ways = dict.fromkeys([*_written(in_latex(bare)), bare])
+    accepted = [way for way in ways if _is_accepted(way, bare)]
+    return tuple(accepted[:MAX_SPELLINGS]) or (bare,)
+
+
+def _is_accepted(way: str, gold: str) -> bool:
+    """Whether the grader may accept it; what only a worker could decide is the same by the way it is made."""
+    grade = quick_grade(Answer(way, boxed=True), (gold,))
+    return way == way.strip() and (grade is None or grade.verdict is Verdict.CORRECT)
+
+
+def _written(gold: str) -> Iterable[str]:
+    letter = choice_letter(gold)
+    if letter is not None and r"\mathbb" not in gold:
+        return _choices(letter, gold)
+    if words := _words(gold):
+        return words
+    if ways := number_writings(gold) or measured_writings(gold):
+        return ways
+    if equation := _EQUATION.fullmatch(gold):
+        return _equations(equation["left"], list(_written(equation["right"].strip())), gold)
+    if (braced := _SET.fullmatch(gold)) and (members := list_items(braced["inner"])):
+        joined = ", ".join(members)
+        ways = writings(gold)
+        return [ways[0], joined, *ways[1:3], ",".join(members), *ways[3:]]
+    if members := list_items(gold):
+        return _lists(members, gold)
+    return writings(gold)
 
 
 def _choices(letter: str, bare: str) -> list[str]:
     wrapped = [rf"\text{{{letter}}}", f"({letter})", rf"\text{{({letter})}}"]
-    # A bare lower-case letter is a symbol, so it does not spell the choice `(c)`.
-    return [letter, *wrapped] if letter.isupper() else [text for text in wrapped if "(" in text or text == bare]
+    if letter.islower():
+        # A bare lower-case letter is a symbol, so it does not spell the choice `(c)`.
+        return [text for text in wrapped if "(" in text or text == bare]
+    bold = [rf"\textbf{{{letter}}}", rf"\textbf{{({letter})}}", rf"\mathrm{{{letter}}}"]
+    return [letter, wrapped[0], *bold[:1], *wrapped[1:], *bold[1:], bare]
 
 
-def _integers(value: Fraction) -> list[str]:
-    plain = str(value.numerator)
-    return [plain] if abs(value) < 1000 else [plain, f"{value.numerator:,}"]
+def _words(gold: str) -> list[str]:
+    """Words in text mode and out of it, in both cases of their first letter; none where the gold is no words."""
+    text = _TEXT.fullmatch(gold)
+    words = text["inner"] if text else gold
+    if not _WORDS.fullmatch(words) or (text is None and set(words.split()) & _FUNCTIONS):
+        return []
+    cases = [words]
+    if words.islower() or words in _EITHER_CASE:
+        cases.append(words[0].swapcase() + words[1:])
+    modes = [way for case in cases for way in (rf"\text{{{case}}}", case)]
+    return [*modes, rf"\textbf{{{words}}}", *([] if " " in words else [rf"\mathrm{{{words}}}"]), gold]
 
 
-def _fractions(value: Fraction) -> list[str]:
-    sign = "-" if value < 0 else ""
-    top, bottom = abs(value.numerator), value.denominator
-    decimal = _decimal(abs(value))
-    found: list[str] = []
-    if bottom <= _MAX_DENOMINATOR:
-        found += [rf"{sign}\frac{{{top}}}{{{bottom}}}", rf"{sign}\dfrac{{{top}}}{{{bottom}}}", f"{sign}{top}/{bottom}"]
-    if decimal is not None:
-        found.append(sign + decimal)
-        if decimal.startswith("0."):
-            found.append(sign + decimal[1:])
-    if sign and bottom <= _MAX_DENOMINATOR:
-        found.append(rf"\frac{{-{top}}}{{{bottom}}}")
-    return found
+def _equations(left: str, right: list[str], gold: str) -> list[str]:
+    """What is asked for alone, and with its name; a formula is an equation first, and a number is itself first."""
+    if re.search(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", right[0]):
+        return [*writings(gold), *right]
+    others = [f"{left} = {way}" for way in right[1:2] if "frac" in way]
+    return [right[0], f"{left} = {right[0]}", f"{left}={right[0]}", *right[1:2], *others, gold, *right[2:]]
 
 
-def _decimal(value: Fraction) -> str | None:
-    """A positive value as a terminating decimal of few places; None when it has none."""
-    scaled = value * 10**_MAX_PLACES
-    if scaled.denominator != 1:
-        return None
-    digits = f"{scaled.numerator:0{_MAX_PLACES + 1}d}"
-    return f"{digits[:-_MAX_PLACES]}.{_ZERO_TAIL.sub('', digits[-_MAX_PLACES:])}"
+def _lists(members: tuple[str, ...], gold: str) -> list[str]:
+    ways = list(writings(", ".join(members)))
+    if len(members) == 2:
+        ways += [rf"{members[0]} \text{{ and }} {members[1]}", rf"{members[0]}\text{{ and }}{members[1]}"]
+    return [*ways[:4], gold, *([] if "=" in gold else [rf"\{{{ways[0]}\}}"])]

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 from structlog.typing import EventDict
 
+from mrt_reward.golds import is_odd
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace
 
@@ -82,6 +83,9 @@ class Telemetry:
             buckets=[-0.5, -0.2, -0.1, -0.02, 0.02, 0.1, 0.2, 0.5, 1.0],
             registry=self.registry,
         )
+        self._odd_golds = Counter(
+            "mrt_reward_odd_golds", "Traces whose gold answer no model is likely to write.", registry=self.registry
+        )
         self._computed = Counter("mrt_reward_engine_tokens", "Tokens the engine computed.", registry=self.registry)
         queue = Gauge("mrt_reward_queue_tokens", "Tokens admitted and not answered.", registry=self.registry)
         queue.set_function(lambda: scorer.batcher.queued_tokens)
@@ -98,6 +102,7 @@ class Telemetry:
         """Count one trace and its progress."""
         self._traces.labels(scored.status.value).inc()
         self._computed.inc(scored.usage.computed_tokens)
+        self._odd_golds.inc(is_odd(scored.spellings))
         for episode in scored.episodes:
             if episode.progress is not None:
                 self._progress.observe(episode.progress)

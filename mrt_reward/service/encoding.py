@@ -93,11 +93,20 @@ def encode_trace(trace: Trace, tokenizer: Tokenizer, delimiters: Delimiters) -> 
     )
 
 
-def problem_text(trace: Trace) -> str:
-    """What was asked, for graders that read it; empty where only ids or a rendered prompt are known."""
+def problem_text(trace: Trace, tokenizer: Tokenizer | None = None) -> str:
+    """What was asked, for graders that read it: the problem, the last user turn, or the prompt up to its thinking.
+
+    Empty where only ids are known, and no tokenizer that made them.
+    """
     if trace.problem is not None:
         return trace.problem
-    return next((turn.content for turn in reversed(trace.messages or ()) if turn.role == "user"), "")
+    if trace.messages is not None:
+        return next((turn.content for turn in reversed(trace.messages) if turn.role == "user"), "")
+    prompt = trace.prompt or ""
+    if trace.prompt is None and trace.prompt_ids is not None and tokenizer and trace.tokenizer == tokenizer.sha256:
+        prompt = _text(tokenizer, trace.prompt_ids)
+    # A row of prefixes has thoughts in its prompt, and an answer may well repeat those.
+    return prompt.rpartition(Delimiters().open)[0] or prompt
 
 
 def prompt_ids_of(trace: Trace, tokenizer: Tokenizer) -> TokenIds:
@@ -195,7 +204,7 @@ def _slice_ids(
     starts = np.concatenate([np.zeros(1, np.int32), tokens.char_ends])
     if thinking.opened_by_text and thinking.start not in starts and completion[thinking.start - 1] == "\n":
         # The line break after the delimiter is part of a longer token: leave it with the thinking.
-        thinking = replace(thinking, start=thinking.start - 1)
+        thinking = replace(thinking, start=thinking.start - 1 - completion.endswith("\r\n", 0, thinking.start))
     first = int(np.searchsorted(starts, thinking.start, side="left"))
     last = int(np.searchsorted(starts, thinking.end, side="right")) - 1
     if first > last or starts[first] != thinking.start or starts[last] != thinking.end:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Protocol
 
 import numpy as np
 
 from mrt_reward.core.values import likelihood_value, mean_score_value, rollout_value
 from mrt_reward.errors import TraceError
+from mrt_reward.golds import is_odd
 from mrt_reward.options import Likelihood, Rollouts, Terminator
 from mrt_reward.protocols import (
     GradeItem,
@@ -51,6 +53,11 @@ class Plan(Protocol):
         """Of the gold answer, if they are what is asked for."""
         ...
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the caller should know of how the trace is valued."""
+        ...
+
     async def values(self, answers: Sequence[ProbeAnswer], seeds: Sequence[int]) -> list[Value]:
         """One value for each probe."""
         ...
@@ -63,6 +70,17 @@ class LikelihoodPlan:
     query: LikelihoodQuery
     identity: str
     spellings: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of a gold answer that no model is likely to write, such as a whole solution without a box."""
+        if not is_odd(self.spellings):
+            return ()
+        shortest = min(self.spellings, key=len)
+        return (
+            f"no model is likely to write the gold answer as it is spelt ({shortest!r:.80}, {len(shortest)} in all), "
+            "and J is the probability of just that: send the answer alone, or list options.estimator.spellings",
+        )
 
     async def values(self, answers: Sequence[ProbeAnswer], seeds: Sequence[int]) -> list[Value]:
         """Values without sampling error; the seeds are not used."""
@@ -82,6 +100,7 @@ class RolloutPlan:
     tokenizer: Tokenizer
     item: GradeItem
     spellings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     keep_answers: bool = False
 
     async def values(self, answers: Sequence[ProbeAnswer], seeds: Sequence[int]) -> list[Value]:
@@ -139,7 +158,9 @@ def plan_likelihood(
             "answer free: use terminator 'boxed', or estimator 'rollouts'",
             param="options.estimator",
         )
-    listed = options.spellings or tuple(spelling for answer in answers for spelling in spell(answer))
+    # Several golds share the room: the first spelling of each, then the second of each, and so on.
+    ranked = zip_longest(*map(spell, answers), fillvalue="")
+    listed = options.spellings or tuple(spelling for ways in ranked for spelling in ways if spelling)
     spellings = tuple(dict.fromkeys(listed))[:MAX_SPELLINGS]
     if not spellings:
         raise TraceError(

@@ -134,6 +134,6 @@ def _suffixes(prefixes: PrefixPlan, terminator: Terminator, tokenizer: Tokenizer
 def _plan(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer, grader: Grader, speller: Speller) -> Plan:
     terminator = options.resolved_terminator()
     if isinstance(options.estimator, Rollouts):
-        item = GradeItem("", trace.answer, problem_text(trace), boxed_prefix=terminator.answer == "boxed")
+        item = GradeItem("", trace.answer, problem_text(trace, tokenizer), boxed_prefix=terminator.answer == "boxed")
         return plan_rollouts(options.estimator, terminator, tokenizer, grader, item)
     return plan_likelihood(options.estimator, terminator, tokenizer, trace.answer, speller)

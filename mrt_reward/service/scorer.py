@@ -266,7 +266,7 @@ class Scorer:
             prover=f"{info.model}@{info.version}",
             usage=Usage(job.longest, computed_tokens, len(keys), num_cached),
             spellings=job.plan.spellings,
-            warnings=job.encoded.warnings,
+            warnings=(*job.encoded.warnings, *job.plan.warnings),
             prefix_tokens=job.prefix_tokens,
         )
 
@@ -281,7 +281,8 @@ class Scorer:
             if job.encoded.truncated:
                 return 0.0  # Cut off while thinking: there is no answer, which is a miss.
             completion = job.encoded.answer_text
-        [grade] = await grader.grade([GradeItem(completion, trace.answer, problem_text(trace))])
+        problem = problem_text(trace, self._prover.tokenizer)
+        [grade] = await grader.grade([GradeItem(completion, trace.answer, problem)])
         return outcome_of(grade)
 
 

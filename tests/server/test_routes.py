@@ -36,6 +36,22 @@ async def test_options_choose_the_segmenter(live: Live) -> None:
     assert len(reply.json()["traces"][0]["episodes"]) == 3
 
 
+async def test_the_default_segmenter_is_balanced_and_told_by_name(live: Live) -> None:
+    long = {**TRACE, "completion": "Then x grows by one. " * 50 + "</think>42"}
+    chosen = {"kind": "balanced", "markers": ["Hm"], "max_episodes": 3}
+    whole, fewer = [
+        (await post(live, "/v1/episodes", {"traces": [long], **given})).json()["traces"][0]["episodes"]
+        for given in ({}, {"options": {"segmenter": chosen}})
+    ]
+    assert 4 <= len(whole) <= 8
+    assert len(fewer) == 2
+    refused = await post(
+        live, "/v1/episodes", {"traces": [long], "options": {"segmenter": {**chosen, "min_chars": 200}}}
+    )
+    assert refused.status_code == 422
+    assert "at least twice min_chars" in refused.json()["error"]["message"]
+
+
 async def test_segmentation_reports_what_it_cannot_cut(live: Live) -> None:
     body = {"traces": [{**TRACE, "problem": None, "prompt": "Q", "completion": "plain"}]}
     reply = await post(live, "/v1/episodes", body)
@@ -89,6 +105,17 @@ async def test_the_server_says_who_proves_and_how_it_fares(live: Live) -> None:
     assert 'mrt_reward_requests_total{code="200",route="/v1/score"} 1.0' in metrics
     assert 'mrt_reward_items_total{outcome="ok"} 1.0' in metrics
     assert "mrt_reward_queue_tokens 0.0" in metrics
+
+
+async def test_golds_that_no_model_is_likely_to_write_are_told_and_counted(live: Live) -> None:
+    prose = {**TRACE, "id": "odd", "answer": "we add them up and find forty-two"}
+    options = {"estimator": {"kind": "likelihood"}}
+    reply = (await post(live, "/v1/score", {"traces": [prose, TRACE], "options": options})).json()["traces"]
+    assert [any("no model is likely to write" in told for told in trace["warnings"]) for trace in reply] == [
+        True,
+        False,
+    ]
+    assert "mrt_reward_odd_golds_total 1.0" in (await live.http.get("/metrics")).text
 
 
 async def test_readiness_follows_the_prover(live: Live) -> None:

@@ -63,6 +63,21 @@ def test_spellings_are_distinct_and_at_most_eight() -> None:
     assert len(plan.spellings) == len(set(plan.spellings)) == 8
 
 
+def test_several_golds_share_the_room() -> None:
+    ways = {"1": ("1", "1a", "1b"), "2": ("2",), "3": ("3", "3a")}
+    plan = plan_likelihood(Likelihood(), BOXED, BraceTokenizer(), ["1", "2", "3"], lambda answer: ways[answer])
+    assert plan.spellings == ("1", "2", "3", "1a", "3a", "1b")
+
+
+def test_a_gold_that_no_model_is_likely_to_write_is_told() -> None:
+    prose = "We add them up and find that there are forty-two"
+    odd = plan_likelihood(Likelihood(), BOXED, BraceTokenizer(), [prose], lambda answer: (answer, answer + "!"))
+    assert len(odd.warnings) == 1
+    assert f"{prose!r}, 48 in all" in odd.warnings[0]
+    short = plan_likelihood(Likelihood(), BOXED, BraceTokenizer(), [prose], lambda answer: (answer, "42"))
+    assert short.warnings == ()
+
+
 def test_a_caller_may_list_the_spellings() -> None:
     plan = plan_likelihood(Likelihood(spellings=("a", "b")), BOXED, BraceTokenizer(), [], speller)
     assert plan.spellings == ("a", "b")
