@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mrt_reward.graders.answers import clean, find_answer
+from mrt_reward.graders.golds import read_gold
 from mrt_reward.protocols import GradeItem
 from mrt_reward.types import Grade, Verdict
 
@@ -25,7 +26,7 @@ class ExactGrader:
 
 
 def _grade(item: GradeItem) -> Grade:
-    golds = {reading for gold in item.answers if (reading := normalized(gold))}
+    golds = {reading for gold in item.answers if (reading := normalized(read_gold(gold)))}
     if not golds:
         return Grade(Verdict.UNGRADED, reason="no gold answer")
     answer = find_answer(item)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from mrt_reward.graders.answers import MAX_ANSWER_CHARS, Answer, clean, find_answer
+from mrt_reward.graders.golds import read_gold
 from mrt_reward.graders.judges import MATH_PROBE
 from mrt_reward.graders.numbers import choice_letter, choices_agree, numbers_agree, stated_choice
 from mrt_reward.graders.pool import Outcome, Reply, WorkerPool
@@ -59,7 +60,7 @@ class MathGrader:
         waiting: dict[tuple[Answer, tuple[str, ...]], list[GradeItem]] = {}
         for item in dict.fromkeys(items):
             answer = find_answer(item)
-            golds = tuple(gold for gold in map(clean, item.answers) if gold)
+            golds = tuple(gold for gold in map(read_gold, item.answers) if gold)
             judged = quick_grade(answer, golds)
             if judged is not None or answer is None:
                 grades[item] = judged or _NO_ANSWER
@@ -87,7 +88,7 @@ def quick_grade(answer: Answer | None, golds: Sequence[str]) -> Grade | None:
 
     Args:
         answer: what was answered.
-        golds: accepted answers, `clean` and not blank.
+        golds: accepted answers, as `read_gold` gives them, and not blank.
 
     """
     if not golds:

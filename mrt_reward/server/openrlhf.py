@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from mrt_reward.errors import GraderError, TraceError
+from mrt_reward.golds import golds_of
 from mrt_reward.server.queries import taken_apart
 from mrt_reward.types import ScoredTrace, Status, Trace
 from mrt_reward.wire import GetRewardRequest, GetRewardResponse
@@ -57,19 +57,10 @@ def _trace(place: int, query: str, prompt: str, label: object, *, needs_answer: 
             "is cut on the left, followed by the response; send the prompt as it was tokenized",
             param=f"query.{place}",
         )
-    answer = _answers(place, label)
+    answer = golds_of(label, param=f"labels.{place}")
     if needs_answer and not answer:
         raise TraceError(f"labels.{place}: the grader needs the gold answer, got none", param=f"labels.{place}")
     return Trace(id=str(place), prompt=parts[0], completion=parts[1], answer=answer)
-
-
-def _answers(place: int, label: object) -> tuple[str, ...]:
-    items = cast("list[object]", label) if isinstance(label, list) else [label]
-    if not all(item is None or isinstance(item, str | int | float) for item in items):
-        raise TraceError(
-            f"labels.{place}: expected the gold answer as text or a number, or a list of them", param=f"labels.{place}"
-        )
-    return tuple(str(item) for item in items if item is not None and str(item).strip())
 
 
 def to_rewards(scored: Sequence[ScoredTrace], alpha: float) -> GetRewardResponse:

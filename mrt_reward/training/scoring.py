@@ -25,6 +25,7 @@ from mrt_reward.errors import (
     ServiceError,
     WireError,
 )
+from mrt_reward.golds import golds_of
 from mrt_reward.training.alignment import PolicyTokens, opens_thinking
 from mrt_reward.training.marks import Lapse, Reading, Scored, number_of
 from mrt_reward.training.prefix import Prefixed
@@ -138,7 +139,7 @@ class TraceScorer:
 
     def _sent(self, response: Response, *, shared: bool) -> _Sent:
         text, char_ends = self.tokens.locate(response.response_ids)
-        answer, group = tuple(response.answer), response.group
+        answer, group = golds_of(response.answer), response.group
         if shared:
             trace = Trace(
                 "response",
