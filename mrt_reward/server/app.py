@@ -113,7 +113,7 @@ class Routes:
         """Cut thinking into episodes, without scoring."""
         options = self._options(body.options)
         caller.capped(self._settings.default_deadline_s)
-        cut = await caller.attend(asyncio.to_thread(segment_each, self._scorer, body.traces, options))
+        cut = await caller.attend(segment_each(self._scorer, body.traces, options))
         return _json(EpisodesResponse(traces=cut))
 
     async def get_reward(self, caller: Asking, body: GetRewardRequest) -> Response:

@@ -8,7 +8,7 @@ from typing import cast
 
 from mrt_reward.errors import MRTRewardError, TraceError
 from mrt_reward.options import ScoreOptions
-from mrt_reward.service.scorer import Scorer
+from mrt_reward.service.scorer import Scorer, Segmented
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
 from mrt_reward.wire import EpisodesOut, TraceIn
 
@@ -73,16 +73,15 @@ async def score_each(
             yield place, scored
 
 
-def segment_each(scorer: Scorer, asked: Sequence[TraceIn], options: ScoreOptions) -> list[EpisodesOut]:
-    """Each trace cut into episodes, or what is wrong with it."""
+async def segment_each(scorer: Scorer, asked: Sequence[TraceIn], options: ScoreOptions) -> list[EpisodesOut]:
+    """Each trace cut into episodes, or what is wrong with it; raises as `Scorer.segment_all` does."""
+    read = read_traces(asked)
+    found = iter(await scorer.segment_all([trace for trace in read if isinstance(trace, Trace)], options))
 
-    def cut(trace_id: str, trace: Trace | TraceError) -> EpisodesOut:
-        try:
-            if isinstance(trace, TraceError):
-                raise trace
-            found = scorer.segment(trace, options)
-        except TraceError as error:
-            return EpisodesOut(id=trace_id, episodes=[], warnings=[], error=told(error))
-        return EpisodesOut(id=trace_id, episodes=list(found.episodes), warnings=list(found.warnings), error=None)
+    def out(trace_id: str, cut: Segmented | TraceError) -> EpisodesOut:
+        if isinstance(cut, TraceError):
+            return EpisodesOut(id=trace_id, episodes=[], warnings=[], error=told(cut))
+        return EpisodesOut(id=trace_id, episodes=list(cut.episodes), warnings=list(cut.warnings), error=None)
 
-    return [cut(trace.id, read) for trace, read in zip(asked, read_traces(asked), strict=True)]
+    cuts = [each if isinstance(each, TraceError) else next(found) for each in read]
+    return [out(trace.id, cut) for trace, cut in zip(asked, cuts, strict=True)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -13,28 +14,19 @@ import structlog
 from mrt_reward.core.progress import with_progress
 from mrt_reward.errors import ConfigError, Draining, MRTRewardError, ProverError, ProverUnavailable, TraceError
 from mrt_reward.options import ScoreOptions
-from mrt_reward.protocols import Grader, Prover, ProverInfo, Tokenizer, WeightsKind
+from mrt_reward.protocols import Grader, Prover, ProverInfo, Tokenizer, WeightsKind, asking_together
 from mrt_reward.service.batcher import Batcher
 from mrt_reward.service.cache import ScoreCache
 from mrt_reward.service.encoding import finished_of
 from mrt_reward.service.estimators import Speller
 from mrt_reward.service.jobs import Job, prepare, segment
 from mrt_reward.service.outcomes import Judged, judged, needs_grading
-from mrt_reward.types import Episode, ErrorInfo, ScoredTrace, Status, Trace, Usage, Value
+from mrt_reward.service.preparing import Segmented, each_prepared
+from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace, Usage, Value
 
 MAX_VERSION_RETRIES = 3
 
 logger = structlog.stdlib.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Segmented:
-    """Where a trace's thinking is cut, without values."""
-
-    id: str
-    episodes: tuple[Episode, ...]
-    warnings: tuple[str, ...]
-    notes: tuple[str, ...] = ()
 
 
 class Scorer:
@@ -98,18 +90,22 @@ class Scorer:
         Raises:
             Overloaded: the queue is full; nothing was started.
             Draining: the service is shutting down.
-            TraceError: the options name a grader that is not there.
+            TraceError: the options name a grader that is not there, or the traces have too many episodes in all.
 
         """
         grader = self._grader(options)
         async with self._active():
             # An overloaded server should not spend its time tokenizing what it will refuse.
             with self.batcher.admitted(1):
-                jobs = await asyncio.to_thread(self._prepare_all, traces, options, grader)
+                jobs = await each_prepared(
+                    traces, lambda trace: prepare(trace, options, self._prover.tokenizer, grader, self._speller)
+                )
             num_tokens = sum(job.num_tokens for job in jobs if isinstance(job, Job))
             with self.batcher.admitted(num_tokens):
+                as_one = contextvars.copy_context()
+                as_one.run(asking_together)
                 tasks = [
-                    asyncio.create_task(self._score_at(place, trace, job, options, grader))
+                    as_one.run(asyncio.create_task, self._score_at(place, trace, job, options, grader))
                     for place, (trace, job) in enumerate(zip(traces, jobs, strict=True))
                 ]
                 try:
@@ -124,6 +120,12 @@ class Scorer:
         """All traces, in their order; raises as `stream` does."""
         scored = {place: trace async for place, trace in self.stream(traces, options or ScoreOptions())}
         return tuple(scored[place] for place in range(len(traces)))
+
+    async def segment_all(self, traces: Sequence[Trace], options: ScoreOptions) -> list[Segmented | TraceError]:
+        """Episodes of each trace; raises as `stream` does where the service takes no work."""
+        async with self._active():
+            with self.batcher.admitted(1):
+                return await each_prepared(traces, lambda trace: self.segment(trace, options))
 
     def segment(self, trace: Trace, options: ScoreOptions) -> Segmented:
         """Episodes only.
@@ -208,15 +210,6 @@ class Scorer:
                 f"unknown grader {name!r}: this server has {', '.join(sorted(self._graders))}", param="options.grader"
             )
         return self._graders[name]
-
-    def _prepare_all(self, traces: Sequence[Trace], options: ScoreOptions, grader: Grader) -> list[Job | TraceError]:
-        def prepared(trace: Trace) -> Job | TraceError:
-            try:
-                return prepare(trace, options, self._prover.tokenizer, grader, self._speller)
-            except TraceError as error:
-                return error
-
-        return [prepared(trace) for trace in traces]
 
     async def _score_at(
         self, place: int, trace: Trace, job: Job | TraceError, options: ScoreOptions, grader: Grader
