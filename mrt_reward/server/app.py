@@ -24,7 +24,7 @@ from mrt_reward.server.errors import install_error_handlers
 from mrt_reward.server.health import Readiness
 from mrt_reward.server.limits import CALLER_GONE, Gate, StrictRoute
 from mrt_reward.server.recording import Recording, Replays, once
-from mrt_reward.server.scoring import Placed, failed, score_each, segment_each
+from mrt_reward.server.scoring import Notes, Placed, failed, notes_of, score_each, segment_each
 from mrt_reward.server.telemetry import Telemetry
 from mrt_reward.server.weights import allowed_folder
 from mrt_reward.service.scorer import Scorer
@@ -101,7 +101,10 @@ class Routes:
             first = await caller.attend(_first(lines))
             return LineStream(_resumed(first, lines))
         scored = dict(await caller.attend(collected(recording.read())))
-        return _json(ScoreResponse(traces=[TraceOut.from_scored(scored[place]) for place in range(len(body.traces))]))
+        in_order = [scored[place] for place in range(len(body.traces))]
+        return _json(
+            ScoreResponse(traces=[TraceOut.from_scored(trace) for trace in in_order], notes=notes_of(in_order))
+        )
 
     async def advantages(self, caller: Asking, body: AdvantagesRequest) -> Response:
         """Turn groups of traces into advantages per episode, and per token on request."""
@@ -114,7 +117,7 @@ class Routes:
         options = self._options(body.options)
         caller.capped(self._settings.default_deadline_s)
         cut = await caller.attend(segment_each(self._scorer, body.traces, options))
-        return _json(EpisodesResponse(traces=cut))
+        return _json(cut)
 
     async def get_reward(self, caller: Asking, body: GetRewardRequest) -> Response:
         """OpenRLHF's remote reward: one scalar per query, r + α(J[K] - J[0]).
@@ -175,7 +178,7 @@ def _json(record: BaseModel) -> Response:
 
 
 def _lines(recording: Recording[Placed], caller: Caller, asked: Sequence[TraceIn]) -> AsyncGenerator[bytes]:
-    waiting = set(range(len(asked)))
+    waiting, notes = set(range(len(asked))), Notes()
 
     async def tracked() -> AsyncGenerator[Placed]:
         async with aclosing(recording.read()) as items:
@@ -189,7 +192,7 @@ def _lines(recording: Recording[Placed], caller: Caller, asked: Sequence[TraceIn
     async def written() -> AsyncGenerator[bytes]:
         async with aclosing(until_late(tracked(), caller, rest)) as items:
             async for place, scored in items:
-                line = StreamedTrace(index=place, trace=TraceOut.from_scored(scored))
+                line = StreamedTrace(index=place, trace=TraceOut.from_scored(scored), notes=notes.new(scored.notes))
                 yield line.model_dump_json().encode() + b"\n"
 
     return written()
