@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
 from mrt_reward.core.progress import with_progress
-from mrt_reward.errors import ConfigError, Draining, MRTRewardError, ProverError, ProverUnavailable, TraceError
+from mrt_reward.errors import ConfigError, MRTRewardError, ProverError, ProverUnavailable, TraceError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.protocols import GradeItem, Grader, Prover, ProverInfo, Tokenizer, WeightsKind
+from mrt_reward.service.activity import Activity
 from mrt_reward.service.batcher import Batcher
+from mrt_reward.service.bounded import BoundedTokenizer
 from mrt_reward.service.cache import ScoreCache
 from mrt_reward.service.encoding import problem_text
 from mrt_reward.service.estimators import Speller, outcome_of
@@ -22,6 +23,8 @@ from mrt_reward.service.jobs import Job, prepare, segment
 from mrt_reward.types import Episode, ErrorInfo, ScoredTrace, Status, Trace, Usage, Value
 
 MAX_VERSION_RETRIES = 3
+MAX_SEGMENTED_TOKENS = 262_144
+"""Longest trace that is only cut into episodes, where the prover's context is shorter."""
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -63,10 +66,7 @@ class Scorer:
         self._speller = speller
         self.cache = cache or ScoreCache()
         self.batcher = Batcher(prover, max_queue_tokens)
-        self._num_active = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self.draining = False
+        self.activity = Activity()
         self._loading = asyncio.Lock()
         self._loads: set[asyncio.Task[ProverInfo]] = set()
 
@@ -90,6 +90,11 @@ class Scorer:
         """By the names that `ScoreOptions.grader` may give, the default first."""
         return self._graders
 
+    @property
+    def draining(self) -> bool:
+        """Whether new work is refused."""
+        return self.activity.draining
+
     async def stream(self, traces: Sequence[Trace], options: ScoreOptions) -> AsyncIterator[tuple[int, ScoredTrace]]:
         """Each trace, with its place in `traces`, as soon as it is scored. Closing the iterator stops the rest.
 
@@ -100,7 +105,7 @@ class Scorer:
 
         """
         grader = self._grader(options)
-        async with self._active():
+        with self.activity.one_more():
             # An overloaded server should not spend its time tokenizing what it will refuse.
             with self.batcher.admitted(1):
                 jobs = await asyncio.to_thread(self._prepare_all, traces, options, grader)
@@ -130,7 +135,8 @@ class Scorer:
             TraceError: the trace cannot be segmented as it was sent.
 
         """
-        encoded, episodes = segment(trace, options, self._prover.tokenizer)
+        tokenizer = BoundedTokenizer(self._prover.tokenizer, max(self.info.max_tokens, MAX_SEGMENTED_TOKENS))
+        encoded, episodes = segment(trace, options, tokenizer)
         return Segmented(trace.id, episodes, encoded.warnings)
 
     async def check(self) -> None:
@@ -141,8 +147,7 @@ class Scorer:
             ProverUnavailable: the engine cannot prove at present.
 
         """
-        if self.draining:
-            raise Draining("the server is shutting down: use another replica", retry_after_s=5.0)
+        self.activity.refuse_if_draining()
         await self._prover.check()
 
     async def load_weights(self, folder: Path, kind: WeightsKind) -> ProverInfo:
@@ -174,30 +179,16 @@ class Scorer:
 
     async def drain(self) -> None:
         """Refuse new work and wait for what is in flight."""
-        self.draining = True
-        await self._idle.wait()
+        await self.activity.drain()
 
     async def close(self) -> None:
         """Release the prover, the graders and the cache."""
-        self.draining = True
+        self.activity.end()
         await self.batcher.close()
         await self._prover.close()
         for grader in self._graders.values():
             await grader.close()
         self.cache.close()
-
-    @asynccontextmanager
-    async def _active(self) -> AsyncGenerator[None]:
-        if self.draining:
-            raise Draining("the server is shutting down: use another replica", retry_after_s=5.0)
-        self._num_active += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._num_active -= 1
-            if self._num_active == 0:
-                self._idle.set()
 
     def _grader(self, options: ScoreOptions) -> Grader:
         name = options.grader or next(iter(self._graders))
@@ -208,9 +199,11 @@ class Scorer:
         return self._graders[name]
 
     def _prepare_all(self, traces: Sequence[Trace], options: ScoreOptions, grader: Grader) -> list[Job | TraceError]:
+        tokenizer = BoundedTokenizer(self._prover.tokenizer, self.info.max_tokens)
+
         def prepared(trace: Trace) -> Job | TraceError:
             try:
-                return prepare(trace, options, self._prover.tokenizer, grader, self._speller)
+                return prepare(trace, options, tokenizer, grader, self._speller)
             except TraceError as error:
                 return error
 

@@ -180,6 +180,12 @@ class StatusOut(Model):
     status: Literal["ok"] = "ok"
 
 
+class DrainRequest(Model):
+    """Whether new work is refused from now on."""
+
+    draining: bool = True
+
+
 class WeightsRequest(Model):
     """Weights to serve from now on."""
 
