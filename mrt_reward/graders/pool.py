@@ -25,6 +25,7 @@ from typing import cast
 from mrt_reward.errors import GraderError
 from mrt_reward.graders import frames
 from mrt_reward.graders.docket import Docket, Job, Outcome, Probes, Reply
+from mrt_reward.graders.environment import worker_environment
 from mrt_reward.graders.worker import PATIENCE
 from mrt_reward.protocols import asking_party
 
@@ -61,7 +62,12 @@ class Worker:
         # Importable here means importable there, and the server's folder is searched last, as a user expects.
         path = [entry for entry in dict.fromkeys([*sys.path, str(Path.cwd())]) if entry]
         threads = dict.fromkeys(_THREADS, "1")
-        environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
+        environment = {
+            **worker_environment(os.environ, grader),
+            **threads,
+            "PYTHONPATH": os.pathsep.join(path),
+            "PYTHONSAFEPATH": "1",
+        }
         arguments = ["--grader", grader, "--timeout-s", str(timeout_s), "--memory-mb", str(memory_mb)]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mrt_reward.graders.worker", *arguments,

@@ -34,30 +34,32 @@ def to_traces(request: GetRewardRequest, *, needs_answer: bool) -> list[Trace]:
             f"got {len(request.query)}, {len(request.prompts)} and {len(request.labels)}",
             param="query",
         )
-    traces: list[Trace] = []
-    refused: list[TraceError] = []
-    for place, (query, prompt, label) in enumerate(zip(request.query, request.prompts, request.labels, strict=True)):
+
+    def read(place: int) -> Trace | TraceError:
         try:
-            traces.append(_trace(place, query, prompt, label, needs_answer=needs_answer))
+            return _trace(request, place, needs_answer=needs_answer)
         except TraceError as error:
-            refused.append(error)
+            return error
+
+    found = [read(place) for place in range(len(request.query))]
+    refused = [each for each in found if isinstance(each, TraceError)]
     if refused:
         # A reply is one number per query, and there is none for these.
         more = "" if len(refused) == 1 else f" (and {len(refused) - 1} more of {len(request.query)} queries: "
         more += ", ".join(str(error.param) for error in refused[1:MAX_NAMED]) + (")" if more else "")
         raise TraceError(f"{refused[0]}{more}", code=refused[0].code, param=refused[0].param)
-    return traces
+    return [each for each in found if isinstance(each, Trace)]
 
 
-def _trace(place: int, query: str, prompt: str, label: object, *, needs_answer: bool) -> Trace:
-    parts = taken_apart(query, prompt)
+def _trace(request: GetRewardRequest, place: int, *, needs_answer: bool) -> Trace:
+    parts = taken_apart(request.query[place], request.prompts[place])
     if parts is None:
         raise TraceError(
-            f"query.{place}: the response was not found: expected the query to hold prompts.{place}, or its end where it "
-            "is cut on the left, followed by the response; send the prompt as it was tokenized",
+            f"query.{place}: the response was not found: expected the query to hold prompts.{place}, or its end where "
+            "it is cut on the left, followed by the response; send the prompt as it was tokenized",
             param=f"query.{place}",
         )
-    answer = golds_of(label, param=f"labels.{place}")
+    answer = golds_of(request.labels[place], param=f"labels.{place}")
     if needs_answer and not answer:
         raise TraceError(f"labels.{place}: the grader needs the gold answer, got none", param=f"labels.{place}")
     return Trace(id=str(place), prompt=parts[0], completion=parts[1], answer=answer)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from mrt_reward.core.progress import with_progress
-from mrt_reward.errors import ConfigError, Draining, MRTRewardError, ProverError, ProverUnavailable, TraceError
+from mrt_reward.errors import ConfigError, MRTRewardError, ProverError, ProverUnavailable, TraceError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.protocols import Grader, Prover, ProverInfo, Tokenizer, WeightsKind, asking_together
+from mrt_reward.service.activity import Activity
 from mrt_reward.service.batcher import Batcher
+from mrt_reward.service.bounded import BoundedTokenizer
 from mrt_reward.service.cache import ScoreCache
 from mrt_reward.service.encoding import finished_of
 from mrt_reward.service.estimators import Speller
@@ -25,6 +26,8 @@ from mrt_reward.service.preparing import Segmented, each_prepared
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace, Usage, Value
 
 MAX_VERSION_RETRIES = 3
+MAX_SEGMENTED_TOKENS = 262_144
+"""Longest trace that is only cut into episodes, where the prover's context is shorter."""
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -57,10 +60,7 @@ class Scorer:
         self._speller = speller
         self.cache = cache or ScoreCache()
         self.batcher = Batcher(prover, max_queue_tokens)
-        self._num_active = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self.draining = False
+        self.activity = Activity()
         self._loading = asyncio.Lock()
         self._loads: set[asyncio.Task[ProverInfo]] = set()
 
@@ -75,6 +75,10 @@ class Scorer:
         return self._prover.tokenizer
 
     @property
+    def _bounded(self) -> Tokenizer:
+        return BoundedTokenizer(self._prover.tokenizer, self.info.max_tokens)
+
+    @property
     def tokenizer_sha256(self) -> str:
         """Of the prover's tokenizer.json."""
         return self._prover.tokenizer.sha256
@@ -83,6 +87,11 @@ class Scorer:
     def graders(self) -> Mapping[str, Grader]:
         """By the names that `ScoreOptions.grader` may give, the default first."""
         return self._graders
+
+    @property
+    def draining(self) -> bool:
+        """Whether new work is refused."""
+        return self.activity.draining
 
     async def stream(self, traces: Sequence[Trace], options: ScoreOptions) -> AsyncIterator[tuple[int, ScoredTrace]]:
         """Each trace, with its place in `traces`, as soon as it is scored. Closing the iterator stops the rest.
@@ -94,11 +103,11 @@ class Scorer:
 
         """
         grader = self._grader(options)
-        async with self._active():
+        with self.activity.one_more():
             # An overloaded server should not spend its time tokenizing what it will refuse.
             with self.batcher.admitted(1):
                 jobs = await each_prepared(
-                    traces, lambda trace: prepare(trace, options, self._prover.tokenizer, grader, self._speller)
+                    traces, lambda trace: prepare(trace, options, self._bounded, grader, self._speller)
                 )
             num_tokens = sum(job.num_tokens for job in jobs if isinstance(job, Job))
             with self.batcher.admitted(num_tokens):
@@ -123,7 +132,7 @@ class Scorer:
 
     async def segment_all(self, traces: Sequence[Trace], options: ScoreOptions) -> list[Segmented | TraceError]:
         """Episodes of each trace; raises as `stream` does where the service takes no work."""
-        async with self._active():
+        with self.activity.one_more():
             with self.batcher.admitted(1):
                 return await each_prepared(traces, lambda trace: self.segment(trace, options))
 
@@ -134,7 +143,8 @@ class Scorer:
             TraceError: the trace cannot be segmented as it was sent.
 
         """
-        encoded, episodes = segment(trace, options, self._prover.tokenizer)
+        tokenizer = BoundedTokenizer(self._prover.tokenizer, max(self.info.max_tokens, MAX_SEGMENTED_TOKENS))
+        encoded, episodes = segment(trace, options, tokenizer)
         return Segmented(trace.id, episodes, encoded.warnings, encoded.notes)
 
     async def check(self) -> None:
@@ -145,8 +155,7 @@ class Scorer:
             ProverUnavailable: the engine cannot prove at present.
 
         """
-        if self.draining:
-            raise Draining("the server is shutting down: use another replica", retry_after_s=5.0)
+        self.activity.refuse_if_draining()
         await self._prover.check()
 
     async def load_weights(self, folder: Path, kind: WeightsKind) -> ProverInfo:
@@ -178,30 +187,16 @@ class Scorer:
 
     async def drain(self) -> None:
         """Refuse new work and wait for what is in flight."""
-        self.draining = True
-        await self._idle.wait()
+        await self.activity.drain()
 
     async def close(self) -> None:
         """Release the prover, the graders and the cache."""
-        self.draining = True
+        self.activity.end()
         await self.batcher.close()
         await self._prover.close()
         for grader in self._graders.values():
             await grader.close()
         self.cache.close()
-
-    @asynccontextmanager
-    async def _active(self) -> AsyncGenerator[None]:
-        if self.draining:
-            raise Draining("the server is shutting down: use another replica", retry_after_s=5.0)
-        self._num_active += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._num_active -= 1
-            if self._num_active == 0:
-                self._idle.set()
 
     def _grader(self, options: ScoreOptions) -> Grader:
         name = options.grader or next(iter(self._graders))
@@ -277,7 +272,7 @@ class Scorer:
         if isinstance(job, Job):
             finished = job.encoded.finished
         else:
-            finished = await asyncio.to_thread(finished_of, trace, self.tokenizer, options.delimiters)
+            finished = await asyncio.to_thread(finished_of, trace, self._bounded, options.delimiters)
         return await judged(trace, finished, grader)
 
 

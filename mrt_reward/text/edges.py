@@ -17,9 +17,17 @@ BYTE_ORDER_MARK = "\ufeff"
 
 _MAX_WORD = 60
 _NAMED_END = re.compile(r"end|eos|eot|eom|pad|return|stop", re.I)
-_SHAPES = (r"<\|[^<>|\s]{1,40}\|>", "<\uff5c[^<>\uff5c\\s]{1,40}\uff5c>", r"</s>", r"<(?:eos|pad|end_of_turn)>", r"\[(?:PAD|EOS)\]")
+_SHAPES = (
+    r"<\|[^<>|\s]{1,40}\|>",
+    "<\uff5c[^<>\uff5c\\s]{1,40}\uff5c>",
+    r"</s>",
+    r"<(?:eos|pad|end_of_turn)>",
+    r"\[(?:PAD|EOS)\]",
+)
 _WORD = re.compile("|".join(_SHAPES))
-_BEGIN = re.compile(r"<s>|<bos>|\[BOS\]|<\|begin_of_text\|>|<\|startoftext\|>|<\uff5cbegin\u2581of\u2581sentence\uff5c>")
+_BEGIN = re.compile(
+    r"<s>|<bos>|\[BOS\]|<\|begin_of_text\|>|<\|startoftext\|>|<\uff5cbegin\u2581of\u2581sentence\uff5c>"
+)
 
 
 def is_end(word: str) -> bool:
@@ -62,7 +70,8 @@ def start_without_padding(text: str) -> int:
         found = _BEGIN.match(text, start) or _WORD.match(text, start)
         if found is None:
             return start
-        word, again = found[0], text.startswith(found[0], found.end())
+        word = str(found[0])
+        again = text.startswith(word, found.end())
         # No template begins with the same control word twice, so that a run of it is padding whatever its name.
         if not (_BEGIN.fullmatch(word) or is_end(word) or again or word == before):
             return start
@@ -94,7 +103,7 @@ def plain(text: str) -> str:
 
 
 def unfolded_ends(text: str, folded_ends: TokenIds) -> TokenIds:
-    """Offsets in `text` from offsets in `text.replace("\\r\\n", "\\n")`."""
+    """Offsets in `text` from offsets in the same text with line feeds in place of CRLF."""
     breaks = np.array([found.start() for found in re.finditer("\r\n", text)], np.int64)
     line_feeds = breaks - np.arange(len(breaks))
     return (folded_ends + np.searchsorted(line_feeds, folded_ends, side="left")).astype(np.int32)
