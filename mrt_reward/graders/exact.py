@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mrt_reward.graders.answers import clean, find_answer
 from mrt_reward.graders.golds import read_gold
+from mrt_reward.graders.reading import read_texts
 from mrt_reward.protocols import GradeItem
 from mrt_reward.types import Grade, Verdict
 
@@ -19,7 +20,7 @@ class ExactGrader:
 
     async def grade(self, items: Sequence[GradeItem]) -> Sequence[Grade]:
         """Grades in the order of the items."""
-        return [_grade(item) for item in items]
+        return await read_texts(items, _grade)
 
     async def close(self) -> None:
         """Nothing to stop."""

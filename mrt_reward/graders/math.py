@@ -25,11 +25,14 @@ from mrt_reward.graders.quantities import units_differ
 from mrt_reward.graders.restating import restates
 from mrt_reward.graders.statements import stated_answer
 from mrt_reward.graders.words import words_agree
-from mrt_reward.protocols import GradeItem
+from mrt_reward.graders.reading import read_texts
+from mrt_reward.protocols import GradeItem, asking_party
 from mrt_reward.types import Grade, Verdict
 
 TIMEOUT_S = 0.7
-"""Twice this, and a new child, stay under two seconds: what the worst answer costs."""
+"""Twice this, and a new child, stay under two seconds: more than the worst answer costs."""
+QUICK_S = 0.15
+"""Most answers need less. One that needs more goes behind those of others, and is then given `TIMEOUT_S`."""
 MEMORY_MB = 1024
 NUM_WORKERS = 2
 _RULES = 2
@@ -46,7 +49,9 @@ class MathGrader:
     def __init__(
         self, *, num_workers: int = NUM_WORKERS, timeout_s: float = TIMEOUT_S, memory_mb: int = MEMORY_MB
     ) -> None:
-        self._pool = WorkerPool("math", num_workers=num_workers, timeout_s=timeout_s, memory_mb=memory_mb)
+        self._pool = WorkerPool(
+            "math", num_workers=num_workers, timeout_s=timeout_s, memory_mb=memory_mb, quick_s=QUICK_S
+        )
         packages = ("math-verify", "latex2sympy2_extended", "sympy", "antlr4-python3-runtime")
         versions = ",".join(f"{package}={version(package)}" for package in packages)
         self._identity = f"math:{versions},rules={_RULES},timeout_s={timeout_s:g},memory_mb={memory_mb}"
@@ -65,28 +70,28 @@ class MathGrader:
         """Grades in the order of the items; items that ask the same are judged once."""
         grades: dict[GradeItem, Grade] = {}
         waiting: dict[tuple[Question, ...], list[GradeItem]] = {}
-        for item in dict.fromkeys(items):
-            golds = tuple(gold for gold in map(read_gold, item.answers) if gold)
-            decided = decide(find_answer(item), golds, item.problem)
+        distinct = list(dict.fromkeys(items))
+        for item, decided in zip(distinct, await read_texts(distinct, _decide), strict=True):
             if isinstance(decided, Grade):
                 grades[item] = decided
             else:
                 waiting.setdefault(decided, []).append(item)
-        replies = await asyncio.gather(*map(self._ask, waiting))
+        party = asking_party()
+        replies = await asyncio.gather(*(self._ask(questions, party) for questions in waiting))
         for same, grade in zip(waiting.values(), replies, strict=True):
             grades.update(dict.fromkeys(same, grade))
         return [grades[item] for item in items]
 
-    async def _ask(self, questions: Sequence[Question]) -> Grade:
+    async def _ask(self, questions: Sequence[Question], party: object) -> Grade:
         """The grade of the question that is answered best; a right one is right whatever became of the others."""
-        grades = [await self._ask_one(question) for question in questions]
+        grades = [await self._ask_one(question, party) for question in questions]
         return min(grades, key=lambda grade: _BEST_FIRST.index(grade.verdict))
 
-    async def _ask_one(self, question: Question) -> Grade:
+    async def _ask_one(self, question: Question, party: object) -> Grade:
         payload = {"answer": question.text, "golds": list(question.golds)}
         # A gold answer that hangs the worker by itself is nobody's fault but ours.
         harmless = {"answer": "1", "golds": list(question.golds)}
-        return to_grade(await self._pool.judge(payload, lambda: (MATH_PROBE, harmless)))
+        return to_grade(await self._pool.judge(payload, lambda: (MATH_PROBE, harmless), party))
 
     async def close(self) -> None:
         """Stop the workers."""
@@ -99,6 +104,11 @@ class Question:
 
     text: str
     golds: tuple[str, ...]
+
+
+def _decide(item: GradeItem) -> Grade | tuple[Question, ...]:
+    golds = tuple(gold for gold in map(read_gold, item.answers) if gold)
+    return decide(find_answer(item), golds, item.problem)
 
 
 def quick_grade(answer: Answer | None, golds: Sequence[str], problem: str = "") -> Grade | None:

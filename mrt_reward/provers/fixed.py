@@ -10,7 +10,12 @@ from mrt_reward.protocols import WeightsKind
 
 
 class FixedWeights:
-    """Two members of a `Prover`, for such an engine to inherit."""
+    """Members of a `Prover`, for such an engine to inherit."""
+
+    @property
+    def silent_s(self) -> float | None:
+        """Unknown: how the work gets on inside of the engine is not seen."""
+        return None
 
     async def load_weights(self, folder: Path, kind: WeightsKind) -> None:
         """Refuse.
