@@ -39,6 +39,7 @@ _LEAD_IN = re.compile(
     re.IGNORECASE,
 )
 _MAX_LEAD_INS = 4
+_MAX_LAYERS = 8
 _LABEL = re.compile(r"(?:最终)?(?:答案|结果|答)(?:是|为|:)? ?")
 
 _DIGITS = r"[0-9]{1,40}"
@@ -86,15 +87,16 @@ def plain(text: str) -> str:
 
 def _bare(text: str) -> str:
     """Without markdown, quotes, delimiters and what a sentence ends with."""
-    while True:
+    for _ in range(_MAX_LAYERS):
         bare = clean(text)
         bare = bare if _ENDS_IN_DOTS.search(bare[-50:]) else bare.rstrip(" .,;:?\\")
         for mark in ("**", "__", "`", '"', "'"):
             if bare.startswith(mark) and bare.endswith(mark) and len(bare) > 2 * len(mark):
                 bare = bare[len(mark) : -len(mark)].strip()
         if bare == text or not bare:
-            return text
+            break
         text = bare
+    return text
 
 
 def _without_fonts(text: str) -> str:

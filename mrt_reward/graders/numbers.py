@@ -135,7 +135,6 @@ def fewest_digits(*texts: str) -> int | None:
     return min((count for count in counts if count >= MIN_DIGITS), default=None)
 
 
-
 def bases_agree(answer: str, gold: str) -> bool | None:
     """Whether two numerals that both name their base, such as `52_8`, are the same numeral; None for others."""
     left, right = _BASED.fullmatch(answer), _BASED.fullmatch(gold)

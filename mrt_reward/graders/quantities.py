@@ -60,7 +60,9 @@ _NUMBER = (
     r"(?: ?/ ?[0-9]{1,40})?"
 )
 _FRACTION = r"[+-]? ?(?:[0-9]{1,40} ?)?\\[dt]?frac ?(?:\{-?[0-9]{1,40}\} ?\{[0-9]{1,40}\}|[0-9] ?[0-9])"
-_QUANTITY = re.compile(rf"(?P<currency>\\?[$\N{{EURO SIGN}}\N{{POUND SIGN}}\N{{YEN SIGN}}])? ?(?P<number>{_NUMBER}|{_FRACTION})(?P<unit>[^0-9][^\n]{{0,80}})?")
+_QUANTITY = re.compile(
+    rf"(?P<currency>\\?[$\N{{EURO SIGN}}\N{{POUND SIGN}}\N{{YEN SIGN}}])? ?(?P<number>{_NUMBER}|{_FRACTION})(?P<unit>[^0-9][^\n]{{0,80}})?"
+)
 _WRAPPED = re.compile(r"\\(?:text|mathrm|mathit|operatorname|rm) ?\{(?P<inner>[^{}]*)\}")
 _FRACTION_UNIT = re.compile(r"\\[dt]?frac ?\{(?P<top>[^{}]*)\} ?\{(?P<bottom>[^{}]*)\}")
 _COMPOUND = re.compile(
@@ -98,7 +100,11 @@ def split_quantity(text: str) -> tuple[str, str] | None:
     if scale.lower() in _SCALES:
         if rest and _WORDS.fullmatch(rest) is None:
             return None
-        return (rf"{number} \cdot 10^{{{_SCALES[scale.lower()]}}}", _UNITS.get(rest, currency)) if "10^" not in number else None
+        return (
+            (rf"{number} \cdot 10^{{{_SCALES[scale.lower()]}}}", _UNITS.get(rest, currency))
+            if "10^" not in number
+            else None
+        )
     if degrees := _DEGREES.fullmatch(unit):
         return number, degrees["scale"] or degrees["other"] or ""
     if len(unit) == 1 and (match["unit"] or "").startswith(unit):

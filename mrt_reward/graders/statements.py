@@ -68,7 +68,10 @@ class _Token:
     @property
     def continues(self) -> bool:
         """Whether an operand must precede."""
-        return self.text.startswith(("+", "*", "/", "^", "=", "<", ">", ":", *_COMMANDS)) or self.text in ("-", *_SCALES)
+        return self.text.startswith(("+", "*", "/", "^", "=", "<", ">", ":", *_COMMANDS)) or self.text in (
+            "-",
+            *_SCALES,
+        )
 
 
 def stated_answer(text: str, *, words: bool = False) -> str | None:
@@ -207,7 +210,9 @@ def _joins(last: _Token, token: _Token) -> bool:
         return True
     # `1 000`, `3 1/2` and `2 sqrt 3` are numbers.
     numeral = last.text.isdigit()
-    return numeral and bool(token.text in (*_NAMES, _CONSTANT) or _GROUP.fullmatch(token.text) or _RATIO.fullmatch(token.text))
+    return numeral and bool(
+        token.text in (*_NAMES, _CONSTANT) or _GROUP.fullmatch(token.text) or _RATIO.fullmatch(token.text)
+    )
 
 
 def _expression(run: list[_Token]) -> Iterator[tuple[str, bool]]:
@@ -221,7 +226,9 @@ def _expression(run: list[_Token]) -> Iterator[tuple[str, bool]]:
     opened, closed = (sum(map(text.count, brackets)) for brackets in ("([{", ")]}"))
     text = text[1:] if opened > closed and text[0] in "([{" else text
     text = text[:-1] if closed > opened and text[-1] in ")]}" else text
-    whole = bool(tokens) and not _Token(tokens[0], "", part=True).continues and not _Token(tokens[-1], "", part=True).opens
+    whole = (
+        bool(tokens) and not _Token(tokens[0], "", part=True).continues and not _Token(tokens[-1], "", part=True).opens
+    )
     if not whole or not (any(map(str.isdigit, text)) or "\\" in text or _CONSTANT in tokens):
         yield from ((token.text.lower(), False) for token in run)
         return
