@@ -1,4 +1,4 @@
-r"""Unicode as LaTeX: `–5` is `-5`, `x²` is `x^{2}`, `3½` is `3\frac{1}{2}`, `√12` is `\sqrt{12}`, and nothing is invisible."""
+r"""Unicode as LaTeX: `x²` is `x^{2}`, `3½` is `3\frac{1}{2}`, `√12` is `\sqrt{12}`, and nothing is invisible."""
 
 from __future__ import annotations
 

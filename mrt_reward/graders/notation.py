@@ -68,10 +68,23 @@ _DEGREES = re.compile(
     r"\\(?P<name>sin|cos|tan|cot|sec|csc)(?P<power> ?\^ ?(?:[0-9]|\{[0-9]\}))? ?"
     r"[({]? ?(?P<angle>-?[0-9]{1,10}(?:\.[0-9]{1,10})?) ?\^ ?(?:\{ ?\\circ ?\}|\\circ) ?[)}]?"
 )
-_BASES = dict(zip("two three four five six seven eight nine ten eleven twelve sixteen".split(),
-                  (*range(2, 13), 16), strict=True))  # fmt: skip
+_BASES: dict[str, int] = {
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+    "eleven": 11,
+    "twelve": 12,
+    "sixteen": 16,
+}
 _BASE = re.compile(
-    r"_ ?(?:\{ ?\\(?:text|mathrm) ?\{ ?(?P<text>[a-z]{3,8}) ?\} ?\}|\\text ?\{ ?(?P<bare>[a-z]{3,8}) ?\}|\{ ?(?P<braced>[a-z]{3,8}) ?\})"
+    r"_ ?(?:\{ ?\\(?:text|mathrm) ?\{ ?(?P<text>[a-z]{3,8}) ?\} ?\}|\\text ?\{"
+    r" ?(?P<bare>[a-z]{3,8}) ?\}|\{ ?(?P<braced>[a-z]{3,8}) ?\})"
 )
 _PERCENT = re.compile(r" ?(?:\\?%|\\text ?\{ ?(?:%|\\%|percent) ?\}|percent(?![A-Za-z]))")
 
