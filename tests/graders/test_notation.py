@@ -10,7 +10,8 @@ from mrt_reward.graders.notation import plain
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
-        ("1\\,000\\,000", "1000000"), ("1 000", "1000"), ("1\\ 000", "1000"), ("1'000", "1000"), ("32,\\!348", "32,348"),
+        ("1\\,000\\,000", "1000000"), ("1 000", "1000"), ("1\\ 000", "1000"), ("1'000", "1000"),
+        ("32,\\!348", "32,348"),
         ("1{,}000", "1,000"), ("12 34", "12 34"), ("3 1/2", r"3\frac{1}{2}"), ("3 5/2", "3 5/2"),
         (r"0.1\overline{6}", r"\frac{15}{90}"), ("0.(3)", r"\frac{3}{9}"), ("0.333...", r"\frac{3}{9}"),
         ("0.1666\\ldots", r"\frac{15}{90}"), ("3.14159...", "3.14159"), ("1.2e-5", r"1.2 \cdot 10^{-5}"),
@@ -27,4 +28,4 @@ def test_many_notations_become_one(written: str, meant: str) -> None:
 
 @given(st.text(alphabet=r"${}\()[]19.,x= ", max_size=30))
 def test_a_text_never_becomes_blank(text: str) -> None:
-    assert bool(plain(text).strip()) or not text.strip() or not plain(text)
+    assert bool(plain(text)) is bool(text.strip())

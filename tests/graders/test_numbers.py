@@ -18,8 +18,10 @@ from mrt_reward.graders.numbers import Number, bases_agree, fewest_digits, numbe
         (r"\frac{1}{2}", Fraction(1, 2), None), (r"-\dfrac{3}{6}", Fraction(-1, 2), None),
         (r"\frac{-1}{2}", Fraction(-1, 2), None), (r"\tfrac12", Fraction(1, 2), None),
         ("3 / 4", Fraction(3, 4), None), ("$5$", Fraction(5), None), ("\N{MINUS SIGN}5", Fraction(-5), None),
-        (r"-3\frac{1}{2}", Fraction(-7, 2), None), ("1e-05", Fraction(1, 100_000), None), ("1e+16", Fraction(10**16), None),
-        (r"1.20 \cdot 10^{-2}", Fraction(3, 250), 3), (r"-10^3", Fraction(-1000), None), ("0.00012", Fraction(12, 100_000), 2),
+        (r"-3\frac{1}{2}", Fraction(-7, 2), None), ("1e-05", Fraction(1, 100_000), None),
+        ("1e+16", Fraction(10**16), None),
+        (r"1.20 \cdot 10^{-2}", Fraction(3, 250), 3), (r"-10^3", Fraction(-1000), None),
+        ("0.00012", Fraction(12, 100_000), 2),
     ],
 )  # fmt: skip
 def test_plain_numbers_are_read_exactly(text: str, value: Fraction, digits: int | None) -> None:

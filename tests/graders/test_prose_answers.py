@@ -72,7 +72,7 @@ RIGHT = [
     (r"\boxed{3} or \boxed{5}", "5"), (r"\boxed{3}, \boxed{5}, \boxed{7}", "3,5,7"),
     ("\\boxed{3}\n\n\\boxed{5}", r"\{3,5\}"), (r"(a) $\boxed{3}$ (b) $\boxed{5}$", "3, 5"),
     (r"\boxed{x=3}, \boxed{y=5}", "x=3,y=5"),
-    (r"\boxed{2}. Later on we find more about this. Later on we find more about this. Later on we find more about this. Later on we find more about this. Later on we find more about this. \boxed{3} and \boxed{5}", "3,5"),
+    (r"\boxed{2}. " + "Later on we find more. " * 5 + r"\boxed{3} and \boxed{5}", "3,5"),
     (r"\boxed{3, 5}", "3,5"), (r"\boxed{A}, \boxed{C}", "A,C"),
     (r"\boxed{Alice} and \boxed{Bob}", "Alice and Bob"),
 ]  # fmt: skip

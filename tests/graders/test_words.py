@@ -8,8 +8,10 @@ from mrt_reward.graders.words import words_agree
 @pytest.mark.parametrize(
     ("answer", "gold", "same"),
     [
-        ("evelyn", r"\text{Evelyn}", True), ("New  York", "NewYork", True), ("True", "true", True), ("DCBA", "ABCD", False),
-        ("CAT", "ACT", False), ("no", "on", False), ("Bob and Alice", "Alice, Bob", True), ("Alice", "Alice and Bob", False),
+        ("evelyn", r"\text{Evelyn}", True), ("New  York", "NewYork", True), ("True", "true", True),
+        ("DCBA", "ABCD", False),
+        ("CAT", "ACT", False), ("no", "on", False), ("Bob and Alice", "Alice, Bob", True),
+        ("Alice", "Alice and Bob", False),
         (r"\text{The answer is odd.}", "odd", True), ("5", "odd", False), ("正确", "正确", True),
         ("yx", "xy", None), ("x", "x", None), ("cos x", "sin x", None), ("5", "5", None), (r"\pi", r"\pi", None),
         ("pi", "pi", None), ("x+y", "x+y", None), ("a b c", "a b c", None),
