@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, setting, told_of
+from mrt_reward.cli.flags import ENGINE_ARG, Graders, engine_args_from, graders_from, setting, told_of
 from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.server.listening import refuse_open_addresses
 from mrt_reward.server.run import serve as run_server
@@ -30,6 +30,7 @@ def serve(
     tensor_parallel_size: Annotated[int | None, setting("tensor_parallel_size")] = None,
     gpu_memory_utilization: Annotated[float | None, setting("gpu_memory_utilization")] = None,
     engine_arg: Annotated[list[str] | None, ENGINE_ARG] = None,
+    grader: Graders = None,
     host: Annotated[str | None, setting("host")] = None,
     port: Annotated[int | None, setting("port")] = None,
     admin_host: Annotated[str | None, setting("admin_host")] = None,
@@ -59,6 +60,7 @@ def serve(
     """
     flags = dict(locals())
     flags["engine_args"] = engine_args_from(flags.pop("engine_arg"))
+    flags["graders"] = graders_from(flags.pop("grader"))
     settings = load_settings(**flags)
     refuse_open_addresses(settings)
     console = Console(stderr=True)

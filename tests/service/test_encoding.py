@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -280,3 +281,11 @@ def test_what_a_trace_came_to_is_known_only_with_its_text_and_where_it_thinks(
 def test_a_trace_that_is_all_thinking_is_never_cut_off() -> None:
     trace = make_trace(completion="So 42")
     assert finished_of(trace, TOKENIZER, Delimiters("", "")) == Finished("So 42")
+
+
+def test_graders_read_the_problem_of_a_prompt_up_to_its_thinking() -> None:
+    assert problem_text(make_trace(problem=None, prompt="2+2?\n<think>\nIt is 3+1.")) == "2+2?\n"
+    sent = make_trace(problem=None, prompt_ids=ids("2+2?<think>"), tokenizer=TOKENIZER.sha256)
+    assert problem_text(sent, TOKENIZER) == "2+2?"
+    assert problem_text(sent) == ""
+    assert problem_text(replace(sent, tokenizer="another"), TOKENIZER) == ""
