@@ -37,6 +37,22 @@ async def test_options_choose_the_segmenter(live: Live) -> None:
     assert len(reply.json()["traces"][0]["episodes"]) == 3
 
 
+async def test_the_default_segmenter_is_balanced_and_told_by_name(live: Live) -> None:
+    long = {**TRACE, "completion": "Then x grows by one. " * 50 + "</think>42"}
+    chosen = {"kind": "balanced", "markers": ["Hm"], "max_episodes": 3}
+    whole, fewer = [
+        (await post(live, "/v1/episodes", {"traces": [long], **given})).json()["traces"][0]["episodes"]
+        for given in ({}, {"options": {"segmenter": chosen}})
+    ]
+    assert 4 <= len(whole) <= 8
+    assert len(fewer) == 2
+    refused = await post(
+        live, "/v1/episodes", {"traces": [long], "options": {"segmenter": {**chosen, "min_chars": 200}}}
+    )
+    assert refused.status_code == 422
+    assert "at least twice min_chars" in refused.json()["error"]["message"]
+
+
 async def test_segmentation_reports_what_it_cannot_cut(live: Live) -> None:
     body = {"traces": [{**TRACE, "problem": None, "prompt": "Q", "completion": "plain"}]}
     reply = await post(live, "/v1/episodes", body)

@@ -129,14 +129,15 @@ def test_control_tokens_that_the_policy_sampled_become_text() -> None:
     assert "control tokens" in encoded.warnings[0]
 
 
-def test_a_delimiters_line_break_inside_a_longer_token_stays_with_the_thinking() -> None:
+@pytest.mark.parametrize("merged", [b"\n\n", b"\r\n\r\n", b"\r\nHm"])
+def test_a_delimiters_line_break_inside_a_longer_token_stays_with_the_thinking(merged: bytes) -> None:
     class Merging(ScriptedTokenizer):
-        """Token 300 is two line breaks."""
+        """Token 300 is a line break and what follows it."""
 
         def locate(self, ids: TokenIds) -> tuple[str, TokenIds]:
-            spread = [token for given in ids.tolist() for token in ([10, 10] if given == 300 else [given])]
+            spread = [token for given in ids.tolist() for token in (merged if given == 300 else [given])]
             text, ends = super().locate(np.array(spread, np.int32))
-            where = np.cumsum([2 if given == 300 else 1 for given in ids.tolist()]) - 1
+            where = np.cumsum([len(merged) if given == 300 else 1 for given in ids.tolist()]) - 1
             return text, ends[where]
 
     tokenizer = Merging()
