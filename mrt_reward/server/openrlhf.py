@@ -80,24 +80,27 @@ def to_rewards(scored: Sequence[ScoredTrace], alpha: float) -> GetRewardResponse
             why = "; ".join(trace.warnings) or "the grader failed"
             raise GraderError(f"query.{trace.id}: no outcome: {why}", param=f"labels.{trace.id}")
         outcomes.append(trace.outcome)
-    first = [_value(trace, 0) for trace in scored]
-    last = [_value(trace, -1) for trace in scored]
-    failed = [a is None or b is None for a, b in zip(first, last, strict=True)]
-    gains = [0.0 if a is None or b is None else b - a for a, b in zip(first, last, strict=True)]
+    ends = [_ends(trace) for trace in scored]
+    gains = [0.0 if each is None else each[1] - each[0] for each in ends]
     return GetRewardResponse(
         rewards=[outcome + alpha * gain for outcome, gain in zip(outcomes, gains, strict=True)],
         scores=outcomes,
         extra_logs={
-            "mrt_failed": [float(lost) for lost in failed],
+            # The protocol knows numbers alone: where this is 1, the zeros below say nothing.
+            "mrt_failed": [float(each is None) for each in ends],
             "mrt_progress": gains,
-            "mrt_value_first": [0.0 if lost else value or 0.0 for lost, value in zip(failed, first, strict=True)],
-            "mrt_value_last": [0.0 if lost else value or 0.0 for lost, value in zip(failed, last, strict=True)],
+            "mrt_value_first": [0.0 if each is None else each[0] for each in ends],
+            "mrt_value_last": [0.0 if each is None else each[1] for each in ends],
             "mrt_episodes": [
-                0.0 if lost else float(len(trace.episodes)) for lost, trace in zip(failed, scored, strict=True)
+                0.0 if each is None else float(len(trace.episodes)) for each, trace in zip(ends, scored, strict=True)
             ],
         },
     )
 
 
-def _value(trace: ScoredTrace, place: int) -> float | None:
-    return None if trace.status is Status.ERROR else trace.values[place].value
+def _ends(trace: ScoredTrace) -> tuple[float, float] | None:
+    """J[0] and J[K]; None if either is missing."""
+    if trace.status is Status.ERROR or not trace.values:
+        return None
+    first, last = trace.values[0].value, trace.values[-1].value
+    return None if first is None or last is None else (first, last)

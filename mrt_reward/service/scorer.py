@@ -132,9 +132,8 @@ class Scorer:
 
     async def segment_all(self, traces: Sequence[Trace], options: ScoreOptions) -> list[Segmented | TraceError]:
         """Episodes of each trace; raises as `stream` does where the service takes no work."""
-        with self.activity.one_more():
-            with self.batcher.admitted(1):
-                return await each_prepared(traces, lambda trace: self.segment(trace, options))
+        with self.activity.one_more(), self.batcher.admitted(1):
+            return await each_prepared(traces, lambda trace: self.segment(trace, options))
 
     def segment(self, trace: Trace, options: ScoreOptions) -> Segmented:
         """Episodes only.
