@@ -7,8 +7,10 @@ from typing import Annotated
 
 from rich.console import Console
 
+from mrt_reward.cli.ending import end_soon
 from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, setting
 from mrt_reward.config import ServeSettings, load_settings
+from mrt_reward.errors import MRTRewardError
 from mrt_reward.server.run import serve as run_server
 from mrt_reward.wiring import build_scorer
 
@@ -63,4 +65,9 @@ async def _serve(settings: ServeSettings, console: Console) -> None:
     def tell(port: int) -> None:
         console.print(f"ready: http://{settings.host}:{port} (docs at /docs)", highlight=False)
 
-    await run_server(scorer, settings, on_ready=tell)
+    try:
+        await run_server(scorer, settings, on_ready=tell)
+    except MRTRewardError as error:
+        end_soon(2, f"mrt-reward: {error}")
+        raise
+    end_soon(0)

@@ -24,6 +24,8 @@ from mrt_reward.service.preparing import Segmented, each_prepared
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace, Usage, Value
 
 MAX_VERSION_RETRIES = 3
+MAX_CLOSE_S = 30.0
+"""For the prover, and for each grader, to end what it does."""
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -181,12 +183,10 @@ class Scorer:
         await self._idle.wait()
 
     async def close(self) -> None:
-        """Release the prover, the graders and the cache."""
+        """Release the prover, the graders and the cache; one that does not let go is left behind."""
         self.draining = True
-        await self.batcher.close()
-        await self._prover.close()
-        for grader in self._graders.values():
-            await grader.close()
+        for part in (self.batcher, self._prover, *self._graders.values()):
+            await _closed(part)
         self.cache.close()
 
     @asynccontextmanager
@@ -277,6 +277,13 @@ class Scorer:
             completion = job.encoded.answer_text
         [grade] = await grader.grade([GradeItem(completion, trace.answer, problem_text(trace))])
         return outcome_of(grade)
+
+
+async def _closed(part: Batcher | Prover | Grader) -> None:
+    try:
+        await asyncio.wait_for(part.close(), MAX_CLOSE_S)
+    except (TimeoutError, asyncio.TimeoutError):
+        logger.warning("close_timed_out", what=type(part).__name__, timeout_s=MAX_CLOSE_S)
 
 
 def _told(error: BaseException) -> ErrorInfo:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -29,7 +29,7 @@ def symbolic(number: int) -> GradeItem:
 
 
 @asynccontextmanager
-async def started(num_workers: int) -> AsyncIterator[MathGrader]:
+async def started(num_workers: int) -> AsyncGenerator[MathGrader]:
     grader = MathGrader(num_workers=num_workers, timeout_s=0.5)
     try:
         await asyncio.gather(*(grader.grade([symbolic(1000 + number)]) for number in range(8)))
