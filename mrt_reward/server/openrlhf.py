@@ -77,12 +77,16 @@ def _answers(place: int, label: object) -> tuple[str, ...]:
 
 def _without_end(response: str) -> str:
     """The response without the tokens that end a turn, which the trainer decodes along with it."""
+    end = len(response)
     while True:
-        shorter = response.rstrip()
-        token = next((token for token in END_TOKENS if shorter.endswith(token)), None)
+        # By index, because each copy of a long response costs as much as all of it.
+        shorter = end
+        while shorter and response[shorter - 1].isspace():
+            shorter -= 1
+        token = next((token for token in END_TOKENS if response.endswith(token, 0, shorter)), None)
         if token is None:
-            return response
-        response = shorter.removesuffix(token)
+            return response[:end]
+        end = shorter - len(token)
 
 
 def _response_start(query: str, prompt: str) -> int | None:
