@@ -14,10 +14,13 @@ MAX_RATIO = 15.0
 FLOOR_S = 0.004
 """Below this, time says nothing."""
 
+COMMON_RUNS = (
+    " ", "\n", "\r\n", "{", "}", "a", "1", "\\", "$", "(", "\\boxed{", "<think>", "</think>", "<|im_end|>",
+    "The answer",
+)  # fmt: skip
 RUNS = (
-    " ", "\n", "\r\n", " \n", "\N{NO-BREAK SPACE}", "{", "}", "{}", "a", "A", "B ", "1", "1,", "0.", "-", "\\", "$", "(", ")",
-    "[", "\\(", "\\{", "\\boxed{", "\\text{", "\\frac", "\\frac1", "<think>", "</think>", "<|im_end|>", "<|im_end|> ",
-    "The answer", "The answer ", "answer is ", "**", "or ", "(A)", "A.", "Wait, ", "\n\nWait", ". ", "x^", "x=", "^{", "=",
+    *COMMON_RUNS, " \n", "\N{NO-BREAK SPACE}", "{}", "A", "1,", "0.", "-", ")", "[", "\\(", "\\{", "\\text{", "\\frac1",
+    "<|im_end|> ", "The answer ", "answer is ", "**", "or ", "(A)", "A.", "Wait, ", "\n\nWait", ". ", "x^", "x=", "^{",
 )  # fmt: skip
 """A policy that degenerates repeats such a thing to the end of its budget."""
 
@@ -25,12 +28,12 @@ FRAMES = (("", ""), ("The answer is (B", "?"))
 NESTED = (("{", "}"), ("\\boxed{", "}"), ("(", ")"), ("$", "$"), ("\\(", "\\)"), ("<think>", "</think>"))
 
 
-def hard_texts() -> Iterator[tuple[str, Callable[[int], str]]]:
-    """Named makers of a text of about so many characters."""
-    for run in RUNS:
-        for before, after in FRAMES:
+def hard_texts(*, few: bool = False) -> Iterator[tuple[str, Callable[[int], str]]]:
+    """Named makers of a text of about so many characters; a few of them, for what takes long on each."""
+    for run in COMMON_RUNS if few else RUNS:
+        for before, after in FRAMES[:1] if few else FRAMES:
             yield f"{before}{run!r}…{after}", lambda size, run=run, a=before, b=after: a + run * (size // len(run)) + b
-    for left, right in NESTED:
+    for left, right in NESTED[:2] if few else NESTED:
         pair = len(left) + len(right)
         yield f"{left}…{right}", lambda size, a=left, b=right, pair=pair: a * (size // pair) + "1" + b * (size // pair)
 
