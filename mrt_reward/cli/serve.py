@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from mrt_reward.cli.ending import end_soon
 from mrt_reward.cli.flags import ENGINE_ARG, Graders, engine_args_from, graders_from, setting, told_of
 from mrt_reward.config import ServeSettings, load_settings
+from mrt_reward.errors import MRTRewardError
 from mrt_reward.server.listening import refuse_open_addresses
 from mrt_reward.server.run import serve as run_server
 from mrt_reward.wiring import build_scorer
@@ -75,6 +77,11 @@ async def _serve(settings: ServeSettings, console: Console) -> None:
     def tell(port: int) -> None:
         console.print(f"ready: http://{settings.host}:{port} (the contract at /docs)", highlight=False)
 
-    await run_server(scorer, settings, on_ready=tell)
+    try:
+        await run_server(scorer, settings, on_ready=tell)
+    except MRTRewardError as error:
+        end_soon(2, f"mrt-reward: {error}")
+        raise
     # All is done; a signal that comes while Python shuts down would turn that into a failure.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end_soon(0)

@@ -22,10 +22,10 @@ from mrt_reward.graders.notation import plain
 from mrt_reward.graders.numbers import bases_agree, numbers_agree
 from mrt_reward.graders.pool import Outcome, Reply, WorkerPool
 from mrt_reward.graders.quantities import units_differ
+from mrt_reward.graders.reading import read_texts
 from mrt_reward.graders.restating import restates
 from mrt_reward.graders.statements import stated_answer
 from mrt_reward.graders.words import words_agree
-from mrt_reward.graders.reading import read_texts
 from mrt_reward.protocols import GradeItem, asking_party
 from mrt_reward.types import Grade, Verdict
 

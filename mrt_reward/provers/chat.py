@@ -46,15 +46,20 @@ class ChatTemplate:
         exactly `render(messages)`.
         """
         salt = hashlib.sha256("\0".join(turn.content for turn in messages).encode("utf-8", "replace")).hexdigest()[:16]
-        names = [f"content{salt}n{index}n" for index in range(len(messages))]
-        rest = self.render([Message(turn.role, name) for turn, name in zip(messages, names, strict=True)])
+        stand_in = f"content{salt}n"
+        names = [f"{stand_in}{index}n" for index in range(len(messages))]
+        rendered = self.render([Message(turn.role, name) for turn, name in zip(messages, names, strict=True)])
+        if rendered.count(stand_in) != len(names):
+            return None
         template: list[str] = []
+        at = 0
         for name in names:
-            if rest.count(name) != 1:
+            found = rendered.find(name, at)
+            if found < 0:
                 return None
-            piece, rest = rest.split(name)
-            template.append(piece)
-        template.append(rest)
+            template.append(rendered[at:found])
+            at = found + len(name)
+        template.append(rendered[at:])
         return _fill(self.render(messages), template, [turn.content for turn in messages])
 
 

@@ -159,7 +159,7 @@ def _thinking(completion: str, tokenizer: Tokenizer, delimiters: Delimiters, *, 
     return found
 
 
-def problem_text(trace: Trace, tokenizer: Tokenizer | None = None, delimiters: Delimiters = Delimiters()) -> str:
+def problem_text(trace: Trace, tokenizer: Tokenizer | None = None, delimiters: Delimiters | None = None) -> str:
     """What was asked, for graders that read it: the problem, the last user turn, or the prompt up to its thinking.
 
     Empty where only ids are known, and no tokenizer that made them.
@@ -171,7 +171,7 @@ def problem_text(trace: Trace, tokenizer: Tokenizer | None = None, delimiters: D
     known = trace.prompt_ids is not None and tokenizer is not None and trace.tokenizer == tokenizer.sha256
     if tokenizer is None or not (known or trace.prompt):
         return trace.prompt or ""
-    ids = prompt_ids_of(trace, tokenizer)
+    delimiters, ids = delimiters or Delimiters(), prompt_ids_of(trace, tokenizer)
     tail = tail_of(ids, tokenizer.turn_words, tokenizer.locate, delimiters)
     # A row of prefixes has thoughts in its prompt, and an answer may well repeat those.
     asked = tail.text.rpartition(delimiters.open)[0] if delimiters.open else ""

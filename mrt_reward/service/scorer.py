@@ -28,6 +28,8 @@ from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace, Usage, Value
 MAX_VERSION_RETRIES = 3
 MAX_SEGMENTED_TOKENS = 262_144
 """Longest trace that is only cut into episodes, where the prover's context is shorter."""
+MAX_CLOSE_S = 30.0
+"""For the prover, and for each grader, to end what it does."""
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -189,12 +191,10 @@ class Scorer:
         await self.activity.drain()
 
     async def close(self) -> None:
-        """Release the prover, the graders and the cache."""
+        """Release the prover, the graders and the cache; one that does not let go is left behind."""
         self.activity.end()
-        await self.batcher.close()
-        await self._prover.close()
-        for grader in self._graders.values():
-            await grader.close()
+        for part in (self.batcher, self._prover, *self._graders.values()):
+            await _closed(part)
         self.cache.close()
 
     def _grader(self, options: ScoreOptions) -> Grader:
@@ -273,6 +273,13 @@ class Scorer:
         else:
             finished = await asyncio.to_thread(finished_of, trace, self._bounded, options.delimiters)
         return await judged(trace, problem_text(trace, self.tokenizer, options.delimiters), finished, grader)
+
+
+async def _closed(part: Batcher | Prover | Grader) -> None:
+    try:
+        await asyncio.wait_for(part.close(), MAX_CLOSE_S)
+    except (TimeoutError, asyncio.TimeoutError):
+        logger.warning("close_timed_out", what=type(part).__name__, timeout_s=MAX_CLOSE_S)
 
 
 def _told(error: BaseException) -> ErrorInfo:

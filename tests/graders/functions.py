@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from pathlib import Path
 
 NOT_A_FUNCTION = 1
 
@@ -16,6 +18,7 @@ class Holder:
 
 def equal(completion: str, answers: list[str], problem: str) -> bool:
     """Right when equal; does as it is told otherwise."""
+    started_s = time.process_time()
     print("printing is no reply")
     if completion == "raise":
         raise ValueError("told to")
@@ -23,11 +26,18 @@ def equal(completion: str, answers: list[str], problem: str) -> bool:
         sys.exit(3)
     if completion == "die":
         os._exit(3)
-    while completion == "hang":
+    while completion == "hang" or (completion == "slow" and time.process_time() < started_s + 0.3):
         pass
     if completion == "memory":
         return len([0] * 10**9) > 0
     return completion in answers
+
+
+def counted(completion: str, answers: list[str], problem: str) -> bool:
+    """As `equal`, leaving a mark for each call in the file that `problem` names."""
+    with Path(problem).open("a", encoding="ascii") as file:
+        file.write(".")
+    return equal(completion, answers, problem)
 
 
 def length(completion: str, answers: list[str], problem: str) -> float | None:

@@ -101,9 +101,13 @@ def corrections(traces: Sequence[Usable]) -> Mapping[bytes, tuple[Usable, int]]:
             continue
         for place, key in enumerate(trace.prefix_keys()):
             kept = found.get(key)
-            if kept is None or len(_rest(trace, place)) < len(_rest(*kept)):
+            if kept is None or _num_left(trace, place) < _num_left(*kept):
                 found[key] = (trace, place)
     return found
+
+
+def _num_left(trace: Usable, place: int) -> int:
+    return len(trace.completion) - trace.char_at(place)
 
 
 def _rest(trace: Usable, place: int) -> str:
