@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Annotated, Any, TypeVar
 
@@ -28,7 +27,7 @@ from mrt_reward.server.gate.bodies import BodyLimits, Memory
 from mrt_reward.server.gate.strict import StrictRoute
 from mrt_reward.server.health import Readiness
 from mrt_reward.server.recording import Asked, Recording, Replays, once
-from mrt_reward.server.scoring import score_each, segment_each
+from mrt_reward.server.scoring import notes_of, score_each, segment_each
 from mrt_reward.server.streaming import streamed
 from mrt_reward.server.telemetry import Telemetry, public_name
 from mrt_reward.service.scorer import Scorer
@@ -103,7 +102,10 @@ class Routes:
         if NDJSON in caller.request.headers.get("accept", ""):
             return await streamed(recording, caller, body.traces)
         scored = dict(await caller.attend(collected(recording.read())))
-        return _json(ScoreResponse(traces=[TraceOut.from_scored(scored[place]) for place in range(len(body.traces))]))
+        in_order = [scored[place] for place in range(len(body.traces))]
+        return _json(
+            ScoreResponse(traces=[TraceOut.from_scored(trace) for trace in in_order], notes=notes_of(in_order))
+        )
 
     async def advantages(self, caller: Asking, body: AdvantagesRequest) -> Response:
         """Turn groups of traces into advantages per episode, and per token on request."""
@@ -115,8 +117,8 @@ class Routes:
         """Cut thinking into episodes, without scoring."""
         options = self._options(body.options)
         caller.capped(self._settings.default_deadline_s)
-        cut = await caller.attend(asyncio.to_thread(segment_each, self._scorer, body.traces, options))
-        return _json(EpisodesResponse(traces=cut))
+        cut = await caller.attend(segment_each(self._scorer, body.traces, options))
+        return _json(cut)
 
     async def get_reward(self, caller: Asking, body: GetRewardRequest) -> Response:
         """OpenRLHF's remote reward: one scalar per query, r + α(J[K] - J[0]).

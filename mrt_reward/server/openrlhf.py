@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from mrt_reward.errors import GraderError, TraceError
+from mrt_reward.golds import golds_of
+from mrt_reward.server.queries import taken_apart
 from mrt_reward.types import ScoredTrace, Status, Trace
 from mrt_reward.wire import GetRewardRequest, GetRewardResponse
 
-ASSISTANT_OPENERS = (
-    "<|im_start|>assistant",
-    "<|start_header_id|>assistant<|end_header_id|>",
-    "<\uff5cAssistant\uff5c>",
-    "<start_of_turn>model",
-    "[/INST]",
-)
-END_TOKENS = (
-    "<|im_end|>",
-    "<|endoftext|>",
-    "<|eot_id|>",
-    "<\uff5cend\u2581of\u2581sentence\uff5c>",
-    "<end_of_turn>",
-    "</s>",
-)
+MAX_NAMED = 20
+"""Queries that one refusal names."""
 
 DEADLINE_S = 150.0
 """The trainer gives up after 180 s and sends the same again."""
@@ -46,53 +34,33 @@ def to_traces(request: GetRewardRequest, *, needs_answer: bool) -> list[Trace]:
             f"got {len(request.query)}, {len(request.prompts)} and {len(request.labels)}",
             param="query",
         )
-    return [
-        _trace(place, query, prompt, label, needs_answer=needs_answer)
-        for place, (query, prompt, label) in enumerate(zip(request.query, request.prompts, request.labels, strict=True))
-    ]
+    traces: list[Trace] = []
+    refused: list[TraceError] = []
+    for place, (query, prompt, label) in enumerate(zip(request.query, request.prompts, request.labels, strict=True)):
+        try:
+            traces.append(_trace(place, query, prompt, label, needs_answer=needs_answer))
+        except TraceError as error:
+            refused.append(error)
+    if refused:
+        # A reply is one number per query, and there is none for these.
+        more = "" if len(refused) == 1 else f" (and {len(refused) - 1} more of {len(request.query)} queries: "
+        more += ", ".join(str(error.param) for error in refused[1:MAX_NAMED]) + (")" if more else "")
+        raise TraceError(f"{refused[0]}{more}", code=refused[0].code, param=refused[0].param)
+    return traces
 
 
 def _trace(place: int, query: str, prompt: str, label: object, *, needs_answer: bool) -> Trace:
-    start = _response_start(query, prompt)
-    if start is None:
+    parts = taken_apart(query, prompt)
+    if parts is None:
         raise TraceError(
-            f"query.{place}: the response was not found: the query neither starts with its prompt nor holds one of "
-            f"{', '.join(repr(opener) for opener in ASSISTANT_OPENERS)}",
+            f"query.{place}: the response was not found: expected the query to hold prompts.{place}, or its end where it "
+            "is cut on the left, followed by the response; send the prompt as it was tokenized",
             param=f"query.{place}",
         )
-    answer = _answers(place, label)
+    answer = golds_of(label, param=f"labels.{place}")
     if needs_answer and not answer:
         raise TraceError(f"labels.{place}: the grader needs the gold answer, got none", param=f"labels.{place}")
-    return Trace(id=str(place), prompt=query[:start], completion=_without_end(query[start:]), answer=answer)
-
-
-def _answers(place: int, label: object) -> tuple[str, ...]:
-    items = cast("list[object]", label) if isinstance(label, list) else [label]
-    if not all(item is None or isinstance(item, str | int | float) for item in items):
-        raise TraceError(
-            f"labels.{place}: expected the gold answer as text or a number, or a list of them", param=f"labels.{place}"
-        )
-    return tuple(str(item) for item in items if item is not None and str(item).strip())
-
-
-def _without_end(response: str) -> str:
-    """The response without the tokens that end a turn, which the trainer decodes along with it."""
-    while True:
-        shorter = response.rstrip()
-        token = next((token for token in END_TOKENS if shorter.endswith(token)), None)
-        if token is None:
-            return response
-        response = shorter.removesuffix(token)
-
-
-def _response_start(query: str, prompt: str) -> int | None:
-    if prompt and query.startswith(prompt):
-        return len(prompt)
-    # The trainer truncates long prompts on the left, so the prompt may not be found; its last turn still is.
-    start = max((query.rfind(opener) + len(opener) for opener in ASSISTANT_OPENERS if opener in query), default=None)
-    while start is not None and query.startswith("\n", start):
-        start += 1  # The template's own line break after the opener.
-    return start
+    return Trace(id=str(place), prompt=parts[0], completion=parts[1], answer=answer)
 
 
 def to_rewards(scored: Sequence[ScoredTrace], alpha: float) -> GetRewardResponse:

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from mrt_reward.server.calls import GONE, Caller, ended, hung_up, until_late
 from mrt_reward.server.contract import NDJSON
 from mrt_reward.server.recording import Recording
-from mrt_reward.server.scoring import Placed, failed
+from mrt_reward.server.scoring import Notes, Placed, failed
 from mrt_reward.wire import StreamedTrace, TraceIn, TraceOut
 
 
@@ -55,7 +55,7 @@ async def streamed(recording: Recording[Placed], caller: Caller, asked: Sequence
 
 
 def _lines(recording: Recording[Placed], caller: Caller, asked: Sequence[TraceIn]) -> AsyncGenerator[bytes]:
-    waiting = set(range(len(asked)))
+    waiting, notes = set(range(len(asked))), Notes()
 
     async def tracked() -> AsyncGenerator[Placed]:
         async with aclosing(recording.read()) as items:
@@ -69,7 +69,7 @@ def _lines(recording: Recording[Placed], caller: Caller, asked: Sequence[TraceIn
     async def written() -> AsyncGenerator[bytes]:
         async with aclosing(until_late(tracked(), caller, rest)) as items:
             async for place, scored in items:
-                line = StreamedTrace(index=place, trace=TraceOut.from_scored(scored))
+                line = StreamedTrace(index=place, trace=TraceOut.from_scored(scored), notes=notes.new(scored.notes))
                 yield line.model_dump_json().encode() + b"\n"
 
     return written()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mrt_reward.errors import ContextLengthError
 from mrt_reward.protocols import TokenizedText, Tokenizer
@@ -40,6 +40,16 @@ class BoundedTokenizer:
     def control_ids(self) -> frozenset[int]:
         """The inner one's."""
         return self._inner.control_ids
+
+    @property
+    def turn_words(self) -> Mapping[int, str]:
+        """The inner one's."""
+        return self._inner.turn_words
+
+    @property
+    def bos_id(self) -> int | None:
+        """The inner one's."""
+        return self._inner.bos_id
 
     @property
     def close_ids(self) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """The HTTP contract: request and response models, shared by server and client."""
 
+from mrt_reward.wire.refused import LenientTrace, RefusedTrace
 from mrt_reward.wire.routes import (
     AdvantageGroup,
     AdvantageOut,
@@ -13,6 +14,7 @@ from mrt_reward.wire.routes import (
     GetRewardRequest,
     GetRewardResponse,
     ProverOut,
+    RefusedScored,
     ScoredGroup,
     ScoredIn,
     ScoreRequest,
@@ -39,9 +41,12 @@ __all__ = [
     "ErrorBody",
     "GetRewardRequest",
     "GetRewardResponse",
+    "LenientTrace",
     "MessageIn",
     "Model",
     "ProverOut",
+    "RefusedScored",
+    "RefusedTrace",
     "ScoreRequest",
     "ScoreResponse",
     "ScoredGroup",

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from mrt_reward.errors import TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.provers.scripted import ScriptedTokenizer
-from mrt_reward.service.encoding import Encoded, encode_trace, problem_text
+from mrt_reward.service.encoding import OPENED_TWICE, Encoded, encode_trace, finished_of, problem_text
+from mrt_reward.service.prompting import BARE_CLOSE, EMPTY_BLOCK
 from mrt_reward.types import Message, TokenIds
 from tests.service.conftest import make_trace
 
@@ -53,13 +54,13 @@ def test_a_prompt_is_trusted_and_thinking_is_opened_once() -> None:
 def test_thinking_that_both_open_is_opened_once() -> None:
     encoded = encode(problem="2+2?", completion="<think>\nHm.</think>4")
     assert seen(encoded).count("<think>") == 1
-    assert "both the prompt and the completion" in encoded.warnings[0]
+    assert (encoded.warnings, encoded.notes) == ((), (OPENED_TWICE,))
 
 
 def test_an_empty_block_that_the_template_inserts_is_removed() -> None:
     encoded = encode(problem=None, prompt="Q: 2+2?\n<think>\n\n</think>\n\n", completion="<think>\nHm.</think>4")
     assert seen(encoded) == "Q: 2+2?\n<think>\nHm."
-    assert "empty thinking block" in encoded.warnings[0]
+    assert (encoded.warnings, encoded.notes) == ((), (EMPTY_BLOCK,))
 
 
 def test_thinking_of_an_earlier_turn_stays() -> None:
