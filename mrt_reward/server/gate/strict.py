@@ -12,11 +12,11 @@ from typing import Any, cast
 
 import jiter
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from starlette.types import Receive, Scope
 
+from mrt_reward.server.errors import InvalidBody
 from mrt_reward.server.gate.refusal import Refusal
 from mrt_reward.server.gate.scan import JSONScan, scanned
 
@@ -60,9 +60,7 @@ class StrictRequest(Request):
         try:
             return self._record.validate_python(value)
         except ValidationError as error:
-            found = error.errors(include_url=False, include_context=False, include_input=False)
-            first = {**found[0], "loc": ("body", *found[0]["loc"])}
-            raise RequestValidationError([first, *found[1:]]) from error
+            raise InvalidBody(error.errors(include_url=False, include_context=False, include_input=False)) from error
 
 
 def parsed(body: bytes, scan: JSONScan | None = None) -> object:
