@@ -9,10 +9,14 @@ from mrt_reward.server.queries import taken_apart
 QUESTION = "On the island map, which of these places leads to an exit after exactly three steps?"
 CHAT = f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n<think>\n"
 THOUGHT = "Let me start.</think>\\boxed{9}"
-LLAMA = f"<|start_header_id|>user<|end_header_id|>\n\n{QUESTION}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+LLAMA = (
+    f"<|start_header_id|>user<|end_header_id|>\n\n{QUESTION}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+)
 
 
-@pytest.mark.parametrize("prompt", [CHAT, LLAMA, f"Question: {QUESTION}\nAssistant: <think>", f"[INST] {QUESTION} [/INST]"])
+@pytest.mark.parametrize(
+    "prompt", [CHAT, LLAMA, f"Question: {QUESTION}\nAssistant: <think>", f"[INST] {QUESTION} [/INST]"]
+)
 @pytest.mark.parametrize(
     "before",
     [

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from mrt_reward.errors import TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.provers.scripted import ScriptedTokenizer
-from mrt_reward.service.encoding import OPENED_TWICE, Encoded, encode_trace, finished_of, problem_text
-from mrt_reward.service.prompting import BARE_CLOSE, EMPTY_BLOCK
+from mrt_reward.service.encoding import OPENED_TWICE, Encoded, encode_trace, problem_text
+from mrt_reward.service.prompting import EMPTY_BLOCK
 from mrt_reward.types import Message, TokenIds
 from tests.service.conftest import make_trace
 
