@@ -110,7 +110,11 @@ def _why(body: bytes, told: str) -> str:
     if told.startswith("Detected duplicate key"):
         return f"the body names a key twice, so that one of its values would be lost: {told[:200]}"
     constants = [word for word in ("NaN", "Infinity") if word.encode() in body]
-    hint = f" ({' and '.join(constants)} is not a JSON number)" if constants and ("expected value" in told or "number" in told) else ""
+    hint = (
+        f" ({' and '.join(constants)} is not a JSON number)"
+        if constants and ("expected value" in told or "number" in told)
+        else ""
+    )
     return f"the body is not JSON: {told[:200]}{hint}"
 
 
