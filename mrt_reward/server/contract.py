@@ -52,7 +52,7 @@ def _complete_schemas(schemas: dict[str, Any], graders: Sequence[str]) -> None:
     schemas["StreamedTrace"] = lines
     grader = schemas["ScoreOptions"]["properties"]["grader"]
     grader["anyOf"] = [{"type": "string", "enum": list(graders)}, {"type": "null"}]
-    for tagged in ("MarkerSegmenter", "Likelihood"):
+    for tagged in ("BalancedSegmenter", "MarkerSegmenter", "Likelihood"):
         # Their tag has a default in Python; on the wire it is what tells the kinds apart.
         schemas[tagged]["required"] = ["kind"]
 

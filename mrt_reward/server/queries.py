@@ -1,8 +1,8 @@
 """A query of OpenRLHF taken apart: its prompt, which is trusted, and the policy's response, which is not.
 
-A query is the decoded prompt and response in one text. Padding and a beginning-of-text token may stand before it, and the
-trainer cuts long prompts on the left. The response may hold anything, turn headers included, so that the prompt's end is
-found by the prompt itself, never by what looks like a header.
+A query is the decoded prompt and response in one text. Padding and a beginning-of-text token may stand before it, and
+the trainer cuts long prompts on the left. The response may hold anything, turn headers included, so that the prompt's
+end is found by the prompt itself, never by what looks like a header.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def _slice_ids(
     starts = np.concatenate([np.zeros(1, np.int32), tokens.char_ends])
     if thinking.opened_by_text and thinking.start not in starts and completion[thinking.start - 1] == "\n":
         # The line break after the delimiter is part of a longer token: leave it with the thinking.
-        thinking = replace(thinking, start=thinking.start - 1)
+        thinking = replace(thinking, start=thinking.start - 1 - completion.endswith("\r\n", 0, thinking.start))
     first = int(np.searchsorted(starts, thinking.start, side="left"))
     last = int(np.searchsorted(starts, thinking.end, side="right")) - 1
     if first > last or starts[first] != thinking.start or starts[last] != thinking.end:

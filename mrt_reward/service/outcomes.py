@@ -56,7 +56,7 @@ async def _warning_of_unclosed(trace: Trace, finished: Finished, grader: Grader)
         return ""
     try:
         [grade] = await grader.grade([_item(trace, finished)])
-    except Exception:
+    except Exception:  # the outcome is known without this verdict, so its loss is only logged
         logger.warning("unclosed_thinking_not_graded", exc_info=True)
         return ""
     return UNCLOSED if grade.verdict is Verdict.CORRECT else ""

@@ -75,6 +75,10 @@ class Scorer:
         return self._prover.tokenizer
 
     @property
+    def _bounded(self) -> Tokenizer:
+        return BoundedTokenizer(self._prover.tokenizer, self.info.max_tokens)
+
+    @property
     def tokenizer_sha256(self) -> str:
         """Of the prover's tokenizer.json."""
         return self._prover.tokenizer.sha256
@@ -102,9 +106,8 @@ class Scorer:
         with self.activity.one_more():
             # An overloaded server should not spend its time tokenizing what it will refuse.
             with self.batcher.admitted(1):
-                tokenizer = BoundedTokenizer(self._prover.tokenizer, self.info.max_tokens)
                 jobs = await each_prepared(
-                    traces, lambda trace: prepare(trace, options, tokenizer, grader, self._speller)
+                    traces, lambda trace: prepare(trace, options, self._bounded, grader, self._speller)
                 )
             num_tokens = sum(job.num_tokens for job in jobs if isinstance(job, Job))
             with self.batcher.admitted(num_tokens):
@@ -268,7 +271,7 @@ class Scorer:
         if isinstance(job, Job):
             finished = job.encoded.finished
         else:
-            finished = await asyncio.to_thread(finished_of, trace, self.tokenizer, options.delimiters)
+            finished = await asyncio.to_thread(finished_of, trace, self._bounded, options.delimiters)
         return await judged(trace, finished, grader)
 
 

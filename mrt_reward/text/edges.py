@@ -70,7 +70,8 @@ def start_without_padding(text: str) -> int:
         found = _BEGIN.match(text, start) or _WORD.match(text, start)
         if found is None:
             return start
-        word, again = found[0], text.startswith(found[0], found.end())
+        word = str(found[0])
+        again = text.startswith(word, found.end())
         # No template begins with the same control word twice, so that a run of it is padding whatever its name.
         if not (_BEGIN.fullmatch(word) or is_end(word) or again or word == before):
             return start
@@ -102,7 +103,7 @@ def plain(text: str) -> str:
 
 
 def unfolded_ends(text: str, folded_ends: TokenIds) -> TokenIds:
-    """Offsets in `text` from offsets in `text.replace("\\r\\n", "\\n")`."""
+    """Offsets in `text` from offsets in the same text with line feeds in place of CRLF."""
     breaks = np.array([found.start() for found in re.finditer("\r\n", text)], np.int64)
     line_feeds = breaks - np.arange(len(breaks))
     return (folded_ends + np.searchsorted(line_feeds, folded_ends, side="left")).astype(np.int32)

@@ -2,8 +2,8 @@ r"""The end of a prompt: what follows the header of its last turn, and whether t
 
 A user may write `<think>` as well as a template does, so only the assistant's own turn counts. It is found in two ways:
 
-1. By control tokens: what follows the last of them that parts turns (`turn_words`) is the last turn, and thinking is open
-   where an opening delimiter without a closing one stands in it. ChatML, Llama 3, Gemma, DeepSeek and their like.
+1. By control tokens: what follows the last of them that parts turns (`turn_words`) is the last turn, and thinking is
+   open where an opening delimiter without a closing one stands in it. ChatML, Llama 3, Gemma, DeepSeek and their like.
 2. By words, in the part that is plain text: `Assistant:`, `[/INST]`, `### Response:`. There an opening delimiter counts
    if the assistant is the last who was announced before it, whatever follows it (a prompt may hold the beginning of the
    thinking); if nothing but white space follows it up to the end of the prompt; or if it stands alone on its line and
@@ -29,10 +29,11 @@ HEADER_TOKENS = 4
 _TAG = re.compile(r"</?(\w+)>")
 _ASSISTANT, _USER = r"assistant|model|chatbot(?:_token)?|bot|gpt|ai", r"user|human|system|tool|developer|observation"
 _LINE_ASSISTANT, _LINE_USER = r"response|answer|solution|a", r"question|problem|instruction|input|task|q"
+_BEFORE, _AFTER = "[<>|\uff5c\\[]", "(?=[|\uff5c>\\]\n<])"
 _HEADERS = rf"""
-    (?P<assistant> \[/INST\] | [<>|｜\[](?:{_ASSISTANT})(?=[|｜>\]\n<])
+    (?P<assistant> \[/INST\] | {_BEFORE}(?:{_ASSISTANT}){_AFTER}
         | (?<![\w-])(?:{_ASSISTANT})\s?: | ^[ #*]{{0,8}}(?:{_LINE_ASSISTANT})\s?:)
-    | (?P<user_token> [<>|｜\[](?:{_USER})(?=[|｜>\]\n<]))
+    | (?P<user_token> {_BEFORE}(?:{_USER}){_AFTER})
     | (?P<user> \[INST\] | (?<![\w-])(?:{_USER})\s?: | ^[ #*]{{0,8}}(?:{_LINE_USER})\s?:)
 """
 _ONE_WORD = re.compile(r"\s*[\w-]{0,40}\s*:?\s*")

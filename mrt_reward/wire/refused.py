@@ -27,11 +27,9 @@ class RefusedTrace(TraceIn):
     @classmethod
     def of(cls, raw: object, error: TraceError) -> RefusedTrace:
         """The trace as it was sent, and what is wrong with it. Its id is empty where it has none."""
-        fields = cast("Mapping[str, Any]", raw) if isinstance(raw, Mapping) else {}
-        metadata = fields.get("metadata")
-        refused = cls.model_construct(
-            id=readable_id(fields), metadata=metadata if isinstance(metadata, dict) and is_unicode(metadata) else {}
-        )
+        fields = fields_of(raw)
+        metadata: object = fields.get("metadata")
+        refused = cls.model_construct(id=readable_id(fields), metadata=metadata if isinstance(metadata, dict) else {})
         refused._error = error  # noqa: SLF001 - its own
         return refused
 
@@ -43,6 +41,11 @@ class RefusedTrace(TraceIn):
 
         """
         raise self._error
+
+
+def fields_of(raw: object) -> Mapping[str, Any]:
+    """The fields of JSON that should be an object; none of anything else."""
+    return cast("Mapping[str, Any]", raw) if isinstance(raw, Mapping) else {}
 
 
 def broken_field(error: ValidationError, record: str = "") -> TraceError:
@@ -73,16 +76,7 @@ def readable_id(fields: Mapping[str, Any]) -> str:
     """The id of a record that breaks its schema, as far as it can be told; empty if it cannot."""
     given = fields.get("id")
     text = str(given) if isinstance(given, str | int) and not isinstance(given, bool) else ""
-    return text.encode(errors="replace").decode()[:500]
-
-
-def is_unicode(value: object) -> bool:
-    """Whether JSON holds no lone surrogate, which no reply could hold either."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return text[:500]
 
 
 def _shown(value: object) -> str:
@@ -95,13 +89,9 @@ def _shown(value: object) -> str:
 
 def _trace_or_refused(raw: Any, sound: ValidatorFunctionWrapHandler) -> TraceIn:  # noqa: ANN401 - any JSON
     try:
-        trace = cast("TraceIn", sound(raw))
+        return cast("TraceIn", sound(raw))
     except ValidationError as error:
         return RefusedTrace.of(raw, broken_field(error, "trace"))
-    if not is_unicode(trace.metadata):
-        why = "metadata: expected Unicode text, got a lone surrogate: decode the bytes with errors='replace'"
-        return RefusedTrace.of(raw, TraceError(why, param="metadata"))
-    return trace
 
 
 LenientTrace = Annotated[TraceIn, WrapValidator(_trace_or_refused)]

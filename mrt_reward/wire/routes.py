@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
@@ -20,7 +19,7 @@ from mrt_reward.core.credit import CreditConfig
 from mrt_reward.errors import TraceError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import Episode, ErrorInfo
-from mrt_reward.wire.refused import LenientTrace, broken_field, readable_id
+from mrt_reward.wire.refused import LenientTrace, broken_field, fields_of, readable_id
 from mrt_reward.wire.traces import MAX_TEXT, MAX_TRACES, Base64Ids, Model, TraceId, TraceOut
 
 MAX_PER_TOKEN = 64
@@ -115,8 +114,7 @@ class RefusedScored(ScoredIn):
     @classmethod
     def of(cls, raw: object, error: TraceError) -> RefusedScored:
         """The trace as it was sent, and what is wrong with it."""
-        fields = cast("Mapping[str, Any]", raw) if isinstance(raw, Mapping) else {}
-        refused = cls.model_construct(id=readable_id(fields), outcome=None, values=[])
+        refused = cls.model_construct(id=readable_id(fields_of(raw)), outcome=None, values=[])
         refused._error = error  # noqa: SLF001 - its own
         return refused
 

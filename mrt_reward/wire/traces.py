@@ -49,8 +49,8 @@ def _golds(given: Any) -> list[str] | None:  # noqa: ANN401 - any JSON
 
 TraceId = Annotated[
     str,
-    BeforeValidator(_id_text, json_schema_input_type=str | int),
     Field(min_length=1, max_length=500, description="The caller's own, unique in the request; a number is its text."),
+    BeforeValidator(_id_text, json_schema_input_type=Annotated[str, Field(min_length=1, max_length=500)] | int),
 ]
 
 _GOLD = [{"type": "string", "maxLength": MAX_GOLD_CHARS}, {"type": "number"}]

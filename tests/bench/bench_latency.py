@@ -2,8 +2,8 @@
 
     python -m tests.bench.bench_latency [--requests 200]
 
-The server is `mrt-reward serve` as a user starts it, with the bundled model, on loopback. Both are asked in turn, so that
-what else the machine does meets them alike.
+The server is `mrt-reward serve` as a user starts it, with the bundled model, on loopback. Both are asked in turn, so
+that what else the machine does meets them alike.
 """
 
 from __future__ import annotations
