@@ -11,6 +11,7 @@
     ├── ServiceError            the request was understood and not served
     │   ├── Overloaded          the queue is full; try again later
     │   ├── Draining            the server is shutting down; try another replica
+    │   ├── StoreUnavailable    the cache's file cannot be changed at present
     │   └── DeadlineExceeded    the caller's time ran out
     ├── WireError               bytes on the wire broke the contract
     │   └── RequestRejected     the server answered 4xx; sending it again will not help
@@ -116,6 +117,12 @@ class Draining(ServiceError):
     """The server is shutting down (HTTP 503)."""
 
     code = "draining"
+
+
+class StoreUnavailable(ServiceError):
+    """The cache's file cannot be changed at present (HTTP 503)."""
+
+    code = "store_unavailable"
 
 
 class DeadlineExceeded(ServiceError):

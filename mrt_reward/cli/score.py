@@ -76,6 +76,7 @@ def score(
     max_model_len: MaxModelLen = None,
     engine_arg: EngineArgs = None,
     cache_path: Annotated[str | None, setting("cache_path")] = None,
+    cache_disk_mb: Annotated[float | None, setting("cache_disk_mb")] = None,
 ) -> None:
     """Score the traces of a JSONL file.
 
@@ -92,6 +93,7 @@ def score(
         max_model_len=max_model_len,
         engine_args=engine_args_from(engine_arg),
         cache_path=cache_path,
+        cache_disk_mb=cache_disk_mb,
     )
     target = output or traces.with_suffix(".scored.jsonl")
     if target.resolve() == traces.resolve():

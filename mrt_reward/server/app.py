@@ -271,7 +271,7 @@ def create_admin_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemet
         return WeightsResponse(model=info.model, version=info.version)
 
     app.post("/admin/drain", responses=documented(400, 401, 504))(drain)
-    app.delete("/admin/cache", responses=documented(401))(clear_cache)
+    app.delete("/admin/cache", responses=documented(401, 503))(clear_cache)
     app.post("/admin/weights", responses=documented(400, 401, 415, 422, 501, 503, 504))(load_weights)
     _guard(app, settings, telemetry, 1_000_000, settings.plain_admin_key)
     return app

@@ -184,7 +184,7 @@ class Scorer:
         await self._prover.close()
         for grader in self._graders.values():
             await grader.close()
-        self.cache.close()
+        await asyncio.to_thread(self.cache.close)
 
     @asynccontextmanager
     async def _active(self) -> AsyncGenerator[None]:
