@@ -139,10 +139,16 @@ class WireError(MRTRewardError):
 
 
 class RequestRejected(WireError):
-    """The server refused the request (HTTP 4xx); sending it again will not help."""
+    """The server refused the request (HTTP 4xx), or it was not sent; sending it again will not help.
+
+    Attributes:
+        status: of the reply; None where it was not sent.
+
+    """
 
     code = "request_rejected"
     retryable = False
+    status: int | None = None
 
 
 class ConfigError(MRTRewardError):

@@ -1,4 +1,4 @@
-"""Values on disk that may fail at any time and cost nobody a score: written behind the replies, left out while it fails."""
+"""Values on disk: written behind the replies, left out for a while when the file fails, and costing nobody a score."""
 
 from __future__ import annotations
 

@@ -215,7 +215,8 @@ def _lay_out(db: sqlite3.Connection, path: Path) -> None:
         )
     db.execute("BEGIN IMMEDIATE")
     db.execute(
-        "CREATE TABLE IF NOT EXISTS prefix_value (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, record BLOB NOT NULL)"
+        "CREATE TABLE IF NOT EXISTS prefix_value "
+        "(id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, record BLOB NOT NULL)"
     )
     if "value" in tables:
         db.execute("INSERT OR IGNORE INTO prefix_value (key, record) SELECT key, record FROM value")
