@@ -90,7 +90,9 @@ class Asker:
             num_tries += 1
             num_counted += self.retry.counts(outcome.error)
             left_s = ends_at - loop.time()
-            wait_s = self.retry.wait_s(num_tries, outcome.wait_s)
+            # A server that names the time knows it; to double it would only make those wait longest who wait long.
+            num_doublings = num_tries if self.retry.counts(outcome.error) or not outcome.wait_s else 0
+            wait_s = self.retry.wait_s(num_doublings, outcome.wait_s)
             if not self.retry.may_retry(outcome.error, num_counted) or wait_s >= left_s:
                 raise outcome.error
             spread_s = self.retry.spread_s(outcome.wait_s)
