@@ -126,7 +126,7 @@ class SQLiteStore:
         """What `get` gives, without blocking the event loop, and without the file if that takes too long."""
         found = self._waiting(keys)
         rest = [key for key in keys if key not in found]
-        if not rest or self._reads.seconds_left:
+        if not rest or self._closing or self._reads.seconds_left:
             return found
         reading = asyncio.get_running_loop().run_in_executor(self._reader, self._read, rest)
         try:
@@ -200,7 +200,7 @@ class SQLiteStore:
             return {}
         try:
             records = self._file.read(keys)
-        except Fault as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported and costs nobody a score
             self._reads.failed(error)
             return {}
         self._reads.worked()
@@ -230,16 +230,20 @@ class SQLiteStore:
         """Write the oldest that wait; what was not written waits on."""
         with self._writing:
             batch = self._batch()
-            records = {key: record_of(value) for key, value in batch.items()}
-            readable = {key: record for key, record in records.items() if record is not None}
+            num_written = 0
             try:
+                records = {key: record_of(value) for key, value in batch.items()}
+                readable = {key: record for key, record in records.items() if record is not None}
                 self._file.write(readable)
+                num_written = len(readable)
+                self._writes.worked()
             except Fault as error:
                 self._writes.failed(error)
                 return False
-            self._writes.worked()
+            except Exception as error:  # noqa: BLE001 - a bug: reported, and these values are not tried again
+                self._writes.failed(error)
             with self._changed:
-                self.num_dropped += len(records) - len(readable)
+                self.num_dropped += len(batch) - num_written
                 for key, value in batch.items():
                     if self._pending.get(key) is value:
                         self._drop(key)

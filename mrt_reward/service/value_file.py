@@ -51,7 +51,7 @@ def refuse_unusable(path: Path) -> None:
         # SQLite keeps its log beside the file. A file of one's own tells more than the folder's permissions.
         probe = path.with_name(f"{path.name}.{os.getpid()}.probe")
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             return
@@ -209,7 +209,7 @@ def _lay_out(db: sqlite3.Connection, path: Path) -> None:
     tables = {bytes(name).decode() for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "prefix_value" in tables:
         return
-    if tables - {"value"}:
+    if any(name != "value" and not name.startswith("sqlite_") for name in tables):
         raise ConfigError(
             f"cache_path: {str(path)!r} is the database of another application: name another file", param="cache_path"
         )

@@ -133,15 +133,15 @@ async def test_timeout_s_bounds_the_wait_for_a_slot_too(num_calls: int) -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with client_of(answer, timeout_s=0.3) as client:
+    async with client_of(answer, timeout_s=1.0) as client:
         started = time.monotonic()
         single = [outcome(client.score([marked(number)])) for number in range(num_calls)]
         many = [outcome(client.score([marked(0), {**marked(1), "id": "u"}])) for _ in range(num_calls)]
         others = [outcome(client.episodes([marked(0)])) for _ in range(num_calls)]
         found = await asyncio.gather(*single, *many, *others)
         assert set(found) == {"DeadlineExceeded"}
-        # One after another on 32 slots they would take 0.3 s for each 32 of up to 256.
-        assert time.monotonic() - started < 0.3 * 5
+        # One after another on 32 slots, the many and the others would take 1 s for each 32 of 256.
+        assert time.monotonic() - started < 5.0
         assert client._slots._value == MAX_IN_FLIGHT
 
 

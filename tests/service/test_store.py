@@ -400,3 +400,17 @@ def test_text_that_cannot_be_read_back_is_not_stored(path: Path) -> None:
         until(lambda: store.num_pending == 0)
         assert store.get([b"odd", b"plain"]) == {b"plain": value(0.5)}
         assert store.num_dropped == 1
+
+
+async def test_a_bug_of_the_store_itself_costs_no_score_either(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with made(path) as store:
+        monkeypatch.setattr(store._file, "read", fail)
+        monkeypatch.setattr(store._file, "write", fail)
+        assert await ScoreCache(store=store).resolve([b"a", b"b"], computed) == ([value(0.0), value(0.01)], 0)
+        until(lambda: store.num_dropped == 2)
+        monkeypatch.undo()
+        store.put({b"c": value(0.5)})
+        until(lambda: store.get([b"c"]) == {b"c": value(0.5)})
