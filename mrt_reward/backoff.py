@@ -23,8 +23,19 @@ class Backoff:
 
     def wait_s(self, num_tries: int, told_s: float) -> float:
         """Seconds to wait after this many tries, of which the server said at least `told_s`."""
-        jittered = random.uniform(0, min(self.max_wait_s, self.base_s * 2**num_tries))  # noqa: S311 - no secret
-        return min(self.max_wait_s, max(jittered, told_s))
+        return wait_s(num_tries, told_s, self.base_s, self.max_wait_s)
+
+
+def wait_s(num_tries: int, told_s: float, base_s: float, max_wait_s: float) -> float:
+    """Seconds to wait; see `Backoff`."""
+    # Bounded, because a float has no room for 2 to the power of a thousand tries.
+    jittered = random.uniform(0, min(max_wait_s, base_s * 2.0 ** min(num_tries, 64)))  # noqa: S311 - no secret
+    return min(max_wait_s, max(jittered, told_s))
+
+
+def spread_s(told_s: float, max_wait_s: float) -> float:
+    """Seconds more, at random, so that callers who were refused together do not come back together."""
+    return random.uniform(0, min(told_s, max_wait_s))  # noqa: S311 - no secret
 
 
 def told_wait_s(retry_after: str | None) -> float:

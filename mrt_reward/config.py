@@ -115,6 +115,9 @@ class ServeSettings(BaseSettings):
     ] = 0.7
     grader_memory_mb: Annotated[int, Field(ge=256, description="Memory of one grading process, in megabytes.")] = 1024
     cache_path: Annotated[str | None, Field(description="SQLite file for scores; none keeps them in memory.")] = None
+    cache_disk_mb: Annotated[
+        float, Field(ge=1, description="Size of the cache's file, in megabytes; the oldest scores are forgotten.")
+    ] = 1000.0
     cache_memory_mb: Annotated[float, Field(gt=0, description="Memory for scores, in megabytes.")] = 64.0
     alpha: Annotated[float, Field(ge=0, description="Weight of progress in /get_reward.")] = 1.0
     options: Annotated[ScoreOptions, Field(description="Scoring options where a request gives none.")] = ScoreOptions()

@@ -11,6 +11,7 @@
     ├── ServiceError            the request was understood and not served
     │   ├── Overloaded          the queue is full; try again later
     │   ├── Draining            the server is shutting down; try another replica
+    │   ├── StoreUnavailable    the cache's file cannot be changed at present
     │   └── DeadlineExceeded    the caller's time ran out
     ├── WireError               bytes on the wire broke the contract
     │   └── RequestRejected     the server answered 4xx; sending it again will not help
@@ -118,6 +119,12 @@ class Draining(ServiceError):
     code = "draining"
 
 
+class StoreUnavailable(ServiceError):
+    """The cache's file cannot be changed at present (HTTP 503)."""
+
+    code = "store_unavailable"
+
+
 class DeadlineExceeded(ServiceError):
     """The caller's time ran out before the score was ready (HTTP 504)."""
 
@@ -132,10 +139,16 @@ class WireError(MRTRewardError):
 
 
 class RequestRejected(WireError):
-    """The server refused the request (HTTP 4xx); sending it again will not help."""
+    """The server refused the request (HTTP 4xx), or it was not sent; sending it again will not help.
+
+    Attributes:
+        status: of the reply; None where it was not sent.
+
+    """
 
     code = "request_rejected"
     retryable = False
+    status: int | None = None
 
 
 class ConfigError(MRTRewardError):

@@ -111,20 +111,26 @@ def build_scorer(settings: ServeSettings, prover: Prover | None = None) -> Score
         ConfigError: a setting names something that cannot be built.
 
     """
-    graders = {
-        name: build_grader(
-            spec,
-            num_workers=settings.grader_workers,
-            timeout_s=settings.grader_timeout_s,
-            memory_mb=settings.grader_memory_mb,
+    # First, because a path that cannot be written is told before a model is loaded.
+    store = SQLiteStore(Path(settings.cache_path), settings.cache_disk_mb) if settings.cache_path else None
+    try:
+        graders = {
+            name: build_grader(
+                spec,
+                num_workers=settings.grader_workers,
+                timeout_s=settings.grader_timeout_s,
+                memory_mb=settings.grader_memory_mb,
+            )
+            for name, spec in settings.graders.items()
+        }
+        return Scorer(
+            prover or build_prover(settings),
+            graders,
+            spellings,
+            cache=ScoreCache(settings.cache_memory_mb, store),
+            max_queue_tokens=settings.max_queue_tokens,
         )
-        for name, spec in settings.graders.items()
-    }
-    store = SQLiteStore(Path(settings.cache_path)) if settings.cache_path else None
-    return Scorer(
-        prover or build_prover(settings),
-        graders,
-        spellings,
-        cache=ScoreCache(settings.cache_memory_mb, store),
-        max_queue_tokens=settings.max_queue_tokens,
-    )
+    except BaseException:
+        if store is not None:
+            store.close()
+        raise

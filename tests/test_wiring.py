@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 
 from mrt_reward.cli.flags import engine_args_from
 from mrt_reward.config import load_settings
 from mrt_reward.errors import ConfigError
-from mrt_reward.wiring import build_prover
+from mrt_reward.wiring import build_prover, build_scorer
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
@@ -42,3 +43,18 @@ def test_the_admin_key_is_the_api_key_unless_it_has_its_own() -> None:
     assert load_settings().plain_admin_key is None
     assert load_settings(api_key="a").plain_admin_key == "a"
     assert load_settings(api_key="a", admin_key="b").plain_admin_key == "b"
+
+
+def test_a_cache_path_that_cannot_be_written_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+    settings = load_settings(model="no such model", cache_path=str(tmp_path))
+    with pytest.raises(ConfigError, match="cache_path") as caught:
+        build_scorer(settings)
+    assert caught.value.param == "cache_path"
+
+
+def test_a_model_that_cannot_be_loaded_leaves_no_cache_file_open(tmp_path: Path) -> None:
+    path = tmp_path / "scores.sqlite"
+    with pytest.raises(ConfigError):
+        build_scorer(load_settings(engine="openai", cache_path=str(path), cache_disk_mb=5))
+    # The last connection to close takes the log away.
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

@@ -81,6 +81,7 @@ def score(
     engine_arg: EngineArgs = None,
     grader: Graders = None,
     cache_path: Annotated[str | None, setting("cache_path")] = None,
+    cache_disk_mb: Annotated[float | None, setting("cache_disk_mb")] = None,
 ) -> None:
     """Score the traces of a JSONL file.
 
@@ -98,6 +99,7 @@ def score(
         engine_args=engine_args_from(engine_arg),
         graders=graders_from(grader),
         cache_path=cache_path,
+        cache_disk_mb=cache_disk_mb,
     )
     target = output or traces.with_suffix(".scored.jsonl")
     if target.resolve() == traces.resolve():

@@ -43,6 +43,7 @@ def serve(
     weights_root: Annotated[str | None, setting("weights_root")] = None,
     weights_marker: Annotated[str | None, setting("weights_marker")] = None,
     cache_path: Annotated[str | None, setting("cache_path")] = None,
+    cache_disk_mb: Annotated[float | None, setting("cache_disk_mb")] = None,
     max_queue_tokens: Annotated[int | None, setting("max_queue_tokens")] = None,
     default_deadline_s: Annotated[float | None, setting("default_deadline_s")] = None,
     drain_timeout_s: Annotated[float | None, setting("drain_timeout_s")] = None,

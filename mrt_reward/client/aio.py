@@ -6,69 +6,31 @@ What fails for a while is asked again; what was lost is a typed error or a trace
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from itertools import accumulate
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from mrt_reward.client.coalescer import Coalescer, Deliver, split
-from mrt_reward.client.retry import MALFORMED, UNREACHABLE, Refused, RetryPolicy, refused, unreachable
+from mrt_reward.client.asking import Ask, Asker
+from mrt_reward.client.bodies import TraceLike, Written, advantages_body, checked, score_body, split, write_all
+from mrt_reward.client.coalescer import Coalescer, Deliver, Parcel
+from mrt_reward.client.retry import MALFORMED, UNREACHABLE, Refused, RetryPolicy, refused
 from mrt_reward.errors import DeadlineExceeded, RequestRejected, WireError
 from mrt_reward.options import ScoreOptions
-from mrt_reward.types import ScoredTrace, Trace
-from mrt_reward.wire import (
-    AdvantagesRequest,
-    AdvantagesResponse,
-    EpisodesRequest,
-    EpisodesResponse,
-    ProverOut,
-    ScoreRequest,
-    StreamedTrace,
-    TraceIn,
-)
+from mrt_reward.types import ScoredTrace
+from mrt_reward.wire import AdvantagesRequest, AdvantagesResponse, EpisodesResponse, ProverOut, StreamedTrace
 
 Reply = TypeVar("Reply", bound=BaseModel)
 Result = TypeVar("Result")
-TraceLike = Trace | TraceIn | Mapping[str, object]
 
 MAX_IN_FLIGHT = 32
 CONNECT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """One request, the same at each try."""
-
-    method: str
-    path: str
-    content: bytes | None
-    headers: Mapping[str, str]
-
-
-def trace_in(trace: TraceLike, place: int) -> TraceIn:
-    """A trace as it is sent; without an id, its place is the id.
-
-    Raises:
-        RequestRejected: it is no trace; the message names the field.
-
-    """
-    if isinstance(trace, TraceIn):
-        return trace
-    try:
-        if isinstance(trace, Trace):
-            return TraceIn.from_trace(trace)
-        return TraceIn.model_validate({"id": str(place), **trace})
-    except ValidationError as error:
-        raise _rejected(error, f"traces.{place}.") from error
-
-
-def _rejected(error: ValidationError, where: str) -> RequestRejected:
-    first = error.errors(include_url=False)[0]
-    param = where + ".".join(str(part) for part in first["loc"])
-    return RequestRejected(f"{param}: {first['msg']}", code="invalid_request", param=param)
+TOO_LARGE = 413
 
 
 class AsyncClient:
@@ -77,7 +39,8 @@ class AsyncClient:
     Args:
         url: such as `http://127.0.0.1:8000`.
         api_key: sent as a bearer token.
-        timeout_s: longest time for one call, tries and waits included; what is left of it goes along as the deadline.
+        timeout_s: longest time for one call, tries and all waits included, also those for other calls of this client;
+            what is left of it goes along as the deadline.
         retry: when to ask again.
         transport: for tests, `httpx.ASGITransport`.
 
@@ -94,11 +57,12 @@ class AsyncClient:
     ) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         limits = httpx.Limits(max_connections=MAX_IN_FLIGHT + 1, max_keepalive_connections=MAX_IN_FLIGHT)
-        self._url = url.rstrip("/")
-        self._timeout_s = timeout_s
-        self._retry = retry or RetryPolicy()
+        if not timeout_s > 0:
+            raise ValueError(f"timeout_s must be over 0, got {timeout_s}")
         timeout = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
+        self._url = url.rstrip("/")
         self._http = httpx.AsyncClient(headers=headers, timeout=timeout, limits=limits, transport=transport)
+        self._asker = Asker(self._http, self._url, timeout_s, retry or RetryPolicy())
         # The pool's own waiting list is quadratic in its length, so calls wait here.
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._coalescer = Coalescer(self._send, self._slots)
@@ -125,27 +89,37 @@ class AsyncClient:
             WireError: no usable reply came; `RequestRejected` if asking again cannot help.
 
         """
-        asked = [trace_in(trace, place) for place, trace in enumerate(traces)]
+        asked, chosen = write_all(traces), checked(options)
         if len(asked) == 1:
-            return [await self._coalescer.score(asked[0], options)]
-        scored = {place: trace async for place, trace in self.stream(asked, options)}
+            ends_at = self._asker.ends_at()
+            return [await self._asker.within(ends_at, self._coalescer.score(asked[0], chosen, ends_at))]
+        scored = {place: trace async for place, trace in self._streamed(asked, chosen)}
         return [scored[place] for place in range(len(asked))]
 
     async def stream(
         self, traces: Sequence[TraceLike], options: ScoreOptions | None = None
     ) -> AsyncGenerator[tuple[int, ScoredTrace]]:
         """Each trace with its place in `traces`, as soon as it is scored; closing stops the rest; raises as `score`."""
-        asked = [trace_in(trace, place) for place, trace in enumerate(traces)]
+        async with aclosing(self._streamed(write_all(traces), checked(options))) as items:
+            async for item in items:
+                yield item
+
+    async def _streamed(
+        self, asked: Sequence[Written], options: ScoreOptions | None
+    ) -> AsyncGenerator[tuple[int, ScoredTrace]]:
         found: asyncio.Queue[tuple[int, ScoredTrace] | None] = asyncio.Queue()
+        ends_at = self._asker.ends_at()
 
         async def send_all() -> None:
+            parcels = [Parcel(part, options, [trace.id for trace in part], ends_at) for part in split(asked)]
+            starts = accumulate((len(parcel.traces) for parcel in parcels), initial=0)
             try:
-                start = 0
-                parts: list[Awaitable[None]] = []
-                for part in split(asked):
-                    parts.append(self._send_slotted(part, options, _shifted(found, start)))
-                    start += len(part)
-                await asyncio.gather(*parts)
+                await all_or_none(
+                    [
+                        self._slotted(ends_at, partial(self._send_all, parcel, _shifted(found, start)))
+                        for parcel, start in zip(parcels, starts, strict=False)
+                    ]
+                )
             finally:
                 found.put_nowait(None)
 
@@ -160,17 +134,13 @@ class AsyncClient:
 
     async def advantages(self, request: AdvantagesRequest | Mapping[str, object]) -> AdvantagesResponse:
         """Advantages of whole groups; raises as `score` does."""
-        try:
-            body = request if isinstance(request, AdvantagesRequest) else AdvantagesRequest.model_validate(request)
-        except ValidationError as error:
-            raise _rejected(error, "") from error
-        return await self._call("POST", "/v1/advantages", AdvantagesResponse, body)
+        return await self._call("POST", "/v1/advantages", AdvantagesResponse, advantages_body(request))
 
     async def episodes(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> EpisodesResponse:
         """Segmentation only; raises as `score` does."""
-        asked = [trace_in(trace, place) for place, trace in enumerate(traces)]
-        bodies = [_body(EpisodesRequest, part, options) for part in split(asked)]
-        parts = await asyncio.gather(*(self._call("POST", "/v1/episodes", EpisodesResponse, body) for body in bodies))
+        chosen = checked(options)
+        bodies = [score_body(part, chosen, [trace.id for trace in part]) for part in split(write_all(traces))]
+        parts = await all_or_none([self._call("POST", "/v1/episodes", EpisodesResponse, body) for body in bodies])
         notes = dict.fromkeys(note for part in parts for note in part.notes)
         return EpisodesResponse(traces=[trace for part in parts for trace in part.traces], notes=list(notes))
 
@@ -180,19 +150,39 @@ class AsyncClient:
 
     async def ready(self) -> bool:
         """Whether a server is there that can prove at present; asks once."""
+        if self._http.is_closed:
+            return False
         try:
-            return (await self._http.get(self._url + "/readyz", timeout=30.0)).is_success
-        except httpx.HTTPError:
+            asking = self._http.get(self._url + "/readyz", timeout=30.0)
+            return (await self._asker.within(self._asker.ends_at(), asking)).is_success
+        except (httpx.HTTPError, httpx.InvalidURL, DeadlineExceeded):
             return False
 
-    async def _send_slotted(self, traces: Sequence[TraceIn], options: ScoreOptions | None, deliver: Deliver) -> None:
-        async with self._slots:
-            await self._send(traces, options, deliver)
+    async def _slotted(self, ends_at: float, work: Callable[[], Awaitable[Result]]) -> Result:
+        """The result of `work` in one of the slots; the wait for one is part of the caller's time."""
 
-    async def _send(self, traces: Sequence[TraceIn], options: ScoreOptions | None, deliver: Deliver) -> None:
+        async def slotted() -> Result:
+            async with self._slots:
+                return await work()
+
+        return await self._asker.within(ends_at, slotted())
+
+    async def _send_all(self, parcel: Parcel, deliver: Deliver) -> None:
+        """Score one caller's traces, in smaller requests where the server finds one too large."""
+        try:
+            await self._send(parcel, deliver)
+        except RequestRejected as error:
+            if error.status != TOO_LARGE or len(parcel.traces) == 1:
+                raise
+            first, second = parcel.halves()
+            await self._send_all(first, deliver)
+            await self._send_all(second, lambda place, scored: deliver(len(first.traces) + place, scored))
+
+    async def _send(self, parcel: Parcel, deliver: Deliver) -> None:
         """Score one request's traces, each delivered once; what a broken stream or line lost is asked for again."""
-        missing = set(range(len(traces)))
-        ask = _ask("POST", "/v1/score", _body(ScoreRequest, traces, options), {"Accept": "application/x-ndjson"})
+        missing = set(range(len(parcel.traces)))
+        body = score_body(parcel.traces, parcel.options, parcel.ids)
+        ask = Ask.of("POST", "/v1/score", body, Accept="application/x-ndjson")
 
         async def attempt(headers: Mapping[str, str]) -> None:
             broken: Refused | None = None
@@ -215,7 +205,7 @@ class AsyncClient:
                     WireError(f"{self._url}: the reply ended with {len(missing)} traces missing", code=UNREACHABLE)
                 )
 
-        await self._retried(ask, attempt)
+        await self._asker.until_answered(ask, attempt, parcel.ends_at)
 
     def _parsed(self, line: str) -> tuple[int, ScoredTrace]:
         try:
@@ -229,8 +219,8 @@ class AsyncClient:
         where = ".".join(str(part) for part in first["loc"])
         return Refused(WireError(f"the reply of {self._url} is no {what}: {where}: {first['msg']}", code=MALFORMED))
 
-    async def _call(self, method: str, path: str, reply: type[Reply], body: BaseModel | None = None) -> Reply:
-        ask = _ask(method, path, body, {})
+    async def _call(self, method: str, path: str, reply: type[Reply], body: bytes | None = None) -> Reply:
+        ask = Ask.of(method, path, body)
 
         async def attempt(headers: Mapping[str, str]) -> Reply:
             response = await self._http.request(method, self._url + path, content=ask.content, headers=headers)
@@ -241,51 +231,19 @@ class AsyncClient:
             except ValidationError as error:
                 raise self._not_a(reply.__name__, error) from error
 
-        async with self._slots:
-            return await self._retried(ask, attempt)
-
-    async def _retried(self, ask: _Ask, attempt: Callable[[Mapping[str, str]], Awaitable[Result]]) -> Result:
-        """Try until it works, cannot work, or the time is up; the same key at each try, so nothing is scored twice."""
-        loop = asyncio.get_running_loop()
-        ends_at = loop.time() + self._timeout_s
-        num_tries = 0
-        while True:
-            num_tries += 1
-            left_s = ends_at - loop.time()
-            outcome = await self._tried(ask, attempt, left_s)
-            if not isinstance(outcome, Refused):
-                return outcome
-            error = outcome.error
-            wait_s = self._retry.wait_s(num_tries, outcome.wait_s)
-            if not self._retry.may_retry(error, num_tries) or loop.time() + wait_s >= ends_at:
-                raise error
-            await asyncio.sleep(wait_s)
-
-    async def _tried(
-        self, ask: _Ask, attempt: Callable[[Mapping[str, str]], Awaitable[Result]], left_s: float
-    ) -> Result | Refused:
-        headers = {**ask.headers, "X-Deadline-Ms": str(max(1, min(86_400_000, int(left_s * 1000))))}
-        try:
-            return await asyncio.wait_for(attempt(headers), left_s)
-        except Refused as error:
-            return error
-        except (httpx.ReadTimeout, httpx.WriteTimeout, TimeoutError, asyncio.TimeoutError):
-            return Refused(DeadlineExceeded(f"no reply from {self._url} within {self._timeout_s:g} s"))
-        except httpx.HTTPError as error:
-            return unreachable(self._url, error)
-        except httpx.InvalidURL as error:
-            return Refused(RequestRejected(f"{self._url} is no URL: {error}"))
+        ends_at = self._asker.ends_at()
+        return await self._slotted(ends_at, partial(self._asker.until_answered, ask, attempt, ends_at))
 
 
-def _ask(method: str, path: str, body: BaseModel | None, headers: Mapping[str, str]) -> _Ask:
-    sent = {"Content-Type": "application/json", "Idempotency-Key": uuid.uuid4().hex}
-    content = None if body is None else body.model_dump_json(exclude_unset=True).encode()
-    return _Ask(method, path, content, {**sent, **headers})
-
-
-def _body(kind: type[ScoreRequest], traces: Sequence[TraceIn], options: ScoreOptions | None) -> ScoreRequest:
-    given = {} if options is None else {"options": options}
-    return kind.model_validate({"traces": list(traces), **given})
+async def all_or_none(works: Sequence[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """All results; the first failure stops the rest, so that none goes on without an owner."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _shifted(found: asyncio.Queue[tuple[int, ScoredTrace] | None], start: int) -> Deliver:

@@ -7,43 +7,54 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mrt_reward.errors import MRTRewardError, WireError
+from mrt_reward.client.bodies import Written, split
+from mrt_reward.errors import MRTRewardError, RequestRejected, WireError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace
-from mrt_reward.wire import TraceIn
 
-MAX_REQUEST_BYTES = 8_000_000
-MAX_REQUEST_TRACES = 256
 COALESCE_S = 0.005
 """How long a single-trace call waits for company."""
 
+ABOUT_CONTENT = frozenset({400, 413, 422})
+"""Statuses with which one trace may fail the request that it travels in."""
+
 Deliver = Callable[[int, ScoredTrace], None]
-Send = Callable[[Sequence[TraceIn], "ScoreOptions | None", Deliver], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """Traces of one request.
+
+    Attributes:
+        traces: in its order.
+        options: how to score them.
+        ids: under which they are sent.
+        ends_at: when nobody waits for them any more, in the event loop's time.
+
+    """
+
+    traces: Sequence[Written]
+    options: ScoreOptions | None
+    ids: Sequence[str]
+    ends_at: float
+
+    def halves(self) -> tuple[Parcel, Parcel]:
+        """The same in two requests; of two traces or more."""
+        middle = len(self.traces) // 2
+        return (
+            replace(self, traces=self.traces[:middle], ids=self.ids[:middle]),
+            replace(self, traces=self.traces[middle:], ids=self.ids[middle:]),
+        )
+
+
+Send = Callable[[Parcel, Deliver], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Call:
-    trace: TraceIn
+    trace: Written
+    ends_at: float
     future: asyncio.Future[ScoredTrace]
-
-
-def split(traces: Sequence[TraceIn]) -> list[list[TraceIn]]:
-    """Parts that are small enough for one request each, in order."""
-    parts: list[list[TraceIn]] = []
-    num_bytes = 0
-    for trace in traces:
-        size = num_bytes_of(trace)
-        if not parts or num_bytes + size > MAX_REQUEST_BYTES or len(parts[-1]) == MAX_REQUEST_TRACES:
-            parts.append([])
-            num_bytes = 0
-        parts[-1].append(trace)
-        num_bytes += size
-    return parts
-
-
-def num_bytes_of(trace: TraceIn) -> int:
-    """Size of one trace in a request."""
-    return len(trace.model_dump_json(exclude_unset=True).encode()) + 1
 
 
 class Coalescer:
@@ -61,9 +72,9 @@ class Coalescer:
         self._waiting: dict[ScoreOptions | None, list[_Call]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def score(self, trace: TraceIn, options: ScoreOptions | None) -> ScoredTrace:
-        """One trace, sent together with others."""
-        call = _Call(trace, asyncio.get_running_loop().create_future())
+    async def score(self, trace: Written, options: ScoreOptions | None, ends_at: float) -> ScoredTrace:
+        """One trace, sent together with others. Whoever waits for it leaves by cancelling."""
+        call = _Call(trace, ends_at, asyncio.get_running_loop().create_future())
         company = self._waiting.setdefault(options, [])
         company.append(call)
         if len(company) == 1:
@@ -106,28 +117,47 @@ class Coalescer:
         return company[:num_taken]
 
     async def _answer(self, batch: Sequence[_Call], options: ScoreOptions | None) -> None:
-        # Callers know nothing of each other, so their ids may repeat; in the request, places are the ids.
-        traces = [call.trace.model_copy(update={"id": str(place)}) for place, call in enumerate(batch)]
+        """Resolve every call of the batch, whatever happens; stop once nobody waits."""
         task = asyncio.current_task()
 
         def on_done(_: asyncio.Future[ScoredTrace]) -> None:
             if task is not None and all(call.future.cancelled() for call in batch):
                 task.cancel()
 
+        for call in batch:
+            call.future.add_done_callback(on_done)
+        try:
+            await self._answer_part(batch, options)
+        except asyncio.CancelledError:
+            _fail(batch, WireError("the client was closed"))
+            raise
+        except Exception as error:  # noqa: BLE001 - the last boundary: it has no caller but those who wait
+            _fail(batch, WireError(f"the client failed to send this ({type(error).__name__}: {error})", code="bug"))
+        else:
+            _fail(batch, WireError("the reply ended without this trace"))
+
+    async def _answer_part(self, batch: Sequence[_Call], options: ScoreOptions | None) -> None:
+        """One request; where one of its traces had it refused, smaller ones, until that trace fails alone."""
+
         def deliver(place: int, scored: ScoredTrace) -> None:
             call = batch[place]
             if not call.future.done():
                 call.future.set_result(replace(scored, id=call.trace.id))
 
-        for call in batch:
-            call.future.add_done_callback(on_done)
+        # Callers know nothing of each other, so their ids may repeat; in the request, places are the ids.
+        ids = [str(place) for place in range(len(batch))]
+        ends_at = max(call.ends_at for call in batch)
         try:
-            await self._send(traces, options, deliver)
+            await self._send(Parcel([call.trace for call in batch], options, ids, ends_at), deliver)
         except MRTRewardError as error:
-            _fail(batch, error)
-        except asyncio.CancelledError:
-            _fail(batch, WireError("the client was closed"))
-            raise
+            waiting = [call for call in batch if not call.future.done()]
+            if len(batch) == 1 or not isinstance(error, RequestRejected) or error.status not in ABOUT_CONTENT:
+                _fail(waiting, error)
+                return
+            middle = (len(waiting) + 1) // 2
+            for part in (waiting[:middle], waiting[middle:]):
+                if part:
+                    await self._answer_part(part, options)
 
 
 def _fail(calls: Sequence[_Call], error: MRTRewardError) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import httpx
 from pydantic import ValidationError
 
-from mrt_reward.backoff import Backoff, told_wait_s
+from mrt_reward.backoff import spread_s, told_wait_s, wait_s
 from mrt_reward.errors import (
     DeadlineExceeded,
     Draining,
@@ -28,29 +28,50 @@ UNREACHABLE = "unreachable"
 MALFORMED = "malformed_reply"
 """Code of a `WireError` whose reply is not of the contract."""
 
+DEFAULT_TRIES = 5
+
 _BY_CODE: Mapping[str, type[MRTRewardError]] = {kind.code: kind for kind in (GraderError, ProverUnavailable)}
 _BY_STATUS: Mapping[int, type[ServiceError]] = {429: Overloaded, 503: Draining, 504: DeadlineExceeded}
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy(Backoff):
-    """When to ask again: refused connections, lost replies, 5xx, 429.
+class RetryPolicy:
+    """When to ask again: refused connections, lost replies, 5xx, 429; always within the time of the call.
 
     Attributes:
-        max_tries: in all.
+        max_tries: in all. None is 5, not counting those that a busy server answered with "later": these go on until the
+            time of the call is up.
         base_s: scale of the waits; they double, with full jitter, and a longer `Retry-After` wins.
         max_wait_s: longest wait.
         max_tries_away: in all while the server is away, busy or starting, which passes; None is `max_tries`.
 
     """
 
+    max_tries: int | None = None
+    base_s: float = 0.25
+    max_wait_s: float = 20.0
     max_tries_away: int | None = None
 
     def may_retry(self, error: MRTRewardError, num_tries: int) -> bool:
-        """Whether to ask again after this many tries."""
+        """Whether to ask again after this many tries that count."""
         away = error.code == UNREACHABLE or isinstance(error, ServiceError | ProverUnavailable)
-        most = self.max_tries_away if away and self.max_tries_away is not None else self.max_tries
-        return error.retryable and num_tries < most
+        most = DEFAULT_TRIES if self.max_tries is None else self.max_tries
+        if away and self.max_tries_away is not None:
+            most = self.max_tries_away
+        return error.retryable and (num_tries < most or not self.counts(error))
+
+    def counts(self, error: MRTRewardError) -> bool:
+        """Whether a try that ended so is one of `max_tries`."""
+        unlimited = self.max_tries is None and self.max_tries_away is None
+        return not (unlimited and isinstance(error, Overloaded | Draining | ProverUnavailable))
+
+    def wait_s(self, num_tries: int, told_s: float) -> float:
+        """Seconds to wait after this many tries, of which the server said at least `told_s`."""
+        return wait_s(num_tries, told_s, self.base_s, self.max_wait_s)
+
+    def spread_s(self, told_s: float) -> float:
+        """Seconds more, so that callers whom a busy server refused together do not come back together."""
+        return spread_s(told_s, self.max_wait_s)
 
 
 class Refused(Exception):
@@ -70,13 +91,16 @@ def refused(status: int, headers: httpx.Headers, body: bytes) -> Refused:
     except ValidationError:
         message, code, param = body[:500].decode(errors="replace"), "", None
     message = f"{message} (HTTP {status})"
-    wait_s = told_wait_s(headers.get("retry-after"))
+    told_s = told_wait_s(headers.get("retry-after"))
     if code in _BY_CODE:
-        return Refused(_BY_CODE[code](message, param=param), wait_s)
+        return Refused(_BY_CODE[code](message, param=param), told_s)
     if status in _BY_STATUS:
-        return Refused(_BY_STATUS[status](message, retry_after_s=wait_s or 1.0), wait_s)
-    kind = RequestRejected if 400 <= status < 500 else WireError
-    return Refused(kind(message, code=code or None, param=param), wait_s)
+        return Refused(_BY_STATUS[status](message, retry_after_s=told_s or 1.0), told_s)
+    if 400 <= status < 500:
+        rejected = RequestRejected(message, code=code or None, param=param)
+        rejected.status = status
+        return Refused(rejected, told_s)
+    return Refused(WireError(message, code=code or None, param=param), told_s)
 
 
 def unreachable(url: str, error: httpx.HTTPError) -> Refused:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Generator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
-from mrt_reward.client.aio import AsyncClient, TraceLike
+from mrt_reward.client.aio import AsyncClient
+from mrt_reward.client.bodies import TraceLike
+from mrt_reward.errors import RequestRejected
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace
 from mrt_reward.wire import AdvantagesRequest, AdvantagesResponse, EpisodesResponse, ProverOut
@@ -22,6 +25,7 @@ class Client:
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", **kwargs: Any) -> None:  # noqa: ANN401 - AsyncClient's own
+        self._closing = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mrt-reward-client", daemon=True)
         self._thread.start()
@@ -36,15 +40,23 @@ class Client:
             raise
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        # In a forked process the thread is not there, and nobody would ever answer.
+        if not self._thread.is_alive():
+            work.close()
+            raise RequestRejected("this client was closed, or made before a fork: make one in each process")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except CancelledError:
+            raise RequestRejected("the client was closed") from None
         except BaseException:
             # An interrupted caller (Ctrl-C) must not leave its request running.
             future.cancel()
             raise
 
     def _stop(self) -> None:
+        # Who still waits in another thread gets an answer: an error.
+        asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -59,9 +71,10 @@ class Client:
 
     def close(self) -> None:
         """Close connections and stop the thread behind it."""
-        if self._thread.is_alive():
-            self._run(self._client.close())
-            self._stop()
+        with self._closing:
+            if self._thread.is_alive():
+                self._run(self._client.close())
+                self._stop()
 
     def score(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> list[ScoredTrace]:
         """Score traces, in their order."""
@@ -80,7 +93,8 @@ class Client:
             while (item := self._run(following())) is not None:
                 yield item
         finally:
-            self._run(scored.aclose())
+            if self._thread.is_alive():
+                self._run(scored.aclose())
 
     def advantages(self, request: AdvantagesRequest | Mapping[str, object]) -> AdvantagesResponse:
         """Advantages of whole groups."""
@@ -97,3 +111,10 @@ class Client:
     def ready(self) -> bool:
         """Whether a server is there that can prove at present."""
         return self._run(self._client.ready())
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

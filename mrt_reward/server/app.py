@@ -220,7 +220,7 @@ def create_admin_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemet
     admin = AdminRoutes(scorer, settings)
     app.post("/admin/drain", responses=documented(400, 401, 403, 415, 422, 503, 504))(admin.drain)
     app.delete("/admin/drain", responses=documented(401, 403, 415, 503))(admin.resume)
-    app.delete("/admin/cache", responses=documented(401, 403, 415))(admin.clear_cache)
+    app.delete("/admin/cache", responses=documented(401, 403, 415, 503))(admin.clear_cache)
     app.post("/admin/weights", responses=documented(400, 401, 403, 415, 422, 501, 503, 504))(admin.load_weights)
     entrance = Entrance(settings.plain_admin_key, settings.admin_host, settings.allowed_hosts)
     guard(app, telemetry, entrance, BodyLimits(1_000_000, settings.default_deadline_s, Memory(4_000_000)))

@@ -12,11 +12,12 @@ from typing import Literal
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 from structlog.typing import EventDict
 
 from mrt_reward.golds import is_odd
+from mrt_reward.service.cache import SQLiteStore
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace
 
@@ -72,16 +73,29 @@ class _ScorerCollector(Collector):
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
 
-    def collect(self) -> Iterator[CounterMetricFamily | InfoMetricFamily]:
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | InfoMetricFamily]:
         """Current figures."""
         for name, help_text, count in (
             ("hits", "Values answered without the engine.", self._scorer.cache.hits),
             ("misses", "Values that the engine gave.", self._scorer.cache.misses),
         ):
             yield CounterMetricFamily(f"mrt_reward_cache_{name}", help_text, value=count)
+        yield from _store_metrics(self._scorer.cache.store)
         info = self._scorer.info
         labels = {"model": public_name(info.model), "version": info.version, "engine": info.engine}
         yield InfoMetricFamily("mrt_reward_weight_version", "Which weights prove.", value=labels)
+
+
+def _store_metrics(store: SQLiteStore | None) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+    """What the cache's file did and did not do; nothing where there is none."""
+    if store is None:
+        return
+    failures = CounterMetricFamily("mrt_reward_cache_file_failures", "Faults of the cache's file.", labels=["what"])
+    for what, count in store.num_failures.items():
+        failures.add_metric([what], count)
+    yield failures
+    yield CounterMetricFamily("mrt_reward_cache_file_dropped", "Values not stored.", value=store.num_dropped)
+    yield GaugeMetricFamily("mrt_reward_cache_file_pending", "Values that wait to be stored.", value=store.num_pending)
 
 
 class Telemetry:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from mrt_reward.errors import Overloaded, ProverError
 from mrt_reward.protocols import Proof, Proven, Prover
+from mrt_reward.service.throughput import Throughput
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +40,7 @@ class Batcher:
         self._queue: deque[_Ticket] = deque()
         self._arrival = asyncio.Event()
         self._workers: list[asyncio.Task[None]] = []
+        self._throughput = Throughput()
         self.queued_tokens = 0
         """Tokens of all admitted proofs that are not answered yet."""
         self._answered_at = -math.inf
@@ -65,7 +67,7 @@ class Batcher:
             raise Overloaded(
                 f"the queue holds {self.queued_tokens} tokens and takes at most {self._max_queue_tokens}; this request "
                 f"would add {num_tokens}: send it again later or in smaller parts",
-                retry_after_s=2.0,
+                retry_after_s=self._throughput.wait_s(self.queued_tokens),
             )
         self.queued_tokens += num_tokens
         try:
@@ -123,6 +125,14 @@ class Batcher:
 
     async def _run(self, batch: Sequence[_Ticket]) -> None:
         """Answer a batch; when every caller has left, the engine is told to stop."""
+        self._throughput.begin()
+        try:
+            await self._answer(batch)
+        finally:
+            answered = [ticket for ticket in batch if ticket.future.done() and not ticket.future.cancelled()]
+            self._throughput.end(sum(ticket.proof.num_tokens for ticket in answered))
+
+    async def _answer(self, batch: Sequence[_Ticket]) -> None:
         call = asyncio.ensure_future(self._prover.prove([ticket.proof for ticket in batch]))
 
         def on_done(_: asyncio.Future[Proven]) -> None:

@@ -7,81 +7,14 @@ they are only forgotten.
 from __future__ import annotations
 
 import asyncio
-import json
-import sqlite3
-import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
 
-from mrt_reward.types import SampledAnswer, Value, Verdict
+from mrt_reward.service.records import ENTRY_BYTES, Key, size_of
+from mrt_reward.service.store import SQLiteStore
+from mrt_reward.types import Value
 
-Key = bytes
-ENTRY_BYTES = 400
-"""Measured size of one entry in memory: key, record and their share of the table."""
-
-ANSWER_BYTES = 200
-"""Of one kept answer beside its text, about."""
-
-
-def _size(value: Value) -> int:
-    """Bytes of one entry in memory, about."""
-    return ENTRY_BYTES + sum(ANSWER_BYTES + len(answer.text) for answer in value.answers or ())
-
-
-def _read(text: str) -> Value:
-    record = json.loads(text)
-    kept = record.pop("answers", None)
-    answers = (
-        None
-        if kept is None
-        else tuple(
-            SampledAnswer(answer["text"], Verdict(answer["verdict"]), answer["tokens"], answer.get("logprob"))
-            for answer in kept
-        )
-    )
-    return Value(**record, answers=answers)
-
-
-class SQLiteStore:
-    """Values on disk, so that a restart or a retry repeats no finished work. Safe from any thread."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute("CREATE TABLE IF NOT EXISTS value (key BLOB PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID")
-
-    def get(self, keys: Sequence[Key]) -> dict[Key, Value]:
-        """The values that are there."""
-        found: dict[Key, Value] = {}
-        with self._lock:
-            for key in keys:
-                row = self._db.execute("SELECT record FROM value WHERE key = ?", (key,)).fetchone()
-                if row is not None:
-                    found[key] = _read(row[0])
-        return found
-
-    def put(self, values: Mapping[Key, Value]) -> None:
-        """Add values, all or none."""
-        rows = [(key, json.dumps(asdict(value))) for key, value in values.items()]
-        with self._lock:
-            self._db.execute("BEGIN")
-            self._db.executemany("INSERT OR REPLACE INTO value VALUES (?, ?)", rows)
-            self._db.execute("COMMIT")
-
-    def clear(self) -> None:
-        """Forget all."""
-        with self._lock:
-            self._db.execute("DELETE FROM value")
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._db.close()
+__all__ = ["ENTRY_BYTES", "Key", "SQLiteStore", "ScoreCache"]
 
 
 class ScoreCache:
@@ -97,7 +30,7 @@ class ScoreCache:
         self._max_bytes = max_mb * 1e6
         self._bytes = 0
         self._memory: OrderedDict[Key, Value] = OrderedDict()
-        self._store = store
+        self.store = store
         self._flights: dict[Key, asyncio.Future[bool]] = {}
         self.hits = 0
         self.misses = 0
@@ -140,7 +73,7 @@ class ScoreCache:
         self._flights.update(dict.fromkeys(keys, flight))
         try:
             values = dict(zip(keys, await compute(places), strict=True))
-            await self._remember(values)
+            self._remember(values)
             return values
         finally:
             for key in keys:
@@ -153,37 +86,42 @@ class ScoreCache:
                 self._memory.move_to_end(key)
                 known[key] = self._memory[key]
         rest = [key for key in keys if key not in known]
-        if self._store is not None and rest:
-            found = await asyncio.to_thread(self._store.get, rest)
+        if self.store is not None and rest:
+            found = await self.store.find(rest)
             self._hold(found)
             known.update(found)
 
-    async def _remember(self, values: Mapping[Key, Value]) -> None:
+    def _remember(self, values: Mapping[Key, Value]) -> None:
         # A value that our own failure touched is worth another try, so it is not kept.
         sound = {key: value for key, value in values.items() if value.value is not None and not value.ungraded}
         self._hold(sound)
-        if self._store is not None and sound:
-            await asyncio.to_thread(self._store.put, sound)
+        if self.store is not None and sound:
+            self.store.put(sound)
 
     def _hold(self, values: Mapping[Key, Value]) -> None:
         for key, value in values.items():
             self._drop(self._memory.pop(key, None))
             self._memory[key] = value
-            self._bytes += _size(value)
+            self._bytes += size_of(value)
         while self._bytes > self._max_bytes and len(self._memory) > 1:
             self._drop(self._memory.popitem(last=False)[1])
 
     def _drop(self, value: Value | None) -> None:
-        self._bytes -= 0 if value is None else _size(value)
+        self._bytes -= 0 if value is None else size_of(value)
 
     async def clear(self) -> None:
-        """Forget all values; flights go on."""
+        """Forget all values; flights go on.
+
+        Raises:
+            StoreUnavailable: those in memory are forgotten, those on disk are not.
+
+        """
         self._memory.clear()
         self._bytes = 0
-        if self._store is not None:
-            await asyncio.to_thread(self._store.clear)
+        if self.store is not None:
+            await asyncio.to_thread(self.store.clear)
 
     def close(self) -> None:
         """Close the disk store."""
-        if self._store is not None:
-            self._store.close()
+        if self.store is not None:
+            self.store.close()

@@ -195,7 +195,7 @@ class Scorer:
         self.activity.end()
         for part in (self.batcher, self._prover, *self._graders.values()):
             await _closed(part)
-        self.cache.close()
+        await asyncio.to_thread(self.cache.close)
 
     def _grader(self, options: ScoreOptions) -> Grader:
         name = options.grader or next(iter(self._graders))

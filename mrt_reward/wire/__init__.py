@@ -27,9 +27,10 @@ from mrt_reward.wire.routes import (
     WeightsRequest,
     WeightsResponse,
 )
-from mrt_reward.wire.traces import MessageIn, Model, TraceIn, TraceOut
+from mrt_reward.wire.traces import MAX_DEPTH, MessageIn, Model, TraceIn, TraceOut
 
 __all__ = [
+    "MAX_DEPTH",
     "AdvantageGroup",
     "AdvantageOut",
     "AdvantagesRequest",

@@ -25,6 +25,8 @@ from mrt_reward.types import (
 
 MAX_TRACES = 1024
 MAX_TEXT = 16_000_000
+MAX_DEPTH = 64
+"""Deepest nesting of a body, itself included."""
 
 PROMPT_FIELDS = ("problem", "messages", "prompt", "prompt_ids")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from mrt_reward.errors import ProverError, ProverUnavailable
+from mrt_reward.errors import Overloaded, ProverError, ProverUnavailable
 from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, Proven, SpellingIds
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.service.batcher import Batcher
@@ -127,3 +127,24 @@ async def test_closing_fails_what_waits_and_what_runs() -> None:
     await settle()
     await batcher.close()
     assert all(isinstance(result, ProverError) for result in await asyncio.gather(*calls, return_exceptions=True))
+
+
+async def test_the_wait_that_a_full_queue_asks_for_grows_with_it_and_shrinks_with_speed() -> None:
+    class Slow(Gate):
+        async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
+            await asyncio.sleep(0.1)
+            return await super().prove(proofs)
+
+    def told_s(queued: int) -> float:
+        with batcher.admitted(queued), pytest.raises(Overloaded) as caught, batcher.admitted(1000):
+            pass
+        return caught.value.retry_after_s
+
+    slow = Slow()
+    slow.open.set()
+    batcher = Batcher(slow, max_queue_tokens=1000)
+    unknown = told_s(1000)
+    await batcher.prove(proof(98))  # 100 tokens in 0.1 s or more: at most 1000 tokens a second.
+    assert told_s(4000) >= 4.0 > unknown
+    assert told_s(8000) == pytest.approx(2 * told_s(4000))
+    await batcher.close()

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from mrt_reward.client import AsyncClient, Client, RetryPolicy
-from mrt_reward.client.coalescer import split
+from mrt_reward.client.bodies import split, write_all
 from mrt_reward.errors import (
     DeadlineExceeded,
     Draining,
@@ -142,10 +142,10 @@ async def test_traces_come_as_they_finish(live: Live) -> None:
 
 
 def test_large_calls_are_split() -> None:
-    small = [TraceIn(id=str(place), problem="q", completion="c") for place in range(300)]
+    small = write_all([{"problem": "q", "completion": "c"}] * 300)
     assert [len(part) for part in split(small)] == [256, 44]
     # A line break is two bytes of JSON, so 2.5 million of them fill 5 of the 8 MB.
-    big = [TraceIn(id=str(place), problem="q", completion="\n" * 2_500_000) for place in range(3)]
+    big = write_all([{"problem": "q", "completion": "\n" * 2_500_000}] * 3)
     assert [len(part) for part in split(big)] == [1, 1, 1]
 
 

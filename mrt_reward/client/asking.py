@@ -1,0 +1,121 @@
+"""One request, asked again until it is answered, cannot be, or the caller's time is up."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import httpx
+
+from mrt_reward.client.retry import Refused, RetryPolicy, unreachable
+from mrt_reward.errors import DeadlineExceeded, RequestRejected
+
+Result = TypeVar("Result")
+
+MAX_DEADLINE_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request, the same at each try."""
+
+    method: str
+    path: str
+    content: bytes | None
+    headers: Mapping[str, str]
+
+    @classmethod
+    def of(cls, method: str, path: str, content: bytes | None = None, **headers: str) -> Ask:
+        """A request under a key of its own, so that it is scored once however often it is asked."""
+        sent = {"Content-Type": "application/json", "Idempotency-Key": uuid.uuid4().hex}
+        return cls(method, path, content, {**sent, **headers})
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """How one server is asked.
+
+    Attributes:
+        http: connections to it.
+        url: of it.
+        timeout_s: longest time for one call.
+        retry: when to ask again.
+
+    """
+
+    http: httpx.AsyncClient
+    url: str
+    timeout_s: float
+    retry: RetryPolicy
+
+    def ends_at(self) -> float:
+        """When the time of a call is up that begins now, in the event loop's time."""
+        return asyncio.get_running_loop().time() + self.timeout_s
+
+    async def within(self, ends_at: float, work: Awaitable[Result]) -> Result:
+        """The result of `work`.
+
+        Raises:
+            DeadlineExceeded: the time was up first.
+
+        """
+        try:
+            return await asyncio.wait_for(work, max(0.0, ends_at - asyncio.get_running_loop().time()))
+        except (TimeoutError, asyncio.TimeoutError):
+            raise self._late() from None
+
+    async def until_answered(
+        self, ask: Ask, attempt: Callable[[Mapping[str, str]], Awaitable[Result]], ends_at: float
+    ) -> Result:
+        """Try until it works, cannot work, or the time is up.
+
+        Args:
+            ask: the request.
+            attempt: sends it once, with these headers.
+            ends_at: when the time is up.
+
+        Raises:
+            MRTRewardError: of the last try.
+
+        """
+        loop = asyncio.get_running_loop()
+        num_tries = num_counted = 0
+        while True:
+            outcome = await self._tried(ask, attempt, ends_at - loop.time())
+            if not isinstance(outcome, Refused):
+                return outcome
+            num_tries += 1
+            num_counted += self.retry.counts(outcome.error)
+            left_s = ends_at - loop.time()
+            # A server that names the time knows it; to double it would only make those wait longest who wait long.
+            num_doublings = num_tries if self.retry.counts(outcome.error) or not outcome.wait_s else 0
+            wait_s = self.retry.wait_s(num_doublings, outcome.wait_s)
+            if not self.retry.may_retry(outcome.error, num_counted) or wait_s >= left_s:
+                raise outcome.error
+            spread_s = self.retry.spread_s(outcome.wait_s)
+            await asyncio.sleep(wait_s + spread_s if wait_s + spread_s < left_s else wait_s)
+
+    async def _tried(
+        self, ask: Ask, attempt: Callable[[Mapping[str, str]], Awaitable[Result]], left_s: float
+    ) -> Result | Refused:
+        headers = {**ask.headers, "X-Deadline-Ms": str(max(1, int(min(MAX_DEADLINE_MS, left_s * 1000))))}
+        try:
+            return await asyncio.wait_for(attempt(headers), left_s)
+        except Refused as error:
+            return error
+        except (httpx.ReadTimeout, httpx.WriteTimeout, TimeoutError, asyncio.TimeoutError):
+            return Refused(self._late())
+        except httpx.HTTPError as error:
+            return unreachable(self.url, error)
+        except httpx.InvalidURL as error:
+            return Refused(RequestRejected(f"{self.url} is no URL: {error}"))
+        except RuntimeError:
+            if not self.http.is_closed:
+                raise
+            return Refused(RequestRejected("the client was closed"))
+
+    def _late(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"no reply from {self.url} within {self.timeout_s:g} s")

@@ -1,0 +1,196 @@
+"""What is sent: each trace is checked and written as JSON once, when the caller hands it over.
+
+What is no JSON is refused there, with the field named, so that it reaches neither the server nor another caller's
+request.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from mrt_reward.errors import RequestRejected
+from mrt_reward.options import ScoreOptions
+from mrt_reward.types import Trace
+from mrt_reward.wire import MAX_DEPTH, AdvantagesRequest, TraceIn
+
+TraceLike = Trace | TraceIn | Mapping[str, object]
+
+_OPTIONS = TypeAdapter(ScoreOptions)
+
+MAX_REQUEST_BYTES = 8_000_000
+MAX_REQUEST_TRACES = 256
+
+MAX_INTEGER_BITS = math.floor(4300 * math.log2(10))
+"""Longer integers have more digits than Python's own JSON reader takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One trace as JSON, all but its id, which is another one where traces of several callers travel together."""
+
+    id: str
+    fields: bytes
+
+    def as_json(self, trace_id: str) -> bytes:
+        """The whole trace."""
+        head = b'{"id":' + json.dumps(trace_id).encode()
+        return head + (b"," + self.fields[1:] if len(self.fields) > 2 else b"}")
+
+
+def written(trace: object, place: int) -> Written:
+    """A trace as it is sent; without an id, its place is the id.
+
+    Raises:
+        RequestRejected: it is no trace, or no JSON; the message names the field.
+
+    """
+    where = f"traces.{place}"
+    if not isinstance(trace, Trace | TraceIn | Mapping):
+        raise _refusal(where, f"expected a trace or a mapping with its fields, got {type(trace).__name__}")
+    try:
+        if isinstance(trace, TraceIn):
+            sent = trace
+        elif isinstance(trace, Trace):
+            sent = TraceIn.from_trace(trace)
+        else:
+            sent = TraceIn.model_validate({"id": str(place), **cast("Mapping[str, object]", trace)})
+        refuse_no_json(sent.metadata, f"{where}.metadata", MAX_DEPTH - 3)
+        return Written(sent.id, sent.model_dump_json(exclude_unset=True, exclude={"id"}).encode())
+    except ValidationError as error:
+        raise rejected(error, f"{where}.") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _refusal(where, f"cannot be written as JSON ({error})") from error
+
+
+def write_all(traces: Sequence[TraceLike]) -> list[Written]:
+    """Every trace as it is sent; raises as `written` does."""
+    return [written(trace, place) for place, trace in enumerate(traces)]
+
+
+def split(traces: Sequence[Written]) -> list[list[Written]]:
+    """Parts that are small enough for one request each, in order."""
+    parts: list[list[Written]] = []
+    num_bytes = 0
+    for trace in traces:
+        size = len(trace.fields) + len(trace.id)
+        if not parts or num_bytes + size > MAX_REQUEST_BYTES or len(parts[-1]) == MAX_REQUEST_TRACES:
+            parts.append([])
+            num_bytes = 0
+        parts[-1].append(trace)
+        num_bytes += size
+    return parts
+
+
+def checked(options: ScoreOptions | None) -> ScoreOptions | None:
+    """Options as the contract has them.
+
+    Raises:
+        RequestRejected: they are none; the message names the field.
+
+    """
+    try:
+        return None if options is None else _OPTIONS.validate_python(options)
+    except ValidationError as error:
+        raise rejected(error, "options.") from error
+
+
+def score_body(traces: Sequence[Written], options: ScoreOptions | None, ids: Sequence[str]) -> bytes:
+    """A request for these traces, under these ids."""
+    body = b",".join(trace.as_json(trace_id) for trace, trace_id in zip(traces, ids, strict=True))
+    rest = b"" if options is None else b',"options":' + _OPTIONS.dump_json(options)
+    return b'{"traces":[' + body + b"]" + rest + b"}"
+
+
+def advantages_body(request: AdvantagesRequest | Mapping[str, object]) -> bytes:
+    """A request for advantages.
+
+    Raises:
+        RequestRejected: it is none, or no JSON; the message names the field.
+
+    """
+    try:
+        body = request if isinstance(request, AdvantagesRequest) else AdvantagesRequest.model_validate(request)
+        for place, group in enumerate(body.groups):
+            for index, trace in enumerate(getattr(group, "traces", ())):
+                where = f"groups.{place}.traces.{index}.metadata"
+                refuse_no_json(cast("TraceIn", trace).metadata, where, MAX_DEPTH - 5)
+        return body.model_dump_json(exclude_unset=True).encode()
+    except ValidationError as error:
+        raise rejected(error, "") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _refusal("groups", f"cannot be written as JSON ({error})") from error
+
+
+def rejected(error: ValidationError, where: str) -> RequestRejected:
+    """What a caller is told whose input breaks the contract."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    param = where + ".".join(str(part) for part in first["loc"])
+    return _refusal(param.rstrip("."), first["msg"])
+
+
+def refuse_no_json(value: object, where: str, max_depth: int) -> None:
+    """See that a value is JSON as the server takes it, so that it comes back as it was sent.
+
+    Args:
+        value: the caller's own.
+        where: its name for the caller, in dotted form.
+        max_depth: levels below and with it, which also ends a value that holds itself.
+
+    Raises:
+        RequestRejected: it, or something in it, is not.
+
+    """
+    level: list[tuple[str, object]] = [(where, value)]
+    for _ in range(max_depth):
+        level = [child for name, node in level for child in _children(name, node)]
+        if not level:
+            return
+    raise _refusal(where, f"is nested more than {max_depth} levels deep, or holds itself")
+
+
+def _children(name: str, node: object) -> list[tuple[str, object]]:
+    if isinstance(node, dict):
+        fields = cast("dict[object, object]", node)
+        for key in fields:
+            if not isinstance(key, str):
+                raise _refusal(name, f"JSON has text as keys, got {type(key).__name__}: write {str(key)[:50]!r}")
+            _refuse_surrogate(name, key)
+        return [(f"{name}.{key}"[:300], child) for key, child in cast("dict[str, object]", fields).items()]
+    if isinstance(node, list | tuple):
+        items = cast("Sequence[object]", node)
+        return [(f"{name}.{index}"[:300], child) for index, child in enumerate(items)]
+    _refuse_scalar(name, node)
+    return []
+
+
+def _refuse_scalar(name: str, node: object) -> None:
+    if isinstance(node, str):
+        _refuse_surrogate(name, node)
+    elif isinstance(node, float):
+        if not math.isfinite(node):
+            raise _refusal(name, f"{node} is not a JSON number: send null, or text")
+    elif isinstance(node, int):
+        if node.bit_length() > MAX_INTEGER_BITS:
+            raise _refusal(name, "an integer of more than 4300 digits: send it as text")
+    elif node is not None:
+        kind = f"{type(node).__module__}.{type(node).__qualname__}".removeprefix("builtins.")
+        raise _refusal(name, f"{kind} is no JSON: send numbers, text, true, false, null, lists and objects of these")
+
+
+def _refuse_surrogate(name: str, text: str) -> None:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise _refusal(name, f"character {error.start} is a lone surrogate, which is no Unicode text") from error
+
+
+def _refusal(param: str, told: str) -> RequestRejected:
+    printable = param.encode("ascii", "backslashreplace").decode()
+    return RequestRejected(f"{printable}: {told}", code="invalid_request", param=printable)
