@@ -75,7 +75,7 @@ def test_episodes_of_a_trace_are_bounded() -> None:
     options = ScoreOptions(segmenter=ParagraphSegmenter("paragraphs", max_episodes=None))
     most = prepare(words(MAX_EPISODES), options, tokenizer, WordGrader(), speller)
     assert len(most.episodes) == MAX_EPISODES
-    with pytest.raises(TraceError, match="10001 episodes.*set max_episodes") as refused:
+    with pytest.raises(TraceError, match=r"10001 episodes.*set max_episodes") as refused:
         prepare(words(MAX_EPISODES + 1), options, tokenizer, WordGrader(), speller)
     assert (refused.value.code, refused.value.param) == ("too_many_episodes", "options.segmenter")
 
