@@ -28,7 +28,7 @@ from mrt_reward.evaluation.bootstrap import (
     resample_counts,
     resampled_means,
 )
-from mrt_reward.evaluation.datasets.pool import Usable, places_by_problem
+from mrt_reward.evaluation.pool import Usable, places_by_problem
 
 NUM_BUDGETS = 64
 """Budgets looked at, where no granularity is given."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mrt_reward.evaluation.curriculum import Advice, CurriculumSettings, Difficulty, gain_left, plan_round
-from mrt_reward.evaluation.datasets.pool import Usable
+from mrt_reward.evaluation.pool import Usable
 from tests.evaluation.datasets.made import scored
 
 TEN = "0123456789"

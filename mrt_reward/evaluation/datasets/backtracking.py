@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrt_reward.evaluation.datasets.branching import Continuation
-from mrt_reward.evaluation.datasets.pool import Floats, Usable, places_by_problem
+from mrt_reward.evaluation.pool import Floats, Usable, places_by_problem
 from mrt_reward.types import Verdict
 
 BACKTRACK = "This seems off. Let's backtrack to step {step}."

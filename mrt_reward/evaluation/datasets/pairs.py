@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mrt_reward.evaluation.datasets.pool import Usable, places_by_problem
 from mrt_reward.evaluation.datasets.prompts import AS_IT_IS, turn
-from mrt_reward.evaluation.datasets.states import States, Step, states, with_steps
+from mrt_reward.evaluation.pool import Usable, places_by_problem
+from mrt_reward.evaluation.states import States, Step, states, with_steps
 
 
 @dataclass(frozen=True, slots=True)

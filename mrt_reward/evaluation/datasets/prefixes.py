@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mrt_reward.evaluation.datasets.pool import Usable
+from mrt_reward.evaluation.pool import Usable
 from mrt_reward.options import Delimiters, Terminator
 
 VERL_TEMPLATE = "{{ messages[0]['content'] }}"

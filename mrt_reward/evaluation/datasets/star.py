@@ -18,8 +18,8 @@ from typing import Literal
 
 import numpy as np
 
-from mrt_reward.evaluation.datasets.pool import THINK_TAGS, Floats, Usable, places_by_problem
 from mrt_reward.evaluation.datasets.prompts import messages_of
+from mrt_reward.evaluation.pool import THINK_TAGS, Floats, Usable, places_by_problem
 from mrt_reward.options import TERMINATORS, Delimiters
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from mrt_reward.evaluation.datasets.pairs import PairSettings, pair_row, step_pairs, summary
-from mrt_reward.evaluation.datasets.pool import Usable
 from mrt_reward.evaluation.datasets.prompts import AS_IT_IS
-from mrt_reward.evaluation.datasets.states import Step
+from mrt_reward.evaluation.pool import Usable
+from mrt_reward.evaluation.states import Step
 from tests.evaluation.datasets.made import scored, value
 
 A, B, C, D = "First.\n\n", "Wait, good.\n\n", "Wait, bad.\n\n", "Wait, worse.\n\n"

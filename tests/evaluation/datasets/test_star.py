@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrt_reward.core.values import rollout_value
-from mrt_reward.evaluation.datasets.pool import Unusable, Usable
 from mrt_reward.evaluation.datasets.star import (
     Fate,
     StarSettings,
@@ -18,6 +17,7 @@ from mrt_reward.evaluation.datasets.star import (
     top_prefix,
 )
 from mrt_reward.evaluation.datasets.star_report import report_record, star_report
+from mrt_reward.evaluation.pool import Unusable, Usable
 from mrt_reward.options import Delimiters
 from mrt_reward.types import Message, Verdict
 from tests.evaluation.datasets.made import ENDING, scored
