@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mrt_reward.errors import ConfigError
-from mrt_reward.evaluation.curriculum import CurriculumSettings, plan_round
 from mrt_reward.evaluation import pool, stored
+from mrt_reward.evaluation.curriculum import CurriculumSettings, plan_round
 from mrt_reward.evaluation.datasets.backtracking import BacktrackSettings, backtracks_from
 from mrt_reward.evaluation.datasets.pairs import PairSettings, step_pairs
 from mrt_reward.evaluation.datasets.prefixes import PrefixSettings, draw_cuts
