@@ -113,5 +113,5 @@ def test_where_nothing_shares_the_prefix_the_worst_step_is_named_and_sampled_one
 
 
 def test_settings_outside_their_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="min_margin in"):
+    with pytest.raises(ValueError, match="min_margin must be above 0"):
         PairSettings(min_margin=0)

@@ -65,7 +65,7 @@ def test_a_trace_gives_at_most_as_many_prefixes_as_it_has_in_the_range() -> None
     assert none == []
     told = summary(none, [trace])
     assert (told["traces without such a prefix"], told["value of a prefix, mean"]) == (1, None)
-    with pytest.raises(ValueError, match="min_value <= max_value"):
+    with pytest.raises(ValueError, match="min_value must be at most max_value"):
         PrefixSettings(min_value=0.9, max_value=0.1)
 
 

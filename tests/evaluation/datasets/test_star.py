@@ -171,7 +171,7 @@ def test_the_report_counts_every_trace_once_and_says_what_was_saved() -> None:
 
 
 def test_settings_outside_their_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="tolerance and min_value"):
+    with pytest.raises(ValueError, match="tolerance must be at least 0 and at most 1"):
         StarSettings(tolerance=2)
-    with pytest.raises(ValueError, match="per_problem >= 1"):
+    with pytest.raises(ValueError, match="per_problem must be at least 1"):
         StarSettings(per_problem=0)
