@@ -34,8 +34,8 @@ from mrt_reward.mini.template import boxed_answer
 from mrt_reward.training.advantages import batch_advantages, check_failures
 from mrt_reward.training.alignment import PolicyTokens
 from mrt_reward.training.following import check_shared, hand_over
-from mrt_reward.training.marks import Reading
 from mrt_reward.training.metrics import batch_metrics, in_words, record_metrics
+from mrt_reward.training.records import Reading
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import TraceScorer
 from mrt_reward.training.servers import check_servers

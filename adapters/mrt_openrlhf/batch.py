@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from mrt_openrlhf.payload import KEY, unpack
 from mrt_reward.core.credit import Floats
 from mrt_reward.errors import ConfigError, TraceError
-from mrt_reward.training.marks import Lapse, Reading, Scored
 from mrt_reward.training.prefix import Prefixed, PrefixReading
+from mrt_reward.training.records import Lapse, Reading, Scored
 from mrt_reward.training.scoring import Record
 
 

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mrt_reward.training.marks import Lapse, Scored
 from mrt_reward.training.prefix import Prefixed
+from mrt_reward.training.records import Lapse, Scored
 from mrt_reward.training.scoring import Record
 
 KEY = "mrt"

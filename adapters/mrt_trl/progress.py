@@ -16,8 +16,8 @@ from anyio.from_thread import BlockingPortal
 
 from mrt_reward.core.credit import Floats
 from mrt_reward.training.advantages import check_failures, failed_lapse, progress_advantages
-from mrt_reward.training.marks import Lapse, Reading, Scored
 from mrt_reward.training.metrics import batch_metrics, record_metrics
+from mrt_reward.training.records import Lapse, Reading, Scored
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import Record, TraceScorer
 from mrt_trl.checks import WHERE

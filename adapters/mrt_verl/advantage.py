@@ -16,12 +16,12 @@ from verl.trainer.ppo import core_algos
 
 from mrt_reward.core.credit import CreditConfig, Floats
 from mrt_reward.training.advantages import batch_advantages, check_failures
-from mrt_reward.training.marks import decode
 from mrt_reward.training.metrics import batch_metrics
-from mrt_reward.training.prefix import decode_prefixed, prefix_advantages, prefix_metrics
+from mrt_reward.training.prefix import prefix_advantages, prefix_metrics
 from mrt_reward.training.settings import TrainingSettings, load_training_settings
 from mrt_verl import tracking
 from mrt_verl.expand import ESTIMATOR, WHERE
+from mrt_verl.marks import decode, decode_prefixed
 
 GRPO_EPSILON = 1e-6
 """What veRL's GRPO adds to the standard deviation."""

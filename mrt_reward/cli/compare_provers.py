@@ -31,7 +31,7 @@ from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.bootstrap import Estimate
 from mrt_reward.evaluation.datasets.branching import BranchSettings, Point, policy_value
-from mrt_reward.evaluation.datasets.pool import Unusable, Usable, usable
+from mrt_reward.evaluation.pool import Unusable, Usable, usable
 from mrt_reward.evaluation.prover_choice import Recommendation, recommend
 from mrt_reward.evaluation.provers import PolicyValues, ProverMeasure, Scores, agreement, common_traces, measure
 from mrt_reward.files import write_json

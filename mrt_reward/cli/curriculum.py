@@ -16,7 +16,7 @@ from mrt_reward.cli.pooling import Options, Output, Policy, Scored, pool_and_pro
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.bootstrap import Estimate
 from mrt_reward.evaluation.curriculum import BudgetPoint, CurriculumSettings, Difficulty, Schedule, plan_round
-from mrt_reward.evaluation.datasets.pool import Usable
+from mrt_reward.evaluation.pool import Usable
 from mrt_reward.files import write_json, write_jsonl
 from mrt_reward.options import ScoreOptions
 from mrt_reward.wire import TraceIn

@@ -18,8 +18,8 @@ from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.datasets.branching import Brancher, BranchSettings
 from mrt_reward.evaluation.datasets.branching import Progress as Report
-from mrt_reward.evaluation.datasets.pool import Pool, Reading, read_pool
 from mrt_reward.evaluation.datasets.prompts import Prompts
+from mrt_reward.evaluation.pool import Pool, Reading, read_pool
 from mrt_reward.evaluation.traces import ReadNotes
 from mrt_reward.options import Delimiters, ScoreOptions
 from mrt_reward.provers.tokenizer import HFTokenizer

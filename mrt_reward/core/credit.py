@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from mrt_reward.core.progress import progress_rewards
 from mrt_reward.options import Strict
+from mrt_reward.ranges import check_ranges
 from mrt_reward.types import ScoredTrace, Span
 
 Floats = NDArray[np.float64]
@@ -29,15 +30,6 @@ Floats = NDArray[np.float64]
 NO_SPREAD = 1e-6
 """Progress whose standard deviation is below this does not vary: what is left is rounding, which division by it would
 blow up, because progress without a baseline is not centred."""
-
-_MOST = {"alpha": 1000.0, "gamma": 1.0, "epsilon": 1.0}
-_CHOICES = {
-    "credit": ("immediate", "to_go"),
-    "baseline": ("none", "group", "group_index"),
-    "answer_progress": ("none", "add"),
-    "progress_norm": ("none", "group_std"),
-    "singleton": ("raw", "zero"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +67,7 @@ class CreditConfig:
     singleton: Literal["raw", "zero"] = "raw"
 
     def __post_init__(self) -> None:
-        for name, most in _MOST.items():
-            number = getattr(self, name)
-            if not 0 <= number <= most:
-                raise ValueError(f"{name} must be in [0, {most:g}], got {number}")
-        for name, choices in _CHOICES.items():
-            choice = getattr(self, name)
-            if choice not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {choice!r}")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)

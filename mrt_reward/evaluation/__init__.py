@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mrt_reward.evaluation.curriculum import CurriculumSettings, Schedule, plan_round
     from mrt_reward.evaluation.datasets.backtracking import BacktrackSettings, backtrack_row, backtracks_from
     from mrt_reward.evaluation.datasets.pairs import PairSettings, pair_row, step_pairs
-    from mrt_reward.evaluation.datasets.pool import Pool, Reading, Usable, read_pool
     from mrt_reward.evaluation.datasets.prefixes import PrefixSettings, draw_cuts, prefix_rows
     from mrt_reward.evaluation.datasets.prompts import Prompts
     from mrt_reward.evaluation.datasets.star import StarSettings, chat_row, judge, text_row
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from mrt_reward.evaluation.folder import Folder
     from mrt_reward.evaluation.forcing import ForcingSpec
     from mrt_reward.evaluation.measures import Lens
+    from mrt_reward.evaluation.pool import Pool, Reading, Usable, read_pool
     from mrt_reward.evaluation.prover_choice import recommend
     from mrt_reward.evaluation.provers import ProverMeasure, Scores, common_traces, measure
     from mrt_reward.evaluation.report import Report, ReportSpec, make_report, read_report
@@ -52,11 +52,11 @@ _HOMES = {
     "Lens": "measures",
     "ModelSummary": "summary",
     "PairSettings": "datasets.pairs",
-    "Pool": "datasets.pool",
+    "Pool": "pool",
     "PrefixSettings": "datasets.prefixes",
     "Prompts": "datasets.prompts",
     "ProverMeasure": "provers",
-    "Reading": "datasets.pool",
+    "Reading": "pool",
     "Report": "report",
     "ReportSpec": "report",
     "Result": "traces",
@@ -69,7 +69,7 @@ _HOMES = {
     "StarSettings": "datasets.star",
     "Summary": "summary",
     "Tally": "tally",
-    "Usable": "datasets.pool",
+    "Usable": "pool",
     "backtrack_row": "datasets.backtracking",
     "backtracks_from": "datasets.backtracking",
     "chat_row": "datasets.star",
@@ -81,7 +81,7 @@ _HOMES = {
     "pair_row": "datasets.pairs",
     "plan_round": "curriculum",
     "prefix_rows": "datasets.prefixes",
-    "read_pool": "datasets.pool",
+    "read_pool": "pool",
     "read_report": "report",
     "recommend": "prover_choice",
     "save_figures": "figures",

@@ -15,8 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Gt, Le
 
 from mrt_reward.core.regret import accuracy_at
 from mrt_reward.evaluation.bootstrap import (
@@ -28,7 +30,8 @@ from mrt_reward.evaluation.bootstrap import (
     resample_counts,
     resampled_means,
 )
-from mrt_reward.evaluation.datasets.pool import Usable, places_by_problem
+from mrt_reward.evaluation.pool import Usable, places_by_problem
+from mrt_reward.ranges import check_ranges
 
 NUM_BUDGETS = 64
 """Budgets looked at, where no granularity is given."""
@@ -51,24 +54,17 @@ class CurriculumSettings:
 
     """
 
-    min_gain: float = 0.01
-    granularity: int | None = None
-    answer_tokens: int = 32
-    growth: float = 2.0
-    low_rate: float = 0.05
-    high_rate: float = 0.95
+    min_gain: Annotated[float, Gt(0), Le(1)] = 0.01
+    granularity: Annotated[int, Ge(1)] | None = None
+    answer_tokens: Annotated[int, Ge(0)] = 32
+    growth: Annotated[float, Ge(1)] = 2.0
+    low_rate: Annotated[float, Ge(0), Le(1)] = 0.05
+    high_rate: Annotated[float, Ge(0), Le(1)] = 0.95
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_gain <= 1 or not 0 <= self.low_rate < self.high_rate <= 1:
-            raise ValueError(
-                "expected min_gain in (0, 1] and 0 <= low_rate < high_rate <= 1, got "
-                f"{self.min_gain}, {self.low_rate}, {self.high_rate}"
-            )
-        if (self.granularity or 1) < 1 or self.answer_tokens < 0 or self.growth < 1:
-            raise ValueError(
-                "expected granularity >= 1, answer_tokens >= 0 and growth >= 1, got "
-                f"{self.granularity}, {self.answer_tokens}, {self.growth}"
-            )
+        check_ranges(self)
+        if self.low_rate >= self.high_rate:
+            raise ValueError(f"low_rate must be below high_rate, got {self.low_rate} and {self.high_rate}")
 
 
 class Advice(str, Enum):

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from mrt_reward.core.regret import majority_regret
@@ -25,6 +27,7 @@ from mrt_reward.evaluation.progress import (
 from mrt_reward.evaluation.restart import UNSOLVED, continuation
 from mrt_reward.evaluation.traces import Result
 from mrt_reward.evaluation.votes import vote_values
+from mrt_reward.ranges import check_ranges
 from mrt_reward.types import Value
 
 Floats = NDArray[np.float64]
@@ -58,7 +61,7 @@ class Lens:
 
     budgets: tuple[float, ...] = ()
     sizes: tuple[int, ...] = (1, 2, 4, 8)
-    waste_threshold: float = 0.02
+    waste_threshold: Annotated[float, Ge(0), Le(1)] = 0.02
     weighted: bool = False
 
     def __post_init__(self) -> None:
@@ -66,8 +69,7 @@ class Lens:
             raise ValueError(f"budgets must be above 0 tokens, got {self.budgets}")
         if not self.sizes or self.sizes[0] != 1 or list(self.sizes) != sorted(set(self.sizes)):
             raise ValueError(f"sizes of a vote must increase from 1, got {self.sizes}")
-        if not 0 <= self.waste_threshold <= 1:
-            raise ValueError(f"the waste threshold must be in [0, 1], got {self.waste_threshold}")
+        check_ranges(self)
 
 
 class Layout:

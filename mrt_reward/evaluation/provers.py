@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrt_reward.evaluation.bootstrap import Estimate, Floats, estimate, resample_counts
-from mrt_reward.evaluation.datasets.pool import Usable, places_by_problem
-from mrt_reward.evaluation.datasets.states import Step, states
+from mrt_reward.evaluation.pool import Usable, places_by_problem
+from mrt_reward.evaluation.states import Step, states
 from mrt_reward.types import Value
 
 PolicyValues = Mapping[bytes, Value]

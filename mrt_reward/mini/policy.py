@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
+from annotated_types import Ge, Gt
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import LlamaForCausalLM, StoppingCriteria, StoppingCriteriaList
@@ -18,6 +19,7 @@ from transformers import LlamaForCausalLM, StoppingCriteria, StoppingCriteriaLis
 from mrt_reward.mini import MODEL_DIR, template
 from mrt_reward.mini.island import Problem
 from mrt_reward.mini.tokenizer import load_tokenizer, token_ids
+from mrt_reward.ranges import check_ranges
 
 POLICY_BUDGET_TOKENS = 180
 """Tokens of a completion, answer included, at which the base policy's accuracy leaves something to learn."""
@@ -73,13 +75,12 @@ class SamplingSettings:
 
     """
 
-    budget_tokens: int = POLICY_BUDGET_TOKENS
-    temperature: float = 1.0
+    budget_tokens: Annotated[int, Ge(1)] = POLICY_BUDGET_TOKENS
+    temperature: Annotated[float, Gt(0)] = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.budget_tokens < 1 or self.temperature <= 0.0:
-            raise ValueError(f"budget and temperature must be positive, got {self.budget_tokens}, {self.temperature}")
+        check_ranges(self)
 
 
 def sample_traces(

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
+from annotated_types import Ge, Lt
 from numpy.random import Generator
 
 from mrt_reward.mini.island import EXITS, STEP_WORDS, Problem, walk
+from mrt_reward.ranges import check_ranges
 
 FIRST_OPENERS = ("Let me start with {}.", "Let me try {} first.", "I will begin at {}.")
 ATTEMPT_OPENERS = ("Wait, let me try {}.", "But wait, what about {}?", "Alternatively, take {}.")
@@ -44,17 +47,15 @@ class Sloppiness:
 
     """
 
-    repeat: float = 0.0
-    muse: float = 0.0
-    guess: float = 0.0
-    double_check: float = 0.0
-    wander: float = 0.0
-    walk_last: float = 0.0
+    repeat: Annotated[float, Ge(0), Lt(1)] = 0.0
+    muse: Annotated[float, Ge(0), Lt(1)] = 0.0
+    guess: Annotated[float, Ge(0), Lt(1)] = 0.0
+    double_check: Annotated[float, Ge(0), Lt(1)] = 0.0
+    wander: Annotated[float, Ge(0), Lt(1)] = 0.0
+    walk_last: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     def __post_init__(self) -> None:
-        for name, probability in vars(self).items():
-            if not 0.0 <= probability < 1.0:
-                raise ValueError(f"{name} must lie in [0, 1), got {probability}")
+        check_ranges(self)
         if self.double_check + self.wander >= 1.0:
             raise ValueError(f"double_check + wander must be below 1, got {self.double_check + self.wander}")
 

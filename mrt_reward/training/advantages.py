@@ -16,7 +16,7 @@ import numpy as np
 from mrt_reward.core.credit import Credit, CreditConfig, CreditTrace, Floats, credit, token_advantages
 from mrt_reward.core.progress import progress_rewards
 from mrt_reward.errors import ProverError
-from mrt_reward.training.marks import Lapse, Reading
+from mrt_reward.training.records import Lapse, Reading
 from mrt_reward.training.settings import OnFailure
 
 

@@ -1,11 +1,7 @@
 """Prefix-conditioned rows (MRT-RL as published), from a dataset's columns to advantages.
 
 A row starts from a stale prefix, and either must stop and answer or continues. Rows of one `mrt_group` are normalised
-together whatever their prompt, or each is compared with the value of its prefix. Two marks carry that over the one
-float32 per token that a framework hands on (`marks`):
-
-    2^-(90 + g % 32)·(1 + g // 32 / 2^23)    on the first token: the group, as a number of 28 bits
-    -2^-(70 + tag)·(1 + value / 2)           on the second, or on the first that is trained
+together whatever their prompt, or each is compared with the value of its prefix.
 
 Dimension key: N rows of the batch · G rows of a group · T tokens of a row.
 """
@@ -19,16 +15,13 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mrt_reward.core.credit import CreditConfig, Floats, outcome_advantages, termination_advantage
 from mrt_reward.errors import TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.training.alignment import PolicyTokens, answer_start
-from mrt_reward.training.marks import Mark, marked_number, number_mark, number_of
+from mrt_reward.training.records import number_of
 from mrt_reward.training.responses import Response
-
-_GROUP_EXPONENT, _VALUE_EXPONENT = 90, 70
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +29,7 @@ class Prefixed:
     """A row that starts from a prefix.
 
     Attributes:
-        group: which rows are normalised together; `number_of` the dataset's name for it (`marks`).
+        group: which rows are normalised together; `number_of` the dataset's name for it.
         value: J of the prefix; None where the dataset has none.
         stop: whether it had to stop and answer.
         start: first token that is trained: of the answer in a row that stops, and otherwise 0.
@@ -92,36 +85,6 @@ def read_prefixed(columns: Mapping[str, Any], where: str) -> Prefixed:
 def trained_part(row: Prefixed, response: Response, tokens: PolicyTokens, delimiters: Delimiters) -> Prefixed:
     """The row with its first token that is trained, which is past its last where it must stop and has no answer."""
     return replace(row, start=answer_start(response, tokens, delimiters) if row.stop else 0)
-
-
-def encode_prefixed(row: Prefixed, num_tokens: int) -> list[Mark]:
-    """Marks of a row; none if it is too short for them, and then it is left out.
-
-    Raises:
-        TraceError: the value is no success rate.
-
-    """
-    place = max(row.start, 1)
-    if place > num_tokens - 2:
-        return []
-    if row.value is not None and not 0 <= row.value <= 1:
-        raise TraceError(f"mrt_value_prefix must be in [0, 1], got {row.value}", param="mrt_value_prefix")
-    tag = row.stop + 2 * (row.value is None) + 4 * (row.start > 0)
-    group = number_mark(row.group, _GROUP_EXPONENT)
-    return [(0, group), (place, -math.ldexp(1.0 + (row.value or 0.0) / 2, -_VALUE_EXPONENT - tag))]
-
-
-def decode_prefixed(reward_T: NDArray[np.floating]) -> PrefixReading:
-    """What a row says; `reward_T` ends with the response's last token, where the outcome is."""
-    outcome, num_tokens = float(reward_T[-1]), len(reward_T)
-    places = np.flatnonzero(reward_T[:-1]).tolist()
-    if len(places) != 2 or places[0] != 0 or not reward_T[places[1]] < 0 < reward_T[0]:
-        return PrefixReading(outcome, num_tokens, None)
-    group = marked_number(float(reward_T[0]), _GROUP_EXPONENT)
-    mantissa, exponent = math.frexp(-float(reward_T[places[1]]))
-    tag = 1 - exponent - _VALUE_EXPONENT
-    value = None if tag & 2 else 4 * mantissa - 2
-    return PrefixReading(outcome, num_tokens, Prefixed(group, value, bool(tag & 1), places[1] if tag & 4 else 0))
 
 
 def prefix_advantages(readings: Sequence[PrefixReading], config: CreditConfig, *, termination: bool) -> list[Floats]:

@@ -27,8 +27,8 @@ from mrt_reward.errors import (
 )
 from mrt_reward.golds import golds_of
 from mrt_reward.training.alignment import PolicyTokens, opens_thinking
-from mrt_reward.training.marks import Lapse, Reading, Scored, number_of
 from mrt_reward.training.prefix import Prefixed
+from mrt_reward.training.records import Lapse, Reading, Scored, number_of
 from mrt_reward.training.responses import Response
 from mrt_reward.training.settings import TrainingSettings
 from mrt_reward.types import ScoredTrace, Span, Status, TokenIds, Trace

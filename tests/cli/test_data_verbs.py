@@ -163,7 +163,8 @@ def test_prefixes_are_written_for_each_trainer(file: Path, tmp_path: Path) -> No
     assert [row["mrt_group"] for row in plain] == [row["mrt_group"] for row in rows]
     assert plain[0]["label"] == {"label": "42", **{name: rows[0][name] for name in rows[0] if name.startswith("mrt_")}}
     upside_down = ["--min-value", 0.9, "--max-value", 0.1]
-    assert "min_value <= max_value" in refused("prefixes", file, "-o", tmp_path / "train.jsonl", *flags, *upside_down)
+    told = refused("prefixes", file, "-o", tmp_path / "train.jsonl", *flags, *upside_down)
+    assert "min_value must be at most max_value" in told
     assert ".parquet or .jsonl" in refused("prefixes", file, "-o", tmp_path / "train.csv", *flags)
     assert "no prefixes" in run("prefixes", file, "-o", tmp_path / "n.jsonl", "--min-value", 0.99, *TOKENIZER, code=1)
 

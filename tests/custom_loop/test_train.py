@@ -21,7 +21,7 @@ from adapters.custom_loop import train as recipe
 from adapters.custom_loop.train import Loop, LoopSettings, train
 from mrt_reward.errors import ConfigError, ProverError
 from mrt_reward.provers.scripted import ScriptedProver
-from mrt_reward.training.marks import Lapse, Reading, Scored
+from mrt_reward.training.records import Lapse, Reading, Scored
 from tests.custom_loop.conftest import Served
 from tests.server.conftest import threaded_server
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from mrt_reward.errors import ConfigError, ProverUnavailable, TraceError
-from mrt_reward.evaluation.datasets.pool import read_pool
 from mrt_reward.evaluation.direct import DirectSpec, direct_prompt
 from mrt_reward.evaluation.direct_run import DirectRun
 from mrt_reward.evaluation.folder import RESULTS, Folder
 from mrt_reward.evaluation.measures import Lens
+from mrt_reward.evaluation.pool import read_pool
 from mrt_reward.evaluation.report import ReportSpec, make_report, read_report
 from mrt_reward.evaluation.run import RunCounts
 from mrt_reward.evaluation.traces import Results

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mrt_reward.core.values import rollout_value
-from mrt_reward.evaluation.datasets.pool import Usable
+from mrt_reward.evaluation.pool import Usable
 from mrt_reward.evaluation.prover_choice import recommend
 from mrt_reward.evaluation.provers import PolicyValues, ProverMeasure, Scores, agreement, common_traces, measure
 from mrt_reward.types import Usage, Verdict

@@ -86,7 +86,7 @@ def test_what_cannot_be_told_is_refused(tmp_path: Path) -> None:
         Lens(budgets=(0.0,))
     with pytest.raises(ValueError, match="must increase from 1"):
         Lens(sizes=(2, 4))
-    with pytest.raises(ValueError, match="must be in"):
+    with pytest.raises(ValueError, match="must be at least 0 and at most 1"):
         Lens(waste_threshold=2.0)
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from mrt_reward.core.credit import CreditConfig
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import ParagraphSegmenter, ScoreOptions
-from mrt_reward.training.marks import Lapse
+from mrt_reward.training.records import Lapse
 from tests.openrlhf.cpu.run import answers_of
 from tests.verl.checking import Row, expected, score_again
 from tests.verl.faults import Asked

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from mrt_reward.cli.app import app
 from mrt_reward.mini import MODEL_DIR
-from mrt_reward.training.marks import number_of
+from mrt_reward.training.records import number_of
 from tests.evaluation.datasets.made import line, scored, write
 
 A, B, C = "First.\n\na.\n\nb.\n\n", "Wait, good.\n\nc.\n\nd.\n\n", "Wait, bad.\n\ne.\n\nf.\n\n"

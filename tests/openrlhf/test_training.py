@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mrt_reward.training.marks import Lapse
+from mrt_reward.training.records import Lapse
 from tests.openrlhf.checking import check_batches, check_metrics, check_weights, steps_of
 from tests.openrlhf.cpu.run import arguments, train, write_data
 from tests.openrlhf.whole_run import BATCHES, WholeRun

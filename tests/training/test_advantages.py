@@ -16,7 +16,7 @@ from mrt_reward.training.advantages import (
     progress_advantages,
     progress_token_rewards,
 )
-from mrt_reward.training.marks import Lapse, Reading, Scored
+from mrt_reward.training.records import Lapse, Reading, Scored
 from mrt_reward.training.settings import OnFailure
 
 

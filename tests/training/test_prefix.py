@@ -2,61 +2,25 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mrt_reward.core.credit import CreditConfig, outcome_advantages
 from mrt_reward.errors import TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.training.alignment import PolicyTokens, answer_start
-from mrt_reward.training.marks import number_of
 from mrt_reward.training.prefix import (
     Prefixed,
     PrefixReading,
-    decode_prefixed,
-    encode_prefixed,
     needed_value,
     prefix_advantages,
     prefix_metrics,
     read_prefixed,
     trained_part,
 )
+from mrt_reward.training.records import number_of
 from mrt_reward.training.responses import Response
 from tests.provers.conftest import byte_level
 
 CONFIG = CreditConfig()
-
-
-def carried(row: Prefixed, num_tokens: int, outcome: float = 1.0) -> PrefixReading:
-    """There and back, in the float32 that frameworks keep."""
-    rewards = np.zeros(num_tokens, np.float32)
-    rewards[-1] = outcome
-    for place, value in encode_prefixed(row, num_tokens):
-        rewards[place] += value
-    return decode_prefixed(rewards)
-
-
-@settings(deadline=None)
-@given(
-    name=st.text(max_size=5),
-    value=st.none() | st.floats(0, 1),
-    stop=st.booleans(),
-    start=st.integers(0, 4),
-)
-def test_what_goes_in_comes_out(name: str, value: float | None, stop: bool, start: int) -> None:
-    row = Prefixed(number_of(name), value, stop, start)
-    reading = carried(row, 7, outcome=0.5)
-    assert reading.outcome == 0.5
-    assert reading.row is not None
-    assert (reading.row.group, reading.row.stop, reading.row.start) == (row.group, stop, start)
-    assert reading.row.value == (None if value is None else pytest.approx(value, abs=1e-6))
-
-
-def test_a_row_that_is_too_short_cannot_be_read() -> None:
-    assert carried(Prefixed(1), 2) == PrefixReading(1.0, 2, None)
-    assert carried(Prefixed(1, start=3), 4).row is None
-    with pytest.raises(TraceError, match=r"mrt_value_prefix must be in \[0, 1\], got 2"):
-        encode_prefixed(Prefixed(1, 2.0), 9)
 
 
 def test_both_halves_of_a_group_are_normalised_together() -> None:

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from mrt_reward.core.credit import CreditConfig, CreditTrace, credit, outcome_advantages
 from mrt_reward.errors import ProverError, TraceError
 from mrt_reward.mini import MODEL_DIR
-from mrt_reward.training.marks import number_of
+from mrt_reward.training.records import number_of
 from tests.trl.policy import (
     TEXT,
     VALUES,

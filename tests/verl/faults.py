@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from mrt_reward.training.marks import Lapse
+from mrt_reward.training.records import Lapse
 
 Asked = tuple[tuple[int, ...], tuple[int, ...]]
 """Tokens of a prompt and of a response, which say which trace it is: a short response may answer several prompts."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mrt_verl import advantage, tracking
+from mrt_verl.marks import encode, encode_prefixed
 from omegaconf import OmegaConf
 from verl.protocol import DataProto
 from verl.trainer.ppo import core_algos
@@ -15,8 +16,8 @@ from verl.trainer.ppo.ray_trainer import compute_advantage
 
 from mrt_reward.core.credit import CreditConfig, CreditTrace, credit, outcome_advantages
 from mrt_reward.errors import ProverError
-from mrt_reward.training.marks import Lapse, Scored, encode, number_of
-from mrt_reward.training.prefix import Prefixed, encode_prefixed
+from mrt_reward.training.prefix import Prefixed
+from mrt_reward.training.records import Lapse, Scored, number_of
 
 advantage.register()
 WIDTH = 12

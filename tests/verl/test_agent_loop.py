@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from mrt_verl import agent_loop, agent_loop_v1
+from mrt_verl.marks import decode, encode
 from mrt_verl.reward_manager import RECORD, VALIDATING
 from verl.experimental.agent_loop import AgentLoopOutput
 
-from mrt_reward.training.marks import Lapse, Scored, decode, encode
+from mrt_reward.training.records import Lapse, Scored
 from mrt_reward.training.scoring import Record
 
 

@@ -23,8 +23,8 @@ from mrt_reward.errors import ProverError, TraceError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.protocols import Proof, Proven
 from mrt_reward.provers.scripted import ScriptedProver
-from mrt_reward.training.marks import Lapse, Scored, number_of
 from mrt_reward.training.prefix import Prefixed
+from mrt_reward.training.records import Lapse, Scored, number_of
 from mrt_reward.training.scoring import Record
 from tests.server.conftest import threaded_server
 from tests.verl.cpu.run import REWARD

@@ -15,13 +15,14 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from mrt_verl.marks import decode
 from safetensors.torch import load_file
 
 from mrt_reward.core.credit import CreditConfig, outcome_advantages
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import ParagraphSegmenter, ScoreOptions
 from mrt_reward.provers.tokenizer import HFTokenizer
-from mrt_reward.training.marks import Lapse, decode
+from mrt_reward.training.records import Lapse
 from tests.serving import Server
 from tests.verl.checking import expected, read_batch, score_again
 from tests.verl.cpu.run import Training, answers_of, arguments, start, train, write_data

@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from mrt_reward.evaluation.datasets.branching import Continuation
-from mrt_reward.evaluation.datasets.pool import Floats, Usable, places_by_problem
+from mrt_reward.evaluation.pool import Floats, Usable, places_by_problem
+from mrt_reward.ranges import check_ranges
 from mrt_reward.types import Verdict
 
 BACKTRACK = "This seems off. Let's backtrack to step {step}."
@@ -38,13 +41,12 @@ class BacktrackSettings:
 
     """
 
-    min_value: float = 0.25
-    min_fall: float = 0.1
+    min_value: Annotated[float, Ge(0), Le(1)] = 0.25
+    min_fall: Annotated[float, Ge(0), Le(1)] = 0.1
     statement: str = BACKTRACK
 
     def __post_init__(self) -> None:
-        if not (0 <= self.min_value <= 1 and 0 <= self.min_fall <= 1):
-            raise ValueError(f"min_value and min_fall must be in [0, 1], got {self.min_value} and {self.min_fall}")
+        check_ranges(self)
         if "{step}" not in self.statement:
             raise ValueError(f"statement must name the step to go back to as {{step}}, got {self.statement!r}")
 

@@ -17,8 +17,8 @@ import numpy as np
 from mrt_reward.core.episodes import Thinking, spans_after
 from mrt_reward.core.values import rollout_value
 from mrt_reward.errors import ConfigError, ProverError, TraceError
-from mrt_reward.evaluation.datasets.pool import Usable, usable
-from mrt_reward.evaluation.datasets.states import Step
+from mrt_reward.evaluation.pool import Usable, usable
+from mrt_reward.evaluation.states import Step
 from mrt_reward.options import ExplicitSegmenter, ScoreOptions, TokenSegmenter
 from mrt_reward.protocols import GradeItem, Probe, Proof, RolloutQuery, Tokenizer
 from mrt_reward.service.encoding import encode_trace, problem_text

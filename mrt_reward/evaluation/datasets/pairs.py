@@ -12,10 +12,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from mrt_reward.evaluation.datasets.pool import Usable, places_by_problem
+from annotated_types import Ge, Gt, Le
+
 from mrt_reward.evaluation.datasets.prompts import AS_IT_IS, turn
-from mrt_reward.evaluation.datasets.states import States, Step, states, with_steps
+from mrt_reward.evaluation.pool import Usable, places_by_problem
+from mrt_reward.evaluation.states import States, Step, states, with_steps
+from mrt_reward.ranges import check_ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +35,11 @@ class PairSettings:
 
     """
 
-    min_margin: float = 0.2
-    per_trace: int = 4
+    min_margin: Annotated[float, Gt(0), Le(1)] = 0.2
+    per_trace: Annotated[int, Ge(1)] = 4
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_margin <= 1 or self.per_trace < 1:
-            raise ValueError(
-                f"expected min_margin in (0, 1] and per_trace >= 1, got {self.min_margin} and {self.per_trace}"
-            )
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 
-from mrt_reward.evaluation.datasets.pool import Usable
+from mrt_reward.evaluation.pool import Usable
 from mrt_reward.options import Delimiters, Terminator
+from mrt_reward.ranges import check_ranges
 
 VERL_TEMPLATE = "{{ messages[0]['content'] }}"
 """Chat template that hands a row's text on as it is, for trainers that insist on templating it."""
@@ -40,18 +43,16 @@ class PrefixSettings:
 
     """
 
-    per_trace: int = 1
-    min_episodes: int = 0
-    min_value: float = 0.0
-    max_value: float = 1.0
+    per_trace: Annotated[int, Ge(1)] = 1
+    min_episodes: Annotated[int, Ge(0)] = 0
+    min_value: Annotated[float, Ge(0), Le(1)] = 0.0
+    max_value: Annotated[float, Ge(0), Le(1)] = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.per_trace < 1 or self.min_episodes < 0 or not 0 <= self.min_value <= self.max_value <= 1:
-            raise ValueError(
-                "expected per_trace >= 1, min_episodes >= 0 and 0 <= min_value <= max_value <= 1, got "
-                f"{self.per_trace}, {self.min_episodes}, {self.min_value}, {self.max_value}"
-            )
+        check_ranges(self)
+        if self.min_value > self.max_value:
+            raise ValueError(f"min_value must be at most max_value, got {self.min_value} and {self.max_value}")
 
 
 @dataclass(frozen=True, slots=True)

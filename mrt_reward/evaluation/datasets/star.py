@@ -14,13 +14,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 
-from mrt_reward.evaluation.datasets.pool import THINK_TAGS, Floats, Usable, places_by_problem
 from mrt_reward.evaluation.datasets.prompts import messages_of
+from mrt_reward.evaluation.pool import THINK_TAGS, Floats, Usable, places_by_problem
 from mrt_reward.options import TERMINATORS, Delimiters
+from mrt_reward.ranges import check_ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +46,14 @@ class StarSettings:
 
     select: Literal["progress", "outcome"] = "progress"
     truncate: bool = True
-    tolerance: float = 0.02
-    min_value: float = 0.5
-    min_episodes: int = 1
-    per_problem: int = 1
+    tolerance: Annotated[float, Ge(0), Le(1)] = 0.02
+    min_value: Annotated[float, Ge(0), Le(1)] = 0.5
+    min_episodes: Annotated[int, Ge(0)] = 1
+    per_problem: Annotated[int, Ge(1)] = 1
     answer: Literal["own", "forced"] = "own"
 
     def __post_init__(self) -> None:
-        if not (0 <= self.tolerance <= 1 and 0 <= self.min_value <= 1):
-            raise ValueError(f"tolerance and min_value must be in [0, 1], got {self.tolerance} and {self.min_value}")
-        if self.min_episodes < 0 or self.per_problem < 1:
-            raise ValueError(
-                f"expected min_episodes >= 0 and per_problem >= 1, got {self.min_episodes} and {self.per_problem}"
-            )
+        check_ranges(self)
 
 
 class Fate(str, Enum):

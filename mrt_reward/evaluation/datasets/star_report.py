@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from mrt_reward.evaluation.datasets.pool import Floats, Unusable
 from mrt_reward.evaluation.datasets.star import Fate, Judged, StarSettings, provenance
+from mrt_reward.evaluation.pool import Floats, Unusable
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,9 @@ class StrictRoute(APIRoute):
         """Wrap the request."""
         handler = super().get_route_handler()
         field = self.body_field
-        record: TypeAdapter[Any] | None = None if field is None else TypeAdapter(field.field_info.annotation)
+        record: TypeAdapter[Any] | None = (
+            None if field is None else TypeAdapter(cast("Any", field.field_info.annotation))
+        )
 
         async def strict(request: Request) -> Response:
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

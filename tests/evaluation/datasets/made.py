@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mrt_reward.core.progress import with_progress
-from mrt_reward.evaluation.datasets.pool import Usable
+from mrt_reward.evaluation.pool import Usable
 from mrt_reward.types import Episode, ScoredTrace, Status, Trace, Value
 from mrt_reward.wire import TraceIn, TraceOut
 

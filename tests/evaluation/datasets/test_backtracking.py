@@ -70,7 +70,7 @@ def test_of_sampled_continuations_the_shortest_right_one_takes_over() -> None:
 
 
 def test_settings_are_checked() -> None:
-    with pytest.raises(ValueError, match="must be in"):
+    with pytest.raises(ValueError, match="min_fall must be at least 0"):
         BacktrackSettings(min_fall=2)
     with pytest.raises(ValueError, match=r"as \{step\}"):
         BacktrackSettings(statement="Back!")

@@ -11,7 +11,7 @@ from mrt_reward.config import load_settings
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.datasets.branching import Brancher, BranchSettings, Point, policy_value
 from mrt_reward.evaluation.datasets.pairs import PairSettings, step_pairs
-from mrt_reward.evaluation.datasets.pool import Usable, read_pool, usable
+from mrt_reward.evaluation.pool import Usable, read_pool, usable
 from mrt_reward.mini.island import sample_problem
 from mrt_reward.mini.template import TERMINATOR, answer_text
 from mrt_reward.mini.writer import GUESS_END, MUSING_ENDS, MUSINGS, walk_paragraphs

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from mrt_reward.evaluation.datasets.pairs import PairSettings, pair_row, step_pairs, summary
-from mrt_reward.evaluation.datasets.pool import Usable
 from mrt_reward.evaluation.datasets.prompts import AS_IT_IS
-from mrt_reward.evaluation.datasets.states import Step
+from mrt_reward.evaluation.pool import Usable
+from mrt_reward.evaluation.states import Step
 from tests.evaluation.datasets.made import scored, value
 
 A, B, C, D = "First.\n\n", "Wait, good.\n\n", "Wait, bad.\n\n", "Wait, worse.\n\n"
@@ -113,5 +113,5 @@ def test_where_nothing_shares_the_prefix_the_worst_step_is_named_and_sampled_one
 
 
 def test_settings_outside_their_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="min_margin in"):
+    with pytest.raises(ValueError, match="min_margin must be above 0"):
         PairSettings(min_margin=0)

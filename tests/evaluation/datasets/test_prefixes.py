@@ -28,14 +28,8 @@ from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import TERMINATORS, Delimiters
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.training.alignment import PolicyTokens, answer_start
-from mrt_reward.training.marks import number_of
-from mrt_reward.training.prefix import (
-    Prefixed,
-    decode_prefixed,
-    encode_prefixed,
-    prefix_advantages,
-    prefix_metrics,
-)
+from mrt_reward.training.prefix import Prefixed, PrefixReading, prefix_advantages, prefix_metrics
+from mrt_reward.training.records import number_of
 from mrt_reward.training.responses import Response
 from tests.evaluation.datasets.made import scored
 
@@ -71,7 +65,7 @@ def test_a_trace_gives_at_most_as_many_prefixes_as_it_has_in_the_range() -> None
     assert none == []
     told = summary(none, [trace])
     assert (told["traces without such a prefix"], told["value of a prefix, mean"]) == (1, None)
-    with pytest.raises(ValueError, match="min_value <= max_value"):
+    with pytest.raises(ValueError, match="min_value must be at most max_value"):
         PrefixSettings(min_value=0.9, max_value=0.1)
 
 
@@ -104,17 +98,13 @@ def test_both_rows_of_a_prefix_share_group_and_value() -> None:
 
 
 def trained(row: PrefixRow, said: str, outcome: float, columns: dict[str, Any], prompt_ids: list[int]) -> Any:
-    """One sampled response to a row, as the trainers' adapters read it and carry it to the estimator."""
+    """One sampled response to a row, as the trainers' adapters read it."""
     tokens, tokenizer = PolicyTokens.of(None, MODEL_DIR), HFTokenizer(MODEL_DIR)
     ids = tokenizer.encode_trusted(said).tolist()
     response = Response(prompt_ids, ids, [], [], None)
     start = answer_start(response, tokens, TAGS) if columns["mrt_stop"] else 0
     prefixed = Prefixed(number_of(columns["mrt_group"]), columns["mrt_value_prefix"], columns["mrt_stop"], start)
-    reward_T = np.zeros(len(ids), np.float32)
-    reward_T[-1] = outcome
-    for place, mark in encode_prefixed(prefixed, len(ids)):
-        reward_T[place] += mark
-    return decode_prefixed(reward_T)
+    return PrefixReading(outcome, len(ids), prefixed)
 
 
 def test_rows_are_written_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

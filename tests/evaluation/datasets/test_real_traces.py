@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from mrt_reward.evaluation.datasets.pool import Usable, usable
 from mrt_reward.evaluation.datasets.prefixes import PrefixSettings, draw_cuts, prefix_rows
 from mrt_reward.evaluation.datasets.star import StarSettings, judge, response
+from mrt_reward.evaluation.pool import Usable, usable
 from mrt_reward.options import TERMINATORS, Delimiters, ScoreOptions
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.service.scorer import Scorer

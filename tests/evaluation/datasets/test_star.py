@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrt_reward.core.values import rollout_value
-from mrt_reward.evaluation.datasets.pool import Unusable, Usable
 from mrt_reward.evaluation.datasets.star import (
     Fate,
     StarSettings,
@@ -18,6 +17,7 @@ from mrt_reward.evaluation.datasets.star import (
     top_prefix,
 )
 from mrt_reward.evaluation.datasets.star_report import report_record, star_report
+from mrt_reward.evaluation.pool import Unusable, Usable
 from mrt_reward.options import Delimiters
 from mrt_reward.types import Message, Verdict
 from tests.evaluation.datasets.made import ENDING, scored
@@ -171,7 +171,7 @@ def test_the_report_counts_every_trace_once_and_says_what_was_saved() -> None:
 
 
 def test_settings_outside_their_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="tolerance and min_value"):
+    with pytest.raises(ValueError, match="tolerance must be at least 0 and at most 1"):
         StarSettings(tolerance=2)
-    with pytest.raises(ValueError, match="per_problem >= 1"):
+    with pytest.raises(ValueError, match="per_problem must be at least 1"):
         StarSettings(per_problem=0)

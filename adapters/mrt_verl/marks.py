@@ -1,30 +1,33 @@
-"""Progress on its way to the advantage, where the only road is one float32 per response token.
+"""Progress on its way to the advantage, where veRL's only road is one float32 per response token.
 
-A framework hands the advantage estimator a row of token rewards and nothing else, so the row carries everything: the
-outcome on the last token, each episode's progress on its last token, and numbers too small to matter in any sum for
-what else credit needs. Every mark is a normal float32; `decode(encode(...))` returns what went in.
+veRL hands the advantage estimator a row of token rewards and nothing else, so the row carries everything: the outcome
+on the last token, each episode's progress on its last token, and numbers too small to matter in any sum for what else
+credit needs. Every mark is a normal float32; `decode(encode(...))` returns what went in.
 
     version mark   -2^-(50 + v % 32)·(1 + v // 32 / 2^23)   one token before the opening mark; v has 28 bits
     opening mark   -2^-(40 + tag)·(1 + J[0]/2)              just before the first episode, or as early as it can be
     episode mark   r_prg[j], or 1e-12 for none              on the last token of the episode
     lapse mark     2^-(80 + lapse)                          on the first token of a trace without progress to carry
 
+A row that starts from a prefix carries two instead:
+
+    group mark     2^-(90 + g % 32)·(1 + g // 32 / 2^23)    on the first token: the group, as a number of 28 bits
+    value mark     -2^-(70 + tag)·(1 + value / 2)           on the second, or on the first that is trained
+
 Dimension key: K episodes · P = K + 1 values · T tokens.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrt_reward.core.credit import Floats
 from mrt_reward.core.progress import progress_rewards
-from mrt_reward.types import Span
+from mrt_reward.errors import TraceError
+from mrt_reward.training.prefix import Prefixed, PrefixReading
+from mrt_reward.training.records import Lapse, Reading, Scored
 
 Mark = tuple[int, float]
 """Token of the response, and what is added to its reward."""
@@ -36,81 +39,7 @@ SMALLEST_PROGRESS = 1e-9
 """Progress below this is zero: float32 values near one differ by more."""
 
 _OPENING_EXPONENT, _VERSION_EXPONENT, _LAPSE_EXPONENT = 40, 50, 80
-_NUM_NUMBERS = 2**28
-
-
-class Lapse(IntEnum):
-    """Why a trace carries no progress."""
-
-    NO_THINKING = 0
-    """It does not think, so there is nothing to score. No failure: its outcome is all there is."""
-    REJECTED = 1
-    """The server says that this trace cannot be scored as it was sent."""
-    TIMEOUT = 2
-    """No score came in time."""
-    UNREACHABLE = 3
-    """No server answered."""
-    MALFORMED = 4
-    """A reply came that is not of the contract, or that does not fit the trace."""
-    PROVER = 5
-    """The server answered that its prover or grader failed."""
-    PARTIAL = 6
-    """Some of its values are missing."""
-    UNSUPPORTED = 7
-    """It is of a kind that the trainer's adapter cannot mark: several outputs, or a tool's tokens at the end."""
-
-    @property
-    def failed(self) -> bool:
-        """Whether progress was expected and is not there."""
-        return self is not Lapse.NO_THINKING
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """A scored trace in tokens of the policy's own response.
-
-    Attributes:
-        start: first token of the first episode.
-        ends: one past the last token of each episode, increasing.
-        value_P: J of its prefixes; none is missing.
-        cut_off: whether the response ended while thinking, so that there is no answer.
-        version: `number_of` the prover that scored it.
-
-    """
-
-    start: int
-    ends: tuple[int, ...]
-    value_P: Floats
-    cut_off: bool
-    version: int = 0
-
-    @property
-    def spans(self) -> tuple[Span, ...]:
-        """Episodes as spans of tokens."""
-        return tuple(Span(a, b) for a, b in zip((self.start, *self.ends), self.ends, strict=False))
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a row of token rewards says.
-
-    Attributes:
-        outcome: the trainer's own reward of the finished trace.
-        num_tokens: T, tokens of the response.
-        scored: its episodes, if it was scored.
-        lapse: why it was not; None also where nobody tried, as in a response of one token.
-
-    """
-
-    outcome: float
-    num_tokens: int
-    scored: Scored | None
-    lapse: Lapse | None = None
-
-
-def number_of(name: object) -> int:
-    """A name as 28 bits; two names share a number once in 268 million pairs."""
-    return int.from_bytes(hashlib.blake2b(str(name).encode(), digest_size=4).digest(), "big") % _NUM_NUMBERS
+_GROUP_EXPONENT, _VALUE_EXPONENT = 90, 70
 
 
 def number_mark(number: int, exponent: int) -> float:
@@ -182,3 +111,33 @@ def decode(reward_T: NDArray[np.floating]) -> Reading:
     version = marked_number(-first, _VERSION_EXPONENT)
     scored = Scored(opening - 1 + offset, tuple(ends), value_P, bool(cut_off), version)
     return Reading(outcome, num_tokens, scored)
+
+
+def encode_prefixed(row: Prefixed, num_tokens: int) -> list[Mark]:
+    """Marks of a row; none if it is too short for them, and then it is left out.
+
+    Raises:
+        TraceError: the value is no success rate.
+
+    """
+    place = max(row.start, 1)
+    if place > num_tokens - 2:
+        return []
+    if row.value is not None and not 0 <= row.value <= 1:
+        raise TraceError(f"mrt_value_prefix must be in [0, 1], got {row.value}", param="mrt_value_prefix")
+    tag = row.stop + 2 * (row.value is None) + 4 * (row.start > 0)
+    group = number_mark(row.group, _GROUP_EXPONENT)
+    return [(0, group), (place, -math.ldexp(1.0 + (row.value or 0.0) / 2, -_VALUE_EXPONENT - tag))]
+
+
+def decode_prefixed(reward_T: NDArray[np.floating]) -> PrefixReading:
+    """What a row says; `reward_T` ends with the response's last token, where the outcome is."""
+    outcome, num_tokens = float(reward_T[-1]), len(reward_T)
+    places = np.flatnonzero(reward_T[:-1]).tolist()
+    if len(places) != 2 or places[0] != 0 or not reward_T[places[1]] < 0 < reward_T[0]:
+        return PrefixReading(outcome, num_tokens, None)
+    group = marked_number(float(reward_T[0]), _GROUP_EXPONENT)
+    mantissa, exponent = math.frexp(-float(reward_T[places[1]]))
+    tag = 1 - exponent - _VALUE_EXPONENT
+    value = None if tag & 2 else 4 * mantissa - 2
+    return PrefixReading(outcome, num_tokens, Prefixed(group, value, bool(tag & 1), places[1] if tag & 4 else 0))

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from mrt_reward.errors import ConfigError
+from mrt_reward.evaluation import pool, stored
 from mrt_reward.evaluation.curriculum import CurriculumSettings, plan_round
-from mrt_reward.evaluation.datasets import pool, stored
 from mrt_reward.evaluation.datasets.backtracking import BacktrackSettings, backtracks_from
 from mrt_reward.evaluation.datasets.pairs import PairSettings, step_pairs
-from mrt_reward.evaluation.datasets.pool import Usable, read_pool
 from mrt_reward.evaluation.datasets.prefixes import PrefixSettings, draw_cuts
 from mrt_reward.evaluation.datasets.star import StarSettings, judge
 from mrt_reward.evaluation.datasets.star_report import star_report
-from mrt_reward.evaluation.datasets.stored import NUM_KEPT
+from mrt_reward.evaluation.pool import Usable, read_pool
+from mrt_reward.evaluation.stored import NUM_KEPT
 from tests.evaluation.datasets.made import line, scored, write
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrt_reward.errors import ConfigError
-from mrt_reward.evaluation.datasets.stored import NUM_KEPT, StoredLines, StoredTrace
+from mrt_reward.evaluation.stored import NUM_KEPT, StoredLines, StoredTrace
 from mrt_reward.evaluation.traces import ReadNotes, Results
 from mrt_reward.options import Delimiters
 from mrt_reward.types import ScoredTrace, Status, Trace, Value

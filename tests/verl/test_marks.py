@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mrt_verl.marks import NO_PROGRESS, decode, decode_prefixed, encode, encode_prefixed
 
-from mrt_reward.training.marks import NO_PROGRESS, Lapse, Reading, Scored, decode, encode, number_of
+from mrt_reward.errors import TraceError
+from mrt_reward.training.prefix import Prefixed, PrefixReading
+from mrt_reward.training.records import Lapse, Reading, Scored, number_of
 
 
 def carried(what: Scored | Lapse, num_tokens: int, outcome: float = 1.0) -> Reading:
@@ -117,3 +120,35 @@ def test_rows_that_nobody_marked_are_read_as_they_are() -> None:
 def test_spans_follow_each_other() -> None:
     spans = scored(2, (4, 7), [0.0, 0.0, 0.0]).spans
     assert [(span.start, span.end) for span in spans] == [(2, 4), (4, 7)]
+
+
+def carried_row(row: Prefixed, num_tokens: int, outcome: float = 1.0) -> PrefixReading:
+    """There and back, in the float32 that frameworks keep."""
+    rewards = np.zeros(num_tokens, np.float32)
+    rewards[-1] = outcome
+    for place, value in encode_prefixed(row, num_tokens):
+        rewards[place] += value
+    return decode_prefixed(rewards)
+
+
+@settings(deadline=None)
+@given(
+    name=st.text(max_size=5),
+    value=st.none() | st.floats(0, 1),
+    stop=st.booleans(),
+    start=st.integers(0, 4),
+)
+def test_a_row_of_a_prefix_comes_out_as_it_went_in(name: str, value: float | None, stop: bool, start: int) -> None:
+    row = Prefixed(number_of(name), value, stop, start)
+    reading = carried_row(row, 7, outcome=0.5)
+    assert reading.outcome == 0.5
+    assert reading.row is not None
+    assert (reading.row.group, reading.row.stop, reading.row.start) == (row.group, stop, start)
+    assert reading.row.value == (None if value is None else pytest.approx(value, abs=1e-6))
+
+
+def test_a_row_that_is_too_short_cannot_be_read() -> None:
+    assert carried_row(Prefixed(1), 2) == PrefixReading(1.0, 2, None)
+    assert carried_row(Prefixed(1, start=3), 4).row is None
+    with pytest.raises(TraceError, match=r"mrt_value_prefix must be in \[0, 1\], got 2"):
+        encode_prefixed(Prefixed(1, 2.0), 9)

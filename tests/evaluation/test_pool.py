@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mrt_reward.errors import ConfigError, TraceError
-from mrt_reward.evaluation.datasets.pool import Reading, Unusable, Usable, read_pool, usable
 from mrt_reward.evaluation.datasets.prompts import Prompts, messages_of, thinking_opened
+from mrt_reward.evaluation.pool import Reading, Unusable, Usable, read_pool, usable
 from mrt_reward.options import Delimiters
 from mrt_reward.provers.scripted import ScriptedTokenizer
 from mrt_reward.types import ErrorInfo, Message, ScoredTrace, Status, Trace

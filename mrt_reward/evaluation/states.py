@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from mrt_reward.evaluation.datasets.pool import Usable
+from mrt_reward.evaluation.pool import Usable
 from mrt_reward.types import Value
 
 
