@@ -107,6 +107,12 @@ def _sets_agree(answer: str, gold: str) -> bool | None:
     return None if answers is None else answers == golds
 
 
+def names_several(gold: str) -> bool:
+    """Whether a gold is a list of choices: `A,C`, `A and C`, `AC`."""
+    bare = unwrapped(gold)
+    return _letters(bare) is not None or (len(bare) > 1 and _MULTIPLE.fullmatch(bare) is not None)
+
+
 def _letters(text: str) -> frozenset[str] | None:
     if _SEVERAL.fullmatch(text) is None:
         return None

@@ -15,7 +15,14 @@ from importlib.metadata import version
 from mrt_reward.graders.answers import MAX_ANSWER_CHARS, Answer, clean, find_answer
 from mrt_reward.graders.assignments import num_elements
 from mrt_reward.graders.characters import in_latex
-from mrt_reward.graders.choices import choice_letter, choices_agree, named_choice, stated_choice
+from mrt_reward.graders.choices import (
+    choice_letter,
+    choices_agree,
+    named_choice,
+    names_several,
+    stated_choice,
+    unwrapped,
+)
 from mrt_reward.graders.golds import read_gold
 from mrt_reward.graders.judges import MATH_PROBE
 from mrt_reward.graders.notation import plain
@@ -164,7 +171,7 @@ def answer_for(answer: Answer, gold: str) -> str | None:
             return text
         return stated_choice(answer.around or text) or (text if answer.boxed else None)
     if not answer.boxed:
-        stated = stated_answer(text, words=words_agree("", gold) is not None)
+        stated = stated_answer(text, words=names_several(gold) or words_agree("", gold) is not None)
         return clean(stated) if stated and len(stated) <= MAX_ANSWER_CHARS else None
     if 1 < len(answer.boxes) == num_elements(plain(gold)) and num_elements(plain(text)) == 1:
         return ", ".join(answer.boxes)
@@ -178,6 +185,9 @@ def _agree(text: str, gold: str) -> bool | None:
     for agree in (choices_agree, words_agree):
         if (same := agree(text, gold)) is not None:
             return same
+    bare = unwrapped(text).casefold()
+    if bare == unwrapped(gold).casefold() and not set(bare) & set("\\^_") and not bare.isalpha():
+        return True
     text, gold = in_latex(text), in_latex(gold)
     if units_differ(text, gold):
         return False

@@ -17,7 +17,7 @@ from mrt_reward.graders.quantities import bare_number
 _END = r"(?![A-Za-z])"
 _THIN = re.compile(r"(?<!\\)\\!")
 _SPACING = re.compile(
-    rf"(?<!\\)\\(?:[,;: ]|(?:quad|qquad|enspace|thinspace|hfill|displaystyle|textstyle|limits|null){_END}"
+    rf"(?<!\\)\\(?:[,;: ]|(?:quad|qquad|enspace|thinspace|hfill|displaystyle|textstyle|limits|null|newline){_END}"
     r"|hspace\*? ?\{[^{}]{0,20}\}|hskip ?[0-9.]{1,6}[a-z]{2})|(?<!\\)~"
 )
 _SWITCHES = re.compile(
@@ -61,7 +61,12 @@ _MIN_REPEATS = 3
 
 _NAMES = ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "log", "ln",
           "exp", "pi", "gcd", "max", "min")  # fmt: skip
-_COMMANDS = {name: rf"\{name} " for name in _NAMES} | {"infinity": r"\infty ", "infty": r"\infty ", "Pi": r"\pi "}
+_COMMANDS = {name: rf"\{name} " for name in _NAMES} | {
+    "inf": r"\infty ",
+    "infinity": r"\infty ",
+    "infty": r"\infty ",
+    "Pi": r"\pi ",
+}
 _WORD = re.compile(r"\\(?:text|mathrm|operatorname) ?\{[^{}]*\}|\\[A-Za-z]+|[A-Za-z]+")
 _ROOT = re.compile(r"\\?sqrt ?\((?P<inner>[^()]{1,200})\)")
 _DEGREES = re.compile(
@@ -115,6 +120,9 @@ def _bare(text: str) -> str:
 def _without_fonts(text: str) -> str:
     text = _SPACING.sub(" ", _THIN.sub("", text))
     text = _FONTS.sub(r"\\text", _DECORATIONS.sub("", _SWITCHES.sub("", text)))
+    whole = _TEXT.fullmatch(text)
+    if whole and any(map(str.isdigit, whole["inner"])):
+        return _bare(whole["inner"])
     return _bare(" ".join(_TEXT.sub(_without_font, text).split()))
 
 
@@ -144,7 +152,7 @@ def _functions(text: str) -> str:
         lambda match: rf"\{match['name']}{match['power'] or ''}(\frac{{{match['angle']}\pi}}{{180}})", text
     )
     text = _BASE.sub(_base, text)
-    return " ".join(text.replace("**", "^").split())
+    return " ".join(text.replace("**", "^").replace(r"\varnothing", r"\emptyset").split())
 
 
 def _base(match: re.Match[str]) -> str:

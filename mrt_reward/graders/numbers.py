@@ -13,7 +13,7 @@ from fractions import Fraction
 from mrt_reward.graders.answers import clean
 
 MIN_DIGITS = 6
-"""A decimal of this many significant digits may stand for the value it comes from; a shorter one is exact."""
+"""A decimal of this many places and significant digits may stand for another value; a shorter one is exact."""
 
 _DIGITS = r"[0-9]{1,40}"
 _DECIMAL = re.compile(rf"(?P<sign>[+-]? ?)(?P<whole>[0-9]{{1,3}}(?:(?:,|\{{,\}})[0-9]{{3}}){{1,12}}|{_DIGITS})?"
@@ -29,7 +29,7 @@ _POWER = re.compile(
     r"|[eE](?P<e>[+-]?[0-9]{1,3}))"
     r"|10 ?\^ ?(?:\{ ?(?P<bare_braced>[+-]?[0-9]{1,3}) ?\}|(?P<bare_digit>[0-9])))"
 )
-_WRITTEN_DECIMAL = re.compile(r"(?<![0-9.])[0-9]{0,40}\.[0-9]{1,40}")
+_WRITTEN_DECIMAL = re.compile(r"(?<![0-9.])[0-9]{0,40}\.[0-9]{6,40}")
 _BASED = re.compile(r"\(?(?P<digits>[0-9A-F]{1,40})\)? ?_ ?\{? ?(?P<base>[0-9]{1,2}) ?\}?")
 
 
@@ -39,7 +39,7 @@ class Number:
 
     Attributes:
         value: exactly what was written.
-        digits: significant digits of a decimal, which may stand for a rounded value; None for integers and fractions.
+        digits: significant digits of a decimal of `MIN_DIGITS` places; None for all that is exact.
 
     """
 
@@ -48,7 +48,7 @@ class Number:
 
     @property
     def exact(self) -> bool:
-        """Whether it is no decimal."""
+        """Whether it stands for no other value."""
         return self.digits is None
 
 
@@ -73,7 +73,7 @@ def parse_number(text: str) -> Number | None:
     whole = (match["whole"] or "0").replace("{,}", "").replace(",", "")
     part = match["part"] or ""
     value = Fraction(int(whole + part), 10 ** len(part))
-    digits = len((whole + part).lstrip("0")) if part else None
+    digits = len((whole + part).lstrip("0")) if len(part) >= MIN_DIGITS else None
     return Number(-value if match["sign"].strip() == "-" else value, digits)
 
 
@@ -110,8 +110,8 @@ def _percentage(text: str) -> tuple[Number | None, bool]:
 def same_number(left: Number, right: Number) -> bool:
     """Whether two numbers are equal, or one is a decimal of the other to within one unit of its last digit.
 
-    Only a decimal of `MIN_DIGITS` significant digits or more stands for another value; the shorter of two sets the
-    unit. So 0.333333 is 1/3, and 0.33, 1.0000001 and 1.0000002 are each only themselves.
+    Only a decimal of `MIN_DIGITS` places and significant digits or more stands for another value; the shorter of two
+    sets the unit. So 0.333333 is 1/3, and 0.33, 1.0000001 and 1.0000002 are each only themselves.
     """
     if left.value == right.value:
         return True

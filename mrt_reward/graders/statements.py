@@ -22,10 +22,12 @@ _CONTROL = re.compile(r"<\|[^<>|]{0,40}\|>|</?(?:s|answer)>", re.IGNORECASE)
 _SAID = re.compile(
     r"(?<![A-Za-z])(?:answers?|ans)(?![A-Za-z])(?: to (?:this|the|your) (?:question|problem))?"
     r"(?: (?:is|are|would be|should be|must be|will be|equals))?[*_ ]{0,4}:?[*_]{0,3}"
-    r"|####|(?<!\\)\\(?:boxed|fbox)(?![A-Za-z])"
+    r"|(?<![A-Za-z])(?:roots|solutions) are(?![A-Za-z])|####|(?<!\\)\\(?:boxed|fbox)(?![A-Za-z])"
     r"|(?:答案|答)(?:是|为)? ?:?",
     re.IGNORECASE,
 )
+_REASON = re.compile(r"\. |,? (?:because|since|as|so|which|for)(?![A-Za-z])")
+_ENVIRONMENT = re.compile(r"\\(?:begin|end)\{(?:align|aligned|equation|gather|gathered|split)\*?\}")
 _NOT = re.compile(r" ?(?:not|never|neither)(?![a-z])", re.IGNORECASE)
 _FORMULA_ENDS = {"$$": "$$", "$": "$", r"\(": r"\)", r"\[": r"\]"}
 _FORMULA_STARTS = re.compile(r"(?<!\\)(?:\$\$|\$|\\\(|\\\[)")
@@ -36,11 +38,12 @@ _OPERATORS = ("+", "-", "*", "/", "^", "=", "<", ">", ":")
 _COMMANDS = tuple(
     rf"\{name}" for name in ["cdot", "times", "div", "pm", "le", "ge", "ne", "approx", "in", "cup", "cap"]
 )
+_STARTS = re.compile(r"\\(?:cdot|times|div|pm|le|ge|ne|approx|in|cup|cap)(?![A-Za-z])")
 _DROPPED = ("=", ":", "-", "\\approx")
 """Where one of these stands before or after an expression, it is prose; other operators miss their operand."""
 _NAMES = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt"])
 _SCALES = frozenset(["percent", "million", "billion", "thousand", "trillion", "degrees"])
-_CONSTANT = "pi"
+_CONSTANTS = ("pi", "infinity", "inf")
 _WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,40}")
 _MARKS = "*_~\"'`"
 _STOPS = ".,;:!?"
@@ -71,10 +74,8 @@ class _Token:
     @property
     def continues(self) -> bool:
         """Whether an operand must precede."""
-        return self.text.startswith(("+", "*", "/", "^", "=", "<", ">", ":", *_COMMANDS)) or self.text in (
-            "-",
-            *_SCALES,
-        )
+        operated = self.text.startswith(("+", "*", "/", "^", "=", "<", ">", ":"))
+        return operated or _STARTS.match(self.text) is not None or self.text in ("-", *_SCALES)
 
 
 def stated_answer(text: str, *, words: bool = False) -> str | None:
@@ -88,7 +89,10 @@ def stated_answer(text: str, *, words: bool = False) -> str | None:
     tags = _TAG.findall(text)
     if tags and tags[-1].strip():
         return tags[-1].strip()
-    prose, formulas = _lift(_CONTROL.sub(" ", text.translate(_PRIVATE)))
+    text = _CONTROL.sub(" ", text.translate(_PRIVATE))
+    if _ENVIRONMENT.search(text):
+        text = _ENVIRONMENT.sub("\n", text).replace("\\\\", "\n").replace("&", " ")
+    prose, formulas = _lift(text)
     lines = [in_latex(line) for line in prose.splitlines() if line.strip()]
     for index in range(len(lines) - 1, -1, -1):
         said = list(_SAID.finditer(lines[index]))
@@ -133,7 +137,7 @@ def _restored(text: str, formulas: list[str]) -> str:
 
 def _sentence(text: str, formulas: list[str]) -> str | None:
     """Words up to the end of the sentence."""
-    sentence = text.strip(" :*_").split(". ")[0].strip(" .!*_\"'`")
+    sentence = _REASON.split(text.strip(" :*_"), maxsplit=1)[0].strip(" .!*_\"'`")
     return _restored(sentence, formulas) if 0 < len(sentence) <= MAX_WORDS_CHARS else None
 
 
@@ -150,7 +154,8 @@ def _first(text: str, formulas: list[str]) -> str | None:
         at += 1
         while at < len(pieces) and pieces[at][0] in _JOINTS:
             at += 1
-    return ", ".join(listed) or None
+    alone = text.strip(" .,:;!*_=")
+    return ", ".join(listed) or (alone if len(alone) == 1 and alone.isalpha() else None)
 
 
 def _last(lines: list[str], formulas: list[str]) -> str | None:
@@ -158,6 +163,8 @@ def _last(lines: list[str], formulas: list[str]) -> str | None:
     symbol: str | None = None
     for line in reversed(lines):
         pieces = list(_pieces(line))
+        if len(lines) == 1 and all(run or piece in (*_JOINTS, ".") for piece, run in pieces):
+            return ", ".join(_restored(piece, formulas) for piece, run in pieces if run) or None
         for at in range(len(pieces) - 1, -1, -1):
             if not pieces[at][1]:
                 continue
@@ -198,11 +205,13 @@ def _token(raw: str) -> _Token:
     if raw in _OPERATORS or raw in _COMMANDS:
         return _Token(raw, "", part=True)
     bare = raw.lstrip(_MARKS).rstrip(_MARKS + _STOPS)
+    # In `10!.` the sentence ends with the full stop.
+    bare += "!" if raw.endswith("!.") and raw[: len(bare) + 1].endswith("!") else ""
     stop = next((mark for mark in raw[len(raw.rstrip(_MARKS + _STOPS)) :] if mark in _STOPS), "")
-    strange = any(word not in (*_NAMES, _CONSTANT) for word in _WORDS.findall(bare)) and not bare[:1].isdigit()
-    numeric = any(map(str.isdigit, bare)) or "\\" in bare
+    strange = any(word not in (*_NAMES, *_CONSTANTS) for word in _WORDS.findall(bare)) and not bare[:1].isdigit()
+    numeric = any(map(str.isdigit, bare)) or "\\" in bare or any(name in bare for name in _CONSTANTS)
     symbol = len(bare) == 1 and bare.isalpha()
-    return _Token(bare, stop, part=(numeric and not strange) or symbol or bare in (*_NAMES, *_SCALES, _CONSTANT))
+    return _Token(bare, stop, part=(numeric and not strange) or symbol or bare in (*_NAMES, *_SCALES, *_CONSTANTS))
 
 
 def _joins(last: _Token, token: _Token) -> bool:
@@ -214,13 +223,14 @@ def _joins(last: _Token, token: _Token) -> bool:
     # `1 000`, `3 1/2` and `2 sqrt 3` are numbers.
     numeral = last.text.isdigit()
     return numeral and bool(
-        token.text in (*_NAMES, _CONSTANT) or _GROUP.fullmatch(token.text) or _RATIO.fullmatch(token.text)
+        token.text in (*_NAMES, *_CONSTANTS) or _GROUP.fullmatch(token.text) or _RATIO.fullmatch(token.text)
     )
 
 
 def _expression(run: list[_Token]) -> Iterator[tuple[str, bool]]:
     """The run as a piece: an expression where it has a numeral or a formula and misses no operand, else nothing."""
     tokens = [token.text for token in run]
+    signed = bool(tokens) and (tokens[0] == r"\pm" or (tokens[0][:1] == "+" and tokens[0][1:2].isdigit()))
     while tokens and tokens[0] in _DROPPED:
         del tokens[0]
     while tokens and tokens[-1] in _DROPPED:
@@ -229,10 +239,9 @@ def _expression(run: list[_Token]) -> Iterator[tuple[str, bool]]:
     opened, closed = (sum(map(text.count, brackets)) for brackets in ("([{", ")]}"))
     text = text[1:] if opened > closed and text[0] in "([{" else text
     text = text[:-1] if closed > opened and text[-1] in ")]}" else text
-    whole = (
-        bool(tokens) and not _Token(tokens[0], "", part=True).continues and not _Token(tokens[-1], "", part=True).opens
-    )
-    if not whole or not (any(map(str.isdigit, text)) or "\\" in text or _CONSTANT in tokens):
+    starts = bool(tokens) and (signed or not _Token(tokens[0], "", part=True).continues)
+    whole = starts and not _Token(tokens[-1], "", part=True).opens
+    if not whole or not (any(map(str.isdigit, text)) or "\\" in text or any(name in text for name in _CONSTANTS)):
         yield from ((token.text.lower(), False) for token in run)
         return
     yield text, True

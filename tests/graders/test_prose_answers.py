@@ -9,6 +9,11 @@ from mrt_reward.protocols import GradeItem
 from mrt_reward.types import Verdict
 
 RIGHT = [
+    ("The answer is 10!.", "10!"), ("The roots are 1, 2, and 3.", "1,2,3"),
+    ("The answer is (-inf, 3].", r"(-\infty,3]"), (r"\begin{align}x &= 5\end{align}", "5"), ("The answer is +5.", "5"),
+    ("The answer is ±3.", "3,-3"), ("The answer is e.", "e"), ("The answer is ∞.", r"\infty"),
+    ("The answer is infinity.", r"\infty"), ("1, 2", "1,2"), ("The answer is Monday, since it rains.", "Monday"),
+    ("The answers are A and B.", "A,B"), ("Answer: A, C", "A,C"), ("Answer: (A), (C)", "A,C"), ("Answer: AC", "AC"),
     ("The answer is 3/7.", "3/7"), ("The answer is 2^5.", "32"), ("So we get 10/3.", "10/3"),
     ("The answer is 1+2.", "3"), ("The answer is 1 + 2.", "3"), ("The answer is 3.14.", "3.14"),
     ("The answer is 0.5.", "1/2"), ("The answer is 1,000.", "1000"), ("The answer is 1 000.", "1000"),
