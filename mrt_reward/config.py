@@ -85,7 +85,7 @@ class ServeSettings(BaseSettings):
     ] = 45.0
     log_format: Annotated[Literal["console", "json", "off"], Field(description="How to log to stderr.")] = "console"
     graders: Annotated[
-        dict[str, str], Field(min_length=1, description="Graders by name, the default first; see --help of serve.")
+        dict[str, str], Field(min_length=1, description="Graders by name, the default first; see --grader.")
     ] = {"math": "math"}
     grader_workers: Annotated[int, Field(ge=1, le=256, description="Grading processes per grader.")] = 2
     grader_timeout_s: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -13,6 +14,8 @@ from pydantic import TypeAdapter
 from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import AUTHORS_SEGMENTERS, ScoreOptions
+
+_NAMED_GRADER = re.compile(r"(?P<name>[A-Za-z0-9_-]+)=(?P<spec>.+)")
 
 
 def setting(name: str) -> Any:  # noqa: ANN401 - what typer.Option returns
@@ -33,6 +36,19 @@ ENGINE_ARG: Any = typer.Option(
 )
 
 
+GRADER: Any = typer.Option(
+    metavar="SPEC",
+    help=(
+        "What judges answers; repeatable as NAME=SPEC, the first is the default, and options.grader of a request names "
+        "another. SPEC is math (equal mathematics, choices and words in any usual notation), exact (the gold's own "
+        "text, up to white space and letter case: the strict one), module:function or score:module:function (yours), "
+        "http://… (a server of scores) or model:PATH (a reward model). "
+        r"\[default: math; env: MRT_REWARD_GRADERS, as a JSON object]"
+    ),
+    show_default=False,
+)
+
+
 Model = Annotated[str | None, setting("model")]
 Engine = Annotated[str | None, setting("engine")]
 EngineUrl = Annotated[str | None, setting("engine_url")]
@@ -42,6 +58,7 @@ Device = Annotated[str | None, setting("device")]
 MaxModelLen = Annotated[int | None, setting("max_model_len")]
 EngineArgs = Annotated[list[str] | None, ENGINE_ARG]
 """Flags of the engine, for verbs that may need one."""
+Graders = Annotated[list[str] | None, GRADER]
 
 
 def engine_settings(
@@ -87,6 +104,25 @@ def engine_args_from(given: list[str] | None) -> dict[str, object] | None:
         except ValueError:
             arguments[name.replace("-", "_")] = text
     return arguments
+
+
+def graders_from(given: list[str] | None) -> dict[str, str] | None:
+    """Graders by name from `SPEC` and `NAME=SPEC` words, in order; a specification without a name is its own.
+
+    Raises:
+        ConfigError: two have the same name.
+
+    """
+    if not given:
+        return None
+    graders: dict[str, str] = {}
+    for word in given:
+        match = _NAMED_GRADER.fullmatch(word)
+        name, spec = (match["name"], match["spec"]) if match else (word, word)
+        if name in graders:
+            raise ConfigError(f"--grader: expected each name once, got {name!r} twice", param="graders")
+        graders[name] = spec
+    return graders
 
 
 def named_settings(word: str, flag: str) -> tuple[str, ServeSettings, ScoreOptions | None]:

@@ -19,10 +19,12 @@ from mrt_reward.cli.flags import (
     Engine,
     EngineArgs,
     EngineUrl,
+    Graders,
     MaxModelLen,
     Model,
     Tokenizer,
     engine_args_from,
+    graders_from,
     options_from,
     setting,
 )
@@ -75,6 +77,7 @@ def score(
     device: Device = None,
     max_model_len: MaxModelLen = None,
     engine_arg: EngineArgs = None,
+    grader: Graders = None,
     cache_path: Annotated[str | None, setting("cache_path")] = None,
 ) -> None:
     """Score the traces of a JSONL file.
@@ -91,6 +94,7 @@ def score(
         device=device,
         max_model_len=max_model_len,
         engine_args=engine_args_from(engine_arg),
+        graders=graders_from(grader),
         cache_path=cache_path,
     )
     target = output or traces.with_suffix(".scored.jsonl")

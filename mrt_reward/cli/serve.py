@@ -7,7 +7,7 @@ from typing import Annotated
 
 from rich.console import Console
 
-from mrt_reward.cli.flags import ENGINE_ARG, engine_args_from, setting
+from mrt_reward.cli.flags import ENGINE_ARG, Graders, engine_args_from, graders_from, setting
 from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.server.run import serve as run_server
 from mrt_reward.wiring import build_scorer
@@ -27,6 +27,7 @@ def serve(
     tensor_parallel_size: Annotated[int | None, setting("tensor_parallel_size")] = None,
     gpu_memory_utilization: Annotated[float | None, setting("gpu_memory_utilization")] = None,
     engine_arg: Annotated[list[str] | None, ENGINE_ARG] = None,
+    grader: Graders = None,
     host: Annotated[str | None, setting("host")] = None,
     port: Annotated[int | None, setting("port")] = None,
     admin_host: Annotated[str | None, setting("admin_host")] = None,
@@ -50,6 +51,7 @@ def serve(
     """
     flags = dict(locals())
     flags["engine_args"] = engine_args_from(flags.pop("engine_arg"))
+    flags["graders"] = graders_from(flags.pop("grader"))
     settings = load_settings(**flags)
     console = Console(stderr=True)
     if settings.model is None and settings.engine != "openai":

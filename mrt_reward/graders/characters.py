@@ -1,9 +1,10 @@
-r"""Unicode as LaTeX: `–5` is `-5`, `x²` is `x^{2}`, `3½` is `3\frac{1}{2}`, `√12` is `\sqrt{12}`, and nothing is invisible."""
+r"""Unicode as LaTeX: `x²` is `x^{2}`, `3½` is `3\frac{1}{2}`, `√12` is `\sqrt{12}`, and nothing is invisible."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _SAME = {
     "-": "\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{FIGURE DASH}\N{EN DASH}\N{EM DASH}\N{HORIZONTAL BAR}\N{MINUS SIGN}"
@@ -66,6 +67,7 @@ def in_latex(text: str) -> str:
     return " ".join(text.split())
 
 
+@lru_cache(maxsize=4096)
 def _character(character: str) -> str:
     if character.isascii() or character in _RAISED or character in _LOWERED:
         return character

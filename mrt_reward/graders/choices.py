@@ -33,7 +33,8 @@ _MULTIPLE = re.compile(r"A?B?C?D?E?F?G?H?I?J?")
 _SEVERAL_NAMED = "several"
 MAX_CHOICE_CHARS = 200
 _SAID = re.compile(
-    r"<answer>|(?<![a-z])(?:answer|ans)(?![a-z])(?: to (?:this|the) (?:question|problem))?(?: is| would be| should be| must be)? ?[:=]?"
+    r"<answer>|(?<![a-z])(?:answer|ans)(?![a-z])(?: to (?:this|the) (?:question|problem))?"
+    r"(?: is| would be| should be| must be)? ?[:=]?"
     r"|(?<![a-z])(?:option|choice|letter|solution) (?:is|would be|should be|must be)(?![a-z]) ?:?"
     r"|(?<![a-z])(?:choose|chose|pick|select|selected|go with|going with)(?![a-z]) ?:?"
     r"|(?:答案|选项|应选|故选|选择|选)(?:是|为)? ?:?",
@@ -41,8 +42,8 @@ _SAID = re.compile(
 )
 _NAMED = re.compile(r"(?<![A-Za-z])(?<!not )(?<!than )(?:[Oo]ption|OPTION|[Cc]hoice|be(?= \()|is(?= \()) ?(?=[(\[A-Z])")
 _FILLER = re.compile(
-    r" ?(?:,? ?(?:(?:I think|I believe|clearly|therefore|thus|then|probably|indeed|definitely|likely|simply|just|actually"
-    r"|the|letter|option|choice|answer|correct)(?![a-z]),? ?:? ?)){0,5}",
+    r" ?(?:,? ?(?:(?:I think|I believe|clearly|therefore|thus|then|probably|indeed|definitely|likely|simply|just"
+    r"|actually|the|letter|option|choice|answer|correct)(?![a-z]),? ?:? ?)){0,5}",
     re.IGNORECASE,
 )
 _LETTER = re.compile(r"[(\[] ?(?P<wrapped>[A-Za-z]) ?[)\]]|(?P<bare>[A-Z])(?![A-Za-z0-9'_^=]| ?=)")
@@ -95,7 +96,7 @@ def named_choice(text: str) -> str | None:
 
 
 def _sets_agree(answer: str, gold: str) -> bool | None:
-    """Whether two lists of letters are the same set; None where the gold is no list. `AC` is a list where it is sorted."""
+    """Whether two lists of letters are the same set; None where the gold is no list. A sorted `AC` is one."""
     golds, answers = _letters(gold), _letters(answer)
     if golds is None and len(gold) > 1 and answers is not None and _MULTIPLE.fullmatch(gold):
         golds = frozenset(gold)

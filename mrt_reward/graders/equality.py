@@ -6,7 +6,7 @@ Stands where math-verify rounds to six decimal places and cuts off what is small
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from fractions import Fraction
@@ -21,7 +21,7 @@ _digits: ContextVar[int | None] = ContextVar("digits", default=None)
 
 
 @contextmanager
-def decimals_of(*texts: str) -> Iterator[None]:
+def decimals_of(*texts: str) -> Generator[None]:
     """Compare values to the digits of the decimals in these texts."""
     token = _digits.set(fewest_digits(*texts))
     try:
@@ -30,7 +30,7 @@ def decimals_of(*texts: str) -> Iterator[None]:
         _digits.reset(token)
 
 
-def values_equal(left: Any, right: Any, *_: object) -> bool:
+def values_equal(left: object, right: object, *_: object) -> bool:
     """Whether two sympy values without symbols are equal; False where symbols need algebra.
 
     Has the signature of math-verify's `sympy_numeric_eq`.
@@ -38,62 +38,60 @@ def values_equal(left: Any, right: Any, *_: object) -> bool:
     from sympy import MatrixBase, MatrixExpr  # noqa: PLC0415
 
     if isinstance(left, (MatrixBase, MatrixExpr)) and isinstance(right, (MatrixBase, MatrixExpr)):
-        left, right = _done(left), _done(right)
-        if not (isinstance(left, MatrixBase) and isinstance(right, MatrixBase)) or left.shape != right.shape:
+        ours, theirs = _done(left), _done(right)
+        if not (isinstance(ours, MatrixBase) and isinstance(theirs, MatrixBase)) or ours.shape != theirs.shape:
             return False
-        return all(_same(a, b) for a, b in zip(left.flat(), right.flat(), strict=True))
+        entries = zip(cast("Any", ours).flat(), cast("Any", theirs).flat(), strict=True)
+        return all(_same(one, other) for one, other in entries)
     return _same(left, right)
 
 
-def symbols_equal(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+def symbols_equal(compare: Callable[[Any, Any], bool]) -> Callable[[object, object], bool]:
     """A comparison for where one side is a symbol, such as math-verify's, in which `i` is a number."""
 
-    def equal(left: Any, right: Any) -> bool:
-        imaginary = any(side.is_Symbol and side.name == "i" and not side.is_real for side in (left, right))
+    def equal(left: object, right: object) -> bool:
+        sides = cast("tuple[Any, Any]", (left, right))
+        imaginary = any(side.is_Symbol and side.name == "i" and not side.is_real for side in sides)
         return compare(left, right) or (imaginary and _close(left, right))
 
     return equal
 
 
-def _same(left: Any, right: Any) -> bool:
+def _same(left: object, right: object) -> bool:
     """Whether two expressions are the same value; a percentage is its number and a hundredth of it."""
-    from math_verify.grader import get_pct_val  # noqa: PLC0415
+    from math_verify import grader  # noqa: PLC0415
 
-    whole = [get_pct_val(side) for side in (left, right)]
-    if (whole[0] is None) == (whole[1] is None):
+    ours, theirs = (cast("Any", grader).get_pct_val(side) for side in (left, right))
+    if (ours is None) == (theirs is None):
         return _close(left, right)
-    return _close(left, right) or _close(*(side if part is None else part for side, part in zip((left, right), whole, strict=True)))  # fmt: skip # noqa: E501
+    return _close(left, right) or _close(left if ours is None else ours, right if theirs is None else theirs)
 
 
-def _close(left: Any, right: Any) -> bool:
-    from sympy import I, Symbol  # noqa: PLC0415
+def _close(left: object, right: object) -> bool:
+    import sympy  # noqa: PLC0415
 
-    left, right = (_done(side.subs(Symbol("i", real=False), I)) for side in (left, right))
-    if left == right:
+    # `i` is a symbol to math-verify, and one that is not real where it is the imaginary unit.
+    imaginary = cast("Any", sympy).I
+    ours, theirs = (_done(cast("Any", side).subs(sympy.Symbol("i", real=False), imaginary)) for side in (left, right))
+    if ours == theirs:
         return True
-    if not (left.is_number and right.is_number):
+    if not (ours.is_number and theirs.is_number):
         return False
     digits = _digits.get()
-    if left.is_Rational and right.is_Rational:
-        return digits is not None and near(*(Fraction(int(side.p), int(side.q)) for side in (left, right)), digits)
-    ours, theirs = (side.evalf(WORKING_DIGITS) for side in (left, right))
+    if ours.is_Rational and theirs.is_Rational:
+        return digits is not None and near(Fraction(ours.p, ours.q), Fraction(theirs.p, theirs.q), digits)
+    ours, theirs = (side.evalf(WORKING_DIGITS) for side in (ours, theirs))
     least, difference = min(abs(ours), abs(theirs)), abs(ours - theirs)
     if not (least.is_Float or least.is_Integer) or not difference.is_comparable:
         return False
     if least == 0 or not least.is_finite:
         return bool(difference == 0)
-    return bool(difference < _unit(least))
+    exponent = int(sympy.floor(sympy.log(sympy.Float(least, WORKING_DIGITS), 10)))
+    unit = sympy.Float(10, WORKING_DIGITS) ** sympy.Integer(exponent + 1 - (digits or _EXACT_DIGITS))
+    return bool(difference < unit)
 
 
-def _unit(least: Any) -> Any:
-    """The distance at which two values, the smaller of which is `least`, are no longer the same."""
-    from sympy import Float, Integer, floor, log  # noqa: PLC0415
-
-    exponent = int(floor(log(Float(least, WORKING_DIGITS), 10)))
-    return Float(10, WORKING_DIGITS) ** Integer(exponent + 1 - (_digits.get() or _EXACT_DIGITS))
-
-
-def _done(value: Any) -> Any:
+def _done(value: object) -> Any:  # noqa: ANN401 - sympy is not typed
     from math_verify.grader import safe_sympy_doit  # noqa: PLC0415
 
-    return cast("Any", safe_sympy_doit(value))
+    return cast("Any", safe_sympy_doit(cast("Any", value)))

@@ -39,6 +39,7 @@ _LEAD_IN = re.compile(
     re.IGNORECASE,
 )
 _MAX_LEAD_INS = 4
+_MAX_LAYERS = 8
 _LABEL = re.compile(r"(?:最终)?(?:答案|结果|答)(?:是|为|:)? ?")
 
 _DIGITS = r"[0-9]{1,40}"
@@ -67,10 +68,23 @@ _DEGREES = re.compile(
     r"\\(?P<name>sin|cos|tan|cot|sec|csc)(?P<power> ?\^ ?(?:[0-9]|\{[0-9]\}))? ?"
     r"[({]? ?(?P<angle>-?[0-9]{1,10}(?:\.[0-9]{1,10})?) ?\^ ?(?:\{ ?\\circ ?\}|\\circ) ?[)}]?"
 )
-_BASES = dict(zip("two three four five six seven eight nine ten eleven twelve sixteen".split(),
-                  (*range(2, 13), 16), strict=True))  # fmt: skip
+_BASES: dict[str, int] = {
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+    "eleven": 11,
+    "twelve": 12,
+    "sixteen": 16,
+}
 _BASE = re.compile(
-    r"_ ?(?:\{ ?\\(?:text|mathrm) ?\{ ?(?P<text>[a-z]{3,8}) ?\} ?\}|\\text ?\{ ?(?P<bare>[a-z]{3,8}) ?\}|\{ ?(?P<braced>[a-z]{3,8}) ?\})"
+    r"_ ?(?:\{ ?\\(?:text|mathrm) ?\{ ?(?P<text>[a-z]{3,8}) ?\} ?\}|\\text ?\{"
+    r" ?(?P<bare>[a-z]{3,8}) ?\}|\{ ?(?P<braced>[a-z]{3,8}) ?\})"
 )
 _PERCENT = re.compile(r" ?(?:\\?%|\\text ?\{ ?(?:%|\\%|percent) ?\}|percent(?![A-Za-z]))")
 
@@ -86,15 +100,16 @@ def plain(text: str) -> str:
 
 def _bare(text: str) -> str:
     """Without markdown, quotes, delimiters and what a sentence ends with."""
-    while True:
+    for _ in range(_MAX_LAYERS):
         bare = clean(text)
         bare = bare if _ENDS_IN_DOTS.search(bare[-50:]) else bare.rstrip(" .,;:?\\")
         for mark in ("**", "__", "`", '"', "'"):
             if bare.startswith(mark) and bare.endswith(mark) and len(bare) > 2 * len(mark):
                 bare = bare[len(mark) : -len(mark)].strip()
         if bare == text or not bare:
-            return text
+            break
         text = bare
+    return text
 
 
 def _without_fonts(text: str) -> str:

@@ -19,12 +19,14 @@ _DIGITS = r"[0-9]{1,40}"
 _DECIMAL = re.compile(rf"(?P<sign>[+-]? ?)(?P<whole>[0-9]{{1,3}}(?:(?:,|\{{,\}})[0-9]{{3}}){{1,12}}|{_DIGITS})?"
                       rf"(?P<point>\.(?P<part>[0-9]{{0,40}}))?")  # fmt: skip
 _FRACTION = re.compile(
-    rf"(?P<sign>[+-]?)\s?(?:(?P<whole>{_DIGITS})?\\[dtc]?frac\s?(?:\{{(?P<top>[+-]?{_DIGITS})\}}\s?\{{(?P<bottom>{_DIGITS})\}}"
+    rf"(?P<sign>[+-]?)\s?(?:(?P<whole>{_DIGITS})?\\[dtc]?frac\s?"
+    rf"(?:\{{(?P<top>[+-]?{_DIGITS})\}}\s?\{{(?P<bottom>{_DIGITS})\}}"
     rf"|(?P<top_digit>[0-9])\s?(?P<bottom_digit>[0-9]))|(?P<over>{_DIGITS})\s?/\s?(?P<under>{_DIGITS}))"
 )
 _POWER = re.compile(
     rf"(?P<sign>[+-]?) ?(?:(?P<mantissa>{_DIGITS}(?:\.[0-9]{{0,40}})?|\.{_DIGITS})"
-    r"(?: ?\\(?:cdot|times) ?10 ?\^ ?(?:\{ ?(?P<braced>[+-]?[0-9]{1,3}) ?\}|(?P<digit>[0-9]))|[eE](?P<e>[+-]?[0-9]{1,3}))"
+    r"(?: ?\\(?:cdot|times) ?10 ?\^ ?(?:\{ ?(?P<braced>[+-]?[0-9]{1,3}) ?\}|(?P<digit>[0-9]))"
+    r"|[eE](?P<e>[+-]?[0-9]{1,3}))"
     r"|10 ?\^ ?(?:\{ ?(?P<bare_braced>[+-]?[0-9]{1,3}) ?\}|(?P<bare_digit>[0-9])))"
 )
 _WRITTEN_DECIMAL = re.compile(r"(?<![0-9.])[0-9]{0,40}\.[0-9]{1,40}")
@@ -130,10 +132,9 @@ def _exponent(value: Fraction) -> int:
 
 
 def fewest_digits(*texts: str) -> int | None:
-    """Significant digits of the shortest decimal in the texts that may stand for another value; None where none does."""
+    """Significant digits of the shortest decimal in the texts that may stand for another value, if any does."""
     counts = (len(match[0].replace(".", "").lstrip("0")) for text in texts for match in _WRITTEN_DECIMAL.finditer(text))
     return min((count for count in counts if count >= MIN_DIGITS), default=None)
-
 
 
 def bases_agree(answer: str, gold: str) -> bool | None:

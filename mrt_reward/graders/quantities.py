@@ -51,16 +51,22 @@ _UNITS = {name: unit for unit, others in _CANONICAL.items() for name in (unit, *
 _CURRENCIES = {"$": "USD", "\N{EURO SIGN}": "EUR", "\N{POUND SIGN}": "GBP", "\N{YEN SIGN}": "JPY"}
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _NOT_UNITS = frozenset(
-    "and or not nor to through than plus minus times over by mod if when where for is are with pi sqrt sin cos tan cot "
-    "sec csc log ln exp choose percent pct percentage all real each dozen half quarter third".split()
-) - {"sec"}  # fmt: skip
+    (
+        *("and", "or", "not", "nor", "to", "through", "than", "plus", "minus", "times", "over", "mod", "if", "when"),
+        *("where", "for", "is", "are", "with", "pi", "sqrt", "sin", "cos", "tan", "cot", "csc", "log", "exp", "choose"),
+        *("percent", "pct", "percentage", "all", "real", "each", "dozen", "half", "quarter", "third"),
+    )
+)
 
 _NUMBER = (
-    r"[+-]? ?(?:[0-9][0-9,]{0,60}(?:\.[0-9]{0,60})?|\.[0-9]{1,60})(?: ?\\(?:cdot|times) ?10 ?\^ ?(?:\{-?[0-9]{1,3}\}|[0-9]))?"
+    r"[+-]? ?(?:[0-9][0-9,]{0,60}(?:\.[0-9]{0,60})?|\.[0-9]{1,60})"
+    r"(?: ?\\(?:cdot|times) ?10 ?\^ ?(?:\{-?[0-9]{1,3}\}|[0-9]))?"
     r"(?: ?/ ?[0-9]{1,40})?"
 )
 _FRACTION = r"[+-]? ?(?:[0-9]{1,40} ?)?\\[dt]?frac ?(?:\{-?[0-9]{1,40}\} ?\{[0-9]{1,40}\}|[0-9] ?[0-9])"
-_QUANTITY = re.compile(rf"(?P<currency>\\?[$\N{{EURO SIGN}}\N{{POUND SIGN}}\N{{YEN SIGN}}])? ?(?P<number>{_NUMBER}|{_FRACTION})(?P<unit>[^0-9][^\n]{{0,80}})?")
+_QUANTITY = re.compile(
+    rf"(?P<currency>\\?[{''.join(_CURRENCIES)}])? ?(?P<number>{_NUMBER}|{_FRACTION})(?P<unit>[^0-9][^\n]{{0,80}})?"
+)
 _WRAPPED = re.compile(r"\\(?:text|mathrm|mathit|operatorname|rm) ?\{(?P<inner>[^{}]*)\}")
 _FRACTION_UNIT = re.compile(r"\\[dt]?frac ?\{(?P<top>[^{}]*)\} ?\{(?P<bottom>[^{}]*)\}")
 _COMPOUND = re.compile(
@@ -98,7 +104,11 @@ def split_quantity(text: str) -> tuple[str, str] | None:
     if scale.lower() in _SCALES:
         if rest and _WORDS.fullmatch(rest) is None:
             return None
-        return (rf"{number} \cdot 10^{{{_SCALES[scale.lower()]}}}", _UNITS.get(rest, currency)) if "10^" not in number else None
+        return (
+            (rf"{number} \cdot 10^{{{_SCALES[scale.lower()]}}}", _UNITS.get(rest, currency))
+            if "10^" not in number
+            else None
+        )
     if degrees := _DEGREES.fullmatch(unit):
         return number, degrees["scale"] or degrees["other"] or ""
     if len(unit) == 1 and (match["unit"] or "").startswith(unit):
@@ -111,7 +121,7 @@ def split_quantity(text: str) -> tuple[str, str] | None:
 
 
 def _plain_unit(unit: str) -> str:
-    """A unit without wrapping: `\\frac{\\text{m}}{\\text{s}}` is `m/s`."""
+    r"""A unit without wrapping: `\frac{\text{m}}{\text{s}}` is `m/s`."""
     unit = _WRAPPED.sub(lambda match: match["inner"], unit)
     unit = _FRACTION_UNIT.sub(lambda match: f"{match['top']}/{match['bottom']}", unit)
     return " ".join(unit.replace("{", " ").replace("}", " ").split()) if "^" not in unit else " ".join(unit.split())

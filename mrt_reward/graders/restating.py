@@ -1,8 +1,8 @@
 r"""Whether an answer only copies an arithmetic expression of the problem, `17 + 26 - 5` instead of 38.
 
-A grader that evaluates expressions would pay for it, and a policy would learn to copy the problem. An expression is two
-or more numerals joined by `+ − · × / ^`. Two are the same when they are up to white space, grouping and the order of the
-operands of `+` and `·`.
+A grader that evaluates expressions would pay for it, and a policy would learn to copy the problem. An expression is
+two or more numerals joined by `+ − · × / ^`. Two are the same when they are up to white space, grouping and the order
+of the operands of `+` and `·`.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _runs(text: str) -> tuple[list[_Run], bool]:
             tokens, grouped, foreign = [], False, foreign or kind == "other"
         if kind == "group":
             grouped = True
-        elif kind == "numeral" or (kind == "operator" and (tokens or token in "+-")):
+        elif kind == "numeral" or (kind == "operator" and (tokens or token in ("+", "-"))):
             tokens.append(token)
     return [*runs, *_closed(tokens, grouped=grouped)], foreign
 

@@ -21,7 +21,8 @@ _TAG = re.compile(r"<answer>(?P<inner>[^<>]{1,2000})</answer>", re.IGNORECASE)
 _CONTROL = re.compile(r"<\|[^<>|]{0,40}\|>|</?(?:s|answer)>", re.IGNORECASE)
 _SAID = re.compile(
     r"(?<![A-Za-z])(?:answers?|ans)(?![A-Za-z])(?: to (?:this|the|your) (?:question|problem))?"
-    r"(?: (?:is|are|would be|should be|must be|will be|equals))?[*_ ]{0,4}:?[*_]{0,3}|####|(?<!\\)\\(?:boxed|fbox)(?![A-Za-z])"
+    r"(?: (?:is|are|would be|should be|must be|will be|equals))?[*_ ]{0,4}:?[*_]{0,3}"
+    r"|####|(?<!\\)\\(?:boxed|fbox)(?![A-Za-z])"
     r"|(?:答案|答)(?:是|为)? ?:?",
     re.IGNORECASE,
 )
@@ -32,11 +33,13 @@ _LIFTED = re.compile("\ue000([0-9]{1,6})\ue001")
 _PRIVATE = {0xE000: None, 0xE001: None}
 
 _OPERATORS = ("+", "-", "*", "/", "^", "=", "<", ">", ":")
-_COMMANDS = tuple(rf"\{name}" for name in "cdot times div pm le ge ne approx in cup cap".split())
-_DROPPED = ("=", ":", "-", "–", "\\approx")
+_COMMANDS = tuple(
+    rf"\{name}" for name in ["cdot", "times", "div", "pm", "le", "ge", "ne", "approx", "in", "cup", "cap"]
+)
+_DROPPED = ("=", ":", "-", "\\approx")
 """Where one of these stands before or after an expression, it is prose; other operators miss their operand."""
-_NAMES = frozenset("sin cos tan cot sec csc log ln exp sqrt".split())
-_SCALES = frozenset("percent million billion thousand trillion degrees".split())
+_NAMES = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt"])
+_SCALES = frozenset(["percent", "million", "billion", "thousand", "trillion", "degrees"])
 _CONSTANT = "pi"
 _WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,40}")
 _MARKS = "*_~\"'`"
@@ -68,7 +71,10 @@ class _Token:
     @property
     def continues(self) -> bool:
         """Whether an operand must precede."""
-        return self.text.startswith(("+", "*", "/", "^", "=", "<", ">", ":", *_COMMANDS)) or self.text in ("-", *_SCALES)
+        return self.text.startswith(("+", "*", "/", "^", "=", "<", ">", ":", *_COMMANDS)) or self.text in (
+            "-",
+            *_SCALES,
+        )
 
 
 def stated_answer(text: str, *, words: bool = False) -> str | None:
@@ -159,15 +165,15 @@ def _last(lines: list[str], formulas: list[str]) -> str | None:
             if len(found) == 1 and found.isalpha():
                 symbol = symbol or found
                 continue
-            while at > 1 and pieces[at - 1][0] in ("and", "or") and pieces[at - 2][1]:
-                at -= 2
-                found = f"{_restored(pieces[at][0], formulas)}, {found}"
-            return found
+            before = at
+            while before > 1 and pieces[before - 1][0] in ("and", "or") and pieces[before - 2][1]:
+                before -= 2
+            return ", ".join(_restored(text, formulas) for text, run in pieces[before : at + 1] if run)
     return symbol
 
 
 def _pieces(line: str) -> Iterator[tuple[str, bool]]:
-    """Words, stops and expressions of a line of prose, in order; the flag tells expressions, each as long as it can be."""
+    """Words, stops and expressions of a line of prose, in order; the flag marks expressions, each the longest."""
     run, depth = list[_Token](), 0
     for token in map(_token, line.split(" ")):
         if run and not (token.part and _joins(run[-1], token)):
@@ -207,7 +213,9 @@ def _joins(last: _Token, token: _Token) -> bool:
         return True
     # `1 000`, `3 1/2` and `2 sqrt 3` are numbers.
     numeral = last.text.isdigit()
-    return numeral and bool(token.text in (*_NAMES, _CONSTANT) or _GROUP.fullmatch(token.text) or _RATIO.fullmatch(token.text))
+    return numeral and bool(
+        token.text in (*_NAMES, _CONSTANT) or _GROUP.fullmatch(token.text) or _RATIO.fullmatch(token.text)
+    )
 
 
 def _expression(run: list[_Token]) -> Iterator[tuple[str, bool]]:
@@ -221,7 +229,9 @@ def _expression(run: list[_Token]) -> Iterator[tuple[str, bool]]:
     opened, closed = (sum(map(text.count, brackets)) for brackets in ("([{", ")]}"))
     text = text[1:] if opened > closed and text[0] in "([{" else text
     text = text[:-1] if closed > opened and text[-1] in ")]}" else text
-    whole = bool(tokens) and not _Token(tokens[0], "", part=True).continues and not _Token(tokens[-1], "", part=True).opens
+    whole = (
+        bool(tokens) and not _Token(tokens[0], "", part=True).continues and not _Token(tokens[-1], "", part=True).opens
+    )
     if not whole or not (any(map(str.isdigit, text)) or "\\" in text or _CONSTANT in tokens):
         yield from ((token.text.lower(), False) for token in run)
         return

@@ -11,8 +11,18 @@ from mrt_reward.graders.choices import unwrapped
 
 _WORDS = re.compile(r"[^\W\d_]+(?:[ '.-]{1,2}[^\W\d_]+)*")
 _LEAD_IN = re.compile(r"(?:(?:the )?(?:(?:final|correct) )?answer(?: is|:)+) ?", re.IGNORECASE)
-_MATHEMATICS = frozenset("sin cos tan cot sec csc log ln exp sinh cosh tanh arcsin arccos arctan sqrt pi max min gcd lcm det inf infty infinity".split())  # fmt: skip # noqa: E501
-_SHORT = frozenset("no on up so if is in at by an as it or to we he me my us do go ne nw se sw".split())
+_MATHEMATICS = frozenset(
+    (
+        *("sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sinh", "cosh", "tanh", "arcsin", "arccos"),
+        *("arctan", "sqrt", "pi", "max", "min", "gcd", "lcm", "det", "inf", "infty", "infinity"),
+    )
+)
+_SHORT = frozenset(
+    (
+        *("no", "on", "up", "so", "if", "is", "in", "at", "by", "an", "as", "it", "or", "to", "we", "he", "me", "my"),
+        *("us", "do", "go", "ne", "nw", "se", "sw"),
+    )
+)
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mbox)\s?\{")
 _AND = re.compile(r" ?, ?and | and | ?[,;&] ?")
 MIN_LETTERS = 3

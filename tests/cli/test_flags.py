@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mrt_reward.cli.flags import options_from
+from mrt_reward.cli.flags import graders_from, options_from
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import AUTHORS_SEGMENTERS, Rollouts, ScoreOptions, TokenSegmenter
 
@@ -31,3 +31,13 @@ def test_options_that_are_not_told_stay_as_they_are(tmp_path: Path) -> None:
 def test_options_that_cannot_be_read_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected JSON, @FILE, or one of"):
         options_from(text, DEFAULT)
+
+
+def test_graders_are_named_in_order_and_a_specification_is_its_own_name() -> None:
+    assert graders_from(None) is None
+    words = ["exact", "loose=math", "mine=score:rewards:f", "http://127.0.0.1:9/score?a=1"]
+    assert list((graders_from(words) or {}).items()) == [
+        ("exact", "exact"), ("loose", "math"), ("mine", "score:rewards:f"), (words[3], words[3]),
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="'math' twice"):
+        graders_from(["math", "math=exact"])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrt_reward.graders.answers import Answer, clean, find_answer, first_braces, last_boxed, whole_text
+from mrt_reward.graders.answers import Answer, clean, find_answer, first_braces, last_boxed, last_boxes, whole_text
 from mrt_reward.protocols import GradeItem
 
 
@@ -40,6 +40,17 @@ def test_the_first_balanced_braces_are_the_answer_after_a_trusted_box(text: str,
 )
 def test_the_box_that_opens_last_and_closes_is_the_answer(text: str, content: str | None) -> None:
     assert last_boxed(text) == content
+
+
+def test_boxes_that_stand_close_together_are_found_together() -> None:
+    assert last_boxes(r"\boxed{1}" + " far" * 30 + r"\boxed{2}, \boxed{3}") == ("2", "3")
+    assert last_boxes(r"\boxed{\boxed{2} or \boxed{3}}") == ("2", "3")
+    assert last_boxes("none") == ()
+
+
+def test_many_boxes_in_each_other_are_taken_off_at_once() -> None:
+    assert clean(r"\boxed{" * 3000 + "5" + "}" * 3000) == "5"
+    assert clean(r"\boxed{ $\boxed{5}$ }") == "5"
 
 
 def test_thinking_is_not_searched_for_the_answer() -> None:

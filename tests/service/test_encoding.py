@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -182,3 +183,11 @@ def test_graders_read_the_last_question() -> None:
     assert problem_text(make_trace(problem=None, messages=turns)) == "second"
     assert problem_text(make_trace()) == "6 times 7?"
     assert problem_text(make_trace(problem=None, prompt="Q")) == "Q"
+
+
+def test_graders_read_the_problem_of_a_prompt_up_to_its_thinking() -> None:
+    assert problem_text(make_trace(problem=None, prompt="2+2?\n<think>\nIt is 3+1.")) == "2+2?\n"
+    sent = make_trace(problem=None, prompt_ids=ids("2+2?<think>"), tokenizer=TOKENIZER.sha256)
+    assert problem_text(sent, TOKENIZER) == "2+2?"
+    assert problem_text(sent) == ""
+    assert problem_text(replace(sent, tokenizer="another"), TOKENIZER) == ""
