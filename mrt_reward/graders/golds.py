@@ -59,7 +59,9 @@ def read_gold(text: str) -> str:
             text = step(text).strip() or text
         if text == before:
             break
-    return " ".join(text.split())
+    # A line break tells lines of a solution apart, and nothing within a matrix.
+    lines = [text] if r"\begin" in text else text.split("\n")
+    return "\n".join(" ".join(line.split()) for line in lines)
 
 
 def _boxed(text: str) -> str:
