@@ -59,7 +59,9 @@ def read_gold(text: str) -> str:
             text = step(text).strip() or text
         if text == before:
             break
-    return " ".join(text.split())
+    # A line break tells lines of a solution apart, and nothing within a matrix.
+    lines = [text] if r"\begin" in text else text.split("\n")
+    return "\n".join(" ".join(line.split()) for line in lines)
 
 
 def _boxed(text: str) -> str:
@@ -86,16 +88,16 @@ class _Box:
 def _boxes(text: str) -> list[_Box]:
     """The balanced boxes that stand in no other, in order."""
     boxes: list[_Box] = []
-    opened: list[re.Match[str]] = []
+    opened: list[int] = []  # where a box opens, and -1 for other braces
     for brace in _BRACE.finditer(text):
         if brace["box"] or brace["open"]:
-            opened.append(brace)
+            opened.append(brace.start() if brace["box"] else -1)
         elif brace["close"] and opened:
-            left = opened.pop()
-            if left["box"]:
-                while boxes and boxes[-1].opens > left.start():
+            opens = opened.pop()
+            if opens >= 0:
+                while boxes and boxes[-1].opens > opens:
                     boxes.pop()
-                boxes.append(_Box(left.start(), left.end(), brace.start()))
+                boxes.append(_Box(opens, text.index("{", opens) + 1, brace.start()))
     return boxes
 
 
