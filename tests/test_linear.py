@@ -197,7 +197,7 @@ def rewarded(text: str) -> None:
 
 def aligned(text: str) -> None:
     ids = bundled().encode_untrusted(text).ids.tolist()
-    opens_thinking(text, Delimiters())
+    opens_thinking(ids, policy(), Delimiters())
     answer_start(Response(ids, ids, answer=("B",)), policy(), Delimiters())
     bundled().decode(ids)
 

@@ -44,7 +44,7 @@ async def test_a_service_that_takes_no_work_cuts_no_episodes() -> None:
     assert isinstance(cut, Segmented)
     with scorer.batcher.admitted(10), pytest.raises(Overloaded):
         await scorer.segment_all([make_trace()], ScoreOptions())
-    scorer.draining = True
+    scorer.activity.end()
     with pytest.raises(Draining):
         await scorer.segment_all([make_trace()], ScoreOptions())
     await scorer.close()
