@@ -142,9 +142,8 @@ class StrictRoute(APIRoute):
         """Wrap the request."""
         handler = super().get_route_handler()
         field = self.body_field
-        record: TypeAdapter[Any] | None = (
-            None if field is None else TypeAdapter(cast("Any", field.field_info.annotation))
-        )
+        body: Any = None if field is None else field.field_info.annotation
+        record: TypeAdapter[Any] | None = None if body is None else TypeAdapter(body)
 
         async def strict(request: Request) -> Response:
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
