@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
-SIZES = (2_000, 20_000, 200_000)
-"""Characters. The steps between them are what is compared: a quadratic reader shows at the first."""
+SHORT, MIDDLE, LONG = 2_000, 20_000, 200_000
+"""Characters. The last two are compared; the first shows what must not be tried on more."""
 
 MAX_RATIO = 15.0
 """For ten times the text: 10 is linear, 100 quadratic."""
+
+HOPELESS_S = 1.0
+"""Whoever needs this for `MIDDLE`, and so much more than for `SHORT`, is not asked about `LONG`."""
 
 FLOOR_S = 0.004
 """Below this, time says nothing."""
@@ -24,45 +29,46 @@ RUNS = (
 )  # fmt: skip
 """A policy that degenerates repeats such a thing to the end of its budget."""
 
-FRAMES = (("", ""), ("The answer is (B", "?"))
+FRAMES = (("The answer", "?"), ("The answer is (B", "?"))
+"""What stands around runs of white space as well: patterns give up at its end."""
+
 NESTED = (("{", "}"), ("\\boxed{", "}"), ("(", ")"), ("$", "$"), ("\\(", "\\)"), ("<think>", "</think>"))
 
 
 def hard_texts(*, few: bool = False) -> Iterator[tuple[str, Callable[[int], str]]]:
     """Named makers of a text of about so many characters; a few of them, for what takes long on each."""
     for run in COMMON_RUNS if few else RUNS:
-        for before, after in FRAMES[:1] if few else FRAMES:
+        for before, after in [("", ""), *FRAMES] if run.isspace() and not few else [("", "")]:
             yield f"{before}{run!r}…{after}", lambda size, run=run, a=before, b=after: a + run * (size // len(run)) + b
     for left, right in NESTED[:2] if few else NESTED:
         pair = len(left) + len(right)
         yield f"{left}…{right}", lambda size, a=left, b=right, pair=pair: a * (size // pair) + "1" + b * (size // pair)
 
 
-def cpu_s(work: Callable[[], object], repeats: int = 3) -> float:
-    """Processor time of this thread, the least of several: others on the machine do not count."""
+def cpu_s(work: Callable[[], object], repeats: int = 1) -> float:
+    """Processor time of this thread, the least of several; others on the machine, and their garbage, do not count."""
     best = float("inf")
-    for _ in range(repeats):
-        started = time.thread_time()
-        work()
-        best = min(best, time.thread_time() - started)
+    gc.disable()
+    try:
+        for _ in range(repeats):
+            started = time.thread_time()
+            work()
+            best = min(best, time.thread_time() - started)
+    finally:
+        gc.enable()
     return best
 
 
-def growth(work: Callable[[str], object], text: Callable[[int], str], sizes: tuple[int, ...] = SIZES) -> str:
+def growth(work: Callable[[str], object], text: Callable[[int], str]) -> str:
     """What grew faster than the text, in words; empty if nothing did."""
-    before_s = 0.0
-    for size in sizes:
-        given = text(size)
-        now_s = cpu_s(lambda given=given: work(given), repeats=1)
-        if size > sizes[0] and now_s > FLOOR_S and now_s > MAX_RATIO * before_s:
-            if now_s < 1.0:
-                # Once more, because a single measurement may have met a collection of garbage.
-                shorter = text(size // 10)
-                before_s = cpu_s(lambda shorter=shorter: work(shorter))
-                now_s = cpu_s(lambda given=given: work(given))
-            if now_s > MAX_RATIO * before_s:
-                return f"{size // 10} characters {1000 * before_s:.1f} ms, {size} characters {1000 * now_s:.1f} ms"
-        if size > sizes[0] and now_s < FLOOR_S / MAX_RATIO**2:
-            return ""  # even what is quadratic stays below the floor at the next size
-        before_s = now_s
+    short, middle, long = (partial(work, text(size)) for size in (SHORT, MIDDLE, LONG))
+    short_s, middle_s = cpu_s(short), cpu_s(middle)
+    if middle_s > HOPELESS_S and middle_s > MAX_RATIO * short_s:
+        return f"{SHORT} characters {1000 * short_s:.1f} ms, {MIDDLE} characters {1000 * middle_s:.1f} ms"
+    long_s = cpu_s(long)
+    if long_s > FLOOR_S and long_s > MAX_RATIO * middle_s:
+        # Again, because a single measurement may have met something else.
+        middle_s, long_s = cpu_s(middle, 5), cpu_s(long, 3)
+        if long_s > MAX_RATIO * middle_s:
+            return f"{MIDDLE} characters {1000 * middle_s:.1f} ms, {LONG} characters {1000 * long_s:.1f} ms"
     return ""

@@ -120,10 +120,12 @@ def _lift(text: str) -> tuple[str, list[str]]:
         if match.start() < at or last[closing] < match.end():
             continue
         end = text.find(closing, match.end(), match.end() + _MAX_FORMULA_CHARS)
+        if end < 0:
+            continue
         inner = text[match.end() : end]
         # `$5 and $7` are prices.
         prices = match[0] == "$" and ("\n\n" in inner or text[end + 1 : end + 2].isdigit())
-        if end < 0 or not inner.strip() or prices:
+        if not inner.strip() or prices:
             continue
         pieces += [text[at : match.start()], f" \ue000{len(formulas)}\ue001"]
         formulas.append(" ".join(inner.split()))
