@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from mrt_reward.benchmark.counting import unique_tokens
-from mrt_reward.errors import ProverError, ProverUnavailable
-from mrt_reward.protocols import Proof, Proven, Prover, ProverInfo, Tokenizer, WeightsKind
+from mrt_reward.errors import ProverError
+from mrt_reward.protocols import Proof, Proven, Prover, ProverInfo, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +91,6 @@ class RecordingProver:
     async def check(self) -> None:
         """Let the inner prover generate one token."""
         await self.inner.check()
-
-    async def load_weights(self, folder: Path, kind: WeightsKind) -> None:
-        """Let the inner prover load them."""
-        await self.inner.load_weights(folder, kind)
-
-    async def wait_dead(self) -> ProverUnavailable:
-        """Return why the inner prover died."""
-        return await self.inner.wait_dead()
 
     async def close(self) -> None:
         """Release the inner prover."""

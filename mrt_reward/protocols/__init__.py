@@ -15,8 +15,10 @@ from mrt_reward.protocols.proving import (
     Prover,
     ProverInfo,
     Query,
+    Reloadable,
     RolloutQuery,
     SpellingIds,
+    Supervised,
     WeightsKind,
 )
 from mrt_reward.protocols.tokens import TokenizedText, Tokenizer
@@ -32,8 +34,10 @@ __all__ = [
     "Prover",
     "ProverInfo",
     "Query",
+    "Reloadable",
     "RolloutQuery",
     "SpellingIds",
+    "Supervised",
     "TokenizedText",
     "Tokenizer",
     "WeightsKind",

@@ -28,7 +28,6 @@ from mrt_reward.protocols import (
     TokenizedText,
     Tokenizer,
 )
-from mrt_reward.provers.fixed import FixedWeights
 from mrt_reward.text.byte_text import locate_bytes, refuse_surrogates
 from mrt_reward.types import Message, TokenIds
 
@@ -125,7 +124,7 @@ class Script:
     fail_with: type[ProverError] = ProverError
 
 
-class ScriptedProver(FixedWeights):
+class ScriptedProver:
     """A `Prover` whose success rates are given.
 
     `likelihood`: the first spelling has log(value), the others -inf. `rollouts`: round(value · M) of the M answers are

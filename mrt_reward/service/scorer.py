@@ -11,9 +11,26 @@ from pathlib import Path
 import structlog
 
 from mrt_reward.core.progress import with_progress
-from mrt_reward.errors import ConfigError, Draining, MRTRewardError, ProverError, ProverUnavailable, TraceError
+from mrt_reward.errors import (
+    ConfigError,
+    Draining,
+    MRTRewardError,
+    ProverError,
+    ProverUnavailable,
+    TraceError,
+    WeightsUnsupported,
+)
 from mrt_reward.options import ScoreOptions
-from mrt_reward.protocols import GradeItem, Grader, Prover, ProverInfo, Tokenizer, WeightsKind
+from mrt_reward.protocols import (
+    GradeItem,
+    Grader,
+    Prover,
+    ProverInfo,
+    Reloadable,
+    Supervised,
+    Tokenizer,
+    WeightsKind,
+)
 from mrt_reward.service.batcher import Batcher
 from mrt_reward.service.cache import ScoreCache
 from mrt_reward.service.encoding import problem_text
@@ -151,15 +168,22 @@ class Scorer:
         Traces that are being scored finish on the old weights, or start again on the new ones; none mixes the two.
 
         Raises:
+            WeightsUnsupported: the engine keeps the weights that it started with.
             WeightsError: they were not taken, and the old ones serve on.
             ProverUnavailable: nothing serves any more.
 
         """
+        prover = self._prover
+        if not isinstance(prover, Reloadable):
+            raise WeightsUnsupported(
+                f"engine {prover.info.engine!r} loads no {kind} ({folder.name!r} was not read): change its weights "
+                f"where it runs, or restart the server with the new --model"
+            )
 
         async def load() -> ProverInfo:
             async with self._loading:
                 logger.info("weights_loading", kind=kind, path=str(folder))
-                await self._prover.load_weights(folder, kind)
+                await prover.load_weights(folder, kind)
                 logger.info("weights_loaded", kind=kind, path=str(folder), version=self.info.version)
                 return self.info
 
@@ -169,8 +193,10 @@ class Scorer:
         return await asyncio.shield(task)
 
     async def wait_dead(self) -> ProverUnavailable:
-        """Return why, once the prover can never prove again."""
-        return await self._prover.wait_dead()
+        """Return why, once the prover can never prove again; one that lives in this process never returns."""
+        if isinstance(self._prover, Supervised):
+            return await self._prover.wait_dead()
+        return await asyncio.get_running_loop().create_future()
 
     async def drain(self) -> None:
         """Refuse new work and wait for what is in flight."""

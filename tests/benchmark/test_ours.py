@@ -20,9 +20,9 @@ from mrt_reward.benchmark.workload import Work, WorkSpec, make_work
 from mrt_reward.errors import ProverError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.protocols import Probe, Proof, Proven, RolloutQuery
+from mrt_reward.provers.hf.prover import TransformersProver
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.provers.tokenizer import HFTokenizer
-from mrt_reward.provers.transformers import TransformersProver
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Usage
 
 SPEC = WorkSpec(problems=1, traces=2, episodes=2, episode_tokens=10)

@@ -17,7 +17,7 @@ from mrt_reward.mini.island import Problem, sample_problems, walk
 from mrt_reward.mini.policy import POLICY_BUDGET_TOKENS, SampledTrace, SamplingSettings, load_model, sample_traces
 from mrt_reward.mini.truth import prefixes, revealed_values
 from mrt_reward.options import Likelihood, Rollouts, ScoreOptions
-from mrt_reward.provers.transformers import TransformersProver
+from mrt_reward.provers.hf.prover import TransformersProver
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace, Status, Trace
 from tests.service.conftest import WordGrader

@@ -24,9 +24,9 @@ from mrt_reward.provers.checkpoints import (
     tensor_shapes,
     weights_version,
 )
-from mrt_reward.provers.transformers import TransformersProver
+from mrt_reward.provers.hf.prover import TransformersProver
 from tests.provers.conftest import save_model
-from tests.provers.plain import likelihoods, make_proof
+from tests.provers.hf.plain import likelihoods, make_proof
 
 FILE = "model.safetensors"
 
@@ -213,6 +213,4 @@ async def test_weights_that_do_not_answer_leave_the_old_ones_in_service(qwen_dir
         await prover.load_weights(copy, "lora")
     assert prover.info == before
     await prover.check()
-    dead = prover.wait_dead()
-    dead.close()
     await prover.close()

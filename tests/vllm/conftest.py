@@ -27,7 +27,7 @@ from mrt_reward.types import Trace
 from tests.service.conftest import WordGrader
 
 if TYPE_CHECKING:
-    from mrt_reward.provers.vllm import VLLMProver
+    from mrt_reward.provers.vllm.prover import VLLMProver
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
@@ -167,7 +167,7 @@ async def until_idle(prover: VLLMProver) -> None:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def prover() -> AsyncGenerator[VLLMProver]:
     """In float32, with a cache that holds four traces of 2,000 tokens."""
-    from mrt_reward.provers.vllm import VLLMProver  # noqa: PLC0415 - an optional engine
+    from mrt_reward.provers.vllm.prover import VLLMProver  # noqa: PLC0415 - an optional engine
 
     built = await asyncio.to_thread(
         VLLMProver,

@@ -30,9 +30,9 @@ from mrt_reward.mini.island import sample_problems
 from mrt_reward.mini.writer import BASE_SLOPPINESS, write_thinking
 from mrt_reward.options import ScoreOptions
 from mrt_reward.protocols import Proof, Proven, Prover, RolloutQuery
-from mrt_reward.provers.dialect import LikelihoodWay
-from mrt_reward.provers.endpoint import Endpoint, Refusal
-from mrt_reward.provers.openai import OpenAIProver
+from mrt_reward.provers.openai.dialect import LikelihoodWay
+from mrt_reward.provers.openai.endpoint import Endpoint, Refusal
+from mrt_reward.provers.openai.prover import OpenAIProver
 from mrt_reward.service.jobs import prepare
 from mrt_reward.types import Trace
 from tests.vllm.evaluating import evaluated
@@ -129,7 +129,7 @@ async def test_everything_that_the_prover_can_use_is_found(prover: OpenAIProver)
     await prover.check()
     connection = prover._connection
     assert connection is not None
-    dialect = connection.asker.dialect
+    dialect = connection.completer.dialect
     assert (dialect.lists, dialect.samples, dialect.exact_ids) == (True, True, True)
     assert dialect.likelihood is LikelihoodWay.TOKEN_IDS
     assert "top_k" in dialect.neutral
@@ -140,7 +140,7 @@ async def test_everything_that_the_prover_can_use_is_found(prover: OpenAIProver)
 
 
 async def test_likelihoods_equal_the_embedded_engines(prover: OpenAIProver, capsys: pytest.CaptureFixture[str]) -> None:
-    from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415 - torch, where it is installed
+    from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415 - torch, where it is installed
 
     served_values = values_of(await proven_by(prover, proofs_of(prover)))
     plain: dict[str, Any] = {}
@@ -168,13 +168,13 @@ async def test_with_echo_one_close_counts_and_the_bound_is_a_little_lower(prover
     connection = prover._connection
     assert connection is not None
     # SGLang's dialect, which vLLM speaks too.
-    connection.asker.dialect = replace(connection.asker.dialect, exact_ids=False, likelihood=LikelihoodWay.ECHO)
+    connection.completer.dialect = replace(connection.completer.dialect, exact_ids=False, likelihood=LikelihoodWay.ECHO)
     echoed = values_of(await proven_by(prover, proofs))
     assert (echoed <= values + 0.03).all()
     assert np.abs(echoed - values).mean() <= 0.01
     query = RolloutQuery(4, temperature=0.0, top_p=1.0, max_tokens=16, stop_at_close=True)
     as_text = await proven_by(prover, proofs_of(prover, query, num_traces=4))
-    connection.asker.dialect = replace(connection.asker.dialect, exact_ids=True)
+    connection.completer.dialect = replace(connection.completer.dialect, exact_ids=True)
     as_ids = await proven_by(prover, proofs_of(prover, query, num_traces=4))
     pairs = [
         (prover.tokenizer.decode(text.completions[0]), prover.tokenizer.decode(ids.completions[0]))

@@ -15,7 +15,7 @@ from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, Proven, RolloutQ
 from tests.vllm.conftest import MAX_MODEL_LEN, NUM_BLOCKS, asked, island_traces, logprobs, proofs_of, until_idle
 
 if TYPE_CHECKING:
-    from mrt_reward.provers.vllm import VLLMProver
+    from mrt_reward.provers.vllm.prover import VLLMProver
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -24,7 +24,7 @@ NUM_TRACES = 30
 
 
 async def test_likelihoods_equal_the_transformers_prover_on_200_prefixes(prover: VLLMProver) -> None:
-    from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415 - with the engine only
+    from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415 - with the engine only
 
     proofs = proofs_of(island_traces(NUM_TRACES), prover.tokenizer)
     reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
@@ -45,7 +45,7 @@ async def test_likelihoods_equal_the_transformers_prover_on_200_prefixes(prover:
 
 
 async def test_several_spellings_share_their_beginnings(prover: VLLMProver) -> None:
-    from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415
+    from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415
 
     [proof] = proofs_of(island_traces(1), prover.tokenizer)
     close = prover.tokenizer.close_ids
@@ -65,16 +65,16 @@ async def test_several_spellings_share_their_beginnings(prover: VLLMProver) -> N
 async def test_single_steps_say_the_same_as_forced_answers(prover: VLLMProver) -> None:
     proofs = proofs_of(island_traces(2), prover.tokenizer)
     expected = logprobs(await prover.prove(proofs))
-    asker = prover._serving.asker
-    asker.forced = False
+    runner = prover._serving.runner
+    runner.forced = False
     try:
         np.testing.assert_allclose(logprobs(await prover.prove(proofs)), expected, atol=1e-4)
     finally:
-        asker.forced = True
+        runner.forced = True
 
 
 async def test_answers_greedy_or_drawn_equal_the_transformers_provers(prover: VLLMProver) -> None:
-    from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415
+    from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415
 
     reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
     proofs = proofs_of(island_traces(8), prover.tokenizer)
@@ -98,7 +98,7 @@ async def test_answers_greedy_or_drawn_equal_the_transformers_provers(prover: VL
 
 
 async def test_drawn_answers_full_of_braces_end_where_the_transformers_provers_do(prover: VLLMProver) -> None:
-    from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415
+    from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415
 
     text = "The final answer is \\boxed{\\frac{1}{2}}. " * 6 + "The final answer is \\boxed"
     ids = prover.tokenizer.encode_trusted(text)
@@ -204,7 +204,7 @@ async def test_who_proves_is_told(prover: VLLMProver) -> None:
 
 
 async def test_settings_that_cannot_work_are_told_before_anything_starts(tmp_path: Path) -> None:
-    from mrt_reward.provers.vllm import VLLMProver  # noqa: PLC0415
+    from mrt_reward.provers.vllm.prover import VLLMProver  # noqa: PLC0415
 
     with pytest.raises(ConfigError, match="neither a folder here nor a model"):
         VLLMProver(tmp_path / "nothing")
@@ -219,7 +219,7 @@ async def test_settings_that_cannot_work_are_told_before_anything_starts(tmp_pat
 
 
 async def test_a_cache_that_is_too_small_is_told() -> None:
-    from mrt_reward.provers.vllm import VLLMProver  # noqa: PLC0415
+    from mrt_reward.provers.vllm.prover import VLLMProver  # noqa: PLC0415
 
     with pytest.raises(ConfigError, match="kv_cache_memory_bytes"):
         await asyncio.to_thread(

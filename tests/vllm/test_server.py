@@ -150,7 +150,7 @@ async def test_weights_are_loaded_over_http_and_an_engines_death_ends_the_server
 
 
 async def test_a_retry_succeeds_after_the_restart_and_bfloat16_is_near(tmp_path: Path) -> None:
-    from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415 - with the engine only
+    from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415 - with the engine only
 
     traces = island_traces(30)
     async with served(tmp_path, "--dtype", "bfloat16") as server:

@@ -21,14 +21,14 @@ from tests.service.conftest import WordGrader
 from tests.vllm.conftest import OPTIONS, island_traces, logprobs, perturbed, proofs_of, write_adapter
 
 if TYPE_CHECKING:
-    from mrt_reward.provers.vllm import VLLMProver
+    from mrt_reward.provers.vllm.prover import VLLMProver
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def plain_values(folder: Path, num_traces: int) -> list[list[float]]:
     """What the transformers prover gives, score by score."""
-    from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415 - with the engine only
+    from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415 - with the engine only
 
     scorer = Scorer(TransformersProver(folder, dtype="float32", device="cpu"), {"word": WordGrader()}, spellings)
     scored = await scorer.score(island_traces(num_traces, seed=9), OPTIONS)
