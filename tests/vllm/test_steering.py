@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
-
-from mrt_reward.errors import ProverError
-from tests.vllm.conftest import island_traces, logprobs, proofs_of
-
-if TYPE_CHECKING:
-    from mrt_reward.provers.vllm.prover import VLLMProver
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -89,42 +82,3 @@ async def test_draws_depend_on_seed_sample_and_step_only() -> None:
         first.append(token)
     uniforms = np.random.Generator(np.random.PCG64(5)).random((6, 3))[:, 1]
     assert processor._drawn[0]._uniforms == pytest.approx(uniforms.tolist())
-
-
-async def test_the_self_check_falls_back_to_single_steps_and_then_refuses(prover: VLLMProver) -> None:
-    from mrt_reward.provers.vllm.probes import ProbeRunner  # noqa: PLC0415
-    from mrt_reward.provers.vllm.selfcheck import verify  # noqa: PLC0415
-
-    class Lying(ProbeRunner):
-        """Tells 0 nats for what it forced, as an engine does that reads log-probabilities after masking."""
-
-        always = False
-
-        async def forced_steps(self, prompt: Any, path: Any) -> Any:
-            steps, num_tokens = await super().forced_steps(prompt, path)
-            lies = [dict.fromkeys(step, 0.0) for step in steps]
-            return (lies if self.forced or self.always else steps), num_tokens
-
-    serving = prover._serving
-    runner = Lying(serving.engine, serving.stops, "lying")
-    await verify(runner, serving.engine, prover.tokenizer, "lying")
-    assert not runner.forced
-    proofs = proofs_of(island_traces(1), prover.tokenizer)
-    answers, _ = await runner.prove(proofs[0])
-    np.testing.assert_allclose(
-        [value for answer in answers for value in answer.spelling_logprobs],
-        logprobs(await prover.prove(proofs)),
-        atol=1e-4,
-    )
-    runner.always = True
-    with pytest.raises(ProverError, match="differ from a plain pass") as raised:
-        await verify(runner, serving.engine, prover.tokenizer, "lying")
-    assert raised.value.code == "self_check_failed"
-
-
-async def test_a_request_that_the_engine_refuses_is_a_typed_error(prover: VLLMProver) -> None:
-    runner = prover._serving.runner
-    with pytest.raises(ProverError) as raised:
-        await runner.generate_token([5] * (prover.engine.max_model_len + 1))
-    assert raised.value.code == "refused_by_engine"
-    await asyncio.wait_for(prover.check(), 30)

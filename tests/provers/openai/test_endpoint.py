@@ -16,14 +16,11 @@ from mrt_reward.errors import ProverError, ProverUnavailable
 from mrt_reward.protocols import Proof, Proven
 from mrt_reward.provers.openai.endpoint import Usage
 from mrt_reward.provers.openai.prover import OpenAIProver
-from mrt_reward.provers.tokenizer import HFTokenizer
 from tests.provers.openai.fake_endpoint import KEY, FakeEndpoint
 from tests.provers.openai.kit import (
     LIKELIHOOD,
     NO_WAIT,
     SAMPLED,
-    echo_of_another_length,
-    echo_with_a_gap,
     failure_of,
     make_proof,
     prove_one,
@@ -120,15 +117,6 @@ async def test_a_broken_reply_is_an_error_and_never_a_number(
     error = await failure_of(prover, make_proof([5], query))
     assert told in str(error)
     assert type(error) is ProverError
-
-
-@pytest.mark.parametrize(("change", "told"), [(echo_of_another_length, "rated"), (echo_with_a_gap, "gave None")])
-async def test_a_broken_echo_is_an_error(tokenizer: HFTokenizer, qwen_dir: Path, change: Any, told: str) -> None:
-    fake = FakeEndpoint("sglang", tokenizer)
-    prover = prover_of(fake, qwen_dir)
-    await prover.check()
-    fake.changed = change
-    assert told in str(await failure_of(prover, make_proof([5])))
 
 
 async def test_a_server_error_is_not_asked_again(vllm: FakeEndpoint, qwen_dir: Path) -> None:
