@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -20,6 +22,11 @@ from mrt_reward.errors import ConfigError
 from mrt_reward.options import ScoreOptions
 
 CONFIG_VARIABLE = "MRT_REWARD_CONFIG"
+
+
+def _names(given: object) -> object:
+    """A flag or a variable has commas; a TOML file, a list."""
+    return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
 
 
 class ServeSettings(BaseSettings):
@@ -75,6 +82,21 @@ class ServeSettings(BaseSettings):
     admin_key: Annotated[
         SecretStr | None, Field(min_length=1, description="Key of the admin routes; none is the API key.")
     ] = None
+    no_key: Annotated[
+        bool, Field(description="Let other machines in without any key, where an address is open to them.")
+    ] = False
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        BeforeValidator(_names),
+        Field(
+            description="Without a key: more names that the server is reached under, such as prover, with commas "
+            "between; * is any."
+        ),
+    ] = ()
+    max_connections: Annotated[
+        int, Field(ge=1, description="Connections at once; the system's limit of descriptors may allow fewer.")
+    ] = 4096
     max_body_mb: Annotated[float, Field(gt=0, description="Largest request body, decompressed, in megabytes.")] = 32.0
     max_queue_tokens: Annotated[int, Field(ge=1, description="Prover tokens admitted at once.")] = 4_000_000
     default_deadline_s: Annotated[
@@ -96,6 +118,16 @@ class ServeSettings(BaseSettings):
     cache_memory_mb: Annotated[float, Field(gt=0, description="Memory for scores, in megabytes.")] = 64.0
     alpha: Annotated[float, Field(ge=0, description="Weight of progress in /get_reward.")] = 1.0
     options: Annotated[ScoreOptions, Field(description="Scoring options where a request gives none.")] = ScoreOptions()
+
+    @field_validator("api_key", "admin_key", "engine_api_key")
+    @classmethod
+    def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch(r"[\x21-\x7e]+", key.get_secret_value()):
+            raise ValueError(
+                "expected printable ASCII without blanks or line breaks, because no header can carry others: the key "
+                "that was given has one, perhaps at its end"
+            )
+        return key
 
     @property
     def plain_api_key(self) -> str | None:

@@ -29,6 +29,24 @@ MRT_MARKERS = (
 )
 """How a paragraph starts when it opens an episode, in the authors' notebooks."""
 
+MODEL_MARKERS = (
+    *MRT_MARKERS,
+    "However",
+    "Hmm",
+    "Maybe",
+    "Or maybe",
+    "But maybe",
+    "But let me check",
+    "Let me check",
+    "Let me verify",
+    "Let me try",
+    "Let me think",
+    "Let me recalculate",
+    "Let's check",
+)
+"""How a sentence starts where today's models change course or check: the authors' list, and what starts sentences of
+at least 5 of 35 traces of Qwen3-32B (`tests/bench/bench_segments.py` counts them)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Delimiters:
@@ -38,6 +56,48 @@ class Delimiters:
 
     open: Annotated[str, MaxLen(100)] = "<think>"
     close: Annotated[str, MaxLen(100)] = "</think>"
+
+
+Markers = Annotated[tuple[Annotated[str, MinLen(1), MaxLen(200)], ...], MinLen(1), MaxLen(100)]
+
+
+@dataclass(frozen=True, slots=True)
+class BalancedSegmenter:
+    """Episodes of like length: cut at marked sentences, else at paragraphs, else at sentence ends (the default).
+
+    The next episode starts at the first marked sentence, line or paragraph once the running one has the shortest
+    length; where none comes before the longest, at the paragraph, else the sentence, the line, the word, nearest to
+    the middle between the two. Formulas stay whole. Lengths are in characters, so that all provers see the same cuts.
+
+    Attributes:
+        markers: openings of sentences that start an episode.
+        min_chars: shortest episode, but for the last; ceil(n / max_episodes) of n characters of thinking where this
+            gives too many episodes.
+        min_paragraphs: before a marker an episode is also long enough if it has this many, where that does not give
+            too many episodes.
+        max_chars: longest episode, at least twice the shortest; 2 ceil(n / max_episodes) where that is more.
+        max_episodes: most episodes of a trace.
+
+    Raises:
+        ValueError: max_chars is below twice min_chars.
+
+    """
+
+    __pydantic_config__: ClassVar = Strict
+
+    kind: Literal["balanced"] = "balanced"
+    markers: Markers = MODEL_MARKERS
+    min_chars: Annotated[int, Ge(1), Le(1_000_000)] = 100
+    min_paragraphs: Annotated[int, Ge(1), Le(1000)] = 3
+    max_chars: Annotated[int, Ge(2), Le(2_000_000)] = 300
+    max_episodes: Annotated[int, Ge(1), Le(1000)] | None = 8
+
+    def __post_init__(self) -> None:
+        if self.max_chars < 2 * self.min_chars:
+            raise ValueError(
+                f"max_chars must be at least twice min_chars, got {self.max_chars} and {self.min_chars}: an episode "
+                "that is too long is cut in two that are long enough"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +110,20 @@ class MarkerSegmenter:
         max_steps: stop splitting after this many boundaries; the remainder is the last episode (authors: 45, 49, 99).
         group: merge this many consecutive episodes into one (the authors: 3, 5 or 10).
         max_episodes: if more are left, merge ceil(K / max_episodes) consecutive ones.
+        separator: what separates paragraphs: blank lines, however many and whatever white space is in them, or
+            exactly two line feeds, as in the notebooks, where every further two are an empty paragraph that counts.
 
     """
 
     __pydantic_config__: ClassVar = Strict
 
     kind: Literal["markers"] = "markers"
-    markers: Annotated[tuple[Annotated[str, MinLen(1), MaxLen(200)], ...], MinLen(1), MaxLen(100)] = MRT_MARKERS
+    markers: Markers = MRT_MARKERS
     min_paragraphs: Annotated[int, Ge(1), Le(1000)] = 3
     max_steps: Annotated[int, Ge(1), Le(100_000)] | None = None
     group: Annotated[int, Ge(1), Le(1000)] = 1
     max_episodes: Annotated[int, Ge(1), Le(1000)] | None = 8
+    separator: Literal["blank_lines", "two_line_feeds"] = "blank_lines"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +157,15 @@ class ExplicitSegmenter:
     kind: Literal["explicit"]
 
 
-Segmenter = MarkerSegmenter | ParagraphSegmenter | TokenSegmenter | ExplicitSegmenter
+TextSegmenter = BalancedSegmenter | MarkerSegmenter | ParagraphSegmenter
+"""Those that read the text alone."""
+
+Segmenter = BalancedSegmenter | MarkerSegmenter | ParagraphSegmenter | TokenSegmenter | ExplicitSegmenter
 
 AUTHORS_SEGMENTERS = {
-    "mrt-omni-math": MarkerSegmenter(max_steps=49, group=5, max_episodes=None),
-    "mrt-aime": MarkerSegmenter(max_steps=45, group=3, max_episodes=None),
-    "mrt-regret": MarkerSegmenter(max_steps=99, group=10, max_episodes=None),
+    "mrt-omni-math": MarkerSegmenter(max_steps=49, group=5, max_episodes=None, separator="two_line_feeds"),
+    "mrt-aime": MarkerSegmenter(max_steps=45, group=3, max_episodes=None, separator="two_line_feeds"),
+    "mrt-regret": MarkerSegmenter(max_steps=99, group=10, max_episodes=None, separator="two_line_feeds"),
 }
 """The settings of the authors' notebooks, by name."""
 
@@ -208,7 +274,7 @@ class ScoreOptions:
 
     __pydantic_config__: ClassVar = Strict
 
-    segmenter: Segmenter = field(default_factory=MarkerSegmenter, metadata={"discriminator": "kind"})
+    segmenter: Segmenter = field(default_factory=BalancedSegmenter, metadata={"discriminator": "kind"})
     delimiters: Delimiters = Delimiters()
     terminator: TerminatorName | Terminator = "boxed"
     estimator: Estimator = field(default_factory=Likelihood, metadata={"discriminator": "kind"})

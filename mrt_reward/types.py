@@ -209,7 +209,9 @@ class ScoredTrace:
     Attributes:
         prover: the `model@version` that answered.
         spellings: of the gold answer, as the likelihood summed them.
-        warnings: what the caller should know and need not act on.
+        warnings: what the caller should look at in this trace.
+        notes: what holds for its whole batch and is said once in a reply: the prover's caveat, and what the prompt's
+            template does that was dealt with. Of a client, they stand at the traces at which the server said them.
         prefix_tokens: length of each of the K+1 terminated prefixes in prover tokens: prompt, prefix and terminator.
 
     """
@@ -226,3 +228,4 @@ class ScoredTrace:
     metadata: Mapping[str, object] = field(default_factory=dict[str, object])
     error: ErrorInfo | None = None
     prefix_tokens: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ from torch import Tensor
 from train import Loop, LoopSettings, Rollouts, main
 
 from mrt_reward.errors import ConfigError, TraceError
+from mrt_reward.golds import golds_of
 from mrt_reward.training.prefix import (
     Prefixed,
     PrefixReading,
@@ -31,7 +32,7 @@ from mrt_reward.training.prefix import (
     read_prefixed,
     trained_part,
 )
-from mrt_reward.training.responses import Response, gold_answers
+from mrt_reward.training.responses import Response
 from mrt_reward.training.settings import TrainingSettings
 
 
@@ -59,11 +60,11 @@ class Row:
 def read_row(line: str, where: str) -> Row:
     """A row as `mrt-reward prefixes` writes it; raises TraceError where it cannot be trained on."""
     try:
-        columns: Any = json.loads(line)
-        text, answers = columns["prompt"], gold_answers(columns["answer"])
+        columns: Any = json.loads(line.encode())
+        text, answers = columns["prompt"], golds_of(columns["answer"], param=f"{where}, answer")
     except (ValueError, TypeError, KeyError) as error:
         raise TraceError(f"{where}: expected an object with prompt, answer and mrt_group, got {line:.80}") from error
-    if not isinstance(text, str) or not any(answers[:1]):
+    if not isinstance(text, str) or not answers:
         raise TraceError(f"{where}: expected a prompt as text, and its gold answer, got {text!r:.80} and {answers}")
     return Row(text, answers[0], read_prefixed(columns, where))
 
@@ -71,7 +72,7 @@ def read_row(line: str, where: str) -> Row:
 def read_groups(settings: PrefixSettings) -> list[list[Row]]:
     """Rows of the file by their groups; raises MRTRewardError where they cannot be trained on."""
     groups: dict[int, list[Row]] = {}
-    with settings.rows.open(encoding="utf-8", errors="replace") as lines:
+    with settings.rows.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue

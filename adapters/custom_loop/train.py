@@ -103,7 +103,7 @@ class Loop:
     def outcome(self, response: Response) -> float:
         """Reward r of a finished response, from all of its text: its prompt may have closed the thinking."""
         text = self.tokenizer.decode([*response.prompt_ids, *response.response_ids])
-        return float(str(boxed_answer(text)) == response.answer[0])
+        return float([str(boxed_answer(text))] == response.answer)
 
     async def step(self) -> None:
         """One step. Its draws depend on the seed and its number alone, so there is no random state to lose."""

@@ -18,7 +18,7 @@ from mrt_reward.errors import GraderError
 from mrt_reward.training.alignment import PolicyTokens
 from mrt_reward.training.marks import Lapse
 from mrt_reward.training.prefix import Prefixed, trained_part
-from mrt_reward.training.responses import Response, gold_answers
+from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import Record, TraceScorer
 
 logger = logging.getLogger("mrt")
@@ -95,7 +95,7 @@ class AgentExecutor(AgentExecutorBase):
         [(start, end)] = written
         scorer = self._scorer = self._scorer or TraceScorer(self._settings, policy_tokens(hf_tokenizer))
         group = hashlib.sha256(prompt.encode()).hexdigest()[:16]
-        answer = gold_answers(label.get("answer") if isinstance(label, Mapping) else label)
+        answer: object = label.get("answer") if isinstance(label, Mapping) else label
         response = Response(tokens[:start], tokens[start:end], answer=answer, group=group)
         if row is not None:
             return Record(trained_part(row, response, scorer.tokens, self._settings.delimiters)), num_tokens

@@ -18,7 +18,7 @@ from mrt_reward.core.credit import Floats
 from mrt_reward.training.advantages import check_failures, failed_lapse, progress_advantages
 from mrt_reward.training.marks import Lapse, Reading, Scored
 from mrt_reward.training.metrics import batch_metrics, record_metrics
-from mrt_reward.training.responses import Response, gold_answers
+from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import Record, TraceScorer
 from mrt_trl.checks import WHERE
 from mrt_trl.rows import Rows, Setup, TokenLists, messages_of, padded, shows_images
@@ -56,7 +56,7 @@ class ProgressBatch:
                 prompt_ids=prompt_ids[place],
                 response_ids=completion_ids[place],
                 messages=messages_of(prompt),
-                answer=gold_answers(row.get(self._setup.answer_column)),
+                answer=row.get(self._setup.answer_column),
                 group=str(groups[place]),
             )
             responses.append(None if shows_images(row, prompt) else response)

@@ -95,13 +95,14 @@ def _response(item: Any) -> Response:  # noqa: ANN401 - DataProtoItem
     """One sample of veRL's as a response."""
     columns = cast("Mapping[str, Any]", item.non_tensor_batch)
     prompts, responses, mask = (item.batch[name] for name in ("prompts", "responses", "attention_mask"))
+    graded = columns.get("reward_model")
     num_prompt = int(columns.get("prompt_len", mask[: len(prompts)].sum()))
     num_response = int(columns.get("response_len", mask[len(prompts) :].sum()))
     return Response(
         prompt_ids=prompts[-num_prompt:].tolist(),
         response_ids=responses[:num_response].tolist(),
         messages=_messages(columns.get("raw_prompt")),
-        answer=_answers(columns.get("reward_model")),
+        answer=graded.get("ground_truth") if isinstance(graded, Mapping) else None,
         group=str(columns["uid"]) if "uid" in columns else None,
     )
 
@@ -112,12 +113,3 @@ def _messages(chat: Any) -> list[Message]:  # noqa: ANN401 - a dataset's column
     if not all(isinstance(turn, Mapping) and isinstance(turn.get("content"), str) for turn in turns):
         return []
     return [Message(str(turn.get("role", "user")), str(turn["content"])) for turn in turns]
-
-
-def _answers(graded: Any) -> list[str]:  # noqa: ANN401 - a dataset's column
-    """Gold answers of veRL's `reward_model.ground_truth`: text, a number, or several of these."""
-    truth = graded.get("ground_truth") if isinstance(graded, Mapping) else None
-    many = truth if isinstance(truth, list | tuple) or hasattr(truth, "tolist") else [truth]
-    plain = many.tolist() if hasattr(many, "tolist") else list(many)  # type: ignore[union-attr]
-    flat = plain if isinstance(plain, list) else [plain]
-    return [str(each) for each in flat if isinstance(each, str | int | float) and not isinstance(each, bool)]

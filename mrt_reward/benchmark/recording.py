@@ -79,6 +79,11 @@ class RecordingProver:
         """The inner prover's."""
         return self.inner.max_concurrent_batches
 
+    @property
+    def silent_s(self) -> float | None:
+        """The inner prover's."""
+        return self.inner.silent_s
+
     async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
         """The inner prover's answers, counted."""
         answered = await self.inner.prove(proofs)

@@ -17,10 +17,15 @@ from mrt_reward.options import AUTHORS_SEGMENTERS, ScoreOptions
 
 def setting(name: str) -> Any:  # noqa: ANN401 - what typer.Option returns
     """A flag for one of the settings; left out, the environment, the TOML file and the default decide."""
+    return typer.Option(help=told_of(name), show_default=False)
+
+
+def told_of(name: str) -> str:
+    """A setting's description, default and variable, as --help shows them."""
     field = ServeSettings.model_fields[name]
-    default = "none" if field.default is None else field.get_default(call_default_factory=True)
+    default = "none" if field.default in (None, ()) else field.get_default(call_default_factory=True)
     told = f"{field.description} [default: {default}; env: MRT_REWARD_{name.upper()}]"
-    return typer.Option(help=told.replace("[", r"\["), show_default=False)
+    return told.replace("[", r"\[")
 
 
 ENGINE_ARG: Any = typer.Option(

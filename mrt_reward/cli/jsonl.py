@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
+import jiter
 from pydantic import ValidationError
 
 from mrt_reward.errors import TraceError
+from mrt_reward.golds import golds_of
 from mrt_reward.types import Trace
 from mrt_reward.wire import TraceIn
 
@@ -34,7 +36,7 @@ class Row:
 
 
 def read_rows(path: Path, *, problems: bool = False) -> Iterator[Row]:
-    """Rows in file order; ids that repeat become `id#2`, `id#3` and so on.
+    """Rows in file order; ids that repeat become `id#2`, `id#3` and so on. A byte order mark at the start is dropped.
 
     Args:
         path: of the file.
@@ -42,7 +44,7 @@ def read_rows(path: Path, *, problems: bool = False) -> Iterator[Row]:
 
     """
     seen: Counter[str] = Counter()
-    with path.open(encoding="utf-8", errors="replace") as lines:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -57,23 +59,25 @@ def read_rows(path: Path, *, problems: bool = False) -> Iterator[Row]:
 def _row(line: str, number: int, *, problems: bool) -> Row:
     row_id = f"line-{number}"
     try:
-        # NaN is no JSON: it is how pandas writes what is missing.
-        record: object = json.loads(line, parse_constant=lambda _: None)
-    except (ValueError, RecursionError) as error:
+        record = _parsed(line)
+    except UnicodeEncodeError as error:
+        what = f"line {number} is not UTF-8 (at character {error.start}): write the file as UTF-8"
+        return Row(row_id, None, error=TraceError(what, code="invalid_json"))
+    except ValueError as error:
         return Row(row_id, None, error=TraceError(f"line {number} is not JSON: {error}", code="invalid_json"))
     if not isinstance(record, dict):
         got = type(record).__name__
         return Row(row_id, None, error=TraceError(f"line {number}: expected an object, got {got}", code="invalid_json"))
-    columns = cast("dict[str, object]", record)
+    answer = _with_floats(cast("dict[str, object]", record).get("answer"), jiter.LosslessFloat.as_decimal)
+    columns = cast("dict[str, object]", _with_floats(cast("object", record), _double))
     known = {name: value for name, value in columns.items() if name in TraceIn.model_fields and value is not None}
     extra = {name: value for name, value in columns.items() if name not in TraceIn.model_fields}
     row_id = known["id"] = str(known.get("id", row_id))
-    if "answer" in known:
-        known["answer"] = _answers(known["answer"])
     unfinished = problems and not {"completion", "completion_ids"} & set(known)
     if unfinished:
         known["completion"] = ""
     try:
+        known["answer"] = list(golds_of(answer))
         trace = TraceIn.model_validate(known).to_trace()
         return Row(row_id, replace(trace, completion=None) if unfinished else trace, extra)
     except ValidationError as error:
@@ -81,10 +85,38 @@ def _row(line: str, number: int, *, problems: bool) -> Row:
         param = ".".join(str(part) for part in first["loc"])
         return Row(row_id, None, extra, TraceError(f"line {number}, {param or 'trace'}: {first['msg']}", param=param))
     except TraceError as error:
-        return Row(row_id, None, extra, error)
+        told = TraceError(f"line {number}, {error}", code=error.code, param=error.param)
+        return Row(row_id, None, extra, told)
 
 
-def _answers(value: object) -> list[str]:
-    """Gold answers as text: data sets write them as numbers as often as as strings."""
-    values = cast("list[object]", value) if isinstance(value, list) else [value]
-    return [str(item) for item in values]
+def _parsed(line: str) -> object:
+    """The JSON of a line, with its fractional numbers as they were written.
+
+    Raises:
+        UnicodeEncodeError: the line held bytes that are not UTF-8.
+        ValueError: it is not JSON, or names a key twice.
+
+    """
+    return jiter.from_json(line.encode(), catch_duplicate_keys=True, float_mode="lossless-float")
+
+
+def _with_floats(value: object, convert: Callable[[jiter.LosslessFloat], object]) -> object:
+    """The value with each of its fractional numbers converted."""
+    if isinstance(value, jiter.LosslessFloat):
+        return convert(value)
+    if isinstance(value, list):
+        return [_with_floats(item, convert) for item in cast("list[object]", value)]
+    if isinstance(value, dict):
+        return {name: _with_floats(item, convert) for name, item in cast("dict[str, object]", value).items()}
+    return value
+
+
+def _double(number: jiter.LosslessFloat) -> float | str | None:
+    """As arithmetic takes it; its own text where it is too large, which no number field takes.
+
+    NaN and Infinity are no JSON: they are how pandas writes what is missing.
+    """
+    double, text = float(number), str(number)
+    if math.isfinite(double):
+        return double
+    return text if any(char.isdigit() for char in text) else None

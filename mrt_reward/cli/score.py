@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -49,10 +49,12 @@ class Tally:
     error: int = 0
     skipped: int = 0
     first_error: str = ""
+    notes: dict[str, None] = field(default_factory=dict[str, None])
 
     def add(self, scored: ScoredTrace) -> None:
         """Count one trace."""
         setattr(self, scored.status.value, getattr(self, scored.status.value) + 1)
+        self.notes.update(dict.fromkeys(scored.notes))
         if scored.error is not None and not self.first_error:
             self.first_error = f"{scored.id}: {scored.error.message}"
 
@@ -126,7 +128,7 @@ async def _run(run: _Run, console: Console) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with closing(log), Progress(*columns, console=console) as progress:
         task = progress.add_task("scoring", total=len(rows), completed=tally.skipped)
-        async for row, scored in _scored(run, todo, console):
+        async for row, scored in _scored(run, todo):
             log.add(record(row.trace, scored, row.extra))
             tally.add(scored)
             progress.advance(task)
@@ -135,28 +137,26 @@ async def _run(run: _Run, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for note in tally.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     if tally.first_error:
         console.print(f"first failure: {tally.first_error}", highlight=False, markup=False, soft_wrap=True)
         raise SystemExit(1)
 
 
-async def _scored(run: _Run, rows: Sequence[Row], console: Console) -> AsyncIterator[tuple[Row, ScoredTrace]]:
+async def _scored(run: _Run, rows: Sequence[Row]) -> AsyncIterator[tuple[Row, ScoredTrace]]:
     readable = [(row, row.trace) for row in rows if row.trace is not None]
     for row in rows:
         if row.error is not None:
             info = ErrorInfo(str(row.error), type(row.error).__name__, row.error.code, row.error.param)
             yield row, ScoredTrace(row.id, Status.ERROR, error=info)
-    engine = _remote(run, readable) if run.url else _local(run, readable, console)
+    engine = _remote(run, readable) if run.url else _local(run, readable)
     async for place, scored in engine:
         yield readable[place][0], scored
 
 
-async def _local(
-    run: _Run, rows: Sequence[tuple[Row, Trace]], console: Console
-) -> AsyncIterator[tuple[int, ScoredTrace]]:
+async def _local(run: _Run, rows: Sequence[tuple[Row, Trace]]) -> AsyncIterator[tuple[int, ScoredTrace]]:
     scorer = build_scorer(run.settings)
-    if scorer.info.note:
-        console.print(f"note: {scorer.info.note}", highlight=False)
     try:
         for start in range(0, len(rows), CHUNK):
             chunk = [trace for _, trace in rows[start : start + CHUNK]]

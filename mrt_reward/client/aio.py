@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import httpx
@@ -171,7 +171,8 @@ class AsyncClient:
         asked = [trace_in(trace, place) for place, trace in enumerate(traces)]
         bodies = [_body(EpisodesRequest, part, options) for part in split(asked)]
         parts = await asyncio.gather(*(self._call("POST", "/v1/episodes", EpisodesResponse, body) for body in bodies))
-        return EpisodesResponse(traces=[trace for part in parts for trace in part.traces])
+        notes = dict.fromkeys(note for part in parts for note in part.notes)
+        return EpisodesResponse(traces=[trace for part in parts for trace in part.traces], notes=list(notes))
 
     async def prover(self) -> ProverOut:
         """Who proves; raises as `score` does."""
@@ -221,7 +222,7 @@ class AsyncClient:
             item = StreamedTrace.model_validate_json(line)
         except ValidationError as error:
             raise self._not_a("StreamedTrace", error) from error
-        return item.index, item.trace.to_scored()
+        return item.index, replace(item.trace.to_scored(), notes=tuple(item.notes))
 
     def _not_a(self, what: str, error: ValidationError) -> Refused:
         first = error.errors(include_url=False, include_input=False)[0]

@@ -211,9 +211,8 @@ def credit(group: Sequence[CreditTrace], config: CreditConfig) -> tuple[Credit, 
             continue
         bonus_K = np.zeros(num_episodes)
         if return_K is not None:
-            bonus_K = np.nan_to_num(
-                config.alpha * (return_K - _baseline(index, return_K.size, complete, config)) / scale
-            )
+            extra_K = config.alpha * (return_K - _baseline(index, return_K.size, complete, config)) / scale
+            bonus_K = np.where(np.isnan(return_K), 0.0, extra_K)
         answer = advantage + config.alpha * _answer_progress(trace, config)
         scored = trace.value_P is not None and not np.isnan(trace.value_P).any()
         paid.append(Credit(advantage, advantage + bonus_K, answer, scored=bool(scored)))
@@ -222,9 +221,14 @@ def credit(group: Sequence[CreditTrace], config: CreditConfig) -> tuple[Credit, 
 
 def _answer_progress(trace: CreditTrace, config: CreditConfig) -> float:
     """Answer's own r - J[K], unbaselined; zero where it is not asked for or not known."""
-    if config.answer_progress == "none" or trace.value_P is None or trace.outcome is None:
+    if (
+        config.answer_progress == "none"
+        or trace.value_P is None
+        or trace.outcome is None
+        or np.isnan(trace.value_P[-1])
+    ):
         return 0.0
-    return float(np.nan_to_num(trace.outcome - trace.value_P[-1]))
+    return trace.outcome - float(trace.value_P[-1])
 
 
 def _group_baseline(complete: Sequence[Floats | None]) -> float:

@@ -1,30 +1,37 @@
 """Where the thinking is, and where it is cut into episodes.
 
-Episodes partition the thinking: each span includes the separators that trail it. Offsets are Unicode code points of
-the completion.
+Episodes partition the thinking: each span includes the separators that trail it, but for the one space before a
+sentence within a line, which tokenizers keep with its first word. Offsets are Unicode code points of the completion.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mrt_reward.core.balance import balanced_cuts
+from mrt_reward.core.boundaries import paragraph_starts
 from mrt_reward.errors import TraceError
 from mrt_reward.options import (
+    BalancedSegmenter,
     Delimiters,
     ExplicitSegmenter,
     MarkerSegmenter,
     ParagraphSegmenter,
     Segmenter,
+    TextSegmenter,
     TokenSegmenter,
 )
 from mrt_reward.types import Span
 
 SEPARATOR = "\n\n"
+"""Of paragraphs, in the authors' notebooks."""
+
+LINE_ENDS = ("\n", "\r\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,11 @@ class Thinking:
     closed: bool
     answer_start: int
     opened_by_text: bool
+
+    @property
+    def span(self) -> Span:
+        """Its characters."""
+        return Span(self.start, self.end)
 
 
 def find_thinking(completion: str, delimiters: Delimiters, *, opened: bool) -> Thinking | None:
@@ -75,7 +87,7 @@ def find_thinking(completion: str, delimiters: Delimiters, *, opened: bool) -> T
     start = 0
     if opened_by_text:
         start = opener + len(delimiters.open)
-        start += completion.startswith("\n", start)
+        start += next((len(line_end) for line_end in LINE_ENDS if completion.startswith(line_end, start)), 0)
         close = _find(completion, delimiters.close, start)
     end = length if close < 0 else close
     return Thinking(start, end, closed=close >= 0, answer_start=end, opened_by_text=opened_by_text)
@@ -113,10 +125,12 @@ def episode_spans(
     if not completion[thinking.start : thinking.end].strip():
         return ()
     match segmenter:
+        case BalancedSegmenter():
+            return _spans(balanced_cuts(completion, thinking.span, segmenter), thinking.end)
         case MarkerSegmenter():
             cuts = _marker_cuts(completion, thinking, segmenter)
         case ParagraphSegmenter():
-            cuts = _grouped(_paragraph_starts(completion, thinking), segmenter.group)
+            cuts = _grouped(paragraph_starts(completion, thinking.span), segmenter.group)
         case TokenSegmenter():
             cuts = _token_cuts(thinking, segmenter.num_tokens, char_ends)
         case ExplicitSegmenter():
@@ -124,6 +138,26 @@ def episode_spans(
     if segmenter.max_episodes is not None:
         cuts = _grouped(cuts, -(-len(cuts) // segmenter.max_episodes))
     return _spans(cuts, thinking.end)
+
+
+def spans_after(completion: str, thinking: Thinking, segmenter: TextSegmenter, held: int) -> tuple[Span, ...]:
+    """Episodes of what follows a prefix that was cut before: the prefix and its continuation are cut once, as a whole.
+
+    Args:
+        completion: the prefix and its continuation.
+        thinking: where they think.
+        segmenter: the rule that the prefix was cut by.
+        held: where the prefix ends.
+
+    Returns:
+        Spans that partition the thinking from `held` on. Under `balanced`, a trace continued by its own rest has the
+        episodes that it has as a whole; the other rules are applied without `max_episodes`.
+
+    """
+    if isinstance(segmenter, BalancedSegmenter):
+        return _spans(balanced_cuts(completion, thinking.span, segmenter, held=held), thinking.end)
+    spans = episode_spans(completion, thinking, replace(segmenter, max_episodes=None))
+    return tuple(Span(max(span.start, held), span.end) for span in spans if span.end > held)
 
 
 def _spans(cuts: Sequence[int], end: int) -> tuple[Span, ...]:
@@ -135,7 +169,7 @@ def _grouped(cuts: Sequence[int], size: int) -> list[int]:
     return list(cuts[::size])
 
 
-def _paragraph_starts(completion: str, thinking: Thinking) -> list[int]:
+def _piece_starts(completion: str, thinking: Thinking) -> list[int]:
     """Where the pieces start that splitting at the separator gives."""
     starts = [thinking.start]
     while (found := completion.find(SEPARATOR, starts[-1], thinking.end)) >= 0:
@@ -150,7 +184,8 @@ def _marker_cuts(completion: str, thinking: Thinking, segmenter: MarkerSegmenter
     The running episode's first paragraph is at index `opened`, so a boundary at paragraph i needs
     i - opened >= min_paragraphs; splitting stops after `max_steps` boundaries, and the remainder is the last episode.
     """
-    paragraphs = _paragraph_starts(completion, thinking)
+    literal = segmenter.separator == "two_line_feeds"
+    paragraphs = _piece_starts(completion, thinking) if literal else paragraph_starts(completion, thinking.span)
     cuts, opened = [thinking.start], 0
     for index, start in enumerate(paragraphs):
         if segmenter.max_steps is not None and len(cuts) > segmenter.max_steps:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,18 +45,31 @@ def align(spans: Sequence[Span], char_ends_T: NDArray[np.int32], *, token_offset
         token of its predecessor is swallowed by it.
 
     """
-    episodes: list[Episode] = []
-    char_start, token_start = (spans[0].start if spans else 0), 0
-    for index, span in enumerate(spans):
-        # Tokens that complete nothing after the cut are the first bytes of the next character, and stay with it.
-        token_end = int(np.searchsorted(char_ends_T, span.end, side="left")) + 1
-        token_end = len(char_ends_T) if index == len(spans) - 1 else min(token_end, len(char_ends_T))
-        if token_end <= token_start:
-            continue
-        char_end = int(char_ends_T[token_end - 1])
-        episodes.append(Episode(char_start, char_end, token_start + token_offset, token_end + token_offset))
-        char_start, token_start = char_end, token_end
-    return tuple(episodes)
+    if not spans or not len(char_ends_T):
+        return ()
+    token_ends_K = _token_cuts([span.end for span in spans], char_ends_T)
+    token_ends_K[-1] = len(char_ends_T)
+    # Ends do not decrease, so that each distinct one is an episode, and an episode that is swallowed repeats one.
+    token_ends_K = np.unique(token_ends_K)
+    token_bounds = [0, *token_ends_K.tolist()]
+    char_bounds = [spans[0].start, *char_ends_T[token_ends_K - 1].tolist()]
+    return tuple(
+        Episode(char_start, char_end, token_start + token_offset, token_end + token_offset)
+        for (char_start, char_end), (token_start, token_end) in zip(
+            pairwise(char_bounds), pairwise(token_bounds), strict=True
+        )
+    )
+
+
+def _token_cuts(chars: Sequence[int], char_ends_T: NDArray[np.int32]) -> NDArray[np.intp]:
+    """For each cut in characters, how many tokens lie before it: a token that holds the cut is one of them."""
+    if not len(char_ends_T):
+        return np.zeros(len(chars), np.intp)
+    past = int(char_ends_T[-1]) + 1
+    # As an array, because searching for a Python integer copies all ends, each time.
+    wanted = np.array([min(char, past) for char in chars], np.int64)
+    # Tokens that complete nothing after the cut are the first bytes of the next character, and stay with it.
+    return np.minimum(np.searchsorted(char_ends_T, wanted, side="left") + 1, len(char_ends_T))
 
 
 def token_spans(spans_K: Sequence[Span], ends_T: NDArray[np.int32]) -> list[Span]:
@@ -69,11 +83,9 @@ def token_spans(spans_K: Sequence[Span], ends_T: NDArray[np.int32]) -> list[Span
         One span for each episode; one that lies within its predecessor's last token is empty.
 
     """
-
-    def cut(char: int) -> int:
-        return 0 if char == 0 else min(int(np.searchsorted(ends_T, char, side="left")) + 1, len(ends_T))
-
-    return [Span(cut(span.start), cut(span.end)) for span in spans_K]
+    chars = [char for span in spans_K for char in (span.start, span.end)]
+    cuts = [cut if char else 0 for char, cut in zip(chars, _token_cuts(chars, ends_T).tolist(), strict=True)]
+    return [Span(start, end) for start, end in zip(cuts[::2], cuts[1::2], strict=True)]
 
 
 def plan_prefixes(completion: str, thinking: Thinking, episodes: Sequence[Episode]) -> PrefixPlan:
@@ -86,5 +98,5 @@ def plan_prefixes(completion: str, thinking: Thinking, episodes: Sequence[Episod
     return PrefixPlan(
         cuts=(0, *(episode.token_end - offset for episode in episodes)),
         natural_end=thinking.closed,
-        midline=(False, *(not completion[: episode.char_end].endswith("\n") for episode in episodes)),
+        midline=(False, *(not completion.endswith("\n", 0, episode.char_end) for episode in episodes)),
     )

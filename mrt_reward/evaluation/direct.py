@@ -17,8 +17,9 @@ from mrt_reward.evaluation.sampling import draw_seed
 from mrt_reward.evaluation.traces import Direct
 from mrt_reward.options import TERMINATORS, Delimiters, Rollouts
 from mrt_reward.protocols import GradeItem, Grader, Probe, Proof, Tokenizer
-from mrt_reward.service.encoding import problem_text, prompt_ids_of
+from mrt_reward.service.encoding import problem_text
 from mrt_reward.service.estimators import plan_rollouts
+from mrt_reward.service.prompting import prompt_ids_of
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace, Status, TokenIds, Trace, Usage
 

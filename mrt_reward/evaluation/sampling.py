@@ -13,7 +13,7 @@ import numpy as np
 
 from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.protocols import Probe, Proof, RolloutQuery, Tokenizer
-from mrt_reward.service.encoding import prompt_ids_of
+from mrt_reward.service.prompting import prompt_ids_of
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import TokenIds, Trace
 

@@ -14,7 +14,7 @@ from mrt_reward.graders.answers import whole_text
 from mrt_reward.graders.frames import Payload
 from mrt_reward.graders.math import MEMORY_MB, NUM_WORKERS, TIMEOUT_S
 from mrt_reward.graders.pool import Outcome, Reply, WorkerPool
-from mrt_reward.protocols import GradeItem
+from mrt_reward.protocols import GradeItem, asking_party
 from mrt_reward.types import Grade, Verdict
 
 FUNCTION_PATH = re.compile(r"(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
@@ -67,7 +67,8 @@ class FunctionGrader:
 
     async def grade(self, items: Sequence[GradeItem]) -> Sequence[Grade]:
         """Grades in the order of the items."""
-        return await asyncio.gather(*(self._grade(item) for item in items))
+        party = asking_party()
+        return await asyncio.gather(*(self._grade(item, party) for item in items))
 
     async def close(self) -> None:
         """Stop the workers."""
@@ -76,9 +77,9 @@ class FunctionGrader:
     def _probes(self) -> tuple[Payload, ...]:
         return () if self._known_good is None else (self._known_good,)
 
-    async def _grade(self, item: GradeItem) -> Grade:
+    async def _grade(self, item: GradeItem, party: object) -> Grade:
         payload = {"completion": whole_text(item), "answers": list(item.answers), "problem": item.problem}
-        reply = await self._pool.judge(payload, self._probes)
+        reply = await self._pool.judge(payload, self._probes, party)
         if reply.outcome is Outcome.JUDGED:
             self._known_good = payload
         return function_grade(reply, scores=self._scores)

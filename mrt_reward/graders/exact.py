@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mrt_reward.graders.answers import clean, find_answer
+from mrt_reward.graders.golds import read_gold
+from mrt_reward.graders.reading import read_texts
 from mrt_reward.protocols import GradeItem
 from mrt_reward.types import Grade, Verdict
 
@@ -18,14 +20,14 @@ class ExactGrader:
 
     async def grade(self, items: Sequence[GradeItem]) -> Sequence[Grade]:
         """Grades in the order of the items."""
-        return [_grade(item) for item in items]
+        return await read_texts(items, _grade)
 
     async def close(self) -> None:
         """Nothing to stop."""
 
 
 def _grade(item: GradeItem) -> Grade:
-    golds = {reading for gold in item.answers if (reading := normalized(gold))}
+    golds = {reading for gold in item.answers if (reading := normalized(read_gold(gold)))}
     if not golds:
         return Grade(Verdict.UNGRADED, reason="no gold answer")
     answer = find_answer(item)

@@ -1,6 +1,7 @@
 """How a worker talks: length-prefixed JSON, never a pickle.
 
-A frame is four big-endian bytes of length and that much ASCII JSON; lone surrogates travel as escapes.
+A frame is four big-endian bytes of length and that much ASCII JSON; lone surrogates travel as escapes. On its way to a
+worker an item may have an order in front of its JSON: how long, and by whom.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import select
 import struct
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import cast
 
 MAX_FRAME_BYTES = 64 * 2**20
 HEADER = struct.Struct(">I")
+_ORDER = struct.Struct(">Bd?")
 
 Payload = Mapping[str, object]
 
@@ -26,12 +29,48 @@ class FrameTimeout(Exception):
     """The other side did not finish its frame in time."""
 
 
-def encode(payload: Payload) -> bytes:
-    """One frame."""
-    body = json.dumps(payload, ensure_ascii=True).encode("ascii")
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How a worker shall judge the item that follows.
+
+    Attributes:
+        limit_s: less than the worker's own limit, for a quick look; None is the worker's own.
+        fresh: by a child that has judged nothing yet.
+
+    """
+
+    limit_s: float | None = None
+    fresh: bool = False
+
+
+def body_of(payload: Payload) -> bytes:
+    """A frame's body: ASCII JSON."""
+    return json.dumps(payload, ensure_ascii=True).encode("ascii")
+
+
+def framed(body: bytes) -> bytes:
+    """A body as one frame."""
     if len(body) > MAX_FRAME_BYTES:
         raise ValueError(f"a frame holds at most {MAX_FRAME_BYTES} bytes, got {len(body)}")
     return HEADER.pack(len(body)) + body
+
+
+def encode(payload: Payload) -> bytes:
+    """One frame."""
+    return framed(body_of(payload))
+
+
+def ordered(order: Order, body: bytes) -> bytes:
+    """A body with its order in front. No JSON begins with a zero byte, as an order does."""
+    return _ORDER.pack(0, -1.0 if order.limit_s is None else order.limit_s, order.fresh) + body
+
+
+def split_order(body: bytes) -> tuple[Order, bytes]:
+    """What `ordered` was given; the text itself is not looked at."""
+    if body[:1] != b"\0":
+        return Order(), body
+    _, limit_s, fresh = _ORDER.unpack_from(body)
+    return Order(None if limit_s < 0 else limit_s, fresh), body[_ORDER.size :]
 
 
 def decode(body: bytes) -> dict[str, object]:

@@ -12,14 +12,18 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from mrt_reward.graders.answers import MAX_ANSWER_CHARS, Answer, clean, find_answer
+from mrt_reward.graders.golds import read_gold
 from mrt_reward.graders.judges import MATH_PROBE
 from mrt_reward.graders.numbers import choice_letter, choices_agree, numbers_agree, stated_choice
 from mrt_reward.graders.pool import Outcome, Reply, WorkerPool
-from mrt_reward.protocols import GradeItem
+from mrt_reward.graders.reading import read_texts
+from mrt_reward.protocols import GradeItem, asking_party
 from mrt_reward.types import Grade, Verdict
 
 TIMEOUT_S = 0.7
-"""Twice this, and a new child, stay under two seconds: what the worst answer costs."""
+"""Twice this, and a new child, stay under two seconds: more than the worst answer costs."""
+QUICK_S = 0.15
+"""Most answers need less. One that needs more goes behind those of others, and is then given `TIMEOUT_S`."""
 MEMORY_MB = 1024
 NUM_WORKERS = 2
 MAX_FREE_CHARS = 4_000
@@ -38,7 +42,9 @@ class MathGrader:
     def __init__(
         self, *, num_workers: int = NUM_WORKERS, timeout_s: float = TIMEOUT_S, memory_mb: int = MEMORY_MB
     ) -> None:
-        self._pool = WorkerPool("math", num_workers=num_workers, timeout_s=timeout_s, memory_mb=memory_mb)
+        self._pool = WorkerPool(
+            "math", num_workers=num_workers, timeout_s=timeout_s, memory_mb=memory_mb, quick_s=QUICK_S
+        )
         packages = ("math-verify", "latex2sympy2_extended", "sympy", "antlr4-python3-runtime")
         versions = ",".join(f"{package}={version(package)}" for package in packages)
         self._identity = f"math:{versions},rules={_RULES},timeout_s={timeout_s:g},memory_mb={memory_mb}"
@@ -57,29 +63,35 @@ class MathGrader:
         """Grades in the order of the items; items that ask the same are judged once."""
         grades: dict[GradeItem, Grade] = {}
         waiting: dict[tuple[Answer, tuple[str, ...]], list[GradeItem]] = {}
-        for item in dict.fromkeys(items):
-            answer = find_answer(item)
-            golds = tuple(gold for gold in map(clean, item.answers) if gold)
-            judged = quick_grade(answer, golds)
+        distinct = list(dict.fromkeys(items))
+        for item, (answer, golds, judged) in zip(distinct, await read_texts(distinct, _read), strict=True):
             if judged is not None or answer is None:
                 grades[item] = judged or _NO_ANSWER
             else:
                 waiting.setdefault((answer, golds), []).append(item)
-        replies = await asyncio.gather(*(self._ask(answer, golds) for answer, golds in waiting))
+        party = asking_party()
+        replies = await asyncio.gather(*(self._ask(answer, golds, party) for answer, golds in waiting))
         for same, grade in zip(waiting.values(), replies, strict=True):
             grades.update(dict.fromkeys(same, grade))
         return [grades[item] for item in items]
 
-    async def _ask(self, answer: Answer, golds: tuple[str, ...]) -> Grade:
+    async def _ask(self, answer: Answer, golds: tuple[str, ...], party: object) -> Grade:
         text = answer.text if answer.boxed else answer.text[-MAX_FREE_CHARS:]
         payload = {"answer": text, "boxed": answer.boxed, "golds": list(golds)}
         # A gold answer that hangs the worker by itself is nobody's fault but ours.
         harmless = {"answer": "1", "boxed": True, "golds": list(golds)}
-        return to_grade(await self._pool.judge(payload, lambda: (MATH_PROBE, harmless)))
+        return to_grade(await self._pool.judge(payload, lambda: (MATH_PROBE, harmless), party))
 
     async def close(self) -> None:
         """Stop the workers."""
         await self._pool.close()
+
+
+def _read(item: GradeItem) -> tuple[Answer | None, tuple[str, ...], Grade | None]:
+    """An item's answer, its gold answers, and its grade where text alone decides it."""
+    answer = find_answer(item)
+    golds = tuple(gold for gold in map(read_gold, item.answers) if gold)
+    return answer, golds, quick_grade(answer, golds)
 
 
 def quick_grade(answer: Answer | None, golds: Sequence[str]) -> Grade | None:
@@ -87,7 +99,7 @@ def quick_grade(answer: Answer | None, golds: Sequence[str]) -> Grade | None:
 
     Args:
         answer: what was answered.
-        golds: accepted answers, `clean` and not blank.
+        golds: accepted answers, as `read_gold` gives them, and not blank.
 
     """
     if not golds:

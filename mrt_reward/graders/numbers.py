@@ -14,7 +14,7 @@ from mrt_reward.graders.answers import clean
 
 _DIGITS = r"[0-9]{1,40}"
 _DECIMAL = re.compile(rf"(?P<sign>[+-]?)(?P<whole>[0-9]{{1,3}}(?:(?:,|\{{,\}})[0-9]{{3}}){{1,12}}|{_DIGITS})?"
-                      rf"(?P<point>\.(?P<part>[0-9]{{0,40}}))?")  # fmt: skip
+                      rf"(?P<point>\.(?P<part>[0-9]{{0,40}}))?(?:[eE](?P<power>[+-]?[0-9]{{1,3}}))?")  # fmt: skip
 _FRACTION = re.compile(
     rf"(?P<sign>[+-]?)\s?(?:\\[dt]?frac\s?(?:\{{(?P<top>[+-]?{_DIGITS})\}}\s?\{{(?P<bottom>{_DIGITS})\}}"
     rf"|(?P<top_digit>[0-9])\s?(?P<bottom_digit>[0-9]))|(?P<over>{_DIGITS})\s?/\s?(?P<under>{_DIGITS}))"
@@ -60,8 +60,9 @@ def parse_number(text: str) -> Number | None:
         return None
     whole = (match["whole"] or "0").replace("{,}", "").replace(",", "")
     part = match["part"] or ""
-    value = Fraction(int(whole + part), 10 ** len(part))
-    return Number(-value if match["sign"] == "-" else value, exact=not part)
+    power = int(match["power"] or 0)
+    value = Fraction(int(whole + part), 10 ** len(part)) * Fraction(10) ** power
+    return Number(-value if match["sign"] == "-" else value, exact=not part and power >= 0)
 
 
 def numbers_agree(answer: str, gold: str) -> bool | None:

@@ -1,64 +1,42 @@
-"""Killable workers behind an asyncio queue.
+"""Killable workers behind two fair queues.
+
+    item ──▶ quick lane: a first look ──not done──▶ slow lane: probes, then the item again, in full ──▶ verdict
 
 Each item goes to one worker. When the worker's child has to be killed, or dies, the item is tried once more on a fresh
 child, after items with a known outcome have passed there. Killed again, it is the item's doing (`KILLED`); with a probe
 that fails, it is ours (`FAILED`).
+
+Nobody can hold up others for long. Parties take turns in both lanes; where there are two workers, one of them serves
+the quick lane alone; equal items are judged once, and what became of them is remembered, kills included.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import cast
 
 from mrt_reward.errors import GraderError
 from mrt_reward.graders import frames
+from mrt_reward.graders.docket import Docket, Job, Outcome, Probes, Reply
+from mrt_reward.graders.environment import worker_environment
 from mrt_reward.graders.worker import PATIENCE
+from mrt_reward.protocols import asking_party
 
 LOAD_TIMEOUT_S = 90.0
 GRACE_S = 10.0
 """A worker kills its own child on time; one that is this much later is killed whole."""
 RETRY_START_S = 5.0
 """After a worker did not start, items fail at once for this long."""
-QUEUE_ITEMS = 256
+LONG_CHARS = 50_000
+"""Writing down an item that is longer than this is left to a thread."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-class Outcome(Enum):
-    """What became of one item."""
-
-    JUDGED = "judged"
-    KILLED = "killed"
-    """Twice, by the item's own doing."""
-    FAILED = "failed"
-    """By our doing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A worker's answer: `result` when judged, otherwise `reason`."""
-
-    outcome: Outcome
-    result: frames.Payload = field(default_factory=dict[str, object])
-    reason: str = ""
-
-
-Probes = Callable[[], Sequence[frames.Payload]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    payload: frames.Payload
-    probes: Probes
-    reply: asyncio.Future[Reply]
 
 
 class WorkerLost(GraderError):
@@ -84,7 +62,12 @@ class Worker:
         # Importable here means importable there, and the server's folder is searched last, as a user expects.
         path = [entry for entry in dict.fromkeys([*sys.path, str(Path.cwd())]) if entry]
         threads = dict.fromkeys(_THREADS, "1")
-        environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
+        environment = {
+            **worker_environment(os.environ, grader),
+            **threads,
+            "PYTHONPATH": os.pathsep.join(path),
+            "PYTHONSAFEPATH": "1",
+        }
         arguments = ["--grader", grader, "--timeout-s", str(timeout_s), "--memory-mb", str(memory_mb)]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mrt_reward.graders.worker", *arguments,
@@ -106,7 +89,7 @@ class Worker:
         """Of the worker process."""
         return self._process.pid
 
-    async def ask(self, payload: frames.Payload, wait_s: float) -> frames.Payload:
+    async def ask(self, body: bytes, wait_s: float) -> frames.Payload:
         """The worker's reply to one item.
 
         Raises:
@@ -115,7 +98,7 @@ class Worker:
         """
         stdin = cast("asyncio.StreamWriter", self._process.stdin)
         with contextlib.suppress(ConnectionError):  # a worker that is gone shows when we read
-            stdin.write(frames.encode(payload))
+            stdin.write(frames.framed(body))
             await asyncio.wait_for(stdin.drain(), wait_s)
         return await self._receive(wait_s)
 
@@ -144,9 +127,21 @@ class Worker:
 
 
 class WorkerPool:
-    """A fixed number of workers, started by the first item; for use in one event loop."""
+    """A fixed number of workers, started by the first item; for use in one event loop.
 
-    def __init__(self, grader: str, *, num_workers: int, timeout_s: float, memory_mb: int) -> None:
+    Args:
+        grader: what the workers load.
+        num_workers: processes.
+        timeout_s: of one item.
+        memory_mb: address space of a worker's child.
+        quick_s: processor time of the first look at an item; None gives it `timeout_s` at once, for items that should
+            not be begun twice.
+
+    """
+
+    def __init__(
+        self, grader: str, *, num_workers: int, timeout_s: float, memory_mb: int, quick_s: float | None = None
+    ) -> None:
         if num_workers < 1 or timeout_s <= 0 or memory_mb < 64:
             raise ValueError(
                 "expected num_workers >= 1, timeout_s > 0 and memory_mb >= 64, "
@@ -155,9 +150,10 @@ class WorkerPool:
         self._grader = grader
         self._timeout_s = timeout_s
         self._memory_mb = memory_mb
+        self._quick_s = quick_s if quick_s is not None and quick_s < timeout_s else None
         self._workers: list[Worker | None] = [None] * num_workers
         self._runners: list[asyncio.Task[None]] = []
-        self._queue: asyncio.Queue[_Job] = asyncio.Queue(maxsize=QUEUE_ITEMS)
+        self._docket = Docket()
         self._no_start_before = 0.0
         self._no_start_reason = ""
         self._closed = False
@@ -167,23 +163,25 @@ class WorkerPool:
         """Of the running workers."""
         return tuple(worker.pid for worker in self._workers if worker is not None)
 
-    async def judge(self, payload: frames.Payload, probes: Probes = tuple) -> Reply:
+    async def judge(self, payload: frames.Payload, probes: Probes = tuple, party: object = None) -> Reply:
         """What became of one item.
 
         Args:
             payload: the item.
             probes: asked when the item was killed; items that a worker in order judges without being killed.
+            party: whose turn the item takes; None is `asking_party()`.
 
         """
+        party = asking_party() if party is None else party
+        try:
+            body, key = await _written(payload)
+        except (TypeError, ValueError, RecursionError) as error:
+            return Reply(Outcome.FAILED, reason=f"{type(error).__name__}: {error}"[:300])
         if self._closed:
-            return Reply(Outcome.FAILED, reason="the grader is closed")
+            return _CLOSED
         if not self._runners:
             self._runners = [asyncio.create_task(self._run(slot)) for slot in range(len(self._workers))]
-        job = _Job(payload, probes, asyncio.get_running_loop().create_future())
-        await self._queue.put(job)
-        if self._closed:
-            self._fail_queued()
-        return await job.reply
+        return await self._docket.reply(Job(key, body, probes), party)
 
     async def close(self) -> None:
         """Stop the workers; items still under way fail."""
@@ -191,45 +189,51 @@ class WorkerPool:
         for runner in self._runners:
             runner.cancel()
         await asyncio.gather(*self._runners, return_exceptions=True)
-        self._fail_queued()
-
-    def _fail_queued(self) -> None:
-        while not self._queue.empty():
-            _resolve(self._queue.get_nowait(), Reply(Outcome.FAILED, reason="the grader is closed"))
+        self._docket.resolve_all(_CLOSED)
 
     async def _run(self, slot: int) -> None:
-        """Serve the queue with one worker. A caller who gave up costs at most the item that is being judged."""
+        """Serve with one worker. A caller who gave up costs at most the item that is being judged."""
+        reserved = slot == 0 and len(self._workers) > 1
+        was_slow = False
         try:
             while True:
-                job = await self._queue.get()
-                if job.reply.done():
-                    continue
-                reply = Reply(Outcome.FAILED, reason="the grader is closed")
+                job = await self._docket.next(quick_only=reserved, quick_first=was_slow)
+                was_slow = job.first is not None
+                reply: Reply | None = _CLOSED
                 try:
                     reply = await self._judge(slot, job)
                 except Exception as error:  # noqa: BLE001 - reported as the item's result
                     reply = Reply(Outcome.FAILED, reason=f"{type(error).__name__}: {error}"[:300])
                 finally:
-                    _resolve(job, reply)
+                    if reply is not None:
+                        self._docket.resolve(job, reply)
+                if reply is None:
+                    self._docket.again(job)
         finally:
             await self._drop(slot)
 
-    async def _judge(self, slot: int, job: _Job) -> Reply:
-        first = await self._attempt(slot, job.payload)
-        if first["status"] not in ("killed", "lost"):
-            return _reply(first)
-        probes = job.probes()
+    async def _judge(self, slot: int, job: Job) -> Reply | None:
+        """What became of an item; None where it has to be looked at again."""
+        if job.first is None:
+            first = await self._attempt(slot, job.body, frames.Order(self._quick_s))
+            if first["status"] not in ("killed", "lost"):
+                return _reply(first)
+            job.first = first
+            return None
+        first, probes = job.first, job.probes()
+        fresh = frames.Order(fresh=True)
         for probe in probes:
-            passed = await self._attempt(slot, probe)
+            passed = await self._attempt(slot, frames.body_of(probe), fresh)
+            fresh = frames.Order()
             if passed["status"] != "ok":
                 reason = f"{first['reason']}, and a known-good probe then failed: {passed.get('reason')}"
                 return Reply(Outcome.FAILED, reason=reason)
-        second = await self._attempt(slot, job.payload)
+        second = await self._attempt(slot, job.body, fresh)
         if second["status"] == "killed" and (first["status"] == "lost" or not probes):
             return Reply(Outcome.FAILED, reason=f"{second['reason']}, not shown to be the item's doing")
         return _reply(second)
 
-    async def _attempt(self, slot: int, payload: frames.Payload) -> frames.Payload:
+    async def _attempt(self, slot: int, body: bytes, order: frames.Order) -> frames.Payload:
         """One try; a worker that is missing is started first, one that is lost is dropped."""
         worker = self._workers[slot]
         if worker is None:
@@ -243,7 +247,7 @@ class WorkerPool:
                 return {"status": "error", "reason": self._no_start_reason}
             self._workers[slot] = worker
         try:
-            return await worker.ask(payload, PATIENCE * self._timeout_s + GRACE_S)
+            return await worker.ask(frames.ordered(order, body), PATIENCE * self._timeout_s + GRACE_S)
         except WorkerLost as error:
             await self._drop(slot)
             return {"status": "lost", "reason": str(error)}
@@ -252,6 +256,20 @@ class WorkerPool:
         worker, self._workers[slot] = self._workers[slot], None
         if worker is not None:
             await worker.stop()
+
+
+_CLOSED = Reply(Outcome.FAILED, reason="the grader is closed")
+
+
+async def _written(payload: frames.Payload) -> tuple[bytes, bytes]:
+    """An item as a worker reads it, and its hash."""
+
+    def write() -> tuple[bytes, bytes]:
+        body = frames.body_of(payload)
+        return body, hashlib.blake2b(body, digest_size=20).digest()
+
+    num_chars = sum(len(text) for text in payload.values() if isinstance(text, str))
+    return await asyncio.to_thread(write) if num_chars > LONG_CHARS else write()
 
 
 async def _read_body(stdout: asyncio.StreamReader) -> bytes:
@@ -264,8 +282,3 @@ def _reply(raw: frames.Payload) -> Reply:
         return Reply(Outcome.JUDGED, result=raw)
     outcome = Outcome.KILLED if raw["status"] == "killed" else Outcome.FAILED
     return Reply(outcome, reason=str(raw.get("reason")))
-
-
-def _resolve(job: _Job, reply: Reply) -> None:
-    if not job.reply.done():
-        job.reply.set_result(reply)

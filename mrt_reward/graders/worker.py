@@ -152,9 +152,12 @@ class Nursery:
 
     def judge(self, body: bytes) -> frames.Payload:
         """The child's reply to one item, or why there is none; the child is replaced when it is of no more use."""
+        order, body = frames.split_order(body)
+        if order.fresh:
+            self.kill()
         if self._socket is None and (reason := self.spawn()) is not None:
             return {"status": "error", "reason": reason}
-        deadline = self._deadline()
+        deadline = self._deadline(order.limit_s)
         with contextlib.suppress(OSError):  # a child that died while idle shows when we read
             frames.write(cast("socket.socket", self._socket).fileno(), frames.HEADER.pack(len(body)) + body)
         reply = self._receive(deadline)
@@ -162,13 +165,18 @@ class Nursery:
             self.kill()
         return reply
 
-    def _deadline(self) -> frames.Deadline:
-        """When the child, which is asked now, has to be done: it must not be blamed for what others compute."""
-        timeout_s, started, spent_s = self._limits.timeout_s, time.monotonic(), cpu_s(self._pid)
+    def _deadline(self, limit_s: float | None) -> frames.Deadline:
+        """When the child, which is asked now, has to be done: it must not be blamed for what others compute.
+
+        A quick look lasts for `limit_s` of the child's own time: nothing is known yet that could be blamed on it.
+        """
+        timeout_s = self._limits.timeout_s if limit_s is None else limit_s
+        least_s = timeout_s * (_LEAST_SHARE if limit_s is None else 1.0)
+        started, spent_s = time.monotonic(), cpu_s(self._pid)
 
         def deadline() -> float:
             now = time.monotonic()
-            lacking_s = _LEAST_SHARE * timeout_s - (cpu_s(self._pid) - spent_s)
+            lacking_s = least_s - (cpu_s(self._pid) - spent_s)
             if now < started + timeout_s or lacking_s <= 0:
                 return started + timeout_s
             return min(now + lacking_s, started + PATIENCE * timeout_s)

@@ -129,7 +129,7 @@ Values on {measured.natural.num_values} prefixes and {measured.natural.num_episo
 {low:.0f} / {middle:.0f} / {high:.0f} episodes a trace (5, 50, 95 %). The budget ended {measured.truncated:.1%} of the
 traces. A forced answer is one of the candidates with probability at least {measured.answered:.4f}.
 
-The same traces merged to at most 8 episodes, as the default scoring does:
+The same traces merged to at most 8 episodes, as the segmenter `markers` does:
 
 {_markdown(_value_bars(measured.merged))}
 

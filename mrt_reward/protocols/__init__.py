@@ -5,7 +5,7 @@ follows each cut, so that every engine can share the common prefix in its own wa
 apart before this seam: what arrives here is token ids, and the untrusted part holds no control token.
 """
 
-from mrt_reward.protocols.grading import GradeItem, Grader
+from mrt_reward.protocols.grading import GradeItem, Grader, asking_party, asking_together
 from mrt_reward.protocols.proving import (
     LikelihoodQuery,
     Probe,
@@ -41,4 +41,6 @@ __all__ = [
     "TokenizedText",
     "Tokenizer",
     "WeightsKind",
+    "asking_party",
+    "asking_together",
 ]

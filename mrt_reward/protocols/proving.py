@@ -215,6 +215,11 @@ class Prover(Protocol):
         """How many `prove` calls may run at once."""
         ...
 
+    @property
+    def silent_s(self) -> float | None:
+        """Seconds since the work under way last got on, by a pass or a layer; None while idle, or if it cannot tell."""
+        ...
+
     async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
         """Answers in the order of the proofs; one that fails alone leaves its error in its place.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +35,16 @@ class Tokenizer(Protocol):
     @property
     def control_ids(self) -> frozenset[int]:
         """Ids that stand for something other than their text: special and added tokens."""
+        ...
+
+    @property
+    def turn_words(self) -> Mapping[int, str]:
+        """Control tokens that part turns or texts, by id: all but the tags that a turn may hold."""
+        ...
+
+    @property
+    def bos_id(self) -> int | None:
+        """The token that begins a text; None if there is none."""
         ...
 
     @property

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +43,8 @@ Values = Sequence[float] | Callable[[str, int], float]
 class ScriptedTokenizer:
     """Bytes 0 … 255 are their own ids; the control words follow, in the order of `CONTROL_WORDS`."""
 
+    bos_id: int | None = None
+
     @property
     def sha256(self) -> str:
         """Of the list of control words, since there is no file."""
@@ -52,6 +54,11 @@ class ScriptedTokenizer:
     def control_ids(self) -> frozenset[int]:
         """Ids of the control words."""
         return frozenset(_CONTROL_ID.values())
+
+    @property
+    def turn_words(self) -> Mapping[int, str]:
+        """The two of ChatML."""
+        return {_CONTROL_ID[word]: word for word in CONTROL_WORDS if "|" in word}
 
     @property
     def close_ids(self) -> tuple[int, ...]:

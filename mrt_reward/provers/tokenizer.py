@@ -21,6 +21,7 @@ from mrt_reward.protocols import TokenizedText
 from mrt_reward.provers.chat import ChatTemplate
 from mrt_reward.text.byte_text import locate_bytes, locate_unprefixed, refuse_surrogates
 from mrt_reward.text.token_bytes import TokenBytes, adds_prefix_space, without_prefix_space
+from mrt_reward.text.turns import turn_words
 from mrt_reward.types import Message, TokenIds
 
 
@@ -62,6 +63,7 @@ class HFTokenizer:
         self._words = {str(added["content"]): int(added["id"]) for added in spec["added_tokens"]}
         self._special_ids = frozenset(int(added["id"]) for added in spec["added_tokens"] if added["special"])
         self._control_ids = frozenset(self._words.values())
+        self._turn_words = turn_words(spec)
         ordinary = sorted(set(self._trusted.get_vocab().values()) - self._control_ids)
         self._close_ids = tuple(token for token in ordinary if self._bytes[token].startswith(b"}"))
         braces = ((token, re.sub(rb"[^{}]", b"", self._bytes[token]).decode()) for token in ordinary)
@@ -70,6 +72,7 @@ class HFTokenizer:
         self._strips = adds_prefix_space(spec)
         self._sha256 = hashlib.sha256(file.read_bytes() if file.is_file() else source.encode()).hexdigest()
         self.end_id = self._trusted.token_to_id(str(loaded.eos_token))
+        self.bos_id = None if loaded.bos_token is None else self._trusted.token_to_id(str(loaded.bos_token))
 
     @property
     def sha256(self) -> str:
@@ -80,6 +83,11 @@ class HFTokenizer:
     def control_ids(self) -> frozenset[int]:
         """Special and added tokens."""
         return self._control_ids
+
+    @property
+    def turn_words(self) -> Mapping[int, str]:
+        """Special tokens, and added ones that are no tags, by id."""
+        return self._turn_words
 
     @property
     def close_ids(self) -> tuple[int, ...]:

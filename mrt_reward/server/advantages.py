@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,16 +15,16 @@ from mrt_reward.core.credit import Credit, CreditTrace, credit, token_advantages
 from mrt_reward.core.prefixes import token_spans
 from mrt_reward.errors import TraceError
 from mrt_reward.options import ScoreOptions
-from mrt_reward.server.scoring import score_each, told
+from mrt_reward.server.scoring import notes_of, score_each, told
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace, Span
 from mrt_reward.wire import (
     AdvantageOut,
     AdvantagesRequest,
     AdvantagesResponse,
+    RefusedScored,
     ScoredGroup,
     ScoredIn,
-    SpanIn,
     TraceOut,
     UnscoredGroup,
 )
@@ -43,13 +44,61 @@ async def advantages(
     _check_size(request)
     asked = [trace for group in request.groups if isinstance(group, UnscoredGroup) for trace in group.traces]
     scored = dict([item async for item in score_each(scorer, asked, options, count)])
-    rest = iter([scored[place] for place in range(len(asked))])
-    groups: list[list[AdvantageOut]] = []
-    for group in request.groups:
-        here = [next(rest) for _ in group.traces] if isinstance(group, UnscoredGroup) else []
-        records = group.scored if isinstance(group, ScoredGroup) else _records(group, here)
-        groups.append(_paid(request, records, here))
-    return AdvantagesResponse(groups=groups)
+    in_order = [scored[place] for place in range(len(asked))]
+    rest = iter(in_order)
+    groups = [
+        _paid(
+            request,
+            [_sent(trace) for trace in group.scored]
+            if isinstance(group, ScoredGroup)
+            else [_measured(group, place, next(rest)) for place in range(len(group.traces))],
+        )
+        for group in request.groups
+    ]
+    return AdvantagesResponse(groups=groups, notes=notes_of(in_order))
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A trace of a group.
+
+    Attributes:
+        credited: what credit sees of it.
+        spans: of its episodes.
+        token_ends: see `ScoredIn`.
+        scored: where it was scored here.
+        error: what is wrong with it, where it was scored before and cannot be read.
+
+    """
+
+    id: str
+    credited: CreditTrace
+    spans: tuple[Span, ...]
+    token_ends: str | None
+    scored: ScoredTrace | None = None
+    error: TraceError | None = None
+
+
+def _sent(trace: ScoredIn) -> _Member:
+    value_P = np.array([np.nan if value is None else value for value in trace.values], np.float64)
+    return _Member(
+        trace.id,
+        CreditTrace(trace.outcome, value_P if trace.values else None),
+        tuple(Span(each.char_start, each.char_end) for each in trace.episodes or ()),
+        trace.token_ends,
+        error=trace.error if isinstance(trace, RefusedScored) else None,
+    )
+
+
+def _measured(group: UnscoredGroup, place: int, scored: ScoredTrace) -> _Member:
+    ends = group.token_ends or []
+    return _Member(
+        scored.id,
+        CreditTrace.of(scored),
+        tuple(Span(each.char_start, each.char_end) for each in scored.episodes),
+        ends[place] if place < len(ends) else None,
+        scored,
+    )
 
 
 def _check_size(request: AdvantagesRequest) -> None:
@@ -60,54 +109,35 @@ def _check_size(request: AdvantagesRequest) -> None:
         raise TraceError(f"groups: expected at most {most} traces in all{what}, got {num_traces}", param="groups")
 
 
-def _records(group: UnscoredGroup, scored: Sequence[ScoredTrace]) -> list[ScoredIn]:
-    ends = group.token_ends or []
-    return [
-        ScoredIn(
-            id=trace.id,
-            outcome=trace.outcome,
-            values=[value.value for value in trace.values],
-            episodes=[SpanIn(char_start=each.char_start, char_end=each.char_end) for each in trace.episodes],
-            token_ends=ends[place] if place < len(ends) else None,
-        )
-        for place, trace in enumerate(scored)
-    ]
-
-
-def _paid(request: AdvantagesRequest, group: Sequence[ScoredIn], scored: Sequence[ScoredTrace]) -> list[AdvantageOut]:
-    paid = credit([_credit_trace(trace) for trace in group], request.credit)
+def _paid(request: AdvantagesRequest, group: Sequence[_Member]) -> list[AdvantageOut]:
+    paid = credit([member.credited for member in group], request.credit)
     outs: list[AdvantageOut] = []
-    for place, (trace, each) in enumerate(zip(group, paid, strict=True)):
+    for member, each in zip(group, paid, strict=True):
         out = AdvantageOut(
-            id=trace.id,
+            id=member.id,
             outcome=each.outcome,
             episodes=each.episode_K.tolist(),
             answer=each.answer,
             scored=each.scored,
-            trace=TraceOut.from_scored(scored[place]) if scored else None,
+            trace=None if member.scored is None else TraceOut.from_scored(member.scored),
+            error=None if member.error is None else told(member.error),
         )
-        if request.per_token:
+        if request.per_token and member.error is None:
             try:
-                out.tokens = _per_token(each, trace)
+                out.tokens = _per_token(each, member)
             except TraceError as error:
                 out.error = told(error)
         outs.append(out)
     return outs
 
 
-def _credit_trace(trace: ScoredIn) -> CreditTrace:
-    if not trace.values:
-        return CreditTrace(trace.outcome, None)
-    return CreditTrace(trace.outcome, np.array([np.nan if value is None else value for value in trace.values]))
-
-
-def _per_token(paid: Credit, trace: ScoredIn) -> str:
+def _per_token(paid: Credit, trace: _Member) -> str:
     ends_T = decode_ids(trace.token_ends, "token_ends")
     if ends_T is None:
         raise TraceError("per_token needs token_ends: the characters complete after each token", param="token_ends")
     if ends_T.size and (np.diff(ends_T) < 0).any():
         raise TraceError("token_ends must not decrease", param="token_ends")
-    spans_K = token_spans([Span(each.char_start, each.char_end) for each in trace.episodes or ()], ends_T)
+    spans_K = token_spans(trace.spans, ends_T)
     answer_start = spans_K[-1].end if spans_K else 0
     try:
         advantage_T = token_advantages(paid, spans_K, answer_start, len(ends_T))

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
-from typing import Annotated, Any, TypeVar, cast
+from collections.abc import AsyncGenerator, Callable
+from typing import Annotated, Any, TypeVar
 
 import structlog
 from fastapi import Depends, FastAPI, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
-from starlette.types import Send
+from starlette.datastructures import Headers
 
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import MRTRewardError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.server import openrlhf
+from mrt_reward.server.admin import AdminRoutes
 from mrt_reward.server.advantages import advantages
-from mrt_reward.server.calls import Caller, CallerGone, caller_of, collected, until_late
+from mrt_reward.server.calls import Caller, CallerGone, Stopping, caller_of, collected
 from mrt_reward.server.contract import LINES, NDJSON, WORK, completed_openapi, documented
+from mrt_reward.server.docs import page
 from mrt_reward.server.errors import install_error_handlers
+from mrt_reward.server.gate import Entrance, guard
+from mrt_reward.server.gate.access import CALLER_GONE
+from mrt_reward.server.gate.bodies import BodyLimits, Memory
+from mrt_reward.server.gate.strict import StrictRoute
 from mrt_reward.server.health import Readiness
-from mrt_reward.server.limits import CALLER_GONE, Gate, StrictRoute
-from mrt_reward.server.recording import Recording, Replays, once
-from mrt_reward.server.scoring import Placed, failed, score_each, segment_each
-from mrt_reward.server.telemetry import Telemetry
-from mrt_reward.server.weights import allowed_folder
+from mrt_reward.server.recording import Asked, Recording, Replays, once
+from mrt_reward.server.scoring import notes_of, score_each, segment_each
+from mrt_reward.server.streaming import streamed
+from mrt_reward.server.telemetry import Telemetry, public_name
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.version import __version__
 from mrt_reward.wire import (
@@ -40,29 +43,20 @@ from mrt_reward.wire import (
     ScoreRequest,
     ScoreResponse,
     StatusOut,
-    StreamedTrace,
-    TraceIn,
     TraceOut,
     VersionOut,
-    WeightsRequest,
-    WeightsResponse,
 )
 
 logger = structlog.stdlib.get_logger(__name__)
 
+ALWAYS_QUEUED = frozenset({"/v1/score", "/get_reward"})
+"""Routes that score whatever is asked; /v1/advantages may be told all scores."""
+
+BODIES_AT_ONCE = 4
+"""Memory for bodies in flight, in bodies of the largest size."""
+
 Item = TypeVar("Item")
 Asking = Annotated[Caller, Depends(caller_of)]
-
-
-class LineStream(StreamingResponse):
-    """Lines as they come; a caller who hangs up stops their source at once."""
-
-    media_type = NDJSON
-
-    async def stream_response(self, send: Send) -> None:
-        """Send all lines."""
-        async with aclosing(cast("AsyncGenerator[bytes]", self.body_iterator)):
-            await super().stream_response(send)
 
 
 class Routes:
@@ -78,9 +72,18 @@ class Routes:
     def _options(self, options: ScoreOptions | None) -> ScoreOptions:
         return options or self._settings.options
 
+    def admit(self, path: str, headers: Headers) -> None:
+        """Refuse, before its body is read, what would be refused after it: a full queue, a server that drains."""
+        key = headers.get("idempotency-key")
+        if path in ALWAYS_QUEUED and not self._replays.knows(key):
+            self._scorer.activity.refuse_if_draining()
+            with self._scorer.batcher.admitted(1):
+                pass
+
     async def _recording(self, caller: Caller, work: Callable[[], AsyncGenerator[Item]]) -> Recording[Item]:
         caller.capped(self._settings.default_deadline_s)
-        return self._replays.recording(caller.key, (caller.request.url.path, await caller.request.body()), work)
+        asked = await Asked.of(caller.request) if caller.key else None
+        return self._replays.recording(caller.key, asked, work)
 
     async def _one(self, caller: Caller, work: Callable[[], AsyncGenerator[Item]]) -> Item:
         recording = await self._recording(caller, work)
@@ -97,11 +100,12 @@ class Routes:
         count = self._telemetry.count_trace
         recording = await self._recording(caller, lambda: score_each(self._scorer, body.traces, options, count))
         if NDJSON in caller.request.headers.get("accept", ""):
-            lines = _lines(recording, caller, body.traces)
-            first = await caller.attend(_first(lines))
-            return LineStream(_resumed(first, lines))
+            return await streamed(recording, caller, body.traces)
         scored = dict(await caller.attend(collected(recording.read())))
-        return _json(ScoreResponse(traces=[TraceOut.from_scored(scored[place]) for place in range(len(body.traces))]))
+        in_order = [scored[place] for place in range(len(body.traces))]
+        return _json(
+            ScoreResponse(traces=[TraceOut.from_scored(trace) for trace in in_order], notes=notes_of(in_order))
+        )
 
     async def advantages(self, caller: Asking, body: AdvantagesRequest) -> Response:
         """Turn groups of traces into advantages per episode, and per token on request."""
@@ -113,8 +117,8 @@ class Routes:
         """Cut thinking into episodes, without scoring."""
         options = self._options(body.options)
         caller.capped(self._settings.default_deadline_s)
-        cut = await caller.attend(asyncio.to_thread(segment_each, self._scorer, body.traces, options))
-        return _json(EpisodesResponse(traces=cut))
+        cut = await caller.attend(segment_each(self._scorer, body.traces, options))
+        return _json(cut)
 
     async def get_reward(self, caller: Asking, body: GetRewardRequest) -> Response:
         """OpenRLHF's remote reward: one scalar per query, r + α(J[K] - J[0]).
@@ -138,10 +142,10 @@ class Routes:
         return openrlhf.to_rewards(scored, self._settings.alpha)
 
     async def prover(self) -> ProverOut:
-        """Who proves, and how when a request does not say."""
+        """Who proves, and how when a request does not say. Where there is no key, the model's folder is not told."""
         info = self._scorer.info
         return ProverOut(
-            model=info.model,
+            model=info.model if self._settings.api_key else public_name(info.model),
             version=info.version,
             engine=info.engine,
             max_tokens=info.max_tokens,
@@ -152,11 +156,12 @@ class Routes:
         )
 
     async def livez(self) -> StatusOut:
-        """The process is alive."""
+        """The process answers, and its engine does not hang: restart it where this fails."""
+        self._readiness.refuse_hanging()
         return StatusOut()
 
     async def readyz(self) -> StatusOut:
-        """The prover generated a token a moment ago."""
+        """Able to take work: the prover gets on with what it has, or generated a token a moment ago."""
         await self._readiness.check()
         return StatusOut()
 
@@ -174,104 +179,49 @@ def _json(record: BaseModel) -> Response:
     return Response(record.model_dump_json(), media_type="application/json")
 
 
-def _lines(recording: Recording[Placed], caller: Caller, asked: Sequence[TraceIn]) -> AsyncGenerator[bytes]:
-    waiting = set(range(len(asked)))
-
-    async def tracked() -> AsyncGenerator[Placed]:
-        async with aclosing(recording.read()) as items:
-            async for place, scored in items:
-                waiting.discard(place)
-                yield place, scored
-
-    def rest() -> list[Placed]:
-        return [(place, failed(asked[place], caller.late())) for place in sorted(waiting)]
-
-    async def written() -> AsyncGenerator[bytes]:
-        async with aclosing(until_late(tracked(), caller, rest)) as items:
-            async for place, scored in items:
-                line = StreamedTrace(index=place, trace=TraceOut.from_scored(scored))
-                yield line.model_dump_json().encode() + b"\n"
-
-    return written()
-
-
-async def _first(lines: AsyncGenerator[bytes]) -> bytes:
-    """The first line, awaited before the reply's status is sent, so that refusals keep theirs."""
-    return await anext(lines)
-
-
-async def _resumed(first: bytes, lines: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    async with aclosing(lines):
-        yield first
-        async for line in lines:
-            yield line
-
-
-def create_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemetry | None = None) -> FastAPI:
-    """The public application."""
-    telemetry = telemetry or Telemetry(scorer)
-    app = FastAPI(title="mrt-reward", version=__version__, description="Dense progress rewards for LLM RL.")
+def _application(title: str, description: str = "") -> FastAPI:
+    app = FastAPI(title=title, version=__version__, description=description, docs_url=None, redoc_url=None)
+    app.state.stopping = Stopping()
     app.router.route_class = StrictRoute
     install_error_handlers(app)
     app.add_exception_handler(CallerGone, lambda _request, _error: Response(status_code=CALLER_GONE))
+    return app
+
+
+def create_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemetry | None = None) -> FastAPI:
+    """The public application; `state.stopping` ends what is in flight."""
+    telemetry = telemetry or Telemetry(scorer)
+    app = _application("mrt-reward", "Dense progress rewards for LLM RL.")
     routes = Routes(scorer, settings, telemetry)
     work = documented(*WORK)
     app.post("/v1/score", response_model=ScoreResponse, responses={**work, 200: LINES})(routes.score)
     app.post("/v1/advantages", response_model=AdvantagesResponse, responses=work)(routes.advantages)
     app.post("/v1/episodes", response_model=EpisodesResponse, responses=work)(routes.episodes)
     app.post("/get_reward", response_model=GetRewardResponse, responses=work)(routes.get_reward)
-    app.get("/v1/prover", responses=documented(401, 500))(routes.prover)
-    app.get("/livez")(routes.livez)
-    app.get("/readyz", responses=documented(503))(routes.readyz)
-    text = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
-    app.get("/metrics", response_class=Response, responses=cast("Any", text))(routes.metrics)
-    app.get("/version")(routes.version)
+    app.get("/v1/prover", responses=documented(401, 403, 500))(routes.prover)
+    app.get("/livez", responses=documented(403, 503))(routes.livez)
+    app.get("/readyz", responses=documented(403, 503))(routes.readyz)
+    text: dict[int | str, Any] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+    app.get("/metrics", response_class=Response, responses={**text, **documented(403)})(routes.metrics)
+    app.get("/version", responses=documented(403))(routes.version)
+    app.get("/docs", include_in_schema=False, response_class=HTMLResponse)(lambda: page(app.openapi()))
     app.openapi = completed_openapi(app, list(scorer.graders), with_key=settings.api_key is not None)
-    _guard(app, settings, telemetry, int(settings.max_body_mb * 1e6), settings.plain_api_key)
+    max_bytes = int(settings.max_body_mb * 1e6)
+    limits = BodyLimits(max_bytes, settings.default_deadline_s, Memory(BODIES_AT_ONCE * max_bytes))
+    entrance = Entrance(settings.plain_api_key, settings.host, settings.allowed_hosts)
+    guard(app, telemetry, entrance, limits, routes.admit)
     return app
-
-
-def _guard(app: FastAPI, settings: ServeSettings, telemetry: Telemetry, max_body_bytes: int, key: str | None) -> None:
-    app.add_middleware(
-        Gate,
-        telemetry=telemetry,
-        max_body_bytes=max_body_bytes,
-        api_key=key,
-        max_read_s=settings.default_deadline_s,
-    )
 
 
 def create_admin_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemetry | None = None) -> FastAPI:
     """The admin application, for its own port."""
     telemetry = telemetry or Telemetry(scorer)
-    app = FastAPI(title="mrt-reward admin", version=__version__)
-    app.router.route_class = StrictRoute
-    install_error_handlers(app)
-    app.add_exception_handler(CallerGone, lambda _request, _error: Response(status_code=CALLER_GONE))
-
-    async def drain(caller: Asking) -> StatusOut:
-        """Refuse new work from now on, and answer once what was in flight is done."""
-        await caller.capped(settings.drain_timeout_s).attend(scorer.drain())
-        return StatusOut()
-
-    async def clear_cache() -> StatusOut:
-        """Forget all cached values."""
-        await scorer.cache.clear()
-        return StatusOut()
-
-    async def load_weights(caller: Asking, body: WeightsRequest) -> WeightsResponse:
-        """Serve the weights of a folder from now on: a checkpoint, or a LoRA adapter to it.
-
-        Only safetensors, only below the server's `weights_root`, only once the marker file is there. It answers when
-        the new weights do; a refusal leaves the old ones in service.
-        """
-        caller.capped(settings.default_deadline_s)
-        folder = await asyncio.to_thread(allowed_folder, settings, body.path)
-        info = await caller.attend(scorer.load_weights(folder, body.kind))
-        return WeightsResponse(model=info.model, version=info.version)
-
-    app.post("/admin/drain", responses=documented(400, 401, 504))(drain)
-    app.delete("/admin/cache", responses=documented(401))(clear_cache)
-    app.post("/admin/weights", responses=documented(400, 401, 415, 422, 501, 503, 504))(load_weights)
-    _guard(app, settings, telemetry, 1_000_000, settings.plain_admin_key)
+    app = _application("mrt-reward admin")
+    admin = AdminRoutes(scorer, settings)
+    app.post("/admin/drain", responses=documented(400, 401, 403, 415, 422, 503, 504))(admin.drain)
+    app.delete("/admin/drain", responses=documented(401, 403, 415, 503))(admin.resume)
+    app.delete("/admin/cache", responses=documented(401, 403, 415))(admin.clear_cache)
+    app.post("/admin/weights", responses=documented(400, 401, 403, 415, 422, 501, 503, 504))(admin.load_weights)
+    entrance = Entrance(settings.plain_admin_key, settings.admin_host, settings.allowed_hosts)
+    guard(app, telemetry, entrance, BodyLimits(1_000_000, settings.default_deadline_s, Memory(4_000_000)))
     return app

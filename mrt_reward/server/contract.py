@@ -8,12 +8,12 @@ from typing import Any
 from fastapi import FastAPI
 
 from mrt_reward.server.errors import DOCUMENTED
-from mrt_reward.server.limits import OPEN_PATHS
+from mrt_reward.server.gate.keys import OPEN_PATHS
 from mrt_reward.wire import StreamedTrace
 
 NDJSON = "application/x-ndjson"
 
-WORK = (400, 401, 408, 409, 413, 415, 422, 429, 500, 503, 504)
+WORK = (400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 503, 504)
 """What a route that scores may answer besides 200."""
 
 LINES = {
@@ -52,7 +52,7 @@ def _complete_schemas(schemas: dict[str, Any], graders: Sequence[str]) -> None:
     schemas["StreamedTrace"] = lines
     grader = schemas["ScoreOptions"]["properties"]["grader"]
     grader["anyOf"] = [{"type": "string", "enum": list(graders)}, {"type": "null"}]
-    for tagged in ("MarkerSegmenter", "Likelihood"):
+    for tagged in ("BalancedSegmenter", "MarkerSegmenter", "Likelihood"):
         # Their tag has a default in Python; on the wire it is what tells the kinds apart.
         schemas[tagged]["required"] = ["kind"]
 

@@ -50,6 +50,7 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
         (408, "The body did not arrive in time."),
         (409, "The Idempotency-Key was used for another request."),
         (401, "The API key is missing or wrong."),
+        (403, "No key is set, and the request has an Origin, or its Host is not this server's."),
         (413, "The body is over the limit."),
         (415, "The body is neither plain nor gzipped application/json."),
         (422, "A field is wrong; `param` names it."),
@@ -65,7 +66,15 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 def error_response(status: int, info: ErrorInfo, retry_after_s: float | None = None) -> JSONResponse:
     """An error body, with `Retry-After` where waiting helps."""
     headers = {} if retry_after_s is None else {"Retry-After": str(max(1, round(retry_after_s)))}
-    return JSONResponse(ErrorBody(error=info).model_dump(mode="json"), status, headers)
+    # A plain number: before Python 3.11, an HTTPStatus is written with its name.
+    return JSONResponse(ErrorBody(error=info).model_dump(mode="json"), int(status), headers)
+
+
+def reply_to(error: MRTRewardError) -> JSONResponse:
+    """The reply to a request that ended in one of our own errors."""
+    status = next((status for kind, status in STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+    wait = error.retry_after_s if isinstance(error, ServiceError) else 1.0 if error.retryable else None
+    return error_response(status, ErrorInfo(str(error), type(error).__name__, error.code, error.param), wait)
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -76,10 +85,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 async def _on_ours(_: Request, error: Exception) -> JSONResponse:
-    ours = cast("MRTRewardError", error)
-    status = next((status for kind, status in STATUS if isinstance(ours, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
-    wait = ours.retry_after_s if isinstance(ours, ServiceError) else 1.0 if ours.retryable else None
-    return error_response(status, ErrorInfo(str(ours), type(ours).__name__, ours.code, ours.param), wait)
+    return reply_to(cast("MRTRewardError", error))
 
 
 async def _on_invalid(_: Request, error: Exception) -> JSONResponse:

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from mrt_reward.errors import GraderError, TraceError
+from mrt_reward.golds import golds_of
+from mrt_reward.server.queries import taken_apart
 from mrt_reward.types import ScoredTrace, Status, Trace
 from mrt_reward.wire import GetRewardRequest, GetRewardResponse
 
-ASSISTANT_OPENERS = (
-    "<|im_start|>assistant",
-    "<|start_header_id|>assistant<|end_header_id|>",
-    "<\uff5cAssistant\uff5c>",
-    "<start_of_turn>model",
-    "[/INST]",
-)
-END_TOKENS = (
-    "<|im_end|>",
-    "<|endoftext|>",
-    "<|eot_id|>",
-    "<\uff5cend\u2581of\u2581sentence\uff5c>",
-    "<end_of_turn>",
-    "</s>",
-)
+MAX_NAMED = 20
+"""Queries that one refusal names."""
 
 DEADLINE_S = 150.0
 """The trainer gives up after 180 s and sends the same again."""
@@ -46,53 +34,35 @@ def to_traces(request: GetRewardRequest, *, needs_answer: bool) -> list[Trace]:
             f"got {len(request.query)}, {len(request.prompts)} and {len(request.labels)}",
             param="query",
         )
-    return [
-        _trace(place, query, prompt, label, needs_answer=needs_answer)
-        for place, (query, prompt, label) in enumerate(zip(request.query, request.prompts, request.labels, strict=True))
-    ]
+
+    def read(place: int) -> Trace | TraceError:
+        try:
+            return _trace(request, place, needs_answer=needs_answer)
+        except TraceError as error:
+            return error
+
+    found = [read(place) for place in range(len(request.query))]
+    refused = [each for each in found if isinstance(each, TraceError)]
+    if refused:
+        # A reply is one number per query, and there is none for these.
+        more = "" if len(refused) == 1 else f" (and {len(refused) - 1} more of {len(request.query)} queries: "
+        more += ", ".join(str(error.param) for error in refused[1:MAX_NAMED]) + (")" if more else "")
+        raise TraceError(f"{refused[0]}{more}", code=refused[0].code, param=refused[0].param)
+    return [each for each in found if isinstance(each, Trace)]
 
 
-def _trace(place: int, query: str, prompt: str, label: object, *, needs_answer: bool) -> Trace:
-    start = _response_start(query, prompt)
-    if start is None:
+def _trace(request: GetRewardRequest, place: int, *, needs_answer: bool) -> Trace:
+    parts = taken_apart(request.query[place], request.prompts[place])
+    if parts is None:
         raise TraceError(
-            f"query.{place}: the response was not found: the query neither starts with its prompt nor holds one of "
-            f"{', '.join(repr(opener) for opener in ASSISTANT_OPENERS)}",
+            f"query.{place}: the response was not found: expected the query to hold prompts.{place}, or its end where "
+            "it is cut on the left, followed by the response; send the prompt as it was tokenized",
             param=f"query.{place}",
         )
-    answer = _answers(place, label)
+    answer = golds_of(request.labels[place], param=f"labels.{place}")
     if needs_answer and not answer:
         raise TraceError(f"labels.{place}: the grader needs the gold answer, got none", param=f"labels.{place}")
-    return Trace(id=str(place), prompt=query[:start], completion=_without_end(query[start:]), answer=answer)
-
-
-def _answers(place: int, label: object) -> tuple[str, ...]:
-    items = cast("list[object]", label) if isinstance(label, list) else [label]
-    if not all(item is None or isinstance(item, str | int | float) for item in items):
-        raise TraceError(
-            f"labels.{place}: expected the gold answer as text or a number, or a list of them", param=f"labels.{place}"
-        )
-    return tuple(str(item) for item in items if item is not None and str(item).strip())
-
-
-def _without_end(response: str) -> str:
-    """The response without the tokens that end a turn, which the trainer decodes along with it."""
-    while True:
-        shorter = response.rstrip()
-        token = next((token for token in END_TOKENS if shorter.endswith(token)), None)
-        if token is None:
-            return response
-        response = shorter.removesuffix(token)
-
-
-def _response_start(query: str, prompt: str) -> int | None:
-    if prompt and query.startswith(prompt):
-        return len(prompt)
-    # The trainer truncates long prompts on the left, so the prompt may not be found; its last turn still is.
-    start = max((query.rfind(opener) + len(opener) for opener in ASSISTANT_OPENERS if opener in query), default=None)
-    while start is not None and query.startswith("\n", start):
-        start += 1  # The template's own line break after the opener.
-    return start
+    return Trace(id=str(place), prompt=parts[0], completion=parts[1], answer=answer)
 
 
 def to_rewards(scored: Sequence[ScoredTrace], alpha: float) -> GetRewardResponse:
@@ -110,24 +80,27 @@ def to_rewards(scored: Sequence[ScoredTrace], alpha: float) -> GetRewardResponse
             why = "; ".join(trace.warnings) or "the grader failed"
             raise GraderError(f"query.{trace.id}: no outcome: {why}", param=f"labels.{trace.id}")
         outcomes.append(trace.outcome)
-    first = [_value(trace, 0) for trace in scored]
-    last = [_value(trace, -1) for trace in scored]
-    failed = [a is None or b is None for a, b in zip(first, last, strict=True)]
-    gains = [0.0 if a is None or b is None else b - a for a, b in zip(first, last, strict=True)]
+    ends = [_ends(trace) for trace in scored]
+    gains = [0.0 if each is None else each[1] - each[0] for each in ends]
     return GetRewardResponse(
         rewards=[outcome + alpha * gain for outcome, gain in zip(outcomes, gains, strict=True)],
         scores=outcomes,
         extra_logs={
-            "mrt_failed": [float(lost) for lost in failed],
+            # The protocol knows numbers alone: where this is 1, the zeros below say nothing.
+            "mrt_failed": [float(each is None) for each in ends],
             "mrt_progress": gains,
-            "mrt_value_first": [0.0 if lost else value or 0.0 for lost, value in zip(failed, first, strict=True)],
-            "mrt_value_last": [0.0 if lost else value or 0.0 for lost, value in zip(failed, last, strict=True)],
+            "mrt_value_first": [0.0 if each is None else each[0] for each in ends],
+            "mrt_value_last": [0.0 if each is None else each[1] for each in ends],
             "mrt_episodes": [
-                0.0 if lost else float(len(trace.episodes)) for lost, trace in zip(failed, scored, strict=True)
+                0.0 if each is None else float(len(trace.episodes)) for each, trace in zip(ends, scored, strict=True)
             ],
         },
     )
 
 
-def _value(trace: ScoredTrace, place: int) -> float | None:
-    return None if trace.status is Status.ERROR else trace.values[place].value
+def _ends(trace: ScoredTrace) -> tuple[float, float] | None:
+    """J[0] and J[K]; None if either is missing."""
+    if trace.status is Status.ERROR or not trace.values:
+        return None
+    first, last = trace.values[0].value, trace.values[-1].value
+    return None if first is None or last is None else (first, last)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -11,9 +13,14 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from mrt_reward.errors import Draining
+from mrt_reward.server.gate.bodies import ITEM_BYTES
+from mrt_reward.server.gate.scan import JSONScan
+from mrt_reward.server.gate.strict import SCAN
 
 Item = TypeVar("Item")
 
@@ -28,9 +35,19 @@ class Recording(Generic[Item]):
     """What one piece of work gives, item by item, for any number of readers.
 
     The work starts with the first reader, and is stopped when the last one leaves before its end.
+
+    Args:
+        work: gives the items.
+        kept: whether it is kept for later readers, and its memory counted.
+
+    Attributes:
+        num_bytes: memory of the items so far, where it is kept.
+
     """
 
-    def __init__(self, work: AsyncGenerator[Item]) -> None:
+    def __init__(self, work: AsyncGenerator[Item], *, kept: bool = False) -> None:
+        self.num_bytes = 0
+        self._kept = kept
         self._work = work
         self._items: list[Item] = []
         self._num_readers = 0
@@ -71,6 +88,7 @@ class Recording(Generic[Item]):
             async with aclosing(self._work):
                 async for item in self._work:
                     self._items.append(item)
+                    self.num_bytes += held_bytes(item) if self._kept else 0
                     self._announce()
         except asyncio.CancelledError:
             self._error = self._error or Draining("the server is shutting down: use another replica")
@@ -86,17 +104,61 @@ class Recording(Generic[Item]):
         grown.set()
 
 
+def held_bytes(item: object) -> int:
+    """Memory of a result in bytes, about, without the metadata that it echoes."""
+    num_bytes = 0
+    waiting: list[object] = [item]
+    while waiting:
+        node = waiting.pop()
+        num_bytes += sys.getsizeof(node)
+        if isinstance(node, list | tuple):
+            waiting.extend(cast("list[object]", node))
+        elif isinstance(node, BaseModel):
+            waiting.extend(value for name, value in node if name != "metadata")
+        elif dataclasses.is_dataclass(node):
+            names = (field.name for field in dataclasses.fields(node))
+            waiting.extend(getattr(node, name) for name in names if name != "metadata")
+    return num_bytes
+
+
 async def once(work: Coroutine[Any, Any, Item]) -> AsyncGenerator[Item]:
     """The one result of `work`, as a recording takes it."""
     yield await work
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class Asked:
+    """What makes two requests the same, and what one holds.
+
+    Attributes:
+        fingerprint: of path and body.
+        num_bytes: memory that the request takes, about.
+
+    """
+
     fingerprint: bytes
     num_bytes: int
+
+    @classmethod
+    async def of(cls, request: Request) -> Asked:
+        """Of a request whose body was counted while it arrived."""
+        body = await request.body()
+        scan = cast("JSONScan | None", request.scope.get(SCAN))
+        prefix = request.url.path.encode() + b"\0"
+        digest = await asyncio.to_thread(lambda: hashlib.blake2b(prefix + body, digest_size=20).digest())
+        return cls(digest, len(body) + ITEM_BYTES * (scan.num_items if scan else 0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    asked: Asked
     forgotten_at: float
     recording: Recording[Any]
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that it takes: what came in, which metadata echoes, and what came out."""
+        return self.asked.num_bytes + self.recording.num_bytes
 
 
 class Replays:
@@ -110,41 +172,38 @@ class Replays:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        self._num_bytes = 0
+
+    def knows(self, key: str | None) -> bool:
+        """Whether there is something to share under this key."""
+        kept = None if key is None else self._kept.get(key)
+        return kept is not None and kept.recording.reusable and kept.forgotten_at > self._clock()
 
     def recording(
-        self, key: str | None, request: tuple[str, bytes], work: Callable[[], AsyncGenerator[Item]]
+        self, key: str | None, asked: Asked | None, work: Callable[[], AsyncGenerator[Item]]
     ) -> Recording[Item]:
         """The recording of an identical earlier request with this key, or a new one of `work`.
 
         Args:
-            key: of the caller; None shares nothing.
-            request: path and body.
+            key: of the caller.
+            asked: what was asked under it; without both nothing is shared.
             work: begins anew.
 
         Raises:
             HTTPException: 409, the key was used for another request.
 
         """
-        if key is None:
+        if key is None or asked is None:
             return Recording(work())
-        path, body = request
-        fingerprint = hashlib.blake2b(path.encode() + b"\0" + body, digest_size=20).digest()
-        kept = self._kept.get(key)
-        if kept is not None and kept.recording.reusable and kept.forgotten_at > self._clock():
-            if kept.fingerprint != fingerprint:
+        if self.knows(key):
+            kept = self._kept[key]
+            if kept.asked.fingerprint != asked.fingerprint:
                 raise HTTPException(409, "Idempotency-Key: it was used for another request; send a new one")
             self._kept.move_to_end(key)
             return cast("Recording[Item]", kept.recording)
-        self._forget(key)
-        recording = Recording(work())
-        self._kept[key] = _Kept(fingerprint, len(body), self._clock() + KEEP_S, recording)
-        self._num_bytes += len(body)
-        while len(self._kept) > MAX_KEPT or (self._num_bytes > MAX_KEPT_BYTES and len(self._kept) > 1):
-            self._forget(next(iter(self._kept)))
+        self._kept.pop(key, None)
+        recording = Recording(work(), kept=True)
+        self._kept[key] = _Kept(asked, self._clock() + KEEP_S, recording)
+        num_bytes = sum(kept.num_bytes for kept in self._kept.values())
+        while len(self._kept) > MAX_KEPT or (num_bytes > MAX_KEPT_BYTES and len(self._kept) > 1):
+            num_bytes -= self._kept.popitem(last=False)[1].num_bytes
         return recording
-
-    def _forget(self, key: str) -> None:
-        kept = self._kept.pop(key, None)
-        if kept is not None:
-            self._num_bytes -= kept.num_bytes

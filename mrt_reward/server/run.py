@@ -3,58 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
-import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 import structlog
-import uvicorn
+from fastapi import FastAPI
 
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.server.app import create_admin_app, create_app
+from mrt_reward.server.connections import Server, bounded_server, quiet_troubles
+from mrt_reward.server.listening import connection_limits, listening, refuse_open_addresses
+from mrt_reward.server.stopping import Signals
 from mrt_reward.server.telemetry import Telemetry, configure_logs
 from mrt_reward.service.scorer import Scorer
 
 logger = structlog.stdlib.get_logger(__name__)
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to `serve`, which has two of them to stop."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Capture none."""
-        yield
-
-
-def _server(app: object) -> _Server:
-    config = uvicorn.Config(
-        app,  # pyright: ignore[reportArgumentType] - any ASGI application
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws="none",
-        timeout_graceful_shutdown=5,
-        lifespan="off",
-    )
-    return _Server(config)
-
-
-def _listening(host: str, port: int, what: str) -> socket.socket:
-    """A socket that is bound, so that a taken port is known before anything starts.
-
-    Raises:
-        ConfigError: the address cannot be had.
-
-    """
-    try:
-        [(family, _, _, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return socket.create_server(address[:2], family=family, backlog=2048)  # pyright: ignore[reportArgumentType]
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {host}:{port} ({error}): choose another {what}", param=what) from error
 
 
 async def serve(scorer: Scorer, settings: ServeSettings, *, on_ready: Callable[[int], object] | None = None) -> None:
@@ -66,15 +32,16 @@ async def serve(scorer: Scorer, settings: ServeSettings, *, on_ready: Callable[[
         on_ready: called with the public port once the prover has generated a token and requests are taken.
 
     Raises:
-        ConfigError: a port cannot be had.
+        ConfigError: a port cannot be had, or is open to other machines without a key.
         ProverUnavailable: the prover cannot prove at the start, or died; a supervisor should start anew.
 
     """
     configure_logs(settings.log_format)
-    with ExitStack() as sockets:
+    with ExitStack() as stack:
         try:
-            listening = [
-                sockets.enter_context(_listening(host, port, what))
+            refuse_open_addresses(settings)
+            sockets = [
+                stack.enter_context(listening(host, port, what))
                 for host, port, what in (
                     (settings.host, settings.port, "port"),
                     (settings.admin_host, settings.admin_port, "admin_port"),
@@ -83,60 +50,85 @@ async def serve(scorer: Scorer, settings: ServeSettings, *, on_ready: Callable[[
         except ConfigError:
             await scorer.close()
             raise
-        await _serve_on(listening, scorer, settings, on_ready)
+        stack.enter_context(quiet_troubles(asyncio.get_running_loop()))
+        signals = Signals()
+        with signals.handled():
+            await _serve_on(sockets, scorer, settings, signals, on_ready)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    """Both applications, while they are served."""
+
+    apps: Sequence[FastAPI]
+    servers: Sequence[Server]
+    running: Sequence[asyncio.Task[None]]
+
+    @classmethod
+    def opened(cls, sockets: Sequence[socket.socket], scorer: Scorer, settings: ServeSettings) -> _Ports:
+        """Begin to serve."""
+        telemetry = Telemetry(scorer)
+        apps = [create_app(scorer, settings, telemetry), create_admin_app(scorer, settings, telemetry)]
+        limits = connection_limits(settings)
+        servers = [bounded_server(app, limit) for app, limit in zip(apps, limits, strict=True)]
+        running = [
+            asyncio.create_task(server.serve(sockets=[sock])) for server, sock in zip(servers, sockets, strict=True)
+        ]
+        return cls(apps, servers, running)
+
+    async def closed(self) -> None:
+        """Give up what is still in flight, and stop."""
+        for app in self.apps:
+            app.state.stopping.now()
+        for server in self.servers:
+            server.should_exit = True
+        results = await asyncio.gather(*self.running, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+                raise result
 
 
 async def _serve_on(
-    listening: Sequence[socket.socket],
+    sockets: Sequence[socket.socket],
     scorer: Scorer,
     settings: ServeSettings,
+    signals: Signals,
     on_ready: Callable[[int], object] | None,
 ) -> None:
-    telemetry = Telemetry(scorer)
-    servers = [_server(create_app(scorer, settings, telemetry)), _server(create_admin_app(scorer, settings, telemetry))]
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    # Signals reach only the main thread; a server in another one is stopped by cancelling it.
-    signals = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
-    for number in signals:
-        loop.add_signal_handler(number, stop.set)
-    running = [
-        asyncio.create_task(server.serve(sockets=[sock])) for server, sock in zip(servers, listening, strict=True)
-    ]
-    stopping = asyncio.create_task(stop.wait())
+    ports = _Ports.opened(sockets, scorer, settings)
+    stopping = asyncio.create_task(signals.stop.wait())
     dying = asyncio.create_task(scorer.wait_dead())
     try:
-        await _until_up(scorer, servers, running, stopping)
-        if not stop.is_set():
-            port = int(listening[0].getsockname()[1])
-            admin_port = int(listening[1].getsockname()[1])
+        await _until_up(scorer, ports, stopping)
+        if not signals.stop.is_set():
+            port, admin_port = (int(sock.getsockname()[1]) for sock in sockets)
             logger.info("serving", model=scorer.info.model, host=settings.host, port=port, admin_port=admin_port)
             if on_ready is not None:
                 on_ready(port)
-        await asyncio.wait({stopping, dying, *running}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({stopping, dying, *ports.running}, return_when=asyncio.FIRST_COMPLETED)
         if dying.done():
             logger.error("prover_died", cause=str(dying.result()))
             raise dying.result()
     finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
         stopping.cancel()
         dying.cancel()
-        await _shut_down(scorer, settings, servers, running)
+        await _drain(scorer, settings.drain_timeout_s, signals.hurry)
+        try:
+            await ports.closed()
+        finally:
+            await scorer.close()
 
 
-async def _until_up(
-    scorer: Scorer, servers: Sequence[_Server], running: Sequence[asyncio.Task[None]], stopping: asyncio.Task[bool]
-) -> None:
+async def _until_up(scorer: Scorer, ports: _Ports, stopping: asyncio.Task[bool]) -> None:
     """Wait until the prover has generated a token and both ports answer, or until there is a reason not to."""
     checking = asyncio.create_task(scorer.check())
     try:
-        await asyncio.wait({checking, stopping, *running}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({checking, stopping, *ports.running}, return_when=asyncio.FIRST_COMPLETED)
         if checking.done():
             checking.result()
         # uvicorn says that it has started by a flag alone.
-        while not all(server.started for server in servers) and not any(  # noqa: ASYNC110
-            task.done() for task in (*running, stopping)
+        while not all(server.started for server in ports.servers) and not any(  # noqa: ASYNC110
+            task.done() for task in (*ports.running, stopping)
         ):
             await asyncio.sleep(0.01)
     finally:
@@ -144,18 +136,16 @@ async def _until_up(
         await asyncio.gather(checking, return_exceptions=True)
 
 
-async def _shut_down(
-    scorer: Scorer, settings: ServeSettings, servers: Sequence[_Server], running: Sequence[asyncio.Task[None]]
-) -> None:
-    logger.info("draining", timeout_s=settings.drain_timeout_s)
+async def _drain(scorer: Scorer, timeout_s: float, hurry: asyncio.Event) -> None:
+    """Wait for what is in flight, until it is done, the time is over or somebody is in a hurry."""
+    logger.info("draining", timeout_s=timeout_s)
+    scorer.activity.end()
+    draining, hurrying = asyncio.create_task(scorer.drain()), asyncio.create_task(hurry.wait())
     try:
-        await asyncio.wait_for(scorer.drain(), settings.drain_timeout_s)
-    except (TimeoutError, asyncio.TimeoutError):
-        logger.warning("drain_timed_out", timeout_s=settings.drain_timeout_s)
-    for server in servers:
-        server.should_exit = True
-    results = await asyncio.gather(*running, return_exceptions=True)
-    await scorer.close()
-    for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
-            raise result
+        await asyncio.wait({draining, hurrying}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if not draining.done():
+            logger.warning("drain_cut_short", timeout_s=timeout_s, hurried=hurry.is_set())
+    finally:
+        draining.cancel()
+        hurrying.cancel()
+        await asyncio.gather(draining, hurrying, return_exceptions=True)

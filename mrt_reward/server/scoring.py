@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import cast
 
@@ -10,7 +10,7 @@ from mrt_reward.errors import MRTRewardError, TraceError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
-from mrt_reward.wire import EpisodesOut, TraceIn
+from mrt_reward.wire import EpisodesOut, EpisodesResponse, TraceIn
 
 Placed = tuple[int, ScoredTrace]
 
@@ -25,22 +25,41 @@ def failed(trace: TraceIn, error: MRTRewardError) -> ScoredTrace:
     return ScoredTrace(trace.id, Status.ERROR, metadata=trace.metadata, error=told(error))
 
 
+class Notes:
+    """What holds for many traces of a reply, each said once."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def new(self, notes: Iterable[str]) -> list[str]:
+        """Those that were not said yet."""
+        fresh = [note for note in dict.fromkeys(notes) if note not in self._said]
+        self._said.update(fresh)
+        return fresh
+
+
+def notes_of(scored: Iterable[ScoredTrace]) -> list[str]:
+    """The notes of a whole reply, each once."""
+    return Notes().new(note for trace in scored for note in trace.notes)
+
+
 def read_traces(asked: Sequence[TraceIn]) -> list[Trace | TraceError]:
     """Each trace as the pipeline takes it, or what is wrong with it."""
     seen: set[str] = set()
 
     def read(trace: TraceIn) -> Trace | TraceError:
-        if trace.id in seen:
+        try:
+            found = trace.to_trace()
+        except TraceError as error:
+            return error
+        if found.id in seen:
             return TraceError(
-                f"id {trace.id[:100]!r} is there twice: give each trace of a request its own",
+                f"id {found.id[:100]!r} is there twice: give each trace of a request its own",
                 code="duplicate_id",
                 param="id",
             )
-        seen.add(trace.id)
-        try:
-            return trace.to_trace()
-        except TraceError as error:
-            return error
+        seen.add(found.id)
+        return found
 
     return [read(trace) for trace in asked]
 
@@ -73,16 +92,20 @@ async def score_each(
             yield place, scored
 
 
-def segment_each(scorer: Scorer, asked: Sequence[TraceIn], options: ScoreOptions) -> list[EpisodesOut]:
-    """Each trace cut into episodes, or what is wrong with it."""
-
-    def cut(trace_id: str, trace: Trace | TraceError) -> EpisodesOut:
-        try:
-            if isinstance(trace, TraceError):
-                raise trace
-            found = scorer.segment(trace, options)
-        except TraceError as error:
-            return EpisodesOut(id=trace_id, episodes=[], warnings=[], error=told(error))
-        return EpisodesOut(id=trace_id, episodes=list(found.episodes), warnings=list(found.warnings), error=None)
-
-    return [cut(trace.id, read) for trace, read in zip(asked, read_traces(asked), strict=True)]
+async def segment_each(scorer: Scorer, asked: Sequence[TraceIn], options: ScoreOptions) -> EpisodesResponse:
+    """Each trace cut into episodes, or what is wrong with it; raises as `Scorer.segment_all` does."""
+    read = read_traces(asked)
+    found = iter(await scorer.segment_all([trace for trace in read if isinstance(trace, Trace)], options))
+    told_once = Notes()
+    traces: list[EpisodesOut] = []
+    notes: list[str] = []
+    for trace, sent in zip(asked, read, strict=True):
+        cut = sent if isinstance(sent, TraceError) else next(found)
+        if isinstance(cut, TraceError):
+            traces.append(EpisodesOut(id=trace.id, episodes=[], warnings=[], error=told(cut)))
+        else:
+            notes += told_once.new(cut.notes)
+            traces.append(
+                EpisodesOut(id=trace.id, episodes=list(cut.episodes), warnings=list(cut.warnings), error=None)
+            )
+    return EpisodesResponse(traces=traces, notes=notes)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Literal
 
 import structlog
@@ -16,6 +18,21 @@ from structlog.typing import EventDict
 
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace
+
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def public_name(model: str) -> str:
+    """A model's name, for those who need not know where it lies: of a folder, the last part."""
+    return PurePath(model).name if PurePath(model).is_absolute() or model.startswith((".", "~")) else model
+
+
+def without_controls(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Callers' words without what a terminal obeys: control characters, of both sets, and those that turn lines."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = _CONTROLS.sub("?", value)
+    return event
 
 
 def frames_only(_logger: object, _method: str, event: EventDict) -> EventDict:
@@ -39,6 +56,7 @@ def configure_logs(log_format: Literal["console", "json", "off"]) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             frames_only,
+            without_controls,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -61,7 +79,7 @@ class _ScorerCollector(Collector):
         ):
             yield CounterMetricFamily(f"mrt_reward_cache_{name}", help_text, value=count)
         info = self._scorer.info
-        labels = {"model": info.model, "version": info.version, "engine": info.engine}
+        labels = {"model": public_name(info.model), "version": info.version, "engine": info.engine}
         yield InfoMetricFamily("mrt_reward_weight_version", "Which weights prove.", value=labels)
 
 

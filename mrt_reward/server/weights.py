@@ -20,7 +20,14 @@ def allowed_folder(settings: ServeSettings, asked: str) -> Path:
             "this server loads no weights: start it with --weights-root FOLDER to allow what is below it", param="path"
         )
     root = Path(settings.weights_root).resolve()
-    folder = (root / asked).resolve()
+    try:
+        folder = (root / asked).resolve()
+        return _finished(folder, root, settings.weights_marker, asked)
+    except (OSError, ValueError, RuntimeError) as error:  # a name that no file can have, or links in a circle
+        raise WeightsError(f"path {asked[:200]!r} cannot be read: {error}", param="path") from error
+
+
+def _finished(folder: Path, root: Path, marker: str, asked: str) -> Path:
     if folder == root or not folder.is_relative_to(root):
         raise WeightsError("the path is outside the configured weights_root, or is the root itself", param="path")
     if not folder.is_dir():
@@ -28,9 +35,9 @@ def allowed_folder(settings: ServeSettings, asked: str) -> Path:
     for file in folder.iterdir():
         if not file.resolve().is_relative_to(root):
             raise WeightsError(f"{file.name!r} is a link to outside the configured weights_root", param="path")
-    if not (folder / settings.weights_marker).is_file():
+    if not (folder / marker).is_file():
         raise WeightsError(
-            f"expected the marker file {settings.weights_marker!r} in {asked!r}, which its writer puts there last: "
+            f"expected the marker file {marker!r} in {asked!r}, which its writer puts there last: "
             f"wait for it, or set weights_marker",
             code=UNFINISHED,
             param="path",

@@ -7,6 +7,8 @@ not fit; once admitted, it waits only for the engine, never for room.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -39,6 +41,17 @@ class Batcher:
         self._workers: list[asyncio.Task[None]] = []
         self.queued_tokens = 0
         """Tokens of all admitted proofs that are not answered yet."""
+        self._answered_at = -math.inf
+        """When the prover last answered a batch; never, where it failed since."""
+
+    @property
+    def silent_s(self) -> float | None:
+        """Seconds since the prover's work last got on; None while it has none, or where it cannot tell."""
+        return self._prover.silent_s
+
+    def answers_within(self, seconds: float) -> bool:
+        """Whether there is work, and a batch of it was answered in the last `seconds`."""
+        return self.queued_tokens > 0 and time.monotonic() - self._answered_at < seconds
 
     @contextmanager
     def admitted(self, num_tokens: int) -> Generator[None]:
@@ -125,6 +138,7 @@ class Batcher:
             self._fail_all(batch, ProverError("the service was closed"))
             raise
         error = asyncio.CancelledError() if call.cancelled() else call.exception()
+        self._answered_at = time.monotonic() if error is None else -math.inf
         if error is not None:
             self._fail_all(batch, error if isinstance(error, ProverError) else ProverError(repr(error)))
             return

@@ -7,15 +7,18 @@ is the policy's, so its text never becomes control tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 
 from mrt_reward.core.episodes import Thinking, find_thinking
-from mrt_reward.errors import TraceError
+from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.protocols import TokenizedText, Tokenizer
-from mrt_reward.types import Message, TokenIds, Trace
+from mrt_reward.service.prompting import check_ids, foreign_ids, open_prompt
+from mrt_reward.text.edges import BYTE_ORDER_MARK, end_without_ends, unfolded_ends
+from mrt_reward.types import TokenIds, Trace
+
+OPENED_TWICE = "both the prompt and the completion open thinking; the prover sees it opened once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class Encoded:
         thinking_ids: the thinking's tokens.
         char_ends: for each of them, characters of `completion` that are complete once it is there.
         token_offset: number of the completion's tokens before the thinking.
-        warnings: what was found and dealt with.
+        warnings: what the caller should look at in this trace.
+        notes: what was found and dealt with, and is the template's affair.
         delimited: False where the whole completion is thinking (delimiters set to '').
 
     """
@@ -41,17 +45,40 @@ class Encoded:
     char_ends: TokenIds
     token_offset: int
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     delimited: bool = True
+
+    @property
+    def finished(self) -> Finished:
+        """What the trace came to."""
+        if self.delimited and not self.thinking.closed:
+            return Finished(self.completion[self.thinking.start : self.thinking.end], cut_off=True)
+        start = self.thinking.answer_start if self.delimited else 0
+        return Finished(self.completion[start : end_without_ends(self.completion, start)])
 
     @property
     def truncated(self) -> bool:
         """Whether it was cut off while thinking."""
-        return self.delimited and not self.thinking.closed
+        return self.finished.cut_off
 
     @property
     def answer_text(self) -> str:
         """Where the final answer stands: after the thinking, or anywhere in a trace without delimiters."""
-        return self.completion[self.thinking.answer_start :] if self.delimited else self.completion
+        return self.finished.text
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a trace came to.
+
+    Attributes:
+        text: where its answer stands; of a trace that was cut off while thinking, what it thought.
+        cut_off: whether it was.
+
+    """
+
+    text: str
+    cut_off: bool = False
 
 
 def encode_trace(trace: Trace, tokenizer: Tokenizer, delimiters: Delimiters) -> Encoded:
@@ -61,10 +88,10 @@ def encode_trace(trace: Trace, tokenizer: Tokenizer, delimiters: Delimiters) -> 
         TraceError: no prompt or completion; ids of another tokenizer without text; no thinking to score.
 
     """
+    prompt = open_prompt(trace, tokenizer, delimiters)
     warnings: list[str] = []
-    prompt_ids, opened = _open_prompt(prompt_ids_of(trace, tokenizer), tokenizer, delimiters, warnings)
     completion, ids = _completion(trace, tokenizer, warnings)
-    thinking = find_thinking(completion, delimiters, opened=opened)
+    thinking = _thinking(completion, tokenizer, delimiters, opened=prompt.opened)
     if thinking is None:
         raise TraceError(
             f"completion has no thinking: expected {delimiters.open!r} or {delimiters.close!r} in it, or a prompt that "
@@ -72,8 +99,6 @@ def encode_trace(trace: Trace, tokenizer: Tokenizer, delimiters: Delimiters) -> 
             code="no_thinking",
             param="completion",
         )
-    if thinking.opened_by_text and opened:
-        warnings.append("both the prompt and the completion open thinking; the prover sees it opened once")
     located = ids and _slice_ids(ids, completion, thinking, tokenizer)
     if located:
         thinking, tokens, token_offset = located
@@ -84,13 +109,53 @@ def encode_trace(trace: Trace, tokenizer: Tokenizer, delimiters: Delimiters) -> 
     return Encoded(
         completion,
         thinking,
-        prompt_ids,
+        prompt.ids,
         tokens.ids,
         tokens.char_ends,
         token_offset,
         warnings=tuple(warnings),
-        delimited=bool(delimiters.open or delimiters.close),
+        notes=(*prompt.notes, OPENED_TWICE) if thinking.opened_by_text and prompt.opened else prompt.notes,
+        delimited=_delimited(delimiters),
     )
+
+
+def finished_of(trace: Trace, tokenizer: Tokenizer, delimiters: Delimiters) -> Finished | None:
+    """What a trace came to that cannot be encoded; None where that cannot be known.
+
+    It cannot where the text is not known (ids of another tokenizer alone), nor where the completion holds no delimiter
+    and the prompt is not known, so that it may be an answer or thinking that was cut off.
+    """
+    try:
+        completion, _ = _completion(trace, tokenizer, [])
+    except TraceError:
+        return None
+    try:
+        opened = open_prompt(trace, tokenizer, delimiters).opened
+    except (TraceError, ConfigError):
+        opened = None
+    thinking = _thinking(completion, tokenizer, delimiters, opened=bool(opened))
+    if thinking is None:
+        return None if opened is None else Finished(completion[: end_without_ends(completion)])
+    empty = np.empty(0, np.int32)
+    return Encoded(completion, thinking, empty, empty, empty, 0, (), delimited=_delimited(delimiters)).finished
+
+
+def _delimited(delimiters: Delimiters) -> bool:
+    return bool(delimiters.open or delimiters.close)
+
+
+def _thinking(completion: str, tokenizer: Tokenizer, delimiters: Delimiters, *, opened: bool) -> Thinking | None:
+    """Where the completion thinks: without its byte order mark, and what ends or pads it if it was cut off."""
+    marked = completion.startswith(BYTE_ORDER_MARK)
+    found = find_thinking(f" {completion[1:]}" if marked else completion, delimiters, opened=opened)
+    if found is None:
+        return None
+    if marked and found.start == 0:
+        found = replace(found, start=1)
+    if not found.closed and _delimited(delimiters):
+        words = frozenset(tokenizer.turn_words.values())
+        found = replace(found, end=end_without_ends(completion, found.start, words))
+    return found
 
 
 def problem_text(trace: Trace) -> str:
@@ -100,82 +165,16 @@ def problem_text(trace: Trace) -> str:
     return next((turn.content for turn in reversed(trace.messages or ()) if turn.role == "user"), "")
 
 
-def prompt_ids_of(trace: Trace, tokenizer: Tokenizer) -> TokenIds:
-    """The prompt's tokens, as the caller sent them or as the chat template writes them.
-
-    Raises:
-        TraceError: there is no prompt, or only ids of another tokenizer.
-
-    """
-    _check_ids(trace.prompt_ids, "prompt_ids")
-    if trace.prompt_ids is not None and trace.tokenizer == tokenizer.sha256:
-        return trace.prompt_ids
-    if trace.prompt is not None:
-        return tokenizer.encode_trusted(trace.prompt)
-    if trace.messages is not None:
-        return tokenizer.encode_chat(trace.messages)
-    if trace.problem is not None:
-        return tokenizer.encode_chat([Message("user", trace.problem)])
-    if trace.prompt_ids is not None:
-        raise _foreign_ids("prompt_ids", "problem, messages or prompt", trace, tokenizer)
-    raise TraceError("expected one of problem, messages, prompt and prompt_ids, got none", param="problem")
-
-
-def _check_ids(ids: TokenIds | None, field: str) -> None:
-    if ids is not None and len(ids) and ids.min() < 0:
-        raise TraceError(f"{field}: token ids must be at least 0, got {ids.min()}", param=field)
-
-
-def _foreign_ids(field: str, instead: str, trace: Trace, tokenizer: Tokenizer) -> TraceError:
-    return TraceError(
-        f"{field} were made by tokenizer {trace.tokenizer!r}, the prover's is {tokenizer.sha256!r} "
-        f"(sha256 of tokenizer.json): send {instead} instead",
-        code="tokenizer_mismatch",
-        param=field,
-    )
-
-
-def _open_prompt(
-    ids: TokenIds, tokenizer: Tokenizer, delimiters: Delimiters, warnings: list[str]
-) -> tuple[TokenIds, bool]:
-    """Leave exactly one thinking block open at the end; also whether the prompt had opened it itself."""
-    if not delimiters.open:
-        return ids, False
-    opener, closer = tokenizer.encode_trusted(delimiters.open), tokenizer.encode_trusted(delimiters.close)
-    open_at, close_at = _last_index(ids, opener), _last_index(ids, closer)
-    if open_at > close_at:
-        return ids, True
-    if open_at >= 0:
-        inside, after = ids[open_at + len(opener) : close_at], ids[close_at + len(closer) :]
-        if not set(after.tolist()) & tokenizer.control_ids and not _text(tokenizer, inside) + _text(tokenizer, after):
-            warnings.append("the chat template inserts an empty thinking block; it was removed")
-            ids = ids[:open_at]
-    return np.concatenate([ids, tokenizer.encode_trusted(delimiters.open + "\n")]), False
-
-
-def _text(tokenizer: Tokenizer, ids: TokenIds) -> str:
-    return tokenizer.decode(cast("list[int]", ids.tolist())).strip()
-
-
-def _last_index(ids: TokenIds, needle: TokenIds) -> int:
-    """Where `needle` last starts in `ids`; -1 if nowhere."""
-    if len(needle) == 0 or len(ids) < len(needle):
-        return -1
-    windows = np.lib.stride_tricks.sliding_window_view(ids, len(needle))
-    hits = np.flatnonzero((windows == needle).all(axis=1))
-    return int(hits[-1]) if len(hits) else -1
-
-
 def _completion(trace: Trace, tokenizer: Tokenizer, warnings: list[str]) -> tuple[str, TokenizedText | None]:
     """The text that spans refer to, and its tokens if the caller's are usable."""
-    _check_ids(trace.completion_ids, "completion_ids")
+    check_ids(trace.completion_ids, "completion_ids")
     if trace.completion_ids is None:
         if trace.completion is None:
             raise TraceError("expected completion or completion_ids, got neither", param="completion")
         return trace.completion, None
     if trace.tokenizer != tokenizer.sha256:
         if trace.completion is None:
-            raise _foreign_ids("completion_ids", "completion", trace, tokenizer)
+            raise foreign_ids("completion_ids", "completion", trace, tokenizer)
         return trace.completion, None
     text, char_ends = tokenizer.locate(trace.completion_ids)
     if trace.completion is not None and trace.completion != text:
@@ -195,7 +194,7 @@ def _slice_ids(
     starts = np.concatenate([np.zeros(1, np.int32), tokens.char_ends])
     if thinking.opened_by_text and thinking.start not in starts and completion[thinking.start - 1] == "\n":
         # The line break after the delimiter is part of a longer token: leave it with the thinking.
-        thinking = replace(thinking, start=thinking.start - 1)
+        thinking = replace(thinking, start=thinking.start - 1 - completion.endswith("\r\n", 0, thinking.start))
     first = int(np.searchsorted(starts, thinking.start, side="left"))
     last = int(np.searchsorted(starts, thinking.end, side="right")) - 1
     if first > last or starts[first] != thinking.start or starts[last] != thinking.end:
@@ -209,10 +208,13 @@ def _slice_ids(
 def _tokenize(
     completion: str, thinking: Thinking, tokenizer: Tokenizer, delimiters: Delimiters
 ) -> tuple[TokenizedText, int]:
-    tokens = tokenizer.encode_untrusted(completion[thinking.start : thinking.end])
+    text = completion[thinking.start : thinking.end]
+    # The prover reads line feeds alone; offsets stay those of the text as it was sent.
+    tokens = tokenizer.encode_untrusted(text.replace("\r\n", "\n"))
+    char_ends = unfolded_ends(text, tokens.char_ends) + np.int32(thinking.start)
     token_offset = 0
     if thinking.opened_by_text:
         opener = completion.rindex(delimiters.open, 0, thinking.start)
         token_offset = len(tokenizer.encode_untrusted(completion[:opener]).ids)
         token_offset += len(tokenizer.encode_trusted(completion[opener : thinking.start]))
-    return TokenizedText(tokens.ids, tokens.char_ends + np.int32(thinking.start)), token_offset
+    return TokenizedText(tokens.ids, char_ends), token_offset

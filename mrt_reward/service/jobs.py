@@ -10,12 +10,16 @@ import numpy as np
 
 from mrt_reward.core.episodes import episode_spans
 from mrt_reward.core.prefixes import PrefixPlan, align, plan_prefixes
+from mrt_reward.errors import TraceError
 from mrt_reward.options import Rollouts, ScoreOptions, Terminator
 from mrt_reward.protocols import GradeItem, Grader, Probe, Proof, ProverInfo, Tokenizer
 from mrt_reward.service.cache import Key
 from mrt_reward.service.encoding import Encoded, encode_trace, problem_text
 from mrt_reward.service.estimators import Plan, Speller, plan_likelihood, plan_rollouts
 from mrt_reward.types import Episode, TokenIds, Trace
+
+MAX_EPISODES = 10_000
+"""Of one trace, whatever the segmenter; each is a probe that the prover answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,8 @@ class Job:
         cuts: for each prefix, how many of the tokens it holds.
         suffixes: what follows each cut.
         plan: how answers become values.
+        digests: for each prefix, a hash of everything but the prover that can change its value.
+        num_tokens: what the whole job would cost the engine.
 
     """
 
@@ -38,6 +44,8 @@ class Job:
     cuts: tuple[int, ...]
     suffixes: tuple[tuple[int, ...], ...]
     plan: Plan
+    digests: tuple[bytes, ...]
+    num_tokens: int
 
     def proof(self, places: Sequence[int], seeds: Sequence[int]) -> Proof:
         """Ask about the prefixes at these places, shortest first."""
@@ -45,12 +53,6 @@ class Job:
             Probe(self.cuts[place], self.suffixes[place], seed) for place, seed in zip(places, seeds, strict=True)
         )
         return Proof(self.token_ids[: probes[-1].cut], probes, self.plan.query)
-
-    @property
-    def num_tokens(self) -> int:
-        """What the whole job would cost the engine."""
-        places = range(len(self.cuts))
-        return self.proof(places, [0] * len(places)).num_tokens
 
     @property
     def prefix_tokens(self) -> tuple[int, ...]:
@@ -64,24 +66,20 @@ class Job:
 
     def keys(self, info: ProverInfo, tokenizer_sha256: str) -> list[Key]:
         """One cache key per prefix, over everything that can change its value."""
-        return self._digests(f"{info.engine}|{info.model}|{info.version}|{info.dtype}|{tokenizer_sha256}")
+        who = f"{info.engine}|{info.model}|{info.version}|{info.dtype}|{tokenizer_sha256}".encode(
+            errors="surrogatepass"
+        )
+        prover = hashlib.blake2b(who, digest_size=20)
+        keys: list[Key] = []
+        for digest in self.digests:
+            full = prover.copy()
+            full.update(digest)
+            keys.append(full.digest())
+        return keys
 
     def seeds(self) -> list[int]:
         """One seed per prefix, of its draws: the same wherever the model lies and whoever proves, in [0, 2^32)."""
-        return [int.from_bytes(digest[:4], "little") for digest in self._digests("")]
-
-    def _digests(self, who: str) -> list[Key]:
-        """Of each prefix and how it is asked; the shared part is hashed once."""
-        prefix = hashlib.blake2b(f"{who}|{self.plan.identity}".encode(errors="surrogatepass"), digest_size=20)
-        digests: list[Key] = []
-        start = 0
-        for cut, suffix in zip(self.cuts, self.suffixes, strict=True):
-            prefix.update(self.token_ids[start:cut].astype("<i4").tobytes())
-            start = cut
-            full = prefix.copy()
-            full.update(f"|{suffix!r}".encode())
-            digests.append(full.digest())
-        return digests
+        return [int.from_bytes(digest[:4], "little") for digest in self.digests]
 
 
 def prepare(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer, grader: Grader, speller: Speller) -> Job:
@@ -93,28 +91,58 @@ def prepare(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer, grader: G
     """
     encoded, episodes = segment(trace, options, tokenizer)
     prefixes = plan_prefixes(encoded.completion, encoded.thinking, episodes)
-    terminator = options.resolved_terminator()
+    token_ids = np.concatenate([encoded.context, encoded.thinking_ids])
+    cuts = tuple(len(encoded.context) + cut for cut in prefixes.cuts)
+    suffixes = _suffixes(prefixes, options.resolved_terminator(), tokenizer)
+    plan = _plan(trace, options, tokenizer, grader, speller)
+    probes = tuple(Probe(cut, suffix) for cut, suffix in zip(cuts, suffixes, strict=True))
     return Job(
         encoded,
         episodes,
-        token_ids=np.concatenate([encoded.context, encoded.thinking_ids]),
-        cuts=tuple(len(encoded.context) + cut for cut in prefixes.cuts),
-        suffixes=_suffixes(prefixes, terminator, tokenizer),
-        plan=_plan(trace, options, tokenizer, grader, speller),
+        token_ids,
+        cuts,
+        suffixes,
+        plan,
+        digests=_digests(plan, token_ids, probes),
+        num_tokens=Proof(token_ids, probes, plan.query).num_tokens,
     )
+
+
+def _digests(plan: Plan, token_ids: TokenIds, probes: Sequence[Probe]) -> tuple[bytes, ...]:
+    """Of each prefix and how it is asked; the shared part is hashed once, and each terminator written once."""
+    prefix = hashlib.blake2b(f"|{plan.identity}".encode(errors="surrogatepass"), digest_size=20)
+    written: dict[int, bytes] = {}  # by identity: a trace has three different terminators at most, and hashing is slow
+    digests: list[bytes] = []
+    start = 0
+    for probe in probes:
+        prefix.update(token_ids[start : probe.cut].astype("<i4").tobytes())
+        start = probe.cut
+        full = prefix.copy()
+        if id(probe.suffix) not in written:
+            written[id(probe.suffix)] = f"|{probe.suffix!r}".encode()
+        full.update(written[id(probe.suffix)])
+        digests.append(full.digest())
+    return tuple(digests)
 
 
 def segment(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer) -> tuple[Encoded, tuple[Episode, ...]]:
     """Tokenize a trace and cut its thinking into episodes.
 
     Raises:
-        TraceError: it cannot be segmented as it was sent.
+        TraceError: it cannot be segmented as it was sent, or would have more than `MAX_EPISODES`.
 
     """
     encoded = encode_trace(trace, tokenizer, options.delimiters)
     spans = episode_spans(
         encoded.completion, encoded.thinking, options.segmenter, char_ends=encoded.char_ends, starts=trace.episodes
     )
+    if len(spans) > MAX_EPISODES:
+        raise TraceError(
+            f"the segmenter makes {len(spans)} episodes of this trace, and a trace may have {MAX_EPISODES}: set "
+            "max_episodes (at most 1000), or make each episode longer (num_tokens, group)",
+            code="too_many_episodes",
+            param="options.segmenter",
+        )
     return encoded, align(spans, encoded.char_ends, token_offset=encoded.token_offset)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+import contextvars
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -13,7 +13,6 @@ import structlog
 from mrt_reward.core.progress import with_progress
 from mrt_reward.errors import (
     ConfigError,
-    Draining,
     MRTRewardError,
     ProverError,
     ProverUnavailable,
@@ -22,7 +21,6 @@ from mrt_reward.errors import (
 )
 from mrt_reward.options import ScoreOptions
 from mrt_reward.protocols import (
-    GradeItem,
     Grader,
     Prover,
     ProverInfo,
@@ -30,26 +28,24 @@ from mrt_reward.protocols import (
     Supervised,
     Tokenizer,
     WeightsKind,
+    asking_together,
 )
+from mrt_reward.service.activity import Activity
 from mrt_reward.service.batcher import Batcher
+from mrt_reward.service.bounded import BoundedTokenizer
 from mrt_reward.service.cache import ScoreCache
-from mrt_reward.service.encoding import problem_text
-from mrt_reward.service.estimators import Speller, outcome_of
+from mrt_reward.service.encoding import finished_of
+from mrt_reward.service.estimators import Speller
 from mrt_reward.service.jobs import Job, prepare, segment
-from mrt_reward.types import Episode, ErrorInfo, ScoredTrace, Status, Trace, Usage, Value
+from mrt_reward.service.outcomes import Judged, judged, needs_grading
+from mrt_reward.service.preparing import Segmented, each_prepared
+from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace, Usage, Value
 
 MAX_VERSION_RETRIES = 3
+MAX_SEGMENTED_TOKENS = 262_144
+"""Longest trace that is only cut into episodes, where the prover's context is shorter."""
 
 logger = structlog.stdlib.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Segmented:
-    """Where a trace's thinking is cut, without values."""
-
-    id: str
-    episodes: tuple[Episode, ...]
-    warnings: tuple[str, ...]
 
 
 class Scorer:
@@ -80,10 +76,7 @@ class Scorer:
         self._speller = speller
         self.cache = cache or ScoreCache()
         self.batcher = Batcher(prover, max_queue_tokens)
-        self._num_active = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self.draining = False
+        self.activity = Activity()
         self._loading = asyncio.Lock()
         self._loads: set[asyncio.Task[ProverInfo]] = set()
 
@@ -98,6 +91,10 @@ class Scorer:
         return self._prover.tokenizer
 
     @property
+    def _bounded(self) -> Tokenizer:
+        return BoundedTokenizer(self._prover.tokenizer, self.info.max_tokens)
+
+    @property
     def tokenizer_sha256(self) -> str:
         """Of the prover's tokenizer.json."""
         return self._prover.tokenizer.sha256
@@ -107,24 +104,33 @@ class Scorer:
         """By the names that `ScoreOptions.grader` may give, the default first."""
         return self._graders
 
+    @property
+    def draining(self) -> bool:
+        """Whether new work is refused."""
+        return self.activity.draining
+
     async def stream(self, traces: Sequence[Trace], options: ScoreOptions) -> AsyncIterator[tuple[int, ScoredTrace]]:
         """Each trace, with its place in `traces`, as soon as it is scored. Closing the iterator stops the rest.
 
         Raises:
             Overloaded: the queue is full; nothing was started.
             Draining: the service is shutting down.
-            TraceError: the options name a grader that is not there.
+            TraceError: the options name a grader that is not there, or the traces have too many episodes in all.
 
         """
         grader = self._grader(options)
-        async with self._active():
+        with self.activity.one_more():
             # An overloaded server should not spend its time tokenizing what it will refuse.
             with self.batcher.admitted(1):
-                jobs = await asyncio.to_thread(self._prepare_all, traces, options, grader)
+                jobs = await each_prepared(
+                    traces, lambda trace: prepare(trace, options, self._bounded, grader, self._speller)
+                )
             num_tokens = sum(job.num_tokens for job in jobs if isinstance(job, Job))
             with self.batcher.admitted(num_tokens):
+                as_one = contextvars.copy_context()
+                as_one.run(asking_together)
                 tasks = [
-                    asyncio.create_task(self._score_at(place, trace, job, grader))
+                    as_one.run(asyncio.create_task, self._score_at(place, trace, job, options, grader))
                     for place, (trace, job) in enumerate(zip(traces, jobs, strict=True))
                 ]
                 try:
@@ -140,6 +146,11 @@ class Scorer:
         scored = {place: trace async for place, trace in self.stream(traces, options or ScoreOptions())}
         return tuple(scored[place] for place in range(len(traces)))
 
+    async def segment_all(self, traces: Sequence[Trace], options: ScoreOptions) -> list[Segmented | TraceError]:
+        """Episodes of each trace; raises as `stream` does where the service takes no work."""
+        with self.activity.one_more(), self.batcher.admitted(1):
+            return await each_prepared(traces, lambda trace: self.segment(trace, options))
+
     def segment(self, trace: Trace, options: ScoreOptions) -> Segmented:
         """Episodes only.
 
@@ -147,8 +158,9 @@ class Scorer:
             TraceError: the trace cannot be segmented as it was sent.
 
         """
-        encoded, episodes = segment(trace, options, self._prover.tokenizer)
-        return Segmented(trace.id, episodes, encoded.warnings)
+        tokenizer = BoundedTokenizer(self._prover.tokenizer, max(self.info.max_tokens, MAX_SEGMENTED_TOKENS))
+        encoded, episodes = segment(trace, options, tokenizer)
+        return Segmented(trace.id, episodes, encoded.warnings, encoded.notes)
 
     async def check(self) -> None:
         """Prove one token.
@@ -158,8 +170,7 @@ class Scorer:
             ProverUnavailable: the engine cannot prove at present.
 
         """
-        if self.draining:
-            raise Draining("the server is shutting down: use another replica", retry_after_s=5.0)
+        self.activity.refuse_if_draining()
         await self._prover.check()
 
     async def load_weights(self, folder: Path, kind: WeightsKind) -> ProverInfo:
@@ -200,30 +211,16 @@ class Scorer:
 
     async def drain(self) -> None:
         """Refuse new work and wait for what is in flight."""
-        self.draining = True
-        await self._idle.wait()
+        await self.activity.drain()
 
     async def close(self) -> None:
         """Release the prover, the graders and the cache."""
-        self.draining = True
+        self.activity.end()
         await self.batcher.close()
         await self._prover.close()
         for grader in self._graders.values():
             await grader.close()
         self.cache.close()
-
-    @asynccontextmanager
-    async def _active(self) -> AsyncGenerator[None]:
-        if self.draining:
-            raise Draining("the server is shutting down: use another replica", retry_after_s=5.0)
-        self._num_active += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._num_active -= 1
-            if self._num_active == 0:
-                self._idle.set()
 
     def _grader(self, options: ScoreOptions) -> Grader:
         name = options.grader or next(iter(self._graders))
@@ -233,27 +230,23 @@ class Scorer:
             )
         return self._graders[name]
 
-    def _prepare_all(self, traces: Sequence[Trace], options: ScoreOptions, grader: Grader) -> list[Job | TraceError]:
-        def prepared(trace: Trace) -> Job | TraceError:
-            try:
-                return prepare(trace, options, self._prover.tokenizer, grader, self._speller)
-            except TraceError as error:
-                return error
-
-        return [prepared(trace) for trace in traces]
-
     async def _score_at(
-        self, place: int, trace: Trace, job: Job | TraceError, grader: Grader
+        self, place: int, trace: Trace, job: Job | TraceError, options: ScoreOptions, grader: Grader
     ) -> tuple[int, ScoredTrace]:
         scored, outcome = await asyncio.gather(
-            self._score(trace, job), self._outcome(trace, job, grader), return_exceptions=True
+            self._score(trace, job), self._outcome(trace, job, options, grader), return_exceptions=True
         )
         if isinstance(scored, BaseException):
-            scored = ScoredTrace(trace.id, Status.ERROR, error=_told(scored))
-        warnings = scored.warnings
+            scored = ScoredTrace(trace.id, Status.ERROR, error=_told(scored), notes=self._notes(job))
         if isinstance(outcome, BaseException):
-            warnings, outcome = (*warnings, f"the outcome was not graded: {_told(outcome).message}"), None
-        return place, replace(scored, outcome=outcome, warnings=warnings, metadata=trace.metadata)
+            outcome = Judged(None, f"the outcome was not graded: {_told(outcome).message}")
+        warnings = (*scored.warnings, outcome.warning) if outcome.warning else scored.warnings
+        return place, replace(scored, outcome=outcome.outcome, warnings=warnings, metadata=trace.metadata)
+
+    def _notes(self, job: Job | TraceError) -> tuple[str, ...]:
+        """What holds for all traces alike: the prover's caveat, and what the prompt's template does."""
+        caveat = (self.info.note,) if self.info.note else ()
+        return caveat if isinstance(job, TraceError) else (*caveat, *job.encoded.notes)
 
     async def _score(self, trace: Trace, job: Job | TraceError) -> ScoredTrace:
         """One trace, all values from one version of the weights."""
@@ -293,22 +286,18 @@ class Scorer:
             usage=Usage(job.longest, computed_tokens, len(keys), num_cached),
             spellings=job.plan.spellings,
             warnings=job.encoded.warnings,
+            notes=self._notes(job),
             prefix_tokens=job.prefix_tokens,
         )
 
-    async def _outcome(self, trace: Trace, job: Job | TraceError, grader: Grader) -> float | None:
-        """The finished trace's reward: the caller's, or graded; None where it cannot be known."""
-        if trace.outcome is not None:
-            return trace.outcome
-        if grader.needs_answer and not trace.answer:
-            return None
-        completion = trace.completion or ""
+    async def _outcome(self, trace: Trace, job: Job | TraceError, options: ScoreOptions, grader: Grader) -> Judged:
+        if not needs_grading(trace, grader):
+            return Judged(trace.outcome)
         if isinstance(job, Job):
-            if job.encoded.truncated:
-                return 0.0  # Cut off while thinking: there is no answer, which is a miss.
-            completion = job.encoded.answer_text
-        [grade] = await grader.grade([GradeItem(completion, trace.answer, problem_text(trace))])
-        return outcome_of(grade)
+            finished = job.encoded.finished
+        else:
+            finished = await asyncio.to_thread(finished_of, trace, self._bounded, options.delimiters)
+        return await judged(trace, finished, grader)
 
 
 def _told(error: BaseException) -> ErrorInfo:

@@ -15,6 +15,7 @@ from mrt_reward.errors import ConfigError
 from mrt_reward.options import Delimiters
 from mrt_reward.text.byte_text import locate_bytes, locate_unprefixed
 from mrt_reward.text.token_bytes import TokenBytes, adds_prefix_space
+from mrt_reward.text.turns import ending, tail_of, turn_words
 from mrt_reward.training.responses import Response
 from mrt_reward.types import Span, TokenIds
 
@@ -31,6 +32,7 @@ class PolicyTokens:
         spec = cast("dict[str, Any]", json.loads(source))
         self._bytes = TokenBytes(Backend.from_str(source), spec)
         self._locate = locate_unprefixed if adds_prefix_space(spec) else locate_bytes
+        self.turn_words = turn_words(spec)
         self.sha256 = hashlib.sha256(source.encode()).hexdigest()
 
     @classmethod
@@ -52,16 +54,23 @@ class PolicyTokens:
             )
         return cls(cast("str", backend.to_str()))
 
-    def locate(self, ids: Sequence[int]) -> tuple[str, TokenIds]:
+    def locate(self, ids: Sequence[int] | TokenIds) -> tuple[str, TokenIds]:
         """Text of the ids, control tokens written out, and how many characters are complete after each."""
-        return self._locate([self._bytes[token] for token in ids])
+        return self._locate([self._bytes[int(token)] for token in ids])
+
+    def without_end(self, ids: Sequence[int]) -> Sequence[int]:
+        """A response's ids without the tokens behind it that end or pad a turn."""
+        end = len(ids)
+        while end and int(ids[end - 1]) in self.turn_words:
+            end -= 1
+        return ids[:end]
 
 
-def opens_thinking(text: str, delimiters: Delimiters) -> bool:
-    """Whether a prompt's text ends with thinking opened."""
+def opens_thinking(prompt_ids: Sequence[int], tokens: PolicyTokens, delimiters: Delimiters) -> bool:
+    """Whether a prompt ends with thinking opened in its last turn; see `text.turns`."""
     if not delimiters.open:
         return False
-    return text.rfind(delimiters.open) > (text.rfind(delimiters.close) if delimiters.close else -1)
+    return ending(tail_of(prompt_ids, tokens.turn_words, tokens.locate, delimiters), delimiters).opened
 
 
 def answer_start(response: Response, tokens: PolicyTokens, delimiters: Delimiters) -> int:
@@ -70,5 +79,6 @@ def answer_start(response: Response, tokens: PolicyTokens, delimiters: Delimiter
     close = text.find(delimiters.close) if delimiters.close else -1
     if close >= 0:
         return token_spans([Span(0, close)], char_ends)[0].end
-    prompt = tokens.locate(response.prompt_ids)[0]
-    return len(response.response_ids) if opens_thinking(prompt, delimiters) or opens_thinking(text, delimiters) else 0
+    thinks = bool(delimiters.open and delimiters.open in text)
+    thinks = thinks or opens_thinking(response.prompt_ids, tokens, delimiters)
+    return len(response.response_ids) if thinks else 0

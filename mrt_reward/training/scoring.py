@@ -25,6 +25,7 @@ from mrt_reward.errors import (
     ServiceError,
     WireError,
 )
+from mrt_reward.golds import golds_of
 from mrt_reward.training.alignment import PolicyTokens, opens_thinking
 from mrt_reward.training.marks import Lapse, Reading, Scored, number_of
 from mrt_reward.training.prefix import Prefixed
@@ -138,7 +139,7 @@ class TraceScorer:
 
     def _sent(self, response: Response, *, shared: bool) -> _Sent:
         text, char_ends = self.tokens.locate(response.response_ids)
-        answer, group = tuple(response.answer), response.group
+        answer, group = golds_of(response.answer), response.group
         if shared:
             trace = Trace(
                 "response",
@@ -150,12 +151,13 @@ class TraceScorer:
             )
             return _Sent(trace, text, char_ends)
         # The prover's template may not open thinking where the policy's does: then the text must.
-        asked = self.tokens.locate(response.prompt_ids)[0]
         delimiters = self.settings.delimiters
-        added = f"{delimiters.open}\n" if opens_thinking(asked, delimiters) else ""
-        prompt = None if response.messages else asked
+        added = f"{delimiters.open}\n" if opens_thinking(response.prompt_ids, self.tokens, delimiters) else ""
+        prompt = None if response.messages else self.tokens.locate(response.prompt_ids)[0]
         messages = tuple(response.messages) or None
-        trace = Trace("response", completion=added + text, prompt=prompt, messages=messages, answer=answer, group=group)
+        # What ends or pads a response in the policy's tokens is unknown to the prover's.
+        told, _ = self.tokens.locate(self.tokens.without_end(response.response_ids))
+        trace = Trace("response", completion=added + told, prompt=prompt, messages=messages, answer=answer, group=group)
         return _Sent(trace, text, char_ends, len(added))
 
     def _read(self, reply: ScoredTrace, sent: _Sent) -> Record:
@@ -173,7 +175,8 @@ class TraceScorer:
         if reply.status is Status.ERROR:
             code = reply.error.code if reply.error else ""
             return _LAPSES.get(code, Lapse.REJECTED), f"{code}: {reply.error.message if reply.error else 'no reason'}"
-        if reply.status is Status.PARTIAL or any(value.value is None for value in reply.values):
+        values = [value.value for value in reply.values if value.value is not None]
+        if reply.status is Status.PARTIAL or len(values) != len(reply.values):
             return Lapse.PARTIAL, "the server could not measure all prefixes"
         if len(reply.values) != len(reply.episodes) + 1:
             num = f"{len(reply.values)} values and {len(reply.episodes)} episodes"
@@ -181,10 +184,9 @@ class TraceScorer:
         spans = [Span(max(e.char_start - sent.num_added, 0), e.char_end - sent.num_added) for e in reply.episodes]
         if any(span.end > len(sent.text) or span.end < span.start for span in spans):
             return Lapse.MALFORMED, f"episodes leave the response of {len(sent.text)} characters"
-        return self._in_tokens(reply, sent, spans), ""
+        return self._in_tokens(values, sent, spans, number_of(reply.prover)), ""
 
-    def _in_tokens(self, reply: ScoredTrace, sent: _Sent, spans: Sequence[Span]) -> Scored:
-        values = [0.0 if value.value is None else value.value for value in reply.values]
+    def _in_tokens(self, values: Sequence[float], sent: _Sent, spans: Sequence[Span], version: int) -> Scored:
         closer = self.settings.delimiters.close
         cut_off = not closer or closer not in sent.text[(spans[0].start if spans else 0) :]
         located = token_spans(spans, sent.char_ends)
@@ -200,7 +202,7 @@ class TraceScorer:
                 value_P.append(values[place + 1])
         if cut_off and kept:
             kept[-1] = len(sent.char_ends)
-        return Scored(start, tuple(kept), np.array(value_P), cut_off, number_of(reply.prover))
+        return Scored(start, tuple(kept), np.array(value_P), cut_off, version)
 
 
 _LAPSES = {

@@ -14,6 +14,7 @@ from mrt_reward.core.credit import CreditConfig
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import (
     AUTHORS_SEGMENTERS,
+    BalancedSegmenter,
     Delimiters,
     Estimator,
     Likelihood,
@@ -27,7 +28,7 @@ from mrt_reward.options import (
     TokenSegmenter,
 )
 
-SegmenterName = Literal["markers", "paragraphs", "tokens", "mrt-omni-math", "mrt-aime", "mrt-regret"]
+SegmenterName = Literal["balanced", "markers", "paragraphs", "tokens", "mrt-omni-math", "mrt-aime", "mrt-regret"]
 OnFailure = Literal["mask", "drop", "abort"]
 Flags = TypeVar("Flags", bound=BaseSettings)
 
@@ -69,10 +70,14 @@ class TrainingSettings(BaseModel):
     ] = None
     segmenter: Annotated[
         SegmenterName | Segmenter, Field(description="Where thinking is cut into episodes: a name, or a mapping.")
-    ] = "markers"
+    ] = "balanced"
     max_episodes: Annotated[
         int,
-        Field(ge=1, le=1000, description="Most episodes of a trace, where `segmenter` is markers, paragraphs, tokens."),
+        Field(
+            ge=1,
+            le=1000,
+            description="Most episodes of a trace, where `segmenter` is balanced, markers, paragraphs, tokens.",
+        ),
     ] = 8
     episode_tokens: Annotated[
         int, Field(ge=1, le=1_000_000, description="Prover tokens of an episode, where `segmenter` is tokens.")
@@ -171,6 +176,8 @@ class TrainingSettings(BaseModel):
 
     def _segmenter(self) -> Segmenter:
         match self.segmenter:
+            case "balanced":
+                return BalancedSegmenter(max_episodes=self.max_episodes)
             case "markers":
                 return MarkerSegmenter(max_episodes=self.max_episodes)
             case "paragraphs":

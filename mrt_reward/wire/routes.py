@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, Discriminator, Field, Tag
+from pydantic import (
+    BaseModel,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from mrt_reward.core.credit import CreditConfig
+from mrt_reward.errors import TraceError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import Episode, ErrorInfo
-from mrt_reward.wire.traces import MAX_TEXT, MAX_TRACES, Base64Ids, Model, TraceIn, TraceOut
+from mrt_reward.wire.refused import LenientTrace, broken_field, fields_of, readable_id
+from mrt_reward.wire.traces import MAX_TEXT, MAX_TRACES, Base64Ids, Model, TraceId, TraceOut
 
 MAX_PER_TOKEN = 64
 
@@ -17,15 +28,22 @@ MAX_PER_TOKEN = 64
 class ScoreRequest(Model):
     """Traces to score, all with the same options."""
 
-    traces: Annotated[list[TraceIn], Field(min_length=1, max_length=MAX_TRACES)]
+    traces: Annotated[list[LenientTrace], Field(min_length=1, max_length=MAX_TRACES)]
     options: Annotated[ScoreOptions | None, Field(description="The server's own where they are not given.")] = None
 
 
+Notes = Annotated[
+    list[str],
+    Field(description="What holds for many traces and is said once: the prover's caveat, and what its template does."),
+]
+
+
 class StreamedTrace(Model):
-    """One line of a streamed reply: a trace, with its place in the request."""
+    """One line of a streamed reply: a trace, with its place in the request, and the notes that no line had before."""
 
     index: int
     trace: TraceOut
+    notes: Notes = Field(default_factory=list[str])
 
 
 class EpisodesRequest(ScoreRequest):
@@ -36,6 +54,7 @@ class ScoreResponse(Model):
     """The traces in the order of the request."""
 
     traces: list[TraceOut]
+    notes: Notes = Field(default_factory=list[str])
 
 
 class EpisodesOut(Model):
@@ -51,6 +70,7 @@ class EpisodesResponse(Model):
     """Segmentation of each trace; an error where it has none."""
 
     traces: list[EpisodesOut]
+    notes: Notes = Field(default_factory=list[str])
 
 
 class SpanIn(Model):
@@ -72,7 +92,7 @@ TokenEnds = Annotated[
 class ScoredIn(Model):
     """A trace that was scored before: what credit needs of it."""
 
-    id: Annotated[str, Field(min_length=1, max_length=500)]
+    id: TraceId
     outcome: Annotated[
         float | None, Field(ge=-1e6, le=1e6, description="Reward r; null where it is not known, and then masked.")
     ]
@@ -86,18 +106,57 @@ class ScoredIn(Model):
     token_ends: TokenEnds | None = None
 
 
+class RefusedScored(ScoredIn):
+    """A scored trace that breaks the schema: it has no outcome and no values, and `error` says why."""
+
+    _error: TraceError = PrivateAttr()
+
+    @classmethod
+    def of(cls, raw: object, error: TraceError) -> RefusedScored:
+        """The trace as it was sent, and what is wrong with it."""
+        refused = cls.model_construct(id=readable_id(fields_of(raw)), outcome=None, values=[])
+        refused._error = error  # noqa: SLF001 - its own
+        return refused
+
+    @property
+    def error(self) -> TraceError:
+        """What is wrong."""
+        return self._error
+
+
+def _scored_or_refused(raw: Any, sound: ValidatorFunctionWrapHandler) -> ScoredIn:  # noqa: ANN401 - any JSON
+    try:
+        return cast("ScoredIn", sound(raw))
+    except ValidationError as error:
+        return RefusedScored.of(raw, broken_field(error, "trace"))
+
+
 class ScoredGroup(Model):
     """All traces of one problem, scored before."""
 
-    scored: Annotated[list[ScoredIn], Field(min_length=1, max_length=MAX_TRACES)]
+    scored: Annotated[
+        list[Annotated[ScoredIn, WrapValidator(_scored_or_refused)]], Field(min_length=1, max_length=MAX_TRACES)
+    ]
+
+
+NO_IDS = "!"
+"""Stands for ids that are not base64, which are told where they are read."""
+
+
+def _ends_or_none(raw: Any, sound: ValidatorFunctionWrapHandler) -> str:  # noqa: ANN401 - any JSON
+    try:
+        return cast("str", sound(raw))
+    except ValidationError:
+        return NO_IDS
 
 
 class UnscoredGroup(Model):
     """All traces of one problem, to be scored first."""
 
-    traces: Annotated[list[TraceIn], Field(min_length=1, max_length=MAX_TRACES)]
+    traces: Annotated[list[LenientTrace], Field(min_length=1, max_length=MAX_TRACES)]
     token_ends: Annotated[
-        list[TokenEnds] | None, Field(max_length=MAX_TRACES, description="One for each trace; needed for `per_token`.")
+        list[Annotated[TokenEnds, WrapValidator(_ends_or_none)]] | None,
+        Field(max_length=MAX_TRACES, description="One for each trace; needed for `per_token`."),
     ] = None
 
 
@@ -134,13 +193,17 @@ class AdvantageOut(Model):
         str | None, Field(description="Advantage of each of the caller's tokens, as base64 of little-endian float32.")
     ] = None
     trace: Annotated[TraceOut | None, Field(description="Its score and spans, where it was scored here.")] = None
-    error: Annotated[ErrorInfo | None, Field(description="Why `tokens` is missing though it was asked for.")] = None
+    error: Annotated[
+        ErrorInfo | None,
+        Field(description="What is wrong with it, or why `tokens` is missing though it was asked for."),
+    ] = None
 
 
 class AdvantagesResponse(Model):
     """Groups and traces in the order of the request."""
 
     groups: list[list[AdvantageOut]]
+    notes: Notes = Field(default_factory=list[str])
 
 
 class GetRewardRequest(BaseModel):
@@ -178,6 +241,12 @@ class StatusOut(Model):
     """A short answer of the server about itself."""
 
     status: Literal["ok"] = "ok"
+
+
+class DrainRequest(Model):
+    """Whether new work is refused from now on."""
+
+    draining: bool = True
 
 
 class WeightsRequest(Model):

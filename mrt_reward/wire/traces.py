@@ -6,9 +6,11 @@ import base64
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from mrt_reward.errors import TraceError
+from mrt_reward.golds import MAX_GOLD_CHARS, MAX_GOLDS, golds_of
 from mrt_reward.types import (
     Episode,
     ErrorInfo,
@@ -29,6 +31,35 @@ PROMPT_FIELDS = ("problem", "messages", "prompt", "prompt_ids")
 Base64Ids = Annotated[
     str,
     Field(pattern=r"^([A-Za-z0-9+/]{16})*([A-Za-z0-9+/]{6}==|[A-Za-z0-9+/]{11}=)?$", description="little-endian int32"),
+]
+
+
+def _id_text(given: Any) -> Any:  # noqa: ANN401 - any JSON
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+
+
+def _golds(given: Any) -> list[str] | None:  # noqa: ANN401 - any JSON
+    if given is None:
+        return None
+    try:
+        return list(golds_of(given))
+    except TraceError as error:
+        raise PydanticCustomError("gold", "{told}", {"told": str(error)}) from error
+
+
+TraceId = Annotated[
+    str,
+    Field(min_length=1, max_length=500, description="The caller's own, unique in the request; a number is its text."),
+    BeforeValidator(_id_text, json_schema_input_type=Annotated[str, Field(min_length=1, max_length=500)] | int),
+]
+
+_GOLD = [{"type": "string", "maxLength": MAX_GOLD_CHARS}, {"type": "number"}]
+Golds = Annotated[
+    list[str] | None,
+    BeforeValidator(_golds),
+    WithJsonSchema(
+        {"anyOf": [*_GOLD, {"type": "array", "maxItems": MAX_GOLDS, "items": {"anyOf": _GOLD}}, {"type": "null"}]}
+    ),
 ]
 
 
@@ -55,10 +86,10 @@ class TraceIn(Model):
 
     Exactly one of `problem`, `messages` and `prompt` says what was asked; `prompt_ids` stands alone or goes with one of
     them, which then serves where the ids are of another tokenizer. `completion`, `completion_ids` or both say what was
-    answered. A trace that breaks these rules gets an error of its own; its neighbours are scored.
+    answered. A trace that breaks these rules, or this schema, gets an error of its own; its neighbours are scored.
     """
 
-    id: Annotated[str, Field(min_length=1, max_length=500, description="The caller's own, unique in the request.")]
+    id: TraceId
     problem: Annotated[
         str | None, Field(min_length=1, max_length=MAX_TEXT, description="Goes through the prover's chat template.")
     ] = None
@@ -73,12 +104,7 @@ class TraceIn(Model):
     completion: Annotated[str | None, Field(max_length=MAX_TEXT, description="Untrusted text of the model.")] = None
     completion_ids: Base64Ids | None = None
     tokenizer: Annotated[str | None, Field(max_length=200, description="sha256 of the ids' tokenizer.json.")] = None
-    answer: Annotated[
-        Annotated[str, Field(max_length=10_000)]
-        | Annotated[list[Annotated[str, Field(max_length=10_000)]], Field(max_length=64)]
-        | None,
-        Field(description="Accepted gold answers."),
-    ] = None
+    answer: Annotated[Golds, Field(description="Accepted gold answers: text or numbers.")] = None
     group: Annotated[
         str | None, Field(max_length=500, description="Traces of one group answer the same problem and share J[0].")
     ] = None
@@ -114,7 +140,6 @@ class TraceIn(Model):
 
         """
         self._refuse_contradictions()
-        answer = [self.answer] if isinstance(self.answer, str) else self.answer or []
         return Trace(
             id=self.id,
             completion=self.completion,
@@ -126,7 +151,7 @@ class TraceIn(Model):
             prompt_ids=decode_ids(self.prompt_ids, "prompt_ids"),
             completion_ids=decode_ids(self.completion_ids, "completion_ids"),
             tokenizer=self.tokenizer,
-            answer=tuple(text for text in answer if text.strip()),
+            answer=tuple(self.answer or ()),
             group=self.group,
             outcome=self.outcome,
             episodes=None if self.episodes is None else tuple(self.episodes),

@@ -12,6 +12,7 @@ from mrt_reward.cli.app import app
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.provers.scripted import ScriptedProver
+from mrt_reward.service.prompting import BARE_CLOSE
 from mrt_reward.service.scorer import Scorer
 from tests.server.conftest import TRACE, VALUES, threaded_server
 from tests.service.conftest import WordGrader, speller
@@ -106,6 +107,21 @@ def test_a_server_may_do_the_work(tmp_path: Path) -> None:
     with threaded_server() as url:
         assert RUN.invoke(app, ["score", str(source), "--url", url]).exit_code == 0
     assert [row["status"] for row in read(tmp_path / "in.scored.jsonl")] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_what_holds_for_all_traces_is_said_once_at_the_end(
+    tmp_path: Path, prover: ScriptedProver, *, remote: bool
+) -> None:
+    prompt = "<|im_start|>assistant\n</think>"
+    row = {"prompt": prompt, "completion": "<think>a</think>42", "answer": "42"}
+    source = write(tmp_path / "in.jsonl", row, row, row)
+    with threaded_server() as url:
+        done = RUN.invoke(app, ["score", str(source), *(["--url", url] if remote else [])])
+    assert done.exit_code == 0, done.output
+    assert done.output.count(f"note: {prover.info.note}") == 1
+    assert done.output.count(f"note: {BARE_CLOSE}") == 1
+    assert [trace["warnings"] for trace in read(tmp_path / "in.scored.jsonl")] == [[], [], []]
 
 
 def test_an_endpoint_may_prove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

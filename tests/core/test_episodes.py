@@ -146,6 +146,29 @@ def test_a_marker_that_runs_into_the_closing_delimiter_is_none() -> None:
     assert spans == (Span(0, 5),)
 
 
+@pytest.mark.parametrize("gap", ["\n\n", "\r\n\r\n", "\n\n\n", "\n\n\n\n", "\n  \n", "\r\n \t\r\n"])
+def test_blank_lines_of_any_make_separate_paragraphs(gap: str) -> None:
+    parts = ["A.", "B.", "C.", "Wait, D.", "E."]
+    text = gap.join(parts)
+    paragraphs = pieces(text, ParagraphSegmenter("paragraphs"))
+    assert paragraphs == [*(part + gap for part in parts[:-1]), "E."]
+    assert [piece.strip() for piece in pieces(text, MarkerSegmenter())] == [gap.join(parts[:3]), gap.join(parts[3:])]
+    # Blank lines before the first paragraph are no paragraph of their own.
+    assert pieces(gap + "A.", ParagraphSegmenter("paragraphs")) == [gap + "A."]
+
+
+def test_the_line_end_after_the_opening_delimiter_is_not_thinking() -> None:
+    thinking = find_thinking("<think>\r\nA.\r\n</think>\r\n42", THINK, opened=False)
+    assert thinking is not None
+    assert (thinking.start, thinking.end) == (9, 13)
+
+
+def test_the_notebooks_count_an_empty_paragraph_and_the_markers_rule_does_not() -> None:
+    text = "A.\n\n\n\nB.\n\nWait, C."
+    assert len(pieces(text, MarkerSegmenter())) == 1
+    assert len(pieces(text, MarkerSegmenter(separator="two_line_feeds"))) == 2
+
+
 def test_white_space_is_no_episode() -> None:
     assert pieces("", MarkerSegmenter()) == []
     assert pieces(" \n\n \n", MarkerSegmenter()) == []

@@ -24,6 +24,8 @@ from mrt_reward.graders.numbers import (
         ("0.50", Fraction(1, 2), False), (".5", Fraction(1, 2), False), ("-.5", Fraction(-1, 2), False),
         (r"\frac{1}{2}", Fraction(1, 2), True), (r"-\dfrac{3}{6}", Fraction(-1, 2), True),
         (r"\frac{-1}{2}", Fraction(-1, 2), True), (r"\tfrac12", Fraction(1, 2), True), ("3 / 4", Fraction(3, 4), True),
+        ("1e16", Fraction(10**16), True), ("1E+3", Fraction(1000), True), ("-1.5e3", Fraction(-1500), False),
+        ("1e-05", Fraction(1, 100000), False), ("1.2e-5", Fraction(12, 1000000), False),
         ("$5$", Fraction(5), True), ("\N{MINUS SIGN}5", Fraction(-5), True),
     ],
 )  # fmt: skip
@@ -33,7 +35,24 @@ def test_plain_numbers_are_read_exactly(text: str, value: Fraction, exact: bool)
 
 @pytest.mark.parametrize(
     "text",
-    ["", ".", "-", "1,23", "1 234", "1/0", "x", "1e5", "50%", "1" * 41, "²", "٣", "1_000", r"\frac{1}{x}", "--1"],
+    [
+        "",
+        ".",
+        "-",
+        "1,23",
+        "1 234",
+        "1/0",
+        "x",
+        "1e",
+        "1e1000",
+        "50%",
+        "1" * 41,
+        "²",
+        "٣",
+        "1_000",
+        r"\frac{1}{x}",
+        "--1",
+    ],
 )
 def test_anything_else_is_no_plain_number(text: str) -> None:
     assert parse_number(text) is None

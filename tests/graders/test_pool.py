@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,17 @@ from mrt_reward.graders import pool as pool_module
 from mrt_reward.graders.pool import Outcome, Reply, WorkerPool
 
 FUNCTION = "tests.graders.functions:equal"
+NUMBERS = count()
 GOOD = {"completion": "4", "answers": ["4"], "problem": ""}
 
 
-def item(completion: str) -> dict[str, object]:
-    return {"completion": completion, "answers": ["4"], "problem": ""}
+def item(completion: str, problem: str = "") -> dict[str, object]:
+    return {"completion": completion, "answers": ["4"], "problem": problem}
+
+
+def good_items(count: int) -> list[dict[str, object]]:
+    """Distinct ones: equal items are judged once."""
+    return [item("4", f"problem {next(NUMBERS)}") for _ in range(count)]
 
 
 def exists(pid: int | str) -> bool:
@@ -63,11 +70,11 @@ async def test_without_a_probe_or_with_one_that_fails_nothing_is_blamed_on_the_i
 
 
 async def test_a_worker_killed_from_outside_is_replaced_and_its_item_judged(pool: WorkerPool) -> None:
-    await asyncio.gather(*(pool.judge(GOOD) for _ in range(4)))
+    await asyncio.gather(*map(pool.judge, good_items(4)))
     before = pool.pids
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    replies = await asyncio.gather(*(pool.judge(GOOD, lambda: [GOOD]) for _ in range(6)))
+    replies = await asyncio.gather(*(pool.judge(good, lambda: [GOOD]) for good in good_items(6)))
     assert {reply.outcome for reply in replies} == {Outcome.JUDGED}
     assert not set(before) & set(pool.pids)
 
@@ -79,7 +86,7 @@ async def test_a_caller_who_gives_up_leaves_the_worker_in_order(pool: WorkerPool
     for task in tasks:
         task.cancel()
     assert all(isinstance(end, asyncio.CancelledError) for end in await asyncio.gather(*tasks, return_exceptions=True))
-    assert (await pool.judge(GOOD)).outcome is Outcome.JUDGED
+    assert (await pool.judge(item("4", "another"))).outcome is Outcome.JUDGED
 
 
 async def test_closing_ends_every_process_and_every_wait() -> None:
@@ -116,7 +123,7 @@ async def test_a_worker_that_is_stopped_is_given_up_and_ended(monkeypatch: pytes
     await pool.judge(GOOD)
     (pid,) = pool.pids
     os.kill(pid, signal.SIGSTOP)
-    reply = await pool.judge(GOOD)
+    reply = await pool.judge(item("4", "another"))
     assert pid not in pool.pids
     assert reply.outcome in (Outcome.JUDGED, Outcome.FAILED)
     await pool.close()

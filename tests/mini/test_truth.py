@@ -18,7 +18,7 @@ from mrt_reward.mini.truth import (
     revealed_values,
 )
 from mrt_reward.mini.writer import BASE_SLOPPINESS, TIDY, Sloppiness, walk_paragraphs, write_thinking
-from mrt_reward.options import Delimiters, MarkerSegmenter
+from mrt_reward.options import BalancedSegmenter, Delimiters
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -51,9 +51,10 @@ def test_the_default_segmenter_finds_the_natural_episodes(seed: int) -> None:
     _, thinking = written(seed)
     found = find_thinking(thinking + "</think>", Delimiters(), opened=True)
     assert found is not None
-    segmenter = MarkerSegmenter(max_episodes=None)
-    spans = default_spans(thinking + "</think>", found, segmenter)
+    spans = default_spans(thinking + "</think>", found, BalancedSegmenter(max_episodes=None))
     assert spans == episode_spans(thinking)
+    if len(spans) <= 8:
+        assert default_spans(thinking + "</think>", found, BalancedSegmenter()) == spans
 
 
 @given(seed=SEEDS)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mrt_reward.errors import TraceError
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.server.openrlhf import to_traces
 from mrt_reward.wire import GetRewardRequest
@@ -17,7 +18,7 @@ CHAT = "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n<think>\n"
 
 async def test_openrlhf_gets_one_number_per_query(live: Live) -> None:
     query = CHAT + str(TRACE["completion"]) + "<|im_end|>"
-    body = {"query": [query, query], "prompts": [CHAT, "cut on the left"], "labels": ["42", ["41", 42]]}
+    body = {"query": [query, query], "prompts": [CHAT, "cut on the left" + CHAT], "labels": ["42", ["41", 42]]}
     reply = (await post(live, "/get_reward", body)).json()
     # r + α (J[K] - J[0]) = 1 + 0.75
     assert reply["rewards"] == pytest.approx([1.75, 1.75])
@@ -63,13 +64,19 @@ def test_the_prompt_is_trusted_and_the_response_is_not() -> None:
         prompts=["Q: ", f"left part cut {opener}", ""],
         labels=["1", 2, [3, "4", None]],
     )
-    with pytest.raises(Exception, match=r"query\.2: the response was not found"):
+    with pytest.raises(TraceError, match=r"query\.2: the response was not found"):
         to_traces(body, needs_answer=True)
-    body.query[2] = "[INST] q [/INST]x</s></s>"
+    body.query[2], body.prompts[2] = "[INST] q [/INST]x</s></s>", "<s>[INST] q [/INST]"
     traces = to_traces(body, needs_answer=True)
-    assert [trace.prompt for trace in traces] == ["Q: ", f"cut {opener}\n", "[INST] q [/INST]"]
-    assert [trace.completion for trace in traces] == ["a</think>b", "<think>a", "x"]
+    assert [trace.prompt for trace in traces] == ["Q: ", f"cut {opener}", "<s>[INST] q [/INST]"]
+    assert [trace.completion for trace in traces] == ["a</think>b", "\n<think>a", "x"]
     assert [trace.answer for trace in traces] == [("1",), ("2",), ("3", "4")]
+
+
+def test_a_refusal_names_every_query_that_has_no_number() -> None:
+    body = GetRewardRequest(query=["Qa", "Qb", "Qc"], prompts=["Q", "x", "Q"], labels=["1", "2", {"gold": 3}])
+    with pytest.raises(TraceError, match=r"^query\.1: .* \(and 1 more of 3 queries: labels\.2\)$"):
+        to_traces(body, needs_answer=True)
 
 
 async def test_every_reply_has_the_same_numeric_keys(live: Live) -> None:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from mrt_reward.provers.scripted import ScriptedProver
+from mrt_reward.service.prompting import BARE_CLOSE
 from tests.server.conftest import TRACE, VALUES, Live, live_server, post
 
 
@@ -34,6 +35,22 @@ async def test_options_choose_the_segmenter(live: Live) -> None:
     body = {"traces": [TRACE], "options": {"segmenter": {"kind": "paragraphs", "max_episodes": 3}}}
     reply = await post(live, "/v1/episodes", body)
     assert len(reply.json()["traces"][0]["episodes"]) == 3
+
+
+async def test_the_default_segmenter_is_balanced_and_told_by_name(live: Live) -> None:
+    long = {**TRACE, "completion": "Then x grows by one. " * 50 + "</think>42"}
+    chosen = {"kind": "balanced", "markers": ["Hm"], "max_episodes": 3}
+    whole, fewer = [
+        (await post(live, "/v1/episodes", {"traces": [long], **given})).json()["traces"][0]["episodes"]
+        for given in ({}, {"options": {"segmenter": chosen}})
+    ]
+    assert 4 <= len(whole) <= 8
+    assert len(fewer) == 2
+    refused = await post(
+        live, "/v1/episodes", {"traces": [long], "options": {"segmenter": {**chosen, "min_chars": 200}}}
+    )
+    assert refused.status_code == 422
+    assert "at least twice min_chars" in refused.json()["error"]["message"]
 
 
 async def test_segmentation_reports_what_it_cannot_cut(live: Live) -> None:
@@ -174,3 +191,29 @@ async def test_our_own_bug_is_told_in_short(live: Live, monkeypatch: pytest.Monk
     reply = await post(live, "/v1/episodes", {"traces": [TRACE]})
     assert reply.status_code == 500
     assert reply.json()["error"]["message"] == "internal error (ZeroDivisionError)"
+
+
+NO_THINK = {**TRACE, "problem": None, "prompt": "<|im_start|>assistant\n</think>", "completion": "<think>a</think>42"}
+
+
+async def test_what_holds_for_all_traces_is_said_once_a_reply(live: Live) -> None:
+    traces = [{**NO_THINK, "id": str(index)} for index in range(3)]
+    notes = [live.prover.info.note, BARE_CLOSE]
+    whole = (await post(live, "/v1/score", {"traces": traces})).json()
+    assert (whole["notes"], [trace["warnings"] for trace in whole["traces"]]) == (notes, [[], [], []])
+    lines = (await post(live, "/v1/score", {"traces": traces}, accept="application/x-ndjson")).text.splitlines()
+    assert [json.loads(line)["notes"] for line in lines] == [notes, [], []]
+    assert (await post(live, "/v1/advantages", {"groups": [{"traces": traces}]})).json()["notes"] == notes
+    assert (await post(live, "/v1/episodes", {"traces": traces})).json()["notes"] == [BARE_CLOSE]
+    assert (await post(live, "/v1/episodes", {"traces": [TRACE]})).json()["notes"] == []
+
+
+async def test_a_trace_whose_outcome_is_unknown_moves_nobody_of_its_group(live: Live) -> None:
+    right, wrong = {**TRACE, "id": "a"}, {**TRACE, "id": "b", "completion": "<think>x</think>41"}
+    foreign = {"id": "c", "problem": "6 times 7?", "answer": "42", "completion_ids": "AQAAAA==", "tokenizer": "other"}
+    alone = (await post(live, "/v1/advantages", {"groups": [{"traces": [right, wrong]}]})).json()["groups"][0]
+    beside = (await post(live, "/v1/advantages", {"groups": [{"traces": [right, wrong, foreign]}]})).json()["groups"][0]
+    paid = [(each["outcome"], each["episodes"], each["answer"]) for each in beside]
+    assert paid[:2] == [(each["outcome"], each["episodes"], each["answer"]) for each in alone]
+    assert paid[2] == (None, [], 0.0)
+    assert beside[2]["trace"]["outcome"] is None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from mrt_reward.errors import TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.provers.scripted import ScriptedTokenizer
-from mrt_reward.service.encoding import Encoded, encode_trace, problem_text
+from mrt_reward.service.encoding import OPENED_TWICE, Encoded, Finished, encode_trace, finished_of, problem_text
+from mrt_reward.service.prompting import BARE_CLOSE, EMPTY_BLOCK
 from mrt_reward.types import Message, TokenIds
 from tests.service.conftest import make_trace
 
@@ -53,13 +55,13 @@ def test_a_prompt_is_trusted_and_thinking_is_opened_once() -> None:
 def test_thinking_that_both_open_is_opened_once() -> None:
     encoded = encode(problem="2+2?", completion="<think>\nHm.</think>4")
     assert seen(encoded).count("<think>") == 1
-    assert "both the prompt and the completion" in encoded.warnings[0]
+    assert (encoded.warnings, encoded.notes) == ((), (OPENED_TWICE,))
 
 
 def test_an_empty_block_that_the_template_inserts_is_removed() -> None:
     encoded = encode(problem=None, prompt="Q: 2+2?\n<think>\n\n</think>\n\n", completion="<think>\nHm.</think>4")
     assert seen(encoded) == "Q: 2+2?\n<think>\nHm."
-    assert "empty thinking block" in encoded.warnings[0]
+    assert (encoded.warnings, encoded.notes) == ((), (EMPTY_BLOCK,))
 
 
 def test_thinking_of_an_earlier_turn_stays() -> None:
@@ -127,14 +129,15 @@ def test_control_tokens_that_the_policy_sampled_become_text() -> None:
     assert "control tokens" in encoded.warnings[0]
 
 
-def test_a_delimiters_line_break_inside_a_longer_token_stays_with_the_thinking() -> None:
+@pytest.mark.parametrize("merged", [b"\n\n", b"\r\n\r\n", b"\r\nHm"])
+def test_a_delimiters_line_break_inside_a_longer_token_stays_with_the_thinking(merged: bytes) -> None:
     class Merging(ScriptedTokenizer):
-        """Token 300 is two line breaks."""
+        """Token 300 is a line break and what follows it."""
 
         def locate(self, ids: TokenIds) -> tuple[str, TokenIds]:
-            spread = [token for given in ids.tolist() for token in ([10, 10] if given == 300 else [given])]
+            spread = [token for given in ids.tolist() for token in (merged if given == 300 else [given])]
             text, ends = super().locate(np.array(spread, np.int32))
-            where = np.cumsum([2 if given == 300 else 1 for given in ids.tolist()]) - 1
+            where = np.cumsum([len(merged) if given == 300 else 1 for given in ids.tolist()]) - 1
             return text, ends[where]
 
     tokenizer = Merging()
@@ -182,3 +185,98 @@ def test_graders_read_the_last_question() -> None:
     assert problem_text(make_trace(problem=None, messages=turns)) == "second"
     assert problem_text(make_trace()) == "6 times 7?"
     assert problem_text(make_trace(problem=None, prompt="Q")) == ""
+
+
+P = "<|im_start|>user\nBegin with <think>.<|im_end|>\n<|im_start|>assistant\n"
+PLAIN = "<think>\nFirst.\n\nWait.\n</think>42"
+
+
+@pytest.mark.parametrize(
+    "prompt", [P, f"{P}</think>", f"{P}</think>\n\n", f"{P}<think>\n\n</think>\n\n", f"{P}<think>\n"]
+)
+def test_exactly_one_block_is_open_whatever_the_user_says_and_the_template_does(prompt: str) -> None:
+    encoded = encode(problem=None, prompt=prompt, completion=PLAIN)
+    assert seen(encoded) == f"{P}<think>\nFirst.\n\nWait.\n"
+    assert encoded.context.tolist().count(THINK) == 2  # the user's, which the caller's trusted text has as a token
+
+
+def test_what_the_template_does_is_a_note_and_no_warning() -> None:
+    encoded = encode(problem=None, prompt=f"{P}</think>", completion=PLAIN)
+    assert (encoded.warnings, encoded.notes) == ((), (BARE_CLOSE,))
+
+
+def test_a_bare_closing_delimiter_within_a_token_is_cut_out_of_it() -> None:
+    class Merging(ScriptedTokenizer):
+        """Token 300 is a line break and `</th`."""
+
+        def locate(self, ids: TokenIds) -> tuple[str, TokenIds]:
+            spread = [token for given in ids.tolist() for token in (list(b"\n</th") if given == 300 else [given])]
+            text, ends = super().locate(np.array(spread, np.int32))
+            return text, ends[np.cumsum([5 if given == 300 else 1 for given in ids.tolist()]) - 1]
+
+    prompt_ids = np.array([OPEN_TURN, *b"assistant", 300, *b"ink>"], np.int32)
+    trace = make_trace(problem=None, prompt_ids=prompt_ids, tokenizer=TOKENIZER.sha256, completion=PLAIN)
+    encoded = encode_trace(trace, Merging(), Delimiters())
+    assert seen(encoded) == "<|im_start|>assistant\n<think>\nFirst.\n\nWait.\n"
+
+
+@pytest.mark.parametrize("changes", [{"prompt": f"{P}<think>\n"}, {"problem": "6*7?", "prompt": None}])
+def test_byte_order_marks_and_carriage_returns_change_nothing_that_the_prover_sees(changes: dict[str, Any]) -> None:
+    plain = {"problem": None, **changes}
+    marked = {name: text and "\ufeff" + text.replace("\n", "\r\n") for name, text in plain.items()}
+    for completion in (PLAIN, PLAIN.removeprefix("<think>\n")):
+        sent = "\ufeff" + completion.replace("\n\n", "\r\n\r\n")
+        encoded = encode(**marked, completion=sent)
+        assert seen(encoded) == seen(encode(**plain, completion=completion))
+        span = slice(encoded.thinking.start, encoded.thinking.end)
+        assert encoded.completion[span] == "First.\r\n\r\nWait.\n"
+        assert encoded.char_ends[-1] == encoded.thinking.end
+        # The token of each line feed completes both of its characters.
+        assert np.diff(encoded.char_ends).max() == 2
+
+
+@pytest.mark.parametrize("behind", ["<|im_end|>", "<|im_end|>\n<|im_end|>", "</s>", "<|end_of_text|><pad><pad>"])
+def test_what_ends_or_pads_a_turn_is_no_part_of_thinking_that_was_cut_off(behind: str) -> None:
+    cut = "<think>\nFirst. <b> 4 < 5"
+    encoded = encode(completion=cut + behind)
+    assert seen(encoded).endswith("First. <b> 4 < 5")
+    assert encoded.finished == Finished("First. <b> 4 < 5", cut_off=True)
+    by_ids = with_ids(ids(cut + behind))
+    assert (seen(by_ids), by_ids.warnings) == (seen(encoded), ())
+    assert encode(completion=PLAIN + behind).answer_text == "</think>42"
+
+
+@pytest.mark.parametrize("padding", ["<|im_end|>", "<|im_end|>" * 40])
+def test_padding_before_a_prompt_changes_nothing_that_the_prover_sees(padding: str) -> None:
+    expected = seen(encode(problem=None, prompt=P, completion=PLAIN))
+    assert seen(encode(problem=None, prompt=padding + P, completion=PLAIN)) == expected
+    padded = {"prompt_ids": ids(padding + P), "tokenizer": TOKENIZER.sha256}
+    assert seen(encode(problem=None, **padded, completion=PLAIN)) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"prompt": P, "completion": "It is 42<|im_end|>"}, Finished("It is 42")),
+        (
+            {"prompt": P, "completion_ids": ids("It is 42<|im_end|>"), "tokenizer": TOKENIZER.sha256},
+            Finished("It is 42"),
+        ),
+        ({"prompt": P, "completion_ids": ids("It is 42"), "tokenizer": "other"}, None),
+        ({"prompt_ids": ids(P), "tokenizer": "other", "completion": "It is 42"}, None),
+        ({"prompt_ids": ids(P), "tokenizer": "other", "completion": "a</think>42"}, Finished("</think>42")),
+        ({"prompt_ids": ids(P), "tokenizer": "other", "completion": "<think>a"}, Finished("a", cut_off=True)),
+        ({"prompt": f"{P}<think>\n", "completion": "a"}, Finished("a", cut_off=True)),
+        ({"prompt": P, "completion_ids": np.array([-1])}, None),
+    ],
+)
+def test_what_a_trace_came_to_is_known_only_with_its_text_and_where_it_thinks(
+    changes: dict[str, Any], expected: Finished | None
+) -> None:
+    trace = make_trace(**{"problem": None, "completion": None, **changes})
+    assert finished_of(trace, TOKENIZER, Delimiters()) == expected
+
+
+def test_a_trace_that_is_all_thinking_is_never_cut_off() -> None:
+    trace = make_trace(completion="So 42")
+    assert finished_of(trace, TOKENIZER, Delimiters("", "")) == Finished("So 42")

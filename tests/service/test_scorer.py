@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +11,15 @@ import pytest
 from mrt_reward.errors import ConfigError, Draining, Overloaded, ProverError, ProverUnavailable, TraceError
 from mrt_reward.options import Delimiters, ExplicitSegmenter, Rollouts, ScoreOptions, Terminator
 from mrt_reward.protocols import Proof, Proven
-from mrt_reward.provers.scripted import ScriptedProver
+from mrt_reward.provers.scripted import ScriptedProver, ScriptedTokenizer
+from mrt_reward.service.outcomes import UNCLOSED
+from mrt_reward.service.prompting import BARE_CLOSE
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace, Status
 from tests.service.conftest import THINKING, MakeScorer, WordGrader, make_trace, speller
 
 OPTIONS = ScoreOptions()
+IDS, SHA = ScriptedTokenizer().encode_trusted, ScriptedTokenizer().sha256
 
 
 async def score_one(scorer: Scorer, options: ScoreOptions = OPTIONS, **changes: object) -> ScoredTrace:
@@ -271,3 +275,60 @@ def test_segmentation_needs_no_prover(make_scorer: MakeScorer) -> None:
     assert scorer.info == prover.info
     assert scorer.tokenizer_sha256 == prover.tokenizer.sha256
     assert list(scorer.graders) == ["word"]
+
+
+NO_PROMPT_OPENS = {"problem": None, "prompt": "<|im_start|>assistant\n"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "code"),
+    [
+        # Ids of another tokenizer, and no text: nobody knows what it answered.
+        ({"completion": None, "completion_ids": IDS("</think>42"), "tokenizer": "other"}, None, "tokenizer_mismatch"),
+        # Whether it thinks cannot be known without its prompt.
+        (
+            {"problem": None, "prompt_ids": IDS("Q"), "tokenizer": "other", "completion": " 42"},
+            None,
+            "tokenizer_mismatch",
+        ),
+        ({"problem": None, "prompt_ids": IDS("Q"), "tokenizer": "other"}, 1.0, "tokenizer_mismatch"),
+        ({**NO_PROMPT_OPENS, "completion": "It is 42"}, 1.0, "no_thinking"),
+        ({**NO_PROMPT_OPENS, "completion": "It is 41"}, 0.0, "no_thinking"),
+        (
+            {**NO_PROMPT_OPENS, "completion": None, "completion_ids": IDS("It is 42"), "tokenizer": SHA},
+            1.0,
+            "no_thinking",
+        ),
+        ({"completion": None, "completion_ids": IDS("</think>42"), "tokenizer": "other", "outcome": 0.5}, 0.5, None),
+    ],
+)
+async def test_an_outcome_is_graded_by_the_text_and_unknown_without_it(
+    make_scorer: MakeScorer, changes: dict[str, Any], outcome: float | None, code: str | None
+) -> None:
+    scored = await score_one(make_scorer(ScriptedProver([0.5])), **changes)
+    assert scored.status is Status.ERROR
+    assert scored.outcome == outcome
+    if code is not None:
+        assert scored.error is not None
+        assert scored.error.code == code
+
+
+@pytest.mark.parametrize(
+    ("thinking", "warned"),
+    [("So \\boxed{ 42 }", True), ("So \\boxed{ 41 }", False), ("So 42", False), ("\\boxed explode", False)],
+)
+async def test_a_right_box_in_thinking_that_is_never_closed_is_a_miss_with_a_warning(
+    make_scorer: MakeScorer, thinking: str, *, warned: bool
+) -> None:
+    scored = await score_one(make_scorer(ScriptedProver([0.5, 0.5])), completion=f"<think>{thinking}")
+    assert (scored.status, scored.outcome) == (Status.OK, 0.0)
+    assert scored.warnings == ((UNCLOSED,) if warned else ())
+
+
+async def test_what_holds_for_all_traces_is_a_note_and_no_warning(make_scorer: MakeScorer) -> None:
+    prover = ScriptedProver([0.5])
+    scored = await score_one(make_scorer(prover), problem=None, prompt="<|im_start|>assistant\n</think>")
+    assert scored.warnings == ()
+    assert scored.notes == (prover.info.note, BARE_CLOSE)
+    failed = await score_one(make_scorer(prover), problem=None, prompt="Q", completion="no thinking")
+    assert failed.notes == (prover.info.note,)

@@ -9,8 +9,10 @@ from tokenizers import Tokenizer
 from mrt_reward.core.prefixes import token_spans
 from mrt_reward.errors import ConfigError
 from mrt_reward.mini import MODEL_DIR
+from mrt_reward.options import Delimiters
 from mrt_reward.provers.tokenizer import HFTokenizer
-from mrt_reward.training.alignment import PolicyTokens
+from mrt_reward.training.alignment import PolicyTokens, answer_start, opens_thinking
+from mrt_reward.training.responses import Response
 from mrt_reward.types import Span
 from tests.provers.conftest import byte_level, metaspace
 
@@ -68,3 +70,37 @@ def test_without_a_file_the_tokenizer_itself_is_asked(tmp_path: Path) -> None:
     assert tokens.locate(cast("Any", Fast.backend_tokenizer).encode("ab").ids)[0] == "ab"
     with pytest.raises(ConfigError, match=r"no tokenizer\.json"):
         PolicyTokens.of(object())
+
+
+CHATML = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "opened"),
+    [
+        (CHATML.format("Begin with <think>."), False),
+        (CHATML.format("Begin with <think>.") + "<think>\n", True),
+        (CHATML.format("6*7?") + "<think>\nFirst thoughts.\n\nWait", True),
+        (CHATML.format("6*7?") + "<think>\n\n</think>\n\n", False),
+        (CHATML.format("6*7?") + "</think>", False),
+        ("User: Begin with <think>. Assistant:", False),
+        ("User: 6*7? Assistant: <think>\nFirst", True),
+    ],
+)
+def test_only_the_policys_own_turn_opens_its_thinking(prompt: str, *, opened: bool) -> None:
+    backend = byte_level()
+    tokens = PolicyTokens(backend.to_str())
+    prompt_ids = backend.encode(prompt, add_special_tokens=False).ids
+    assert opens_thinking(prompt_ids, tokens, Delimiters()) is opened
+    response_ids = backend.encode("It is 42.", add_special_tokens=False).ids
+    first = answer_start(Response(prompt_ids, response_ids), tokens, Delimiters())
+    assert first == (len(response_ids) if opened else 0)
+    assert not opens_thinking(prompt_ids, tokens, Delimiters("", "</think>"))
+
+
+def test_tokens_that_end_or_pad_a_response_are_no_part_of_it() -> None:
+    backend = byte_level()
+    tokens = PolicyTokens(backend.to_str())
+    ids = backend.encode("ab<|im_end|>c</think><|im_end|><|im_start|>", add_special_tokens=False).ids
+    assert tokens.locate(tokens.without_end(ids))[0] == "ab<|im_end|>c</think>"
+    assert list(tokens.without_end([])) == []

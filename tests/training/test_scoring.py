@@ -113,6 +113,17 @@ async def test_what_the_server_refuses_or_cannot_prove_has_a_reason() -> None:
         assert record.what is Lapse.PROVER
 
 
+async def test_a_gold_of_a_wrong_type_is_refused_before_it_is_sent_and_its_neighbours_are_scored() -> None:
+    backend = byte_level()
+    async with scoring(backend) as (scorer, _):
+        asked = [response(backend, answer=answer) for answer in (True, {"tests": []}, ["42", None])]
+        records = await asyncio.gather(*map(scorer.score, asked))
+    assert [record.what for record in records[:2]] == [Lapse.REJECTED] * 2
+    assert "answer: expected a gold answer as text or a finite number" in records[0].reason
+    assert "got dict ({'tests': []})" in records[1].reason
+    assert isinstance(records[2].what, Scored), records[2]
+
+
 async def test_a_slow_server_is_a_timeout_and_an_absent_one_is_unreachable() -> None:
     backend = byte_level()
     async with scoring(backend, ScriptedProver(VALUES, delay_s=5), timeout_s=0.5) as (scorer, _):

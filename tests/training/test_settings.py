@@ -8,7 +8,14 @@ from pydantic_settings import BaseSettings
 
 from mrt_reward.core.credit import CreditConfig
 from mrt_reward.errors import ConfigError
-from mrt_reward.options import AUTHORS_SEGMENTERS, MarkerSegmenter, Rollouts, ScoreOptions, TokenSegmenter
+from mrt_reward.options import (
+    AUTHORS_SEGMENTERS,
+    BalancedSegmenter,
+    MarkerSegmenter,
+    Rollouts,
+    ScoreOptions,
+    TokenSegmenter,
+)
 from mrt_reward.training.settings import (
     TrainingSettings,
     from_flags,
@@ -70,6 +77,12 @@ def test_options_follow_the_settings() -> None:
     ).score_options()
     assert options.segmenter == TokenSegmenter("tokens", 64, 3)
     assert options.estimator == Rollouts("rollouts", 8, 0.6, best_of=4)
+    assert load().score_options().segmenter == BalancedSegmenter()
+    assert load(segmenter="balanced", max_episodes=5).score_options().segmenter == BalancedSegmenter(max_episodes=5)
+    assert load(segmenter="markers", max_episodes=5).score_options().segmenter == MarkerSegmenter(max_episodes=5)
+    assert load(segmenter={"kind": "balanced", "markers": ["Hm"]}).score_options().segmenter == BalancedSegmenter(
+        markers=("Hm",)
+    )
     assert load(segmenter="mrt-aime").score_options().segmenter == AUTHORS_SEGMENTERS["mrt-aime"]
     assert load(segmenter={"kind": "markers", "group": 3}).score_options().segmenter == MarkerSegmenter(group=3)
     assert load(segmenter="paragraphs").score_options().segmenter.kind == "paragraphs"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mrt_reward.core.episodes import Thinking, episode_spans
+from mrt_reward.core.episodes import Thinking, spans_after
 from mrt_reward.core.values import rollout_value
 from mrt_reward.errors import ConfigError, ProverError, TraceError
 from mrt_reward.evaluation.datasets.pool import Usable, usable
@@ -171,14 +171,13 @@ class Brancher:
         close = self._options.delimiters.close
         thought, closed, _ = text.partition(close) if close else (text, "", "")
         at, whole = len(point.head), point.head + thought
-        if isinstance(self._options.segmenter, TokenSegmenter):
+        segmenter = self._options.segmenter
+        if isinstance(segmenter, TokenSegmenter | ExplicitSegmenter):
             ends = [len(whole)]
         else:
             start = point.trace.char_at(0)
             thinking = Thinking(start, len(whole), bool(closed), len(whole), opened_by_text=start > 0)
-            ends = [
-                span.end for span in episode_spans(whole, thinking, replace(self._options.segmenter, max_episodes=None))
-            ]
+            ends = [span.end for span in spans_after(whole, thinking, segmenter, at)]
         later = [end for end in ends if end > at]
         if not thought.strip() or not later:
             self.counts["continuations that stop thinking at once"] += 1

@@ -21,8 +21,7 @@ from mrt_reward.protocols import Probe, Proof, Proven, ProverInfo, RolloutQuery,
 from mrt_reward.provers.checkpoints import refuse_other_model
 from mrt_reward.provers.hf.loading import LoadSpec, load
 from mrt_reward.provers.hf.model import PackedModel
-
-MAX_BATCH_TOKENS = 32_768
+from mrt_reward.provers.hf.pulse import Pulse
 
 
 class _Left(Exception):
@@ -79,6 +78,8 @@ class TransformersProver:
             options.get("trust_remote_code", False),
         )
         loaded = load(self._spec)
+        self._pulse = Pulse()
+        self._pulse.follow(loaded.packed.model)
         self._folder = loaded.folder
         self._packed = loaded.packed
         self._tokenizer = loaded.tokenizer
@@ -114,13 +115,18 @@ class TransformersProver:
 
     @property
     def max_batch_tokens(self) -> int:
-        """Enough to keep the worker busy, few enough to tell results soon."""
-        return MAX_BATCH_TOKENS
+        """One proof a call, so that each is stored once it is done: the worker takes them one by one anyway."""
+        return 1
 
     @property
     def max_concurrent_batches(self) -> int:
-        """One: there is one worker."""
-        return 1
+        """One that runs, and one that waits, so that the one worker never does."""
+        return 2
+
+    @property
+    def silent_s(self) -> float | None:
+        """Seconds since the last pass or layer of the proof under way; None while idle."""
+        return self._pulse.silent_s
 
     async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
         """Answers in the order of the proofs; one that fails alone leaves its error in its place.
@@ -174,6 +180,7 @@ class TransformersProver:
             raise WeightsError(
                 f"these weights cannot be loaded, the old ones serve on: {error}", param="path"
             ) from error
+        self._pulse.follow(loaded.packed.model)
         old = self._packed, self._info, self._folder
         new = loaded.packed, replace(self._info, model=str(folder), version=loaded.version), folder
         await self._change_over(new)
@@ -197,7 +204,15 @@ class TransformersProver:
         await asyncio.to_thread(self._worker.shutdown, cancel_futures=True)
 
     def _prove_all(self, proofs: Sequence[Proof], left: Event) -> list[Proven | ProverError]:
+        self._pulse.begin()
+        try:
+            return self._answers(proofs, left)
+        finally:
+            self._pulse.end()
+
+    def _answers(self, proofs: Sequence[Proof], left: Event) -> list[Proven | ProverError]:
         def pause() -> None:
+            self._pulse.beat()
             if left.is_set() or self._closing.is_set():
                 raise _Left
 

@@ -120,6 +120,11 @@ class VLLMProver:
         return MAX_TRACES
 
     @property
+    def silent_s(self) -> float | None:
+        """Unknown: a token asked for is scheduled beside the work, and the process is watched by `wait_dead`."""
+        return None
+
+    @property
     def engine(self) -> Engine:
         """What runs at present."""
         return self._serving.engine

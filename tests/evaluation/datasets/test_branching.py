@@ -70,6 +70,20 @@ async def test_an_alternative_is_one_more_episode_scored_as_the_others_were() ->
     assert [(pair.rejected.place, pair.margin) for pair in pairs] == [(1, pytest.approx(0.5))]
 
 
+@pytest.mark.parametrize(
+    "thought", ["Then x grows by one more. " * 60, "So far. Wait, is it so? Hmm, I see. Next.\n\n" * 30]
+)
+async def test_a_prefix_and_its_continuation_are_cut_once_as_a_whole(thought: str) -> None:
+    prover = scripted(MORE)
+    trace = await pooled(prover, completion=f"{thought}</think>\n\n42")
+    brancher = Brancher(scorer_of(prover), prover.tokenizer, OPTIONS)
+    assert trace.num_episodes >= 4
+    for place in range(trace.num_episodes):
+        point = Point(trace, place)
+        own_rest = trace.completion[len(point.head) :]
+        assert brancher._first_episode(point, own_rest) == trace.episode(place)
+
+
 async def test_continuations_that_give_no_whole_episode_are_counted() -> None:
     for said, options, what in (
         ("never ends", OPTIONS, "continuations cut off within their first episode"),

@@ -67,8 +67,8 @@ async def test_check_generates_and_closing_ends_it(qwen_dir: Path) -> None:
     prover = TransformersProver(qwen_dir, max_context_tokens=64, note="tiny")
     await prover.check()
     assert (prover.info.max_tokens, prover.info.note, prover.info.engine) == (64, "tiny", "transformers")
-    assert prover.max_concurrent_batches == 1
-    assert prover.max_batch_tokens >= 1024
+    assert prover.max_concurrent_batches == 2
+    assert prover.max_batch_tokens == 1
     await prover.close()
     with pytest.raises(ProverUnavailable):
         await prover.check()

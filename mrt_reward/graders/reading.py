@@ -1,0 +1,24 @@
+"""Reading of completions that leaves the event loop to others where it takes long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from mrt_reward.protocols import GradeItem
+
+MAX_CHARS_AT_ONCE = 4_000
+"""Reading this much takes a millisecond or two; more is left to a thread."""
+
+Reading = TypeVar("Reading")
+
+
+async def read_texts(items: Sequence[GradeItem], read: Callable[[GradeItem], Reading]) -> list[Reading]:
+    """What `read` finds in each item; its time must be linear in the item's texts."""
+
+    def read_all() -> list[Reading]:
+        return [read(item) for item in items]
+
+    num_chars = sum(len(text) for item in items for text in (item.completion, *item.answers))
+    return await asyncio.to_thread(read_all) if num_chars > MAX_CHARS_AT_ONCE else read_all()

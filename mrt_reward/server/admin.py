@@ -1,0 +1,55 @@
+"""The routes of the admin port."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import Depends
+
+from mrt_reward.config import ServeSettings
+from mrt_reward.server.calls import Caller, caller_of
+from mrt_reward.server.weights import allowed_folder
+from mrt_reward.service.scorer import Scorer
+from mrt_reward.wire import DrainRequest, StatusOut, WeightsRequest, WeightsResponse
+
+Asking = Annotated[Caller, Depends(caller_of)]
+
+
+class AdminRoutes:
+    """What an operator and a trainer whose prover follows the policy may ask."""
+
+    def __init__(self, scorer: Scorer, settings: ServeSettings) -> None:
+        self._scorer = scorer
+        self._settings = settings
+
+    async def drain(self, caller: Asking, body: DrainRequest | None = None) -> StatusOut:
+        """Refuse new work from now on, and answer once what was in flight is done; `{"draining": false}` takes it back.
+
+        A drain lasts until it is taken back, or until the server ends.
+        """
+        if body is not None and not body.draining:
+            return await self.resume()
+        await caller.capped(self._settings.drain_timeout_s).attend(self._scorer.drain())
+        return StatusOut()
+
+    async def resume(self) -> StatusOut:
+        """Take new work again after a drain; 503 while the server is shutting down."""
+        self._scorer.activity.resume()
+        return StatusOut()
+
+    async def clear_cache(self) -> StatusOut:
+        """Forget all cached values."""
+        await self._scorer.cache.clear()
+        return StatusOut()
+
+    async def load_weights(self, caller: Asking, body: WeightsRequest) -> WeightsResponse:
+        """Serve the weights of a folder from now on: a checkpoint, or a LoRA adapter to it.
+
+        Only safetensors, only below the server's `weights_root`, only once the marker file is there. It answers when
+        the new weights do; a refusal leaves the old ones in service.
+        """
+        caller.capped(self._settings.default_deadline_s)
+        folder = await asyncio.to_thread(allowed_folder, self._settings, body.path)
+        info = await caller.attend(self._scorer.load_weights(folder, body.kind))
+        return WeightsResponse(model=info.model, version=info.version)

@@ -1,0 +1,178 @@
+"""Connections that cost little until they ask something: bounded in number, in the size of a head and in its time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from mrt_reward.server.listening import BACKLOG
+
+logger = structlog.stdlib.get_logger(__name__)
+
+MAX_HEAD_S = 20.0
+"""Time for a request's head to arrive."""
+
+MAX_HEAD_BYTES = 32_768
+KEEP_ALIVE_S = 75
+"""How long a connection that asked something may stay open without asking more."""
+
+ACCEPTED_AT_ONCE = 16
+"""Connections accepted before any is handled: as many may be there beyond the bound for a moment."""
+
+QUIET_S = 10.0
+"""The same trouble is logged once in this time."""
+
+
+class BoundedProtocol(H11Protocol):
+    """One connection. Where there are too many, the one that has been asking nothing for longest makes room."""
+
+    idle_since = 0.0
+    """When this connection began to ask nothing, on the loop's clock."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered."""
+        # uvicorn declares a request that is only there once the first one came.
+        cycle: Any = self.cycle
+        return cycle is None or bool(cycle.response_complete)
+
+    @property
+    def asked(self) -> bool:
+        """Whether it ever sent a whole head."""
+        cycle: Any = self.cycle
+        return cycle is not None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Make room, and wait for a head."""
+        super().connection_made(transport)
+        self.idle_since = self.loop.time()
+        self._timer = self.loop.call_later(MAX_HEAD_S, self._give_up)
+        limit = self.limit_concurrency
+        if limit is not None and len(self.connections) >= limit:
+            self._make_room()
+
+    def data_received(self, data: bytes) -> None:
+        """Take a part of a request; the time for its head runs from its first byte."""
+        super().data_received(data)
+        if self.idle:
+            self._timer = self._timer or self.loop.call_later(MAX_HEAD_S, self._give_up)
+        else:
+            self._stop_timer()
+
+    def on_response_complete(self) -> None:
+        """Be idle again."""
+        self.idle_since = self.loop.time()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _make_room(self) -> None:
+        others = (each for each in self.connections if each is not self and isinstance(each, BoundedProtocol))
+        idle = [each for each in others if each.idle and not each.transport.is_closing()]
+        # Who never asked anything goes first.
+        oldest = min(idle, key=lambda each: (each.asked, each.idle_since), default=None)
+        if oldest is not None:
+            oldest.transport.abort()
+
+    def _give_up(self) -> None:
+        self._timer = None
+        self.transport.abort()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Server(uvicorn.Server):
+    """A server that leaves signals to `serve`, which has two of them to stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Capture none."""
+        yield
+
+    async def startup(self, sockets: Any = None) -> None:  # noqa: ANN401 - uvicorn's own
+        """Listen. asyncio would accept as many connections at once as the system may keep waiting."""
+        await super().startup(sockets)
+        for sock in sockets or ():
+            sock.listen(BACKLOG)
+
+
+def bounded_server(app: object, max_connections: int) -> Server:
+    """An HTTP server with at most this many connections."""
+    config = uvicorn.Config(
+        app,  # pyright: ignore[reportArgumentType] - any ASGI application
+        http=BoundedProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        limit_concurrency=max_connections + 1,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=5,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        backlog=ACCEPTED_AT_ONCE,
+        lifespan="off",
+    )
+    return Server(config)
+
+
+class _Quiet:
+    """Says the same at most once in `QUIET_S`."""
+
+    def __init__(self) -> None:
+        self._said_at: dict[str, float] = {}
+
+    def say(self, event: str, what: str, **more: object) -> None:
+        now = time.monotonic()
+        self._said_at = {said: at for said, at in self._said_at.items() if at > now - QUIET_S}
+        if what not in self._said_at and len(self._said_at) < 100:
+            self._said_at[what] = now
+            logger.warning(event, what=what, **more)
+
+
+class _Forwarding(logging.Handler):
+    def __init__(self, quiet: _Quiet) -> None:
+        super().__init__(logging.WARNING)
+        self._quiet = quiet
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say the words of a record, without the stack trace, which may quote a caller's text."""
+        error = record.exc_info[1] if record.exc_info else None
+        self._quiet.say("http_server", str(record.msg).strip()[:200], error=type(error).__name__ if error else None)
+
+
+@contextmanager
+def quiet_troubles(loop: asyncio.AbstractEventLoop) -> Generator[None]:
+    """Log what uvicorn and the event loop complain about in our own format, and the same only once in a while."""
+    quiet = _Quiet()
+    uvicorns, handler = logging.getLogger("uvicorn.error"), _Forwarding(quiet)
+
+    def on_trouble(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        quiet.say("event_loop", str(context.get("message")), error=None if error is None else repr(error)[:200])
+
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(on_trouble)
+    uvicorns.addHandler(handler)
+    propagate, uvicorns.propagate = uvicorns.propagate, False
+    try:
+        yield
+    finally:
+        uvicorns.propagate = propagate
+        uvicorns.removeHandler(handler)
+        loop.set_exception_handler(before)

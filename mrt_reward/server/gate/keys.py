@@ -1,0 +1,40 @@
+"""The API key, where one is set."""
+
+from __future__ import annotations
+
+import hmac
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mrt_reward.server.errors import error_response
+from mrt_reward.types import ErrorInfo
+
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/metrics", "/version"})
+"""Read by probes and scrapers, which hold no key."""
+
+
+class Key:
+    """ASGI middleware that lets nobody in without the key, before anything of the request is read.
+
+    Args:
+        app: what is behind it.
+        key: what callers must send as `Authorization: Bearer KEY`.
+
+    """
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self._app = app
+        self._expected = f"Bearer {key}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        given = Headers(scope=scope).get("authorization", "").encode() if scope["type"] == "http" else b""
+        open_to_all = scope["type"] != "http" or scope["path"] in OPEN_PATHS
+        if open_to_all or hmac.compare_digest(given, self._expected):
+            await self._app(scope, receive, send)
+            return
+        info = ErrorInfo("send the API key as 'Authorization: Bearer KEY'", "Unauthorized", "unauthorized")
+        response = error_response(401, info)
+        response.headers["WWW-Authenticate"] = "Bearer"
+        await response(scope, receive, send)

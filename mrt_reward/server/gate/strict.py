@@ -1,0 +1,101 @@
+"""JSON as the standard has it: UTF-8, each key once, no NaN, no infinities, no lone surrogates; parsed off the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+import jiter
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from mrt_reward.server.gate.refusal import Refusal
+from mrt_reward.server.gate.scan import JSONScan, scanned
+
+SCAN = "mrt_reward.scan"
+"""Key of the ASGI scope: what was counted in the body while it arrived."""
+
+SMALL_BYTES = 65_536
+"""A body that is parsed faster than a thread is found for it."""
+
+
+class StrictRequest(Request):
+    """A request whose body is parsed strictly."""
+
+    async def json(self) -> Any:  # noqa: ANN401 - any JSON
+        """The body."""
+        body = await self.body()
+        scan = self.scope.get(SCAN)
+        if len(body) <= SMALL_BYTES:
+            return parsed(body, scan)
+        return await asyncio.to_thread(parsed, body, scan)
+
+
+def parsed(body: bytes, scan: JSONScan | None = None) -> object:
+    """The value that a body spells.
+
+    Args:
+        body: JSON text.
+        scan: what was counted in it; None counts it here.
+
+    Raises:
+        Refusal: it is not JSON, or not as strict as asked for; 400.
+
+    """
+    scan = scan or scanned(body)
+    try:
+        value = jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
+    except ValueError as error:
+        raise Refusal(400, _why(body, str(error))) from error
+    if scan.may_overflow and not _all_finite(value):
+        raise Refusal(400, "the body is not JSON: a number is too large")
+    return value
+
+
+def _why(body: bytes, told: str) -> str:
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return f"the body is not UTF-8 (byte {error.start})"
+    if "surrogate" in told or "hex escape" in told:
+        return f"the body holds a lone surrogate, which is no Unicode text: {told[:200]}"
+    if told.startswith("Detected duplicate key"):
+        return f"the body names a key twice, so that one of its values would be lost: {told[:200]}"
+    constants = [word for word in ("NaN", "Infinity") if word.encode() in body]
+    hint = f" ({' and '.join(constants)} is not a JSON number)" if constants and "expected value" in told else ""
+    return f"the body is not JSON: {told[:200]}{hint}"
+
+
+def _all_finite(value: object) -> bool:
+    waiting = [value]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, float) and math.isinf(node):
+            return False
+        if isinstance(node, dict):
+            waiting.extend(cast("dict[str, object]", node).values())
+        elif isinstance(node, list):
+            waiting.extend(cast("list[object]", node))
+    return True
+
+
+class StrictRoute(APIRoute):
+    """A route that takes JSON by name and parses it strictly.
+
+    Every POST and DELETE must say `Content-Type: application/json`, with a body or without: a browser asks before it
+    sends that for another site's page, and no server of ours agrees.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap the request."""
+        handler = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if request.method not in ("GET", "HEAD") and kind != "application/json":
+                raise Refusal(415, f"Content-Type: expected application/json, got {kind[:100]!r}")
+            return await handler(StrictRequest(request.scope, request.receive))
+
+        return strict

@@ -1,0 +1,91 @@
+"""Who may ask a server without a key: programs of this machine, and no web page that a browser here has open.
+
+A page of any site can send requests to loopback. What gives it away is its `Origin`, and, after its name was made to
+lead here (DNS rebinding), the `Host` that the browser still sends.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mrt_reward.server.gate.refusal import Refusal
+
+ANYWHERE = frozenset({"0.0.0.0", "::", ""})
+"""Addresses that stand for all of the machine's own."""
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host of this name or address."""
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+class Visitors:
+    """ASGI middleware that refuses requests with an `Origin`, and those for a host that is not ours.
+
+    Args:
+        app: what is behind it.
+        listening: the address that the server listens on.
+        allowed: more names and addresses that it is reached under; `*` is any.
+
+    """
+
+    def __init__(self, app: ASGIApp, listening: str, allowed: Collection[str]) -> None:
+        self._app = app
+        self._any = "*" in allowed
+        self._addresses = listening in ANYWHERE
+        self._allowed = frozenset(_name(host) for host in (listening, *allowed) if host)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        refusal = self._refusal(Headers(scope=scope)) if scope["type"] == "http" else None
+        await (refusal.response() if refusal else self._app)(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> Refusal | None:
+        if "origin" in headers:
+            return Refusal(
+                403,
+                f"Origin {headers['origin'][:100]!r}: this server has no key, so it answers no web pages; send no "
+                "Origin, or start it with MRT_REWARD_API_KEY",
+                "forbidden",
+            )
+        hosts = headers.getlist("host")
+        if all(self._is_ours(host) for host in hosts):  # A browser always names one.
+            return None
+        return Refusal(
+            403,
+            f"Host {hosts[0][:100]!r} is not this server's: without a key it answers to loopback and its own address only; "
+            "start it with --allowed-hosts NAME, or with MRT_REWARD_API_KEY",
+            "forbidden",
+        )
+
+    def _is_ours(self, host: str) -> bool:
+        name = _name(host)
+        if self._any or name in self._allowed or is_loopback(name):
+            return True
+        # A name can be made to lead here, an address cannot.
+        return self._addresses and _address(name) is not None
+
+
+def _name(host: str) -> str:
+    """A host without its port, brackets and final dot, in lower case."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    if host.count(":") == 1:
+        host = host.partition(":")[0]
+    return host.removesuffix(".")
+
+
+def _address(host: str) -> Address | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

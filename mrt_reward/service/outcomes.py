@@ -1,0 +1,66 @@
+"""The outcome reward r of a finished trace: what its caller says, what the grader says, or unknown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from mrt_reward.protocols import GradeItem, Grader
+from mrt_reward.service.encoding import Finished, problem_text
+from mrt_reward.service.estimators import outcome_of
+from mrt_reward.types import Trace, Verdict
+
+BOX = "\\boxed"
+UNCLOSED = (
+    "the thinking holds a right boxed answer but is never closed, so the outcome is 0: set options.delimiters to what "
+    "closes this model's thinking, or allow longer responses"
+)
+
+logger = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The outcome, None where it is not known, and what the caller should know about it."""
+
+    outcome: float | None
+    warning: str = ""
+
+
+def needs_grading(trace: Trace, grader: Grader) -> bool:
+    """Whether the outcome has to be found, and can be: the caller does not say it, and the gold answer is there."""
+    return trace.outcome is None and bool(trace.answer or not grader.needs_answer)
+
+
+async def judged(trace: Trace, finished: Finished | None, grader: Grader) -> Judged:
+    """The outcome of a trace that `needs_grading`.
+
+    Args:
+        trace: for its gold answers and its problem.
+        finished: what it came to; None where its text is not known, and then nor is its outcome.
+        grader: judges the answer.
+
+    """
+    if finished is None:
+        return Judged(None)
+    if finished.cut_off:
+        # Cut off while thinking: there is no answer, which is a miss.
+        return Judged(0.0, await _warning_of_unclosed(trace, finished, grader))
+    [grade] = await grader.grade([_item(trace, finished)])
+    return Judged(outcome_of(grade))
+
+
+async def _warning_of_unclosed(trace: Trace, finished: Finished, grader: Grader) -> str:
+    if BOX not in finished.text:
+        return ""
+    try:
+        [grade] = await grader.grade([_item(trace, finished)])
+    except Exception:  # the outcome is known without this verdict, so its loss is only logged
+        logger.warning("unclosed_thinking_not_graded", exc_info=True)
+        return ""
+    return UNCLOSED if grade.verdict is Verdict.CORRECT else ""
+
+
+def _item(trace: Trace, finished: Finished) -> GradeItem:
+    return GradeItem(finished.text, trace.answer, problem_text(trace))
