@@ -5,7 +5,6 @@ Dimension key: P probes of a trace · S spellings of the answer · M sampled ans
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -206,27 +205,15 @@ class Prover(Protocol):
         ...
 
     @property
-    def max_batch_tokens(self) -> int:
-        """How many tokens of proofs (`Proof.num_tokens`) one `prove` call should be given at most."""
+    def num_slots(self) -> int:
+        """How many `prove` calls may run at once; an engine may batch those that it holds."""
         ...
 
-    @property
-    def max_concurrent_batches(self) -> int:
-        """How many `prove` calls may run at once."""
-        ...
-
-    @property
-    def silent_s(self) -> float | None:
-        """Seconds since the work under way last got on, by a pass or a layer; None while idle, or if it cannot tell."""
-        ...
-
-    async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
-        """Answers in the order of the proofs; one that fails alone leaves its error in its place.
-
-        Cancelling the call stops the engine's work on it soon.
+    async def prove(self, proof: Proof) -> Proven:
+        """Answer a proof. Cancelling the call stops the engine's work on it soon.
 
         Raises:
-            ProverUnavailable: none could be answered, and trying again may help.
+            ProverError: this proof could not be answered; `ProverUnavailable` if none can, and trying again may help.
 
         """
         ...
@@ -273,4 +260,14 @@ class Supervised(Protocol):
 
     async def wait_dead(self) -> ProverUnavailable:
         """Return why, once the engine can never prove again."""
+        ...
+
+
+@runtime_checkable
+class ShowsProgress(Protocol):
+    """A prover whose work can be seen to get on while it works."""
+
+    @property
+    def silent_s(self) -> float | None:
+        """Seconds since the work under way last got on, by a pass or a layer; None while idle."""
         ...

@@ -31,7 +31,6 @@ from mrt_reward.protocols import (
     asking_together,
 )
 from mrt_reward.service.activity import Activity
-from mrt_reward.service.batcher import Batcher
 from mrt_reward.service.bounded import BoundedTokenizer
 from mrt_reward.service.cache import ScoreCache
 from mrt_reward.service.encoding import finished_of
@@ -39,6 +38,7 @@ from mrt_reward.service.estimators import Speller
 from mrt_reward.service.jobs import Job, prepare, segment
 from mrt_reward.service.outcomes import Judged, judged, needs_grading
 from mrt_reward.service.preparing import Segmented, each_prepared
+from mrt_reward.service.queue import ProofQueue
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace, Usage, Value
 
 MAX_VERSION_RETRIES = 3
@@ -56,7 +56,7 @@ class Scorer:
         graders: by the names that `ScoreOptions.grader` may give, the default first; owned.
         speller: gives the accepted spellings of a gold answer.
         cache: of values.
-        max_queue_tokens: see `Batcher`.
+        max_queue_tokens: see `ProofQueue`.
 
     """
 
@@ -75,7 +75,7 @@ class Scorer:
         self._graders = dict(graders)
         self._speller = speller
         self.cache = cache or ScoreCache()
-        self.batcher = Batcher(prover, max_queue_tokens)
+        self.queue = ProofQueue(prover, max_queue_tokens)
         self.activity = Activity()
         self._loading = asyncio.Lock()
         self._loads: set[asyncio.Task[ProverInfo]] = set()
@@ -121,12 +121,12 @@ class Scorer:
         grader = self._grader(options)
         with self.activity.one_more():
             # An overloaded server should not spend its time tokenizing what it will refuse.
-            with self.batcher.admitted(1):
+            with self.queue.admitted(1):
                 jobs = await each_prepared(
                     traces, lambda trace: prepare(trace, options, self._bounded, grader, self._speller)
                 )
             num_tokens = sum(job.num_tokens for job in jobs if isinstance(job, Job))
-            with self.batcher.admitted(num_tokens):
+            with self.queue.admitted(num_tokens):
                 as_one = contextvars.copy_context()
                 as_one.run(asking_together)
                 tasks = [
@@ -148,7 +148,7 @@ class Scorer:
 
     async def segment_all(self, traces: Sequence[Trace], options: ScoreOptions) -> list[Segmented | TraceError]:
         """Episodes of each trace; raises as `stream` does where the service takes no work."""
-        with self.activity.one_more(), self.batcher.admitted(1):
+        with self.activity.one_more(), self.queue.admitted(1):
             return await each_prepared(traces, lambda trace: self.segment(trace, options))
 
     def segment(self, trace: Trace, options: ScoreOptions) -> Segmented:
@@ -216,7 +216,7 @@ class Scorer:
     async def close(self) -> None:
         """Release the prover, the graders and the cache."""
         self.activity.end()
-        await self.batcher.close()
+        await self.queue.close()
         await self._prover.close()
         for grader in self._graders.values():
             await grader.close()
@@ -266,7 +266,7 @@ class Scorer:
         async def compute(places: Sequence[int]) -> Sequence[Value]:
             nonlocal computed_tokens
             asked = [seeds[place] for place in places]
-            proven = await self.batcher.prove(job.proof(places, asked))
+            proven = await self.queue.prove(job.proof(places, asked))
             if proven.version != info.version:
                 raise _VersionChanged
             computed_tokens += proven.computed_tokens

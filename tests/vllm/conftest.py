@@ -10,7 +10,7 @@ import shutil
 import socket
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -98,11 +98,9 @@ def asked(proof: Proof, **changes: Any) -> Proof:
     return Proof(proof.token_ids, proof.probes, RolloutQuery(**fields))
 
 
-def logprobs(proven: Sequence[object]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def logprobs(proven: Sequence[Proven]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """All spelling log-probabilities of answered proofs."""
-    assert all(isinstance(one, Proven) for one in proven), [one for one in proven if not isinstance(one, Proven)]
-    answers = [answer for one in cast("Sequence[Proven]", proven) for answer in one.answers]
-    return np.array([value for answer in answers for value in answer.spelling_logprobs])
+    return np.array([value for one in proven for answer in one.answers for value in answer.spelling_logprobs])
 
 
 def perturbed(folder: Path, *, scale: float = 0.05, seed: int = 1) -> Path:

@@ -115,9 +115,8 @@ def proofs_of(prover: Prover, query: RolloutQuery | None = None, num_traces: int
 
 
 async def proven_by(prover: Prover, proofs: list[Proof]) -> list[Proven]:
-    found = await prover.prove(proofs)
-    assert all(isinstance(proven, Proven) for proven in found), found
-    return [proven for proven in found if isinstance(proven, Proven)]
+    found = await prove_all(prover, proofs)
+    return found
 
 
 def values_of(proven: list[Proven]) -> NDArray[np.float64]:
@@ -224,7 +223,7 @@ async def test_leaving_makes_the_server_stop(url: str, prover: OpenAIProver) -> 
     await prover.check()
     room = prover.info.max_tokens // 2
     query = RolloutQuery(64, temperature=2.0, top_p=1.0, max_tokens=room, stop_at_close=False)
-    proving = asyncio.ensure_future(prover.prove(proofs_of(prover, query, num_traces=2)))
+    proving = asyncio.ensure_future(prove_all(prover, proofs_of(prover, query, num_traces=2)))
     async with httpx.AsyncClient(base_url=url) as http:
         while await _num_running(http) == 0:
             assert not proving.done()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mrt_reward.mini import MODEL_DIR
-from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, Proven, RolloutQuery, SpellingIds
+from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, RolloutQuery, SpellingIds
+from tests.provers.proving import prove_all
 from tests.vllm.conftest import asked, island_traces, logprobs, proofs_of
 
 if TYPE_CHECKING:
@@ -30,18 +31,18 @@ async def test_several_spellings_share_their_beginnings(prover: VLLMProver) -> N
     many = SpellingIds(spellings[0].ids, tuple(range(1, 301)))
     proof = Proof(proof.token_ids, proof.probes, LikelihoodQuery((*spellings, many)))
     reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
-    expected = logprobs(await reference.prove([proof]))
+    expected = logprobs(await prove_all(reference, [proof]))
     await reference.close()
-    np.testing.assert_allclose(logprobs(await prover.prove([proof])), expected, atol=1e-4)
+    np.testing.assert_allclose(logprobs(await prove_all(prover, [proof])), expected, atol=1e-4)
 
 
 async def test_single_steps_say_the_same_as_forced_answers(prover: VLLMProver) -> None:
     proofs = proofs_of(island_traces(2), prover.tokenizer)
-    expected = logprobs(await prover.prove(proofs))
+    expected = logprobs(await prove_all(prover, proofs))
     runner = prover._serving.runner
     runner.forced = False
     try:
-        np.testing.assert_allclose(logprobs(await prover.prove(proofs)), expected, atol=1e-4)
+        np.testing.assert_allclose(logprobs(await prove_all(prover, proofs)), expected, atol=1e-4)
     finally:
         runner.forced = True
 
@@ -54,10 +55,8 @@ async def test_drawn_answers_full_of_braces_end_where_the_transformers_provers_d
     query = RolloutQuery(num_samples=16, temperature=1.0, top_p=1.0, max_tokens=40, stop_at_close=True)
     proof = Proof(ids[:-4], (Probe(len(ids) - 4, tuple(ids[-4:].tolist()), seed=7),), query)
     reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
-    [found], [expected] = await prover.prove([proof]), await reference.prove([proof])
+    [found], [expected] = await prove_all(prover, [proof]), await prove_all(reference, [proof])
     await reference.close()
-    assert isinstance(found, Proven)
-    assert isinstance(expected, Proven)
     pairs = list(zip(found.answers[0].completions, expected.answers[0].completions, strict=True))
     # A draw that falls on the edge of two tokens may go either way with the engines' rounding, and the rest follows.
     same = [ours for ours, theirs in pairs if ours == theirs]
@@ -68,12 +67,9 @@ async def test_drawn_answers_full_of_braces_end_where_the_transformers_provers_d
 async def test_sampled_answers_repeat_with_their_seed_and_differ_without(prover: VLLMProver) -> None:
     [proof] = proofs_of(island_traces(1, seed=5), prover.tokenizer)
     hot = asked(proof, num_samples=16, temperature=1.3)
-    [first], [second] = await prover.prove([hot]), await prover.prove([hot])
-    assert isinstance(first, Proven)
-    assert isinstance(second, Proven)
+    [first], [second] = await prove_all(prover, [hot]), await prove_all(prover, [hot])
     assert [len(answer.completions) for answer in first.answers] == [16] * len(hot.probes)
     assert first.answers == second.answers
     moved = Proof(hot.token_ids, tuple(Probe(p.cut, p.suffix, p.seed + 1000) for p in hot.probes), hot.query)
-    [third] = await prover.prove([moved])
-    assert isinstance(third, Proven)
+    [third] = await prove_all(prover, [moved])
     assert third.answers != first.answers

@@ -11,6 +11,7 @@ import pytest
 from mrt_reward.errors import ProverError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, Proven, RolloutQuery, SpellingIds
+from tests.provers.proving import prove_all
 from tests.vllm.conftest import MAX_MODEL_LEN, NUM_BLOCKS, asked, island_traces, logprobs, proofs_of, until_idle
 
 if TYPE_CHECKING:
@@ -27,20 +28,18 @@ async def test_likelihoods_equal_the_transformers_prover_on_200_prefixes(prover:
 
     proofs = proofs_of(island_traces(NUM_TRACES), prover.tokenizer)
     reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
-    expected = logprobs(await reference.prove(proofs))
+    expected = logprobs(await prove_all(reference, proofs))
     await reference.close()
-    proven = await prover.prove(proofs)
+    proven = await prove_all(prover, proofs)
     found = logprobs(proven)
     assert len(found) >= 200
     difference = np.abs(found - expected)
     print(f"float32: {len(found)} prefixes, mean {difference.mean():.2g}, max {difference.max():.2g}")
     np.testing.assert_allclose(found, expected, atol=1e-4)
     # Asked again, everything is read from the cache, and says the same.
-    again = await prover.prove(proofs[:8])
+    again = await prove_all(prover, proofs[:8])
     np.testing.assert_allclose(logprobs(again), expected[: len(logprobs(again))], atol=1e-4)
-    assert sum(one.computed_tokens for one in again if isinstance(one, Proven)) < sum(
-        one.computed_tokens for one in proven[:8] if isinstance(one, Proven)
-    )
+    assert sum(one.computed_tokens for one in again) < sum(one.computed_tokens for one in proven[:8])
 
 
 async def test_answers_greedy_or_drawn_equal_the_transformers_provers(prover: VLLMProver) -> None:
@@ -51,16 +50,12 @@ async def test_answers_greedy_or_drawn_equal_the_transformers_provers(prover: VL
     hot = {"temperature": 1.2, "top_p": 0.9, "num_samples": 6}
     for query in ({}, {"stop_at_close": False, "max_tokens": 24}, hot):
         wanted = [asked(proof, **query) for proof in proofs]
-        for found, expected in zip(await prover.prove(wanted), await reference.prove(wanted), strict=True):
-            assert isinstance(found, Proven)
-            assert isinstance(expected, Proven)
+        for found, expected in zip(await prove_all(prover, wanted), await prove_all(reference, wanted), strict=True):
             assert found.answers == expected.answers
     # Their mean log-probabilities agree to the engines' rounding.
     for query in ({"logprobs": True}, {"logprobs": True, "stop_at_close": False, "max_tokens": 24}):
         wanted = [asked(proof, **query) for proof in proofs[:2]]
-        for found, expected in zip(await prover.prove(wanted), await reference.prove(wanted), strict=True):
-            assert isinstance(found, Proven)
-            assert isinstance(expected, Proven)
+        for found, expected in zip(await prove_all(prover, wanted), await prove_all(reference, wanted), strict=True):
             for ours, theirs in zip(found.answers, expected.answers, strict=True):
                 assert ours.completions == theirs.completions
                 assert ours.completion_logprobs == pytest.approx(theirs.completion_logprobs, abs=1e-3)
@@ -82,9 +77,9 @@ def long_proofs(num_proofs: int, tokenizer: object) -> list[Proof]:
 async def test_a_cache_of_4_traces_serves_64_without_thrashing(prover: VLLMProver) -> None:
     proofs = long_proofs(64, prover.tokenizer)
     assert prover.engine.num_blocks == NUM_BLOCKS
-    proven = await prover.prove(proofs)
+    proven = await prove_all(prover, proofs)
     assert np.isfinite(logprobs(proven)).all()
-    computed = sum(one.computed_tokens for one in proven if isinstance(one, Proven))
+    computed = sum(one.computed_tokens for one in proven)
     needed = sum(proof.num_tokens for proof in proofs)
     print(f"computed {computed} tokens, needed {needed}: {computed / needed:.3f}")
     assert computed <= 1.25 * needed
@@ -97,7 +92,7 @@ async def test_a_caller_who_leaves_stops_the_engines_work(prover: VLLMProver) ->
     ]
     for proof in proofs:
         assert proof.query.num_samples == 4  # type: ignore[union-attr]
-    call = asyncio.create_task(prover.prove(proofs))
+    call = asyncio.create_task(prove_all(prover, proofs))
     while prover.engine.num_running < 20:  # noqa: ASYNC110 - the engine's own state
         await asyncio.sleep(0.02)
     call.cancel()
@@ -115,7 +110,7 @@ async def test_a_caller_who_leaves_stops_the_engines_work(prover: VLLMProver) ->
 async def test_what_does_not_fit_fails_alone(prover: VLLMProver, num_tokens: int, token: int, code: str) -> None:
     [good] = proofs_of(island_traces(1), prover.tokenizer)
     bad = Proof(np.full(num_tokens, token, np.int32), (Probe(num_tokens, (1, 2, 3, 4)),), good.query)
-    first, second = await prover.prove([good, bad])
+    first, second = await asyncio.gather(prover.prove(good), prover.prove(bad), return_exceptions=True)
     assert isinstance(first, Proven)
     assert isinstance(second, ProverError)
     assert (second.code, second.retryable) == (code, False)
@@ -124,17 +119,13 @@ async def test_what_does_not_fit_fails_alone(prover: VLLMProver, num_tokens: int
 async def test_the_longest_prefix_that_fits_is_answered(prover: VLLMProver) -> None:
     query = LikelihoodQuery((SpellingIds((93, 448), (95,)),))
     num_tokens = MAX_MODEL_LEN - 4 - 3  # the suffix, two tokens of the answer and its close
-    [proven] = await prover.prove([Proof(np.full(num_tokens, 5, np.int32), (Probe(num_tokens, (1, 2, 3, 4)),), query)])
-    assert isinstance(proven, Proven)
+    await prover.prove(Proof(np.full(num_tokens, 5, np.int32), (Probe(num_tokens, (1, 2, 3, 4)),), query))
     rollout = RolloutQuery(num_samples=2, temperature=1.0, top_p=1.0, max_tokens=50, stop_at_close=False)
-    [proven] = await prover.prove(
-        [Proof(np.full(num_tokens, 5, np.int32), (Probe(num_tokens, (1, 2, 3, 4)),), rollout)]
-    )
-    assert isinstance(proven, Proven)
+    proven = await prover.prove(Proof(np.full(num_tokens, 5, np.int32), (Probe(num_tokens, (1, 2, 3, 4)),), rollout))
     assert all(len(ids) <= 3 for ids in proven.answers[0].completions)
 
 
 async def test_who_proves_is_told(prover: VLLMProver) -> None:
     assert (prover.info.engine, prover.info.max_tokens) == ("vllm", MAX_MODEL_LEN)
     assert len(prover.info.version) == 16
-    assert prover.max_batch_tokens == 1
+    assert prover.num_slots == 256

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mrt_reward.errors import ProverError
+from tests.provers.proving import prove_all
 from tests.vllm.conftest import island_traces, logprobs, proofs_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ async def test_the_self_check_falls_back_to_single_steps_and_then_refuses(prover
     answers, _ = await runner.prove(proofs[0])
     np.testing.assert_allclose(
         [value for answer in answers for value in answer.spelling_logprobs],
-        logprobs(await prover.prove(proofs)),
+        logprobs(await prove_all(prover, proofs)),
         atol=1e-4,
     )
     runner.always = True

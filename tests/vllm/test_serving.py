@@ -17,6 +17,7 @@ from mrt_reward.mini import MODEL_DIR
 from mrt_reward.provers.checkpoints import weights_version
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace, Status
+from tests.provers.proving import prove_all
 from tests.service.conftest import WordGrader
 from tests.vllm.conftest import OPTIONS, island_traces, logprobs, perturbed, proofs_of, write_adapter
 
@@ -133,27 +134,27 @@ async def test_a_checkpoint_that_does_not_answer_brings_the_old_one_back(prover:
     await prover.load_weights(write_adapter(tmp_path / "zero", seed=9), "lora")
     before = prover.info
     proofs = proofs_of(island_traces(2), prover.tokenizer)
-    expected = logprobs(await prover.prove(proofs))
+    expected = logprobs(await prove_all(prover, proofs))
     with pytest.raises(WeightsError, match="the old ones serve on"):
         await prover.load_weights(folder, "checkpoint")
     assert prover.info == before
-    np.testing.assert_allclose(logprobs(await prover.prove(proofs)), expected, atol=1e-5)
+    np.testing.assert_allclose(logprobs(await prove_all(prover, proofs)), expected, atol=1e-5)
 
 
 async def test_an_adapter_serves_under_its_own_version(prover: VLLMProver, tmp_path: Path) -> None:
     proofs = proofs_of(island_traces(4), prover.tokenizer)
-    base, without = prover._serving.base, logprobs(await prover.prove(proofs))
+    base, without = prover._serving.base, logprobs(await prove_all(prover, proofs))
     await prover.load_weights(write_adapter(tmp_path / "one"), "lora")
-    one, first = prover.info.version, logprobs(await prover.prove(proofs))
+    one, first = prover.info.version, logprobs(await prove_all(prover, proofs))
     await prover.load_weights(write_adapter(tmp_path / "two", seed=4, rank=4), "lora")
-    two, second = prover.info.version, logprobs(await prover.prove(proofs))
+    two, second = prover.info.version, logprobs(await prove_all(prover, proofs))
     assert len({base, one, two}) == 3
     assert one.startswith(f"{base}+")
     for a, b in ((without, first), (without, second), (first, second)):
         assert np.abs(a - b).max() > 0.1
     await prover.load_weights(tmp_path / "one", "lora")
     assert prover.info.version == one
-    np.testing.assert_allclose(logprobs(await prover.prove(proofs)), first, atol=1e-5)
+    np.testing.assert_allclose(logprobs(await prove_all(prover, proofs)), first, atol=1e-5)
 
 
 async def test_an_adapter_that_does_not_fit_is_refused(prover: VLLMProver, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ Work runs in one thread of its own, so the event loop is never blocked and the m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -114,12 +113,7 @@ class TransformersProver:
         return self._packed.model
 
     @property
-    def max_batch_tokens(self) -> int:
-        """One proof a call, so that each is stored once it is done: the worker takes them one by one anyway."""
-        return 1
-
-    @property
-    def max_concurrent_batches(self) -> int:
+    def num_slots(self) -> int:
         """One that runs, and one that waits, so that the one worker never does."""
         return 2
 
@@ -128,18 +122,18 @@ class TransformersProver:
         """Seconds since the last pass or layer of the proof under way; None while idle."""
         return self._pulse.silent_s
 
-    async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
-        """Answers in the order of the proofs; one that fails alone leaves its error in its place.
+    async def prove(self, proof: Proof) -> Proven:
+        """Answer a proof.
 
         Cancelling is noticed between passes of at most `PREFILL_CHUNK` tokens, or after a decoding step.
 
         Raises:
-            ProverUnavailable: the prover was closed.
+            ProverError: it failed; `ProverUnavailable` if the prover was closed.
 
         """
         left = Event()
         try:
-            work = asyncio.get_running_loop().run_in_executor(self._worker, self._prove_all, list(proofs), left)
+            work = asyncio.get_running_loop().run_in_executor(self._worker, self._prove, proof, left)
         except RuntimeError as error:
             raise ProverUnavailable("the prover was closed") from error
         try:
@@ -157,9 +151,12 @@ class TransformersProver:
 
         """
         query = RolloutQuery(num_samples=1, temperature=0.0, top_p=1.0, max_tokens=1, stop_at_close=False)
-        [answer] = await self.prove([Proof(np.zeros(1, np.int32), (Probe(1, (0,)),), query)])
-        if isinstance(answer, ProverError):
-            raise ProverUnavailable(f"the prover cannot generate: {answer}") from answer
+        try:
+            await self.prove(Proof(np.zeros(1, np.int32), (Probe(1, (0,)),), query))
+        except ProverUnavailable:
+            raise
+        except ProverError as error:
+            raise ProverUnavailable(f"the prover cannot generate: {error}") from error
 
     async def load_weights(self, folder: Path, kind: WeightsKind) -> None:
         """Load a checkpoint beside the one that serves, and change over between two proofs.
@@ -201,39 +198,31 @@ class TransformersProver:
     async def close(self) -> None:
         """Stop what runs, and release the worker."""
         self._closing.set()
-        await asyncio.to_thread(self._worker.shutdown, cancel_futures=True)
+        # What waits for the worker is not cancelled: it finds the prover closing, and says so to its caller.
+        await asyncio.to_thread(self._worker.shutdown)
 
-    def _prove_all(self, proofs: Sequence[Proof], left: Event) -> list[Proven | ProverError]:
-        self._pulse.begin()
-        try:
-            return self._answers(proofs, left)
-        finally:
-            self._pulse.end()
+    def _prove(self, proof: Proof, left: Event) -> Proven:
+        """Answer a proof, in the worker's thread."""
 
-    def _answers(self, proofs: Sequence[Proof], left: Event) -> list[Proven | ProverError]:
         def pause() -> None:
             self._pulse.beat()
             if left.is_set() or self._closing.is_set():
                 raise _Left
 
-        answers: list[Proven | ProverError] = []
-        for proof in proofs:
+        self._pulse.begin()
+        try:
             pause()
-            try:
-                probe_answers, num_tokens = self._packed.prove(proof, pause)
-                answers.append(Proven(probe_answers, self._info.version, num_tokens))
-            except _Left:
-                raise
-            except ProverError as error:
-                answers.append(error)
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                answers.append(_out_of_memory(proof, error))
-            except RuntimeError as error:
-                # A CPU that runs out of memory says so in words only.
-                no_memory = "alloc" in str(error) and "memory" in str(error)
-                failed = ProverError(f"the engine failed on this trace: {error}")
-                answers.append(_out_of_memory(proof, error) if no_memory else failed)
-        return answers
+            answers, num_tokens = self._packed.prove(proof, pause)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise _out_of_memory(proof, error) from error
+        except RuntimeError as error:
+            # A CPU that runs out of memory says so in words only.
+            if "alloc" in str(error) and "memory" in str(error):
+                raise _out_of_memory(proof, error) from error
+            raise ProverError(f"the engine failed on this trace: {error}") from error
+        finally:
+            self._pulse.end()
+        return Proven(answers, self._info.version, num_tokens)
 
 
 def _out_of_memory(proof: Proof, error: BaseException) -> ProverError:

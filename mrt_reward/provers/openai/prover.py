@@ -122,22 +122,15 @@ class OpenAIProver:
         return self._tokenizer
 
     @property
-    def max_batch_tokens(self) -> int:
-        """One trace a call: the server batches."""
-        return 1
-
-    @property
-    def max_concurrent_batches(self) -> int:
-        """As many traces as requests may be in flight."""
+    def num_slots(self) -> int:
+        """As many traces as requests may be in flight; the server batches."""
         return MAX_IN_FLIGHT
 
-    async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
-        """Answers in the order of the proofs; one that fails alone leaves its error in its place.
-
-        Cancelling the call closes its requests, on which servers stop their work.
+    async def prove(self, proof: Proof) -> Proven:
+        """Answer a proof. Cancelling the call closes its requests, on which servers stop their work.
 
         Raises:
-            ProverUnavailable: none could be answered, and trying again may help.
+            ProverError: it failed; `ProverUnavailable` if the server did not answer, and trying again may help.
 
         """
         try:
@@ -145,11 +138,17 @@ class OpenAIProver:
         except ProverUnavailable:
             raise
         except MRTRewardError as error:
-            return [ProverError(str(error), code=error.code, param=error.param)] * len(proofs)
-        answers = await together([self._proven(proof, connection) for proof in proofs])
-        if answers and all(isinstance(answer, ProverUnavailable) for answer in answers):
-            raise ProverUnavailable(str(answers[0]))
-        return answers
+            raise ProverError(str(error), code=error.code, param=error.param) from error
+        proof.check_fits(connection.info.max_tokens, runs_close=True)
+        session = hashlib.blake2b(proof.token_ids.astype("<i4").tobytes(), digest_size=16).hexdigest()
+        if isinstance(proof.query, LikelihoodQuery):
+            logprob_PS, num_tokens = await likelihoods(
+                connection.completer, proof, proof.query, self._tokenizer, session
+            )
+            answers = tuple(ProbeAnswer(spelling_logprobs=tuple(logprobs)) for logprobs in logprob_PS.tolist())
+        else:
+            answers, num_tokens = await self._sampled(proof, proof.query, connection, session)
+        return Proven(answers, connection.info.version, num_tokens)
 
     async def check(self) -> None:
         """Read the endpoint's identity again, and generate one token.
@@ -216,21 +215,6 @@ class OpenAIProver:
     def _version(self, card: ModelCard) -> str:
         told = json.dumps([card.model_dump(), self._engine_version], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
-
-    async def _proven(self, proof: Proof, connection: _Connection) -> Proven | ProverError:
-        session = hashlib.blake2b(proof.token_ids.astype("<i4").tobytes(), digest_size=16).hexdigest()
-        try:
-            proof.check_fits(connection.info.max_tokens, runs_close=True)
-            if isinstance(proof.query, LikelihoodQuery):
-                logprob_PS, num_tokens = await likelihoods(
-                    connection.completer, proof, proof.query, self._tokenizer, session
-                )
-                answers = tuple(ProbeAnswer(spelling_logprobs=tuple(logprobs)) for logprobs in logprob_PS.tolist())
-            else:
-                answers, num_tokens = await self._sampled(proof, proof.query, connection, session)
-        except ProverError as error:
-            return error
-        return Proven(answers, connection.info.version, num_tokens)
 
     async def _sampled(
         self, proof: Proof, query: RolloutQuery, connection: _Connection, session: str

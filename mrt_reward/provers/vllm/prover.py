@@ -9,17 +9,16 @@ Dimension key: P probes of a trace · S spellings · M sampled answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
 from typing_extensions import TypedDict, Unpack
 
-from mrt_reward.errors import MRTRewardError, ProverError, ProverUnavailable, WeightsError
+from mrt_reward.errors import MRTRewardError, ProverUnavailable, WeightsError
 from mrt_reward.protocols import Proof, Proven, ProverInfo, Tokenizer, WeightsKind
 from mrt_reward.provers.checkpoints import refuse_other_model, resolve_folder
-from mrt_reward.provers.together import together
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.provers.vllm.engine import Engine, EngineSpec, refuse_arguments
 from mrt_reward.provers.vllm.probes import blocks_needed
@@ -110,35 +109,30 @@ class VLLMProver:
         return self._tokenizer
 
     @property
-    def max_batch_tokens(self) -> int:
-        """One trace a call: the cache's blocks say how many calls run at once."""
-        return 1
-
-    @property
-    def max_concurrent_batches(self) -> int:
-        """Traces in flight at most."""
+    def num_slots(self) -> int:
+        """Traces in flight at most; the cache's blocks say how many of them run."""
         return MAX_TRACES
-
-    @property
-    def silent_s(self) -> float | None:
-        """Unknown: a token asked for is scheduled beside the work, and the process is watched by `wait_dead`."""
-        return None
 
     @property
     def engine(self) -> Engine:
         """What runs at present."""
         return self._serving.engine
 
-    async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
-        """Answers in the order of the proofs; one that fails alone leaves its error in its place.
-
-        Cancelling it aborts what it asked of the engine.
+    async def prove(self, proof: Proof) -> Proven:
+        """Answer a proof. Cancelling it aborts what it asked of the engine.
 
         Raises:
-            ProverUnavailable: the engine is dead.
+            ProverError: it failed; `ProverUnavailable` if the engine is dead.
 
         """
-        return await together([self._prove(proof) for proof in proofs])
+        async with self._turnstile.passing():
+            serving = self._serving
+            self._refuse_if_dead()
+            proof.check_fits(serving.engine.max_model_len, serving.engine.vocab_size, runs_close=True)
+            await serving.self_check.passed()
+            async with serving.budget.lent(blocks_needed(proof, serving.engine)):
+                answers, num_tokens = await serving.runner.prove(proof)
+            return Proven(answers, serving.info.version, num_tokens)
 
     async def check(self) -> None:
         """Generate one token.
@@ -179,21 +173,6 @@ class VLLMProver:
             self._serving = await with_adapter(self._serving, folder)
         else:
             await self._load_checkpoint(folder)
-
-    async def _prove(self, proof: Proof) -> Proven | ProverError:
-        async with self._turnstile.passing():
-            serving = self._serving
-            self._refuse_if_dead()
-            try:
-                proof.check_fits(serving.engine.max_model_len, serving.engine.vocab_size, runs_close=True)
-                await serving.self_check.passed()
-                async with serving.budget.lent(blocks_needed(proof, serving.engine)):
-                    answers, num_tokens = await serving.runner.prove(proof)
-            except ProverUnavailable:
-                raise
-            except ProverError as error:
-                return error
-            return Proven(answers, serving.info.version, num_tokens)
 
     def _refuse_if_dead(self) -> None:
         if self._dead is not None:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, Proven, RolloutQuery, SpellingIds
-from mrt_reward.provers.hf.prover import TransformersProver
 
 SPELLINGS = (SpellingIds((7, 8, 9), (10, 11)), SpellingIds((7, 8), (10,)), SpellingIds((12,), (13, 14, 15)))
 LIKELIHOOD = LikelihoodQuery(SPELLINGS)
@@ -51,12 +50,6 @@ def expected_likelihoods(
             row.append(total + float(logprobs[-1, list(spelling.close)].logsumexp(0)))
         rows.append(row)
     return rows
-
-
-async def prove_one(prover: TransformersProver, proof: Proof) -> Proven:
-    [proven] = await prover.prove([proof])
-    assert isinstance(proven, Proven), proven
-    return proven
 
 
 def likelihoods(proven: Proven) -> list[list[float]]:

@@ -22,14 +22,15 @@ from tests.provers.hf.plain import (
     expected_likelihoods,
     likelihoods,
     make_proof,
-    prove_one,
     rollouts,
 )
+from tests.provers.proving import failure_of, prove_all
 
 
 async def test_a_trace_too_long_fails_alone_and_says_by_how_much(prover: TransformersProver) -> None:
     long = make_proof([10, MAX_TOKENS])
-    results = await prover.prove([make_proof([5]), long, make_proof([6])])
+    calls = [prover.prove(proof) for proof in (make_proof([5]), long, make_proof([6]))]
+    results = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(result) for result in results] == [Proven, ProverError, Proven]
     error = results[1]
     assert isinstance(error, ProverError)
@@ -40,35 +41,33 @@ async def test_a_trace_too_long_fails_alone_and_says_by_how_much(prover: Transfo
 
 async def test_answers_end_with_the_context(prover: TransformersProver) -> None:
     proof = make_proof([MAX_TOKENS - 4 - 3], rollouts(1, max_tokens=50))
-    [answer] = (await prove_one(prover, proof)).answers
+    [answer] = (await prover.prove(proof)).answers
     assert len(answer.completions[0]) <= 3
 
 
 async def test_200_episodes_of_one_trace(prover: TransformersProver, reference: Any) -> None:
     proof = make_proof(list(range(5, 5 + 200 * 8, 8)))
-    found = likelihoods(await prove_one(prover, proof))
+    found = likelihoods(await prover.prove(proof))
     some = Proof(proof.token_ids, proof.probes[::50], LIKELIHOOD)
     np.testing.assert_allclose(found[::50], expected_likelihoods(reference, some), atol=1e-4)
 
 
 async def test_unknown_ids_are_refused(prover: TransformersProver) -> None:
     proof = make_proof([5])
-    [result] = await prover.prove([Proof(proof.token_ids + np.int32(4000), proof.probes, LIKELIHOOD)])
-    assert isinstance(result, ProverError)
-    assert result.code == "invalid_token_ids"
+    error = await failure_of(prover, Proof(proof.token_ids + np.int32(4000), proof.probes, LIKELIHOOD))
+    assert error.code == "invalid_token_ids"
 
 
 async def test_no_close_is_a_probability_of_0(prover: TransformersProver) -> None:
     proof = make_proof([5], LikelihoodQuery((SpellingIds((1,), ()),)))
-    assert likelihoods(await prove_one(prover, proof)) == [[-math.inf]]
+    assert likelihoods(await prover.prove(proof)) == [[-math.inf]]
 
 
 async def test_check_generates_and_closing_ends_it(qwen_dir: Path) -> None:
     prover = TransformersProver(qwen_dir, max_context_tokens=64, note="tiny")
     await prover.check()
     assert (prover.info.max_tokens, prover.info.note, prover.info.engine) == (64, "tiny", "transformers")
-    assert prover.max_concurrent_batches == 2
-    assert prover.max_batch_tokens == 1
+    assert prover.num_slots == 2
     await prover.close()
     with pytest.raises(ProverUnavailable):
         await prover.check()
@@ -77,7 +76,7 @@ async def test_check_generates_and_closing_ends_it(qwen_dir: Path) -> None:
 async def test_cancelling_stops_the_work_soon(qwen_dir: Path) -> None:
     prover = TransformersProver(qwen_dir, num_threads=1)
     proofs = [make_proof(list(range(1000, 4000, 100)), seed=seed) for seed in range(300)]
-    call = asyncio.create_task(prover.prove(proofs))
+    call = asyncio.create_task(prove_all(prover, proofs))
     await asyncio.sleep(0)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -89,7 +88,7 @@ async def test_cancelling_stops_the_work_soon(qwen_dir: Path) -> None:
 
 async def test_closing_stops_what_runs(qwen_dir: Path) -> None:
     prover = TransformersProver(qwen_dir, num_threads=1)
-    call = asyncio.create_task(prover.prove([make_proof([3000], seed=seed) for seed in range(300)]))
+    call = asyncio.create_task(prove_all(prover, [make_proof([3000], seed=seed) for seed in range(300)]))
     await asyncio.sleep(0.01)
     await asyncio.wait_for(prover.close(), timeout=5)
     with pytest.raises(ProverUnavailable):
@@ -98,7 +97,7 @@ async def test_closing_stops_what_runs(qwen_dir: Path) -> None:
 
 async def test_the_event_loop_stays_free(qwen_dir: Path) -> None:
     prover = TransformersProver(qwen_dir)
-    call = asyncio.create_task(prover.prove([make_proof([2000], seed=seed) for seed in range(3)]))
+    call = asyncio.create_task(prove_all(prover, [make_proof([2000], seed=seed) for seed in range(3)]))
     ticks = 0
     while not call.done():
         await asyncio.sleep(0)
@@ -123,11 +122,10 @@ async def test_a_failure_of_the_network_stays_with_its_trace(qwen_dir: Path, err
         raise error
 
     handle = module.register_forward_pre_hook(fail)
-    [failed] = await prover.prove([make_proof([5])])
+    failed = await failure_of(prover, make_proof([5]))
     handle.remove()
-    assert isinstance(failed, ProverError)
     assert failed.code == code
-    assert isinstance(await prove_one(prover, make_proof([5])), Proven)
+    assert isinstance(await prover.prove(make_proof([5])), Proven)
     await prover.close()
 
 
@@ -139,9 +137,8 @@ async def test_a_model_of_nans_gives_errors_and_no_numbers(qwen_dir: Path, tmp_p
     cast("Any", safetensors_torch).save_file(weights, file, metadata={"format": "pt"})
     prover = TransformersProver(folder)
     for query in (LIKELIHOOD, rollouts()):
-        [result] = await prover.prove([make_proof([5], query)])
-        assert isinstance(result, ProverError)
-        assert result.code == "non_finite_logits"
+        error = await failure_of(prover, make_proof([5], query))
+        assert error.code == "non_finite_logits"
     with pytest.raises(ProverUnavailable):
         await prover.check()
     assert prover.info.version != TransformersProver(qwen_dir).info.version

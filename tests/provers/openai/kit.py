@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from mrt_reward.backoff import Backoff
-from mrt_reward.errors import ProverError
 from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, Proven, RolloutQuery, SpellingIds
 from mrt_reward.provers.openai.prover import OpenAIProver
 from tests.provers.openai.fake_endpoint import FakeEndpoint, rule
@@ -54,18 +53,6 @@ def prover_of(fake: FakeEndpoint, folder: Path, *, model: str | None = None, **o
         options.setdefault("max_model_len", 4096)
     options = {"transport": fake.transport, "backoff": NO_WAIT, **options}
     return OpenAIProver("http://engine:9/v1/", tokenizer=folder, model=model, **options)
-
-
-async def prove_one(prover: OpenAIProver, proof: Proof) -> Proven:
-    [proven] = await prover.prove([proof])
-    assert isinstance(proven, Proven), proven
-    return proven
-
-
-async def failure_of(prover: OpenAIProver, proof: Proof) -> ProverError:
-    [error] = await prover.prove([proof])
-    assert isinstance(error, ProverError)
-    return error
 
 
 def likelihoods(proven: Proven) -> list[list[float]]:

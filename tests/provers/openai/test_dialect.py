@@ -16,12 +16,11 @@ from tests.provers.openai.kit import (
     SAMPLED,
     echo_of_another_length,
     echo_with_a_gap,
-    failure_of,
     make_proof,
-    prove_one,
     prover_of,
     without_tokens,
 )
+from tests.provers.proving import failure_of
 
 
 @pytest.mark.parametrize("change", [echo_of_another_length, echo_with_a_gap, without_tokens])
@@ -82,7 +81,7 @@ async def test_an_endpoint_that_leaves_while_it_is_asked_what_it_can_is_asked_ag
         assert prover.info.version == UNKNOWN_VERSION
         vllm.replies.clear()
     vllm.changed = lambda reply: reply
-    await prove_one(prover, make_proof([5]))
+    await prover.prove(make_proof([5]))
 
 
 def _leaving_after(fake: FakeEndpoint, num_answered: int) -> Any:
@@ -105,5 +104,5 @@ async def test_a_best_token_that_cannot_be_known_means_no_likelihood(tokenizer: 
 
 async def test_a_strict_server_is_asked_without_the_fields_it_refuses(vllm: FakeEndpoint, qwen_dir: Path) -> None:
     vllm.refused_fields = {"top_k"}
-    await prove_one(prover_of(vllm, qwen_dir), make_proof([5], SAMPLED))
+    await prover_of(vllm, qwen_dir).prove(make_proof([5], SAMPLED))
     assert "top_k" not in vllm.asked[-1][1]

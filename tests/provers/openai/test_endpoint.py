@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 
 from mrt_reward.backoff import Backoff
 from mrt_reward.errors import ProverError, ProverUnavailable
-from mrt_reward.protocols import Proof, Proven
 from mrt_reward.provers.openai.endpoint import Usage
 from mrt_reward.provers.openai.prover import OpenAIProver
 from tests.provers.openai.fake_endpoint import KEY, FakeEndpoint
@@ -21,12 +19,11 @@ from tests.provers.openai.kit import (
     LIKELIHOOD,
     NO_WAIT,
     SAMPLED,
-    failure_of,
     make_proof,
-    prove_one,
     prover_of,
     without_tokens,
 )
+from tests.provers.proving import failure_of, prove_all
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
@@ -34,13 +31,11 @@ async def test_what_fails_for_a_while_is_asked_again(vllm: FakeEndpoint, qwen_di
     prover = prover_of(vllm, qwen_dir)
     await prover.check()
     vllm.replies += [Response(status_code=status, headers={"Retry-After": "0"})] * 2
-    await prove_one(prover, make_proof([5], SAMPLED))
+    await prover.prove(make_proof([5], SAMPLED))
     vllm.replies += [Response(status_code=status)] * 3
     with pytest.raises(ProverUnavailable, match=f"HTTP {status}.*3 tries"):
-        await prover.prove([make_proof([5], SAMPLED)])
-    vllm.replies += [Response(status_code=status)] * 3
-    mixed = await prover.prove([make_proof([5], SAMPLED), make_proof([6], SAMPLED, seed=1)])
-    assert Proven in map(type, mixed)
+        await prover.prove(make_proof([5], SAMPLED))
+    await prover.prove(make_proof([6], SAMPLED, seed=1))
 
 
 def test_a_longer_wait_that_the_server_asks_for_wins() -> None:
@@ -70,7 +65,7 @@ async def test_no_server_is_unavailable(qwen_dir: Path, error: type[httpx.HTTPEr
     with pytest.raises(ProverUnavailable, match=told):
         await prover.check()
     with pytest.raises(ProverUnavailable, match=told):
-        await prover.prove([make_proof([5])])
+        await prover.prove(make_proof([5]))
 
 
 def _drop_first(reply: dict[str, Any]) -> Any:
@@ -136,17 +131,13 @@ async def test_leaving_closes_the_requests(vllm: FakeEndpoint, qwen_dir: Path) -
     prover = prover_of(vllm, qwen_dir)
     await prover.check()
     vllm.hang = True
-    proving = asyncio.create_task(_prove(prover, [make_proof([5, 20]), make_proof([6], SAMPLED, seed=1)]))
+    proving = asyncio.create_task(prove_all(prover, [make_proof([5, 20]), make_proof([6], SAMPLED, seed=1)]))
     while vllm.num_running < 3:  # noqa: ASYNC110 - a few turns of the loop
         await asyncio.sleep(0)
     proving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await proving
     assert (vllm.closed, vllm.num_running) == (3, 0)
-
-
-async def _prove(prover: OpenAIProver, proofs: Sequence[Proof]) -> object:
-    return await prover.prove(proofs)
 
 
 async def test_the_key_is_sent_and_never_shown(vllm: FakeEndpoint, qwen_dir: Path) -> None:

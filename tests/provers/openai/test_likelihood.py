@@ -18,13 +18,12 @@ from tests.provers.openai.kit import (
     echo_of_another_length,
     echo_with_a_gap,
     expected,
-    failure_of,
     likelihoods,
     make_proof,
     prefix_of,
-    prove_one,
     prover_of,
 )
+from tests.provers.proving import failure_of
 
 
 async def test_likelihood_is_the_sum_over_the_spellings_tokens_and_all_their_closes(
@@ -33,7 +32,7 @@ async def test_likelihood_is_the_sum_over_the_spellings_tokens_and_all_their_clo
     prover, proof = prover_of(vllm, qwen_dir), make_proof([5, 20, 33])
     await prover.check()
     vllm.asked.clear()
-    proven = await prove_one(prover, proof)
+    proven = await prover.prove(proof)
     np.testing.assert_allclose(likelihoods(proven), expected(proof), atol=1e-9)
     # One request for the nodes where nothing ends (the suffix's end and 7), one for those where a spelling ends.
     assert [len(body["prompt"]) for _, body in vllm.asked] == [3 * 2, 3 * 3]
@@ -50,7 +49,7 @@ async def test_more_closes_than_one_request_may_name_are_asked_in_parts(vllm: Fa
     proof = make_proof([5], LikelihoodQuery((SpellingIds((7,), close),)))
     logprobs = rule([*prefix_of(proof, proof.probes[0]), 7])
     total = rule(prefix_of(proof, proof.probes[0]))[7] + math.log(np.exp(logprobs[list(close)]).sum())
-    assert likelihoods(await prove_one(prover, proof)) == [[pytest.approx(total)]]
+    assert likelihoods(await prover.prove(proof)) == [[pytest.approx(total)]]
 
 
 async def test_with_echo_the_plainest_close_counts(tokenizer: HFTokenizer, qwen_dir: Path) -> None:
@@ -61,7 +60,7 @@ async def test_with_echo_the_plainest_close_counts(tokenizer: HFTokenizer, qwen_
     fake.asked.clear()
     plainest = [min(spelling.close, key=lambda token: len(tokenizer.decode([token]))) for spelling in SPELLINGS]
     assert plainest == [spelling.close[0] for spelling in SPELLINGS]
-    np.testing.assert_allclose(likelihoods(await prove_one(prover, proof)), expected(proof, num_closes=1), atol=1e-9)
+    np.testing.assert_allclose(likelihoods(await prover.prove(proof)), expected(proof, num_closes=1), atol=1e-9)
     assert [len(body["prompt"]) for _, body in fake.asked] == [2 * 3]
     await prover.close()
 
@@ -75,7 +74,7 @@ async def test_a_server_that_tells_no_probabilities_refuses_likelihood_only(
     assert error.code == "unsupported_query"
     assert "rollouts" in str(error)
     assert "rollouts" in prover.info.note
-    assert len((await prove_one(prover, make_proof([5], SAMPLED))).answers[0].completions) == 3
+    assert len((await prover.prove(make_proof([5], SAMPLED))).answers[0].completions) == 3
 
 
 @pytest.mark.parametrize(("change", "told"), [(echo_of_another_length, "rated"), (echo_with_a_gap, "gave None")])

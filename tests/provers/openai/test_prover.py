@@ -16,12 +16,11 @@ from tests.provers.openai.fake_endpoint import END_ID, KEY, FakeEndpoint, rule
 from tests.provers.openai.kit import (
     LIKELIHOOD,
     SAMPLED,
-    failure_of,
     make_proof,
     prefix_of,
-    prove_one,
     prover_of,
 )
+from tests.provers.proving import failure_of, prove_all
 
 
 @pytest.mark.parametrize("dialect", ["vllm", "sglang", "llama", "plain"])
@@ -29,7 +28,7 @@ async def test_answers_are_what_the_model_says_for_each_probe(
     tokenizer: HFTokenizer, qwen_dir: Path, dialect: str
 ) -> None:
     proof = make_proof([5, 20, 33], rollouts(2, max_tokens=5))
-    proven = await prove_one(prover_of(FakeEndpoint(dialect, tokenizer), qwen_dir), proof)
+    proven = await prover_of(FakeEndpoint(dialect, tokenizer), qwen_dir).prove(proof)
     for probe, answer in zip(proof.probes, proven.answers, strict=True):
         ids = prefix_of(proof, probe)
         for _ in range(5):
@@ -46,16 +45,16 @@ async def test_the_same_probes_give_the_same_answers_and_other_seeds_others(
     tokenizer: HFTokenizer, qwen_dir: Path, dialect: str
 ) -> None:
     proof = make_proof([5, 20], SAMPLED)
-    first = await prove_one(prover_of(FakeEndpoint(dialect, tokenizer), qwen_dir), proof)
+    first = await prover_of(FakeEndpoint(dialect, tokenizer), qwen_dir).prove(proof)
     fake = FakeEndpoint(dialect, tokenizer)
     again = prover_of(fake, qwen_dir)
-    together = await again.prove([make_proof([9], SAMPLED, seed=3), proof])
+    together = await prove_all(again, [make_proof([9], SAMPLED, seed=3), proof])
     assert together[1] == first
     # The shortest prefix may be known already: the others' answers do not change with it.
     tail = Proof(proof.token_ids, proof.probes[1:], SAMPLED)
-    assert (await prove_one(again, tail)).answers == first.answers[1:]
+    assert (await again.prove(tail)).answers == first.answers[1:]
     other = Proof(proof.token_ids, tuple(Probe(p.cut, p.suffix, p.seed + 77) for p in proof.probes), SAMPLED)
-    assert (await prove_one(again, other)).answers != first.answers
+    assert (await again.prove(other)).answers != first.answers
     assert len(set(first.answers[0].completions)) == 3
 
 
@@ -74,10 +73,10 @@ async def test_an_answer_ends_when_its_braces_balance(tokenizer: HFTokenizer, qw
         return reply
 
     fake.changed = say
-    [answer] = (await prove_one(prover, make_proof([5], rollouts(1, stop_at_close=True)))).answers
+    [answer] = (await prover.prove(make_proof([5], rollouts(1, stop_at_close=True)))).answers
     assert tokenizer.decode(answer.completions[0]).startswith("{\\frac{1}{2}}")
     assert "more" not in tokenizer.decode(answer.completions[0])
-    [answer] = (await prove_one(prover, make_proof([5], rollouts(1)))).answers
+    [answer] = (await prover.prove(make_proof([5], rollouts(1)))).answers
     assert tokenizer.decode(answer.completions[0]) == text
 
 
@@ -88,7 +87,7 @@ async def test_probes_near_the_end_of_the_context_get_the_room_that_is_left(
     prover = prover_of(fake, qwen_dir)
     await prover.check()
     fake.asked.clear()
-    await prove_one(prover, make_proof([5, 20, 35], SAMPLED))
+    await prover.prove(make_proof([5, 20, 35], SAMPLED))
     assert sorted(body["max_tokens"] for _, body in fake.asked) == [3, 6]
     for query in (SAMPLED, LIKELIHOOD):
         error = await failure_of(prover, make_proof([5, 38], query))
@@ -102,7 +101,7 @@ async def test_a_trace_keeps_its_session_and_others_have_theirs(vllm: FakeEndpoi
     prover = prover_of(vllm, qwen_dir)
     await prover.check()
     vllm.asked.clear()
-    await prover.prove([make_proof([5, 20], seed=seed) for seed in (1, 2, 1)])
+    await prove_all(prover, [make_proof([5, 20], seed=seed) for seed in (1, 2, 1)])
     sessions = [headers["x-session-id"] for headers, _ in vllm.asked]
     assert len(sessions) == 6
     assert len(set(sessions)) == 2
@@ -126,7 +125,7 @@ async def test_identity_is_what_the_endpoint_tells_and_the_operator_adds(vllm: F
     await named.check()
     assert named.info.version != first.version
     assert named.info.max_tokens == 512
-    assert (named.max_batch_tokens, named.max_concurrent_batches) == (1, 32)
+    assert named.num_slots == 32
     assert named.tokenizer.sha256 == HFTokenizer(qwen_dir).sha256
 
 

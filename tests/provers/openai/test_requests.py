@@ -13,7 +13,6 @@ from tests.provers.openai.fake_endpoint import FakeEndpoint
 from tests.provers.openai.kit import (
     SAMPLED,
     make_proof,
-    prove_one,
     prover_of,
 )
 
@@ -28,7 +27,7 @@ async def test_all_probes_of_a_trace_go_in_as_few_requests_as_the_server_takes(
     prover = prover_of(fake, qwen_dir)
     await prover.check()
     fake.asked.clear()
-    proven = await prove_one(prover, make_proof([5, 20, 33], SAMPLED))
+    proven = await prover.prove(make_proof([5, 20, 33], SAMPLED))
     assert [len(answer.completions) for answer in proven.answers] == [3, 3, 3]
     assert len(fake.asked) == num_requests
     for _, body in fake.asked:
@@ -63,7 +62,7 @@ async def test_answers_tell_how_probable_they_were_where_the_server_does(
         return reply
 
     fake.changed = say
-    [answer] = (await prove_one(prover, make_proof([5], rollouts(2, stop_at_close=boxed, logprobs=True)))).answers
+    [answer] = (await prover.prove(make_proof([5], rollouts(2, stop_at_close=boxed, logprobs=True)))).answers
     assert len(answer.completions) == 2
     assert answer.completion_logprobs == (() if expected is None else pytest.approx((expected, expected)))
 
@@ -73,10 +72,10 @@ async def test_many_prompts_go_in_several_requests_with_one_seed(
     vllm: FakeEndpoint, qwen_dir: Path, monkeypatch: pytest.MonkeyPatch, limits: dict[str, int]
 ) -> None:
     prover, proof = prover_of(vllm, qwen_dir), make_proof([5, 20, 33], SAMPLED)
-    whole = await prove_one(prover, proof)
+    whole = await prover.prove(proof)
     for name, limit in limits.items():
         monkeypatch.setattr(requests, name, limit)
     vllm.asked.clear()
-    assert (await prove_one(prover, proof)).answers == whole.answers
+    assert (await prover.prove(proof)).answers == whole.answers
     assert len(vllm.asked) == 2
     assert len({body["seed"] for _, body in vllm.asked}) == 1
