@@ -17,14 +17,12 @@ from mrt_reward.errors import (
     ProverError,
     ProverUnavailable,
     TraceError,
-    WeightsUnsupported,
 )
 from mrt_reward.options import ScoreOptions
 from mrt_reward.protocols import (
     Grader,
     Prover,
     ProverInfo,
-    Reloadable,
     Supervised,
     Tokenizer,
     WeightsKind,
@@ -39,6 +37,7 @@ from mrt_reward.service.jobs import Job, prepare, segment
 from mrt_reward.service.outcomes import Judged, judged, needs_grading
 from mrt_reward.service.preparing import Segmented, each_prepared
 from mrt_reward.service.queue import ProofQueue
+from mrt_reward.service.weights import WeightsLoader
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace, Usage, Value
 
 MAX_VERSION_RETRIES = 3
@@ -77,8 +76,7 @@ class Scorer:
         self.cache = cache or ScoreCache()
         self.queue = ProofQueue(prover, max_queue_tokens)
         self.activity = Activity()
-        self._loading = asyncio.Lock()
-        self._loads: set[asyncio.Task[ProverInfo]] = set()
+        self._loader = WeightsLoader(prover)
 
     @property
     def info(self) -> ProverInfo:
@@ -174,34 +172,11 @@ class Scorer:
         await self._prover.check()
 
     async def load_weights(self, folder: Path, kind: WeightsKind) -> ProverInfo:
-        """Serve other weights, and tell who proves then. Once begun, it ends, even if the caller leaves.
+        """Serve other weights, and tell who proves then; raises as `WeightsLoader.load` does.
 
         Traces that are being scored finish on the old weights, or start again on the new ones; none mixes the two.
-
-        Raises:
-            WeightsUnsupported: the engine keeps the weights that it started with.
-            WeightsError: they were not taken, and the old ones serve on.
-            ProverUnavailable: nothing serves any more.
-
         """
-        prover = self._prover
-        if not isinstance(prover, Reloadable):
-            raise WeightsUnsupported(
-                f"engine {prover.info.engine!r} loads no {kind} ({folder.name!r} was not read): change its weights "
-                f"where it runs, or restart the server with the new --model"
-            )
-
-        async def load() -> ProverInfo:
-            async with self._loading:
-                logger.info("weights_loading", kind=kind, path=str(folder))
-                await prover.load_weights(folder, kind)
-                logger.info("weights_loaded", kind=kind, path=str(folder), version=self.info.version)
-                return self.info
-
-        task = asyncio.create_task(load(), name="load-weights")
-        self._loads.add(task)
-        task.add_done_callback(self._loads.discard)
-        return await asyncio.shield(task)
+        return await self._loader.load(folder, kind)
 
     async def wait_dead(self) -> ProverUnavailable:
         """Return why, once the prover can never prove again; one that lives in this process never returns."""
