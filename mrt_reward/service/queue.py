@@ -30,7 +30,7 @@ class ProofQueue:
         self._prover = prover
         self._max_queue_tokens = max_queue_tokens
         self._slots = asyncio.Semaphore(prover.num_slots)
-        self._calls: set[asyncio.Task[Proven]] = set()
+        self._calls: set[asyncio.Future[Proven]] = set()
         self._closed = False
         self._freed = asyncio.Event()
         self._throughput = Throughput()
@@ -83,23 +83,35 @@ class ProofQueue:
         return not self.queued_tokens or self.queued_tokens + num_tokens <= self._max_queue_tokens
 
     async def prove(self, proof: Proof) -> Proven:
-        """Have one proof answered, once a slot is free. Cancelling it gives the slot back and stops the engine's work.
+        """Have one proof answered, once a slot is free. Cancelling it stops the engine's work and gives the slot back.
+
+        Whoever waited for the answer goes on before the slot's next proof is begun.
 
         Raises:
             ProverError: it could not be answered.
 
         """
-        if self._closed:
-            raise ProverError("the service was closed")
-        call = asyncio.create_task(self._prove(proof))
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
-        try:
-            return await call
-        except asyncio.CancelledError:
+        async with self._slots:
             if self._closed:
-                raise ProverError("the service was closed") from None
-            raise
+                raise ProverError("the service was closed")
+            call = asyncio.ensure_future(self._prover.prove(proof))
+            self._calls.add(call)
+            self._throughput.begin()
+            num_tokens = 0
+            try:
+                proven = await call
+                num_tokens, self._answered_at = proof.num_tokens, time.monotonic()
+            except asyncio.CancelledError:
+                if self._closed:
+                    raise ProverError("the service was closed") from None
+                raise
+            except Exception:  # only what it says of the prover's health is noted
+                self._answered_at = -math.inf
+                raise
+            finally:
+                self._calls.discard(call)
+                self._throughput.end(num_tokens)
+        return proven
 
     async def close(self) -> None:
         """Stop what runs; it fails, and so does what still waits."""
@@ -108,17 +120,3 @@ class ProofQueue:
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
-
-    async def _prove(self, proof: Proof) -> Proven:
-        async with self._slots:
-            num_tokens = 0
-            self._throughput.begin()
-            try:
-                proven = await self._prover.prove(proof)
-                num_tokens, self._answered_at = proof.num_tokens, time.monotonic()
-                return proven
-            except Exception:  # only what it says of the prover's health is noted
-                self._answered_at = -math.inf
-                raise
-            finally:
-                self._throughput.end(num_tokens)

@@ -61,6 +61,25 @@ async def test_as_many_proofs_run_as_there_are_slots_and_in_order_of_arrival(num
     await queue.close()
 
 
+async def test_an_answer_is_handed_on_before_the_next_proof_is_begun() -> None:
+    events: list[str] = []
+
+    class Noting(ScriptedProver):
+        async def prove(self, proof: Proof) -> Proven:
+            events.append(f"begun {len(proof.token_ids)}")
+            return await super().prove(proof)
+
+    queue = ProofQueue(Noting([0.5]))
+
+    async def call(size: int) -> None:
+        await queue.prove(proof(size))
+        events.append(f"out {size}")
+
+    await asyncio.gather(*(call(size) for size in (5, 6, 7)))
+    assert events == ["begun 5", "out 5", "begun 6", "out 6", "begun 7", "out 7"]
+    await queue.close()
+
+
 async def test_a_caller_who_leaves_stops_the_engines_work_and_gives_the_slot_to_the_next() -> None:
     gate = Gate()
     queue = ProofQueue(gate)
