@@ -7,7 +7,7 @@ Ranges stand in the annotations, where the wire models and the OpenAPI document 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
@@ -52,7 +52,7 @@ at least 5 of 35 traces of Qwen3-32B (`tests/bench/bench_segments.py` counts the
 class Delimiters:
     """What opens and closes thinking. Both empty: the whole completion is thinking (backtracking traces)."""
 
-    __pydantic_config__: ClassVar = Strict
+    __pydantic_config__: ClassVar[Any] = Strict
 
     open: Annotated[str, MaxLen(100)] = "<think>"
     close: Annotated[str, MaxLen(100)] = "</think>"
@@ -83,7 +83,7 @@ class BalancedSegmenter:
 
     """
 
-    __pydantic_config__: ClassVar = Strict
+    __pydantic_config__: ClassVar[Any] = Strict
 
     kind: Literal["balanced"] = "balanced"
     markers: Markers = MODEL_MARKERS
@@ -115,7 +115,7 @@ class MarkerSegmenter:
 
     """
 
-    __pydantic_config__: ClassVar = Strict
+    __pydantic_config__: ClassVar[Any] = Strict
 
     kind: Literal["markers"] = "markers"
     markers: Markers = MRT_MARKERS
@@ -130,7 +130,7 @@ class MarkerSegmenter:
 class ParagraphSegmenter:
     """Every `group` paragraphs are an episode; above `max_episodes`, ceil(K / max_episodes) consecutive ones merge."""
 
-    __pydantic_config__: ClassVar = Strict
+    __pydantic_config__: ClassVar[Any] = Strict
 
     kind: Literal["paragraphs"]
     group: Annotated[int, Ge(1), Le(1000)] = 1
@@ -141,7 +141,7 @@ class ParagraphSegmenter:
 class TokenSegmenter:
     """Episodes of `num_tokens` prover tokens each; the last may be shorter."""
 
-    __pydantic_config__: ClassVar = Strict
+    __pydantic_config__: ClassVar[Any] = Strict
 
     kind: Literal["tokens"]
     num_tokens: Annotated[int, Ge(1), Le(1_000_000)] = 512
@@ -152,7 +152,7 @@ class TokenSegmenter:
 class ExplicitSegmenter:
     """Episodes start where the trace's own `episodes` field says."""
 
-    __pydantic_config__: ClassVar = Strict
+    __pydantic_config__: ClassVar[Any] = Strict
 
     kind: Literal["explicit"]
 
@@ -181,7 +181,7 @@ class Terminator:
 
     """
 
-    __pydantic_config__: ClassVar = Strict
+    __pydantic_config__: ClassVar[Any] = Strict
 
     forced: Annotated[str, MinLen(1), MaxLen(10_000)]
     natural: Annotated[str, MinLen(1), MaxLen(10_000)]
@@ -222,7 +222,7 @@ class Likelihood:
 
     """
 
-    __pydantic_config__: ClassVar = Strict
+    __pydantic_config__: ClassVar[Any] = Strict
 
     kind: Literal["likelihood"] = "likelihood"
     spellings: Annotated[tuple[Annotated[str, MinLen(1), MaxLen(1000)], ...], MinLen(1), MaxLen(8)] | None = None
@@ -243,7 +243,7 @@ class Rollouts:
 
     """
 
-    __pydantic_config__: ClassVar = Strict
+    __pydantic_config__: ClassVar[Any] = Strict
 
     kind: Literal["rollouts"]
     num_samples: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = 8
@@ -272,7 +272,7 @@ class ScoreOptions:
 
     """
 
-    __pydantic_config__: ClassVar = Strict
+    __pydantic_config__: ClassVar[Any] = Strict
 
     segmenter: Segmenter = field(default_factory=BalancedSegmenter, metadata={"discriminator": "kind"})
     delimiters: Delimiters = Delimiters()

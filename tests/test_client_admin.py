@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from mrt_reward.client import MALFORMED, UNREACHABLE, RetryPolicy
-from mrt_reward.client.admin import load_weights
+from mrt_reward.client.admin import load_weights, set_draining
 from mrt_reward.errors import DeadlineExceeded, Overloaded, RequestRejected, WireError
 
 
@@ -29,6 +29,24 @@ def test_new_weights_are_named_and_their_version_comes_back() -> None:
     assert str(request.url) == "http://a:8001/admin/weights"
     assert request.headers["authorization"] == "Bearer k"
     assert json.loads(request.content) == {"path": "/w/step_2", "kind": "checkpoint"}
+
+
+@pytest.mark.parametrize("draining", [True, False])
+def test_a_drain_is_asked_for_and_taken_back(draining: bool) -> None:
+    seen: list[httpx.Request] = []
+    set_draining("http://a:8001", draining, key="k", transport=answering(200, {"status": "ok"}, seen))
+    [request] = seen
+    assert (request.method, str(request.url)) == ("POST", "http://a:8001/admin/drain")
+    assert (request.headers["content-type"], json.loads(request.content)) == (
+        "application/json",
+        {"draining": draining},
+    )
+
+
+def test_a_drain_that_takes_too_long_is_told() -> None:
+    body = {"error": {"message": "not done", "type": "T", "code": "deadline_exceeded", "param": None}}
+    with pytest.raises(DeadlineExceeded, match="not done"):
+        set_draining("http://a", True, transport=answering(504, body))
 
 
 def test_weights_that_are_refused_say_why() -> None:

@@ -85,3 +85,18 @@ def test_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     assert settings.plain_api_key == "secret"
     assert "secret" not in repr(settings)
+
+
+@pytest.mark.parametrize("key", [" k", "k ", "k\n", "a b", "k\u00e9", "\u043a", "k\x00", "\tk"])
+@pytest.mark.parametrize("name", ["api_key", "admin_key", "engine_api_key"])
+def test_a_key_that_no_header_can_carry_is_refused_at_the_start(name: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"setting {name}: .*printable ASCII without blanks"):
+        load_settings(**{name: key})
+
+
+def test_allowed_hosts_are_told_with_commas_or_as_a_list(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toml.write_text('allowed_hosts = ["a", "b"]\n')
+    assert load_settings().allowed_hosts == ("a", "b")
+    monkeypatch.setenv("MRT_REWARD_ALLOWED_HOSTS", "c, d,")
+    assert load_settings().allowed_hosts == ("c", "d")
+    assert load_settings(allowed_hosts="e").allowed_hosts == ("e",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from typing import Annotated
 
@@ -71,6 +72,8 @@ async def _serve(settings: ServeSettings, console: Console) -> None:
     scorer = build_scorer(settings)
 
     def tell(port: int) -> None:
+        # What was loaded stays; looking through it for garbage would stop everything for a third of a second.
+        gc.freeze()
         console.print(f"ready: http://{settings.host}:{port} (the contract at /docs)", highlight=False)
 
     await run_server(scorer, settings, on_ready=tell)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -62,7 +62,7 @@ class CreditConfig:
 
     """
 
-    __pydantic_config__: ClassVar = Strict
+    __pydantic_config__: ClassVar[Any] = Strict
 
     alpha: Annotated[float, Ge(0), Le(1000)] = 1.0
     credit: Literal["immediate", "to_go"] = "immediate"

@@ -35,7 +35,7 @@ class Extension:
 
     """
 
-    __pydantic_config__: ClassVar = {"extra": "ignore"}
+    __pydantic_config__: ClassVar[Any] = {"extra": "ignore"}
 
     text: str
     ends: tuple[int, ...]
@@ -53,7 +53,7 @@ class Direct:
 
     """
 
-    __pydantic_config__: ClassVar = {"extra": "ignore"}
+    __pydantic_config__: ClassVar[Any] = {"extra": "ignore"}
 
     truncated: int = 0
     thought: int = 0
@@ -73,7 +73,7 @@ class Evaluation:
 
     """
 
-    __pydantic_config__: ClassVar = {"extra": "ignore"}
+    __pydantic_config__: ClassVar[Any] = {"extra": "ignore"}
 
     model: str
     problem: str

@@ -29,7 +29,7 @@ from mrt_reward.server.health import Readiness
 from mrt_reward.server.recording import Asked, Recording, Replays, once
 from mrt_reward.server.scoring import notes_of, score_each, segment_each
 from mrt_reward.server.streaming import streamed
-from mrt_reward.server.telemetry import Telemetry, public_name
+from mrt_reward.server.telemetry import Telemetry
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.version import __version__
 from mrt_reward.wire import (
@@ -142,10 +142,10 @@ class Routes:
         return openrlhf.to_rewards(scored, self._settings.alpha)
 
     async def prover(self) -> ProverOut:
-        """Who proves, and how when a request does not say. Where there is no key, the model's folder is not told."""
+        """Who proves, and how when a request does not say."""
         info = self._scorer.info
         return ProverOut(
-            model=info.model if self._settings.api_key else public_name(info.model),
+            model=info.model,
             version=info.version,
             engine=info.engine,
             max_tokens=info.max_tokens,

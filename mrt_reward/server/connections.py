@@ -24,8 +24,8 @@ MAX_HEAD_BYTES = 32_768
 KEEP_ALIVE_S = 75
 """How long a connection that asked something may stay open without asking more."""
 
-ACCEPTED_AT_ONCE = 16
-"""Connections accepted before any is handled: as many may be there beyond the bound for a moment."""
+ACCEPTED_AT_ONCE = 4
+"""Connections accepted before what they sent is read: few, so that one that asks at once is not taken for idle."""
 
 QUIET_S = 10.0
 """The same trouble is logged once in this time."""

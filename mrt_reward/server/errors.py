@@ -81,6 +81,7 @@ def install_error_handlers(app: FastAPI) -> None:
     """Answer every exception of a route in the one shape."""
     app.add_exception_handler(MRTRewardError, _on_ours)
     app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(InvalidBody, _on_invalid_body)
     app.add_exception_handler(HTTPException, _on_http)
 
 
@@ -88,16 +89,37 @@ async def _on_ours(_: Request, error: Exception) -> JSONResponse:
     return reply_to(cast("MRTRewardError", error))
 
 
+class InvalidBody(HTTPException):
+    """A body that is JSON and breaks the schema.
+
+    Args:
+        found: what pydantic found wrong.
+
+    """
+
+    def __init__(self, found: Sequence[Any]) -> None:
+        super().__init__(HTTPStatus.UNPROCESSABLE_ENTITY)
+        self.found = found
+
+
 async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
     found = cast("RequestValidationError", error).errors()
-    first = cast("dict[str, Any]", found[0])
-    place = first["loc"][0] if first["loc"] else "body"
+    place = found[0]["loc"][0] if found[0]["loc"] else "body"
+    status = HTTPStatus.BAD_REQUEST if place == "header" else HTTPStatus.UNPROCESSABLE_ENTITY
+    return _invalid(status, found, found[0]["loc"][1:] or [place])
+
+
+async def _on_invalid_body(_: Request, error: Exception) -> JSONResponse:
+    invalid = cast("InvalidBody", error)
+    return _invalid(invalid.status_code, invalid.found, invalid.found[0]["loc"])
+
+
+def _invalid(status: int, found: Sequence[Any], path: Sequence[str | int]) -> JSONResponse:
     # A union's tag repeats the name of its only field; a reader needs it once.
-    parts = [str(part) for part in first["loc"][1:]]
+    parts = [str(part) for part in path]
     where = ".".join(part for index, part in enumerate(parts) if index == 0 or part != parts[index - 1])
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    message = f"{where or place}: {first['msg']}{more}"
-    status = HTTPStatus.BAD_REQUEST if place == "header" else HTTPStatus.UNPROCESSABLE_ENTITY
+    message = f"{where or 'body'}: {found[0]['msg']}{more}"
     return error_response(status, ErrorInfo(message, "InvalidRequest", "invalid_request", where or None))
 
 

@@ -42,13 +42,13 @@ def refuse_open_addresses(settings: ServeSettings) -> None:
 
 
 def _stays_here(host: str) -> bool:
-    if is_loopback(host):
-        return True
+    if is_loopback(host) or not host:
+        return bool(host)
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
         return True  # Nothing can listen there, which `listening` tells.
-    return bool(host) and all(is_loopback(str(address[0])) for *_, address in found)
+    return all(is_loopback(str(address[0])) for *_, address in found)
 
 
 def listening(host: str, port: int, what: str) -> socket.socket:

@@ -207,7 +207,7 @@ async def _raw(live: Live, *chunks: bytes) -> bytes:
     return answer
 
 
-HEAD = b"POST /v1/score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+HEAD = b"POST /v1/score HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
 
 
 async def test_a_declared_length_over_the_limit_is_refused_before_it_is_sent(live: Live) -> None:

@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from mrt_reward.errors import Draining, ProverError
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.server.calls import collected
-from mrt_reward.server.recording import MAX_KEPT, MAX_KEPT_BYTES, Recording, Replays
+from mrt_reward.server.recording import MAX_KEPT, MAX_KEPT_BYTES, Asked, Recording, Replays, held_bytes
 from tests.server.conftest import TRACE, VALUES, live_server, post
 
-REQUEST = ("/v1/score", b"body")
+REQUEST = Asked(b"a body", 4)
 
 
 class Work:
@@ -51,7 +51,7 @@ async def test_another_body_under_the_same_key_is_refused() -> None:
     replays = Replays()
     replays.recording("k", REQUEST, Work())
     with pytest.raises(HTTPException, match="409"):
-        replays.recording("k", ("/v1/score", b"other"), Work())
+        replays.recording("k", Asked(b"another", 4), Work())
 
 
 async def test_results_are_forgotten_after_ten_minutes_and_failures_at_once() -> None:
@@ -74,10 +74,26 @@ async def test_what_is_remembered_is_bounded() -> None:
         await collected(replays.recording(str(index), REQUEST, work).read())
     await collected(replays.recording("0", REQUEST, work).read())
     assert work.begun == MAX_KEPT + 2
-    big = b"x" * (MAX_KEPT_BYTES + 1)
-    await collected(replays.recording("big", ("/", big), work).read())
+    await collected(replays.recording("big", Asked(b"big", MAX_KEPT_BYTES + 1), work).read())
     await collected(replays.recording("5", REQUEST, work).read())
     assert work.begun == MAX_KEPT + 4
+
+
+async def test_results_count_with_the_memory_they_hold() -> None:
+    async def results() -> AsyncGenerator[list[str]]:
+        yield ["x" * 1_000_000]
+        yield ["y" * 1_000_000]
+
+    assert held_bytes(["x" * 1_000_000]) > 1_000_000
+    replays = Replays()
+    recording = replays.recording("k", REQUEST, results)
+    await collected(recording.read())
+    assert 2_000_000 < recording.num_bytes < 2_100_000
+    more = MAX_KEPT_BYTES // 2_000_000 + 1
+    for index in range(more):
+        await collected(replays.recording(f"n{index}", REQUEST, results).read())
+    assert not replays.knows("k")
+    assert replays.knows(f"n{more - 1}")
 
 
 async def test_work_stops_when_its_last_reader_leaves() -> None:

@@ -64,11 +64,11 @@ async def test_sigterm_finishes_what_was_accepted_and_exits_with_0() -> None:
     assert b"private" not in logs
 
 
-def _settings(**fields: object) -> ServeSettings:
+def make_settings(**fields: object) -> ServeSettings:
     return ServeSettings(**{"port": 0, "admin_port": 0, "log_format": "off", **fields})  # type: ignore[arg-type]
 
 
-def _scorer(prover: ScriptedProver | None = None) -> Scorer:
+def make_scorer(prover: ScriptedProver | None = None) -> Scorer:
     return Scorer(prover or ScriptedProver(VALUES), {"word": WordGrader()}, speller)
 
 
@@ -77,14 +77,14 @@ async def test_a_port_that_is_taken_is_told(which: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"127.0.0.1:{port}.*choose another {which}"):
-            await serve(_scorer(), _settings(**{which: port}))
+            await serve(make_scorer(), make_settings(**{which: port}))
 
 
 async def test_a_prover_that_cannot_prove_at_the_start_is_told() -> None:
     prover = ScriptedProver(VALUES)
     prover.unavailable = True
     with pytest.raises(ProverUnavailable):
-        await serve(_scorer(prover), _settings())
+        await serve(make_scorer(prover), make_settings())
 
 
 async def test_a_drain_that_takes_too_long_is_cut_short() -> None:
@@ -97,16 +97,19 @@ async def test_a_drain_that_takes_too_long_is_cut_short() -> None:
     assert isinstance(outcome, httpx.HTTPError | httpx.Response)
 
 
-def _admin(scorer: Scorer, **fields: object) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(create_admin_app(scorer, _settings(**fields)))
-    return httpx.AsyncClient(transport=transport, base_url="http://admin")
+JSON = {"Content-Type": "application/json"}
+
+
+def admin_of(scorer: Scorer, **fields: object) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(create_admin_app(scorer, make_settings(**fields)))
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=JSON)
 
 
 async def test_admin_routes_are_on_their_own_port(live: Live) -> None:
     assert (await live.http.post("/admin/drain")).status_code == 404
-    async with _admin(live.scorer, api_key="k") as admin:
+    async with admin_of(live.scorer, api_key="k") as admin:
         assert (await admin.delete("/admin/cache")).status_code == 401
-    async with _admin(live.scorer) as admin:
+    async with admin_of(live.scorer) as admin:
         await post(live, "/v1/score", {"traces": [TRACE]})
         assert (await admin.delete("/admin/cache")).json() == {"status": "ok"}
         assert (await admin.post("/admin/drain")).status_code == 200
@@ -137,9 +140,9 @@ async def test_weights_load_from_finished_folders_below_the_root_only(live: Live
         assert (error["code"] == UNFINISHED) == (path == "unfinished")
         return reply.status_code, error["message"]
 
-    async with _admin(live.scorer) as admin:
+    async with admin_of(live.scorer) as admin:
         assert "--weights-root" in (await refused(admin, "step-1"))[1]
-    async with _admin(live.scorer, weights_root=str(root), admin_key="k", api_key="other") as admin:
+    async with admin_of(live.scorer, weights_root=str(root), admin_key="k", api_key="other") as admin:
         assert (await admin.post("/admin/weights", json={"path": "step-1"})).status_code == 401
         other = {"Authorization": "Bearer other"}
         assert (await admin.post("/admin/weights", json={"path": "step-1"}, headers=other)).status_code == 401
@@ -167,11 +170,11 @@ async def test_many_probes_ask_the_prover_once(monkeypatch: pytest.MonkeyPatch) 
             await super().check()
 
     prover = Counting(VALUES)
-    readiness = Readiness(_scorer(prover))
+    readiness = Readiness(make_scorer(prover))
     await asyncio.gather(*(readiness.check() for _ in range(20)))
     assert prover.checks == 1
     monkeypatch.setattr(health, "BELIEVED_S", 0.0)
     monkeypatch.setattr(health, "MAX_CHECK_S", 0.001)
-    readiness = Readiness(_scorer(prover))
+    readiness = Readiness(make_scorer(prover))
     with pytest.raises(ProverUnavailable, match="no token within"):
         await readiness.check()

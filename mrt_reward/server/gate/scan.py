@@ -14,6 +14,9 @@ MAX_DEPTH = 64
 MAX_ITEMS = 500_000
 """Most values of a body: 488 for each of 1,024 traces. Parsing this many takes less than a tenth of a second."""
 
+MAX_KEYS = 100_000
+"""Most keys of all its objects together: 97 for each of 1,024 traces. They take longer than values."""
+
 PIECE_BYTES = 65_536
 """How much is looked at in one go, so that the event loop turns in between."""
 
@@ -30,13 +33,14 @@ class JSONScan:
     It does not say whether the text is JSON; the parser does.
 
     Attributes:
-        num_items: values and keys so far, at least.
+        num_items: values so far, at least.
         may_overflow: whether a number may be too large for a float.
 
     """
 
     def __init__(self) -> None:
         self.num_items = 0
+        self._num_keys = 0
         self.may_overflow = False
         self._depth = 0
         self._inside = 0
@@ -58,8 +62,10 @@ class JSONScan:
         outside = b"".join(parts[self._inside :: 2])
         self._inside ^= (len(parts) - 1) & 1
         self.num_items += outside.count(b",") + outside.count(b"[") + outside.count(b"{")
-        if self.num_items > MAX_ITEMS:
-            raise Refusal(413, f"the body holds more than {MAX_ITEMS} values: send fewer traces at once")
+        self._num_keys += outside.count(b":")
+        for count, most, what in ((self.num_items, MAX_ITEMS, "values"), (self._num_keys, MAX_KEYS, "keys")):
+            if count > most:
+                raise Refusal(413, f"the body holds more than {most} {what}: send fewer traces at once")
         if outside:
             depths = self._depth + _STEP[np.frombuffer(outside, np.uint8)].cumsum(dtype=np.int32)
             self._depth = int(depths[-1])

@@ -1,4 +1,7 @@
-"""JSON as the standard has it: UTF-8, each key once, no NaN, no infinities, no lone surrogates; parsed off the loop."""
+"""Bodies from text to records, off the event loop where they are large.
+
+JSON is as the standard has it: UTF-8, each key once, no NaN, no infinities, no lone surrogates.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from typing import Any, cast
 import jiter
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
+from starlette.types import Receive, Scope
 
+from mrt_reward.server.errors import InvalidBody
 from mrt_reward.server.gate.refusal import Refusal
 from mrt_reward.server.gate.scan import JSONScan, scanned
 
@@ -20,17 +26,41 @@ SCAN = "mrt_reward.scan"
 SMALL_BYTES = 65_536
 """A body that is parsed faster than a thread is found for it."""
 
+MAX_KEYS = 64
+"""Most keys of an object that is not metadata: twice what the contract knows."""
+
 
 class StrictRequest(Request):
-    """A request whose body is parsed strictly."""
+    """A request whose body is parsed strictly, and validated with it.
 
-    async def json(self) -> Any:  # noqa: ANN401 - any JSON
-        """The body."""
+    Args:
+        scope: of ASGI.
+        receive: of ASGI.
+        record: what the body must be; None leaves it as it is.
+
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, record: TypeAdapter[Any] | None = None) -> None:
+        super().__init__(scope, receive)
+        self._record = record
+
+    async def json(self) -> Any:  # noqa: ANN401 - any JSON, or a record
+        """The body; FastAPI takes a record as it is."""
         body = await self.body()
         scan = self.scope.get(SCAN)
         if len(body) <= SMALL_BYTES:
-            return parsed(body, scan)
-        return await asyncio.to_thread(parsed, body, scan)
+            return self._read(body, scan)
+        return await asyncio.to_thread(self._read, body, scan)
+
+    def _read(self, body: bytes, scan: JSONScan | None) -> Any:  # noqa: ANN401 - as above
+        value = parsed(body, scan)
+        _refuse_many_keys(value)
+        if self._record is None:
+            return value
+        try:
+            return self._record.validate_python(value)
+        except ValidationError as error:
+            raise InvalidBody(error.errors(include_url=False, include_context=False, include_input=False)) from error
 
 
 def parsed(body: bytes, scan: JSONScan | None = None) -> object:
@@ -54,6 +84,22 @@ def parsed(body: bytes, scan: JSONScan | None = None) -> object:
     return value
 
 
+def _refuse_many_keys(value: object) -> None:
+    """Each unknown key costs an error of its own, which takes longer than anything else that a body can ask for."""
+    waiting = [value]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            fields = cast("dict[str, object]", node)
+            if len(fields) > MAX_KEYS:
+                raise Refusal(
+                    422, f"an object has {len(fields)} keys, expected at most {MAX_KEYS}: put your own into metadata"
+                )
+            waiting += [each for name, each in fields.items() if name != "metadata" and isinstance(each, dict | list)]
+        elif isinstance(node, list):
+            waiting += [each for each in cast("list[object]", node) if isinstance(each, dict | list)]
+
+
 def _why(body: bytes, told: str) -> str:
     try:
         body.decode()
@@ -64,7 +110,11 @@ def _why(body: bytes, told: str) -> str:
     if told.startswith("Detected duplicate key"):
         return f"the body names a key twice, so that one of its values would be lost: {told[:200]}"
     constants = [word for word in ("NaN", "Infinity") if word.encode() in body]
-    hint = f" ({' and '.join(constants)} is not a JSON number)" if constants and "expected value" in told else ""
+    hint = (
+        f" ({' and '.join(constants)} is not a JSON number)"
+        if constants and ("expected value" in told or "number" in told)
+        else ""
+    )
     return f"the body is not JSON: {told[:200]}{hint}"
 
 
@@ -91,11 +141,14 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the request."""
         handler = super().get_route_handler()
+        field = self.body_field
+        body: Any = None if field is None else field.field_info.annotation
+        record: TypeAdapter[Any] | None = None if body is None else TypeAdapter(body)
 
         async def strict(request: Request) -> Response:
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if request.method not in ("GET", "HEAD") and kind != "application/json":
                 raise Refusal(415, f"Content-Type: expected application/json, got {kind[:100]!r}")
-            return await handler(StrictRequest(request.scope, request.receive))
+            return await handler(StrictRequest(request.scope, request.receive, record))
 
         return strict

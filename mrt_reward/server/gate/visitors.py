@@ -60,7 +60,7 @@ class Visitors:
             return None
         return Refusal(
             403,
-            f"Host {hosts[0][:100]!r} is not this server's: without a key it answers to loopback and its own address only; "
+            f"Host {hosts[0][:100]!r} is not this server's: without a key it answers to loopback and its own only; "
             "start it with --allowed-hosts NAME, or with MRT_REWARD_API_KEY",
             "forbidden",
         )

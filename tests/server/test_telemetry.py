@@ -1,0 +1,61 @@
+"""Logs and metrics tell what they may, in plain characters."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+
+import pytest
+
+from mrt_reward.protocols import ProverInfo
+from mrt_reward.provers.scripted import ScriptedProver
+from mrt_reward.server.errors import error_response
+from mrt_reward.server.telemetry import public_name, without_controls
+from mrt_reward.types import ErrorInfo
+from tests.server.conftest import VALUES, live_server
+
+
+def test_a_status_is_a_number_on_every_python() -> None:
+    status = error_response(HTTPStatus.TOO_MANY_REQUESTS, ErrorInfo("m", "T", "c")).status_code
+    assert (type(status), str(status)) == (int, "429")
+
+
+def test_control_characters_of_both_sets_never_reach_a_terminal() -> None:
+    hostile = "a\x1b[31m\x9b31m\r\nb\x7f\x00\u2028\u202e\u2066c\u00e9"
+    assert without_controls(None, "", {"event": hostile, "n": 1}) == {"event": "a?[31m?31m??b?????c\u00e9", "n": 1}
+
+
+async def test_a_request_id_is_the_same_in_the_log_and_in_the_reply(capsys: pytest.CaptureFixture[str]) -> None:
+    async with live_server(log_format="json") as live:
+        reply = await live.http.get("/version", headers={"x-request-id": "id\x9b31m\xe9".encode("latin-1")})  # type: ignore[dict-item]
+        assert reply.headers["x-request-id"] == "id?31m?"
+        [event] = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "/version" in line]
+        assert event["request_id"] == "id?31m?"
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("/home/me/secret/qwen", "qwen"),
+        ("./out/checkpoint-2", "checkpoint-2"),
+        ("~/models/m", "m"),
+        ("Qwen/Qwen3-1.7B", "Qwen/Qwen3-1.7B"),
+        ("scripted", "scripted"),
+    ],
+)
+def test_a_folder_is_told_by_its_last_part(model: str, name: str) -> None:
+    assert public_name(model) == name
+
+
+async def test_where_a_model_lies_is_not_for_scrapers() -> None:
+    class Local(ScriptedProver):
+        @property
+        def info(self) -> ProverInfo:
+            return ProverInfo("/home/me/qwen", "1", "scripted", 1000)
+
+    async with live_server(Local(VALUES), api_key="k") as live:
+        metrics = (await live.http.get("/metrics")).text
+        assert 'model="qwen"' in metrics
+        assert "/home/me" not in metrics
+        prover = await live.http.get("/v1/prover", headers={"authorization": "Bearer k"})
+        assert prover.json()["model"] == "/home/me/qwen"
