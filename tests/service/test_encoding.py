@@ -273,7 +273,7 @@ def test_padding_before_a_prompt_changes_nothing_that_the_prover_sees(padding: s
 def test_what_a_trace_came_to_is_known_only_with_its_text_and_where_it_thinks(
     changes: dict[str, Any], expected: Finished | None
 ) -> None:
-    trace = make_trace(**{"problem": None, "completion": None, **changes})
+    trace = make_trace("t", **{"problem": None, "completion": None, **changes})
     assert finished_of(trace, TOKENIZER, Delimiters()) == expected
 
 
