@@ -37,7 +37,7 @@ class ProofQueue:
         self.queued_tokens = 0
         """Tokens of all admitted proofs that are not answered yet."""
         self._answered_at = -math.inf
-        """When the prover last answered a proof; never, where it failed since."""
+        """When the prover last answered a proof; never, where it failed or was left since."""
 
     @property
     def silent_s(self) -> float | None:
@@ -100,17 +100,15 @@ class ProofQueue:
             num_tokens = 0
             try:
                 proven = await call
-                num_tokens, self._answered_at = proof.num_tokens, time.monotonic()
+                num_tokens = proof.num_tokens
             except asyncio.CancelledError:
                 if self._closed:
                     raise ProverError("the service was closed") from None
                 raise
-            except Exception:  # only what it says of the prover's health is noted
-                self._answered_at = -math.inf
-                raise
             finally:
                 self._calls.discard(call)
                 self._throughput.end(num_tokens)
+                self._answered_at = time.monotonic() if num_tokens else -math.inf
         return proven
 
     async def close(self) -> None:
