@@ -61,8 +61,8 @@ coverage: venv
 test-vllm: $(VLLM_STAMP)
 	$(VLLM_BIN)/pyright -p tests/vllm/pyrightconfig.json --pythonpath $(VLLM_BIN)/python
 	$(VLLM_BIN)/coverage erase --rcfile=tests/vllm/coverage.toml
-	$(VLLM_BIN)/python -m pytest tests/provers/test_vllm_schedule.py tests/provers/test_vllm_likelihood.py \
-	  tests/contract/test_vllm.py tests/vllm --durations=5 --cov --cov-config=tests/vllm/coverage.toml --cov-report=term
+	$(VLLM_BIN)/python -m pytest tests/provers/vllm tests/contract/test_vllm.py tests/vllm \
+	  --durations=5 --cov --cov-config=tests/vllm/coverage.toml --cov-report=term
 
 test-verl: $(VERL_STAMP)
 	$(VERL_BIN)/pyright -p tests/verl/pyrightconfig.json --pythonpath $(VERL_BIN)/python

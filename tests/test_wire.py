@@ -98,7 +98,7 @@ def test_fields_that_contradict_each_other_are_told(fields: dict[str, Any], told
         {"id": "t", "problem": "q", "completion": "c", "outcome": float("nan")},
         {"id": "t", "problem": "q", "completion": "c", "colour": 1},
         {"id": "t", "messages": [], "completion": "c"},
-        {"id": "t", "problem": "q", "completion": "c", "answer": 42},
+        {"id": "t", "problem": "q", "completion": "c", "answer": True},
         {"id": "t", "problem": "q", "completion": "c", "episodes": [-1]},
     ],
 )

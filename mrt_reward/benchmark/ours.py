@@ -171,10 +171,7 @@ class InProcess:
                     if key in seen:
                         continue
                     seen.add(key)
-                    [proven] = await self.prover.prove([proof])
-                    if isinstance(proven, ProverError):
-                        raise proven
-                    computed += proven.computed_tokens
+                    computed += (await self.prover.prove(proof)).computed_tokens
             return Told(computed)
 
         return Measurement(self._way("peer", "likelihood, one proof a prefix", "likelihood"), [work], run)

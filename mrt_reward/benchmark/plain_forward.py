@@ -13,7 +13,7 @@ import torch
 from transformers import DynamicCache
 
 from mrt_reward.protocols import Prover
-from mrt_reward.provers.transformers import TransformersProver
+from mrt_reward.provers.hf.prover import TransformersProver
 
 DECODE_ROWS = 256
 """Answers that are decoded side by side, as many as the prover takes."""

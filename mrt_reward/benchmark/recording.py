@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from mrt_reward.benchmark.counting import unique_tokens
-from mrt_reward.errors import ProverError, ProverUnavailable
-from mrt_reward.protocols import Proof, Proven, Prover, ProverInfo, Tokenizer, WeightsKind
+from mrt_reward.protocols import Proof, Proven, Prover, ProverInfo, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,40 +69,20 @@ class RecordingProver:
         return self.inner.tokenizer
 
     @property
-    def max_batch_tokens(self) -> int:
+    def num_slots(self) -> int:
         """The inner prover's."""
-        return self.inner.max_batch_tokens
+        return self.inner.num_slots
 
-    @property
-    def max_concurrent_batches(self) -> int:
-        """The inner prover's."""
-        return self.inner.max_concurrent_batches
-
-    @property
-    def silent_s(self) -> float | None:
-        """The inner prover's."""
-        return self.inner.silent_s
-
-    async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
+    async def prove(self, proof: Proof) -> Proven:
         """The inner prover's answers, counted."""
-        answered = await self.inner.prove(proofs)
-        for one in answered:
-            if isinstance(one, Proven):
-                for answer in one.answers:
-                    self._sampled = self._sampled.plus(answer.completions)
-        return answered
+        proven = await self.inner.prove(proof)
+        for answer in proven.answers:
+            self._sampled = self._sampled.plus(answer.completions)
+        return proven
 
     async def check(self) -> None:
         """Let the inner prover generate one token."""
         await self.inner.check()
-
-    async def load_weights(self, folder: Path, kind: WeightsKind) -> None:
-        """Let the inner prover load them."""
-        await self.inner.load_weights(folder, kind)
-
-    async def wait_dead(self) -> ProverUnavailable:
-        """Return why the inner prover died."""
-        return await self.inner.wait_dead()
 
     async def close(self) -> None:
         """Release the inner prover."""

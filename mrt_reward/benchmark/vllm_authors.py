@@ -11,13 +11,12 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from vllm import LLM, SamplingParams
-from vllm.inputs import TokensPrompt
 
 from mrt_reward.benchmark.processes import measured
-from mrt_reward.provers.vllm_probes import computed
+from mrt_reward.provers.vllm.probes import computed
 
 TEMPERATURE, TOP_P = 0.6, 0.95
 
@@ -37,8 +36,8 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
     )  # fmt: skip
 
     def generate(trace: list[list[int]]) -> tuple[int, list[int]]:
-        prompts = [TokensPrompt(prompt_token_ids=ids) for ids in trace]
-        outputs = llm.generate(cast("Any", prompts), params, use_tqdm=False)
+        prompts: Any = [{"prompt_token_ids": ids} for ids in trace]
+        outputs = llm.generate(prompts, params, use_tqdm=False)
         lengths = [len(answer.token_ids) for output in outputs for answer in output.outputs]
         return sum(computed(output) for output in outputs), lengths
 

@@ -22,7 +22,7 @@ from mrt_reward.errors import ConfigError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.protocols import Tokenizer
 from mrt_reward.provers.checkpoints import resolve_folder
-from mrt_reward.provers.vllm_engine import EngineSpec, engine_arguments
+from mrt_reward.provers.vllm.engine import EngineSpec, engine_arguments
 
 AUTHORS = "(b) a blocking generate a trace, n = 8"
 NUM_SAMPLES = 8

@@ -9,9 +9,9 @@ import numpy as np
 from vllm import SamplingParams
 
 from mrt_reward.protocols import Prover
-from mrt_reward.provers.asking import together
-from mrt_reward.provers.vllm import VLLMProver
-from mrt_reward.provers.vllm_engine import Engine
+from mrt_reward.provers.together import together
+from mrt_reward.provers.vllm.engine import Engine
+from mrt_reward.provers.vllm.prover import VLLMProver
 
 
 class PlainRequests:

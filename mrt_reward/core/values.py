@@ -18,8 +18,8 @@ from mrt_reward.types import Value, Verdict
 TAIL = 0.025
 """Probability outside a 95 % interval, on each side."""
 
-LOG_SLACK = 1e-4
-"""How far above 0 a log-probability may be by rounding."""
+LOG_SLACK = 1e-3
+"""How far above 0 rounding may lift a log-probability, that of a certain token in half precision included."""
 
 
 def rollout_value(verdicts: Sequence[Verdict], *, best_of: int = 1) -> Value:

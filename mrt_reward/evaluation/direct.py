@@ -16,10 +16,11 @@ from mrt_reward.evaluation.record import with_short_answers
 from mrt_reward.evaluation.sampling import draw_seed
 from mrt_reward.evaluation.traces import Direct
 from mrt_reward.options import TERMINATORS, Delimiters, Rollouts
-from mrt_reward.protocols import GradeItem, Grader, Probe, Proof, Tokenizer
+from mrt_reward.protocols import GradeItem, Grader, Tokenizer
 from mrt_reward.service.encoding import problem_text
 from mrt_reward.service.estimators import plan_rollouts
 from mrt_reward.service.prompting import prompt_ids_of
+from mrt_reward.service.sample import sample
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace, Status, TokenIds, Trace, Usage
 
@@ -84,9 +85,7 @@ async def answer_directly(
             param="problem",
         )
     seed = draw_seed(spec.sampling.seed, problem.id, prompt)
-    # An engine answers suffixes: the prompt's last token is one.
-    proof = Proof(prompt[:-1], (Probe(len(prompt) - 1, (int(prompt[-1]),), seed),), plan.query)
-    proven = await scorer.batcher.prove(proof)
+    proven = await sample(scorer, prompt, plan.query, seed)
     [value] = await plan.values(proven.answers, (seed,))
     if value.value is None:
         raise GraderError(f"none of {spec.sampling.num_samples} direct answers could be judged")

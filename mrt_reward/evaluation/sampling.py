@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mrt_reward.errors import ConfigError, TraceError
-from mrt_reward.protocols import Probe, Proof, RolloutQuery, Tokenizer
+from mrt_reward.protocols import RolloutQuery, Tokenizer
 from mrt_reward.service.prompting import prompt_ids_of
+from mrt_reward.service.sample import sample
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import TokenIds, Trace
 
@@ -95,9 +96,7 @@ async def continue_from(
             param="problem",
         )
     query = RolloutQuery(spec.num_traces, spec.temperature, spec.top_p, limit, stop_at_close=False)
-    # An engine answers suffixes: the context's last token is one.
-    probe = Probe(len(context) - 1, (int(context[-1]),), draw_seed(spec.seed, name, context))
-    proven = await scorer.batcher.prove(Proof(context[:-1], (probe,), query))
+    proven = await sample(scorer, context, query, draw_seed(spec.seed, name, context))
     return [np.array(ids, np.int32) for ids in proven.answers[0].completions], limit
 
 
@@ -111,8 +110,7 @@ async def require_logprobs(scorer: Scorer) -> None:
     """
     context = scorer.tokenizer.encode_trusted("1 + 1 = ")
     query = RolloutQuery(1, 1.0, 1.0, 1, stop_at_close=False, logprobs=True)
-    proof = Proof(context[:-1], (Probe(len(context) - 1, (int(context[-1]),)),), query)
-    if not (await scorer.batcher.prove(proof)).answers[0].completion_logprobs:
+    if not (await sample(scorer, context, query)).answers[0].completion_logprobs:
         raise ConfigError(
             f"weighted votes need to know how probable answers were, and engine {scorer.info.engine!r} with "
             f"{scorer.info.model} does not tell: use transformers, vllm, or openai at vLLM's, or plain votes",

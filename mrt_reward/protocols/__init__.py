@@ -15,8 +15,11 @@ from mrt_reward.protocols.proving import (
     Prover,
     ProverInfo,
     Query,
+    Reloadable,
     RolloutQuery,
+    ShowsProgress,
     SpellingIds,
+    Supervised,
     WeightsKind,
 )
 from mrt_reward.protocols.tokens import TokenizedText, Tokenizer
@@ -32,8 +35,11 @@ __all__ = [
     "Prover",
     "ProverInfo",
     "Query",
+    "Reloadable",
     "RolloutQuery",
+    "ShowsProgress",
     "SpellingIds",
+    "Supervised",
     "TokenizedText",
     "Tokenizer",
     "WeightsKind",

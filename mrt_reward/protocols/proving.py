@@ -5,10 +5,11 @@ Dimension key: P probes of a trace · S spellings of the answer · M sampled ans
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
 
 from mrt_reward.errors import ProverError, ProverUnavailable
 from mrt_reward.protocols.tokens import Tokenizer
@@ -102,6 +103,34 @@ class Proof:
             tail = self.query.num_samples * self.query.max_tokens
         return len(self.token_ids) + suffixes + tail * len(self.probes)
 
+    def check_fits(self, max_tokens: int, vocab_size: int | None = None, *, runs_close: bool = False) -> None:
+        """Check that a model can take this proof, before its network sees any of it.
+
+        Args:
+            max_tokens: the model's context.
+            vocab_size: its ids are below it; None where that is not known.
+            runs_close: the engine runs the token that closes a spelling as well, so the context must hold it too.
+
+        Raises:
+            ProverError: the longest terminated prefix and its answer do not fit, or an id is not the model's.
+
+        """
+        tail = 1
+        if isinstance(self.query, LikelihoodQuery):
+            tail = max(len(spelling.ids) for spelling in self.query.spellings) + runs_close
+        longest = max(probe.cut + len(probe.suffix) for probe in self.probes) + tail
+        if longest > max_tokens:
+            raise ProverError(
+                f"the longest terminated prefix has {longest} tokens with its answer, the prover's context holds "
+                f"{max_tokens}: shorten the trace, raise max_model_len, or serve a model with a longer context",
+                code="context_length_exceeded",
+            )
+        ids = np.concatenate([self.token_ids, *[np.array(probe.suffix) for probe in self.probes]])
+        if vocab_size is not None and (ids.min() < 0 or ids.max() >= vocab_size):
+            raise ProverError(
+                f"token ids must be in [0, {vocab_size}), got {ids.min()} to {ids.max()}", code="invalid_token_ids"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
@@ -176,27 +205,15 @@ class Prover(Protocol):
         ...
 
     @property
-    def max_batch_tokens(self) -> int:
-        """How many tokens of proofs (`Proof.num_tokens`) one `prove` call should be given at most."""
+    def num_slots(self) -> int:
+        """How many `prove` calls may run at once; an engine may batch those that it holds."""
         ...
 
-    @property
-    def max_concurrent_batches(self) -> int:
-        """How many `prove` calls may run at once."""
-        ...
-
-    @property
-    def silent_s(self) -> float | None:
-        """Seconds since the work under way last got on, by a pass or a layer; None while idle, or if it cannot tell."""
-        ...
-
-    async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
-        """Answers in the order of the proofs; one that fails alone leaves its error in its place.
-
-        Cancelling the call stops the engine's work on it soon.
+    async def prove(self, proof: Proof) -> Proven:
+        """Answer a proof. Cancelling the call stops the engine's work on it soon.
 
         Raises:
-            ProverUnavailable: none could be answered, and trying again may help.
+            ProverError: this proof could not be answered; `ProverUnavailable` if none can, and trying again may help.
 
         """
         ...
@@ -209,6 +226,15 @@ class Prover(Protocol):
 
         """
         ...
+
+    async def close(self) -> None:
+        """Release the engine; no call may follow."""
+        ...
+
+
+@runtime_checkable
+class Reloadable(Protocol):
+    """A prover whose weights can change while it serves."""
 
     async def load_weights(self, folder: Path, kind: WeightsKind) -> None:
         """Serve other weights from now on; `info.version` tells them apart. One call at a time.
@@ -227,10 +253,21 @@ class Prover(Protocol):
         """
         ...
 
+
+@runtime_checkable
+class Supervised(Protocol):
+    """A prover that may end on its own, such as one that runs in a process beside this one."""
+
     async def wait_dead(self) -> ProverUnavailable:
-        """Return why, once the engine can never prove again; an engine that cannot die on its own never returns."""
+        """Return why, once the engine can never prove again."""
         ...
 
-    async def close(self) -> None:
-        """Release the engine; no call may follow."""
+
+@runtime_checkable
+class ShowsProgress(Protocol):
+    """A prover whose work can be seen to get on while it works."""
+
+    @property
+    def silent_s(self) -> float | None:
+        """Seconds since the work under way last got on, by a pass or a layer; None while idle."""
         ...

@@ -28,7 +28,6 @@ from mrt_reward.protocols import (
     TokenizedText,
     Tokenizer,
 )
-from mrt_reward.provers.fixed import FixedWeights
 from mrt_reward.text.byte_text import locate_bytes, refuse_surrogates
 from mrt_reward.types import Message, TokenIds
 
@@ -117,7 +116,8 @@ class Script:
     Attributes:
         answer: what a right sampled answer says.
         wrong: what a wrong one says.
-        delay_s: time that each call takes.
+        delay_s: time that each proof takes.
+        num_slots: proofs that may be asked at once.
         logprobs: mean log-probability of a right and of a wrong sampled answer; None tells none.
         fail_on: traces whose tokens spell this fail alone.
         fail_with: the error they fail with.
@@ -127,12 +127,13 @@ class Script:
     answer: str = "42"
     wrong: str = "0"
     delay_s: float = 0.0
+    num_slots: int = 1
     logprobs: tuple[float, float] | None = None
     fail_on: str = ""
     fail_with: type[ProverError] = ProverError
 
 
-class ScriptedProver(FixedWeights):
+class ScriptedProver:
     """A `Prover` whose success rates are given.
 
     `likelihood`: the first spelling has log(value), the others -inf. `rollouts`: round(value · M) of the M answers are
@@ -147,7 +148,6 @@ class ScriptedProver(FixedWeights):
 
     Attributes:
         proofs: everything that was asked, in order.
-        num_calls: calls of `prove`.
         unavailable: while true, `prove` and `check` raise `ProverUnavailable`.
 
     """
@@ -155,7 +155,6 @@ class ScriptedProver(FixedWeights):
     def __init__(self, values: Values, *, version: str = "1", max_tokens: int = 131_072, **script: object) -> None:
         self.version = version
         self.proofs: list[Proof] = []
-        self.num_calls = 0
         self.unavailable = False
         self._died = asyncio.Event()
         self._values = values
@@ -174,23 +173,22 @@ class ScriptedProver(FixedWeights):
         return self._tokenizer
 
     @property
-    def max_batch_tokens(self) -> int:
-        """A million, which is to say any."""
-        return 1_000_000
+    def num_calls(self) -> int:
+        """Proofs that were asked."""
+        return len(self.proofs)
 
     @property
-    def max_concurrent_batches(self) -> int:
-        """One."""
-        return 1
+    def num_slots(self) -> int:
+        """As the script says."""
+        return self._script.num_slots
 
-    async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
-        """Scripted answers, after `delay_s`."""
+    async def prove(self, proof: Proof) -> Proven:
+        """Scripted answers, after `delay_s`; raises what the script says."""
         self._refuse_if_unavailable()
-        self.num_calls += 1
-        self.proofs.extend(proofs)
+        self.proofs.append(proof)
         if self._script.delay_s:
             await asyncio.sleep(self._script.delay_s)
-        return [self._prove(proof) for proof in proofs]
+        return self._prove(proof)
 
     async def check(self) -> None:
         """Nothing to generate; raises only when told to."""
@@ -213,13 +211,13 @@ class ScriptedProver(FixedWeights):
         if self.unavailable:
             raise ProverUnavailable("the scripted prover was told to be unavailable")
 
-    def _prove(self, proof: Proof) -> Proven | ProverError:
+    def _prove(self, proof: Proof) -> Proven:
         if self._script.fail_on and self._script.fail_on in self._tokenizer.locate(proof.token_ids)[0]:
-            return self._script.fail_with(f"told to fail on {self._script.fail_on!r}")
+            raise self._script.fail_with(f"told to fail on {self._script.fail_on!r}")
         answers: list[ProbeAnswer] = []
         for index, probe in enumerate(proof.probes):
             if not callable(self._values) and index >= len(self._values):
-                return ProverError(
+                raise ProverError(
                     f"the script has {len(self._values)} values, the trace has {len(proof.probes)} probes"
                 )
             value = (

@@ -77,7 +77,7 @@ class Routes:
         key = headers.get("idempotency-key")
         if path in ALWAYS_QUEUED and not self._replays.knows(key):
             self._scorer.activity.refuse_if_draining()
-            with self._scorer.batcher.admitted(1):
+            with self._scorer.queue.admitted(1):
                 pass
 
     async def _recording(self, caller: Caller, work: Callable[[], AsyncGenerator[Item]]) -> Recording[Item]:

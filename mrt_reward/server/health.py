@@ -37,7 +37,7 @@ class Readiness:
             ProverUnavailable: it has been silent for too long.
 
         """
-        silent_s = self._scorer.batcher.silent_s
+        silent_s = self._scorer.queue.silent_s
         if silent_s is not None and silent_s > MAX_SILENT_S:
             raise ProverUnavailable(
                 f"the prover has work and has ended no pass for {silent_s:.0f} s, expected one within "
@@ -66,8 +66,8 @@ class Readiness:
 
     def _gets_on(self) -> bool:
         """Whether there is work, and a part of it ended a moment ago."""
-        silent_s = self._scorer.batcher.silent_s
-        return (silent_s is not None and silent_s <= MAX_SILENT_S) or self._scorer.batcher.answers_within(MAX_SILENT_S)
+        silent_s = self._scorer.queue.silent_s
+        return (silent_s is not None and silent_s <= MAX_SILENT_S) or self._scorer.queue.answers_within(MAX_SILENT_S)
 
     async def _asked(self) -> MRTRewardError | None:
         began = time.monotonic()
@@ -75,7 +75,7 @@ class Readiness:
         try:
             while not asking.done():
                 waited_s = time.monotonic() - began
-                silent_s = self._scorer.batcher.silent_s
+                silent_s = self._scorer.queue.silent_s
                 if silent_s is not None and silent_s < waited_s:
                     return None  # Work went before the token, or the token's own passes end.
                 if waited_s > MAX_CHECK_S:

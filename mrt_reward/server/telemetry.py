@@ -120,7 +120,7 @@ class Telemetry:
         )
         self._computed = Counter("mrt_reward_engine_tokens", "Tokens the engine computed.", registry=self.registry)
         queue = Gauge("mrt_reward_queue_tokens", "Tokens admitted and not answered.", registry=self.registry)
-        queue.set_function(lambda: scorer.batcher.queued_tokens)
+        queue.set_function(lambda: scorer.queue.queued_tokens)
         self.registry.register(_ScorerCollector(scorer))
 
     def count_request(self, route: str, code: int, seconds: float) -> None:

@@ -169,9 +169,11 @@ def problem_text(trace: Trace, tokenizer: Tokenizer | None = None, delimiters: D
     if trace.messages is not None:
         return next((turn.content for turn in reversed(trace.messages) if turn.role == "user"), "")
     known = trace.prompt_ids is not None and tokenizer is not None and trace.tokenizer == tokenizer.sha256
+    delimiters = delimiters or Delimiters()
     if tokenizer is None or not (known or trace.prompt):
-        return trace.prompt or ""
-    delimiters, ids = delimiters or Delimiters(), prompt_ids_of(trace, tokenizer)
+        prompt = trace.prompt or ""
+        return (delimiters.open and prompt.rpartition(delimiters.open)[0]) or prompt
+    ids = prompt_ids_of(trace, tokenizer)
     tail = tail_of(ids, tokenizer.turn_words, tokenizer.locate, delimiters)
     # A row of prefixes has thoughts in its prompt, and an answer may well repeat those.
     asked = tail.text.rpartition(delimiters.open)[0] if delimiters.open else ""

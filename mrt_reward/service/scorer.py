@@ -11,11 +11,24 @@ from pathlib import Path
 import structlog
 
 from mrt_reward.core.progress import with_progress
-from mrt_reward.errors import ConfigError, MRTRewardError, ProverError, ProverUnavailable, TraceError
+from mrt_reward.errors import (
+    ConfigError,
+    MRTRewardError,
+    ProverError,
+    ProverUnavailable,
+    TraceError,
+)
 from mrt_reward.options import ScoreOptions
-from mrt_reward.protocols import Grader, Prover, ProverInfo, Tokenizer, WeightsKind, asking_together
+from mrt_reward.protocols import (
+    Grader,
+    Prover,
+    ProverInfo,
+    Supervised,
+    Tokenizer,
+    WeightsKind,
+    asking_together,
+)
 from mrt_reward.service.activity import Activity
-from mrt_reward.service.batcher import Batcher
 from mrt_reward.service.bounded import BoundedTokenizer
 from mrt_reward.service.cache import ScoreCache
 from mrt_reward.service.encoding import finished_of, problem_text
@@ -23,6 +36,8 @@ from mrt_reward.service.estimators import Speller
 from mrt_reward.service.jobs import Job, prepare, segment
 from mrt_reward.service.outcomes import Judged, judged, needs_grading
 from mrt_reward.service.preparing import Segmented, each_prepared
+from mrt_reward.service.queue import ProofQueue
+from mrt_reward.service.weights import WeightsLoader
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace, Usage, Value
 
 MAX_VERSION_RETRIES = 3
@@ -42,7 +57,7 @@ class Scorer:
         graders: by the names that `ScoreOptions.grader` may give, the default first; owned.
         speller: gives the accepted spellings of a gold answer.
         cache: of values.
-        max_queue_tokens: see `Batcher`.
+        max_queue_tokens: see `ProofQueue`.
 
     """
 
@@ -61,10 +76,9 @@ class Scorer:
         self._graders = dict(graders)
         self._speller = speller
         self.cache = cache or ScoreCache()
-        self.batcher = Batcher(prover, max_queue_tokens)
+        self.queue = ProofQueue(prover, max_queue_tokens)
         self.activity = Activity()
-        self._loading = asyncio.Lock()
-        self._loads: set[asyncio.Task[ProverInfo]] = set()
+        self._loader = WeightsLoader(prover)
 
     @property
     def info(self) -> ProverInfo:
@@ -107,12 +121,12 @@ class Scorer:
         grader = self._grader(options)
         with self.activity.one_more():
             # An overloaded server should not spend its time tokenizing what it will refuse.
-            with self.batcher.admitted(1):
+            with self.queue.admitted(1):
                 jobs = await each_prepared(
                     traces, lambda trace: prepare(trace, options, self._bounded, grader, self._speller)
                 )
             num_tokens = sum(job.num_tokens for job in jobs if isinstance(job, Job))
-            with self.batcher.admitted(num_tokens):
+            with self.queue.admitted(num_tokens):
                 as_one = contextvars.copy_context()
                 as_one.run(asking_together)
                 tasks = [
@@ -134,7 +148,7 @@ class Scorer:
 
     async def segment_all(self, traces: Sequence[Trace], options: ScoreOptions) -> list[Segmented | TraceError]:
         """Episodes of each trace; raises as `stream` does where the service takes no work."""
-        with self.activity.one_more(), self.batcher.admitted(1):
+        with self.activity.one_more(), self.queue.admitted(1):
             return await each_prepared(traces, lambda trace: self.segment(trace, options))
 
     def segment(self, trace: Trace, options: ScoreOptions) -> Segmented:
@@ -160,31 +174,17 @@ class Scorer:
         await self._prover.check()
 
     async def load_weights(self, folder: Path, kind: WeightsKind) -> ProverInfo:
-        """Serve other weights, and tell who proves then. Once begun, it ends, even if the caller leaves.
+        """Serve other weights, and tell who proves then; raises as `WeightsLoader.load` does.
 
         Traces that are being scored finish on the old weights, or start again on the new ones; none mixes the two.
-
-        Raises:
-            WeightsError: they were not taken, and the old ones serve on.
-            ProverUnavailable: nothing serves any more.
-
         """
-
-        async def load() -> ProverInfo:
-            async with self._loading:
-                logger.info("weights_loading", kind=kind, path=str(folder))
-                await self._prover.load_weights(folder, kind)
-                logger.info("weights_loaded", kind=kind, path=str(folder), version=self.info.version)
-                return self.info
-
-        task = asyncio.create_task(load(), name="load-weights")
-        self._loads.add(task)
-        task.add_done_callback(self._loads.discard)
-        return await asyncio.shield(task)
+        return await self._loader.load(folder, kind)
 
     async def wait_dead(self) -> ProverUnavailable:
-        """Return why, once the prover can never prove again."""
-        return await self._prover.wait_dead()
+        """Return why, once the prover can never prove again; one that lives in this process never returns."""
+        if isinstance(self._prover, Supervised):
+            return await self._prover.wait_dead()
+        return await asyncio.get_running_loop().create_future()
 
     async def drain(self) -> None:
         """Refuse new work and wait for what is in flight."""
@@ -193,7 +193,7 @@ class Scorer:
     async def close(self) -> None:
         """Release the prover, the graders and the cache; one that does not let go is left behind."""
         self.activity.end()
-        for part in (self.batcher, self._prover, *self._graders.values()):
+        for part in (self.queue, self._prover, *self._graders.values()):
             await _closed(part)
         await asyncio.to_thread(self.cache.close)
 
@@ -241,7 +241,7 @@ class Scorer:
         async def compute(places: Sequence[int]) -> Sequence[Value]:
             nonlocal computed_tokens
             asked = [seeds[place] for place in places]
-            proven = await self.batcher.prove(job.proof(places, asked))
+            proven = await self.queue.prove(job.proof(places, asked))
             if proven.version != info.version:
                 raise _VersionChanged
             computed_tokens += proven.computed_tokens
@@ -275,7 +275,7 @@ class Scorer:
         return await judged(trace, problem_text(trace, self.tokenizer, options.delimiters), finished, grader)
 
 
-async def _closed(part: Batcher | Prover | Grader) -> None:
+async def _closed(part: ProofQueue | Prover | Grader) -> None:
     try:
         await asyncio.wait_for(part.close(), MAX_CLOSE_S)
     except (TimeoutError, asyncio.TimeoutError):

@@ -22,11 +22,11 @@ import torch
 import transformers
 
 from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, SpellingIds
-from mrt_reward.provers.loading import with_full_precision_head
-from mrt_reward.provers.packed_model import PackedModel
-from mrt_reward.provers.packing import spelling_tree
-from mrt_reward.provers.sampling import Stops
-from mrt_reward.provers.shared_cache import ATTENTION
+from mrt_reward.provers.hf.kv_cache import ATTENTION
+from mrt_reward.provers.hf.loading import with_full_precision_head
+from mrt_reward.provers.hf.model import PackedModel
+from mrt_reward.provers.likelihood import spelling_tree
+from mrt_reward.provers.stops import Stops
 
 NUM_TRACES, NUM_PREFIXES, NUM_SUFFIX = 24, 12, 11
 MINI = {"vocab_size": 4096, "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4}

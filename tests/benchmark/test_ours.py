@@ -19,10 +19,10 @@ from mrt_reward.benchmark.rows import Way
 from mrt_reward.benchmark.workload import Work, WorkSpec, make_work
 from mrt_reward.errors import ProverError
 from mrt_reward.mini import MODEL_DIR
-from mrt_reward.protocols import Probe, Proof, Proven, RolloutQuery
+from mrt_reward.protocols import Probe, Proof, RolloutQuery
+from mrt_reward.provers.hf.prover import TransformersProver
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.provers.tokenizer import HFTokenizer
-from mrt_reward.provers.transformers import TransformersProver
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Usage
 
 SPEC = WorkSpec(problems=1, traces=2, episodes=2, episode_tokens=10)
@@ -67,8 +67,7 @@ async def test_sampled_answers_are_counted() -> None:
     prover = RecordingProver(ScriptedProver([0.5]))
     assert prover.taken() == Sampled()
     query = RolloutQuery(num_samples=3, temperature=1.0, top_p=1.0, max_tokens=4, stop_at_close=True)
-    [proven] = await prover.prove([Proof(np.array([1, 2], np.int32), (Probe(2, (3,)),), query)])
-    assert isinstance(proven, Proven)
+    proven = await prover.prove(Proof(np.array([1, 2], np.int32), (Probe(2, (3,)),), query))
     assert prover.taken() == Sampled().plus(proven.answers[0].completions)
     assert prover.taken() == Sampled()
     await prover.check()

@@ -11,13 +11,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from mrt_reward.cli import direct, evaluate
 from mrt_reward.cli.app import app
 from mrt_reward.config import ServeSettings
-from mrt_reward.errors import ProverError
 from mrt_reward.evaluation import report
 from mrt_reward.evaluation.folder import RESULTS
 from mrt_reward.protocols import Proof, Proven
@@ -32,13 +30,13 @@ def die(*_: object) -> str:
 
 
 class DyingProver(CountingProver):
-    """Takes one trace a call, and dies where it should."""
+    """Dies where it should."""
 
-    async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
+    async def prove(self, proof: Proof) -> Proven:
         if point.isdigit() and results.read_bytes().count(b"\n") >= int(point):
             die()
         os.write(calls, b".")
-        return await super().prove(proofs)
+        return await super().prove(proof)
 
 
 def build(settings: ServeSettings) -> Scorer:

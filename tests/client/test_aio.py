@@ -119,10 +119,10 @@ async def test_a_caller_that_leaves_harms_nobody_and_the_last_one_ends_the_reque
         leaving.cancel()
         assert (await staying)[0].status is Status.OK
         alone = asyncio.create_task(client.score([{**TRACE, "problem": "another"}]))
-        while not live.scorer.batcher.queued_tokens:  # noqa: ASYNC110 - another task's state
+        while not live.scorer.queue.queued_tokens:  # noqa: ASYNC110 - another task's state
             await asyncio.sleep(0.01)
         alone.cancel()
-        while live.scorer.batcher.queued_tokens:  # noqa: ASYNC110 - another task's state
+        while live.scorer.queue.queued_tokens:  # noqa: ASYNC110 - another task's state
             await asyncio.sleep(0.01)
         gone = asyncio.create_task(client.score([TRACE]))
         await asyncio.sleep(0)

@@ -118,7 +118,7 @@ def test_metadata_that_is_no_json_is_refused_and_the_field_named(kind: str, wher
         {"problem": "q", "completion": b"\xff"},
         {"problem": "q", "completion": np.zeros(2)},
         {"problem": "q", "completion": "c", "outcome": math.nan},
-        {"problem": "q", "completion": "c", "id": 7},
+        {"problem": "q", "completion": "c", "id": 7.5},
         {"problem": "q", "completion": "c", "metadata": None},
         Trace(id="t", completion="c", metadata=None),  # type: ignore[arg-type]
         Trace(id="t", completion="c", prompt_ids="no ids"),  # type: ignore[arg-type]

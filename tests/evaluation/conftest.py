@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mrt_reward.errors import ProverError, TraceError
+from mrt_reward.errors import TraceError
 from mrt_reward.evaluation.folder import Folder
 from mrt_reward.evaluation.forcing import ForcingSpec
 from mrt_reward.evaluation.run import Run, RunCounts, RunPlan
@@ -33,20 +33,16 @@ class InputRow:
 
 
 class CountingProver(ScriptedProver):
-    """Half of what it answers is right; takes one trace a call, and goes away after a number of calls."""
+    """Half of what it answers is right; goes away after a number of proofs."""
 
     def __init__(self, *, calls_left: int = 10**9) -> None:
         super().__init__(lambda _text, _index: 0.5, answer="42", wrong="7")
         self.calls_left = calls_left
 
-    @property
-    def max_batch_tokens(self) -> int:
-        return 1
-
-    async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
+    async def prove(self, proof: Proof) -> Proven:
         self.unavailable = self.calls_left <= 0
         self.calls_left -= 1
-        return await super().prove(proofs)
+        return await super().prove(proof)
 
 
 def problem(name: str, **fields: object) -> InputRow:

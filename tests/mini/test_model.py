@@ -17,7 +17,7 @@ from mrt_reward.mini.island import Problem, sample_problems, walk
 from mrt_reward.mini.policy import POLICY_BUDGET_TOKENS, SampledTrace, SamplingSettings, load_model, sample_traces
 from mrt_reward.mini.truth import prefixes, revealed_values
 from mrt_reward.options import Likelihood, Rollouts, ScoreOptions
-from mrt_reward.provers.transformers import TransformersProver
+from mrt_reward.provers.hf.prover import TransformersProver
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace, Status, Trace
 from tests.service.conftest import WordGrader
@@ -71,9 +71,12 @@ def test_a_budget_cuts_a_trace(policy: Policy) -> None:
     assert trace.thinking == trace.completion
 
 
-@pytest.mark.parametrize("settings", [{"budget_tokens": 0}, {"temperature": 0.0}])
-def test_impossible_sampling_is_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must be positive"):
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"budget_tokens": 0}, "budget_tokens must be at least 1"), ({"temperature": 0.0}, "temperature must be above 0")],
+)
+def test_impossible_sampling_is_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
         SamplingSettings(**settings)
 
 

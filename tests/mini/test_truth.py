@@ -110,8 +110,8 @@ def test_the_base_writer_wastes_a_share_of_its_episodes() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"repeat": 1.0}, "repeat must lie"),
-        ({"muse": -0.1}, "muse must lie"),
+        ({"repeat": 1.0}, "repeat must be at least 0 and below 1"),
+        ({"muse": -0.1}, "muse must be at least 0 and below 1"),
         ({"double_check": 0.6, "wander": 0.5}, "below 1"),
     ],
 )

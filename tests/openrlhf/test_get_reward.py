@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from mrt_reward.errors import ProverError
 from mrt_reward.mini import MODEL_DIR
-from mrt_reward.protocols import Probe
+from mrt_reward.protocols import Probe, Proof, Proven
 from mrt_reward.provers.scripted import ScriptedProver
 from tests.openrlhf.batches import METHOD, arguments, maker
 from tests.openrlhf.test_executor import Engine
@@ -100,13 +100,11 @@ async def test_what_was_proved_before_a_failure_is_not_proved_again() -> None:
 
         failures = 1
 
-        async def prove(self, proofs: Any) -> Any:
-            answers = list(await super().prove(proofs))
-            for place, proof in enumerate(proofs):
-                if self.failures and len(proof.probes) > 1:
-                    self.failures -= 1
-                    answers[place] = ProverError("lost")
-            return answers
+        async def prove(self, proof: Proof) -> Proven:
+            if self.failures and len(proof.probes) > 1:
+                self.failures -= 1
+                raise ProverError("lost")
+            return await super().prove(proof)
 
     async with live_server(Failing(VALUES)) as live:
         first = await ask(live.url, CHAT + "<think>\n" + ANSWERED)

@@ -11,9 +11,9 @@ import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from mrt_reward.provers.hf.prover import TransformersProver
 from mrt_reward.provers.tokenizer import HFTokenizer
-from mrt_reward.provers.transformers import TransformersProver
-from tests.provers.fake_endpoint import FakeEndpoint
+from tests.provers.openai.fake_endpoint import FakeEndpoint
 
 CONTROL = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]
 TEMPLATE = (

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +15,6 @@ import torch
 from safetensors import torch as safetensors_torch
 
 from mrt_reward.errors import WeightsError, WeightsUnsupported
-from mrt_reward.protocols import Proven
 from mrt_reward.provers.checkpoints import (
     checkpoint_shapes,
     end_ids,
@@ -24,9 +23,10 @@ from mrt_reward.provers.checkpoints import (
     tensor_shapes,
     weights_version,
 )
-from mrt_reward.provers.transformers import TransformersProver
+from mrt_reward.provers.hf.prover import TransformersProver
 from tests.provers.conftest import save_model
-from tests.provers.plain import likelihoods, make_proof
+from tests.provers.hf.plain import likelihoods, make_proof
+from tests.provers.proving import prove_all
 
 FILE = "model.safetensors"
 
@@ -181,18 +181,17 @@ async def test_the_transformers_prover_changes_over_between_proofs(qwen_dir: Pat
     proofs = [make_proof([5, 60, 120], seed=seed) for seed in range(20)]
 
     async def told(source: TransformersProver) -> list[list[list[float]]]:
-        return [likelihoods(cast("Proven", one)) for one in await source.prove(proofs)]
+        return [likelihoods(one) for one in await prove_all(source, proofs)]
 
     expected = {prover.info.version: await told(prover), other.info.version: await told(other)}
-    running = [asyncio.create_task(prover.prove(proofs)) for _ in range(3)]
+    running = [asyncio.create_task(prove_all(prover, proofs)) for _ in range(3)]
     await prover.load_weights(copy, "checkpoint")
     assert prover.info.version == other.info.version
     assert prover.info.model == str(copy)
-    running.append(asyncio.create_task(prover.prove(proofs)))
+    running.append(asyncio.create_task(prove_all(prover, proofs)))
     seen: set[str] = set()
     for batch in await asyncio.gather(*running):
         for place, proven in enumerate(batch):
-            assert isinstance(proven, Proven)
             seen.add(proven.version)
             np.testing.assert_allclose(likelihoods(proven), expected[proven.version][place], atol=1e-6)
     assert seen == set(expected)
@@ -213,6 +212,4 @@ async def test_weights_that_do_not_answer_leave_the_old_ones_in_service(qwen_dir
         await prover.load_weights(copy, "lora")
     assert prover.info == before
     await prover.check()
-    dead = prover.wait_dead()
-    dead.close()
     await prover.close()

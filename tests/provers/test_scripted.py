@@ -51,8 +51,7 @@ def test_chat_contents_are_untrusted() -> None:
 
 async def test_likelihood_is_the_scripted_value_on_the_first_spelling() -> None:
     prover = ScriptedProver([0.25, 0.0], version="7")
-    [proven] = await prover.prove([make_proof()])
-    assert isinstance(proven, Proven)
+    proven = await prover.prove(make_proof())
     assert [answer.spelling_logprobs for answer in proven.answers] == [
         (pytest.approx(math.log(0.25)), -math.inf),
         (-math.inf, -math.inf),
@@ -64,8 +63,7 @@ async def test_likelihood_is_the_scripted_value_on_the_first_spelling() -> None:
 @pytest.mark.parametrize(("boxed", "right"), [(True, "{42}"), (False, "The answer is \\boxed{42}")])
 async def test_rollouts_are_right_as_often_as_the_value_says(boxed: bool, right: str) -> None:
     prover = ScriptedProver(lambda text, index: {"ab": 0.25, "abcd": 0.75}[text] if index >= 0 else 0.0)
-    [proven] = await prover.prove([make_proof(query=RolloutQuery(4, 1.0, 1.0, 64, boxed))])
-    assert isinstance(proven, Proven)
+    proven = await prover.prove(make_proof(query=RolloutQuery(4, 1.0, 1.0, 64, boxed)))
     counts = [[TOKENIZER.decode(ids) for ids in answer.completions].count(right) for answer in proven.answers]
     assert counts == [1, 3]
 
@@ -73,25 +71,24 @@ async def test_rollouts_are_right_as_often_as_the_value_says(boxed: bool, right:
 async def test_log_probabilities_of_answers_are_scripted() -> None:
     query = RolloutQuery(2, 1.0, 1.0, 64, stop_at_close=True, logprobs=True)
     for logprobs, told in (((-0.25, -2.0), (-0.25, -2.0)), (None, ())):
-        [proven] = await ScriptedProver(lambda _text, _index: 0.5, logprobs=logprobs).prove([make_proof(query=query)])
-        assert isinstance(proven, Proven)
+        proven = await ScriptedProver(lambda _text, _index: 0.5, logprobs=logprobs).prove(make_proof(query=query))
         assert {answer.completion_logprobs for answer in proven.answers} == {told}
 
 
 async def test_failures_are_scripted_too() -> None:
     prover = ScriptedProver([0.5, 0.5], fail_on="bad", fail_with=ProverUnavailable, delay_s=0.001)
-    results = await prover.prove([make_proof(), make_proof("a bad one")])
-    assert [type(result) for result in results] == [Proven, ProverUnavailable]
-    [short] = await ScriptedProver([0.5]).prove([make_proof()])
-    assert isinstance(short, ProverError)
+    assert isinstance(await prover.prove(make_proof()), Proven)
+    with pytest.raises(ProverUnavailable, match="'bad'"):
+        await prover.prove(make_proof("a bad one"))
+    with pytest.raises(ProverError, match="the script has 1 values"):
+        await ScriptedProver([0.5]).prove(make_proof())
     with pytest.raises(ValueError, match="must be in"):
-        await ScriptedProver([2.0]).prove([make_proof()])
+        await ScriptedProver([2.0]).prove(make_proof())
     await prover.check()
     prover.unavailable = True
     with pytest.raises(ProverUnavailable):
         await prover.check()
     with pytest.raises(ProverUnavailable):
-        await prover.prove([])
-    assert prover.max_batch_tokens > 0
-    assert prover.max_concurrent_batches == 1
+        await prover.prove(make_proof())
+    assert (prover.num_slots, ScriptedProver([0.5], num_slots=3).num_slots) == (1, 3)
     await prover.close()

@@ -74,18 +74,14 @@ async def test_an_idle_engine_is_asked_and_has_so_long(monkeypatch: pytest.Monke
 
 
 async def test_an_engine_that_cannot_tell_is_believed_while_it_answers() -> None:
-    class OneByOne(ScriptedProver):
+    class Asked(ScriptedProver):
         checks = 0
-
-        @property
-        def max_batch_tokens(self) -> int:
-            return 1
 
         async def check(self) -> None:
             self.checks += 1
             await super().check()
 
-    prover = OneByOne(VALUES, delay_s=0.3)
+    prover = Asked(VALUES, delay_s=0.3)
     async with live_server(prover) as live:
         traces = [{**TRACE, "id": str(index), "problem": str(index)} for index in range(5)]
         running = asyncio.create_task(post(live, "/v1/score", {"traces": traces}))

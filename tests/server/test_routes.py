@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 import httpx
 import pytest
 
+from mrt_reward.protocols import Proof, Proven
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.service.prompting import BARE_CLOSE
 from tests.server.conftest import TRACE, VALUES, Live, live_server, post
@@ -133,20 +133,16 @@ async def test_a_deadline_is_kept(accept: str) -> None:
         reply = await post(live, "/v1/score", {"traces": [TRACE]}, x_deadline_ms="50", accept=accept)
         assert reply.status_code == 504
         assert reply.json()["error"]["code"] == "deadline_exceeded"
-        assert live.scorer.batcher.queued_tokens == 0
+        assert live.scorer.queue.queued_tokens == 0
         assert (await post(live, "/v1/score", {"traces": [TRACE]}, x_deadline_ms="soon")).status_code == 400
 
 
 async def test_a_stream_that_runs_late_tells_each_trace_that_is_left() -> None:
     class Slowing(ScriptedProver):
-        @property
-        def max_batch_tokens(self) -> int:
-            return 1
-
-        async def prove(self, proofs: Any) -> Any:
+        async def prove(self, proof: Proof) -> Proven:
             if self.num_calls:
                 await asyncio.sleep(5)
-            return await super().prove(proofs)
+            return await super().prove(proof)
 
     async with live_server(Slowing(VALUES)) as live:
         other = {**TRACE, "id": "u", "problem": "another", "metadata": {"kept": 1}}
@@ -163,7 +159,7 @@ async def test_a_caller_that_hangs_up_costs_nothing_more() -> None:
         with pytest.raises(httpx.ReadTimeout):
             await live.http.post("/v1/score", json={"traces": [TRACE]}, timeout=0.2)
         for _ in range(200):
-            if not live.scorer.batcher.queued_tokens:
+            if not live.scorer.queue.queued_tokens:
                 return
             await asyncio.sleep(0.01)
         pytest.fail("the prover still works for nobody")
@@ -171,9 +167,9 @@ async def test_a_caller_that_hangs_up_costs_nothing_more() -> None:
 
 async def test_a_full_queue_says_when_to_come_again() -> None:
     async with live_server(ScriptedProver(VALUES, delay_s=1)) as live:
-        live.scorer.batcher._max_queue_tokens = 10  # pyright: ignore[reportPrivateUsage]
+        live.scorer.queue._max_queue_tokens = 10  # pyright: ignore[reportPrivateUsage]
         first = asyncio.create_task(post(live, "/v1/score", {"traces": [TRACE]}))
-        while live.scorer.batcher.queued_tokens < 10:  # noqa: ASYNC110 - another task's state
+        while live.scorer.queue.queued_tokens < 10:  # noqa: ASYNC110 - another task's state
             await asyncio.sleep(0.01)
         refused = await post(live, "/v1/score", {"traces": [{**TRACE, "problem": "other"}]})
         assert refused.status_code == 429

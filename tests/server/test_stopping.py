@@ -19,15 +19,16 @@ from tests.server.conftest import TRACE
 SERVER = """
 import asyncio
 from mrt_reward.config import ServeSettings
+from mrt_reward.protocols import Proof, Proven
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.server.run import serve
 from mrt_reward.service.scorer import Scorer
 from tests.service.conftest import WordGrader, speller
 
 class Counting(ScriptedProver):
-    async def prove(self, proofs):
+    async def prove(self, proof: Proof) -> Proven:
         print("proving", flush=True)
-        return await super().prove(proofs)
+        return await super().prove(proof)
 
 async def main():
     scorer = Scorer(Counting([0.25, 0.5, 0.5, 1.0], delay_s=DELAY), {"word": WordGrader()}, speller)

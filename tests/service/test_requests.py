@@ -42,7 +42,7 @@ async def test_a_service_that_takes_no_work_cuts_no_episodes() -> None:
     scorer = Scorer(ScriptedProver([0.5]), {"word": WordGrader()}, speller, max_queue_tokens=10)
     [cut] = await scorer.segment_all([make_trace()], ScoreOptions())
     assert isinstance(cut, Segmented)
-    with scorer.batcher.admitted(10), pytest.raises(Overloaded):
+    with scorer.queue.admitted(10), pytest.raises(Overloaded):
         await scorer.segment_all([make_trace()], ScoreOptions())
     scorer.activity.end()
     with pytest.raises(Draining):

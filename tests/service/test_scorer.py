@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrt_reward.errors import ConfigError, Draining, Overloaded, ProverError, ProverUnavailable, TraceError
+from mrt_reward.errors import ConfigError, Draining, Overloaded, ProverUnavailable, TraceError
 from mrt_reward.options import Delimiters, ExplicitSegmenter, Rollouts, ScoreOptions, Terminator
 from mrt_reward.protocols import Proof, Proven
 from mrt_reward.provers.scripted import ScriptedProver, ScriptedTokenizer
@@ -210,12 +210,12 @@ async def test_a_full_queue_refuses_at_the_door(make_scorer: MakeScorer) -> None
     scorer = make_scorer(ScriptedProver([0.5] * 4, delay_s=0.2), max_queue_tokens=10)
     first = asyncio.create_task(scorer.score([make_trace()], OPTIONS))
     await asyncio.sleep(0.05)
-    assert scorer.batcher.queued_tokens > 10
+    assert scorer.queue.queued_tokens > 10
     with pytest.raises(Overloaded) as refused:
         await scorer.score([make_trace("late")], OPTIONS)
     assert refused.value.retry_after_s > 0
     assert (await first)[0].status is Status.OK
-    assert scorer.batcher.queued_tokens == 0
+    assert scorer.queue.queued_tokens == 0
     await scorer.close()
 
 
@@ -240,12 +240,12 @@ class SwappingProver(ScriptedProver):
         super().__init__([0.5] * 4)
         self._swaps = num_swaps
 
-    async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
-        answers = await super().prove(proofs)
+    async def prove(self, proof: Proof) -> Proven:
+        proven = await super().prove(proof)
         if self._swaps:
             self._swaps -= 1
-            return [replace(answer, version="other") if isinstance(answer, Proven) else answer for answer in answers]
-        return answers
+            return replace(proven, version="other")
+        return proven
 
 
 async def test_a_score_that_would_mix_versions_is_done_again(make_scorer: MakeScorer) -> None:
@@ -258,7 +258,7 @@ async def test_a_score_that_would_mix_versions_is_done_again(make_scorer: MakeSc
 
 async def test_an_unavailable_prover_is_told_as_such(make_scorer: MakeScorer) -> None:
     class Gone(ScriptedProver):
-        async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
+        async def prove(self, proof: Proof) -> Proven:
             raise ProverUnavailable("the engine is restarting")
 
     scored = await score_one(make_scorer(Gone([0.5] * 4)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ from transformers import AutoTokenizer
 from verl.protocol import DataProto
 from verl.trainer.ppo.reward import load_reward_manager
 
-from mrt_reward.errors import ProverError, TraceError
+from mrt_reward.errors import TraceError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.protocols import Proof, Proven
 from mrt_reward.provers.scripted import ScriptedProver
@@ -163,10 +163,10 @@ class Gated(ScriptedProver):
         super().__init__([0.25, 0.5, 0.5, 1.0])
         self.asked, self.gate = threading.Event(), threading.Event()
 
-    async def prove(self, proofs: Sequence[Proof]) -> Sequence[Proven | ProverError]:
+    async def prove(self, proof: Proof) -> Proven:
         self.asked.set()
         assert await asyncio.to_thread(self.gate.wait, 120)
-        return await super().prove(proofs)
+        return await super().prove(proof)
 
 
 async def test_nothing_blocks_the_event_loop_while_the_prover_is_slow(tokenizer: Any) -> None:

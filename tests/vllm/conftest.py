@@ -10,7 +10,7 @@ import shutil
 import socket
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ from mrt_reward.types import Trace
 from tests.service.conftest import WordGrader
 
 if TYPE_CHECKING:
-    from mrt_reward.provers.vllm import VLLMProver
+    from mrt_reward.provers.vllm.prover import VLLMProver
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
@@ -98,11 +98,9 @@ def asked(proof: Proof, **changes: Any) -> Proof:
     return Proof(proof.token_ids, proof.probes, RolloutQuery(**fields))
 
 
-def logprobs(proven: Sequence[object]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def logprobs(proven: Sequence[Proven]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """All spelling log-probabilities of answered proofs."""
-    assert all(isinstance(one, Proven) for one in proven), [one for one in proven if not isinstance(one, Proven)]
-    answers = [answer for one in cast("Sequence[Proven]", proven) for answer in one.answers]
-    return np.array([value for answer in answers for value in answer.spelling_logprobs])
+    return np.array([value for one in proven for answer in one.answers for value in answer.spelling_logprobs])
 
 
 def perturbed(folder: Path, *, scale: float = 0.05, seed: int = 1) -> Path:
@@ -167,7 +165,7 @@ async def until_idle(prover: VLLMProver) -> None:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def prover() -> AsyncGenerator[VLLMProver]:
     """In float32, with a cache that holds four traces of 2,000 tokens."""
-    from mrt_reward.provers.vllm import VLLMProver  # noqa: PLC0415 - an optional engine
+    from mrt_reward.provers.vllm.prover import VLLMProver  # noqa: PLC0415 - an optional engine
 
     built = await asyncio.to_thread(
         VLLMProver,

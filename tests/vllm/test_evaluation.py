@@ -12,13 +12,13 @@ from mrt_reward.mini import MODEL_DIR
 from tests.vllm.evaluating import NUM_EXTENSIONS, evaluated
 
 if TYPE_CHECKING:
-    from mrt_reward.provers.vllm import VLLMProver
+    from mrt_reward.provers.vllm.prover import VLLMProver
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_evaluating_gives_what_the_embedded_engine_gives(prover: VLLMProver, tmp_path: Path) -> None:
-    from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415 - torch, where it is installed
+    from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415 - torch, where it is installed
 
     reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
     expected = await evaluated(reference, tmp_path / "transformers")

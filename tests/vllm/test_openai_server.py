@@ -30,11 +30,12 @@ from mrt_reward.mini.island import sample_problems
 from mrt_reward.mini.writer import BASE_SLOPPINESS, write_thinking
 from mrt_reward.options import ScoreOptions
 from mrt_reward.protocols import Proof, Proven, Prover, RolloutQuery
-from mrt_reward.provers.dialect import LikelihoodWay
-from mrt_reward.provers.endpoint import Endpoint, Refusal
-from mrt_reward.provers.openai import OpenAIProver
+from mrt_reward.provers.openai.dialect import LikelihoodWay
+from mrt_reward.provers.openai.endpoint import Endpoint, Refusal
+from mrt_reward.provers.openai.prover import OpenAIProver
 from mrt_reward.service.jobs import prepare
 from mrt_reward.types import Trace
+from tests.provers.proving import prove_all
 from tests.vllm.evaluating import evaluated
 
 pytestmark = [
@@ -114,12 +115,6 @@ def proofs_of(prover: Prover, query: RolloutQuery | None = None, num_traces: int
     return proofs
 
 
-async def proven_by(prover: Prover, proofs: list[Proof]) -> list[Proven]:
-    found = await prover.prove(proofs)
-    assert all(isinstance(proven, Proven) for proven in found), found
-    return [proven for proven in found if isinstance(proven, Proven)]
-
-
 def values_of(proven: list[Proven]) -> NDArray[np.float64]:
     values = [likelihood_value(answer.spelling_logprobs).value for one in proven for answer in one.answers]
     return np.array(values, np.float64)
@@ -129,7 +124,7 @@ async def test_everything_that_the_prover_can_use_is_found(prover: OpenAIProver)
     await prover.check()
     connection = prover._connection
     assert connection is not None
-    dialect = connection.asker.dialect
+    dialect = connection.completer.dialect
     assert (dialect.lists, dialect.samples, dialect.exact_ids) == (True, True, True)
     assert dialect.likelihood is LikelihoodWay.TOKEN_IDS
     assert "top_k" in dialect.neutral
@@ -140,13 +135,13 @@ async def test_everything_that_the_prover_can_use_is_found(prover: OpenAIProver)
 
 
 async def test_likelihoods_equal_the_embedded_engines(prover: OpenAIProver, capsys: pytest.CaptureFixture[str]) -> None:
-    from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415 - torch, where it is installed
+    from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415 - torch, where it is installed
 
-    served_values = values_of(await proven_by(prover, proofs_of(prover)))
+    served_values = values_of(await prove_all(prover, proofs_of(prover)))
     plain: dict[str, Any] = {}
     for dtype in ("float32", "bfloat16"):
         embedded = TransformersProver(MODEL_DIR, dtype=dtype, device="cpu", num_threads=1)
-        plain[dtype] = values_of(await proven_by(embedded, proofs_of(embedded)))
+        plain[dtype] = values_of(await prove_all(embedded, proofs_of(embedded)))
         await embedded.close()
     difference = {dtype: np.abs(served_values - plain[dtype]) for dtype in plain}
     with capsys.disabled():
@@ -158,24 +153,24 @@ async def test_likelihoods_equal_the_embedded_engines(prover: OpenAIProver, caps
         assert found.max() <= 0.03
     assert served_values.max() > 0.5
     # Again, now that the prefixes are cached, and each trace alone.
-    again = [(await proven_by(prover, [proof]))[0] for proof in proofs_of(prover)]
+    again = [(await prove_all(prover, [proof]))[0] for proof in proofs_of(prover)]
     assert np.abs(values_of(again) - served_values).max() <= 0.03
 
 
 async def test_with_echo_one_close_counts_and_the_bound_is_a_little_lower(prover: OpenAIProver) -> None:
     proofs = proofs_of(prover, num_traces=4)
-    values = values_of(await proven_by(prover, proofs))
+    values = values_of(await prove_all(prover, proofs))
     connection = prover._connection
     assert connection is not None
     # SGLang's dialect, which vLLM speaks too.
-    connection.asker.dialect = replace(connection.asker.dialect, exact_ids=False, likelihood=LikelihoodWay.ECHO)
-    echoed = values_of(await proven_by(prover, proofs))
+    connection.completer.dialect = replace(connection.completer.dialect, exact_ids=False, likelihood=LikelihoodWay.ECHO)
+    echoed = values_of(await prove_all(prover, proofs))
     assert (echoed <= values + 0.03).all()
     assert np.abs(echoed - values).mean() <= 0.01
     query = RolloutQuery(4, temperature=0.0, top_p=1.0, max_tokens=16, stop_at_close=True)
-    as_text = await proven_by(prover, proofs_of(prover, query, num_traces=4))
-    connection.asker.dialect = replace(connection.asker.dialect, exact_ids=True)
-    as_ids = await proven_by(prover, proofs_of(prover, query, num_traces=4))
+    as_text = await prove_all(prover, proofs_of(prover, query, num_traces=4))
+    connection.completer.dialect = replace(connection.completer.dialect, exact_ids=True)
+    as_ids = await prove_all(prover, proofs_of(prover, query, num_traces=4))
     pairs = [
         (prover.tokenizer.decode(text.completions[0]), prover.tokenizer.decode(ids.completions[0]))
         for one, other in zip(as_text, as_ids, strict=True)
@@ -189,8 +184,8 @@ async def test_sampled_answers_are_right_as_often_as_their_likelihood_says(prove
     num_samples = 32
     query = RolloutQuery(num_samples, temperature=1.0, top_p=1.0, max_tokens=16, stop_at_close=True)
     proofs = proofs_of(prover, query, num_traces=6)
-    values = values_of(await proven_by(prover, proofs_of(prover, num_traces=6)))
-    sampled = await proven_by(prover, proofs)
+    values = values_of(await prove_all(prover, proofs_of(prover, num_traces=6)))
+    sampled = await prove_all(prover, proofs)
     texts_PM = [
         [prover.tokenizer.decode(ids) for ids in answer.completions] for one in sampled for answer in one.answers
     ]
@@ -204,9 +199,9 @@ async def test_sampled_answers_are_right_as_often_as_their_likelihood_says(prove
     # Probes of a trace share random numbers, so the deviations of a trace may all point one way: no averaging over it.
     assert np.abs(rates - values).max() <= 5 * 0.5 / np.sqrt(num_samples)
     assert abs(float((rates - values).mean())) <= 5 * 0.5 / np.sqrt(6 * num_samples)
-    assert [one.answers for one in await proven_by(prover, proofs)] == [one.answers for one in sampled]
+    assert [one.answers for one in await prove_all(prover, proofs)] == [one.answers for one in sampled]
     greedy = RolloutQuery(4, temperature=0.0, top_p=1.0, max_tokens=16, stop_at_close=True)
-    for one in await proven_by(prover, proofs_of(prover, greedy, num_traces=2)):
+    for one in await prove_all(prover, proofs_of(prover, greedy, num_traces=2)):
         assert all(len(set(answer.completions)) == 1 and len(answer.completions) == 4 for answer in one.answers)
 
 
@@ -224,7 +219,7 @@ async def test_leaving_makes_the_server_stop(url: str, prover: OpenAIProver) -> 
     await prover.check()
     room = prover.info.max_tokens // 2
     query = RolloutQuery(64, temperature=2.0, top_p=1.0, max_tokens=room, stop_at_close=False)
-    proving = asyncio.ensure_future(prover.prove(proofs_of(prover, query, num_traces=2)))
+    proving = asyncio.ensure_future(prove_all(prover, proofs_of(prover, query, num_traces=2)))
     async with httpx.AsyncClient(base_url=url) as http:
         while await _num_running(http) == 0:
             assert not proving.done()

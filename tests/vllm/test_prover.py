@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from mrt_reward.errors import ConfigError, ProverError
+from mrt_reward.errors import ProverError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, Proven, RolloutQuery, SpellingIds
+from tests.provers.proving import prove_all
 from tests.vllm.conftest import MAX_MODEL_LEN, NUM_BLOCKS, asked, island_traces, logprobs, proofs_of, until_idle
 
 if TYPE_CHECKING:
-    from mrt_reward.provers.vllm import VLLMProver
+    from mrt_reward.provers.vllm.prover import VLLMProver
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -24,110 +24,42 @@ NUM_TRACES = 30
 
 
 async def test_likelihoods_equal_the_transformers_prover_on_200_prefixes(prover: VLLMProver) -> None:
-    from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415 - with the engine only
+    from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415 - with the engine only
 
     proofs = proofs_of(island_traces(NUM_TRACES), prover.tokenizer)
     reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
-    expected = logprobs(await reference.prove(proofs))
+    expected = logprobs(await prove_all(reference, proofs))
     await reference.close()
-    proven = await prover.prove(proofs)
+    proven = await prove_all(prover, proofs)
     found = logprobs(proven)
     assert len(found) >= 200
     difference = np.abs(found - expected)
     print(f"float32: {len(found)} prefixes, mean {difference.mean():.2g}, max {difference.max():.2g}")
     np.testing.assert_allclose(found, expected, atol=1e-4)
     # Asked again, everything is read from the cache, and says the same.
-    again = await prover.prove(proofs[:8])
+    again = await prove_all(prover, proofs[:8])
     np.testing.assert_allclose(logprobs(again), expected[: len(logprobs(again))], atol=1e-4)
-    assert sum(one.computed_tokens for one in again if isinstance(one, Proven)) < sum(
-        one.computed_tokens for one in proven[:8] if isinstance(one, Proven)
-    )
-
-
-async def test_several_spellings_share_their_beginnings(prover: VLLMProver) -> None:
-    from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415
-
-    [proof] = proofs_of(island_traces(1), prover.tokenizer)
-    close = prover.tokenizer.close_ids
-    texts = ("{4", "{42", "{42.0", "{\\frac{84}{2}", "{42")
-    spellings = tuple(
-        SpellingIds(tuple(int(token) for token in prover.tokenizer.encode_untrusted(text).ids), close) for text in texts
-    )
-    # Far more closes than one request may watch, as in vocabularies of 150,000 tokens.
-    many = SpellingIds(spellings[0].ids, tuple(range(1, 301)))
-    proof = Proof(proof.token_ids, proof.probes, LikelihoodQuery((*spellings, many)))
-    reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
-    expected = logprobs(await reference.prove([proof]))
-    await reference.close()
-    np.testing.assert_allclose(logprobs(await prover.prove([proof])), expected, atol=1e-4)
-
-
-async def test_single_steps_say_the_same_as_forced_answers(prover: VLLMProver) -> None:
-    proofs = proofs_of(island_traces(2), prover.tokenizer)
-    expected = logprobs(await prover.prove(proofs))
-    asker = prover._serving.asker
-    asker.forced = False
-    try:
-        np.testing.assert_allclose(logprobs(await prover.prove(proofs)), expected, atol=1e-4)
-    finally:
-        asker.forced = True
+    assert sum(one.computed_tokens for one in again) < sum(one.computed_tokens for one in proven[:8])
 
 
 async def test_answers_greedy_or_drawn_equal_the_transformers_provers(prover: VLLMProver) -> None:
-    from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415
+    from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415
 
     reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
     proofs = proofs_of(island_traces(8), prover.tokenizer)
     hot = {"temperature": 1.2, "top_p": 0.9, "num_samples": 6}
     for query in ({}, {"stop_at_close": False, "max_tokens": 24}, hot):
         wanted = [asked(proof, **query) for proof in proofs]
-        for found, expected in zip(await prover.prove(wanted), await reference.prove(wanted), strict=True):
-            assert isinstance(found, Proven)
-            assert isinstance(expected, Proven)
+        for found, expected in zip(await prove_all(prover, wanted), await prove_all(reference, wanted), strict=True):
             assert found.answers == expected.answers
     # Their mean log-probabilities agree to the engines' rounding.
     for query in ({"logprobs": True}, {"logprobs": True, "stop_at_close": False, "max_tokens": 24}):
         wanted = [asked(proof, **query) for proof in proofs[:2]]
-        for found, expected in zip(await prover.prove(wanted), await reference.prove(wanted), strict=True):
-            assert isinstance(found, Proven)
-            assert isinstance(expected, Proven)
+        for found, expected in zip(await prove_all(prover, wanted), await prove_all(reference, wanted), strict=True):
             for ours, theirs in zip(found.answers, expected.answers, strict=True):
                 assert ours.completions == theirs.completions
                 assert ours.completion_logprobs == pytest.approx(theirs.completion_logprobs, abs=1e-3)
     await reference.close()
-
-
-async def test_drawn_answers_full_of_braces_end_where_the_transformers_provers_do(prover: VLLMProver) -> None:
-    from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415
-
-    text = "The final answer is \\boxed{\\frac{1}{2}}. " * 6 + "The final answer is \\boxed"
-    ids = prover.tokenizer.encode_trusted(text)
-    query = RolloutQuery(num_samples=16, temperature=1.0, top_p=1.0, max_tokens=40, stop_at_close=True)
-    proof = Proof(ids[:-4], (Probe(len(ids) - 4, tuple(ids[-4:].tolist()), seed=7),), query)
-    reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
-    [found], [expected] = await prover.prove([proof]), await reference.prove([proof])
-    await reference.close()
-    assert isinstance(found, Proven)
-    assert isinstance(expected, Proven)
-    pairs = list(zip(found.answers[0].completions, expected.answers[0].completions, strict=True))
-    # A draw that falls on the edge of two tokens may go either way with the engines' rounding, and the rest follows.
-    same = [ours for ours, theirs in pairs if ours == theirs]
-    assert len(same) >= len(pairs) - 1, pairs
-    assert len({len(ids) for ids in same}) > 3
-
-
-async def test_sampled_answers_repeat_with_their_seed_and_differ_without(prover: VLLMProver) -> None:
-    [proof] = proofs_of(island_traces(1, seed=5), prover.tokenizer)
-    hot = asked(proof, num_samples=16, temperature=1.3)
-    [first], [second] = await prover.prove([hot]), await prover.prove([hot])
-    assert isinstance(first, Proven)
-    assert isinstance(second, Proven)
-    assert [len(answer.completions) for answer in first.answers] == [16] * len(hot.probes)
-    assert first.answers == second.answers
-    moved = Proof(hot.token_ids, tuple(Probe(p.cut, p.suffix, p.seed + 1000) for p in hot.probes), hot.query)
-    [third] = await prover.prove([moved])
-    assert isinstance(third, Proven)
-    assert third.answers != first.answers
 
 
 def long_proofs(num_proofs: int, tokenizer: object) -> list[Proof]:
@@ -145,9 +77,9 @@ def long_proofs(num_proofs: int, tokenizer: object) -> list[Proof]:
 async def test_a_cache_of_4_traces_serves_64_without_thrashing(prover: VLLMProver) -> None:
     proofs = long_proofs(64, prover.tokenizer)
     assert prover.engine.num_blocks == NUM_BLOCKS
-    proven = await prover.prove(proofs)
+    proven = await prove_all(prover, proofs)
     assert np.isfinite(logprobs(proven)).all()
-    computed = sum(one.computed_tokens for one in proven if isinstance(one, Proven))
+    computed = sum(one.computed_tokens for one in proven)
     needed = sum(proof.num_tokens for proof in proofs)
     print(f"computed {computed} tokens, needed {needed}: {computed / needed:.3f}")
     assert computed <= 1.25 * needed
@@ -160,7 +92,7 @@ async def test_a_caller_who_leaves_stops_the_engines_work(prover: VLLMProver) ->
     ]
     for proof in proofs:
         assert proof.query.num_samples == 4  # type: ignore[union-attr]
-    call = asyncio.create_task(prover.prove(proofs))
+    call = asyncio.create_task(prove_all(prover, proofs))
     while prover.engine.num_running < 20:  # noqa: ASYNC110 - the engine's own state
         await asyncio.sleep(0.02)
     call.cancel()
@@ -178,7 +110,7 @@ async def test_a_caller_who_leaves_stops_the_engines_work(prover: VLLMProver) ->
 async def test_what_does_not_fit_fails_alone(prover: VLLMProver, num_tokens: int, token: int, code: str) -> None:
     [good] = proofs_of(island_traces(1), prover.tokenizer)
     bad = Proof(np.full(num_tokens, token, np.int32), (Probe(num_tokens, (1, 2, 3, 4)),), good.query)
-    first, second = await prover.prove([good, bad])
+    first, second = await asyncio.gather(prover.prove(good), prover.prove(bad), return_exceptions=True)
     assert isinstance(first, Proven)
     assert isinstance(second, ProverError)
     assert (second.code, second.retryable) == (code, False)
@@ -187,41 +119,13 @@ async def test_what_does_not_fit_fails_alone(prover: VLLMProver, num_tokens: int
 async def test_the_longest_prefix_that_fits_is_answered(prover: VLLMProver) -> None:
     query = LikelihoodQuery((SpellingIds((93, 448), (95,)),))
     num_tokens = MAX_MODEL_LEN - 4 - 3  # the suffix, two tokens of the answer and its close
-    [proven] = await prover.prove([Proof(np.full(num_tokens, 5, np.int32), (Probe(num_tokens, (1, 2, 3, 4)),), query)])
-    assert isinstance(proven, Proven)
+    await prover.prove(Proof(np.full(num_tokens, 5, np.int32), (Probe(num_tokens, (1, 2, 3, 4)),), query))
     rollout = RolloutQuery(num_samples=2, temperature=1.0, top_p=1.0, max_tokens=50, stop_at_close=False)
-    [proven] = await prover.prove(
-        [Proof(np.full(num_tokens, 5, np.int32), (Probe(num_tokens, (1, 2, 3, 4)),), rollout)]
-    )
-    assert isinstance(proven, Proven)
+    proven = await prover.prove(Proof(np.full(num_tokens, 5, np.int32), (Probe(num_tokens, (1, 2, 3, 4)),), rollout))
     assert all(len(ids) <= 3 for ids in proven.answers[0].completions)
 
 
 async def test_who_proves_is_told(prover: VLLMProver) -> None:
     assert (prover.info.engine, prover.info.max_tokens) == ("vllm", MAX_MODEL_LEN)
     assert len(prover.info.version) == 16
-    assert prover.max_batch_tokens == 1
-
-
-async def test_settings_that_cannot_work_are_told_before_anything_starts(tmp_path: Path) -> None:
-    from mrt_reward.provers.vllm import VLLMProver  # noqa: PLC0415
-
-    with pytest.raises(ConfigError, match="neither a folder here nor a model"):
-        VLLMProver(tmp_path / "nothing")
-    with pytest.raises(ConfigError, match="no engine argument 'max_num_seq'; did you mean 'max_num_seqs'"):
-        VLLMProver(MODEL_DIR, engine_args={"max_num_seq": 4})
-    with pytest.raises(ConfigError, match="'dtype' cannot be given"):
-        VLLMProver(MODEL_DIR, engine_args={"dtype": "float16"})
-    with pytest.raises(ConfigError, match="try --dtype"):
-        VLLMProver(MODEL_DIR, dtype="float17")
-    with pytest.raises(ConfigError, match="lower max_model_len"):
-        VLLMProver(MODEL_DIR, max_model_len=1_000_000)
-
-
-async def test_a_cache_that_is_too_small_is_told() -> None:
-    from mrt_reward.provers.vllm import VLLMProver  # noqa: PLC0415
-
-    with pytest.raises(ConfigError, match="kv_cache_memory_bytes"):
-        await asyncio.to_thread(
-            VLLMProver, MODEL_DIR, max_model_len=MAX_MODEL_LEN, engine_args={"kv_cache_memory_bytes": 1_000_000}
-        )
+    assert prover.num_slots == 256

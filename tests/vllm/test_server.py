@@ -18,6 +18,7 @@ import pytest
 
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.types import Trace
+from tests.provers.proving import prove_all
 from tests.vllm.conftest import free_port, island_traces, logprobs, perturbed, proofs_of
 
 psutil = pytest.importorskip("psutil", reason="vLLM is not installed: make test-vllm runs these")
@@ -150,7 +151,7 @@ async def test_weights_are_loaded_over_http_and_an_engines_death_ends_the_server
 
 
 async def test_a_retry_succeeds_after_the_restart_and_bfloat16_is_near(tmp_path: Path) -> None:
-    from mrt_reward.provers.transformers import TransformersProver  # noqa: PLC0415 - with the engine only
+    from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415 - with the engine only
 
     traces = island_traces(30)
     async with served(tmp_path, "--dtype", "bfloat16") as server:
@@ -164,7 +165,7 @@ async def test_a_retry_succeeds_after_the_restart_and_bfloat16_is_near(tmp_path:
     plain: dict[str, Any] = {}
     for dtype in ("bfloat16", "float32"):
         prover = TransformersProver(MODEL_DIR, dtype=dtype, device="cpu")
-        plain[dtype] = logprobs(await prover.prove(proofs_of(traces, prover.tokenizer)))
+        plain[dtype] = logprobs(await prove_all(prover, proofs_of(traces, prover.tokenizer)))
         await prover.close()
     near = distances("vllm bfloat16 - transformers bfloat16", found, plain["bfloat16"])
     ours = distances("vllm bfloat16 - transformers float32", found, plain["float32"])

@@ -20,8 +20,9 @@ from mrt_reward.errors import ConfigError, ProverError, TraceError
 from mrt_reward.evaluation.pool import Usable, usable
 from mrt_reward.evaluation.states import Step
 from mrt_reward.options import ExplicitSegmenter, ScoreOptions, TokenSegmenter
-from mrt_reward.protocols import GradeItem, Probe, Proof, RolloutQuery, Tokenizer
+from mrt_reward.protocols import GradeItem, RolloutQuery, Tokenizer
 from mrt_reward.service.encoding import encode_trace, problem_text
+from mrt_reward.service.sample import sample
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import Grade, Status, Trace, Value, Verdict
 
@@ -115,7 +116,7 @@ class Brancher:
         """What the policy writes after each prefix; nothing where the engine failed, which is counted."""
         gate, done = asyncio.Semaphore(CONCURRENCY), 0
 
-        async def sample(number: int, point: Point) -> Sequence[str]:
+        async def continued(number: int, point: Point) -> Sequence[str]:
             nonlocal done
             async with gate:
                 try:
@@ -127,7 +128,7 @@ class Brancher:
             progress(done, len(points))
             return texts
 
-        return await asyncio.gather(*(sample(number, point) for number, point in enumerate(points)))
+        return await asyncio.gather(*(continued(number, point) for number, point in enumerate(points)))
 
     async def _sample(self, number: int, point: Point) -> Sequence[str]:
         encoded = encode_trace(point.trace.trace, self._tokenizer, self._options.delimiters)
@@ -139,9 +140,7 @@ class Brancher:
             chosen.num_samples, chosen.temperature, chosen.top_p, chosen.max_tokens, stop_at_close=False
         )
         seed = int(np.random.SeedSequence([chosen.seed, number]).generate_state(1)[0])
-        probe = Probe(len(ids) - 1, (int(ids[-1]),), seed)
-        with self._scorer.batcher.admitted(1):
-            proven = await self._scorer.batcher.prove(Proof(ids[:-1], (probe,), query))
+        proven = await sample(self._scorer, ids, query, seed)
         return [self._tokenizer.decode(ids) for ids in proven.answers[0].completions]
 
     async def steps(self, points: Sequence[Point], progress: Progress = _silent) -> list[Step]:

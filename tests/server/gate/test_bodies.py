@@ -62,7 +62,7 @@ async def test_bodies_in_flight_have_bounded_memory_together() -> None:
         # Four of the largest bodies find room; each of these is half of one.
         big = {"traces": [{**TRACE, "metadata": {"text": "x" * 50_000}}]}
         running = [asyncio.create_task(post(live, "/v1/score", {**big, "options": None})) for _ in range(7)]
-        while live.scorer.batcher.queued_tokens == 0:  # noqa: ASYNC110 - another task's state
+        while live.scorer.queue.queued_tokens == 0:  # noqa: ASYNC110 - another task's state
             await asyncio.sleep(0.01)
         refused = await post(live, "/v1/score", {"traces": [{**TRACE, "metadata": {"text": "x" * 90_000}}]})
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "overloaded")
@@ -101,9 +101,9 @@ async def test_a_body_that_declares_more_than_there_is_room_is_refused_unread() 
 
 async def test_a_full_queue_refuses_before_the_body_is_sent() -> None:
     async with live_server(ScriptedProver(VALUES, delay_s=1)) as live:
-        live.scorer.batcher._max_queue_tokens = 10
+        live.scorer.queue._max_queue_tokens = 10
         first = asyncio.create_task(post(live, "/v1/score", {"traces": [TRACE]}, idempotency_key="k"))
-        while live.scorer.batcher.queued_tokens < 10:  # noqa: ASYNC110 - another task's state
+        while live.scorer.queue.queued_tokens < 10:  # noqa: ASYNC110 - another task's state
             await asyncio.sleep(0.01)
         assert b" 429 " in await _head_only(live, "/v1/score")
         # Who asks again for what is being scored waits for it; nothing is queued for that.

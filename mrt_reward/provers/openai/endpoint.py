@@ -1,0 +1,252 @@
+"""An OpenAI-compatible server over HTTP: requests, retries, and replies that are checked before anyone reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import httpx
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+
+from mrt_reward.backoff import Backoff, told_wait_s
+from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable
+
+MAX_IN_FLIGHT = 32
+CONNECT_S = 10.0
+BAD_FINISHES = frozenset({"abort", "error", "content_filter"})
+_RETRIED = frozenset({429, 502, 503, 504})
+# vLLM and SGLang: "maximum context length", "longer than the model's context length"; llama.cpp: "context size".
+_TOO_LONG = re.compile(r"context[ _](length|size|window)|max_model_len|longer than the maximum model length", re.I)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+_Reply = TypeVar("_Reply", bound=_Record)
+
+
+class Logprobs(_Record):
+    """Log-probabilities of a choice's tokens, echoed prompt first; a missing one is None, one not finite is refused."""
+
+    tokens: list[str] = []
+    token_logprobs: list[FiniteFloat | None] = []
+    top_logprobs: list[dict[str, FiniteFloat] | None] | None = None
+
+
+class Choice(_Record):
+    """One sampled answer."""
+
+    index: int
+    text: str
+    finish_reason: str | None = None
+    logprobs: Logprobs | None = None
+
+
+class _Cached(_Record):
+    cached_tokens: int | None = None
+
+
+class Usage(_Record):
+    """Tokens of a request, all its prompts together."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: _Cached | None = None
+
+    @property
+    def computed_tokens(self) -> int:
+        """Tokens that were not said to be cached. vLLM tells this for a request's last prompt only: an upper bound."""
+        cached = self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else None
+        return max(0, self.prompt_tokens - (cached or 0)) + self.completion_tokens
+
+
+class Completions(_Record):
+    """Reply of `/v1/completions`."""
+
+    choices: list[Choice]
+    usage: Usage | None = None
+
+
+class ModelCard(_Record):
+    """One entry of `/v1/models`. Its `created` is not read: vLLM, SGLang and llama.cpp give the time of the request."""
+
+    id: str
+    root: str | None = None
+    max_model_len: int | None = None
+    meta: dict[str, object] | None = None
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest context, where the server tells it; llama.cpp does under `meta`, and means each of its slots."""
+        told = self.max_model_len or (self.meta or {}).get("n_ctx")
+        return told if isinstance(told, int) and told > 0 else None
+
+
+class ModelCards(_Record):
+    """Reply of `/v1/models`."""
+
+    data: list[ModelCard]
+
+
+class Refusal(ProverError):
+    """The server answered 4xx: it can do without this request, or cannot do it."""
+
+
+class _Again(Exception):
+    """It may work later."""
+
+    def __init__(self, problem: str, told_s: float = 0.0) -> None:
+        super().__init__(problem)
+        self.told_s = told_s
+
+
+class Endpoint:
+    """One server, or a router in front of several.
+
+    Args:
+        url: such as `http://127.0.0.1:8000`, with or without `/v1`.
+        api_key: sent as a bearer token, and shown nowhere.
+        timeout_s: longest time for one reply.
+        backoff: when to ask again.
+        transport: for tests, `httpx.ASGITransport`.
+
+    Raises:
+        ConfigError: the URL is invalid.
+
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 600.0,
+        backoff: Backoff | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        try:
+            base = httpx.URL(url.rstrip("/").removesuffix("/v1"))
+        except httpx.InvalidURL as error:
+            raise ConfigError(f"engine_url is no URL: {error}", param="engine_url") from error
+        if base.scheme not in {"http", "https"} or not base.host:
+            raise ConfigError(
+                "engine_url must be such as http://127.0.0.1:8000: a scheme, http or https, and a host",
+                param="engine_url",
+            )
+        self._secrets = [secret for secret in (api_key, base.password) if secret]
+        self.shown = str(base.copy_with(userinfo=b""))
+        self._base = str(base)
+        self._timeout_s = timeout_s
+        self._backoff = backoff or Backoff()
+        self._http = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s), pool=None),
+            limits=httpx.Limits(max_connections=MAX_IN_FLIGHT + 1, max_keepalive_connections=MAX_IN_FLIGHT),
+            transport=transport,
+        )
+        # The pool's own waiting list is quadratic in its length, so requests wait here.
+        self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._http.aclose()
+
+    async def models(self) -> list[ModelCard]:
+        """What is served; raises as `complete` does."""
+        return self._parsed(ModelCards, await self._call("GET", "/v1/models", None, {})).data
+
+    async def complete(
+        self, prompts: Sequence[Sequence[int]], fields: Mapping[str, object], session: str
+    ) -> tuple[list[list[Choice]], int]:
+        """Ask for completions of the prompts, in one request; a single prompt is sent as one.
+
+        Returns:
+            For each prompt its `n` choices, and the number of tokens computed.
+
+        Raises:
+            ProverUnavailable: no reply, also when asked again.
+            Refusal: the server answered 4xx.
+            ProverError: the reply is not what was asked for.
+
+        """
+        lists = [list(prompt) for prompt in prompts]
+        body = {**fields, "prompt": lists[0] if len(lists) == 1 else lists}
+        content = json.dumps(body, separators=(",", ":")).encode()
+        async with self._slots:
+            reply = await self._call("POST", "/v1/completions", content, {"X-Session-ID": session})
+        answer = self._parsed(Completions, reply)
+        num_samples = fields.get("n", 1)
+        if not isinstance(num_samples, int):
+            raise TypeError(f"n must be an int, got {num_samples!r}")
+        choices = sorted(answer.choices, key=lambda choice: choice.index)
+        if [choice.index for choice in choices] != list(range(len(prompts) * num_samples)):
+            raise ProverError(
+                f"{self.shown} was asked for {num_samples} completions of each of {len(prompts)} prompts, which is "
+                f"{len(prompts) * num_samples} choices, and sent {len(choices)}"
+            )
+        for choice in choices:
+            if choice.finish_reason in BAD_FINISHES:
+                raise ProverError(f"{self.shown} gave a completion up ({choice.finish_reason})")
+        rows = [choices[at : at + num_samples] for at in range(0, len(choices), num_samples)]
+        return rows, answer.usage.computed_tokens if answer.usage else 0
+
+    def _parsed(self, kind: type[_Reply], content: bytes) -> _Reply:
+        try:
+            return kind.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ProverError(
+                f"the reply of {self.shown} is not OpenAI's {kind.__name__}: {where}: {self._hidden(first['msg'])}"
+            ) from None
+
+    async def _call(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> bytes:
+        num_tries = 0
+        while True:
+            num_tries += 1
+            try:
+                return await self._tried(method, path, content, headers)
+            except _Again as problem:
+                if num_tries >= self._backoff.max_tries:
+                    raise ProverUnavailable(f"{problem} ({num_tries} tries)") from problem
+                await asyncio.sleep(self._backoff.wait_s(num_tries, problem.told_s))
+
+    async def _tried(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> bytes:
+        sent = {"Content-Type": "application/json", **headers}
+        try:
+            reply = await self._http.request(method, self._base + path, content=content, headers=sent)
+        except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
+            raise ProverUnavailable(f"no reply from {self.shown} within {self._timeout_s:g} s") from error
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise _Again(
+                f"no server at {self.shown} ({self._hidden(str(error))}): start it, or check engine_url"
+            ) from error
+        except httpx.HTTPError as error:
+            raise _Again(
+                f"{self.shown}: the reply was lost: {type(error).__name__}: {self._hidden(str(error))}"
+            ) from error
+        if reply.is_success:
+            return reply.content
+        raise self._failure(reply, path)
+
+    def _failure(self, reply: httpx.Response, path: str) -> Exception:
+        told = self._hidden(reply.content[:10_000].decode(errors="replace"))[:500]
+        message = f"{self.shown}{path} answered HTTP {reply.status_code}: {told}"
+        if reply.status_code in _RETRIED:
+            return _Again(message, told_wait_s(reply.headers.get("retry-after")))
+        if reply.status_code in {401, 403}:
+            return ProverError(f"{message}; set MRT_REWARD_ENGINE_API_KEY to a key it takes", code="engine_key_refused")
+        if not 400 <= reply.status_code < 500:
+            return ProverError(message)
+        if _TOO_LONG.search(told):
+            return Refusal(message, code="context_length_exceeded")
+        return Refusal(message)
+
+    def _hidden(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text

@@ -1,0 +1,135 @@
+"""One question about many prompts, in as few requests as a server's dialect allows, and how its choices are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mrt_reward.errors import ProverError
+from mrt_reward.protocols import RolloutQuery
+from mrt_reward.provers.openai.dialect import Dialect, token_id
+from mrt_reward.provers.openai.endpoint import Choice, Endpoint
+from mrt_reward.provers.together import together
+
+MAX_PROMPTS = 256
+"""In one request; vLLM takes 1024 unless told otherwise."""
+
+MAX_REQUEST_TOKENS = 1_000_000
+"""Of all its prompts together, unless one alone has more: about 6 MB of JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to ask about each of some prompts.
+
+    Attributes:
+        prompts: token ids; the one that shares most with the others first, so that its beginning is cached for them.
+        seeds: one for each prompt; none where nothing is drawn.
+        num_samples: completions of each.
+        fields: of the request, beyond prompts, model, seed and number.
+
+    """
+
+    prompts: Sequence[Sequence[int]]
+    seeds: Sequence[int] | None
+    num_samples: int
+    fields: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    indices: Sequence[int]
+    seed: int | None
+    num_samples: int
+
+
+class Completer:
+    """Asks one model for completions.
+
+    The protocol has one seed for a request. A server that takes many prompts in one request gets the first prompt's
+    seed for all of them, and with it the prompts' samples are drawn from the same random numbers: each value by itself
+    is as good as ever, and errors of neighbouring prefixes are correlated rather than independent. A server that takes
+    one prompt a request gets each prompt's own seed.
+
+    Args:
+        endpoint: the server.
+        model: the name it serves.
+        dialect: what it can do.
+
+    """
+
+    def __init__(self, endpoint: Endpoint, model: str, dialect: Dialect) -> None:
+        self._endpoint = endpoint
+        self._model = model
+        self.dialect = dialect
+
+    async def complete(self, question: Question, session: str) -> tuple[list[list[Choice]], int]:
+        """For each prompt its completions, and the number of tokens computed; raises as `Endpoint.complete` does."""
+        requests = self._requests(question)
+        replies = await together([self._send(question, request, session) for request in requests])
+        rows: list[list[Choice]] = [[] for _ in question.prompts]
+        for request, (part, _) in zip(requests, replies, strict=True):
+            for place, choices in zip(request.indices, part, strict=True):
+                rows[place] += choices
+        return rows, sum(num_tokens for _, num_tokens in replies)
+
+    def _requests(self, question: Question) -> list[_Request]:
+        every = range(len(question.prompts))
+        seeds = question.seeds or [None for _ in every]
+        if self.dialect.lists:
+            chunks = [(places, seeds[0]) for places in _chunks(question.prompts)]
+        else:
+            chunks = [([place], seeds[place]) for place in every]
+        if self.dialect.samples or question.num_samples == 1:
+            return [_Request(places, seed, question.num_samples) for places, seed in chunks]
+        return [
+            _Request(places, None if seed is None else seed + sample, 1)
+            for places, seed in chunks
+            for sample in range(question.num_samples)
+        ]
+
+    async def _send(self, question: Question, request: _Request, session: str) -> tuple[list[list[Choice]], int]:
+        fields = {"model": self._model, **self.dialect.neutral, **question.fields}
+        if request.seed is not None:
+            fields["seed"] = request.seed
+        if request.num_samples > 1:
+            fields["n"] = request.num_samples
+        return await self._endpoint.complete([question.prompts[place] for place in request.indices], fields, session)
+
+
+def _chunks(prompts: Sequence[Sequence[int]]) -> Iterator[range]:
+    """Places of prompts that go in one request."""
+    start = num_tokens = 0
+    for place, prompt in enumerate(prompts):
+        num_tokens += len(prompt)
+        if place > start and (place - start == MAX_PROMPTS or num_tokens > MAX_REQUEST_TOKENS):
+            yield range(start, place)
+            start, num_tokens = place, len(prompt)
+    yield range(start, len(prompts))
+
+
+def sampled_ids(choice: Choice) -> list[int]:
+    """Ids that the server returned, without the end of turn.
+
+    Raises:
+        ProverError: it returned none, although it did at start-up.
+
+    """
+    ids = [token_id(name) for name in choice.logprobs.tokens] if choice.logprobs else [None]
+    known = [token for token in ids if token is not None]
+    if len(known) < len(ids):
+        raise ProverError(
+            "the endpoint returned the ids of sampled tokens at start-up and does not any more: restart this server, "
+            "so that it finds out again what the endpoint can do"
+        )
+    # No stop strings are sent, so what stopped is the model's end of turn.
+    return known[:-1] if choice.finish_reason == "stop" else known
+
+
+def mean_logprob(choice: Choice, num_tokens: int, query: RolloutQuery) -> float | None:
+    """Mean over an answer's tokens, and the end of turn where the server returns it; None where it returns none."""
+    returned = choice.logprobs.token_logprobs if choice.logprobs and query.logprobs else []
+    if query.stop_at_close and num_tokens:
+        returned = returned[:num_tokens]  # what was cut off after the close is no part of the answer
+    drawn = [logprob for logprob in returned if logprob is not None]
+    return min(0.0, sum(drawn) / len(drawn)) if drawn else None

@@ -1,0 +1,218 @@
+"""The production engine: vLLM, asked with token ids, scheduled trace by trace, sharing prefixes through its own cache.
+
+A trace's longest prefix is computed first; its other probes then find their prefixes in the cache, and the trace gives
+its blocks back. So many traces are in flight as fit 0.8 of the cache, which keeps every prefix there until it was used.
+
+Dimension key: P probes of a trace · S spellings · M sampled answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+from typing_extensions import TypedDict, Unpack
+
+from mrt_reward.errors import MRTRewardError, ProverUnavailable, WeightsError
+from mrt_reward.protocols import Proof, Proven, ProverInfo, Tokenizer, WeightsKind
+from mrt_reward.provers.checkpoints import refuse_other_model, resolve_folder
+from mrt_reward.provers.tokenizer import HFTokenizer
+from mrt_reward.provers.vllm.engine import Engine, EngineSpec, refuse_arguments
+from mrt_reward.provers.vllm.probes import blocks_needed
+from mrt_reward.provers.vllm.schedule import Turnstile
+from mrt_reward.provers.vllm.serving import Serving, start, with_adapter
+
+MAX_TRACES = 256
+"""Traces in flight, whatever the cache holds."""
+
+WATCH_S = 0.1
+
+logger = structlog.stdlib.get_logger(__name__)
+
+
+class VLLMOptions(TypedDict, total=False):
+    """Less common arguments of `VLLMProver`.
+
+    Attributes:
+        revision: branch, tag or commit of a hub model.
+        trust_remote_code: whether a model's own Python code may run.
+        tensor_parallel_size: GPUs that share the model.
+        gpu_memory_utilization: share of each GPU's memory; None leaves it to vLLM.
+        engine_args: more fields of vLLM's `AsyncEngineArgs`.
+        note: a caveat for whoever reads the values.
+
+    """
+
+    revision: str | None
+    trust_remote_code: bool
+    tensor_parallel_size: int
+    gpu_memory_utilization: float | None
+    engine_args: Mapping[str, object]
+    note: str
+
+
+class VLLMProver:
+    """A `Prover` over vLLM's AsyncLLM, whose engine is a process of its own.
+
+    Args:
+        model: a folder, or a name on the Hugging Face hub (`HF_HUB_OFFLINE` is respected).
+        dtype: "bfloat16", "float16", "float32", or "auto": float32 on a CPU, where bfloat16 is slower and less exact,
+            and bfloat16 on a GPU.
+        max_model_len: longest context, answer included; None is the model's own.
+        options: `VLLMOptions`, by name.
+
+    Raises:
+        ConfigError: the engine does not start.
+
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        dtype: str = "auto",
+        max_model_len: int | None = None,
+        **options: Unpack[VLLMOptions],
+    ) -> None:
+        arguments = options.get("engine_args", {})
+        refuse_arguments(arguments)
+        folder = resolve_folder(str(model), options.get("revision"))
+        trusted = options.get("trust_remote_code", False)
+        self._tokenizer = HFTokenizer(folder, trust_remote_code=trusted)
+        spec = EngineSpec(
+            folder,
+            dtype,
+            max_model_len,
+            options.get("tensor_parallel_size", 1),
+            options.get("gpu_memory_utilization"),
+            trusted,
+            arguments,
+            self._tokenizer.braces,
+        )
+        self._note = options.get("note", "")
+        self._turnstile = Turnstile()
+        self._loading = False
+        self._dead: ProverUnavailable | None = None
+        self._serving = start(spec, str(model), self._tokenizer, self._note)
+
+    @property
+    def info(self) -> ProverInfo:
+        """Current identity."""
+        return self._serving.info
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's own."""
+        return self._tokenizer
+
+    @property
+    def num_slots(self) -> int:
+        """Traces in flight at most; the cache's blocks say how many of them run."""
+        return MAX_TRACES
+
+    @property
+    def engine(self) -> Engine:
+        """What runs at present."""
+        return self._serving.engine
+
+    async def prove(self, proof: Proof) -> Proven:
+        """Answer a proof. Cancelling it aborts what it asked of the engine.
+
+        Raises:
+            ProverError: it failed; `ProverUnavailable` if the engine is dead.
+
+        """
+        async with self._turnstile.passing():
+            serving = self._serving
+            self._refuse_if_dead()
+            proof.check_fits(serving.engine.max_model_len, serving.engine.vocab_size, runs_close=True)
+            await serving.self_check.passed()
+            async with serving.budget.lent(blocks_needed(proof, serving.engine)):
+                answers, num_tokens = await serving.runner.prove(proof)
+            return Proven(answers, serving.info.version, num_tokens)
+
+    async def check(self) -> None:
+        """Generate one token.
+
+        Raises:
+            ProverUnavailable: the engine is dead, or loads weights.
+
+        """
+        if self._loading:
+            raise ProverUnavailable("new weights are being loaded: try again", code="loading_weights")
+        async with self._turnstile.passing():
+            self._refuse_if_dead()
+            await self._serving.check()
+
+    async def wait_dead(self) -> ProverUnavailable:
+        """Return why, once the engine's process ended on its own."""
+        while self._dead is None:
+            # Loading weights stops one engine and starts another.
+            if self._serving.engine.dead and not self._loading:
+                self._dead = Engine.death()
+            else:
+                await asyncio.sleep(WATCH_S)  # vLLM tells it by a flag alone
+        return self._dead
+
+    async def close(self) -> None:
+        """End the engine's process."""
+        await asyncio.to_thread(self._serving.engine.stop)
+
+    async def load_weights(self, folder: Path, kind: WeightsKind) -> None:
+        """Serve other weights. A checkpoint restarts the engine on its folder; an adapter is added to the running one.
+
+        Raises:
+            WeightsError: they do not fit, or do not answer; the old ones serve on.
+            ProverUnavailable: neither the new ones nor the old ones serve.
+
+        """
+        if kind == "lora":
+            self._serving = await with_adapter(self._serving, folder)
+        else:
+            await self._load_checkpoint(folder)
+
+    def _refuse_if_dead(self) -> None:
+        if self._dead is not None:
+            raise self._dead
+        if self._serving.engine.dead:
+            raise Engine.death()
+
+    async def _load_checkpoint(self, folder: Path) -> None:
+        old = self._serving
+        await asyncio.to_thread(refuse_other_model, old.folder, folder)
+        self._loading = True
+        try:
+            async with self._turnstile.closed():
+                await asyncio.to_thread(old.engine.stop)
+                try:
+                    self._serving = await self._started(replace(old.engine.spec, folder=folder), str(folder))
+                except MRTRewardError as error:
+                    logger.exception("weights_failed", path=str(folder))
+                    await self._restore(old)
+                    raise WeightsError(
+                        f"the engine does not serve these weights, the old ones serve on: {error}", param="path"
+                    ) from error
+        finally:
+            self._loading = False
+
+    async def _restore(self, old: Serving) -> None:
+        try:
+            restored = await self._started(old.engine.spec, old.info.model)
+            self._serving = restored if old.adapter is None else await with_adapter(restored, old.adapter)
+        except MRTRewardError as error:
+            self._dead = ProverUnavailable(
+                f"neither the new weights nor the old ones serve: {error}", code="engine_dead"
+            )
+            raise self._dead from error
+
+    async def _started(self, spec: EngineSpec, model: str) -> Serving:
+        serving = await asyncio.to_thread(start, spec, model, self._tokenizer, self._note)
+        try:
+            await serving.check()
+        except MRTRewardError:
+            await asyncio.to_thread(serving.engine.stop)
+            raise
+        return serving

@@ -1,0 +1,50 @@
+"""Loading a model for the embedded engine: what is refused, and the precision of its logits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+import transformers
+
+from mrt_reward.errors import ConfigError
+from mrt_reward.provers.hf.loading import with_full_precision_head
+from mrt_reward.provers.hf.prover import TransformersProver
+from tests.provers.conftest import MAX_TOKENS, save_model
+
+
+def test_logits_are_in_full_precision_whatever_the_dtype(qwen_dir: Path) -> None:
+    load = cast("Any", transformers.AutoModelForCausalLM).from_pretrained
+    model, plain = (load(qwen_dir, dtype=torch.bfloat16).eval() for _ in range(2))
+    model = with_full_precision_head(model)
+    ids = torch.arange(40)[None]
+    with torch.inference_mode():
+        logits, rounded = model(ids).logits, plain(ids).logits
+        hidden = plain.model(ids).last_hidden_state
+    assert (logits.dtype, rounded.dtype) == (torch.float32, torch.bfloat16)
+    exact = torch.nn.functional.linear(hidden.float(), plain.lm_head.weight.float())
+    torch.testing.assert_close(logits, exact)
+    assert (rounded.float() - exact).abs().max() > 100 * (logits - exact).abs().max()
+    # In float32 there is nothing to do.
+    wide = load(qwen_dir, dtype=torch.float32)
+    assert with_full_precision_head(wide).lm_head is wide.lm_head
+
+
+def test_what_cannot_be_packed_or_loaded_is_refused(
+    qwen_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(tmp_path / "window", "Qwen2", use_sliding_window=True, sliding_window=16, max_window_layers=1)
+    with pytest.raises(ConfigError, match="sliding_attention"):
+        TransformersProver(tmp_path / "window")
+    with pytest.raises(ConfigError, match="dtype must be one of"):
+        TransformersProver(qwen_dir, dtype="int8")
+    with pytest.raises(ConfigError, match="max_context_tokens"):
+        TransformersProver(qwen_dir, max_context_tokens=MAX_TOKENS + 1)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        TransformersProver(tmp_path / "empty")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ConfigError, match="neither a folder"):
+        TransformersProver("not a/model name")
