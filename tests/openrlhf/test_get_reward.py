@@ -114,18 +114,18 @@ async def test_what_was_proved_before_a_failure_is_not_proved_again() -> None:
         assert second["rewards"] == pytest.approx([1.75])
 
 
-@pytest.mark.parametrize("prompt", [CHAT, "another prompt", ""])
-async def test_the_response_is_found_by_the_prompt_or_by_the_last_opener(prompt: str) -> None:
-    # A prompt that was cut on the left is no longer the query's beginning.
-    query = "lost<|im_end|>\n" + CHAT if prompt != CHAT else CHAT
+@pytest.mark.parametrize("cut", [0, 5, 15])
+async def test_the_response_is_found_by_the_prompt_also_where_it_was_cut_on_the_left(cut: int) -> None:
     async with live_server() as live:
-        reply = await ask(live.url, query + "<think>\n" + ANSWERED + "<|im_end|>", prompt)
+        reply = await ask(live.url, CHAT[cut:] + "<think>\n" + ANSWERED + "<|im_end|>", CHAT)
     assert reply["scores"] == [1.0]
     assert reply["extra_logs"]["mrt_episodes"] == [3.0]
 
 
-async def test_a_response_that_is_not_found_is_an_error_after_all_tries() -> None:
+@pytest.mark.parametrize("prompt", ["another prompt", ""])
+async def test_a_response_that_is_not_found_is_an_error_after_all_tries(prompt: str) -> None:
+    # Its header may be the policy's own words, so it says nothing.
     async with live_server() as live:
         with pytest.raises(RuntimeError, match="5 times"):
-            await ask(live.url, "no opener " + ANSWERED, "another prompt")
+            await ask(live.url, "lost<|im_end|>\n" + CHAT + ANSWERED, prompt)
         assert not live.prover.proofs
