@@ -23,15 +23,8 @@ from train import Loop, LoopSettings, Rollouts, main
 
 from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.golds import golds_of
-from mrt_reward.training.prefix import (
-    Prefixed,
-    PrefixReading,
-    needed_value,
-    prefix_advantages,
-    prefix_metrics,
-    read_prefixed,
-    trained_part,
-)
+from mrt_reward.training.prefix import needed_value, prefix_advantages, prefix_metrics, read_prefixed, trained_part
+from mrt_reward.training.records import Prefixed, PrefixReading
 from mrt_reward.training.responses import Response
 from mrt_reward.training.settings import TrainingSettings
 

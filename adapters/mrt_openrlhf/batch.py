@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from mrt_openrlhf.payload import KEY, unpack
 from mrt_reward.core.credit import Floats
 from mrt_reward.errors import ConfigError, TraceError
-from mrt_reward.training.prefix import Prefixed, PrefixReading
-from mrt_reward.training.records import Lapse, Reading, Scored
-from mrt_reward.training.scoring import Record
+from mrt_reward.training.records import PrefixReading, Reading, Record
 
 
 @dataclass(frozen=True)
@@ -46,15 +44,12 @@ class Row:
     @property
     def reading(self) -> Reading:
         """As what is paid for progress."""
-        what = self.record.what
-        scored, lapse = (what, None) if isinstance(what, Scored) else (None, what if isinstance(what, Lapse) else None)
-        return Reading(self.outcome, len(self.places_T), scored, lapse)
+        return self.record.reading(self.outcome, len(self.places_T))
 
     @property
     def prefix_reading(self) -> PrefixReading:
         """As a row of prefixes."""
-        what = self.record.what
-        return PrefixReading(self.outcome, len(self.places_T), what if isinstance(what, Prefixed) else None)
+        return self.record.prefix_reading(self.outcome, len(self.places_T))
 
 
 def take_rows(experiences: Sequence[Any], samples_per_prompt: int) -> list[Row]:

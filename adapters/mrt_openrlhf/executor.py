@@ -16,10 +16,10 @@ from mrt_openrlhf.payload import KEY, pack
 from mrt_openrlhf.setup import Setup
 from mrt_reward.errors import GraderError
 from mrt_reward.training.alignment import PolicyTokens
-from mrt_reward.training.prefix import Prefixed, trained_part
-from mrt_reward.training.records import Lapse
+from mrt_reward.training.prefix import trained_part
+from mrt_reward.training.records import Lapse, Prefixed, Record
 from mrt_reward.training.responses import Response
-from mrt_reward.training.scoring import Record, TraceScorer
+from mrt_reward.training.scoring import TraceScorer
 
 logger = logging.getLogger("mrt")
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from mrt_reward.errors import ConfigError
-from mrt_reward.training.prefix import Prefixed, read_prefixed
+from mrt_reward.training.prefix import read_prefixed
+from mrt_reward.training.records import Prefixed
 
 Batch = tuple[list[Any], list[Any], list[Any], list[Any]]
 """Data sources, prompts, labels and images, as OpenRLHF's data loader gives them."""

@@ -16,9 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mrt_reward.training.prefix import Prefixed
-from mrt_reward.training.records import Lapse, Scored
-from mrt_reward.training.scoring import Record
+from mrt_reward.training.records import Lapse, Prefixed, Record, Scored
 
 KEY = "mrt"
 """Name of the row among a sample's `extra_logs`."""

@@ -11,14 +11,8 @@ from typing import Any
 import torch
 
 from mrt_reward.core.credit import Floats
-from mrt_reward.training.prefix import (
-    Prefixed,
-    PrefixReading,
-    prefix_advantages,
-    prefix_metrics,
-    read_prefixed,
-    trained_part,
-)
+from mrt_reward.training.prefix import prefix_advantages, prefix_metrics, read_prefixed, trained_part
+from mrt_reward.training.records import Prefixed, PrefixReading
 from mrt_reward.training.responses import Response
 from mrt_trl.rows import Rows, Setup, TokenLists, padded
 

@@ -17,9 +17,9 @@ from anyio.from_thread import BlockingPortal
 from mrt_reward.core.credit import Floats
 from mrt_reward.training.advantages import check_failures, failed_lapse, progress_advantages
 from mrt_reward.training.metrics import batch_metrics, record_metrics
-from mrt_reward.training.records import Lapse, Reading, Scored
+from mrt_reward.training.records import Lapse, Record
 from mrt_reward.training.responses import Response
-from mrt_reward.training.scoring import Record, TraceScorer
+from mrt_reward.training.scoring import TraceScorer
 from mrt_trl.checks import WHERE
 from mrt_trl.rows import Rows, Setup, TokenLists, messages_of, padded, shows_images
 
@@ -75,7 +75,10 @@ class ProgressBatch:
         records_B = self._scoring.result()
         _warn(records_B)
         known = self._rows.gathered(list(zip(records_B, self._lengths, strict=True)))
-        readings = [_reading(*each, outcome) for each, outcome in zip(known, outcome_N.tolist(), strict=True)]
+        readings = [
+            record.reading(outcome, num_tokens)
+            for (record, num_tokens), outcome in zip(known, outcome_N.tolist(), strict=True)
+        ]
         check_failures(readings, settings.on_failure, settings.max_failed_share, WHERE)
         paid = progress_advantages(readings, self._rows.groups, setup.credit, settings.on_failure)
         self._added_BT = paid.advantage_NT[self._rows.mine]
@@ -97,11 +100,6 @@ class ProgressBatch:
         finally:
             await scorer.close()
         return [UNSEEN if response is None else next(records) for response in responses]
-
-
-def _reading(record: Record, num_tokens: int, outcome: float) -> Reading:
-    scored = record.what if isinstance(record.what, Scored) else None
-    return Reading(outcome, num_tokens, scored, record.what if isinstance(record.what, Lapse) else None)
 
 
 def _warn(records: Sequence[Record]) -> None:

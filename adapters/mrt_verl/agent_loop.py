@@ -12,9 +12,7 @@ import torch
 from verl.experimental.agent_loop.agent_loop import AgentLoopManager, AgentLoopOutput, AgentLoopWorker
 from verl.protocol import DataProto
 
-from mrt_reward.training.prefix import Prefixed
-from mrt_reward.training.records import Lapse
-from mrt_reward.training.scoring import Record
+from mrt_reward.training.records import Lapse, Prefixed, Record
 from mrt_verl import advantage
 from mrt_verl.marks import Mark, encode, encode_prefixed
 from mrt_verl.reward_manager import RECORD, VALIDATING

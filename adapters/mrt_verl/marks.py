@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 
 from mrt_reward.core.progress import progress_rewards
 from mrt_reward.errors import TraceError
-from mrt_reward.training.prefix import Prefixed, PrefixReading
-from mrt_reward.training.records import Lapse, Reading, Scored
+from mrt_reward.training.records import Lapse, Prefixed, PrefixReading, Reading, Scored
 
 Mark = tuple[int, float]
 """Token of the response, and what is added to its reward."""

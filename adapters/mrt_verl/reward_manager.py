@@ -15,10 +15,10 @@ from verl.utils.fs import copy_to_local
 
 from mrt_reward.options import Delimiters
 from mrt_reward.training.alignment import PolicyTokens
-from mrt_reward.training.prefix import Prefixed, read_prefixed, trained_part
-from mrt_reward.training.records import Lapse
+from mrt_reward.training.prefix import read_prefixed, trained_part
+from mrt_reward.training.records import Lapse, Prefixed, Record
 from mrt_reward.training.responses import Response
-from mrt_reward.training.scoring import Record, TraceScorer
+from mrt_reward.training.scoring import TraceScorer
 from mrt_reward.types import Message
 from mrt_verl.expand import OUTCOME_MANAGER, settings_of
 

@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 from verl.utils.tracking import Tracking
 
 from mrt_reward.training.metrics import merged, record_metrics
-from mrt_reward.training.scoring import Record
+from mrt_reward.training.records import Record
 from mrt_verl.expand import settings_of
 from mrt_verl.following import hand_over
 

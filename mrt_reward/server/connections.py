@@ -79,11 +79,15 @@ class BoundedProtocol(H11Protocol):
         self._stop_timer()
         super().connection_lost(exc)
 
+    def standing(self) -> tuple[bool, float]:
+        """What connections that wait are ordered by when one has to go: whether it ever asked, and how long ago."""
+        return self.asked, self.idle_since
+
     def _make_room(self) -> None:
         others = (each for each in self.connections if each is not self and isinstance(each, BoundedProtocol))
         idle = [each for each in others if each.idle and not each.transport.is_closing()]
         # Who never asked anything goes first.
-        oldest = min(idle, key=lambda each: (each.asked, each.idle_since), default=None)
+        oldest = min(idle, key=BoundedProtocol.standing, default=None)
         if oldest is not None:
             oldest.transport.abort()
 

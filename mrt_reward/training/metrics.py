@@ -13,8 +13,7 @@ import numpy as np
 from mrt_reward.core.progress import progress_rewards, waste_mask
 from mrt_reward.core.regret import normalised_regret
 from mrt_reward.training.advantages import failed_lapse
-from mrt_reward.training.records import Lapse, Reading, Scored
-from mrt_reward.training.scoring import Record
+from mrt_reward.training.records import Lapse, Reading, Record, Scored
 from mrt_reward.training.settings import TrainingSettings
 
 MAX_INDEX = 8

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -20,40 +20,8 @@ from mrt_reward.core.credit import CreditConfig, Floats, outcome_advantages, ter
 from mrt_reward.errors import TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.training.alignment import PolicyTokens, answer_start
-from mrt_reward.training.records import number_of
+from mrt_reward.training.records import Prefixed, PrefixReading, number_of
 from mrt_reward.training.responses import Response
-
-
-@dataclass(frozen=True, slots=True)
-class Prefixed:
-    """A row that starts from a prefix.
-
-    Attributes:
-        group: which rows are normalised together; `number_of` the dataset's name for it.
-        value: J of the prefix; None where the dataset has none.
-        stop: whether it had to stop and answer.
-        start: first token that is trained: of the answer in a row that stops, and otherwise 0.
-
-    """
-
-    group: int
-    value: float | None = None
-    stop: bool = False
-    start: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PrefixReading:
-    """What a row came to; `row` is None where it could not be read."""
-
-    outcome: float
-    num_tokens: int
-    row: Prefixed | None
-
-    @property
-    def trained(self) -> Prefixed | None:
-        """Its row, if any of its tokens can be trained: not where it had to stop and gave no answer."""
-        return self.row if self.row is not None and self.row.start < self.num_tokens else None
 
 
 def read_prefixed(columns: Mapping[str, Any], where: str) -> Prefixed:

@@ -84,6 +84,69 @@ class Reading:
     lapse: Lapse | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Prefixed:
+    """A row that starts from a prefix.
+
+    Attributes:
+        group: which rows are normalised together; `number_of` the dataset's name for it.
+        value: J of the prefix; None where the dataset has none.
+        stop: whether it had to stop and answer.
+        start: first token that is trained: of the answer in a row that stops, and otherwise 0.
+
+    """
+
+    group: int
+    value: float | None = None
+    stop: bool = False
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixReading:
+    """What a row came to; `row` is None where it could not be read."""
+
+    outcome: float
+    num_tokens: int
+    row: Prefixed | None
+
+    @property
+    def trained(self) -> Prefixed | None:
+        """Its row, if any of its tokens can be trained: not where it had to stop and gave no answer."""
+        return self.row if self.row is not None and self.row.start < self.num_tokens else None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What scoring one response took and came to.
+
+    Attributes:
+        what: its episodes, or why it has none; in mode `prefix`, the row that it is of.
+        reason: of a lapse, in words.
+        prover: the `model@version` that answered.
+        latency_s: from the call to the result.
+        probes: terminated prefixes.
+        cached_probes: of them, answered from the server's cache.
+
+    """
+
+    what: Scored | Lapse | Prefixed
+    reason: str = ""
+    prover: str | None = None
+    latency_s: float = 0.0
+    probes: int = 0
+    cached_probes: int = 0
+
+    def reading(self, outcome: float, num_tokens: int) -> Reading:
+        """The same as a row of a batch; see `Reading`."""
+        scored = self.what if isinstance(self.what, Scored) else None
+        return Reading(outcome, num_tokens, scored, self.what if isinstance(self.what, Lapse) else None)
+
+    def prefix_reading(self, outcome: float, num_tokens: int) -> PrefixReading:
+        """The same as a row of a batch that starts from prefixes."""
+        return PrefixReading(outcome, num_tokens, self.what if isinstance(self.what, Prefixed) else None)
+
+
 def number_of(name: object) -> int:
     """A name as 28 bits; two names share a number once in 268 million pairs."""
     return int.from_bytes(hashlib.blake2b(str(name).encode(), digest_size=4).digest(), "big") % _NUM_NUMBERS

@@ -1,4 +1,4 @@
-"""A policy's response to marks: response → trace → server → episodes in the policy's own tokens.
+"""A policy's response to its record: response → trace → server → episodes in the policy's own tokens.
 
 Whatever goes wrong becomes a `Lapse` with its reason in the record, and never a number.
 """
@@ -27,41 +27,13 @@ from mrt_reward.errors import (
 )
 from mrt_reward.golds import golds_of
 from mrt_reward.training.alignment import PolicyTokens, opens_thinking
-from mrt_reward.training.prefix import Prefixed
-from mrt_reward.training.records import Lapse, Reading, Scored, number_of
+from mrt_reward.training.records import Lapse, Record, Scored, number_of
 from mrt_reward.training.responses import Response
 from mrt_reward.training.settings import TrainingSettings
 from mrt_reward.types import ScoredTrace, Span, Status, TokenIds, Trace
 
 # A server that restarts is waited for until the trace's time is up.
 PATIENCE = RetryPolicy(max_tries_away=1_000_000, max_wait_s=5.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What scoring one response took and came to.
-
-    Attributes:
-        what: its episodes, or why it has none; in mode `prefix`, the row that it is of.
-        reason: of a lapse, in words.
-        prover: the `model@version` that answered.
-        latency_s: from the call to the result.
-        probes: terminated prefixes.
-        cached_probes: of them, answered from the server's cache.
-
-    """
-
-    what: Scored | Lapse | Prefixed
-    reason: str = ""
-    prover: str | None = None
-    latency_s: float = 0.0
-    probes: int = 0
-    cached_probes: int = 0
-
-    def reading(self, outcome: float, num_tokens: int) -> Reading:
-        """The same as a row of a batch; see `Reading`."""
-        scored = self.what if isinstance(self.what, Scored) else None
-        return Reading(outcome, num_tokens, scored, self.what if isinstance(self.what, Lapse) else None)
 
 
 @dataclass(slots=True)

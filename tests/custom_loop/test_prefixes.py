@@ -23,8 +23,7 @@ from mrt_reward.core.credit import CreditConfig, outcome_advantages, termination
 from mrt_reward.errors import ConfigError, MRTRewardError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.mini.template import prompt_text
-from mrt_reward.training.prefix import Prefixed
-from mrt_reward.training.records import number_of
+from mrt_reward.training.records import Prefixed, number_of
 
 # No server is there: mode prefix asks none.
 NOBODY = "http://127.0.0.1:9"

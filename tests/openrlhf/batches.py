@@ -13,9 +13,7 @@ from openrlhf.trainer.ppo_utils import experience_maker
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 
-from mrt_reward.training.prefix import Prefixed
-from mrt_reward.training.records import Lapse, Scored
-from mrt_reward.training.scoring import Record
+from mrt_reward.training.records import Lapse, Prefixed, Record, Scored
 
 MAX_LEN = 64
 SAMPLES = 3

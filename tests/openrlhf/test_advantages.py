@@ -16,8 +16,7 @@ from openrlhf.trainer.ppo_utils import experience_maker
 
 from mrt_reward.core.credit import CreditConfig, CreditTrace, credit, outcome_advantages
 from mrt_reward.errors import ConfigError, ProverError, TraceError
-from mrt_reward.training.prefix import Prefixed
-from mrt_reward.training.records import Lapse, Scored
+from mrt_reward.training.records import Lapse, Prefixed, Scored
 from tests.openrlhf.batches import (
     LENGTHS,
     METHOD,

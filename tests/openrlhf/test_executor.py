@@ -26,8 +26,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from mrt_reward.errors import ConfigError, GraderError, TraceError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.provers.scripted import ScriptedProver
-from mrt_reward.training.prefix import Prefixed
-from mrt_reward.training.records import Lapse, Scored, number_of
+from mrt_reward.training.records import Lapse, Prefixed, Scored, number_of
 from tests.openrlhf.cpu.run import REWARD
 from tests.provers.conftest import byte_level, metaspace
 from tests.server.conftest import VALUES, threaded_server

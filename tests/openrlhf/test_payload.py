@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from mrt_openrlhf.payload import KEY, pack, unpack
 from openrlhf.trainer.ppo_utils.experience import Experience
 
-from mrt_reward.training.prefix import Prefixed
-from mrt_reward.training.records import Lapse, Scored, number_of
-from mrt_reward.training.scoring import Record
+from mrt_reward.training.records import Lapse, Prefixed, Record, Scored, number_of
 
 values = st.floats(0, 1, width=32)
 places = st.integers(0, 2**22)

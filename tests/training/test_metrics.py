@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from mrt_reward.training.metrics import batch_metrics, in_words, merged, record_metrics
-from mrt_reward.training.records import Lapse, Reading, Scored
-from mrt_reward.training.scoring import Record
+from mrt_reward.training.records import Lapse, Reading, Record, Scored
 from mrt_reward.training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings()

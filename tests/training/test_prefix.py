@@ -7,16 +7,8 @@ from mrt_reward.core.credit import CreditConfig, outcome_advantages
 from mrt_reward.errors import TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.training.alignment import PolicyTokens, answer_start
-from mrt_reward.training.prefix import (
-    Prefixed,
-    PrefixReading,
-    needed_value,
-    prefix_advantages,
-    prefix_metrics,
-    read_prefixed,
-    trained_part,
-)
-from mrt_reward.training.records import number_of
+from mrt_reward.training.prefix import needed_value, prefix_advantages, prefix_metrics, read_prefixed, trained_part
+from mrt_reward.training.records import Prefixed, PrefixReading, number_of
 from mrt_reward.training.responses import Response
 from tests.provers.conftest import byte_level
 

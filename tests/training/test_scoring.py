@@ -15,9 +15,9 @@ from mrt_reward.client import RetryPolicy
 from mrt_reward.errors import GraderError, ProverError, RequestRejected, TraceError, WireError
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.training.alignment import PolicyTokens
-from mrt_reward.training.records import Lapse, Reading, Scored
+from mrt_reward.training.records import Lapse, Reading, Record, Scored
 from mrt_reward.training.responses import Response
-from mrt_reward.training.scoring import PATIENCE, Record, TraceScorer, lapse_of
+from mrt_reward.training.scoring import PATIENCE, TraceScorer, lapse_of
 from mrt_reward.training.settings import TrainingSettings
 from mrt_reward.types import Message
 from tests.provers.conftest import byte_level, metaspace

@@ -16,8 +16,7 @@ from verl.trainer.ppo.ray_trainer import compute_advantage
 
 from mrt_reward.core.credit import CreditConfig, CreditTrace, credit, outcome_advantages
 from mrt_reward.errors import ProverError
-from mrt_reward.training.prefix import Prefixed
-from mrt_reward.training.records import Lapse, Scored, number_of
+from mrt_reward.training.records import Lapse, Prefixed, Scored, number_of
 
 advantage.register()
 WIDTH = 12

@@ -14,8 +14,7 @@ from mrt_verl.marks import decode, encode
 from mrt_verl.reward_manager import RECORD, VALIDATING
 from verl.experimental.agent_loop import AgentLoopOutput
 
-from mrt_reward.training.records import Lapse, Scored
-from mrt_reward.training.scoring import Record
+from mrt_reward.training.records import Lapse, Record, Scored
 
 
 class Base:

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from mrt_verl.marks import NO_PROGRESS, decode, decode_prefixed, encode, encode_prefixed
 
 from mrt_reward.errors import TraceError
-from mrt_reward.training.prefix import Prefixed, PrefixReading
-from mrt_reward.training.records import Lapse, Reading, Scored, number_of
+from mrt_reward.training.records import Lapse, Prefixed, PrefixReading, Reading, Scored, number_of
 
 
 def carried(what: Scored | Lapse, num_tokens: int, outcome: float = 1.0) -> Reading:

@@ -23,9 +23,7 @@ from mrt_reward.errors import TraceError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.protocols import Proof, Proven
 from mrt_reward.provers.scripted import ScriptedProver
-from mrt_reward.training.prefix import Prefixed
-from mrt_reward.training.records import Lapse, Scored, number_of
-from mrt_reward.training.scoring import Record
+from mrt_reward.training.records import Lapse, Prefixed, Record, Scored, number_of
 from tests.server.conftest import threaded_server
 from tests.verl.cpu.run import REWARD
 from tests.verl.test_switch import expanded

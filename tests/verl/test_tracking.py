@@ -10,8 +10,7 @@ from mrt_verl import tracking
 from omegaconf import OmegaConf
 from ray.exceptions import RayError
 
-from mrt_reward.training.records import Lapse
-from mrt_reward.training.scoring import Record
+from mrt_reward.training.records import Lapse, Record
 
 
 class Worker:

@@ -28,8 +28,8 @@ from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import TERMINATORS, Delimiters
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.training.alignment import PolicyTokens, answer_start
-from mrt_reward.training.prefix import Prefixed, PrefixReading, prefix_advantages, prefix_metrics
-from mrt_reward.training.records import number_of
+from mrt_reward.training.prefix import prefix_advantages, prefix_metrics
+from mrt_reward.training.records import Prefixed, PrefixReading, number_of
 from mrt_reward.training.responses import Response
 from tests.evaluation.datasets.made import scored
 
