@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from mrt_reward.protocols import GradeItem
 
-MAX_CHARS_AT_ONCE = 4_000
-"""Reading this much takes a millisecond or two; more is left to a thread."""
+MAX_CHARS_AT_ONCE = 2_000
+"""Reading this much takes less than a millisecond, and five where the text is hard to read; more is left to a thread."""
 
 Reading = TypeVar("Reading")
 
