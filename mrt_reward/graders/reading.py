@@ -9,7 +9,7 @@ from typing import TypeVar
 from mrt_reward.protocols import GradeItem
 
 MAX_CHARS_AT_ONCE = 2_000
-"""Reading this much takes less than a millisecond, and five where the text is hard to read; more is left to a thread."""
+"""Reading this much takes less than a millisecond, five where it is hard to read; more is left to a thread."""
 
 Reading = TypeVar("Reading")
 
