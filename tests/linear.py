@@ -16,7 +16,7 @@ MAX_RATIO = 15.0
 HOPELESS_S = 1.0
 """Whoever needs this for `MIDDLE`, and so much more than for `SHORT`, is not asked about `LONG`."""
 
-FLOOR_S = 0.004
+FLOOR_S = 0.02
 """Below this, time says nothing."""
 
 COMMON_RUNS = (

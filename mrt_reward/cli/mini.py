@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Train and measure the bundled model.")
 
+BUNDLED = "the bundled model"
+
 Folder = Annotated[Path, typer.Argument(help="Model folder.", file_okay=False)]
 
 
@@ -58,7 +60,7 @@ def train(
 
 @app.command()
 def evaluate(
-    folder: Folder = MODEL_DIR,
+    folder: Annotated[Path, typer.Argument(help="Model folder.", file_okay=False, show_default=BUNDLED)] = MODEL_DIR,
     problems: Annotated[int, typer.Option(min=1, help="Fresh problems; the model card's numbers use 500.")] = 500,
 ) -> None:
     """Measure a model on fresh problems against what each prefix has revealed."""
@@ -95,7 +97,9 @@ def _progress() -> Generator[Callable[[str, int, int], None]]:
 @app.command()
 def sample(
     output: Annotated[Path, typer.Argument(help="JSONL to write, as `mrt-reward score` reads it.", dir_okay=False)],
-    folder: Annotated[Path, typer.Option("--model", help="Model folder.", file_okay=False)] = MODEL_DIR,
+    folder: Annotated[
+        Path, typer.Option("--model", help="Model folder.", file_okay=False, show_default=BUNDLED)
+    ] = MODEL_DIR,
     problems: Annotated[int, typer.Option(min=1, help="Problems to draw.")] = 500,
     traces: Annotated[int, typer.Option(min=0, help="Traces of each problem; 0 writes the problems alone.")] = 8,
     budget: Annotated[int, typer.Option(min=1, help="Most tokens of a completion.")] = 180,
@@ -134,7 +138,9 @@ def sample(
 def tune(
     data: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSONL of chats (`messages`).")],
     folder: Annotated[Path, typer.Argument(help="Model folder to write.", file_okay=False)],
-    base: Annotated[Path, typer.Option("--model", help="Model folder to start from.", file_okay=False)] = MODEL_DIR,
+    base: Annotated[
+        Path, typer.Option("--model", help="Model folder to start from.", file_okay=False, show_default=BUNDLED)
+    ] = MODEL_DIR,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the chats.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak of Adam.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the order of the chats.")] = None,
