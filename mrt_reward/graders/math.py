@@ -23,6 +23,7 @@ from mrt_reward.graders.choices import (
     stated_choice,
     unwrapped,
 )
+from mrt_reward.graders.clock import names_half, stated_time, times_agree
 from mrt_reward.graders.golds import read_gold
 from mrt_reward.graders.judges import MATH_PROBE
 from mrt_reward.graders.notation import plain
@@ -36,8 +37,8 @@ from mrt_reward.graders.words import words_agree
 from mrt_reward.protocols import GradeItem, asking_party
 from mrt_reward.types import Grade, Verdict
 
-TIMEOUT_S = 0.7
-"""Twice this, and a new child, stay under two seconds: more than the worst answer costs."""
+TIMEOUT_S = 1.0
+"""More than twice what innocent answers need; with a quick look and a new child it stays under two seconds."""
 QUICK_S = 0.15
 """Most answers need less. One that needs more goes behind those of others, and is then given `TIMEOUT_S`."""
 MEMORY_MB = 1024
@@ -170,6 +171,8 @@ def answer_for(answer: Answer, gold: str) -> str | None:
         if answer.boxed and (named_choice(text) or not answer.around):
             return text
         return stated_choice(answer.around or text) or (text if answer.boxed else None)
+    if not answer.boxed and names_half(gold):
+        return stated_time(text)
     if not answer.boxed:
         stated = stated_answer(text, words=names_several(gold) or words_agree("", gold) is not None)
         return clean(stated) if stated and len(stated) <= MAX_ANSWER_CHARS else None
@@ -182,7 +185,7 @@ def _agree(text: str, gold: str) -> bool | None:
     """Whether an answer equals a gold; None where only mathematics can tell."""
     if text == gold:
         return True
-    for agree in (choices_agree, words_agree):
+    for agree in (choices_agree, words_agree, times_agree):
         if (same := agree(text, gold)) is not None:
             return same
     bare = unwrapped(text).casefold()

@@ -55,7 +55,7 @@ def _is_accepted(way: str, gold: str) -> bool:
 
 def _written(gold: str) -> Iterable[str]:
     letter = choice_letter(gold)
-    if letter is not None and r"\mathbb" not in gold:
+    if letter is not None:
         return _choices(letter, gold)
     if words := _words(gold):
         return words

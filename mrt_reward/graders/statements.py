@@ -22,7 +22,8 @@ _CONTROL = re.compile(r"<\|[^<>|]{0,40}\|>|</?(?:s|answer)>", re.IGNORECASE)
 _SAID = re.compile(
     r"(?<![A-Za-z])(?:answers?|ans)(?![A-Za-z])(?: to (?:this|the|your) (?:question|problem))?"
     r"(?: (?:is|are|would be|should be|must be|will be|equals))?[*_ ]{0,4}:?[*_]{0,3}"
-    r"|(?<![A-Za-z])(?:roots|solutions) are(?![A-Za-z])|####|(?<!\\)\\(?:boxed|fbox)(?![A-Za-z])"
+    r"|(?<![A-Za-z])(?:roots|solutions|options|choices|letters) are(?![A-Za-z])|####"
+    r"|(?<!\\)\\(?:boxed|fbox)(?![A-Za-z])"
     r"|(?:答案|答)(?:是|为)? ?:?",
     re.IGNORECASE,
 )
@@ -34,7 +35,7 @@ _FORMULA_STARTS = re.compile(r"(?<!\\)(?:\$\$|\$|\\\(|\\\[)")
 _LIFTED = re.compile("\ue000([0-9]{1,6})\ue001")
 _PRIVATE = {0xE000: None, 0xE001: None}
 
-_OPERATORS = ("+", "-", "*", "/", "^", "=", "<", ">", ":")
+_OPERATORS = ("+", "-", "*", "/", "^", "=", "<", ">", ":", "<=", ">=")
 _COMMANDS = tuple(
     rf"\{name}" for name in ["cdot", "times", "div", "pm", "le", "ge", "ne", "approx", "in", "cup", "cap"]
 )
