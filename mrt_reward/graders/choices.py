@@ -25,6 +25,7 @@ _CHOICE = re.compile(
 )
 _ANOTHER = re.compile(
     r"[(\[] ?[A-Za-z] ?[)\]]|(?<![A-Za-z])[A-Z](?:[.):]|$)|^ ?(?:(?:or|and|,|/|&) ?)?[(\[]?[A-Z](?![A-Za-z])[)\]]? ?$"
+    r"|(?<![A-Za-z])[B-HJ-Z] is (?:the )?(?:correct|right|best|answer)(?![a-z])"
 )
 _ITEM = r"[(\[]?[A-Z][)\]]?"
 _SEVERAL = re.compile(rf"(?i:{_CALLED}s? ?){_ITEM}(?:(?: ?, ?and | ?and | ?[,;/&] ?){_ITEM}){{1,25}}")
@@ -35,7 +36,8 @@ MAX_CHOICE_CHARS = 200
 _SAID = re.compile(
     r"<answer>|(?<![a-z])(?:answer|ans)(?![a-z])(?: to (?:this|the) (?:question|problem))?"
     r"(?: is| would be| should be| must be)? ?[:=]?"
-    r"|(?<![a-z])(?:option|choice|letter) ?:|(?<![a-z])(?:option|choice|letter|solution) (?:is|would be|should be|must be)(?![a-z]) ?:?"
+    r"|(?<![a-z])(?:option|choice|letter) ?:"
+    r"|(?<![a-z])(?:option|choice|letter|solution) (?:is|would be|should be|must be)(?![a-z]) ?:?"
     r"|(?<![a-z])(?:choose|chose|pick|select|selected|go with|going with)(?![a-z]) ?:?"
     r"|(?:答案|选项|应选|故选|选择|选)(?:是|为)? ?:?",
     re.IGNORECASE,

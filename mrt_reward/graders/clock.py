@@ -1,4 +1,4 @@
-r"""Times of day: `2:30 PM`, `2:30\text{ p.m.}`, `14:30`, which mathematics reads as ratios without a half of the day."""
+r"""Times of day: `2:30 PM`, `2:30\text{ p.m.}`, `14:30`. To mathematics they are ratios without a half of the day."""
 
 from __future__ import annotations
 

@@ -40,6 +40,7 @@ _WARM_UP = (
 )
 _NUMBER_TOKEN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?")
 _OR = re.compile(r"(?<![A-Za-z])or(?![A-Za-z])")
+_ARITHMETIC = re.compile(r"(?:[0-9.,+\-*/^!(){} ]|\\(?:[dt]?frac|sqrt|cdot|times|div|pi|left|right)(?![A-Za-z])|\\%)+")
 _PLACES = re.compile(r"[0-9]\.([0-9]{1,40})")
 _NUMBER_I = re.compile(r"([0-9])i\b")
 _RATIO_TOKEN = re.compile(r"\(?([+-]?[0-9]+)/([0-9]+)\)?")
@@ -144,7 +145,8 @@ def _is_untrue(answer: str) -> bool:
     sides = split(answer, "=")
     if len(sides) < 2 or not all(sides):
         return False
-    parsed = [found[0] for side in sides if (found := parse_answer(side)) and getattr(found[0], "is_number", False)]
+    read = (parse_answer(side) for side in sides if _ARITHMETIC.fullmatch(side))
+    parsed = [found[0] for found in read if found and getattr(found[0], "is_real", False)]
     places = [len(match[1]) for match in _PLACES.finditer(answer)]
     unit = 10.0 ** -min(places) if places else 0.0
     return any(not (values_equal(one, other) or abs(one - other) < unit) for one, other in pairwise(parsed))

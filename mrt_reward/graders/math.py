@@ -8,6 +8,7 @@ Most answers never reach a worker. Those that do share it with nobody while they
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -33,7 +34,7 @@ from mrt_reward.graders.quantities import units_differ
 from mrt_reward.graders.reading import read_texts
 from mrt_reward.graders.restating import restates
 from mrt_reward.graders.statements import stated_answer
-from mrt_reward.graders.words import words_agree
+from mrt_reward.graders.words import in_digits, words_agree
 from mrt_reward.protocols import GradeItem, asking_party
 from mrt_reward.types import Grade, Verdict
 
@@ -44,6 +45,7 @@ QUICK_S = 0.15
 MEMORY_MB = 1024
 NUM_WORKERS = 2
 _RULES = 2
+_TIGHT = re.compile(r" ?([;()\[\]=+-]|,(?! ?[0-9])) ?")
 _BEST_FIRST = (Verdict.CORRECT, Verdict.UNGRADED, Verdict.INCORRECT, Verdict.UNPARSED)
 _NO_ANSWER = Grade(Verdict.UNPARSED, reason="no answer found")
 
@@ -174,7 +176,8 @@ def answer_for(answer: Answer, gold: str) -> str | None:
     if not answer.boxed and names_half(gold):
         return stated_time(text)
     if not answer.boxed:
-        stated = stated_answer(text, words=names_several(gold) or words_agree("", gold) is not None)
+        words = in_digits(gold) == gold and words_agree("", gold) is not None
+        stated = stated_answer(text, words=words or names_several(gold))
         return clean(stated) if stated and len(stated) <= MAX_ANSWER_CHARS else None
     if 1 < len(answer.boxes) == num_elements(plain(gold)) and num_elements(plain(text)) == 1:
         return ", ".join(answer.boxes)
@@ -185,6 +188,7 @@ def _agree(text: str, gold: str) -> bool | None:
     """Whether an answer equals a gold; None where only mathematics can tell."""
     if text == gold:
         return True
+    text, gold = in_digits(text), in_digits(gold)
     for agree in (choices_agree, words_agree, times_agree):
         if (same := agree(text, gold)) is not None:
             return same
@@ -195,6 +199,8 @@ def _agree(text: str, gold: str) -> bool | None:
     if units_differ(text, gold):
         return False
     text, gold = plain(text), plain(gold)
+    if _TIGHT.sub(r"\1", text) == _TIGHT.sub(r"\1", gold):
+        return True
     same = bases_agree(text, gold)
     return numbers_agree(text, gold) if same is None else same
 

@@ -79,7 +79,7 @@ _DEGREES = re.compile(
 _BARE_POWER = re.compile(r"\^ ?(-[0-9]{1,40})")
 _BARE_BINOMIAL = re.compile(r"(\\[dt]?binom) ?([0-9]) ?([0-9])")
 _NAME_LAST = re.compile(r"(?P<value>[^=<>]{0,200}[0-9][^=<>]{0,200}?) ?= ?(?P<name>[A-Za-z])")
-_NO_CHAIN = re.compile(r"[<=,]|\\(?:le|ge|ne|in|to)")
+_NO_CHAIN = re.compile(r"[<=,{]|\\(?:le|ge|ne|in|to)")
 _BASES: dict[str, int] = {
     "two": 2,
     "three": 3,

@@ -74,7 +74,7 @@ _COMPOUND = re.compile(
 )
 _SPACING = re.compile(r"\\(?:[,;: ]|quad(?![A-Za-z]))|~")
 _DEGREES = re.compile(r"\^ ?(?:\{ ?\\circ ?\}|\\circ) ?(?P<scale>[CF])?|\\degree ?(?P<other>[CF])?")
-_WORDS = re.compile(r"(?:[A-Za-z]{3,20}|of|an|in|m)(?: (?:[A-Za-z]{2,20}|a)){0,6}")
+_WORDS = re.compile(r"(?:[A-Za-z]{3,20}|of|an|in|m|a(?= [A-Za-z]{2}))(?: (?:[A-Za-z]{2,20}|a)){0,6}")
 
 
 def bare_number(text: str) -> str | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mrt_reward.graders.characters import in_latex
+from mrt_reward.graders.words import in_digits
 
 MAX_WORDS_CHARS = 200
 _MAX_FORMULA_CHARS = 2_000
@@ -158,7 +159,8 @@ def _first(text: str, formulas: list[str]) -> str | None:
         while at < len(pieces) and pieces[at][0] in _JOINTS:
             at += 1
     alone = text.strip(" .,:;!*_=")
-    return ", ".join(listed) or (alone if len(alone) == 1 and alone.isalpha() else None)
+    is_symbol = len(alone) == 1 and alone.isalpha()
+    return ", ".join(listed) or (alone if is_symbol or in_digits(alone) != alone else None)
 
 
 def _last(lines: list[str], formulas: list[str]) -> str | None:
