@@ -111,8 +111,8 @@ class ServeSettings(BaseSettings):
     ] = {"math": "math"}
     grader_workers: Annotated[int, Field(ge=1, le=256, description="Grading processes per grader.")] = 2
     grader_timeout_s: Annotated[
-        float, Field(gt=0, description="Time for one answer, in seconds; more where the machine is busy.")
-    ] = 0.7
+        float, Field(gt=0, description="Processor time for one answer, in seconds; more by the clock where it is busy.")
+    ] = 1.0
     grader_memory_mb: Annotated[int, Field(ge=256, description="Memory of one grading process, in megabytes.")] = 1024
     cache_path: Annotated[str | None, Field(description="SQLite file for scores; none keeps them in memory.")] = None
     cache_disk_mb: Annotated[

@@ -24,16 +24,26 @@ def value_pairs(answer: str, gold: str) -> list[tuple[str, str]] | None:
     if answers is not None and golds is not None:
         return [(answers[name], golds[name]) for name in golds] if answers.keys() == golds.keys() else None
     if golds is not None:
-        return _paired(_tuple(answer) or _split(_flat(answer), ","), _in_order(golds))
+        return _paired(_tuple(answer) or split(_flat(answer), ","), _in_order(golds))
     if answers is not None and (values := _tuple(gold)):
         return _paired(_in_order(answers), values)
-    return None
+    return _ratio_pairs(split(answer, ":"), split(gold, ":"))
 
 
 def num_elements(text: str) -> int:
     """How many elements a list or set has; 1 for everything else, tuples included."""
     text = _FLAT_SET.sub("", text)
-    return len(_split(_flat(_OR.sub(",", text)), ","))
+    return len(split(_flat(_OR.sub(",", text)), ","))
+
+
+def _ratio_pairs(answers: list[str], golds: list[str]) -> list[tuple[str, str]] | None:
+    """The ratios to the first part of `1:2:3`, which math-verify reads as 1/2/3; None for less than three parts."""
+    if max(len(answers), len(golds)) < 3 or not all((*answers, *golds)):
+        return None
+    if len(answers) != len(golds):
+        return []
+    sides = ([rf"\frac{{{part}}}{{{parts[0]}}}" for part in parts[1:]] for parts in (answers, golds))
+    return list(zip(*sides, strict=True))
 
 
 def _paired(answers: list[str], golds: list[str]) -> list[tuple[str, str]] | None:
@@ -50,12 +60,12 @@ def _in_order(named: dict[str, str]) -> list[str]:
 def _named(text: str) -> dict[str, str] | None:
     """Values by name, two or more; None for other texts."""
     text = _flat(text)
-    sides = _split(text, "=")
+    sides = split(text, "=")
     if len(sides) == 2 and (names := _tuple(sides[0])):
         values = _tuple(sides[1])
         pairs = list(zip(names, values, strict=True)) if values and len(names) == len(values) else []
     else:
-        parts = [_split(part, "=") for part in _split(text, ",")]
+        parts = [split(part, "=") for part in split(text, ",")]
         pairs = [(part[0], part[1]) for part in parts if len(part) == 2]
         pairs = pairs if len(pairs) == len(parts) else []
     named = dict(pairs)
@@ -72,13 +82,13 @@ def _flat(text: str) -> str:
 def _tuple(text: str) -> list[str] | None:
     """The elements of a text that is one tuple in parentheses; None for other texts."""
     text = _SIZED.sub("", text).strip()
-    if not (text.startswith("(") and text.endswith(")")) or len(_split(text, ",")) > 1:
+    if not (text.startswith("(") and text.endswith(")")) or len(split(text, ",")) > 1:
         return None
-    elements = _split(text[1:-1], ",")
+    elements = split(text[1:-1], ",")
     return elements if len(elements) > 1 else None
 
 
-def _split(text: str, separator: str) -> list[str]:
+def split(text: str, separator: str) -> list[str]:
     """Parts of a text between separators outside of brackets, stripped; a blank one means that the text is no list."""
     parts, depth, start = list[str](), 0, 0
     for index, character in enumerate(text):

@@ -25,7 +25,7 @@ def build_grader(
     Args:
         spec: `math`, `exact`, `module:function`, `score:module:function`, `http(s)://…` or `model:PATH`.
         num_workers: processes, for graders that have them.
-        timeout_s: wall clock of one item in a process; an item is tried at most twice.
+        timeout_s: processor time of one item; by the clock up to eight times as much. It is tried at most twice.
         memory_mb: address space of a process.
 
     Raises:

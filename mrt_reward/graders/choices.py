@@ -12,7 +12,7 @@ from mrt_reward.graders.answers import clean
 from mrt_reward.graders.characters import in_latex
 
 _WRAPPING = re.compile(
-    r"\\(?:text(?:bf|it|rm|sf|tt|sc|sl|up|normal)?|math(?:rm|bf|sf|it|tt|cal|bb)|mbox|hbox|emph|boldsymbol|bm|underline"
+    r"\\(?:text(?:bf|it|rm|sf|tt|sc|sl|up|normal)?|math(?:rm|bf|sf|it|tt|cal)|mbox|hbox|emph|boldsymbol|bm|underline"
     r"|boxed|fbox|operatorname)(?= ?[{A-Z(])|\\(?:bf|rm|it|sf|displaystyle|left|right)(?![A-Za-z])|\\?[{}]|[$`]|\*\*|__"
     r"|(?<!\\)\\[()\[\]]"
 )
@@ -25,6 +25,7 @@ _CHOICE = re.compile(
 )
 _ANOTHER = re.compile(
     r"[(\[] ?[A-Za-z] ?[)\]]|(?<![A-Za-z])[A-Z](?:[.):]|$)|^ ?(?:(?:or|and|,|/|&) ?)?[(\[]?[A-Z](?![A-Za-z])[)\]]? ?$"
+    r"|(?<![A-Za-z])[B-HJ-Z] is (?:the )?(?:correct|right|best|answer)(?![a-z])"
 )
 _ITEM = r"[(\[]?[A-Z][)\]]?"
 _SEVERAL = re.compile(rf"(?i:{_CALLED}s? ?){_ITEM}(?:(?: ?, ?and | ?and | ?[,;/&] ?){_ITEM}){{1,25}}")
@@ -35,12 +36,17 @@ MAX_CHOICE_CHARS = 200
 _SAID = re.compile(
     r"<answer>|(?<![a-z])(?:answer|ans)(?![a-z])(?: to (?:this|the) (?:question|problem))?"
     r"(?: is| would be| should be| must be)? ?[:=]?"
+    r"|(?<![a-z])(?:option|choice|letter) ?:"
     r"|(?<![a-z])(?:option|choice|letter|solution) (?:is|would be|should be|must be)(?![a-z]) ?:?"
     r"|(?<![a-z])(?:choose|chose|pick|select|selected|go with|going with)(?![a-z]) ?:?"
     r"|(?:答案|选项|应选|故选|选择|选)(?:是|为)? ?:?",
     re.IGNORECASE,
 )
-_NAMED = re.compile(r"(?<![A-Za-z])(?<!not )(?<!than )(?:[Oo]ption|OPTION|[Cc]hoice|be(?= \()|is(?= \()) ?(?=[(\[A-Z])")
+_NAMED = re.compile(
+    r"(?<![A-Za-z])(?<!not )(?<!than )(?:[Oo]ption|OPTION|[Cc]hoice|be(?= \()|is(?= \()) ?(?=[(\[A-Z])"
+    r"|(?<![A-Za-z])(?:[Tt]herefore|[Tt]hus|[Hh]ence|[Ss]o|[Ii]t(?: is|'s)|I (?:think|guess|believe|say)|I'd say)"
+    r"(?: it(?: is|'s))?,? ?:? ?(?=[(\[A-Z])"
+)
 _FILLER = re.compile(
     r" ?(?:,? ?(?:(?:I think|I believe|clearly|therefore|thus|then|probably|indeed|definitely|likely|simply|just"
     r"|actually|the|letter|option|choice|answer|correct)(?![a-z]),? ?:? ?)){0,5}",
@@ -102,8 +108,8 @@ def _sets_agree(answer: str, gold: str) -> bool | None:
         golds = frozenset(gold)
     if golds is None:
         return None
-    if answers is None and _MULTIPLE.fullmatch(answer):
-        answers = frozenset(answer)
+    if answers is None and _MULTIPLE.fullmatch(answer.replace(" ", "")):
+        answers = frozenset(answer.replace(" ", ""))
     return None if answers is None else answers == golds
 
 

@@ -12,9 +12,10 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, cast
 
-from mrt_reward.graders.assignments import value_pairs
+from mrt_reward.graders.assignments import split, value_pairs
 from mrt_reward.graders.equality import decimals_of, symbols_equal, values_equal
 from mrt_reward.graders.frames import Payload
 
@@ -38,6 +39,9 @@ _WARM_UP = (
     ("2+3i", r"50\%"),
 )
 _NUMBER_TOKEN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?")
+_OR = re.compile(r"(?<![A-Za-z])or(?![A-Za-z])")
+_ARITHMETIC = re.compile(r"(?:[0-9.,+\-*/^!(){} ]|\\(?:[dt]?frac|sqrt|cdot|times|div|pi|left|right)(?![A-Za-z])|\\%)+")
+_PLACES = re.compile(r"[0-9]\.([0-9]{1,40})")
 _NUMBER_I = re.compile(r"([0-9])i\b")
 _RATIO_TOKEN = re.compile(r"\(?([+-]?[0-9]+)/([0-9]+)\)?")
 _FORBIDDEN_EVENTS = frozenset(
@@ -131,7 +135,21 @@ def judge_math(payload: Mapping[str, object]) -> Payload:
     parsed = parse_answer(answer)
     if not parsed:
         return {"verdict": "unparsed", "reason": "no answer found"}
+    if _is_untrue(answer):
+        return {"verdict": "incorrect", "reason": "the answer equates different numbers"}
     return {"verdict": "correct" if any(_equal(answer, parsed, gold) for gold in golds) else "incorrect"}
+
+
+def _is_untrue(answer: str) -> bool:
+    """Whether an answer equates numbers that differ, as in `1=2=3` for gold 3; a decimal may be rounded."""
+    sides = split(answer, "=")
+    if len(sides) < 2 or not all(sides):
+        return False
+    read = (parse_answer(side) for side in sides if _ARITHMETIC.fullmatch(side))
+    parsed = [found[0] for found in read if found and getattr(found[0], "is_real", False)]
+    places = [len(match[1]) for match in _PLACES.finditer(answer)]
+    unit = 10.0 ** -min(places) if places else 0.0
+    return any(not (values_equal(one, other) or abs(one - other) < unit) for one, other in pairwise(parsed))
 
 
 def _equal(answer: str, parsed: list[Any], gold: str) -> bool:
@@ -162,7 +180,24 @@ def parse_answer(text: str) -> list[Any]:
     # math-verify knows `i` by its word boundaries: without this, `2i` and `i+i` hold two different symbols.
     text = _NUMBER_I.sub(r"\1 i", text)
     targets = [LatexExtractionConfig(boxed_match_priority=0)]
-    return cast("list[Any]", parse(rf"\boxed{{{text}}}", targets, parsing_timeout=cast("int", None)))
+    parsed = cast("list[Any]", parse(rf"\boxed{{{text}}}", targets, parsing_timeout=cast("int", None)))
+    return [_one_of(parsed[0]), *parsed[1:]] if parsed and _OR.search(text) else parsed
+
+
+def _one_of(parsed: Any) -> Any:  # noqa: ANN401 - sympy is not typed
+    """Inequalities joined by `or` as the numbers that satisfy one of them; everything else as it is."""
+    from sympy import FiniteSet, Union  # noqa: PLC0415
+    from sympy.core.relational import Relational  # noqa: PLC0415
+
+    if not isinstance(parsed, FiniteSet) or len(parsed.free_symbols) != 1:
+        return parsed
+    parts = cast("tuple[Any, ...]", parsed.args)
+    if not all(isinstance(part, Relational) and not part.is_Equality for part in parts):
+        return parsed
+    try:
+        return Union(*(part.as_set() for part in parts))
+    except (NotImplementedError, ValueError):
+        return parsed
 
 
 def function_judge(path: str) -> Judge:

@@ -28,6 +28,9 @@ _FONTS = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|sc|sl|up|md|normal)|mbox|hbox|e
 _DECORATIONS = re.compile(
     r"\\(?:boldsymbol|bm|pmb|underline|ensuremath)(?= ?\{)|\\(?:textcolor|colorbox|color) ?\{[^{}]{0,30}\}"
 )
+_CONSTANT = re.compile(r"(?P<letter>(?<=[A-Za-z]))?\\(?:text|math(?:rm|bf|it)|operatorname) ?\{ ?(?P<name>[ei]) ?\}")
+_BARE_SET = re.compile(r"\\mathbb ?([A-Z])")
+_ALL_REALS = re.compile(r"(?:\\text ?\{ ?)?(?:all|any|every) reals?(?: numbers?)? ?\}?|\\(?:Reals|reals|R)(?![A-Za-z])")
 _TEXT = re.compile(r"\\(?:text|math(?:rm|bf|it)) ?\{(?P<inner>[^{}]*)\}")
 
 _TOLD = (
@@ -73,6 +76,10 @@ _DEGREES = re.compile(
     r"\\(?P<name>sin|cos|tan|cot|sec|csc)(?P<power> ?\^ ?(?:[0-9]|\{[0-9]\}))? ?"
     r"[({]? ?(?P<angle>-?[0-9]{1,10}(?:\.[0-9]{1,10})?) ?\^ ?(?:\{ ?\\circ ?\}|\\circ) ?[)}]?"
 )
+_BARE_POWER = re.compile(r"\^ ?(-[0-9]{1,40})")
+_BARE_BINOMIAL = re.compile(r"(\\[dt]?binom) ?([0-9]) ?([0-9])")
+_NAME_LAST = re.compile(r"(?P<value>[^=<>]{0,200}[0-9][^=<>]{0,200}?) ?= ?(?P<name>[A-Za-z])")
+_NO_CHAIN = re.compile(r"[<=,{]|\\(?:le|ge|ne|in|to)")
 _BASES: dict[str, int] = {
     "two": 2,
     "three": 3,
@@ -98,7 +105,7 @@ def plain(text: str) -> str:
     """An answer or a gold in the one notation; never blank unless the text is."""
     text = _bare(in_latex(text))
     text = _without_lead_in(_without_fonts(text))
-    text = _numbers(_functions(text))
+    text = _numbers(_functions(_in_order(text)))
     number = bare_number(text)
     return text if number is None else number
 
@@ -118,12 +125,17 @@ def _bare(text: str) -> str:
 
 
 def _without_fonts(text: str) -> str:
-    text = _SPACING.sub(" ", _THIN.sub("", text))
+    text = _CONSTANT.sub(_constant, _SPACING.sub(" ", _THIN.sub("", text)))
+    text = r"\mathbb{R}" if _ALL_REALS.fullmatch(text) else _BARE_SET.sub(r"\\mathbb{\1}", text)
     text = _FONTS.sub(r"\\text", _DECORATIONS.sub("", _SWITCHES.sub("", text)))
     whole = _TEXT.fullmatch(text)
     if whole and any(map(str.isdigit, whole["inner"])):
         return _bare(whole["inner"])
     return _bare(" ".join(_TEXT.sub(_without_font, text).split()))
+
+
+def _constant(match: re.Match[str]) -> str:
+    return match["name"] if match["letter"] is None else f" {match['name']}"
 
 
 def _without_font(match: re.Match[str]) -> str:
@@ -143,6 +155,14 @@ def _without_lead_in(text: str) -> str:
     return text.removesuffix("=").strip() or text
 
 
+def _in_order(text: str) -> str:
+    """`5 = x` as `x = 5`, and `C > B > A` as `A < B < C`."""
+    if last := _NAME_LAST.fullmatch(text):
+        return f"{last['name']} = {last['value']}"
+    chain = text.split(">")
+    return " < ".join(map(str.strip, reversed(chain))) if len(chain) > 2 and not _NO_CHAIN.search(text) else text
+
+
 def _functions(text: str) -> str:
     """`exp(16)`, `sqrt(2)` and `2pi` as commands, angles in radians, bases in digits."""
     if not text.isalpha() or text in ("pi", "infinity"):
@@ -151,7 +171,8 @@ def _functions(text: str) -> str:
     text = _DEGREES.sub(
         lambda match: rf"\{match['name']}{match['power'] or ''}(\frac{{{match['angle']}\pi}}{{180}})", text
     )
-    text = _BASE.sub(_base, text)
+    text = _BARE_BINOMIAL.sub(r"\1{\2}{\3}", _BARE_POWER.sub(r"^{\1}", _BASE.sub(_base, text)))
+    text = text.replace(r"\langle", "(").replace(r"\rangle", ")")
     return " ".join(text.replace("**", "^").replace(r"\varnothing", r"\emptyset").split())
 
 

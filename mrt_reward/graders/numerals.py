@@ -113,7 +113,8 @@ def _ratios(value: Fraction) -> list[str]:
     sign = "-" if value < 0 else ""
     top, bottom = abs(value.numerator), value.denominator
     found = [rf"{sign}\frac{{{top}}}{{{bottom}}}", rf"{sign}\dfrac{{{top}}}{{{bottom}}}", f"{sign}{top}/{bottom}"]
-    return [*found, rf"\frac{{-{top}}}{{{bottom}}}"] if sign else found
+    found += [rf"\frac{{-{top}}}{{{bottom}}}"] if sign else []
+    return [*found, rf"{sign}\frac{top}{bottom}"] if max(top, bottom) < 10 else found
 
 
 def _decimals(value: Fraction) -> list[str]:

@@ -31,7 +31,6 @@ _CANONICAL = {
     "week": "weeks",
     "month": "months",
     "yr": "year years yrs",
-    "mph": "",
     "J": "joule joules",
     "kJ": "",
     "N": "newton newtons",
@@ -48,6 +47,7 @@ _CANONICAL = {
     "EUR": "euro euros",
 }
 _UNITS = {name: unit for unit, others in _CANONICAL.items() for name in (unit, *others.split())}
+_SHORT = {"mph": "mi/h", "kmh": "km/h", "kph": "km/h"}
 _CURRENCIES = {"$": "USD", "\N{EURO SIGN}": "EUR", "\N{POUND SIGN}": "GBP", "\N{YEN SIGN}": "JPY"}
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _NOT_UNITS = frozenset(
@@ -72,8 +72,9 @@ _FRACTION_UNIT = re.compile(r"\\[dt]?frac ?\{(?P<top>[^{}]*)\} ?\{(?P<bottom>[^{
 _COMPOUND = re.compile(
     r"(?P<name>[A-Za-z]{1,12})(?: ?\^ ?\{? ?(?P<power>-?[1-9]) ?\}?)?(?P<joint> ?/ ?| ?\\cdot ?| ?\* ?| per |-| |$)"
 )
+_SPACING = re.compile(r"\\(?:[,;: ]|quad(?![A-Za-z]))|~")
 _DEGREES = re.compile(r"\^ ?(?:\{ ?\\circ ?\}|\\circ) ?(?P<scale>[CF])?|\\degree ?(?P<other>[CF])?")
-_WORDS = re.compile(r"(?:[A-Za-z]{3,20}|of|a|an|in|m)(?: (?:[A-Za-z]{2,20}|a)){0,6}")
+_WORDS = re.compile(r"(?:[A-Za-z]{3,20}|of|an|in|m|a(?= [A-Za-z]{2}))(?: (?:[A-Za-z]{2,20}|a)){0,6}")
 
 
 def bare_number(text: str) -> str | None:
@@ -96,23 +97,27 @@ def split_quantity(text: str) -> tuple[str, str] | None:
     match = _QUANTITY.fullmatch(text)
     if match is None:
         return None
-    currency = _CURRENCIES.get((match["currency"] or "").removeprefix("\\"), "")
     number, unit = match["number"].strip(), _plain_unit(match["unit"] or "")
+    currency = _currency(match["currency"] or unit)
     if not unit:
         return (number, currency) if match["currency"] else None
+    if currency and not match["currency"]:
+        return number, currency
     scale, _, rest = unit.partition(" ")
     if scale.lower() in _SCALES:
         if rest and _WORDS.fullmatch(rest) is None:
             return None
         return (
-            (rf"{number} \cdot 10^{{{_SCALES[scale.lower()]}}}", _UNITS.get(rest, currency))
+            (rf"{number} \cdot 10^{{{_SCALES[scale.lower()]}}}", _canonical(rest) or currency)
             if "10^" not in number
             else None
         )
     if degrees := _DEGREES.fullmatch(unit):
         return number, degrees["scale"] or degrees["other"] or ""
-    if len(unit) == 1 and (match["unit"] or "").startswith(unit):
-        return None  # `5m` may be a product
+    if len(unit) == 1 and (
+        (match["unit"] or "").startswith(unit) or ("frac" in number and match["unit"] == f" {unit}")
+    ):
+        return None  # `5m` and `\frac12 h` may be products
     known = _canonical(unit)
     if known is not None:
         return number, known
@@ -120,9 +125,14 @@ def split_quantity(text: str) -> tuple[str, str] | None:
     return (number, "") if _WORDS.fullmatch(unit) and not _NOT_UNITS & set(words) else None
 
 
+def _currency(sign: str) -> str:
+    name = _CURRENCIES.get(sign.strip().removeprefix("\\"))
+    return "" if name is None else f"{name}^1"
+
+
 def _plain_unit(unit: str) -> str:
     r"""A unit without wrapping: `\frac{\text{m}}{\text{s}}` is `m/s`."""
-    unit = _WRAPPED.sub(lambda match: match["inner"], unit)
+    unit = _WRAPPED.sub(lambda match: match["inner"], _SPACING.sub(" ", unit))
     unit = _FRACTION_UNIT.sub(lambda match: f"{match['top']}/{match['bottom']}", unit)
     return " ".join(unit.replace("{", " ").replace("}", " ").split()) if "^" not in unit else " ".join(unit.split())
 
@@ -131,6 +141,7 @@ def _canonical(unit: str) -> str | None:
     """A compound of known units, such as `m s^-2` for `meters per second squared` or `m/s^2`; None for other texts."""
     unit = re.sub(r" (?:squared|cubed)(?![a-z])", lambda match: "^2" if match[0] == " squared" else "^3", unit)
     unit = re.sub(r"(?:square|sq\.?|cubic|cu\.?) ([A-Za-z]{1,12})", lambda match: match[1] + ("^2" if match[0].startswith("s") else "^3"), unit)  # fmt: skip # noqa: E501
+    unit = _SHORT.get(unit, unit)
     parts: list[str] = []
     sign, start = 1, 0
     while start < len(unit):

@@ -58,12 +58,17 @@ def restates(answer: str, problem: str, golds: Sequence[str]) -> bool:
     """
     if not problem:
         return False
-    text = _TEXT.sub(" ", in_latex(answer)).rstrip(ascii_letters + " .")
-    sides = [run for side in text.split("=") if (run := _whole(side)) is not None]
+    sides = _sides(answer)
     if not sides or any(len(run.numerals) < 2 for run in sides):
         return False
-    told, accepted = _expressions(problem), [run.forms for gold in golds if (run := _whole(in_latex(gold)))]
+    told, accepted = _expressions(problem), [run.forms for gold in golds for run in _sides(gold)]
     return all(run.forms & told and not any(run.forms & forms for forms in accepted) for run in sides)
+
+
+def _sides(text: str) -> list[_Run]:
+    """The sides of an equation, or the whole of another text, that are runs; without a unit behind them."""
+    text = _TEXT.sub(" ", in_latex(text)).rstrip(ascii_letters + " .")
+    return [run for side in text.split("=") if (run := _whole(side)) is not None]
 
 
 def _whole(text: str) -> _Run | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mrt_reward.graders.characters import in_latex
+from mrt_reward.graders.words import in_digits
 
 MAX_WORDS_CHARS = 200
 _MAX_FORMULA_CHARS = 2_000
@@ -22,7 +23,8 @@ _CONTROL = re.compile(r"<\|[^<>|]{0,40}\|>|</?(?:s|answer)>", re.IGNORECASE)
 _SAID = re.compile(
     r"(?<![A-Za-z])(?:answers?|ans)(?![A-Za-z])(?: to (?:this|the|your) (?:question|problem))?"
     r"(?: (?:is|are|would be|should be|must be|will be|equals))?[*_ ]{0,4}:?[*_]{0,3}"
-    r"|(?<![A-Za-z])(?:roots|solutions) are(?![A-Za-z])|####|(?<!\\)\\(?:boxed|fbox)(?![A-Za-z])"
+    r"|(?<![A-Za-z])(?:roots|solutions|options|choices|letters) are(?![A-Za-z])|####"
+    r"|(?<!\\)\\(?:boxed|fbox)(?![A-Za-z])"
     r"|(?:答案|答)(?:是|为)? ?:?",
     re.IGNORECASE,
 )
@@ -34,7 +36,7 @@ _FORMULA_STARTS = re.compile(r"(?<!\\)(?:\$\$|\$|\\\(|\\\[)")
 _LIFTED = re.compile("\ue000([0-9]{1,6})\ue001")
 _PRIVATE = {0xE000: None, 0xE001: None}
 
-_OPERATORS = ("+", "-", "*", "/", "^", "=", "<", ">", ":")
+_OPERATORS = ("+", "-", "*", "/", "^", "=", "<", ">", ":", "<=", ">=")
 _COMMANDS = tuple(
     rf"\{name}" for name in ["cdot", "times", "div", "pm", "le", "ge", "ne", "approx", "in", "cup", "cap"]
 )
@@ -157,7 +159,8 @@ def _first(text: str, formulas: list[str]) -> str | None:
         while at < len(pieces) and pieces[at][0] in _JOINTS:
             at += 1
     alone = text.strip(" .,:;!*_=")
-    return ", ".join(listed) or (alone if len(alone) == 1 and alone.isalpha() else None)
+    is_symbol = len(alone) == 1 and alone.isalpha()
+    return ", ".join(listed) or (alone if is_symbol or in_digits(alone) != alone else None)
 
 
 def _last(lines: list[str], formulas: list[str]) -> str | None:

@@ -25,6 +25,13 @@ _SHORT = frozenset(
 )
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mbox)\s?\{")
 _AND = re.compile(r" ?, ?and | and | ?[,;&] ?")
+_NUMERALS = dict(
+    zip(
+        (*("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+         *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty")),
+        map(str, range(21)), strict=True,
+    )
+)  # fmt: skip
 MIN_LETTERS = 3
 
 
@@ -38,6 +45,11 @@ def words_agree(answer: str, gold: str) -> bool | None:
     if golds is None or not _is_text(gold, golds):
         return None
     return _items(answer) == golds
+
+
+def in_digits(text: str) -> str:
+    """A number that is written as one word, `seventeen`, in digits; any other text as it is."""
+    return _NUMERALS.get(unwrapped(text).strip(" .").casefold(), text)
 
 
 def _items(text: str) -> frozenset[str] | None:

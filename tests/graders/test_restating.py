@@ -32,6 +32,7 @@ def test_an_expression_of_the_problem_restates_it(answer: str, problem: str, gol
         ("17+26-5", SUM, "17+26-5"), ("17+26-5", "", "38"), ("2^{10}", "How many subsets have 10 elements?", "1024"),
         ("5-3", "What is 3-5?", "-2"), (r"\frac34", "Which is larger, 3/4 or 2/3?", "3/4"), ("7+8", "7 and 8", "15"),
         ("x+1", "Solve x+1", "x+1"), (r"\binom{5}{2}", "Choose 2 of 5", "10"), ("2+6", "12+6 and 2 + 61", "8"),
+        ("1/2", "Half of it is 1/2. Solve for x.", "x = 1/2"), ("3/4", "It takes 3/4 hours.", r"\frac34\text{ hours}"),
     ],
 )  # fmt: skip
 def test_what_was_worked_out_or_is_the_gold_does_not_restate(answer: str, problem: str, gold: str) -> None:

@@ -27,6 +27,10 @@ def echo(payload: Mapping[str, object]) -> frames.Payload:
             pass
     if what == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
+    if what == "work":  # for half a second, with the processor taken away in between
+        compute(0.25)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        compute(0.25)
     if what == "die":
         os._exit(3)
     if what == "memory":
@@ -36,6 +40,12 @@ def echo(payload: Mapping[str, object]) -> frames.Payload:
     if what == "exit":
         raise SystemExit(1)
     return {"did": what}
+
+
+def compute(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
 
 
 class MuteError(Exception):
@@ -149,6 +159,21 @@ def test_a_child_is_not_blamed_for_a_machine_that_has_no_time_for_it(channel: tu
         spent_s = os.times().children_user
         assert nursery.judge(body("spin")) == {"status": "killed", "reason": "timeout"}
         assert 0.1 * limit_s <= os.times().children_user - spent_s < PATIENCE * limit_s
+    finally:
+        waiting.cancel()
+        nursery.kill()
+
+
+def test_a_child_may_compute_for_its_whole_limit_however_long_that_takes(channel: tuple[int, int]) -> None:
+    limit_s = 1.0
+    nursery = Nursery(load, Limits(timeout_s=limit_s, memory_mb=1 << 16), channel)
+    assert nursery.spawn() is None
+    waiting = threading.Timer(3 * limit_s, os.kill, (nursery._pid, signal.SIGCONT))
+    try:
+        waiting.start()
+        # It had a quarter of its time when the limit was over by the clock.
+        assert nursery.judge(body("work")) == {"status": "ok", "did": "work", "retire": False}
+        assert waiting.finished.is_set()
     finally:
         waiting.cancel()
         nursery.kill()
