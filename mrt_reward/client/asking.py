@@ -12,10 +12,9 @@ import httpx
 
 from mrt_reward.client.retry import Refused, RetryPolicy, unreachable
 from mrt_reward.errors import DeadlineExceeded, RequestRejected
+from mrt_reward.wire import MAX_DEADLINE_MS
 
 Result = TypeVar("Result")
-
-MAX_DEADLINE_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from fastapi import Header, Request
 from starlette.types import Receive
 
 from mrt_reward.errors import DeadlineExceeded, Draining, ServiceError
+from mrt_reward.wire import MAX_DEADLINE_MS
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-MAX_DEADLINE_MS = 86_400_000
 RECEIVED_AT = "mrt_reward.received_at"
 """Key of the ASGI scope: when the request's head was there, in monotonic seconds."""
 

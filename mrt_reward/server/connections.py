@@ -1,4 +1,7 @@
-"""Connections that cost little until they ask something: bounded in number, in the size of a head and in its time."""
+"""Connections that cost little until they ask something, and after that only while their callers do their part.
+
+They are bounded in number, in the size of a head and its time, and in the time in which nothing of a reply is taken.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,10 @@ MAX_HEAD_BYTES = 32_768
 KEEP_ALIVE_S = 75
 """How long a connection that asked something may stay open without asking more."""
 
+MAX_STALL_S = 30.0
+MIN_TAKEN_BYTES = 65_536
+"""Of a reply that waits to be taken, a caller takes this much in that time, or is gone: it holds the reply's memory."""
+
 ACCEPTED_AT_ONCE = 4
 """Connections accepted before what they sent is read: few, so that one that asks at once is not taken for idle."""
 
@@ -34,10 +41,12 @@ QUIET_S = 10.0
 class BoundedProtocol(H11Protocol):
     """One connection. Where there are too many, the one that has been asking nothing for longest makes room."""
 
-    idle_since = 0.0
-    """When this connection began to ask nothing, on the loop's clock."""
+    quiet_since = 0.0
+    """When this connection last sent something or was answered, on the loop's clock."""
 
     _timer: asyncio.TimerHandle | None = None
+    _stall: asyncio.TimerHandle | None = None
+    _dropped = False
 
     @property
     def idle(self) -> bool:
@@ -52,48 +61,83 @@ class BoundedProtocol(H11Protocol):
         cycle: Any = self.cycle
         return cycle is not None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether it is the caller's turn: to ask, or to send the rest of a body."""
+        cycle: Any = self.cycle
+        return self.idle or bool(cycle.more_body)
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Make room, and wait for a head."""
         super().connection_made(transport)
-        self.idle_since = self.loop.time()
-        self._timer = self.loop.call_later(MAX_HEAD_S, self._give_up)
+        self.quiet_since = self.loop.time()
+        self._timer = self.loop.call_later(MAX_HEAD_S, self.drop)
         limit = self.limit_concurrency
         if limit is not None and len(self.connections) >= limit:
             self._make_room()
 
     def data_received(self, data: bytes) -> None:
         """Take a part of a request; the time for its head runs from its first byte."""
+        self.quiet_since = self.loop.time()
         super().data_received(data)
         if self.idle:
-            self._timer = self._timer or self.loop.call_later(MAX_HEAD_S, self._give_up)
+            self._timer = self._timer or self.loop.call_later(MAX_HEAD_S, self.drop)
         else:
             self._stop_timer()
 
     def on_response_complete(self) -> None:
         """Be idle again."""
-        self.idle_since = self.loop.time()
+        self.quiet_since = self.loop.time()
         super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """Wait for the caller to take what was sent, as long as some of it is taken."""
+        super().pause_writing()
+        self._watch(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._stop_watching()
+        super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing."""
         self._stop_timer()
+        self._stop_watching()
         super().connection_lost(exc)
 
     def standing(self) -> tuple[bool, float]:
         """What connections that wait are ordered by when one has to go: whether it ever asked, and how long ago."""
-        return self.asked, self.idle_since
+        return self.asked, self.quiet_since
+
+    def drop(self) -> None:
+        """Close it, whatever is still to be sent."""
+        self._dropped = True
+        self.transport.abort()
 
     def _make_room(self) -> None:
         others = (each for each in self.connections if each is not self and isinstance(each, BoundedProtocol))
-        idle = [each for each in others if each.idle and not each.transport.is_closing()]
+        waiting = [each for each in others if each.waiting and not each._dropped]  # noqa: SLF001 - its own class
         # Who never asked anything goes first.
-        oldest = min(idle, key=BoundedProtocol.standing, default=None)
+        oldest = min(waiting, key=BoundedProtocol.standing, default=None)
         if oldest is not None:
-            oldest.transport.abort()
+            oldest.drop()
 
-    def _give_up(self) -> None:
-        self._timer = None
-        self.transport.abort()
+    def _watch(self, num_unsent: int) -> None:
+        self._stop_watching()
+        self._stall = self.loop.call_later(MAX_STALL_S, self._drop_unless_taken, num_unsent)
+
+    def _drop_unless_taken(self, before: int) -> None:
+        num_unsent = self.transport.get_write_buffer_size()
+        if num_unsent > before - MIN_TAKEN_BYTES:
+            self.drop()
+        else:
+            self._watch(num_unsent)
+
+    def _stop_watching(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

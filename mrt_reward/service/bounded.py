@@ -14,6 +14,9 @@ PIECE_CHARS = 32_768
 SPARE_TOKENS = 16
 """What cutting a text may add to its tokens, a piece."""
 
+IDS_TO_LOCATE = 4
+"""Ids are read in multiples of the longest context, because what follows the thinking need not fit into one."""
+
 USUAL_CHARS = 4
 """Characters a token at most, in a text that is taken without counting."""
 
@@ -58,16 +61,21 @@ class BoundedTokenizer:
 
     def encode_trusted(self, text: str) -> TokenIds:
         """Our own text; raises `ContextLengthError` where it is too long, as the others do."""
-        self._refuse_long(text, "prompt")
+        self._refuse_long([text], "prompt")
         return self._inner.encode_trusted(text)
 
     def encode_untrusted(self, text: str) -> TokenizedText:
         """Other people's text."""
-        self._refuse_long(text, "completion")
+        self._refuse_long([text], "completion")
         return self._inner.encode_untrusted(text)
 
     def locate(self, ids: TokenIds) -> tuple[str, TokenIds]:
-        """Text of ids, and where their characters end."""
+        """Text of ids, and where their characters end; of fewer than `IDS_TO_LOCATE` contexts, answers included."""
+        if len(ids) > IDS_TO_LOCATE * self._max_tokens:
+            raise ContextLengthError(
+                f"{len(ids)} token ids are over {IDS_TO_LOCATE} times the {self._max_tokens} tokens that the prover "
+                "takes at most: shorten them"
+            )
         return self._inner.locate(ids)
 
     def render_chat(self, messages: Sequence[Message]) -> str:
@@ -76,24 +84,27 @@ class BoundedTokenizer:
 
     def encode_chat(self, messages: Sequence[Message]) -> TokenIds:
         """Ids of a chat."""
-        for turn in messages:
-            self._refuse_long(turn.content, "messages")
+        self._refuse_long([turn.content for turn in messages], "messages")
         return self._inner.encode_chat(messages)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of sampled ids."""
         return self._inner.decode(ids)
 
-    def _refuse_long(self, text: str, param: str) -> None:
-        if len(text) <= USUAL_CHARS * self._max_tokens:
+    def _refuse_long(self, texts: Sequence[str], param: str) -> None:
+        """Refuse texts that are too long together."""
+        num_chars = sum(map(len, texts))
+        if num_chars <= USUAL_CHARS * self._max_tokens:
             return
-        num_tokens = 0
-        for start in range(0, len(text), PIECE_CHARS):
-            piece = text[start : start + PIECE_CHARS]
-            num_tokens += max(0, len(self._inner.encode_untrusted(piece).ids) - SPARE_TOKENS)
-            if num_tokens > self._max_tokens:
-                raise ContextLengthError(
-                    f"{param}: its first {start + len(piece)} of {len(text)} characters are already over "
-                    f"{self._max_tokens} tokens, which the prover takes at most: shorten it",
-                    param=param,
-                )
+        num_read = num_tokens = 0
+        for text in texts:
+            for start in range(0, len(text), PIECE_CHARS):
+                piece = text[start : start + PIECE_CHARS]
+                num_read += len(piece)
+                num_tokens += max(0, len(self._inner.encode_untrusted(piece).ids) - SPARE_TOKENS)
+                if num_tokens > self._max_tokens:
+                    raise ContextLengthError(
+                        f"{param}: its first {num_read} of {num_chars} characters are already over {self._max_tokens} "
+                        "tokens, which the prover takes at most: shorten it",
+                        param=param,
+                    )

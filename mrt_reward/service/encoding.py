@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mrt_reward.core.episodes import Thinking, find_thinking
-from mrt_reward.errors import ConfigError, TraceError
+from mrt_reward.errors import ConfigError, ContextLengthError, TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.protocols import TokenizedText, Tokenizer
 from mrt_reward.service.prompting import check_ids, foreign_ids, open_prompt, prompt_ids_of
@@ -168,12 +168,19 @@ def problem_text(trace: Trace, tokenizer: Tokenizer | None = None, delimiters: D
         return trace.problem
     if trace.messages is not None:
         return next((turn.content for turn in reversed(trace.messages) if turn.role == "user"), "")
-    known = trace.prompt_ids is not None and tokenizer is not None and trace.tokenizer == tokenizer.sha256
     delimiters = delimiters or Delimiters()
-    if tokenizer is None or not (known or trace.prompt):
-        prompt = trace.prompt or ""
-        return (delimiters.open and prompt.rpartition(delimiters.open)[0]) or prompt
-    ids = prompt_ids_of(trace, tokenizer)
+    known = trace.prompt_ids is not None and tokenizer is not None and trace.tokenizer == tokenizer.sha256
+    if tokenizer is not None and (known or trace.prompt):
+        try:
+            return _asked(prompt_ids_of(trace, tokenizer), tokenizer, delimiters)
+        except ContextLengthError:
+            pass  # Its text is read as it stands.
+    prompt = trace.prompt or ""
+    return (delimiters.open and prompt.rpartition(delimiters.open)[0]) or prompt
+
+
+def _asked(ids: TokenIds, tokenizer: Tokenizer, delimiters: Delimiters) -> str:
+    """The text of a prompt up to its thinking."""
     tail = tail_of(ids, tokenizer.turn_words, tokenizer.locate, delimiters)
     # A row of prefixes has thoughts in its prompt, and an answer may well repeat those.
     asked = tail.text.rpartition(delimiters.open)[0] if delimiters.open else ""

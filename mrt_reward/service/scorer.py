@@ -268,11 +268,13 @@ class Scorer:
     async def _outcome(self, trace: Trace, job: Job | TraceError, options: ScoreOptions, grader: Grader) -> Judged:
         if not needs_grading(trace, grader):
             return Judged(trace.outcome)
+        # In a thread, because a long prompt takes long to read.
+        problem = await asyncio.to_thread(problem_text, trace, self._bounded, options.delimiters)
         if isinstance(job, Job):
             finished = job.encoded.finished
         else:
             finished = await asyncio.to_thread(finished_of, trace, self._bounded, options.delimiters)
-        return await judged(trace, problem_text(trace, self.tokenizer, options.delimiters), finished, grader)
+        return await judged(trace, problem, finished, grader)
 
 
 async def _closed(part: ProofQueue | Prover | Grader) -> None:

@@ -202,7 +202,7 @@ class _Connection:
 
 
 def _lay_out(db: sqlite3.Connection, path: Path) -> None:
-    """Make the table where it is not there; values of the former layout are taken over.
+    """Make the table where it is not there, and drop that of the former layout, whose keys nobody makes now.
 
     Rows stand in the order in which they were written, so that the oldest are together when they are deleted.
     """
@@ -218,9 +218,7 @@ def _lay_out(db: sqlite3.Connection, path: Path) -> None:
         "CREATE TABLE IF NOT EXISTS prefix_value "
         "(id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, record BLOB NOT NULL)"
     )
-    if "value" in tables:
-        db.execute("INSERT OR IGNORE INTO prefix_value (key, record) SELECT key, record FROM value")
-        db.execute("DROP TABLE IF EXISTS value")
+    db.execute("DROP TABLE IF EXISTS value")
     db.execute("COMMIT")
     with suppress(sqlite3.Error):  # It wants room for a second file, and can wait for the next `clear`.
         _make_shrinkable(db)

@@ -2,6 +2,7 @@
 
 from mrt_reward.wire.refused import LenientTrace, RefusedTrace
 from mrt_reward.wire.routes import (
+    MAX_DEADLINE_MS,
     AdvantageGroup,
     AdvantageOut,
     AdvantagesRequest,
@@ -30,6 +31,7 @@ from mrt_reward.wire.routes import (
 from mrt_reward.wire.traces import MAX_DEPTH, MessageIn, Model, TraceIn, TraceOut
 
 __all__ = [
+    "MAX_DEADLINE_MS",
     "MAX_DEPTH",
     "AdvantageGroup",
     "AdvantageOut",

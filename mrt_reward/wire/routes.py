@@ -23,6 +23,8 @@ from mrt_reward.wire.refused import LenientTrace, broken_field, fields_of, reada
 from mrt_reward.wire.traces import MAX_TEXT, MAX_TRACES, Base64Ids, Model, TraceId, TraceOut
 
 MAX_PER_TOKEN = 64
+MAX_DEADLINE_MS = 86_400_000
+"""Of `X-Deadline-Ms`."""
 
 
 class ScoreRequest(Model):

@@ -26,7 +26,7 @@ from mrt_reward.types import (
 MAX_TRACES = 1024
 MAX_TEXT = 16_000_000
 MAX_DEPTH = 64
-"""Deepest nesting of a body, itself included."""
+"""Deepest nesting of a body, itself included; far above what the contract needs, far below what recursion stands."""
 
 PROMPT_FIELDS = ("problem", "messages", "prompt", "prompt_ids")
 

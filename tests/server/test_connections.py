@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import resource
 import socket
@@ -20,6 +21,7 @@ from mrt_reward.server.telemetry import configure_logs
 from tests.server.conftest import TRACE, VALUES, Live, live_server, post
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+JSON = {"content-type": "application/json"}
 HEAD = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n"
 
 
@@ -73,6 +75,51 @@ async def test_who_is_being_answered_makes_room_for_nobody() -> None:
         running = [asyncio.create_task(post(live, "/v1/score", {"traces": [TRACE]})) for _ in range(3)]
         async with opened(live, 100):
             assert [(await task).status_code for task in running] == [200] * 3
+
+
+async def test_bodies_that_do_not_arrive_lock_nobody_out() -> None:
+    half = (
+        b"POST /v1/score HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"
+    )
+    async with live_server(max_connections=8) as live, opened(live, 20) as streams:
+        for _, writer in streams:
+            writer.write(half)
+        for _ in range(3):
+            async with opened(live, 1) as [(reader, writer)]:
+                writer.write(HEAD + b"\r\n")
+                assert b" 200 " in await asyncio.wait_for(reader.read(100), 5)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
+async def test_a_caller_who_takes_nothing_of_a_large_reply_is_left(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(connections, "MAX_STALL_S", 1.0)
+    dropped, plain = asyncio.Event(), BoundedProtocol.drop
+
+    def noted(self: BoundedProtocol) -> None:
+        dropped.set()
+        plain(self)
+
+    monkeypatch.setattr(BoundedProtocol, "drop", noted)
+    trace = {**TRACE, "metadata": {"large": "x" * 12_000_000}}
+    body = json.dumps({"traces": [trace]}).encode()
+    head = f"POST /v1/score HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\naccept: {kind}\r\n"
+    async with live_server() as live:
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", port_of(live)))
+            slow.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(slow, f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+            await asyncio.wait_for(dropped.wait(), 20)
+        dropped.clear()
+        # Whoever takes it, however slowly, gets all of it.
+        async with live.http.stream("POST", "/v1/score", content=body, headers=JSON | {"accept": kind}) as reply:
+            num_bytes = 0
+            async for piece in reply.aiter_bytes(500_000):
+                num_bytes += len(piece)
+                await asyncio.sleep(0.01)
+        assert num_bytes > 12_000_000
+        assert not dropped.is_set()
 
 
 async def test_half_a_head_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+
+import numpy as np
 import pytest
 
 from mrt_reward.errors import ContextLengthError
@@ -9,7 +12,7 @@ from mrt_reward.options import ScoreOptions
 from mrt_reward.protocols import TokenizedText
 from mrt_reward.provers.scripted import ScriptedProver, ScriptedTokenizer
 from mrt_reward.service.bounded import PIECE_CHARS, BoundedTokenizer
-from mrt_reward.types import Message, Status
+from mrt_reward.types import Message, Status, TokenIds
 from tests.service.conftest import THINKING, MakeScorer, make_trace
 
 
@@ -46,6 +49,43 @@ def test_prompts_and_messages_are_bounded_too() -> None:
     ):
         with pytest.raises(ContextLengthError):
             call()
+
+
+def test_messages_count_together_and_ids_are_counted_before_they_are_read() -> None:
+    inner = Counting()
+    bounded = BoundedTokenizer(inner, 1_000)
+    with pytest.raises(ContextLengthError, match=r"of 3000000 characters are already over 1000 tokens") as refused:
+        bounded.encode_chat([Message("user", "x" * 3_000)] * 1_000)
+    assert refused.value.param == "messages"
+    assert inner.num_chars <= 2 * PIECE_CHARS
+    with pytest.raises(ContextLengthError, match="4001 token ids are over 4 times the 1000 tokens"):
+        bounded.locate(np.zeros(4_001, np.int32))
+
+
+class ElsewhereTokenizer(ScriptedTokenizer):
+    """Is used in other threads than the event loop's."""
+
+    def encode_trusted(self, text: str) -> TokenIds:
+        assert threading.current_thread() is not threading.main_thread()
+        return super().encode_trusted(text)
+
+
+class ElsewhereProver(ScriptedProver):
+    """Has such a tokenizer."""
+
+    tokenizer = ElsewhereTokenizer()  # type: ignore[assignment]
+
+
+async def test_no_prompt_is_read_on_the_event_loop(make_scorer: MakeScorer) -> None:
+    scorer = make_scorer(ElsewhereProver([0.25, 0.5, 0.5, 1.0], max_tokens=4_000))
+    prompt = {"problem": None, "prompt": "6 times 7?\n<think>\n"}
+    long = make_trace("long", problem=None, prompt="word " * 100_000 + "<think>\n")
+    refused, scored = await scorer.score([long, make_trace("good", **prompt)], ScoreOptions())
+    assert refused.error is not None
+    assert refused.error.code == "context_length_exceeded"
+    # What it came to is known all the same.
+    assert (refused.outcome, scored.outcome, scored.status) == (1.0, 1.0, Status.OK)
+    await scorer.close()
 
 
 async def test_a_trace_far_over_the_context_gets_its_error_and_its_neighbour_a_score(make_scorer: MakeScorer) -> None:

@@ -7,9 +7,7 @@ import re
 import numpy as np
 
 from mrt_reward.server.gate.refusal import Refusal
-
-MAX_DEPTH = 64
-"""Deepest nesting of a body; far above what the contract needs, far below what recursion stands."""
+from mrt_reward.wire import MAX_DEPTH
 
 MAX_ITEMS = 500_000
 """Most values of a body: 488 for each of 1,024 traces. Parsing this many takes less than a tenth of a second."""

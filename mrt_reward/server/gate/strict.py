@@ -26,7 +26,7 @@ SCAN = "mrt_reward.scan"
 SMALL_BYTES = 65_536
 """A body that is parsed faster than a thread is found for it."""
 
-MAX_KEYS = 64
+MAX_OBJECT_KEYS = 64
 """Most keys of an object that is not metadata: twice what the contract knows."""
 
 
@@ -91,9 +91,10 @@ def _refuse_many_keys(value: object) -> None:
         node = waiting.pop()
         if isinstance(node, dict):
             fields = cast("dict[str, object]", node)
-            if len(fields) > MAX_KEYS:
+            if len(fields) > MAX_OBJECT_KEYS:
                 raise Refusal(
-                    422, f"an object has {len(fields)} keys, expected at most {MAX_KEYS}: put your own into metadata"
+                    422,
+                    f"an object has {len(fields)} keys, expected at most {MAX_OBJECT_KEYS}: put your own into metadata",
                 )
             waiting += [each for name, each in fields.items() if name != "metadata" and isinstance(each, dict | list)]
         elif isinstance(node, list):

@@ -7,6 +7,7 @@ lead here (DNS rebinding), the `Host` that the browser still sends.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Collection
 
 from starlette.datastructures import Headers
@@ -16,6 +17,8 @@ from mrt_reward.server.gate.refusal import Refusal
 
 ANYWHERE = frozenset({"0.0.0.0", "::", ""})
 """Addresses that stand for all of the machine's own."""
+
+_HOST = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<name>[^:\[\]]+))(?::[0-9]*)?")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -74,13 +77,10 @@ class Visitors:
 
 
 def _name(host: str) -> str:
-    """A host without its port, brackets and final dot, in lower case."""
+    """A host without its port, brackets and final dot, in lower case; as it is where it is no host and port."""
     host = host.strip().lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    if host.count(":") == 1:
-        host = host.partition(":")[0]
-    return host.removesuffix(".")
+    found = _HOST.fullmatch(host)
+    return (found["bracketed"] or found["name"]).removesuffix(".") if found else host
 
 
 def _address(host: str) -> Address | None:

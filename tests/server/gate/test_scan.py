@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrt_reward.server.gate.refusal import Refusal
-from mrt_reward.server.gate.scan import MAX_DEPTH, MAX_ITEMS, MAX_KEYS, JSONScan, scanned
+from mrt_reward.server.gate.scan import MAX_ITEMS, MAX_KEYS, JSONScan, scanned
+from mrt_reward.wire import MAX_DEPTH
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(alphabet='a,:[]{}"\\\n\u00e9'),

@@ -31,7 +31,7 @@ async def test_loopback_is_let_in(host: str) -> None:
 @pytest.mark.parametrize(
     "host",
     ["evil.example:8000", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "prover:8001", "10.1.2.3",
-     "[2001:db8::1]:8000", "", "127.0.0.1@evil.example", "0x7f.1"],
+     "[2001:db8::1]:8000", "", "127.0.0.1@evil.example", "0x7f.1", "[::1].evil.example", "localhost:evil.example"],
 )  # fmt: skip
 async def test_another_host_is_a_name_that_was_made_to_lead_here(host: str) -> None:
     for app in ("public", "admin"):
