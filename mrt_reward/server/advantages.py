@@ -5,6 +5,7 @@ Dimension key: K episodes · T tokens of the caller.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,8 +46,15 @@ async def advantages(
     asked = [trace for group in request.groups if isinstance(group, UnscoredGroup) for trace in group.traces]
     scored = dict([item async for item in score_each(scorer, asked, options, count)])
     in_order = [scored[place] for place in range(len(asked))]
-    rest = iter(in_order)
-    groups = [
+    # In a thread, because a body may hold millions of tokens.
+    groups = await asyncio.to_thread(_all_paid, request, in_order)
+    return AdvantagesResponse(groups=groups, notes=notes_of(in_order))
+
+
+def _all_paid(request: AdvantagesRequest, measured: Sequence[ScoredTrace]) -> list[list[AdvantageOut]]:
+    """Advantages of each group, where `measured` are the traces that were scored here, in their order."""
+    rest = iter(measured)
+    return [
         _paid(
             request,
             [_sent(trace) for trace in group.scored]
@@ -55,7 +63,6 @@ async def advantages(
         )
         for group in request.groups
     ]
-    return AdvantagesResponse(groups=groups, notes=notes_of(in_order))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Annotated, Any, TypeVar
 
@@ -136,7 +137,9 @@ class Routes:
     async def _rewards(self, body: GetRewardRequest) -> GetRewardResponse:
         options = self._settings.options
         grader = self._scorer.graders[options.grader or next(iter(self._scorer.graders))]
-        scored = await self._scorer.score(openrlhf.to_traces(body, needs_answer=grader.needs_answer), options)
+        # In a thread, because a long query takes long to take apart.
+        traces = await asyncio.to_thread(openrlhf.to_traces, body, needs_answer=grader.needs_answer)
+        scored = await self._scorer.score(traces, options)
         for trace in scored:
             self._telemetry.count_trace(trace)
         return openrlhf.to_rewards(scored, self._settings.alpha)
