@@ -111,7 +111,7 @@ def build_scorer(settings: ServeSettings, prover: Prover | None = None) -> Score
         ConfigError: a setting names something that cannot be built.
 
     """
-    # First, because a path that cannot be written is told before a model is loaded.
+    # First, because a path that names no file is told before a model is loaded.
     store = SQLiteStore(Path(settings.cache_path), settings.cache_disk_mb) if settings.cache_path else None
     try:
         graders = {

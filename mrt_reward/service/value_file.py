@@ -31,14 +31,19 @@ MAX_LOG_BYTES = 8_000_000
 VACUUM_PAGES = 256
 """Pages given back at a time, so that the write-ahead log stays small."""
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_OF_THE_DISK = {
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE,
+    errno.ENFILE,
+}  # fmt: skip
+"""What an operator or time may mend while a server runs."""
 
 
 def refuse_unusable(path: Path) -> None:
-    """Make the folder, and see that a file can be written in it.
+    """Make the folder, and see that the path is one that a file can be written at.
 
     Raises:
-        ConfigError: it cannot, whatever the time; a disk that is full at present is no such reason.
+        ConfigError: it never is: it names no file. A disk that is full or read-only, or a folder that this user may not
+            write in, is no such reason: that is found, and reported, when the file is used.
 
     """
     try:
@@ -53,11 +58,10 @@ def refuse_unusable(path: Path) -> None:
         probe.touch()
         probe.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
             return
         raise ConfigError(
-            f"cache_path: {str(path)!r} cannot be written ({error}): name a file in a folder that this user may write "
-            "in, or leave cache_path out",
+            f"cache_path: no file can be written at {str(path)!r} ({error}): name a file, or leave cache_path out",
             param="cache_path",
         ) from error
 

@@ -287,6 +287,18 @@ def test_a_path_that_can_never_be_written_is_refused_at_the_start(tmp_path: Path
     assert file.read_text() == "mine"
 
 
+def test_a_path_that_cannot_be_written_at_present_costs_nobody_a_score(logs: list[dict[str, object]]) -> None:
+    # Nobody may make files there, not even root.
+    store = SQLiteStore(Path("/sys/scores.sqlite"))
+    try:
+        assert [entry["event"] for entry in logs] == ["cache_file_failed"]
+        store.put({b"a": value(0.5)})
+        assert store.get([b"a"]) == {b"a": value(0.5)}
+        assert store.num_failures["read"] == 1
+    finally:
+        store.close()
+
+
 def test_a_file_that_is_locked_at_the_start_is_used_later(path: Path) -> None:
     with made(path) as store:
         store.put({b"a": value(0.5)})
