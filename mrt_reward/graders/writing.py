@@ -39,6 +39,9 @@ _MAX_VARIABLES = 2
 
 Tokens = list[str]
 
+MAX_CHARS = 500
+"""No model is likely to write a longer expression as the gold has it, however it is spaced."""
+
 
 def writings(text: str) -> tuple[str, ...]:
     """Ways of writing an expression, the most usual first; only the text itself where it is no plain LaTeX."""
@@ -77,7 +80,9 @@ def list_items(text: str) -> tuple[str, ...]:
 
 
 def _tokens(text: str) -> Tokens | None:
-    """The parts of an expression without its white space, in one notation; None where it is no plain LaTeX."""
+    """The parts of an expression without its white space, in one notation; None where it is no plain, short LaTeX."""
+    if len(text) > MAX_CHARS:
+        return None
     found: Tokens = []
     for match in _TOKEN.finditer(text):
         part = _SYMBOLS.get(match[0], match[0])
