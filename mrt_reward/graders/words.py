@@ -25,7 +25,7 @@ _SHORT = frozenset(
 )
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mbox)\s?\{")
 _AND = re.compile(r" ?, ?and | and | ?[,;&] ?")
-_NUMERALS = dict(
+_NUMERALS: dict[str, str] = dict(
     zip(
         (*("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
          *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty")),
