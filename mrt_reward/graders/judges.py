@@ -195,7 +195,7 @@ def _one_of(parsed: Any) -> Any:  # noqa: ANN401 - sympy is not typed
     if not all(isinstance(part, Relational) and not part.is_Equality for part in parts):
         return parsed
     try:
-        return cast("Any", Union(*(part.as_set() for part in parts)))
+        return cast("Any", Union)(*(part.as_set() for part in parts))
     except (NotImplementedError, ValueError):
         return parsed
 
