@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class Faults:
         done: what happened to each of these traces, in the order in which they came.
         garbling: set once every further reply is to be garbled.
         garbled: traces that were asked about from then on.
+        beside_late: garbled traces that shared a request with a late one. Their line is lost among what is still to
+            come, so that the caller waits for it until its time is up.
 
     """
 
@@ -41,6 +44,7 @@ class Faults:
     done: dict[Asked, Lapse | None] = field(default_factory=dict[Asked, "Lapse | None"])
     garbling: threading.Event = field(default_factory=threading.Event)
     garbled: set[Asked] = field(default_factory=set[Asked])
+    beside_late: set[Asked] = field(default_factory=set[Asked])
     closing: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -59,8 +63,18 @@ class Faults:
             return self.done[asked]
 
     def lost(self) -> dict[Asked, Lapse]:
-        """Traces whose score never came, before all were garbled."""
-        return {asked: lapse for asked, lapse in self.done.items() if lapse is not None}
+        """Traces whose score never came, before all were garbled, and what their caller saw of it."""
+        seen = {asked: Lapse.TIMEOUT if asked in self.beside_late else lapse for asked, lapse in self.done.items()}
+        return {asked: lapse for asked, lapse in seen.items() if lapse is not None}
+
+    def num_done(self) -> Counter[Lapse]:
+        """How many traces were late, and how many garbled."""
+        return Counter(lapse for lapse in self.done.values() if lapse is not None)
+
+    def garbled_as(self) -> str:
+        """What the caller saw of the trace that was garbled, by name."""
+        [asked] = [asked for asked, lapse in self.done.items() if lapse is Lapse.MALFORMED]
+        return self.lost()[asked].name.lower()
 
 
 def _asked(trace: dict[str, Any]) -> Asked:
@@ -79,7 +93,12 @@ class _Proxy(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        lapses = [self.faults.fault(_asked(trace)) for trace in json.loads(body)["traces"]]
+        asked = [_asked(trace) for trace in json.loads(body)["traces"]]
+        lapses = [self.faults.fault(each) for each in asked]
+        if Lapse.TIMEOUT in lapses:
+            self.faults.beside_late.update(
+                each for each, lapse in zip(asked, lapses, strict=True) if lapse is Lapse.MALFORMED
+            )
         self._forward(body, lapses)
 
     def _forward(self, body: bytes, lapses: list[Lapse | None] | None = None) -> None:
