@@ -141,3 +141,15 @@ def test_a_group_is_scored_or_to_be_scored() -> None:
     assert isinstance(request.groups[0], ScoredGroup)
     assert isinstance(request.groups[1], UnscoredGroup)
     assert AdvantagesRequest(groups=request.groups).groups == request.groups
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"estimator": {"kind": "rollouts", "seed": True}}, {"segmenter": {"kind": "balanced", "min_chars": True}}],
+)
+def test_true_is_no_number_of_an_option(options: dict[str, Any]) -> None:
+    body = {"traces": [{"id": "t", "problem": "q", "completion": "c"}], "options": options}
+    with pytest.raises(ValidationError, match="expected no boolean, got true"):
+        ScoreRequest.model_validate(body)
+    kept = {"estimator": {"kind": "rollouts", "keep_answers": True}}
+    assert ScoreRequest.model_validate({**body, "options": kept}).options is not None

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     Discriminator,
     Field,
     PrivateAttr,
@@ -22,6 +23,22 @@ from mrt_reward.types import Episode, ErrorInfo
 from mrt_reward.wire.refused import LenientTrace, broken_field, fields_of, readable_id
 from mrt_reward.wire.traces import MAX_TEXT, MAX_TRACES, Base64Ids, Model, TraceId, TraceOut
 
+_SWITCHES = frozenset({"keep_answers", "scale_by_std"})
+"""Options that are true or false; all others that hold such a value are mistaken."""
+
+
+def _refuse_switches(options: object) -> object:
+    """Refuse true and false where a number is meant, which pydantic would take for 1 and 0."""
+    held = cast("dict[str, object]", options) if isinstance(options, dict) else {}
+    for name, value in held.items():
+        if isinstance(value, bool) and name not in _SWITCHES:
+            raise ValueError(f"{name}: expected no boolean, got {str(value).lower()}")
+        _refuse_switches(value)
+    return cast("object", options)
+
+
+Options = Annotated[ScoreOptions | None, BeforeValidator(_refuse_switches)]
+
 MAX_PER_TOKEN = 64
 MAX_DEADLINE_MS = 86_400_000
 """Of `X-Deadline-Ms`."""
@@ -31,7 +48,7 @@ class ScoreRequest(Model):
     """Traces to score, all with the same options."""
 
     traces: Annotated[list[LenientTrace], Field(min_length=1, max_length=MAX_TRACES)]
-    options: Annotated[ScoreOptions | None, Field(description="The server's own where they are not given.")] = None
+    options: Annotated[Options, Field(description="The server's own where they are not given.")] = None
 
 
 Notes = Annotated[
@@ -176,8 +193,8 @@ class AdvantagesRequest(Model):
     """Whole groups; a group's traces are either all scored or all to be scored."""
 
     groups: Annotated[list[AdvantageGroup], Field(min_length=1, max_length=MAX_TRACES)]
-    credit: CreditConfig = CreditConfig()
-    options: ScoreOptions | None = None
+    credit: Annotated[CreditConfig, BeforeValidator(_refuse_switches)] = CreditConfig()
+    options: Options = None
     per_token: Annotated[
         bool, Field(description=f"Also spread advantages over the caller's tokens; at most {MAX_PER_TOKEN} traces.")
     ] = False
