@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from mrt_reward.config import load_settings
-from mrt_reward.core.credit import Credit, CreditConfig, CreditTrace, credit
+from mrt_reward.core.credit import Credit, CreditConfig, credit
+from mrt_reward.core.progress import values_of
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace, Trace
 from mrt_reward.wire import TraceIn
@@ -46,4 +47,4 @@ def score(
 
 def advantages(group: Sequence[ScoredTrace], config: CreditConfig | None = None) -> tuple[Credit, ...]:
     """Advantages of the scored traces of one problem; a trace that failed is paid its outcome alone."""
-    return credit([CreditTrace.of(trace) for trace in group], config or CreditConfig())
+    return credit([trace.outcome for trace in group], [values_of(trace) for trace in group], config or CreditConfig())

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mrt_reward.core.credit import Credit, CreditTrace, credit, token_advantages
+from mrt_reward.core.credit import Credit, credit, token_advantages
 from mrt_reward.core.prefixes import token_spans
+from mrt_reward.core.progress import Floats, nan_array, values_of
 from mrt_reward.errors import TraceError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.server.scoring import notes_of, score_each, told
@@ -70,7 +71,8 @@ class _Member:
     """A trace of a group.
 
     Attributes:
-        credited: what credit sees of it.
+        outcome: reward r; None where it is not known.
+        value_P: see `values_of`.
         spans: of its episodes.
         token_ends: see `ScoredIn`.
         scored: where it was scored here.
@@ -79,7 +81,8 @@ class _Member:
     """
 
     id: str
-    credited: CreditTrace
+    outcome: float | None
+    value_P: Floats | None
     spans: tuple[Span, ...]
     token_ends: str | None
     scored: ScoredTrace | None = None
@@ -87,10 +90,10 @@ class _Member:
 
 
 def _sent(trace: ScoredIn) -> _Member:
-    value_P = np.array([np.nan if value is None else value for value in trace.values], np.float64)
     return _Member(
         trace.id,
-        CreditTrace(trace.outcome, value_P if trace.values else None),
+        trace.outcome,
+        nan_array(trace.values) if trace.values else None,
         tuple(Span(each.char_start, each.char_end) for each in trace.episodes or ()),
         trace.token_ends,
         error=trace.error if isinstance(trace, RefusedScored) else None,
@@ -101,7 +104,8 @@ def _measured(group: UnscoredGroup, place: int, scored: ScoredTrace) -> _Member:
     ends = group.token_ends or []
     return _Member(
         scored.id,
-        CreditTrace.of(scored),
+        scored.outcome,
+        values_of(scored),
         tuple(Span(each.char_start, each.char_end) for each in scored.episodes),
         ends[place] if place < len(ends) else None,
         scored,
@@ -117,14 +121,14 @@ def _check_size(request: AdvantagesRequest) -> None:
 
 
 def _paid(request: AdvantagesRequest, group: Sequence[_Member]) -> list[AdvantageOut]:
-    paid = credit([member.credited for member in group], request.credit)
+    paid = credit([member.outcome for member in group], [member.value_P for member in group], request.credit)
     outs: list[AdvantageOut] = []
     for member, each in zip(group, paid, strict=True):
         out = AdvantageOut(
             id=member.id,
-            outcome=each.outcome,
-            episodes=each.episode_K.tolist(),
-            answer=each.answer,
+            outcome=each.outcome_advantage,
+            episodes=each.episode_advantage_K.tolist(),
+            answer=each.answer_advantage,
             scored=each.scored,
             trace=None if member.scored is None else TraceOut.from_scored(member.scored),
             error=None if member.error is None else told(member.error),
