@@ -222,13 +222,15 @@ def _interval(weight_PE: Floats, segments: _Segments) -> tuple[Floats, Floats]:
         density_EG *= (weight_E[i + 1 :] / density_EG.sum(axis=1))[:, None]
         # The segment [i, e) tells of the prefixes i … e - 1.
         density_PG[i:] += np.cumsum(density_EG[::-1], axis=0)[::-1]
-    below_PG = np.cumsum(density_PG, axis=1) - density_PG / 2
     x_G = np.exp(log_x_G)
+    low_P = [_quantile(density_PG[j], x_G, TAIL) for j in range(len(density_PG))]
+    high_P = [_quantile(density_PG[j], x_G, 1 - TAIL) for j in range(len(density_PG))]
+    return np.array(low_P), np.array(high_P)
 
-    def quantile(share: float) -> Floats:
-        return np.array([np.interp(share * below_PG[j, -1], below_PG[j], x_G) for j in range(len(below_PG))])
 
-    return quantile(TAIL), quantile(1 - TAIL)
+def _quantile(mass_G: Floats, x_G: Floats, share: float) -> float:
+    below_G = np.cumsum(mass_G) - mass_G / 2
+    return float(np.interp(share * mass_G.sum(), below_G, x_G))
 
 
 def _grid(weight_PE: Floats, segments: _Segments) -> Floats:
