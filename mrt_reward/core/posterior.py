@@ -229,8 +229,8 @@ def _interval(weight_PE: Floats, segments: _Segments) -> tuple[Floats, Floats]:
 
 
 def _quantile(mass_G: Floats, x_G: Floats, share: float) -> float:
-    below_G = np.cumsum(mass_G) - mass_G / 2
-    return float(np.interp(share * mass_G.sum(), below_G, x_G))
+    below_G: Floats = np.cumsum(mass_G) - mass_G / 2
+    return float(np.interp(share * float(mass_G.sum()), below_G, x_G))
 
 
 def _grid(weight_PE: Floats, segments: _Segments) -> Floats:
