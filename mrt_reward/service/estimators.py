@@ -206,6 +206,7 @@ def plan_rollouts(
         max_tokens=options.max_tokens or (64 if boxed else 1024),
         stop_at_close=boxed,
         logprobs=options.keep_answers,
+        coupled=options.coupled,
     )
     identity = (
         f"rollouts|{query!r}|{options.best_of}|{options.seed}|{grader.identity}|{item.answers!r}|{item.problem!r}"

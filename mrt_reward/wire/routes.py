@@ -23,7 +23,7 @@ from mrt_reward.types import Episode, ErrorInfo
 from mrt_reward.wire.refused import LenientTrace, broken_field, fields_of, readable_id
 from mrt_reward.wire.traces import MAX_TEXT, MAX_TRACES, Base64Ids, Model, TraceId, TraceOut
 
-_SWITCHES = frozenset({"keep_answers", "scale_by_std"})
+_SWITCHES = frozenset({"coupled", "keep_answers", "scale_by_std"})
 """Options that are true or false; all others that hold such a value are mistaken."""
 
 
