@@ -19,7 +19,7 @@ from mrt_reward.evaluation.curriculum import BudgetPoint, CurriculumSettings, Di
 from mrt_reward.evaluation.pool import Usable
 from mrt_reward.files import write_json, write_jsonl
 from mrt_reward.options import ScoreOptions
-from mrt_reward.wire import TraceIn
+from mrt_reward.wire import trace_fields
 
 _DEFAULT = CurriculumSettings()
 _SHOWN = 12
@@ -112,7 +112,7 @@ def _kept(traces: Sequence[Usable], schedule: Schedule) -> list[dict[str, object
     for trace in traces:
         name = trace.trace.group or trace.problem
         if name in learnable and name not in rows:
-            told = TraceIn.from_trace(trace.trace).model_dump(mode="json", exclude_none=True)
+            told = trace_fields(trace.trace)
             rows[name] = {
                 field: told[field]
                 for field in ("group", "problem", "messages", "prompt", "answer")

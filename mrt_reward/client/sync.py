@@ -6,10 +6,11 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from mrt_reward.client.aio import AsyncClient
-from mrt_reward.client.bodies import TraceLike
+from mrt_reward.client.bodies import Groups, TraceLike
+from mrt_reward.core.credit import CreditConfig
 from mrt_reward.errors import RequestRejected
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace
@@ -96,9 +97,18 @@ class Client:
             if self._thread.is_alive():
                 self._run(scored.aclose())
 
-    def advantages(self, request: AdvantagesRequest | Mapping[str, object]) -> AdvantagesResponse:
-        """Advantages of whole groups."""
-        return self._run(self._client.advantages(request))
+    def advantages(
+        self,
+        request: AdvantagesRequest | Mapping[str, object] | None = None,
+        *,
+        groups: Groups = (),
+        credit: CreditConfig | None = None,
+        options: ScoreOptions | None = None,
+        per_token: bool | Literal["base64", "list"] = False,
+    ) -> AdvantagesResponse:
+        """Advantages of whole groups: `client.advantages(groups=[client.score(rows)])`."""
+        asked = self._client.advantages(request, groups=groups, credit=credit, options=options, per_token=per_token)
+        return self._run(asked)
 
     def episodes(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> EpisodesResponse:
         """Segmentation only."""

@@ -5,15 +5,25 @@ Dimension key: K episodes · P = K + 1 prefixes. NaN marks what is missing, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrt_reward.types import Episode, Value
+from mrt_reward.types import Episode, ScoredTrace, Value
 
 Floats = NDArray[np.float64]
+
+
+def nan_array(numbers: Iterable[float | None]) -> Floats:
+    """The numbers as an array, NaN where one is missing."""
+    return np.array([np.nan if number is None else number for number in numbers], np.float64)
+
+
+def values_of(trace: ScoredTrace) -> Floats | None:
+    """`value_P` of a trace, NaN where one is missing; None where it was not scored at all."""
+    return nan_array(value.value for value in trace.values) if trace.values else None
 
 
 def progress_rewards(value_P: Floats) -> Floats:
@@ -58,16 +68,12 @@ def with_progress(episodes: Sequence[Episode], values: Sequence[Value]) -> tuple
     """The K episodes, with progress and its standard error from the K + 1 values."""
     if len(values) != len(episodes) + 1:
         raise ValueError(f"{len(episodes)} episodes need {len(episodes) + 1} values, got {len(values)}")
-    progress_K = progress_rewards(_floats([value.value for value in values]))
-    stderr_K = progress_stderr(_floats([value.stderr for value in values]))
+    progress_K = progress_rewards(nan_array(value.value for value in values))
+    stderr_K = progress_stderr(nan_array(value.stderr for value in values))
     return tuple(
         replace(episode, progress=_number(progress), stderr=_number(stderr))
         for episode, progress, stderr in zip(episodes, progress_K.tolist(), stderr_K.tolist(), strict=True)
     )
-
-
-def _floats(numbers: Sequence[float | None]) -> Floats:
-    return np.array([np.nan if number is None else number for number in numbers], np.float64)
 
 
 def _number(number: float) -> float | None:

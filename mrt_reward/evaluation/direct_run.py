@@ -71,7 +71,7 @@ class DirectRun:
             except ProverUnavailable:
                 raise
             except MRTRewardError as error:
-                info = ErrorInfo(str(error), type(error).__name__, error.code, error.param)
+                info = ErrorInfo.of(error)
                 scored = ScoredTrace(problem.id, Status.ERROR, error=info)
                 self.counts.failed += 1
                 self.counts.first_failure = self.counts.first_failure or f"{problem.id}: {info.message}"

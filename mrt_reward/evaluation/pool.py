@@ -13,16 +13,12 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from mrt_reward.core.progress import Floats, nan_array
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.stored import NUM_KEPT, StoredLines, StoredTrace
 from mrt_reward.evaluation.traces import ReadNotes, Results
 from mrt_reward.options import Delimiters
 from mrt_reward.types import ScoredTrace, Status, Trace, Value
-
-Floats = NDArray[np.float64]
 
 RIGHT = 0.5
 """An outcome above this is right: outcomes are 0 or 1, or a grader's score in [0, 1]."""
@@ -106,12 +102,12 @@ class Usable:
     @property
     def values(self) -> Floats:
         """Values, NaN where one is missing."""
-        return _floats([value.value for value in self.scored.values])
+        return nan_array(value.value for value in self.scored.values)
 
     @property
     def highs(self) -> Floats:
         """Upper ends of the values' 95 % intervals, NaN where one is missing."""
-        return _floats([value.high for value in self.scored.values])
+        return nan_array(value.high for value in self.scored.values)
 
     @property
     def is_complete(self) -> bool:
@@ -284,7 +280,3 @@ def usable(trace: Trace | None, scored: ScoredTrace, reading: Reading = Reading(
 
 def _key_of(problem: str) -> bytes:
     return hashlib.blake2b(problem.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def _floats(numbers: list[float | None]) -> Floats:
-    return np.array([np.nan if number is None else number for number in numbers], np.float64)

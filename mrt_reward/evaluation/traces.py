@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
-from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace, Value
-from mrt_reward.wire import TraceIn, TraceOut
+from mrt_reward.errors import TraceError
+from mrt_reward.types import ScoredTrace, Status, Trace, Value
+from mrt_reward.wire import RENAMED, read_scored, sound_trace
 
 UNNAMED = "unnamed"
 """Model of traces that do not say which model wrote them."""
@@ -151,12 +153,11 @@ class ReadNotes:
     models: Counter[str] = field(default_factory=Counter[str])
 
 
-class _Line(TraceOut):
-    """A line as it stands in the file; unknown fields are of a later version, and skipped."""
+class _Beside(BaseModel):
+    """What stands in a line beside the fields of its scored trace."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
-    error: ErrorInfo | None = None
     trace: dict[str, Any] | None = None
     extra: dict[str, Any] = Field(default_factory=dict)
     evaluation: Evaluation | None = None
@@ -199,7 +200,7 @@ class Results:
                 read = _read(text, notes, f"{path.name}:{number}")
                 if read is None:
                     continue
-                result = self._result(read, path, offset)
+                result = self._result(*read, path, offset)
                 key = _digest(f"{result.model}\0{result.scored.id}")
                 if result.scored.status is Status.ERROR:
                     error = result.scored.error
@@ -216,17 +217,17 @@ class Results:
                     yield result
         notes.failed = Counter(code for key, code in failed.items() if key not in seen)
 
-    def _result(self, read: _Line, path: Path, offset: int) -> Result:
-        trace = _trace_in(read.id, read.metadata, read.trace)
-        told = read.evaluation
-        named = read.extra.get("model")
+    def _result(self, scored: ScoredTrace, beside: _Beside, path: Path, offset: int) -> Result:
+        trace = _trace_in(scored, beside)
+        told = beside.evaluation
+        named = beside.extra.get("model")
         return Result(
-            read.to_scored(),
+            scored,
             trace,
             model=told.model if told else (str(named) if named else self._model),
-            problem=told.problem if told else problem_id(trace, read.id),
+            problem=told.problem if told else problem_id(trace, scored.id),
             evaluation=told,
-            extra=read.extra,
+            extra=beside.extra,
             path=path,
             offset=offset,
         )
@@ -260,33 +261,49 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
             offset += len(line)
 
 
-def _read(text: bytes, notes: ReadNotes, where: str) -> _Line | None:
+def _parsed(text: bytes) -> tuple[ScoredTrace, _Beside]:
+    """A line of results.
+
+    Raises:
+        ValueError: it is not JSON, or a field breaks the schema.
+
+    """
+    fields = from_json(text, allow_inf_nan=False)
+    beside = _Beside.model_validate(fields)
+    return read_scored(fields), beside
+
+
+def _read(text: bytes, notes: ReadNotes, where: str) -> tuple[ScoredTrace, _Beside] | None:
     try:
-        return _Line.model_validate_json(text)
+        return _parsed(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        if first["type"] == "json_invalid" and not text.endswith(b"}\n"):
+        what = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    except ValueError as error:
+        if not text.endswith(b"}\n"):
             notes.cut += 1
             return None
-        notes.malformed += 1
-        place = ".".join(str(part) for part in first["loc"])
-        notes.first_malformed = notes.first_malformed or f"{where}: {place}: {first['msg']}"
-        return None
+        what = f"not JSON: {error}"
+    notes.malformed += 1
+    notes.first_malformed = notes.first_malformed or f"{where}: {what}"
+    return None
 
 
 def scored_trace_of_line(text: bytes) -> tuple[Trace | None, ScoredTrace]:
     """The trace of a line of results, None where it holds none, and its scores; the line was read before."""
-    read = _Line.model_validate_json(text)
-    return _trace_in(read.id, read.metadata, read.trace), read.to_scored()
+    scored, beside = _parsed(text)
+    return _trace_in(scored, beside), scored
 
 
-def _trace_in(name: str, metadata: Mapping[str, Any], fields: Mapping[str, Any] | None) -> Trace | None:
+def _trace_in(scored: ScoredTrace, beside: _Beside) -> Trace | None:
     """What cannot be read back as a trace is worth no more than none."""
-    if fields is None:
+    if beside.trace is None:
         return None
+    # Files of earlier versions have its earlier names.
+    known = {RENAMED.get(name, name): value for name, value in beside.trace.items()}
     try:
-        return TraceIn.model_validate({"id": name, "metadata": metadata, **fields}).to_trace()
-    except (ValidationError, ValueError):
+        return sound_trace({"id": scored.id, "metadata": scored.metadata, **known})
+    except (ValueError, TraceError):
         return None
 
 

@@ -44,7 +44,6 @@ from mrt_reward.wire import (
     ScoreRequest,
     ScoreResponse,
     StatusOut,
-    TraceOut,
     VersionOut,
 )
 
@@ -104,9 +103,7 @@ class Routes:
             return await streamed(recording, caller, body.traces)
         scored = dict(await caller.attend(collected(recording.read())))
         in_order = [scored[place] for place in range(len(body.traces))]
-        return _json(
-            ScoreResponse(traces=[TraceOut.from_scored(trace) for trace in in_order], notes=notes_of(in_order))
-        )
+        return _json(ScoreResponse(traces=in_order, notes=notes_of(in_order)))
 
     async def advantages(self, caller: Asking, body: AdvantagesRequest) -> Response:
         """Turn groups of traces into advantages per episode, and per token on request."""

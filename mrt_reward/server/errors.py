@@ -76,7 +76,7 @@ def reply_to(error: MRTRewardError) -> JSONResponse:
     """The reply to a request that ended in one of our own errors."""
     status = next((status for kind, status in STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
     wait = error.retry_after_s if isinstance(error, ServiceError) else 1.0 if error.retryable else None
-    return error_response(status, ErrorInfo(str(error), type(error).__name__, error.code, error.param), wait)
+    return error_response(status, ErrorInfo.of(error), wait)
 
 
 def install_error_handlers(app: FastAPI) -> None:

@@ -14,7 +14,8 @@ from mrt_reward.server.calls import GONE, Caller, ended, hung_up, until_late
 from mrt_reward.server.contract import NDJSON
 from mrt_reward.server.recording import Recording
 from mrt_reward.server.scoring import Notes, Placed, failed
-from mrt_reward.wire import StreamedTrace, TraceIn, TraceOut
+from mrt_reward.types import Trace
+from mrt_reward.wire import StreamedTrace
 
 
 class LineStream(StreamingResponse):
@@ -41,7 +42,7 @@ class LineStream(StreamingResponse):
             await super().stream_response(send)
 
 
-async def streamed(recording: Recording[Placed], caller: Caller, asked: Sequence[TraceIn]) -> LineStream:
+async def streamed(recording: Recording[Placed], caller: Caller, asked: Sequence[Trace]) -> LineStream:
     """The reply, once there is a first line: a refusal before it keeps its own status.
 
     Raises:
@@ -54,7 +55,7 @@ async def streamed(recording: Recording[Placed], caller: Caller, asked: Sequence
     return LineStream(_resumed(first, lines))
 
 
-def _lines(recording: Recording[Placed], caller: Caller, asked: Sequence[TraceIn]) -> AsyncGenerator[bytes]:
+def _lines(recording: Recording[Placed], caller: Caller, asked: Sequence[Trace]) -> AsyncGenerator[bytes]:
     waiting, notes = set(range(len(asked))), Notes()
 
     async def tracked() -> AsyncGenerator[Placed]:
@@ -69,7 +70,7 @@ def _lines(recording: Recording[Placed], caller: Caller, asked: Sequence[TraceIn
     async def written() -> AsyncGenerator[bytes]:
         async with aclosing(until_late(tracked(), caller, rest)) as items:
             async for place, scored in items:
-                line = StreamedTrace(index=place, trace=TraceOut.from_scored(scored), notes=notes.new(scored.notes))
+                line = StreamedTrace(index=place, trace=scored, notes=notes.new(scored.notes))
                 yield line.model_dump_json().encode() + b"\n"
 
     return written()

@@ -16,10 +16,7 @@ from mrt_reward.protocols import GradeItem, Grader, Probe, Proof, ProverInfo, Ro
 from mrt_reward.service.cache import Key
 from mrt_reward.service.encoding import Encoded, encode_trace, problem_text
 from mrt_reward.service.estimators import Plan, Speller, plan_likelihood, plan_rollouts
-from mrt_reward.types import Episode, TokenIds, Trace
-
-MAX_EPISODES = 10_000
-"""Of one trace, whatever the segmenter; each is a probe that the prover answers."""
+from mrt_reward.types import MAX_EPISODES, Episode, TokenIds, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +138,11 @@ def segment(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer) -> tuple[
     """
     encoded = encode_trace(trace, tokenizer, options.delimiters)
     spans = episode_spans(
-        encoded.completion, encoded.thinking, options.segmenter, char_ends=encoded.char_ends, starts=trace.episodes
+        encoded.completion,
+        encoded.thinking,
+        options.segmenter,
+        char_ends=encoded.char_ends,
+        starts=trace.episode_starts,
     )
     if len(spans) > MAX_EPISODES:
         raise TraceError(

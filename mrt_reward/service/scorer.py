@@ -287,7 +287,7 @@ async def _closed(part: ProofQueue | Prover | Grader) -> None:
 def _told(error: BaseException) -> ErrorInfo:
     """A failure as the caller gets it; one that is our own bug is logged in full and told in short."""
     if isinstance(error, MRTRewardError):
-        return ErrorInfo(str(error), type(error).__name__, error.code, error.param)
+        return ErrorInfo.of(error)
     logger.error("trace_failed", exc_info=error)
     return ErrorInfo(f"internal error ({type(error).__name__})", "InternalError", "internal_error")
 

@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from mrt_reward.core.credit import Credit, CreditConfig, CreditTrace, Floats, credit, token_advantages
-from mrt_reward.core.progress import progress_rewards
+from mrt_reward.core.credit import Credit, CreditConfig, credit, token_advantages
+from mrt_reward.core.progress import Floats, progress_rewards
 from mrt_reward.errors import ProverError
 from mrt_reward.training.records import Lapse, Reading
 from mrt_reward.training.settings import OnFailure
@@ -58,7 +58,8 @@ def batch_advantages(
         num_mixed += mixed
         # Values of two provers share no baseline; scored apart, each trace's own progress is still its own.
         used = replace(config, baseline="none", progress_norm="none") if mixed else config
-        paid = credit([_credit_trace(reading, on_failure) for reading in here], used)
+        values = [None if reading.scored is None else reading.scored.value_P for reading in here]
+        paid = credit([_outcome(reading, on_failure) for reading in here], values, used)
         for row, reading, each in zip(rows, here, paid, strict=True):
             advantage_NT[row] = _spread(reading, each)
     return Paid(advantage_NT, num_mixed)
@@ -175,15 +176,15 @@ def failed_lapse(reading: Reading) -> Lapse | None:
     return reading.lapse if reading.lapse is not None and reading.lapse.failed else None
 
 
-def _credit_trace(reading: Reading, on_failure: OnFailure) -> CreditTrace:
+def _outcome(reading: Reading, on_failure: OnFailure) -> float | None:
+    """What credit takes for its outcome; None where it is left out of its group."""
     dropped = on_failure == "drop" and failed_lapse(reading) is not None
-    outcome = None if dropped or not np.isfinite(reading.outcome) else reading.outcome
-    return CreditTrace(outcome, None if reading.scored is None else reading.scored.value_P)
+    return None if dropped or not np.isfinite(reading.outcome) else reading.outcome
 
 
 def _spread(reading: Reading, paid: Credit) -> Floats:
     scored = reading.scored
     if scored is None or not scored.ends:
-        return np.full(reading.num_tokens, 0.0 if paid.outcome is None else paid.outcome)
+        return np.full(reading.num_tokens, paid.outcome_advantage or 0.0)
     answer_start = reading.num_tokens if scored.cut_off else scored.ends[-1]
     return token_advantages(paid, scored.spans, answer_start, reading.num_tokens)

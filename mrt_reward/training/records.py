@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import IntEnum
 
-from mrt_reward.core.credit import Floats
+from mrt_reward.core.progress import Floats
 from mrt_reward.types import Span
 
 _NUM_NUMBERS = 2**28

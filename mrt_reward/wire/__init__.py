@@ -1,9 +1,8 @@
-"""The HTTP contract: request and response models, shared by server and client."""
+"""The HTTP contract: request and response models around the pipeline's records, shared by server and client."""
 
-from mrt_reward.wire.refused import LenientTrace, RefusedTrace
+from mrt_reward.wire.refused import RefusedTrace, refuse
 from mrt_reward.wire.routes import (
     MAX_DEADLINE_MS,
-    AdvantageGroup,
     AdvantageOut,
     AdvantagesRequest,
     AdvantagesResponse,
@@ -14,26 +13,33 @@ from mrt_reward.wire.routes import (
     ErrorBody,
     GetRewardRequest,
     GetRewardResponse,
+    Group,
     ProverOut,
-    RefusedScored,
-    ScoredGroup,
-    ScoredIn,
     ScoreRequest,
     ScoreResponse,
-    SpanIn,
     StatusOut,
     StreamedTrace,
-    UnscoredGroup,
     VersionOut,
     WeightsRequest,
     WeightsResponse,
 )
-from mrt_reward.wire.traces import MAX_DEPTH, MessageIn, Model, TraceIn, TraceOut
+from mrt_reward.wire.traces import (
+    MAX_DEPTH,
+    RENAMED,
+    TRACE_FIELDS,
+    Model,
+    read_scored,
+    read_trace,
+    scored_fields,
+    sound_trace,
+    trace_fields,
+)
 
 __all__ = [
     "MAX_DEADLINE_MS",
     "MAX_DEPTH",
-    "AdvantageGroup",
+    "RENAMED",
+    "TRACE_FIELDS",
     "AdvantageOut",
     "AdvantagesRequest",
     "AdvantagesResponse",
@@ -44,23 +50,21 @@ __all__ = [
     "ErrorBody",
     "GetRewardRequest",
     "GetRewardResponse",
-    "LenientTrace",
-    "MessageIn",
+    "Group",
     "Model",
     "ProverOut",
-    "RefusedScored",
     "RefusedTrace",
     "ScoreRequest",
     "ScoreResponse",
-    "ScoredGroup",
-    "ScoredIn",
-    "SpanIn",
     "StatusOut",
     "StreamedTrace",
-    "TraceIn",
-    "TraceOut",
-    "UnscoredGroup",
     "VersionOut",
     "WeightsRequest",
     "WeightsResponse",
+    "read_scored",
+    "read_trace",
+    "refuse",
+    "scored_fields",
+    "sound_trace",
+    "trace_fields",
 ]

@@ -25,7 +25,7 @@ from mrt_reward.errors import (
 from mrt_reward.options import ParagraphSegmenter, ScoreOptions
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.types import Status, Trace
-from mrt_reward.wire import TraceIn
+from mrt_reward.wire import read_trace
 from tests.server.conftest import TRACE, VALUES, Live, live_server
 
 
@@ -80,9 +80,9 @@ def _error(status: int, code: str, **headers: str) -> httpx.Response:
 
 async def test_traces_of_all_kinds_are_scored_in_order(live: Live) -> None:
     mapping = {key: value for key, value in TRACE.items() if key != "id"}
-    record = TraceIn.model_validate({**TRACE, "id": "u"}).to_trace()
+    record = read_trace({**TRACE, "id": "u"})
     async with AsyncClient(live.url) as client:
-        scored = await client.score([mapping, record, TraceIn.model_validate({**TRACE, "id": "v"})])
+        scored = await client.score([mapping, record, {**TRACE, "id": "v"}])
         assert [trace.id for trace in scored] == ["0", "u", "v"]
         assert [trace.status for trace in scored] == [Status.OK] * 3
         assert await client.ready()
@@ -91,7 +91,7 @@ async def test_traces_of_all_kinds_are_scored_in_order(live: Live) -> None:
         cut = await client.episodes([mapping, record], options)
         assert [len(trace.episodes) for trace in cut.traces] == [3, 3]
         paid = await client.advantages({"groups": [{"traces": [TRACE]}]})
-        assert paid.groups[0][0].outcome == 1.0
+        assert paid.groups[0][0].outcome_advantage == 1.0
         assert await client.score([]) == []
 
 

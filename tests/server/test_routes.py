@@ -63,21 +63,21 @@ async def test_groups_become_advantages(live: Live) -> None:
     body = {
         "groups": [
             {"traces": [TRACE]},
-            {"scored": [{"id": "a", "outcome": 1, "values": [0.1, 0.4]}, {"id": "b", "outcome": 0, "values": []}]},
+            {"traces": [{"id": "a", "outcome": 1, "values": [0.1, 0.4]}, {"id": "b", "outcome": 0, "values": []}]},
         ],
         "credit": {"scale_by_std": False},
     }
     first, second = (await post(live, "/v1/advantages", body)).json()["groups"]
-    assert first[0]["episodes"] == pytest.approx([1.25, 1.0, 1.5])
+    assert first[0]["episode_advantages"] == pytest.approx([1.25, 1.0, 1.5])
     assert first[0]["trace"]["id"] == "t"
-    assert second[0]["episodes"] == pytest.approx([0.5 + 0.3])
+    assert second[0]["episode_advantages"] == pytest.approx([0.5 + 0.3])
     assert second[1] == {
         "id": "b",
-        "outcome": -0.5,
-        "episodes": [],
-        "answer": -0.5,
+        "outcome_advantage": -0.5,
+        "episode_advantages": [],
+        "answer_advantage": -0.5,
         "scored": False,
-        "tokens": None,
+        "token_advantages": None,
         "trace": None,
         "error": None,
     }
@@ -215,12 +215,15 @@ async def test_what_holds_for_all_traces_is_said_once_a_reply(live: Live) -> Non
     assert (await post(live, "/v1/episodes", {"traces": [TRACE]})).json()["notes"] == []
 
 
+PAID = ("outcome_advantage", "episode_advantages", "answer_advantage")
+
+
 async def test_a_trace_whose_outcome_is_unknown_moves_nobody_of_its_group(live: Live) -> None:
     right, wrong = {**TRACE, "id": "a"}, {**TRACE, "id": "b", "completion": "<think>x</think>41"}
     foreign = {"id": "c", "problem": "6 times 7?", "answer": "42", "completion_ids": "AQAAAA==", "tokenizer": "other"}
     alone = (await post(live, "/v1/advantages", {"groups": [{"traces": [right, wrong]}]})).json()["groups"][0]
     beside = (await post(live, "/v1/advantages", {"groups": [{"traces": [right, wrong, foreign]}]})).json()["groups"][0]
-    paid = [(each["outcome"], each["episodes"], each["answer"]) for each in beside]
-    assert paid[:2] == [(each["outcome"], each["episodes"], each["answer"]) for each in alone]
+    paid = [tuple(each[name] for name in PAID) for each in beside]
+    assert paid[:2] == [tuple(each[name] for name in PAID) for each in alone]
     assert paid[2] == (None, [], 0.0)
     assert beside[2]["trace"]["outcome"] is None

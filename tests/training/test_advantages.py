@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from mrt_reward.core.credit import CreditConfig, CreditTrace, credit
+from mrt_reward.core.credit import CreditConfig, credit
 from mrt_reward.errors import ProverError
 from mrt_reward.training.advantages import (
     batch_advantages,
@@ -44,19 +44,17 @@ def test_a_batch_is_paid_group_by_group_as_core_pays() -> None:
     config = CreditConfig(baseline="group", credit="to_go", answer_progress="add")
     got = batch_advantages(readings, ["a", "b", "a", "b"], config, "mask").advantage_NT
     for rows in ([0, 2], [1, 3]):
-        group = [
-            CreditTrace(readings[row].outcome, None if (s := readings[row].scored) is None else s.value_P)
-            for row in rows
-        ]
-        for row, paid in zip(rows, credit(group, config), strict=True):
+        outcomes = [readings[row].outcome for row in rows]
+        values = [None if (what := readings[row].scored) is None else what.value_P for row in rows]
+        for row, paid in zip(rows, credit(outcomes, values, config), strict=True):
             what = readings[row].scored
             if what is None:
-                assert got[row] == pytest.approx([paid.outcome] * 3)
+                assert got[row] == pytest.approx([paid.outcome_advantage] * 3)
                 continue
-            for span, advantage in zip(what.spans, paid.episode_K, strict=True):
+            for span, advantage in zip(what.spans, paid.episode_advantage_K, strict=True):
                 assert got[row][span.start : span.end] == pytest.approx(advantage)
-            assert got[row][what.ends[-1] :] == pytest.approx(paid.answer)
-            assert got[row][: what.start] == pytest.approx(paid.outcome)
+            assert got[row][what.ends[-1] :] == pytest.approx(paid.answer_advantage)
+            assert got[row][: what.start] == pytest.approx(paid.outcome_advantage)
 
 
 def test_a_dropped_trace_is_paid_nothing_and_moves_no_baseline() -> None:

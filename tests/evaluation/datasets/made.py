@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mrt_reward.core.progress import with_progress
 from mrt_reward.evaluation.pool import Usable
 from mrt_reward.types import Episode, ScoredTrace, Status, Trace, Value
-from mrt_reward.wire import TraceIn, TraceOut
+from mrt_reward.wire import scored_fields, trace_fields
 
 ENDING = "</think>\n\nThe final answer is \\boxed{42}"
 
@@ -55,10 +54,8 @@ def scored(
 
 def line(trace: Usable, **changes: Any) -> dict[str, Any]:
     """What `mrt-reward score` writes for it."""
-    record = TraceOut.from_scored(trace.scored).model_dump(mode="json")
-    told = TraceIn.from_trace(replace(trace.trace)).model_dump(
-        mode="json", exclude_none=True, exclude={"id", "metadata"}
-    )
+    record = scored_fields(trace.scored)
+    told = {name: value for name, value in trace_fields(trace.trace).items() if name not in ("id", "metadata")}
     return {**record, "trace": told, **changes}
 
 
