@@ -1,9 +1,10 @@
-"""Progress from coupled answers: answer m of one prefix and answer m of the next are drawn with the same noise.
+"""How sure progress is: the law of J[j + 1] - J[j], given the answers to the two prefixes.
 
-What both get right or wrong cancels, so progress is told by the pairs that differ. The sample variance of such pairs
-is 0 where they all agree, which would claim certainty from four answers; a posterior does not.
+Coupled answers, m by m drawn with the same noise, are compared in pairs: what both get right or wrong cancels, and the
+pairs that differ tell. Their sample variance is 0 where all agree, which would claim certainty from four answers; a
+posterior does not. Answers that are independent have a Beta posterior at each prefix.
 
-Dimension key: M pairs · N points of a grid.
+Dimension key: M answers · N points of a grid.
 """
 
 from __future__ import annotations
@@ -22,31 +23,29 @@ from mrt_reward.types import Verdict
 Floats = NDArray[np.float64]
 
 PRIOR = 0.5
-"""Of each of the four kinds of pairs: Jeffreys' prior."""
+"""Jeffreys' prior: of each of the four kinds of pairs, and of right and wrong answers."""
 
 _NUM_POINTS = 256
 _NUM_DEVIATIONS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class PairedProgress:
-    """Progress of one episode, from pairs.
+class Difference:
+    """What is known of one progress.
 
     Attributes:
-        progress: gained minus lost, as shares of the pairs; in [-1, 1].
-        stderr: standard deviation of the posterior.
-        low: lower end of the equal-tailed 95 % interval, widened to hold `progress`.
+        stderr: standard deviation of its posterior.
+        low: lower end of the equal-tailed 95 % interval, widened to hold the progress itself; in [-1, 1].
         high: upper end, likewise.
 
     """
 
-    progress: float
     stderr: float
     low: float
     high: float
 
 
-def paired_progress(before: Sequence[Verdict], after: Sequence[Verdict]) -> PairedProgress | None:
+def paired(before: Sequence[Verdict], after: Sequence[Verdict]) -> Difference | None:
     """Progress between two prefixes whose answers are coupled, m by m.
 
         (both, gained, lost, neither) ~ Dirichlet(½ + counts),   progress = gained - lost
@@ -74,29 +73,50 @@ def paired_progress(before: Sequence[Verdict], after: Sequence[Verdict]) -> Pair
     if not pairs:
         return None
     gained, lost = pairs.count((False, True)), pairs.count((True, False))
-    progress = (gained - lost) / len(pairs)
-    stderr, low, high = _law(gained, lost, len(pairs) - gained - lost)
-    return PairedProgress(progress, stderr, min(low, progress), max(high, progress))
+    return _paired_law(gained, lost, len(pairs) - gained - lost)
 
 
 @lru_cache(maxsize=4096)
-def _law(gained: int, lost: int, same: int) -> tuple[float, float, float]:
-    """Standard deviation and 95 % interval of gained - lost under its posterior.
+def independent(before: tuple[int, int], after: tuple[int, int]) -> Difference:
+    """Progress between two prefixes whose answers are independent.
+
+        J[j] ~ Beta(½ + correct, ½ + graded - correct)
+
+    Args:
+        before: answers that were right, and answers that were graded, at the shorter prefix; at least one of these.
+        after: at the longer one.
+
+    """
+    (right_0, graded_0), (right_1, graded_1) = before, after
+    x_N, x_weight_N = _beta_points(right_0 + PRIOR, graded_0 - right_0 + PRIOR)
+    y_N, y_weight_N = _beta_points(right_1 + PRIOR, graded_1 - right_1 + PRIOR)
+    stderr = math.sqrt(_variance(x_N, x_weight_N) + _variance(y_N, y_weight_N))
+    difference_N = np.subtract.outer(y_N, x_N).ravel()
+    return _law(difference_N, np.outer(y_weight_N, x_weight_N).ravel(), stderr, right_1 / graded_1 - right_0 / graded_0)
+
+
+@lru_cache(maxsize=4096)
+def _paired_law(gained: int, lost: int, same: int) -> Difference:
+    """Of gained - lost.
 
     With (gained, lost, rest) Dirichlet(a, b, c) the difference is S·(2B - 1), where S ~ Beta(a + b, c) and
-    B ~ Beta(a, b) are independent: two grids give its law.
+    B ~ Beta(a, b) are independent.
     """
     a, b, c = gained + PRIOR, lost + PRIOR, same + 2 * PRIOR
     size_N, size_weight_N = _beta_points(a + b, c)
     share_N, share_weight_N = _beta_points(a, b)
-    difference_N = np.outer(size_N, 2 * share_N - 1).ravel()
-    weight_N = np.outer(size_weight_N, share_weight_N).ravel()
-    order = np.argsort(difference_N, kind="stable")
-    below_N = np.cumsum(weight_N[order]) - weight_N[order] / 2
     mean = (a - b) / (a + b + c)
     square = (a * (a + 1) + b * (b + 1) - 2 * a * b) / ((a + b + c) * (a + b + c + 1))
+    difference_N = np.outer(size_N, 2 * share_N - 1).ravel()
+    weight_N = np.outer(size_weight_N, share_weight_N).ravel()
+    return _law(difference_N, weight_N, math.sqrt(square - mean**2), (gained - lost) / (gained + lost + same))
+
+
+def _law(difference_N: Floats, weight_N: Floats, stderr: float, progress: float) -> Difference:
+    order = np.argsort(difference_N, kind="stable")
+    below_N = np.cumsum(weight_N[order]) - weight_N[order] / 2
     low, high = (float(np.interp(share, below_N, difference_N[order])) for share in (TAIL, 1 - TAIL))
-    return math.sqrt(square - mean**2), low, high
+    return Difference(stderr, min(low, progress), max(high, progress))
 
 
 def _beta_points(a: float, b: float) -> tuple[Floats, Floats]:
@@ -111,3 +131,8 @@ def _beta_points(a: float, b: float) -> tuple[Floats, Floats]:
     log_N = (2 * a - 1) * np.log(np.sin(angle_N)) + (2 * b - 1) * np.log(np.cos(angle_N))
     density_N = np.exp(log_N - log_N.max())
     return np.sin(angle_N) ** 2, density_N / density_N.sum()
+
+
+def _variance(x_N: Floats, weight_N: Floats) -> float:
+    mean = float(x_N @ weight_N)
+    return float((x_N - mean) ** 2 @ weight_N)
