@@ -239,6 +239,8 @@ class Rollouts:
         max_tokens: longest answer in tokens; None means 64 after a boxed terminator and 1024 after a free one.
         best_of: k of the Best-of-k prover; 1 is the plain success rate.
         seed: of the sampling; a prefix's own draws depend on it and on the prefix, never on the batch.
+        coupled: draw the m-th answers of all prefixes of a problem with the same noise, so that what neighbouring
+            prefixes share cancels in progress; each value stays as it is distributed.
         keep_answers: return every sampled answer with its value, for majority votes and for reading.
 
     """
@@ -252,6 +254,7 @@ class Rollouts:
     max_tokens: Annotated[int, Ge(1), Le(32_768)] | None = None
     best_of: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = 1
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
+    coupled: bool = False
     keep_answers: bool = False
 
 

@@ -168,6 +168,7 @@ class Value:
         correct: completions graded correct; None where nothing is sampled, as for the next three.
         answer_tokens: mean length of the sampled answers in prover tokens; of a likelihood, the first spelling's.
         answers: the sampled answers themselves, where `Rollouts.keep_answers` asked for them.
+        verdicts: of coupled answers, in the order m, which is the same at all prefixes of a problem; None of others.
 
     """
 
@@ -182,6 +183,7 @@ class Value:
     ungraded: int | None = None
     answer_tokens: float | None = None
     answers: tuple[SampledAnswer, ...] | None = None
+    verdicts: tuple[Verdict, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,9 @@ class Episode:
 
     Attributes:
         progress: `J[j + 1] - J[j]`, in [-1, 1]; None when either value is missing.
-        stderr: its standard error.
+        stderr: its standard error: from pairs where answers are coupled, else as of independent values.
+        low: lower end of its 95 % interval; None where only the standard error is known.
+        high: upper end.
 
     """
 
@@ -200,6 +204,8 @@ class Episode:
     token_end: int
     progress: float | None = None
     stderr: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 class Status(str, Enum):

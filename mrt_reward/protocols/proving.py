@@ -64,6 +64,7 @@ class RolloutQuery:
         max_tokens: longest answer; also cut at the end of the context.
         stop_at_close: an answer is over once its braces balance; otherwise at the model's end of turn.
         logprobs: whether to tell how probable each answer was, where the engine can.
+        coupled: whether the m-th answers of all probes with one seed are drawn with the same noise.
 
     """
 
@@ -73,6 +74,7 @@ class RolloutQuery:
     max_tokens: int
     stop_at_close: bool
     logprobs: bool = False
+    coupled: bool = False
 
 
 Query = LikelihoodQuery | RolloutQuery

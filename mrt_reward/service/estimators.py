@@ -136,7 +136,9 @@ class RolloutPlan:
 
     def _value(self, grades: Sequence[Grade], seed: int) -> Value:
         if self.grader.binary:
-            return rollout_value([grade.verdict for grade in grades], best_of=self.best_of)
+            verdicts = tuple(grade.verdict for grade in grades)
+            value = rollout_value(verdicts, best_of=self.best_of)
+            return replace(value, verdicts=verdicts) if self.query.coupled else value
         scores = [grade.score for grade in grades if grade.score is not None]
         shape = (NUM_RESAMPLES, len(scores))
         resample_BM = np.random.default_rng(seed).integers(0, max(len(scores), 1), size=shape, dtype=np.intp)
@@ -206,6 +208,7 @@ def plan_rollouts(
         max_tokens=options.max_tokens or (64 if boxed else 1024),
         stop_at_close=boxed,
         logprobs=options.keep_answers,
+        coupled=options.coupled,
     )
     identity = (
         f"rollouts|{query!r}|{options.best_of}|{options.seed}|{grader.identity}|{item.answers!r}|{item.problem!r}"

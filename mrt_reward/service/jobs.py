@@ -12,7 +12,7 @@ from mrt_reward.core.episodes import episode_spans
 from mrt_reward.core.prefixes import PrefixPlan, align, plan_prefixes
 from mrt_reward.errors import TraceError
 from mrt_reward.options import Rollouts, ScoreOptions, Terminator
-from mrt_reward.protocols import GradeItem, Grader, Probe, Proof, ProverInfo, Tokenizer
+from mrt_reward.protocols import GradeItem, Grader, Probe, Proof, ProverInfo, RolloutQuery, Tokenizer
 from mrt_reward.service.cache import Key
 from mrt_reward.service.encoding import Encoded, encode_trace, problem_text
 from mrt_reward.service.estimators import Plan, Speller, plan_likelihood, plan_rollouts
@@ -75,7 +75,14 @@ class Job:
         return keys
 
     def seeds(self) -> list[int]:
-        """One seed per prefix, of its draws: the same wherever the model lies and whoever proves, in [0, 2^32)."""
+        """One seed per prefix, of its draws: the same wherever the model lies and whoever proves, in [0, 2^32).
+
+        Coupled prefixes have one seed, of what is asked and of the prompt alone: traces of one problem share it.
+        """
+        if isinstance(self.plan.query, RolloutQuery) and self.plan.query.coupled:
+            asked = hashlib.blake2b(f"|{self.plan.identity}".encode(errors="surrogatepass"), digest_size=20)
+            asked.update(self.encoded.context.astype("<i4").tobytes())
+            return [int.from_bytes(asked.digest()[:4], "little")] * len(self.digests)
         return [int.from_bytes(digest[:4], "little") for digest in self.digests]
 
 
