@@ -194,7 +194,9 @@ class _Connection:
         self._db = db = sqlite3.connect(self._path, timeout=self._busy_s, check_same_thread=False, isolation_level=None)
         # Text that is no UTF-8 is one unreadable record, and no failed query.
         db.text_factory = bytes
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        # Only of a file that is made here: it takes the writer's lock, and a reader must not need that.
+        if _pragma(db, "page_count") == 0:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL").fetchall()
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute(f"PRAGMA journal_size_limit = {self._log_bytes}").fetchall()
