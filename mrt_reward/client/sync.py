@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError
+from contextlib import ExitStack
 from typing import Any, Literal, TypeVar
 
 from mrt_reward.client.aio import AsyncClient
@@ -34,11 +35,10 @@ class Client:
         async def make() -> AsyncClient:
             return AsyncClient(url, **kwargs)
 
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._stop)
             self._client = self._run(make())
-        except BaseException:
-            self._stop()
-            raise
+            undo.pop_all()
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
         # In a forked process the thread is not there, and nobody would ever answer.
@@ -50,10 +50,9 @@ class Client:
             return future.result()
         except CancelledError:
             raise RequestRejected("the client was closed") from None
-        except BaseException:
+        finally:
             # An interrupted caller (Ctrl-C) must not leave its request running.
             future.cancel()
-            raise
 
     def _stop(self) -> None:
         # Who still waits in another thread gets an answer: an error.

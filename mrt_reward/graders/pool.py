@@ -22,7 +22,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
 from typing import cast
 
-from mrt_reward.errors import GraderError
+from mrt_reward.errors import GraderError, translated
 from mrt_reward.graders import frames
 from mrt_reward.graders.docket import Docket, Job, Outcome, Probes, Reply
 from mrt_reward.graders.environment import worker_environment
@@ -75,13 +75,12 @@ class Worker:
             env={**environment, "PYTHONHASHSEED": "0"}, start_new_session=True,
         )  # fmt: skip
         worker = cls(process)
-        try:
+        async with contextlib.AsyncExitStack() as undo:
+            undo.push_async_callback(worker.stop)
             ready = await worker._receive(LOAD_TIMEOUT_S)
             if ready["status"] != "ready":
                 raise WorkerLost(str(ready.get("reason")))
-        except BaseException:
-            await worker.stop()
-            raise
+            undo.pop_all()
         return worker
 
     @property
@@ -97,9 +96,13 @@ class Worker:
 
         """
         stdin = cast("asyncio.StreamWriter", self._process.stdin)
-        with contextlib.suppress(ConnectionError):  # a worker that is gone shows when we read
-            stdin.write(frames.framed(body))
-            await asyncio.wait_for(stdin.drain(), wait_s)
+        frame = frames.framed(body)
+        try:
+            with contextlib.suppress(ConnectionError):  # a worker that is gone shows when we read
+                stdin.write(frame)
+                await asyncio.wait_for(stdin.drain(), wait_s)
+        except asyncio.TimeoutError:
+            raise WorkerLost(f"the grading worker did not take the item within {wait_s:g} s") from None
         return await self._receive(wait_s)
 
     async def _receive(self, wait_s: float) -> frames.Payload:
@@ -110,6 +113,8 @@ class Worker:
             raise WorkerLost("the grading worker ended") from None
         except asyncio.TimeoutError:
             raise WorkerLost(f"the grading worker gave no reply within {wait_s:g} s") from None
+        except (ValueError, TypeError) as error:
+            raise WorkerLost(f"the grading worker gave a reply that cannot be read: {error}") from error
 
     async def stop(self) -> None:
         """End the process and its child, and wait until it is gone."""
@@ -201,9 +206,10 @@ class WorkerPool:
                 was_slow = job.first is not None
                 reply: Reply | None = _CLOSED
                 try:
-                    reply = await self._judge(slot, job)
-                except Exception as error:  # noqa: BLE001 - reported as the item's result
-                    reply = Reply(Outcome.FAILED, reason=f"{type(error).__name__}: {error}"[:300])
+                    with translated(lambda error: GraderError(f"{type(error).__name__}: {error}")):
+                        reply = await self._judge(slot, job)
+                except GraderError as error:
+                    reply = Reply(Outcome.FAILED, reason=str(error)[:300])
                 finally:
                     if reply is not None:
                         self._docket.resolve(job, reply)

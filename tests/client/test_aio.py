@@ -248,13 +248,6 @@ async def test_closing_fails_what_still_waits() -> None:
                 await call
 
 
-def test_waits_grow_with_jitter_and_heed_the_server() -> None:
-    policy = RetryPolicy(base_s=1.0, max_wait_s=4.0)
-    assert all(0 <= policy.wait_s(1, 0.0) <= 2.0 for _ in range(50))
-    assert policy.wait_s(1, 3.0) == 3.0
-    assert policy.wait_s(9, 100.0) == 4.0
-
-
 async def test_the_synchronous_face_does_the_same(live: Live) -> None:
     def use() -> None:
         with Client(live.url) as client:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from mrt_reward.mini.policy import load_model
 from mrt_reward.mini.tokenizer import token_ids
 from mrt_reward.mini.writer import BASE_SLOPPINESS, write_thinking
 from mrt_reward.options import Rollouts, ScoreOptions
+from mrt_reward.provers.hf.kv_cache import cache_name
 from mrt_reward.types import Trace
 from mrt_reward.wiring import build_scorer
 from tests.evaluation.conftest import InputRow
@@ -90,14 +92,13 @@ def probabilities(policy: tuple[LlamaForCausalLM, Tokenizer], problem: Problem, 
     id_PT = torch.tensor([[0] * (width - len(ids)) + ids for ids in contexts])
     position_PT = (mask_PT.cumsum(dim=1) - 1).clamp(min=0)
     cache = DynamicCache()
-    first = model(
-        input_ids=id_PT, attention_mask=mask_PT, position_ids=position_PT, past_key_values=cache, logits_to_keep=1
-    )
+    reading: Any = {cache_name(type(model)): cache}
+    first = model(input_ids=id_PT, attention_mask=mask_PT, position_ids=position_PT, logits_to_keep=1, **reading)
     cache.batch_repeat_interleave(num_answers)
     answer_RL = torch.tensor(answers).repeat(len(contexts), 1)
     mask_RT = torch.cat([mask_PT.repeat_interleave(num_answers, 0), torch.ones_like(answer_RL)], dim=1)
     position_RL = (mask_RT.cumsum(dim=1) - 1)[:, -length:]
-    rest = model(input_ids=answer_RL, attention_mask=mask_RT, position_ids=position_RL, past_key_values=cache)
+    rest = model(input_ids=answer_RL, attention_mask=mask_RT, position_ids=position_RL, **reading)
     before_R1V = first.logits.repeat_interleave(num_answers, 0)
     logprob_RLV = torch.cat([before_R1V, rest.logits[:, :-1]], dim=1).double().log_softmax(-1)
     spelled_R = logprob_RLV.gather(2, answer_RL[:, :, None])[:, :-1, 0].sum(dim=1)

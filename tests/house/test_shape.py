@@ -5,8 +5,6 @@ from __future__ import annotations
 from mrt_reward.protocols import Prover
 from tests.house import shape
 
-MIRRORED = ("server", "service", "text", "client", "provers")
-
 
 def test_files_and_functions_are_short_and_take_few_parameters() -> None:
     assert shape.long_files(300) == []
@@ -14,18 +12,21 @@ def test_files_and_functions_are_short_and_take_few_parameters() -> None:
     assert len(shape.wide_functions(5)) <= 8
 
 
+def test_anything_is_caught_at_a_few_boundaries_only() -> None:
+    assert len(shape.broad_excepts()) <= 8
+
+
 def test_a_prover_has_six_members() -> None:
     members = sorted(name for name in vars(Prover) if not name.startswith("_"))
     assert members == ["check", "close", "info", "num_slots", "prove", "tokenizer"]
 
 
-def test_every_larger_module_of_the_provers_has_its_own_tests() -> None:
-    assert shape.untested_modules("provers") == []
+def test_every_larger_module_of_these_packages_has_its_own_tests() -> None:
+    assert shape.untested_modules("service", "text", "client", "provers") == []
 
 
 def test_what_is_not_yet_as_it_should_be_gets_no_worse() -> None:
-    assert len(shape.untested_modules(*MIRRORED)) <= 11
-    assert len(shape.broad_excepts()) <= 22
+    assert len(shape.untested_modules("server")) <= 4
     assert len(shape.typed_dict_parameters()) <= 3
     assert shape.package_cycles() in ([], [("mrt_reward.server", "mrt_reward.server.gate")])
 

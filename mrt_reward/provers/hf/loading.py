@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 import transformers
 
-from mrt_reward.errors import ConfigError
+from mrt_reward.errors import ConfigError, translated
 from mrt_reward.provers.checkpoints import end_ids, resolve_folder, weights_version
 from mrt_reward.provers.hf.kv_cache import ATTENTION
 from mrt_reward.provers.hf.model import PackedModel
@@ -57,7 +57,7 @@ def load(spec: LoadSpec) -> Loaded:
     if spec.dtype not in _DTYPES:
         raise ConfigError(f"dtype must be one of {', '.join(_DTYPES)}, got {spec.dtype!r}", param="dtype")
     folder = resolve_folder(spec.model, spec.revision)
-    try:
+    with translated(lambda error: ConfigError(f"model {spec.model!r} cannot be loaded: {error}", param="model")):
         config: Any = cast("Any", transformers.AutoConfig).from_pretrained(
             folder, trust_remote_code=spec.trust_remote_code
         )
@@ -71,10 +71,6 @@ def load(spec: LoadSpec) -> Loaded:
             trust_remote_code=spec.trust_remote_code,
         )
         model = with_full_precision_head(model.to(_device(spec.device)).eval())
-    except ConfigError:
-        raise
-    except Exception as error:  # whatever the libraries raise, it is about these files
-        raise ConfigError(f"model {spec.model!r} cannot be loaded: {error}", param="model") from error
     tokenizer = HFTokenizer(folder, trust_remote_code=spec.trust_remote_code)
     stops = Stops(end_ids(folder, tokenizer.end_id), tokenizer.braces)
     return Loaded(folder, PackedModel(model, max_tokens, stops), tokenizer, weights_version(folder))
