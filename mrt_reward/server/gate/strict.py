@@ -16,12 +16,9 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from starlette.types import Receive, Scope
 
-from mrt_reward.server.errors import InvalidBody
-from mrt_reward.server.gate.refusal import Refusal
+from mrt_reward.server.gate.replies import InvalidBody, Refusal
 from mrt_reward.server.gate.scan import JSONScan, scanned
-
-SCAN = "mrt_reward.scan"
-"""Key of the ASGI scope: what was counted in the body while it arrived."""
+from mrt_reward.server.gate.scope import SCAN
 
 SMALL_BYTES = 65_536
 """A body that is parsed faster than a thread is found for it."""
