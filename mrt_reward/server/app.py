@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -92,17 +92,15 @@ class Routes:
         if NDJSON in caller.request.headers.get("accept", ""):
             return ScoreStream(results, body.traces, caller)
         scored = await caller.attend(_collected(results))
-        in_order = [scored[index] for index in range(len(body.traces))]
-        return _json(
-            ScoreResponse(traces=[TraceOut.from_scored(trace) for trace in in_order], notes=notes_of(in_order))
-        )
+        return await asyncio.to_thread(_scored_json, [scored[index] for index in range(len(body.traces))])
 
     async def advantages(self, caller: Asking, body: AdvantagesRequest) -> Response:
         """Turn groups of traces into advantages per episode, and per token on request."""
         await self._repeats.refuse_another_body(caller)
         caller.capped(self._settings.default_deadline_s)
         options = self._options(body.options)
-        return _json(await caller.attend(advantages(self._scorer, body, options, self._telemetry.count_trace)))
+        paid = await caller.attend(advantages(self._scorer, body, options, self._telemetry.count_trace))
+        return await asyncio.to_thread(_paid_json, paid)
 
     async def episodes(self, caller: Asking, body: EpisodesRequest) -> Response:
         """Cut thinking into episodes, without scoring."""
@@ -171,6 +169,25 @@ class Routes:
 async def _collected(results: AsyncGenerator[Placed]) -> dict[int, ScoredTrace]:
     async with aclosing(results):
         return {index: scored async for index, scored in results}
+
+
+def _scored_json(in_order: Sequence[ScoredTrace]) -> Response:
+    traces = (TraceOut.from_scored(trace).model_dump_json() for trace in in_order)
+    return _piecewise(ScoreResponse(traces=[], notes=notes_of(in_order)), traces)
+
+
+def _paid_json(paid: AdvantagesResponse) -> Response:
+    groups = (f"[{','.join(trace.model_dump_json() for trace in group)}]" for group in paid.groups)
+    return _piecewise(AdvantagesResponse(groups=[], notes=paid.notes), groups)
+
+
+def _piecewise(empty: BaseModel, items: Iterable[str]) -> Response:
+    """A reply whose first list is empty, with the items of that list, which are written one by one.
+
+    Written in one go, 250,000 episodes hold the interpreter, and the event loop with it, for a third of a second.
+    """
+    before, after = empty.model_dump_json().split("[]", 1)
+    return Response(f"{before}[{','.join(items)}]{after}", media_type="application/json")
 
 
 def _json(record: BaseModel) -> Response:
