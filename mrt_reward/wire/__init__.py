@@ -31,6 +31,7 @@ from mrt_reward.wire.traces import (
     read_scored,
     read_trace,
     scored_fields,
+    scored_json,
     sound_trace,
     trace_fields,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "read_trace",
     "refuse",
     "scored_fields",
+    "scored_json",
     "sound_trace",
     "trace_fields",
 ]

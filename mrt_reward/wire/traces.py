@@ -73,6 +73,11 @@ def scored_fields(scored: ScoredTrace) -> dict[str, Any]:
     return _SCORED.dump_python(scored, mode="json")
 
 
+def scored_json(scored: ScoredTrace) -> str:
+    """A scored trace as JSON text, without the notes of its reply."""
+    return _SCORED.dump_json(scored).decode()
+
+
 def read_scored(given: Mapping[str, object]) -> ScoredTrace:
     """What `scored_fields` wrote; unknown fields are skipped.
 

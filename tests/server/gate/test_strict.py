@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mrt_reward.server.gate.refusal import Refusal
+from mrt_reward.server.gate.replies import Refusal
 from mrt_reward.server.gate.strict import parsed
 
 
