@@ -19,8 +19,8 @@ def test_a_prover_has_six_members() -> None:
     assert members == ["check", "close", "info", "num_slots", "prove", "tokenizer"]
 
 
-def test_every_larger_module_of_the_provers_has_its_own_tests() -> None:
-    assert shape.untested_modules("provers") == []
+def test_every_larger_module_of_provers_and_server_has_its_own_tests() -> None:
+    assert shape.untested_modules("provers", "server") == []
 
 
 def test_no_package_imports_one_that_imports_it() -> None:
@@ -28,8 +28,8 @@ def test_no_package_imports_one_that_imports_it() -> None:
 
 
 def test_what_is_not_yet_as_it_should_be_gets_no_worse() -> None:
-    assert len(shape.untested_modules(*MIRRORED)) <= 11
-    assert len(shape.broad_excepts()) <= 22
+    assert len(shape.untested_modules(*MIRRORED)) <= 7
+    assert len(shape.broad_excepts()) <= 21
     assert len(shape.typed_dict_parameters()) <= 3
 
 

@@ -53,7 +53,7 @@ def test_who_may_come_again_is_told_when_and_who_may_not_is_not() -> None:
 
 def test_a_reply_names_kind_code_and_field() -> None:
     reply = reply_to(TraceError("id: expected text", code="invalid_trace", param="id"))
-    assert json.loads(reply.body) == {
+    assert json.loads(bytes(reply.body)) == {
         "error": {"message": "id: expected text", "type": "TraceError", "code": "invalid_trace", "param": "id"}
     }
 
@@ -61,7 +61,7 @@ def test_a_reply_names_kind_code_and_field() -> None:
 def test_a_refusal_is_an_invalid_request_with_its_own_code() -> None:
     reply = Refusal(429, "no room", "overloaded", retry_after_s=2.0).response()
     assert (reply.status_code, reply.headers["retry-after"]) == (429, "2")
-    error = json.loads(reply.body)["error"]
+    error = json.loads(bytes(reply.body))["error"]
     assert (error["type"], error["code"], error["message"]) == ("InvalidRequest", "overloaded", "no room")
     assert Refusal(413, "too large").response().status_code == 413
 
