@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -30,8 +31,8 @@ _OPTIONS = TypeAdapter(ScoreOptions)
 MAX_REQUEST_BYTES = 8_000_000
 MAX_REQUEST_TRACES = 256
 
-MAX_INTEGER_BITS = math.floor(4300 * math.log2(10))
-"""Longer integers have more digits than Python's own JSON reader takes."""
+MAX_INTEGER_BITS = sys.float_info.max_exp
+"""Longer integers are beyond a double, which the server refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,7 @@ def _refuse_scalar(name: str, node: object) -> None:
             raise _refusal(name, f"{node} is not a JSON number: send null, or text")
     elif isinstance(node, int):
         if node.bit_length() > MAX_INTEGER_BITS:
-            raise _refusal(name, "an integer of more than 4300 digits: send it as text")
+            raise _refusal(name, "an integer beyond a double, of more than 308 digits: send it as text")
     elif node is not None:
         kind = f"{type(node).__module__}.{type(node).__qualname__}".removeprefix("builtins.")
         raise _refusal(name, f"{kind} is no JSON: send numbers, text, true, false, null, lists and objects of these")

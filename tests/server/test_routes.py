@@ -9,6 +9,7 @@ import pytest
 from mrt_reward.protocols import Proof, Proven
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.service.prompting import BARE_CLOSE
+from mrt_reward.wire import AdvantagesResponse, ScoreResponse
 from tests.server.conftest import TRACE, VALUES, Live, live_server, post
 
 
@@ -29,6 +30,17 @@ async def test_streamed_traces_come_one_per_line_with_their_place(live: Live) ->
     lines = sorted((json.loads(line) for line in reply.text.splitlines()), key=lambda line: line["index"])
     assert [line["trace"]["status"] for line in lines] == ["ok", "error"]
     assert lines[1]["trace"]["error"]["param"] == "completion"
+
+
+async def test_a_reply_is_its_record_as_it_is_written_in_one_go(live: Live) -> None:
+    traces = [{**TRACE, "id": "[]", "metadata": {"list": []}}, {**TRACE, "id": "b", "completion": None}]
+    scored = await post(live, "/v1/score", {"traces": traces})
+    assert scored.text == ScoreResponse.model_validate_json(scored.text).model_dump_json()
+    assert len(scored.json()["traces"]) == 2
+    sent = {"scored": [{"id": "s", "outcome": 1, "values": [0.1, 0.4]}]}
+    paid = await post(live, "/v1/advantages", {"groups": [{"traces": traces}, sent]})
+    assert paid.text == AdvantagesResponse.model_validate_json(paid.text).model_dump_json()
+    assert [len(group) for group in paid.json()["groups"]] == [2, 1]
 
 
 async def test_options_choose_the_segmenter(live: Live) -> None:

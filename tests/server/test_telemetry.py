@@ -9,7 +9,7 @@ import pytest
 
 from mrt_reward.protocols import ProverInfo
 from mrt_reward.provers.scripted import ScriptedProver
-from mrt_reward.server.errors import error_response
+from mrt_reward.server.gate.replies import error_response
 from mrt_reward.server.telemetry import public_name, without_controls
 from mrt_reward.types import ErrorInfo
 from tests.server.conftest import VALUES, live_server
