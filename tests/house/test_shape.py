@@ -19,6 +19,14 @@ def test_a_prover_has_six_members() -> None:
     assert members == ["check", "close", "info", "num_slots", "prove", "tokenizer"]
 
 
+def test_a_scored_trace_has_at_most_three_types() -> None:
+    # On the wire and to credit; in the policy's own tokens; as a line of a file.
+    assert len(shape.scored_trace_types()) <= 3
+    assert "mrt_reward/types.py ScoredTrace" in shape.scored_trace_types()
+    exempt = {node.name for module in shape.modules() for node in shape.classes(module)}
+    assert set(shape.NO_SCORED_TRACES) <= exempt
+
+
 def test_every_larger_module_of_the_provers_has_its_own_tests() -> None:
     assert shape.untested_modules("provers") == []
 
