@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mrt_reward.errors import ProverError
+from mrt_reward.evaluation.result import Extension
 from mrt_reward.evaluation.sampling import SamplingSpec, continue_from
-from mrt_reward.evaluation.traces import Extension
 from mrt_reward.options import ExplicitSegmenter, ScoreOptions
 from mrt_reward.service.encoding import Encoded
 from mrt_reward.service.jobs import segment
@@ -98,7 +98,7 @@ async def _valued(
         trace,
         completion=encoded.completion[:end] + text,
         completion_ids=None,
-        episodes=tuple(dict.fromkeys([start, *(end + at for at in (0, *ends[:-1]))])),
+        episode_starts=tuple(dict.fromkeys([start, *(end + at for at in (0, *ends[:-1]))])),
     )
     [scored] = await scorer.score([longer], replace(options, segmenter=ExplicitSegmenter("explicit")))
     if scored.status is Status.ERROR or len(scored.values) <= len(ends):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from mrt_reward.evaluation.traces import Evaluation
+from mrt_reward.evaluation.result import Evaluation
 from mrt_reward.graders.answers import clean, find_answer
 from mrt_reward.protocols import GradeItem
 from mrt_reward.types import SampledAnswer, ScoredTrace, Status, Trace, Value

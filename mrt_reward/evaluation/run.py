@@ -15,8 +15,9 @@ from mrt_reward.errors import ConfigError, MRTRewardError, ProverUnavailable, Tr
 from mrt_reward.evaluation.folder import RESULTS, TRACES, Folder, Log
 from mrt_reward.evaluation.forcing import ForcingSpec, extend
 from mrt_reward.evaluation.record import all_but_failures, line_key, record, with_short_answers
+from mrt_reward.evaluation.result import Evaluation
 from mrt_reward.evaluation.sampling import SamplingSpec, sample_traces
-from mrt_reward.evaluation.traces import Evaluation, problem_name
+from mrt_reward.evaluation.traces import problem_name
 from mrt_reward.evaluation.workers import in_parallel
 from mrt_reward.options import Rollouts, ScoreOptions
 from mrt_reward.service.scorer import Scorer

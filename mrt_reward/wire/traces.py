@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from mrt_reward.errors import TraceError
@@ -24,16 +24,17 @@ RENAMED = {"episodes": "episode_starts"}
 """Fields of a trace that had another name, and meant there what no other `episodes` means."""
 
 
-def _refuse_parts(given: object) -> object:
-    """A reply that was cut must not pass for a trace without values."""
+def _whole(given: object, read: ValidatorFunctionWrapHandler) -> object:
+    """What lacks a part must not pass for a trace without values."""
+    found = read(given)
     if isinstance(given, Mapping):
         for name in ("outcome", "values", "episodes"):
             if name not in given:
                 raise PydanticCustomError("missing", "{name} is missing", {"name": name})
-    return cast("object", given)
+    return found
 
 
-WholeScored = Annotated[ScoredTrace, BeforeValidator(_refuse_parts)]
+WholeScored = Annotated[ScoredTrace, WrapValidator(_whole)]
 """A scored trace as the server writes it."""
 
 _TRACE = TypeAdapter(Trace)

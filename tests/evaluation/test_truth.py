@@ -21,9 +21,10 @@ from mrt_reward.config import ServeSettings
 from mrt_reward.evaluation.curves import accuracy_curve, regret_curve
 from mrt_reward.evaluation.folder import RESULTS, Folder
 from mrt_reward.evaluation.report import ReportSpec, read_report
+from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.run import Run, RunPlan
 from mrt_reward.evaluation.sampling import SamplingSpec
-from mrt_reward.evaluation.traces import Result, Results
+from mrt_reward.evaluation.traces import Results
 from mrt_reward.mini import template
 from mrt_reward.mini.exact import answer_probabilities
 from mrt_reward.mini.island import Problem, parse_problem, sample_problems
@@ -117,10 +118,10 @@ class Truth:
 
 def truths(results: Sequence[Result], budget_B: Floats, policy: tuple[LlamaForCausalLM, Tokenizer]) -> list[Truth]:
     """Of the traces of one problem."""
-    traces = [result.trace for result in results if result.trace is not None]
+    traces = [result.trace for result in results if result.has_trace]
     problem = parse_problem(traces[0].problem or "")
     right = problem.candidates.index(problem.answer)
-    prefixes = [[result.prefix(j) for j in range(len(result.scored.values))] for result in results]
+    prefixes = [[result.text_until(j) for j in range(len(result.scored.values))] for result in results]
     # Prefixes of like length side by side need little padding.
     unique = sorted({prefix for each in prefixes for prefix in each}, key=len)
     chunks = [unique[start : start + NUM_ROWS] for start in range(0, len(unique), NUM_ROWS)]
@@ -207,7 +208,7 @@ def assert_reference(policy: tuple[LlamaForCausalLM, Tokenizer], results: Sequen
     trace = results[0].trace
     assert trace is not None
     problem = parse_problem(trace.problem or "")
-    prefixes = [results[0].prefix(j) for j in range(len(results[0].scored.values))]
+    prefixes = [results[0].text_until(j) for j in range(len(results[0].scored.values))]
     expected_PA = answer_probabilities(*policy, problem, prefixes, problem.candidates)
     assert expected_PA.max() > 0.1
     np.testing.assert_allclose(probabilities(policy, problem, prefixes), expected_PA, atol=1e-5)
