@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from mrt_reward.server.calls import Stopping
 from mrt_reward.server.gate.access import Access
 from mrt_reward.server.gate.bodies import Admission, Bodies, BodyLimits
+from mrt_reward.server.gate.callers import Callers
 from mrt_reward.server.gate.keys import Key
 from mrt_reward.server.gate.visitors import Visitors
 from mrt_reward.server.telemetry import Telemetry
@@ -36,6 +37,7 @@ def guard(
 ) -> None:
     """Put the middlewares around an application; the last one added is asked first."""
     stopping: Stopping = app.state.stopping
+    app.add_middleware(Callers)
     app.add_middleware(Bodies, limits=limits, stopping=stopping, admit=admit)
     if entrance.key is None:
         app.add_middleware(Visitors, listening=entrance.host, allowed=entrance.allowed_hosts)
