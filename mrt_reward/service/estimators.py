@@ -30,8 +30,9 @@ from mrt_reward.types import Grade, SampledAnswer, Value, Verdict
 
 MAX_SPELLINGS = 8
 MAX_SPELLING_TOKENS = 256
-"""Each is forced after each prefix, in some engines one token at a time. A longer one has no probability to speak of: it
-is left out beside shorter ones, and refused alone.
+"""Each is forced after each prefix, in some engines one token at a time.
+
+A longer one has no probability to speak of: it is left out beside shorter ones, and refused alone.
 """
 NUM_RESAMPLES = 1000
 
