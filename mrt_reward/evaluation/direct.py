@@ -93,7 +93,7 @@ async def answer_directly(
         problem.id,
         Status.OK,
         values=(with_short_answers(value, boxed_prefix=False),),
-        prover=f"{info.model}@{proven.version}",
+        prover=f"{info.name}@{proven.version}",
         usage=Usage(len(prompt), proven.computed_tokens, 1),
         prefix_tokens=(len(prompt),),
     )

@@ -6,8 +6,9 @@ Each item goes to one worker. When the worker's child has to be killed, or dies,
 child, after items with a known outcome have passed there. Killed again, it is the item's doing (`KILLED`); with a probe
 that fails, it is ours (`FAILED`).
 
-Nobody can hold up others for long. Parties take turns in both lanes; where there are two workers, one of them serves
-the quick lane alone; equal items are judged once, and what became of them is remembered, kills included.
+Nobody can hold up others for long. Callers take turns in both lanes; the slow lane gets at most half of the time while
+the quick one is not empty, and where there are two workers, one of them serves the quick lane alone; equal items are
+judged once, and what became of them is remembered, kills included.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from mrt_reward.graders import frames
 from mrt_reward.graders.docket import Docket, Job, Outcome, Probes, Reply
 from mrt_reward.graders.environment import worker_environment
 from mrt_reward.graders.worker import PATIENCE
-from mrt_reward.protocols import asking_party
+from mrt_reward.protocols import Party, asking_party
 
 LOAD_TIMEOUT_S = 90.0
 GRACE_S = 10.0
@@ -168,7 +169,7 @@ class WorkerPool:
         """Of the running workers."""
         return tuple(worker.pid for worker in self._workers if worker is not None)
 
-    async def judge(self, payload: frames.Payload, probes: Probes = tuple, party: object = None) -> Reply:
+    async def judge(self, payload: frames.Payload, probes: Probes = tuple, party: Party | None = None) -> Reply:
         """What became of one item.
 
         Args:
@@ -199,11 +200,12 @@ class WorkerPool:
     async def _run(self, slot: int) -> None:
         """Serve with one worker. A caller who gave up costs at most the item that is being judged."""
         reserved = slot == 0 and len(self._workers) > 1
-        was_slow = False
+        slow_ahead_s = 0.0
         try:
             while True:
-                job = await self._docket.next(quick_only=reserved, quick_first=was_slow)
-                was_slow = job.first is not None
+                # Where both lanes are full, each gets half of the time: else each first look would wait for a long one.
+                job = await self._docket.next(quick_only=reserved, quick_first=slow_ahead_s > 0)
+                slow, started = job.first is not None, time.monotonic()
                 reply: Reply | None = _CLOSED
                 try:
                     with translated(lambda error: GraderError(f"{type(error).__name__}: {error}")):
@@ -215,6 +217,8 @@ class WorkerPool:
                         self._docket.resolve(job, reply)
                 if reply is None:
                     self._docket.again(job)
+                spent_s = time.monotonic() - started
+                slow_ahead_s = spent_s if slow else slow_ahead_s - spent_s
         finally:
             await self._drop(slot)
 

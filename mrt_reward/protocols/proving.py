@@ -6,7 +6,7 @@ Dimension key: P probes of a trace · S spellings of the answer · M sampled ans
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -172,7 +172,7 @@ class ProverInfo:
     """Who proves.
 
     Attributes:
-        model: name or folder.
+        model: name or folder, which is nobody's business outside of this process; see `name`.
         version: of the weights; changes when they do.
         engine: "transformers", "vllm", "openai" or "scripted".
         max_tokens: longest context, answer included.
@@ -187,6 +187,12 @@ class ProverInfo:
     max_tokens: int
     note: str = ""
     dtype: str = ""
+
+    @property
+    def name(self) -> str:
+        """What callers are told: a name of the hub as it is, and of a folder its last part."""
+        is_folder = PurePath(self.model).is_absolute() or self.model.startswith((".", "~"))
+        return (PurePath(self.model).name if is_folder else "") or self.model
 
 
 WeightsKind = Literal["checkpoint", "lora"]

@@ -137,7 +137,7 @@ class Routes:
         """Who proves, and how when a request does not say."""
         info = self._scorer.info
         return ProverOut(
-            model=info.model,
+            model=info.name,
             version=info.version,
             engine=info.engine,
             max_tokens=info.max_tokens,

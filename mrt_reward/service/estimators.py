@@ -29,6 +29,11 @@ from mrt_reward.protocols import (
 from mrt_reward.types import Grade, SampledAnswer, Value, Verdict
 
 MAX_SPELLINGS = 8
+MAX_SPELLING_TOKENS = 256
+"""Each is forced after each prefix, in some engines one token at a time.
+
+A longer one has no probability to speak of: it is left out beside shorter ones, and refused alone.
+"""
 NUM_RESAMPLES = 1000
 
 Speller = Callable[[str], tuple[str, ...]]
@@ -151,7 +156,7 @@ def plan_likelihood(
     """Plan for `likelihood`.
 
     Raises:
-        TraceError: no gold answer, or a terminator after which the answer is free text.
+        TraceError: no gold answer, only long ones, or a terminator after which the answer is free text.
 
     """
     if terminator.answer != "boxed":
@@ -169,8 +174,18 @@ def plan_likelihood(
             "estimator 'likelihood' needs the gold answer: send `answer`, or use 'rollouts' and a grader without one",
             param="answer",
         )
-    query = LikelihoodQuery(tuple(_spelling_ids(spelling, tokenizer) for spelling in spellings))
-    return LikelihoodPlan(query, f"likelihood|{query.spellings!r}", spellings)
+    written = {spelling: _spelling_ids(spelling, tokenizer) for spelling in spellings}
+    short = {spelling: ids for spelling, ids in written.items() if len(ids.ids) <= MAX_SPELLING_TOKENS}
+    if not short:
+        least = min(len(ids.ids) for ids in written.values())
+        raise TraceError(
+            f"estimator 'likelihood' forces answers of at most {MAX_SPELLING_TOKENS} tokens, and the shortest spelling "
+            f"of this gold answer has {least}: send the final answer alone, or use 'rollouts'",
+            code="answer_too_long",
+            param="options.estimator.spellings" if options.spellings else "answer",
+        )
+    query = LikelihoodQuery(tuple(short.values()))
+    return LikelihoodPlan(query, f"likelihood|{query.spellings!r}", tuple(short))
 
 
 def _spelling_ids(spelling: str, tokenizer: Tokenizer) -> SpellingIds:

@@ -261,7 +261,7 @@ class Scorer:
             Status.PARTIAL if missing else Status.OK,
             values=tuple(values),
             episodes=with_progress(job.episodes, values),
-            prover=f"{info.model}@{info.version}",
+            prover=f"{info.name}@{info.version}",
             usage=Usage(job.longest, computed_tokens, len(keys), num_cached),
             spellings=job.plan.spellings,
             warnings=(*job.encoded.warnings, *job.plan.warnings),

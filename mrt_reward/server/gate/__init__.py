@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from mrt_reward.server.gate.access import Access, Count
 from mrt_reward.server.gate.admission import Admission, Admit
 from mrt_reward.server.gate.bodies import Bodies, BodyLimits
+from mrt_reward.server.gate.callers import Callers
 from mrt_reward.server.gate.failures import Failures
 from mrt_reward.server.gate.gzipped import Gzip
 from mrt_reward.server.gate.keys import Key
@@ -43,6 +44,7 @@ class Entrance:
 
 def guard(app: FastAPI, entrance: Entrance, stopping: Stopping, count: Count) -> None:
     """Put the middlewares around an application. They are added from the inside out: read from below."""
+    app.add_middleware(Callers)
     app.add_middleware(Bodies, limits=entrance.limits, stopping=stopping)
     app.add_middleware(Gzip)
     if entrance.admit is not None:
