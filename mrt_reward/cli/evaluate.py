@@ -98,7 +98,15 @@ def evaluate(
     close = chosen.delimiters.close
     forcing = ForcingSpec(extend, sampling, extend_tokens, close=close) if extend else None
     plan = RunPlan(name or settings.model or "mini", chosen, sampling, forcing)
-    plain = Rollouts("rollouts", direct_answers, temperature, top_p, direct_tokens, seed=seed, keep_answers=True)
+    plain = Rollouts(
+        "rollouts",
+        num_samples=direct_answers,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=direct_tokens,
+        seed=seed,
+        keep_answers=True,
+    )
     answering = direct and direct_plan(
         direct, settings, DirectSpec(plain, direct_closed, chosen.delimiters, chosen.grader), weighted=weighted_votes
     )

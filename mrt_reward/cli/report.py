@@ -43,7 +43,12 @@ def lens_of(
 
     """
     try:
-        return Lens(tuple(budgets or ()), tuple(sorted({1, *(sizes or (2, 4, 8))})), waste_threshold, weighted)
+        return Lens(
+            tuple(budgets or ()),
+            tuple(sorted({1, *(sizes or (2, 4, 8))})),
+            weighted=weighted,
+            waste_threshold=waste_threshold,
+        )
     except ValueError as error:
         raise ConfigError(f"--budget, --votes, --waste-threshold: {error}") from error
 

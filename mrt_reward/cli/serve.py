@@ -41,7 +41,6 @@ def serve(
     no_key: Annotated[bool | None, typer.Option("--no-key", help=told_of("no_key"), show_default=False)] = None,
     allowed_hosts: Annotated[str | None, setting("allowed_hosts")] = None,
     weights_root: Annotated[str | None, setting("weights_root")] = None,
-    weights_marker: Annotated[str | None, setting("weights_marker")] = None,
     cache_path: Annotated[str | None, setting("cache_path")] = None,
     cache_disk_mb: Annotated[float | None, setting("cache_disk_mb")] = None,
     max_queue_tokens: Annotated[int | None, setting("max_queue_tokens")] = None,

@@ -7,13 +7,16 @@ dropped, and values are taken after every second extension.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 
 from mrt_reward.errors import ProverError
 from mrt_reward.evaluation.sampling import SamplingSpec, continue_from
 from mrt_reward.evaluation.traces import Extension
 from mrt_reward.options import ExplicitSegmenter, ScoreOptions
+from mrt_reward.ranges import option
 from mrt_reward.service.encoding import Encoded
 from mrt_reward.service.jobs import segment
 from mrt_reward.service.scorer import Scorer
@@ -32,7 +35,6 @@ class ForcingSpec:
     Attributes:
         num_extensions: W.
         sampling: temperature, top-p and seed.
-        max_tokens: of each extension.
         every: values are taken after every this many extensions, and after the last.
         close: what would close the thinking; what comes after it is dropped.
 
@@ -40,7 +42,7 @@ class ForcingSpec:
 
     num_extensions: int
     sampling: SamplingSpec
-    max_tokens: int = 2048
+    max_tokens: Annotated[int, Ge(1)] = option(2048, "Tokens of each extension.")
     every: int = 2
     close: str = "</think>"
 
