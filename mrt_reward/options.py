@@ -1,8 +1,8 @@
 """What a caller can choose about scoring, as frozen records with tested defaults.
 
 The same records serve the Python API, the wire and the settings file, so a choice has one name everywhere.
-Ranges and descriptions stand at the fields, where the wire, the OpenAPI document, trainers and `--help` read them. What a
-trainer's settings share with the wire's records stands in bases of both.
+Ranges and descriptions stand at the fields, where the wire, the OpenAPI document, trainers and `--help` read them. What
+a trainer's settings share with the wire's records stands in bases of both.
 """
 
 from __future__ import annotations
@@ -273,7 +273,9 @@ class AnswerOptions:
     """How an answer is forced after a prefix, and who grades it."""
 
     delimiters: Delimiters = option(Delimiters(), "What opens and closes thinking.")
-    terminator: TerminatorName | Terminator = option("boxed", "What forces an answer: boxed, official, qwen3, or yours.")
+    terminator: TerminatorName | Terminator = option(
+        "boxed", "What forces an answer: boxed, official, qwen3, or yours, as a mapping."
+    )
     grader: Annotated[str, MinLen(1), MaxLen(200)] | None = option(None, "Grader by its name; none is the default one.")
 
 

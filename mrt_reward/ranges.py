@@ -1,4 +1,4 @@
-"""Options of a record: each states its range, its choices and its description where it is declared, and nowhere else."""
+"""Options of records: each states its range, choices and description where it is declared, and nowhere else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import field, fields
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -18,7 +18,7 @@ _Rule = tuple[str, Callable[[Any], bool], str]
 
 def option(default: T, description: str) -> T:
     """A field of a dataclass, and what it means: for `--help`, the tables of settings and the OpenAPI document."""
-    return cast("T", field(default=default, metadata={"description": description}))
+    return field(default=default, metadata={"description": description})
 
 
 def check_ranges(record: Any) -> None:  # noqa: ANN401 - any dataclass

@@ -11,18 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mrt_reward.cli.flags import (
-    Device,
-    Dtype,
-    Engine,
-    EngineArgs,
-    EngineUrl,
-    MaxModelLen,
-    Model,
-    Tokenizer,
-    engine_args_from,
-)
-from mrt_reward.config import ServeSettings, load_settings
+from mrt_reward.cli.flags import ENGINE, with_settings
+from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.files import write_json
 
@@ -31,15 +21,9 @@ if TYPE_CHECKING:
     from mrt_reward.benchmark.run import Places
 
 
+@with_settings(*ENGINE)
 def bench(
-    model: Model = None,
-    engine: Engine = None,
-    engine_url: EngineUrl = None,
-    tokenizer: Tokenizer = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    max_model_len: MaxModelLen = None,
-    engine_arg: EngineArgs = None,
+    settings: ServeSettings,
     problems: Annotated[int, typer.Option(min=1, help="Problems.")] = 16,
     traces: Annotated[int, typer.Option(min=1, max=64, help="Traces of each problem.")] = 4,
     episodes: Annotated[int, typer.Option(min=1, max=500, help="Episodes of each trace.")] = 12,
@@ -83,10 +67,6 @@ def bench(
     from mrt_reward.benchmark.run import Places  # noqa: PLC0415
     from mrt_reward.benchmark.workload import WorkSpec  # noqa: PLC0415
 
-    settings = load_settings(
-        model=model, engine=engine, engine_url=engine_url, tokenizer=tokenizer, dtype=dtype, device=device,
-        max_model_len=max_model_len, engine_args=engine_args_from(engine_arg),
-    )  # fmt: skip
     plan = Plan(
         WorkSpec(problems, traces, episodes, episode_tokens, seed),
         rounds,

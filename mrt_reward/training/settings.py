@@ -55,7 +55,8 @@ class TrainingSettings(WasteOptions, EpisodeLimit, SamplingOptions, AnswerOption
         Field(description="Whether the outcome advantage is divided by its deviation; none is the trainer's own."),
     ] = None
     segmenter: Annotated[
-        SegmenterName | Segmenter, Field(description="Where thinking is cut into episodes: a name, or a mapping.")
+        SegmenterName | Segmenter,
+        Field(description="Where thinking is cut: a name, or a mapping, which has a `max_episodes` of its own."),
     ] = "balanced"
     episode_tokens: Annotated[
         EpisodeTokens, Field(description="Prover tokens of an episode, where `segmenter` is tokens.")

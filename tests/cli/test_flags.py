@@ -9,14 +9,14 @@ from mrt_reward.cli.flags import graders_from, options_from
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import AUTHORS_SEGMENTERS, Rollouts, ScoreOptions, TokenSegmenter
 
-DEFAULT = ScoreOptions(estimator=Rollouts("rollouts", num_samples=3), waste_threshold=0.1)
+DEFAULT = ScoreOptions(estimator=Rollouts("rollouts", num_samples=3), grader="exact")
 
 
 def test_options_that_are_not_told_stay_as_they_are(tmp_path: Path) -> None:
     assert options_from(None, DEFAULT) == DEFAULT
     told = {"segmenter": {"kind": "tokens", "num_tokens": 7}}
     expected = ScoreOptions(
-        segmenter=TokenSegmenter("tokens", num_tokens=7), estimator=DEFAULT.estimator, waste_threshold=0.1
+        segmenter=TokenSegmenter("tokens", num_tokens=7), estimator=DEFAULT.estimator, grader="exact"
     )
     assert options_from(json.dumps(told), DEFAULT) == expected
     file = tmp_path / "options.json"

@@ -24,7 +24,6 @@ from mrt_reward.evaluation.pool import THINK_TAGS, Floats, Usable, places_by_pro
 from mrt_reward.options import TERMINATORS, Delimiters
 from mrt_reward.ranges import check_ranges, option
 
-
 Select = Literal["progress", "outcome"]
 Ending = Literal["own", "forced"]
 
@@ -49,9 +48,7 @@ class StarSettings:
     )
     min_episodes: Annotated[int, Ge(0)] = option(1, "A cut leaves at least these.")
     per_problem: Annotated[int, Ge(1)] = option(1, "Most traces of a problem.")
-    answer: Ending = option(
-        "own", "own: the trace's own ending where right, else the boxed gold answer. forced: that."
-    )
+    answer: Ending = option("own", "own: the trace's own ending where right, else the boxed gold answer. forced: that.")
 
     def __post_init__(self) -> None:
         check_ranges(self)

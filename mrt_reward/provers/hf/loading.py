@@ -67,7 +67,7 @@ def load(settings: EngineSettings) -> Loaded:
 
 
 def dtype_of(settings: EngineSettings) -> str:
-    """Precision of the weights: float32, which equals a plain forward per prefix to 1e-4, unless another is asked for."""
+    """Precision of the weights: float32 equals a plain forward per prefix to 1e-4, and is "auto"."""
     return "float32" if settings.dtype == "auto" else settings.dtype
 
 
@@ -108,9 +108,7 @@ def _checked_context(config: Any, asked: int | None) -> int:  # noqa: ANN401 - t
         )
     own = int(config.max_position_embeddings)
     if asked is not None and not 1 < asked <= own:
-        raise ConfigError(
-            f"max_model_len must be in [2, {own}] for this model, got {asked}", param="max_model_len"
-        )
+        raise ConfigError(f"max_model_len must be in [2, {own}] for this model, got {asked}", param="max_model_len")
     return asked or own
 
 

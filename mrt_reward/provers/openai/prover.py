@@ -105,7 +105,8 @@ class OpenAIProver:
     def info(self) -> ProverInfo:
         """Current identity; its version is `UNKNOWN_VERSION` until the endpoint was asked for the first time."""
         if self._connection is None:
-            return ProverInfo(self._settings.model or self._endpoint.shown, UNKNOWN_VERSION, "openai", self._settings.max_model_len or 0)
+            named = self._settings.model or self._endpoint.shown
+            return ProverInfo(named, UNKNOWN_VERSION, "openai", self._settings.max_model_len or 0)
         return self._connection.info
 
     @property
@@ -183,8 +184,8 @@ class OpenAIProver:
             return self._connection
 
     def _chosen(self, cards: Sequence[ModelCard]) -> ModelCard:
-        names = ", ".join(card.id for card in cards) or "none"
-        if self._settings.model is None:
+        names, asked = ", ".join(card.id for card in cards) or "none", self._settings.model
+        if asked is None:
             if len(cards) != 1:
                 raise ConfigError(
                     f"{self._endpoint.shown} serves {len(cards)} models ({names}): name one with setting model",
@@ -192,9 +193,9 @@ class OpenAIProver:
                 )
             return cards[0]
         for card in cards:
-            if card.id == self._settings.model:
+            if card.id == asked:
                 return card
-        raise ConfigError(f"{self._endpoint.shown} serves no model {self._settings.model!r}, but {names}", param="model")
+        raise ConfigError(f"{self._endpoint.shown} serves no model {asked!r}, but {names}", param="model")
 
     def _max_tokens(self, card: ModelCard) -> int:
         asked = self._settings.max_model_len

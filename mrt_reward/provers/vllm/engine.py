@@ -262,7 +262,7 @@ def _start_failure(settings: EngineSettings, folder: Path, error: BaseException)
     told = str(error).strip() or repr(error)
     return (
         f"vLLM does not start on {folder} with dtype {settings.dtype} ({told}). If the log above speaks of memory: "
-        f"lower max_model_len (now {settings.max_model_len or 'the full context of the model'}), or give the cache more "
-        f"with gpu_memory_utilization or --engine-arg kv_cache_memory_bytes=BYTES; if of the dtype: try --dtype "
+        f"lower max_model_len (now {settings.max_model_len or 'the full context of the model'}), or give the cache "
+        f"more with gpu_memory_utilization or --engine-arg kv_cache_memory_bytes=BYTES; if of the dtype: try --dtype "
         f'bfloat16 or float32; if of a quantized lm_head: --engine-arg \'hf_overrides={{"head_dtype": "model"}}\''
     )
