@@ -135,6 +135,12 @@ def test_options_are_told_apart_by_their_kind() -> None:
         ScoreRequest.model_validate(body)
 
 
+def test_an_option_that_no_server_reads_is_refused_by_name() -> None:
+    body = {"traces": [{"id": "t"}], "options": {"waste_threshold": 0.1}}
+    with pytest.raises(ValidationError, match=r"options\.waste_threshold\n +Unexpected"):
+        ScoreRequest.model_validate(body)
+
+
 def test_a_group_is_scored_or_to_be_scored() -> None:
     scored = {"scored": [{"id": "t", "outcome": None, "values": [0.5, None]}]}
     request = AdvantagesRequest.model_validate({"groups": [scored, {"traces": [{"id": "t"}]}]})

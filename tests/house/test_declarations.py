@@ -41,7 +41,8 @@ OTHER_MEANING = {
     "BranchSettings.num_samples", "BranchSettings.temperature", "BranchSettings.top_p", "BranchSettings.max_tokens",
     "BranchSettings.seed", "SamplingSpec.temperature", "SamplingSpec.top_p", "SamplingSpec.max_tokens",
     "SamplingSpec.seed", "ForcingSpec.max_tokens", "SamplingSettings.temperature", "SamplingSettings.seed",
-    "TuningSettings.seed", "TrainingSettings.seed", "ReportSpec.seed", "PrefixSettings.seed", "Script.url", "Script.model",
+    "TuningSettings.seed", "TrainingSettings.seed", "ReportSpec.seed", "PrefixSettings.seed", "Script.url",
+    "Script.model",
     # How much is measured.
     "Plan.num_samples", "WorkSpec.episode_tokens", "WorkSpec.seed",
 }  # fmt: skip

@@ -32,6 +32,7 @@ def test_every_larger_module_of_the_provers_has_its_own_tests() -> None:
 def test_what_is_not_yet_as_it_should_be_gets_no_worse() -> None:
     assert len(shape.untested_modules(*MIRRORED)) <= 11
     assert len(shape.broad_excepts()) <= 22
+    assert len(shape.wide_functions(5)) <= 4
     assert shape.package_cycles() in ([], [("mrt_reward.server", "mrt_reward.server.gate")])
 
 

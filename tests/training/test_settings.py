@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from pydantic_settings import BaseSettings
@@ -19,6 +21,7 @@ from mrt_reward.options import (
 from mrt_reward.training.settings import (
     SETTING_NAMES,
     TrainingSettings,
+    as_json,
     from_flags,
     load_training_settings,
     settings_table,
@@ -70,6 +73,18 @@ def test_an_unknown_setting_without_a_near_one_is_refused_with_all_names() -> No
 def test_wrong_settings_are_refused_by_name(given: dict[str, object], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         load(**given)
+
+
+def test_every_setting_is_described() -> None:
+    described: dict[str, Any] = cast("Any", TrainingSettings).__pydantic_fields__
+    assert all(field.description for field in described.values())
+
+
+def test_settings_are_told_as_json_and_read_again() -> None:
+    settings = load(segmenter={"kind": "markers", "group": 3}, terminator="official", max_episodes=None, url=["a", "b"])
+    told = json.loads(json.dumps(as_json(settings)))
+    assert load(**told) == settings
+    assert tuple(told) == SETTING_NAMES
 
 
 def test_options_follow_the_settings() -> None:
