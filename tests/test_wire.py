@@ -133,7 +133,7 @@ def test_what_a_later_version_writes_into_a_file_is_skipped_and_in_a_reply_refus
 
 def test_options_are_told_apart_by_their_kind() -> None:
     body: dict[str, Any] = {"traces": [{"id": "t"}], "options": {"estimator": {"kind": "rollouts", "num_samples": 4}}}
-    assert ScoreRequest.model_validate(body).options == ScoreOptions(estimator=Rollouts("rollouts", 4))
+    assert ScoreRequest.model_validate(body).options == ScoreOptions(estimator=Rollouts("rollouts", num_samples=4))
     body["options"]["estimator"]["samples"] = 4
     with pytest.raises(ValidationError, match="samples"):
         ScoreRequest.model_validate(body)
@@ -168,6 +168,12 @@ def test_a_trace_that_breaks_the_schema_keeps_its_id_and_metadata() -> None:
 def test_scored_is_traces_now() -> None:
     with pytest.raises(ValidationError, match="scored is traces now"):
         AdvantagesRequest.model_validate({"groups": [{"scored": [{"id": "t", "outcome": 1, "values": []}]}]})
+
+
+def test_an_option_that_no_server_reads_is_refused_by_name() -> None:
+    body = {"traces": [{"id": "t"}], "options": {"waste_threshold": 0.1}}
+    with pytest.raises(ValidationError, match=r"options\.waste_threshold\n +Unexpected"):
+        ScoreRequest.model_validate(body)
 
 
 @pytest.mark.parametrize(

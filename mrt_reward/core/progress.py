@@ -6,13 +6,16 @@ Dimension key: K episodes · P = K + 1 prefixes. NaN marks what is missing, and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from mrt_reward.core.differences import Difference, independent, paired
+from mrt_reward.ranges import option
 from mrt_reward.types import Episode, ScoredTrace, Value
 
 Floats = NDArray[np.float64]
@@ -26,6 +29,15 @@ def nan_array(numbers: Iterable[float | None]) -> Floats:
 def values_of(trace: ScoredTrace) -> Floats | None:
     """`value_P` of a trace, NaN where one is missing; None where it was not scored at all."""
     return nan_array(value.value for value in trace.values) if trace.values else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WasteOptions:
+    """Which episodes count as waste, for whoever reports on progress."""
+
+    waste_threshold: Annotated[float, Ge(0), Le(1)] = option(
+        0.02, "An episode whose progress is smaller, either way, counts as waste."
+    )
 
 
 def progress_rewards(value_P: Floats) -> Floats:
