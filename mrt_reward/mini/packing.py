@@ -61,6 +61,16 @@ class Row:
         return causal & (same | trunk)
 
 
+@dataclass(frozen=True)
+class _Ending:
+    """Token ids of a terminator, an answer, every place that the answer could be as well, and the turn's close."""
+
+    opening: list[int]
+    answer: list[int]
+    candidates: list[int]
+    turn_close: int
+
+
 class _Packer:
     """Collects the tokens and the targets of one row."""
 
@@ -80,6 +90,20 @@ class _Packer:
     def aim(self, at: int, probability: Mapping[int, float], weight: float) -> None:
         """Train the token after index `at` on a distribution over tokens."""
         self.targets.append((at, probability, weight))
+
+    def end(self, ending: _Ending, *, branch: int, cut: int, place_weight: float) -> None:
+        """Add terminator and answer behind the first `cut` trunk tokens."""
+        start = len(self.ids)
+        self.add(ending.opening + ending.answer, cut, branch, cut)
+        if branch == 0:
+            # The policy ends its own thinking; a forced ending must not teach it to stop there.
+            for index, token in enumerate(ending.opening):
+                self.aim(start + index - 1, {token: 1.0}, 1.0)
+        brace = start + len(ending.opening)
+        self.aim(brace - 1, {ending.answer[0]: 1.0}, 1.0)
+        self.aim(brace, dict.fromkeys(ending.candidates, 1 / len(ending.candidates)), place_weight)
+        self.aim(brace + 1, {ending.answer[2]: 1.0}, 1.0)
+        self.aim(brace + 2, {ending.turn_close: 1.0}, 1.0)
 
     def row(self) -> Row:
         target_LC = np.zeros((len(self.targets), MAX_CANDIDATES), np.int64)
@@ -143,37 +167,22 @@ def pack_trace(
     cuts = {token_of[len(prefix)] for prefix in prefixes(thinking) if len(prefix) in token_of}
     cuts |= {int(cut) for cut in rng.integers(1, len(ids) + 1, rule.num_random_cuts)}
     if is_whole:
-        _add_ending(packer, tokenizer, problem, thinking, (0, len(packer.ids), rule.place_weight), rng)
+        ending = _draw_ending(tokenizer, problem, thinking, rng)
+        packer.end(ending, branch=0, cut=len(packer.ids), place_weight=rule.place_weight)
         cuts.discard(len(ids))
     for branch, cut in enumerate(sorted(cuts), start=1):
         prefix = thinking[: char_ends[cut - 1]] if cut else ""
-        place = (branch, len(prompt) + cut, rule.place_weight)
-        _add_ending(packer, tokenizer, problem, prefix, place, rng)
+        ending = _draw_ending(tokenizer, problem, prefix, rng)
+        packer.end(ending, branch=branch, cut=len(prompt) + cut, place_weight=rule.place_weight)
     return packer.row()
 
 
-def _add_ending(
-    packer: _Packer,
-    tokenizer: Tokenizer,
-    problem: Problem,
-    prefix: str,
-    place: tuple[int, int, float],
-    rng: Generator,
-) -> None:
-    """Add terminator and answer behind the first `cut` trunk tokens; `place` is (branch, cut, answer weight)."""
-    branch, cut, place_weight = place
+def _draw_ending(tokenizer: Tokenizer, problem: Problem, prefix: str, rng: Generator) -> _Ending:
     options = open_candidates(problem, prefix)
     chosen = options[int(rng.integers(len(options)))]
-    opening = token_ids(tokenizer, template.terminator(prefix))
-    answer = token_ids(tokenizer, template.answer_text(chosen))
-    start = len(packer.ids)
-    packer.add(opening + answer, cut, branch, cut)
-    if branch == 0:
-        # The policy ends its own thinking; a forced ending must not teach it to stop there.
-        for index, token in enumerate(opening):
-            packer.aim(start + index - 1, {token: 1.0}, 1.0)
-    brace = start + len(opening)
-    packer.aim(brace - 1, {answer[0]: 1.0}, 1.0)
-    packer.aim(brace, {token_ids(tokenizer, str(option))[0]: 1 / len(options) for option in options}, place_weight)
-    packer.aim(brace + 1, {answer[2]: 1.0}, 1.0)
-    packer.aim(brace + 2, {token_ids(tokenizer, template.TURN_CLOSE)[0]: 1.0}, 1.0)
+    return _Ending(
+        token_ids(tokenizer, template.terminator(prefix)),
+        token_ids(tokenizer, template.answer_text(chosen)),
+        [token_ids(tokenizer, str(option))[0] for option in options],
+        token_ids(tokenizer, template.TURN_CLOSE)[0],
+    )
