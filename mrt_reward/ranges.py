@@ -12,6 +12,9 @@ from annotated_types import Ge, Gt, Le, Lt
 
 T = TypeVar("T")
 
+Strict = {"extra": "forbid"}
+"""Read by pydantic: unknown fields of a record of options are refused by name."""
+
 _Rule = tuple[str, Callable[[Any], bool], str]
 """A field's name, whether a value is allowed, and what is, in words."""
 

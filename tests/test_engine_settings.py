@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from pydantic import SecretStr, ValidationError
 
@@ -42,3 +44,8 @@ def test_an_engine_that_loads_a_model_needs_its_name() -> None:
     assert EngineSettings(model="m").named_model == "m"
     with pytest.raises(ConfigError, match="engine 'vllm' needs a model"):
         _ = EngineSettings(engine="vllm").named_model
+
+
+def test_every_engine_is_named_where_it_is_chosen() -> None:
+    field = EngineSettings.model_fields["engine"]
+    assert [name for name in get_args(field.annotation) if name not in (field.description or "")] == []

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 
 from mrt_reward.benchmark.bounds import Bound, bound_of_engine
 from mrt_reward.benchmark.counting import prefill_lengths
-from mrt_reward.benchmark.plan import WARM_UP, EstimatorName, Measurement, Plan, Run, Told
+from mrt_reward.benchmark.plan import WARM_UP, Measurement, Plan, Run, Told
 from mrt_reward.benchmark.recording import RecordingProver, Sampled
 from mrt_reward.benchmark.rows import Kind, Way
 from mrt_reward.benchmark.workload import Work, WorkSpec, apart, first_problems, make_work
 from mrt_reward.client import AsyncClient
 from mrt_reward.errors import ProverError
+from mrt_reward.options import EstimatorName
 from mrt_reward.protocols import Tokenizer
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace, Status

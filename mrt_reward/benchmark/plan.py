@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, get_args
 
 from annotated_types import Ge, Le
 
 from mrt_reward.benchmark.processes import Cost, measured
 from mrt_reward.benchmark.rows import Done, Row, Way, row, total
 from mrt_reward.benchmark.workload import Work, WorkSpec
-from mrt_reward.options import MAX_SAMPLES, Estimator, Likelihood, Rollouts
+from mrt_reward.options import MAX_SAMPLES, Estimator, EstimatorName, Likelihood, Rollouts
 from mrt_reward.ranges import check_ranges, option
-
-EstimatorName = Literal["likelihood", "rollouts"]
 
 SIZES = (100, 1000, 10_000)
 """Prefixes, where growth is asked for."""
@@ -41,7 +39,7 @@ class Plan:
 
     spec: WorkSpec = field(default_factory=WorkSpec)
     rounds: Annotated[int, Ge(1), Le(20)] = option(1, "Rounds, each on traces of its own.")
-    estimators: tuple[EstimatorName, ...] = ("likelihood", "rollouts")
+    estimators: tuple[EstimatorName, ...] = get_args(EstimatorName)
     num_samples: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = option(8, "Rollouts: answers a prefix.")
     answer_tokens: Annotated[int, Ge(1)] = option(16, "Rollouts: longest answer, in tokens.")
     free_tokens: Annotated[int, Ge(1)] = option(256, "Peer (b): longest free-form answer, in tokens.")
@@ -55,9 +53,11 @@ class Plan:
 
     def estimator(self, name: EstimatorName) -> Estimator:
         """As a caller asks for it."""
-        if name == "likelihood":
-            return Likelihood()
-        return Rollouts("rollouts", num_samples=self.num_samples, max_tokens=self.answer_tokens)
+        match name:
+            case "likelihood":
+                return Likelihood()
+            case "rollouts":
+                return Rollouts("rollouts", num_samples=self.num_samples, max_tokens=self.answer_tokens)
 
 
 @dataclass(frozen=True, slots=True)

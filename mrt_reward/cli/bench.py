@@ -17,6 +17,7 @@ from mrt_reward.cli.flags import ENGINE, flag, with_settings
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.files import write_json
+from mrt_reward.options import EstimatorName
 
 if TYPE_CHECKING:
     from mrt_reward.benchmark.run import Places
@@ -38,9 +39,7 @@ def bench(
     answer_tokens: Annotated[int, flag(Plan, "answer_tokens")] = _PLAN.answer_tokens,
     free_tokens: Annotated[int, flag(Plan, "free_tokens")] = _PLAN.free_tokens,
     slow_problems: Annotated[int, flag(Plan, "slow_problems")] = _PLAN.slow_problems,
-    estimator: Annotated[
-        Literal["both", "likelihood", "rollouts"], typer.Option(help="Which estimators to measure.")
-    ] = "both",
+    estimator: Annotated[Literal["both", EstimatorName], typer.Option(help="Which estimators to measure.")] = "both",
     grow: Annotated[bool, typer.Option(help="Also 100, 1,000 and 10,000 prefixes, by likelihood.")] = False,
     in_process: Annotated[bool, typer.Option(help="Measure in this process, beside the bound.")] = True,
     server: Annotated[bool, typer.Option(help="Measure through our server, on loopback.")] = True,
@@ -70,7 +69,7 @@ def bench(
     plan = Plan(
         WorkSpec(problems, traces, episodes, episode_tokens, seed),
         rounds=rounds,
-        estimators=("likelihood", "rollouts") if estimator == "both" else (estimator,),
+        estimators=_PLAN.estimators if estimator == "both" else (estimator,),
         num_samples=samples,
         answer_tokens=answer_tokens,
         free_tokens=free_tokens,

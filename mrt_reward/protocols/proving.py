@@ -64,7 +64,8 @@ class RolloutQuery:
         max_tokens: longest answer; also cut at the end of the context.
         stop_at_close: an answer is over once its braces balance; otherwise at the model's end of turn.
         logprobs: whether to tell how probable each answer was, where the engine can.
-        coupled: whether the m-th answers of all probes with one seed are drawn with the same noise.
+        coupled: whether the m-th answers of all probes with one seed are drawn with the same noise. An engine that
+            cannot do so draws them as ever: values are as right, and progress is less sure.
 
     """
 
@@ -174,7 +175,7 @@ class ProverInfo:
     Attributes:
         model: name or folder, which is nobody's business outside of this process; see `name`.
         version: of the weights; changes when they do.
-        engine: "transformers", "vllm", "openai" or "scripted".
+        engine: its name in `EngineSettings`, or "scripted".
         max_tokens: longest context, answer included.
         note: a caveat for whoever reads the values, such as that the model is a tiny demonstration.
         dtype: precision that it computes in, which moves values a little; empty where it is not known.

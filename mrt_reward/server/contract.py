@@ -54,9 +54,10 @@ def _complete_schemas(schemas: dict[str, Any], graders: Sequence[str]) -> None:
     schemas["StreamedTrace"] = lines
     grader = schemas["ScoreOptions"]["properties"]["grader"]
     grader["anyOf"] = [{"type": "string", "enum": list(graders)}, {"type": "null"}]
-    for tagged in ("BalancedSegmenter", "MarkerSegmenter", "Likelihood"):
-        # Their tag has a default in Python; on the wire it is what tells the kinds apart.
-        schemas[tagged]["required"] = ["kind"]
+    for schema in schemas.values():
+        if "const" in schema.get("properties", {}).get("kind", {}):
+            # A tag with a default in Python: on the wire it is what tells the kinds apart.
+            schema["required"] = sorted({"kind", *schema.get("required", ())})
 
 
 def _complete_operation(operation: dict[str, Any], *, with_key: bool) -> None:

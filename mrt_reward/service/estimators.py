@@ -1,6 +1,6 @@
 """How a prefix's value is got: what to ask the prover, and how to read its answers.
 
-A new estimator is one more class with these four members, and one more line in `plan_estimator`.
+A new estimator is one more `Plan`, and one more case in `plan_estimator`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from mrt_reward.core.values import likelihood_value, mean_score_value, rollout_value
 from mrt_reward.errors import TraceError
 from mrt_reward.golds import is_odd
-from mrt_reward.options import Likelihood, Rollouts, Terminator
+from mrt_reward.options import Likelihood, Rollouts, ScoreOptions, Terminator
 from mrt_reward.protocols import (
     GradeItem,
     Grader,
@@ -26,7 +26,8 @@ from mrt_reward.protocols import (
     SpellingIds,
     Tokenizer,
 )
-from mrt_reward.types import Grade, SampledAnswer, Value, Verdict
+from mrt_reward.service.encoding import problem_text
+from mrt_reward.types import Grade, SampledAnswer, Trace, Value, Verdict
 
 MAX_SPELLINGS = 8
 MAX_SPELLING_TOKENS = 256
@@ -148,6 +149,23 @@ class RolloutPlan:
         shape = (NUM_RESAMPLES, len(scores))
         resample_BM = np.random.default_rng(seed).integers(0, max(len(scores), 1), size=shape, dtype=np.intp)
         return mean_score_value(scores, resample_BM)
+
+
+def plan_estimator(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer, grader: Grader, speller: Speller) -> Plan:
+    """Plan for the estimator that the options name.
+
+    Raises:
+        TraceError: the trace, the terminator or the grader does not go with it.
+
+    """
+    terminator = options.resolved_terminator()
+    match options.estimator:
+        case Likelihood() as likelihood:
+            return plan_likelihood(likelihood, terminator, tokenizer, trace.answer, speller)
+        case Rollouts() as rollouts:
+            problem = problem_text(trace, tokenizer, options.delimiters)
+            item = GradeItem("", trace.answer, problem, boxed_prefix=terminator.answer == "boxed")
+            return plan_rollouts(rollouts, terminator, tokenizer, grader, item)
 
 
 def plan_likelihood(

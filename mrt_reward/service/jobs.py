@@ -11,11 +11,11 @@ import numpy as np
 from mrt_reward.core.episodes import episode_spans
 from mrt_reward.core.prefixes import PrefixPlan, align, plan_prefixes
 from mrt_reward.errors import TraceError
-from mrt_reward.options import Rollouts, ScoreOptions, Terminator
-from mrt_reward.protocols import GradeItem, Grader, Probe, Proof, ProverInfo, RolloutQuery, Tokenizer
+from mrt_reward.options import ScoreOptions, Terminator
+from mrt_reward.protocols import Grader, Probe, Proof, ProverInfo, RolloutQuery, Tokenizer
 from mrt_reward.service.cache import Key
-from mrt_reward.service.encoding import Encoded, encode_trace, problem_text
-from mrt_reward.service.estimators import Plan, Speller, plan_likelihood, plan_rollouts
+from mrt_reward.service.encoding import Encoded, encode_trace
+from mrt_reward.service.estimators import Plan, Speller, plan_estimator
 from mrt_reward.types import MAX_EPISODES, Episode, TokenIds, Trace
 
 
@@ -98,7 +98,7 @@ def prepare(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer, grader: G
     token_ids = np.concatenate([encoded.context, encoded.thinking_ids])
     cuts = tuple(len(encoded.context) + cut for cut in prefixes.cuts)
     suffixes = _suffixes(prefixes, options.resolved_terminator(), tokenizer)
-    plan = _plan(trace, options, tokenizer, grader, speller)
+    plan = plan_estimator(trace, options, tokenizer, grader, speller)
     probes = tuple(Probe(cut, suffix) for cut, suffix in zip(cuts, suffixes, strict=True))
     return Job(
         encoded,
@@ -165,16 +165,3 @@ def _suffixes(prefixes: PrefixPlan, terminator: Terminator, tokenizer: Tokenizer
     if prefixes.natural_end and len(prefixes.cuts) > 1:
         suffixes[-1] = encode(terminator.natural)
     return tuple(suffixes)
-
-
-def _plan(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer, grader: Grader, speller: Speller) -> Plan:
-    terminator = options.resolved_terminator()
-    if isinstance(options.estimator, Rollouts):
-        item = GradeItem(
-            "",
-            trace.answer,
-            problem_text(trace, tokenizer, options.delimiters),
-            boxed_prefix=terminator.answer == "boxed",
-        )
-        return plan_rollouts(options.estimator, terminator, tokenizer, grader, item)
-    return plan_likelihood(options.estimator, terminator, tokenizer, trace.answer, speller)

@@ -24,6 +24,7 @@ from mrt_reward.options import (
     EpisodeLimit,
     EpisodeTokens,
     Estimator,
+    EstimatorName,
     Likelihood,
     MarkerSegmenter,
     ParagraphSegmenter,
@@ -61,9 +62,9 @@ class TrainingSettings(WasteOptions, EpisodeLimit, SamplingOptions, AnswerOption
     episode_tokens: Annotated[
         EpisodeTokens, Field(description="Prover tokens of an episode, where `segmenter` is tokens.")
     ] = TokenSegmenter("tokens").num_tokens
-    estimator: Annotated[
-        Literal["likelihood", "rollouts"], Field(description="How a prefix is valued: without sampling, or by it.")
-    ] = "likelihood"
+    estimator: Annotated[EstimatorName, Field(description="How a prefix is valued: without sampling, or by it.")] = (
+        "likelihood"
+    )
     url: Annotated[
         str | list[str], Field(description="Server, or several with the same prover; a group's traces go to one.")
     ] = "http://127.0.0.1:8000"
@@ -119,10 +120,7 @@ class TrainingSettings(WasteOptions, EpisodeLimit, SamplingOptions, AnswerOption
 
     def score_options(self) -> ScoreOptions:
         """What servers are asked for; nothing is left to their own settings but the grader."""
-        estimator: Estimator = Likelihood()
-        if self.estimator == "rollouts":
-            estimator = Rollouts("rollouts", **_own(self, SamplingOptions))
-        return ScoreOptions(segmenter=self._segmenter(), estimator=estimator, **_own(self, AnswerOptions))
+        return ScoreOptions(segmenter=self._segmenter(), estimator=self._estimator(), **_own(self, AnswerOptions))
 
     def credit_config(
         self, *, scale_by_std: bool = True, epsilon: float = 1e-6, singleton: Literal["raw", "zero"] = "raw"
@@ -135,6 +133,13 @@ class TrainingSettings(WasteOptions, EpisodeLimit, SamplingOptions, AnswerOption
             singleton=singleton,
             **_own(self, CreditOptions),
         )
+
+    def _estimator(self) -> Estimator:
+        match self.estimator:
+            case "likelihood":
+                return Likelihood()
+            case "rollouts":
+                return Rollouts("rollouts", **_own(self, SamplingOptions))
 
     def _segmenter(self) -> Segmenter:
         match self.segmenter:

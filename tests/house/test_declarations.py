@@ -13,13 +13,13 @@ from mrt_reward.config import ServeSettings
 from mrt_reward.core.credit import CreditConfig
 from mrt_reward.core.progress import WasteOptions
 from mrt_reward.engine_settings import EngineSettings
-from mrt_reward.options import AnswerOptions, Likelihood, Rollouts, ScoreOptions, Segmenter
+from mrt_reward.options import AnswerOptions, Estimator, ScoreOptions, Segmenter
 from mrt_reward.training.settings import TrainingSettings
 from tests.house.declarations import declarations, flags_with_ranges, home, options_of
 from tests.house.shape import Module, modules
 
 SHARED: tuple[type[Any], ...] = (
-    EngineSettings, ServeSettings, AnswerOptions, ScoreOptions, Likelihood, Rollouts, *get_args(Segmenter),
+    EngineSettings, ServeSettings, AnswerOptions, ScoreOptions, *get_args(Estimator), *get_args(Segmenter),
     CreditConfig, WasteOptions, TrainingSettings,
 )  # fmt: skip
 """Records whose options are read by more than one of flags, environment, settings file, wire and trainers."""

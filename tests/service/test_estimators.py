@@ -8,11 +8,11 @@ import pytest
 
 from mrt_reward.errors import TraceError
 from mrt_reward.golds import MAX_GOLD_CHARS
-from mrt_reward.options import TERMINATORS, Likelihood, Rollouts
-from mrt_reward.protocols import GradeItem, ProbeAnswer, RolloutQuery, TokenizedText
+from mrt_reward.options import TERMINATORS, Delimiters, Likelihood, Rollouts, ScoreOptions
+from mrt_reward.protocols import GradeItem, LikelihoodQuery, ProbeAnswer, RolloutQuery, TokenizedText
 from mrt_reward.provers.scripted import ScriptedTokenizer
-from mrt_reward.service.estimators import outcome_of, plan_likelihood, plan_rollouts
-from mrt_reward.types import Grade, SampledAnswer, Verdict
+from mrt_reward.service.estimators import outcome_of, plan_estimator, plan_likelihood, plan_rollouts
+from mrt_reward.types import Grade, SampledAnswer, Trace, Verdict
 from tests.service.conftest import WordGrader, speller
 
 BOXED, FREE = TERMINATORS["boxed"], TERMINATORS["official"]
@@ -37,6 +37,27 @@ class BraceTokenizer(ScriptedTokenizer):
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(self.texts.get(token) or super(BraceTokenizer, self).decode([token]) for token in ids)
+
+
+def test_a_trace_is_planned_by_the_estimator_that_its_options_name() -> None:
+    trace = Trace("t", problem="Twice 21?", completion="", answer=("42",))
+    for options, query in (
+        (ScoreOptions(), LikelihoodQuery),
+        (ScoreOptions(estimator=Rollouts("rollouts")), RolloutQuery),
+    ):
+        assert isinstance(plan_estimator(trace, options, ScriptedTokenizer(), WordGrader(), speller).query, query)
+
+
+async def test_what_is_graded_of_a_trace_is_its_problem_and_where_its_answer_stands() -> None:
+    trace = Trace("t", prompt="Twice 21?[think]", completion="", answer=("42",))
+    for terminator, boxed in (("boxed", True), ("official", False)):
+        options = ScoreOptions(
+            estimator=Rollouts("rollouts"), terminator=terminator, delimiters=Delimiters("[think]", "[/think]")
+        )
+        grader = WordGrader()
+        plan = plan_estimator(trace, options, ScriptedTokenizer(), grader, speller)
+        await plan.values([ProbeAnswer(completions=(tuple(b"{42}"),))], [0])
+        assert grader.seen == [GradeItem("{42}", ("42",), "Twice 21?", boxed_prefix=boxed)]
 
 
 def test_the_close_counts_every_token_that_begins_with_it() -> None:

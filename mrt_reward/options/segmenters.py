@@ -1,26 +1,13 @@
-"""What a caller can choose about scoring, as frozen records with tested defaults.
-
-The same records serve the Python API, the wire and the settings file, so a choice has one name everywhere.
-Ranges and descriptions stand at the fields, where the wire, the OpenAPI document, trainers and `--help` read them. What
-a trainer's settings share with the wire's records stands in bases of both.
-"""
+"""Where thinking is found, and where it is cut into episodes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+from annotated_types import Ge, Le, MaxLen, MinLen
 
-from mrt_reward.ranges import option
-
-Strict = {"extra": "forbid"}
-"""Read by pydantic: unknown fields of these records are refused by name."""
-
-Text = Annotated[str, MaxLen(10_000)]
-
-MAX_SAMPLES = 128
-"""Sampled answers a prefix."""
+from mrt_reward.ranges import Strict, option
 
 MRT_MARKERS = (
     "Wait",
@@ -175,126 +162,3 @@ AUTHORS_SEGMENTERS = {
     "mrt-regret": MarkerSegmenter(max_steps=99, group=10, max_episodes=None, separator="two_line_feeds"),
 }
 """The settings of the authors' notebooks, by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terminator:
-    r"""The trusted text that ends thinking and asks for the answer at once.
-
-    Attributes:
-        forced: follows a prefix that was cut short. A blank line goes before it where the prefix ends in mid-line.
-        natural: follows the whole thinking of a trace that closed it by itself.
-        answer: `boxed` ends at `\\boxed`, so the answer is the braces that come next; `free` lets the prover write.
-
-    """
-
-    __pydantic_config__: ClassVar[Any] = Strict
-
-    forced: Annotated[str, MinLen(1), MaxLen(10_000)]
-    natural: Annotated[str, MinLen(1), MaxLen(10_000)]
-    answer: Literal["boxed", "free"]
-
-
-_BOXED = "</think>\n\nThe final answer is \\boxed"
-
-TERMINATORS = {
-    "boxed": Terminator(forced=_BOXED, natural=_BOXED, answer="boxed"),
-    "official": Terminator(
-        forced=(
-            "Time is up.\n\nGiven the time I've spent and the approaches I've tried, I should stop thinking and "
-            "formulate a final answer based on what I already have.\n</think>\n\n"
-            "**Step-by-Step Explanation and Answer:**\n\n1. **"
-        ),
-        natural="</think>",
-        answer="free",
-    ),
-    "qwen3": Terminator(
-        forced=(
-            "Considering the limited time by the user, I have to give the solution based on the thinking directly now."
-            "\n</think>\n\n"
-        ),
-        natural="</think>\n\n",
-        answer="free",
-    ),
-}
-TerminatorName = Literal["boxed", "official", "qwen3"]
-
-
-@dataclass(frozen=True, slots=True)
-class Likelihood:
-    """Value by teacher forcing: the probability, at temperature 1, of the gold answer and its close.
-
-    Attributes:
-        spellings: accepted spellings of the answer, instead of the ones derived from it; at most 8.
-
-    """
-
-    __pydantic_config__: ClassVar[Any] = Strict
-
-    kind: Literal["likelihood"] = "likelihood"
-    spellings: Annotated[tuple[Annotated[str, MinLen(1), MaxLen(1000)], ...], MinLen(1), MaxLen(8)] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingOptions:
-    """M answers per prefix, and what is made of them."""
-
-    num_samples: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = option(8, "Answers per prefix, for rollouts.")
-    temperature: Annotated[float, Ge(0), Le(10)] = option(0.6, "Temperature of these answers; 0 is greedy.")
-    best_of: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = option(1, "k of the Best-of-k prover, for rollouts.")
-    coupled: bool = option(False, "Whether a problem's prefixes draw with the same noise: surer progress.")
-
-
-@dataclass(frozen=True)
-class Rollouts(SamplingOptions):
-    """Value by sampling: M answers per prefix, graded.
-
-    Attributes:
-        top_p: nucleus; 1 keeps the whole distribution.
-        max_tokens: longest answer in tokens; None means 64 after a boxed terminator and 1024 after a free one.
-        seed: of the sampling; a prefix's own draws depend on it and on the prefix, never on the batch.
-        keep_answers: return every sampled answer with its value, for majority votes and for reading.
-
-    """
-
-    __pydantic_config__: ClassVar[Any] = Strict
-
-    kind: Literal["rollouts"]
-    top_p: Annotated[float, Gt(0), Le(1)] = 0.95
-    max_tokens: Annotated[int, Ge(1), Le(32_768)] | None = None
-    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
-    keep_answers: bool = False
-
-
-Estimator = Likelihood | Rollouts
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnswerOptions:
-    """How an answer is forced after a prefix, and who grades it."""
-
-    delimiters: Delimiters = option(Delimiters(), "What opens and closes thinking.")
-    terminator: TerminatorName | Terminator = option(
-        "boxed", "What forces an answer: boxed, official, qwen3, or yours, as a mapping."
-    )
-    grader: Annotated[str, MinLen(1), MaxLen(200)] | None = option(None, "Grader by its name; none is the default one.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreOptions(AnswerOptions):
-    """Everything a caller can choose about how traces are scored.
-
-    Attributes:
-        segmenter: where thinking is cut into episodes.
-        estimator: how a prefix's value is got.
-
-    """
-
-    __pydantic_config__: ClassVar[Any] = Strict
-
-    segmenter: Segmenter = field(default_factory=BalancedSegmenter, metadata={"discriminator": "kind"})
-    estimator: Estimator = field(default_factory=Likelihood, metadata={"discriminator": "kind"})
-
-    def resolved_terminator(self) -> Terminator:
-        """The terminator itself, looked up by name where a name was given."""
-        return TERMINATORS[self.terminator] if isinstance(self.terminator, str) else self.terminator
