@@ -28,9 +28,13 @@ def build_prover(settings: EngineSettings) -> Prover:
         ConfigError: what it needs is missing, or not installed.
 
     """
-    if settings.engine == "openai":
-        return _openai_prover(settings)
-    build = _vllm_prover if settings.engine == "vllm" else _transformers_prover
+    match settings.engine:
+        case "openai":
+            return _openai_prover(settings)
+        case "vllm":
+            build = _vllm_prover
+        case "transformers":
+            build = _transformers_prover
     if settings.model:
         return build(settings, "")
     return build(settings.model_copy(update={"model": str(MODEL_DIR)}), MINI_NOTE)

@@ -10,6 +10,9 @@ from typing import Protocol
 
 from mrt_reward.protocols import Prover
 
+WITH_BOUND = frozenset({"transformers", "vllm"})
+"""Engines that have one: the network of any other is elsewhere, or nobody can ask it for plain work."""
+
 
 class Bound(Protocol):
     """An engine, asked for plain work."""
@@ -24,7 +27,7 @@ class Bound(Protocol):
 
 
 def bound_of_engine(prover: Prover) -> Bound | None:
-    """The bound of a prover's engine; None for an engine whose network is elsewhere."""
+    """The bound of a prover's engine; None for one that is not `WITH_BOUND`."""
     if prover.info.engine == "transformers":
         from mrt_reward.benchmark.plain_forward import PlainForward  # noqa: PLC0415 - loads torch
 

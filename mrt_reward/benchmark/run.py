@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 
+from mrt_reward.benchmark.bounds import WITH_BOUND
 from mrt_reward.benchmark.ours import InProcess, SampledByWork, rounds_of_size, through_server
 from mrt_reward.benchmark.plan import Plan, Tell, measure
 from mrt_reward.benchmark.recording import RecordingProver
@@ -49,7 +50,7 @@ def num_steps(engine: str, plan: Plan, places: Places) -> int:
     ours = plan.rounds * len(plan.estimators) + sum(map(rounds_of_size, plan.sizes))
     if places.url is not None:
         return ours
-    bounds = 0 if engine == "openai" else plan.rounds * len(plan.estimators)
+    bounds = plan.rounds * len(plan.estimators) if engine in WITH_BOUND else 0
     in_process = (1 + ours + bounds + 1) if places.in_process else 0
     server = (1 + ours) if places.server else 0
     peers = (2 * (1 + 3 * plan.rounds) + 1) if places.peers else 0

@@ -50,7 +50,7 @@ def test_a_trace_is_planned_by_the_estimator_that_its_options_name() -> None:
 
 async def test_what_is_graded_of_a_trace_is_its_problem_and_where_its_answer_stands() -> None:
     trace = Trace("t", prompt="Twice 21?[think]", completion="", answer=("42",))
-    for terminator, boxed in (("boxed", True), ("official", False)):
+    for terminator, boxed in ((BOXED, True), (FREE, False)):
         options = ScoreOptions(
             estimator=Rollouts("rollouts"), terminator=terminator, delimiters=Delimiters("[think]", "[/think]")
         )
