@@ -15,7 +15,7 @@ from typing import Annotated
 from annotated_types import Ge, Lt
 from numpy.random import Generator
 
-from mrt_reward.mini.island import EXITS, STEP_WORDS, Problem, walk
+from mrt_reward.mini.island import EXITS, STEP_WORDS, Problem
 from mrt_reward.ranges import check_ranges
 
 FIRST_OPENERS = ("Let me start with {}.", "Let me try {} first.", "I will begin at {}.")
@@ -69,14 +69,16 @@ TIDY = Sloppiness()
 
 def walk_paragraphs(problem: Problem, candidate: int) -> tuple[str, str]:
     """The walk from `candidate`, and its verdict, as two paragraphs."""
-    places = walk(candidate, problem.steps)
-    first, *rest = zip(STEP_WORDS[1:], places, strict=False)
-    legs = [f"{first[0]} step leads to {first[1]}", *(f"{word} to {place}" for word, place in rest)]
+    places = problem.walk(candidate)
     ending = (
         f"Place {places[-1]} is an exit, so it works from {candidate}."
         if places[-1] in EXITS
         else f"Place {places[-1]} is not an exit, which rules out {candidate}."
     )
+    if problem.paths:
+        return f"From {' to '.join(str(place) for place in (candidate, *places))}.", ending
+    first, *rest = zip(STEP_WORDS[1:], places, strict=False)
+    legs = [f"{first[0]} step leads to {first[1]}", *(f"{word} to {place}" for word, place in rest)]
     return f"From {candidate}, {', '.join(legs)}.", ending
 
 
