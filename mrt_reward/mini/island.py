@@ -3,7 +3,8 @@
 The island has 64 places. From each place exactly one path leads on, to a different place for each; 12 places are exits.
 The map is the same in every problem and is never printed: a reasoner has to know it. A problem lists a few of the 24
 places where a search may start, and asks which of them leads to an exit after exactly d steps; exactly one does.
-Nothing short of walking tells which. Other islands have the same exits, and paths that the problem prints; see `charts`.
+Nothing short of walking tells which. Other islands have the same exits, and paths that the problem
+prints; see `charts`.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ class Problem:
         if len(set(self.candidates)) != len(self.candidates) or not set(self.candidates) <= set(range(NUM_PLACES)):
             raise ValueError(f"candidates must be distinct places in 0 … {NUM_PLACES - 1}, got {self.candidates}")
         if self.paths and not set(self._leads.values()) | set(self.candidates) <= self._leads.keys():
-            raise ValueError(f"every place must lead on, but some of {self.candidates} or their paths end: {self.paths}")
+            raise ValueError(
+                f"every place must lead on, but some of {self.candidates} or their paths end: {self.paths}"
+            )
         num_right = sum(self.works(candidate) for candidate in self.candidates)
         if num_right != 1:
             raise ValueError(f"exactly one candidate must lead to an exit, but {num_right} of {self.candidates} do")

@@ -6,7 +6,7 @@ thinking is tokenized once and sliced; terminator and answer are tokenized on th
 the even distribution over the candidates that may still be right, so policy and prover are one model. The choice of
 the next place to walk is likewise trained on its whole distribution, not on the one place that was drawn.
 
-Dimension key: T tokens of a row, L trained positions, C at most `MAX_CANDIDATES` next tokens of a position.
+Dimension key: T tokens of a row, L trained positions, C next tokens of a position, as many as the widest has.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from mrt_reward.mini import template
-from mrt_reward.mini.island import MAX_CANDIDATES, Problem
+from mrt_reward.mini.island import Problem
 from mrt_reward.mini.tokenizer import token_ids
 from mrt_reward.mini.truth import open_candidates, prefixes
 from mrt_reward.mini.writer import Writing
@@ -82,8 +82,9 @@ class _Packer:
         self.targets.append((at, probability, weight))
 
     def row(self) -> Row:
-        target_LC = np.zeros((len(self.targets), MAX_CANDIDATES), np.int64)
-        weight_LC = np.zeros((len(self.targets), MAX_CANDIDATES), np.float32)
+        width = max(len(probability) for _, probability, _ in self.targets)
+        target_LC = np.zeros((len(self.targets), width), np.int64)
+        weight_LC = np.zeros((len(self.targets), width), np.float32)
         for index, (_, probability, weight) in enumerate(self.targets):
             target_LC[index, : len(probability)] = list(probability)
             weight_LC[index, : len(probability)] = weight * np.array(list(probability.values()))
@@ -105,14 +106,16 @@ class PackingRule:
     Attributes:
         max_thinking_tokens: longer thinking is cut there, and then has no natural ending.
         num_random_cuts: forced answers per row at cuts that are not ends of episodes.
-        place_weight: importance of a place that is answered or chosen, relative to any other token: its whole
-            distribution is trained, so that it carries no noise.
+        place_weight: importance of a place that is answered, chosen or looked up, relative to any other token: its
+            whole distribution is trained, so that it carries no noise.
+        free_share: share of the forced answers that are in free form instead of boxed at once.
 
     """
 
     max_thinking_tokens: int = 400
     num_random_cuts: int = 2
     place_weight: float = 20.0
+    free_share: float = 0.0
 
 
 def pack_trace(
@@ -131,49 +134,55 @@ def pack_trace(
     packer.add(prompt + ids, 0, 0, 0)
     # A place joins the space before it, so its token is the first that ends behind where its number starts.
     choices = {bisect_right(char_ends, choice.char_start): choice.probability for choice in writing.choices}
+    lookups = {bisect_right(char_ends, char_start) for char_start in writing.lookups}
     for index, token in enumerate(ids):
         at = len(prompt) + index - 1
         if index in choices:
             spelled = {token_ids(tokenizer, f" {place}")[0]: share for place, share in choices[index].items()}
             packer.aim(at, spelled, rule.place_weight)
         else:
-            packer.aim(at, {token: 1.0}, 1.0)
+            packer.aim(at, {token: 1.0}, rule.place_weight if index in lookups else 1.0)
 
     token_of = {end: index + 1 for index, end in enumerate(char_ends)} | {0: 0}
     cuts = {token_of[len(prefix)] for prefix in prefixes(thinking) if len(prefix) in token_of}
     cuts |= {int(cut) for cut in rng.integers(1, len(ids) + 1, rule.num_random_cuts)}
+    ends = _Endings(packer, tokenizer, problem, rule, rng)
     if is_whole:
-        _add_ending(packer, tokenizer, problem, thinking, (0, len(packer.ids), rule.place_weight), rng)
+        ends.add(0, len(packer.ids), thinking)
         cuts.discard(len(ids))
     for branch, cut in enumerate(sorted(cuts), start=1):
-        prefix = thinking[: char_ends[cut - 1]] if cut else ""
-        place = (branch, len(prompt) + cut, rule.place_weight)
-        _add_ending(packer, tokenizer, problem, prefix, place, rng)
+        ends.add(branch, len(prompt) + cut, thinking[: char_ends[cut - 1]] if cut else "")
     return packer.row()
 
 
-def _add_ending(
-    packer: _Packer,
-    tokenizer: Tokenizer,
-    problem: Problem,
-    prefix: str,
-    place: tuple[int, int, float],
-    rng: Generator,
-) -> None:
-    """Add terminator and answer behind the first `cut` trunk tokens; `place` is (branch, cut, answer weight)."""
-    branch, cut, place_weight = place
-    options = open_candidates(problem, prefix)
-    chosen = options[int(rng.integers(len(options)))]
-    opening = token_ids(tokenizer, template.terminator(prefix))
-    answer = token_ids(tokenizer, template.answer_text(chosen))
-    start = len(packer.ids)
-    packer.add(opening + answer, cut, branch, cut)
-    if branch == 0:
+@dataclass(frozen=True)
+class _Endings:
+    """Adds terminators and answers to a row."""
+
+    packer: _Packer
+    tokenizer: Tokenizer
+    problem: Problem
+    rule: PackingRule
+    rng: Generator
+
+    def add(self, branch: int, cut: int, prefix: str) -> None:
+        """An ending behind the first `cut` trunk tokens, which hold `prefix`; branch 0 is the trunk's own."""
+        packer, tokenizer = self.packer, self.tokenizer
+        is_free = branch > 0 and self.rule.free_share > 0 and self.rng.random() < self.rule.free_share
+        options = open_candidates(self.problem, prefix)
+        chosen = options[int(self.rng.integers(len(options)))]
+        opening = token_ids(tokenizer, template.FREE_TERMINATOR if is_free else template.terminator(prefix))
+        explained = token_ids(tokenizer, template.free_explanation(self.rng)) if is_free else []
+        answer = token_ids(tokenizer, template.answer_text(chosen))
+        start = len(packer.ids)
+        packer.add(opening + explained + answer, cut, branch, cut)
         # The policy ends its own thinking; a forced ending must not teach it to stop there.
-        for index, token in enumerate(opening):
-            packer.aim(start + index - 1, {token: 1.0}, 1.0)
-    brace = start + len(opening)
-    packer.aim(brace - 1, {answer[0]: 1.0}, 1.0)
-    packer.aim(brace, {token_ids(tokenizer, str(option))[0]: 1 / len(options) for option in options}, place_weight)
-    packer.aim(brace + 1, {answer[2]: 1.0}, 1.0)
-    packer.aim(brace + 2, {token_ids(tokenizer, template.TURN_CLOSE)[0]: 1.0}, 1.0)
+        taught = explained if branch else opening
+        brace = start + len(opening) + len(explained)
+        for index, token in enumerate(taught, start=brace - len(taught)):
+            packer.aim(index - 1, {token: 1.0}, 1.0)
+        packer.aim(brace - 1, {answer[0]: 1.0}, 1.0)
+        even = {token_ids(tokenizer, str(option))[0]: 1 / len(options) for option in options}
+        packer.aim(brace, even, self.rule.place_weight)
+        packer.aim(brace + 1, {answer[2]: 1.0}, 1.0)
+        packer.aim(brace + 2, {token_ids(tokenizer, template.TURN_CLOSE)[0]: 1.0}, 1.0)

@@ -8,6 +8,7 @@ muses, and sometimes stops early and guesses. None of this reveals anything, whi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -31,6 +32,8 @@ MUSING_ENDS = ("That does not settle anything.", "Let me go back to the map.", "
 FOUND_END = "That is the place I was looking for."
 ELIMINATION_END = "Only one place is left, so it must be that one."
 GUESS_END = "I will stop here and take a guess."
+
+_LOOKED_UP = re.compile(r" to (\d+)")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,9 @@ class Sloppiness:
 
 BASE_SLOPPINESS = Sloppiness(repeat=0.3, muse=0.15, guess=0.07, double_check=0.35, wander=0.15, walk_last=0.6)
 """What the bundled policy was trained on."""
+
+CHARTED_SLOPPINESS = Sloppiness(repeat=0.35, muse=0.2, guess=0.03, double_check=0.45, wander=0.2, walk_last=0.8)
+"""What the policy on printed maps was trained on: more waste, because training has more to take away."""
 
 TIDY = Sloppiness()
 """Tries each place once, stops when it is done."""
@@ -103,11 +109,13 @@ class Writing:
     Attributes:
         text: paragraphs, each followed by an empty line.
         choices: of the places that were tried, in the order of the text.
+        lookups: where the number of each place starts that was read off a printed map.
 
     """
 
     text: str
     choices: tuple[Choice, ...]
+    lookups: tuple[int, ...] = ()
 
 
 def _evenly(places: Sequence[int], share: float = 1.0) -> dict[int, float]:
@@ -124,6 +132,7 @@ class _Search:
         self.paragraphs: list[str] = []
         self.tested: list[int] = []
         self.choices: list[Choice] = []
+        self.lookups: list[int] = []
 
     @property
     def untested(self) -> list[int]:
@@ -150,7 +159,11 @@ class _Search:
         if opener is None:
             opener = self.phrase(ATTEMPT_OPENERS if self.paragraphs else FIRST_OPENERS)
         self.choices.append(Choice(len(self.text) + opener.index("{}"), probability))
-        self.paragraphs += [opener.format(candidate), *walk_paragraphs(self.problem, candidate)]
+        self.paragraphs.append(opener.format(candidate))
+        walked, verdict = walk_paragraphs(self.problem, candidate)
+        if self.problem.paths:
+            self.lookups += [len(self.text) + found.start(1) for found in _LOOKED_UP.finditer(walked)]
+        self.paragraphs += [walked, verdict]
         if candidate not in self.tested:
             self.tested.append(candidate)
 
@@ -192,4 +205,4 @@ def write_thinking(problem: Problem, sloppiness: Sloppiness, rng: Generator) -> 
     ending = state.search()
     if state.is_found:
         state.linger()
-    return Writing(f"{state.text}{ending}\n\n", tuple(state.choices))
+    return Writing(f"{state.text}{ending}\n\n", tuple(state.choices), tuple(state.lookups))

@@ -79,7 +79,7 @@ def test_a_walk_counts_only_on_the_island_of_its_problem() -> None:
     assert set(open_candidates(problem, told)) == set(problem.candidates) - {wrong}
     # The same places on an island where every path runs the other way.
     backwards = tuple((to, place) for place, to in problem.paths)
-    right = [place for place in dict(backwards) if walk(place, problem.steps, dict(backwards))[-1] in EXITS][0]
+    right = next(place for place in dict(backwards) if walk(place, problem.steps, dict(backwards))[-1] in EXITS)
     others = [place for place in dict(backwards) if walk(place, problem.steps, dict(backwards))[-1] not in EXITS]
     other = Problem((right, *others[:3]), problem.steps, backwards)
     told = "".join("\n\n".join(walk_paragraphs(other, place)) + "\n\n" for place in other.candidates)

@@ -13,15 +13,14 @@ import transformers
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.mini.card import CARD_NAME, bars, tables, write_card
 from mrt_reward.mini.evaluation import Measurement, measure
+from mrt_reward.mini.network import NetworkSize, new_model
 from mrt_reward.mini.packing import PackingRule
 from mrt_reward.mini.tokenizer import load_tokenizer
-from mrt_reward.mini.training import Stage, TrainingSettings, batches, loss, new_model, train
+from mrt_reward.mini.training import Stage, TrainingSettings, batches, loss, train
 
 SMALL = TrainingSettings(
     stages=(Stage(2, 2, PackingRule(max_thinking_tokens=8)), Stage(1, 3, PackingRule(max_thinking_tokens=64))),
-    num_layers=1,
-    num_heads=1,
-    mlp_size=64,
+    size=NetworkSize(num_layers=1, num_heads=1, mlp_size=64),
     num_threads=1,
 )
 
@@ -41,7 +40,7 @@ def test_training_writes_a_folder_that_transformers_loads(tmp_path: Path) -> Non
 
 def test_a_batch_is_the_same_as_its_rows_alone() -> None:
     tokenizer = load_tokenizer(MODEL_DIR)
-    model = new_model(SMALL, tokenizer).eval()
+    model = new_model(SMALL.size, tokenizer, SMALL.seed).eval()
     batch = next(batches(tokenizer, SMALL))
     with torch.no_grad():
         together = loss(model, batch)
