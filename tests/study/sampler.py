@@ -101,7 +101,7 @@ class _Run:
         if len(kept_P) * num_rows > _FULL_SHARE * self.runs_PG.numel():
             return next_PG
         # Those that run come first, in their order.
-        row_PG = (~self.runs_PG[kept_P]).long().argsort(1, stable=True)[:, :num_rows]
+        row_PG = (~self.runs_PG[kept_P]).long().sort(dim=1, stable=True).indices[:, :num_rows]
         p, g = kept_P[:, None], row_PG
         self.prompts = Prompts(
             [key[kept_P] for key in self.prompts.keys],
