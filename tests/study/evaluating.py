@@ -21,7 +21,7 @@ from mrt_reward.core.progress import progress_rewards
 from mrt_reward.core.regret import accuracy_at, normalised_regret
 from mrt_reward.errors import ProverError
 from mrt_reward.mini import template
-from mrt_reward.mini.charts import Regime, sample_charted_problems
+from mrt_reward.mini.charts import sample_charted_problems
 from mrt_reward.mini.island import Problem
 from mrt_reward.mini.tokenizer import load_tokenizer, token_ids
 from mrt_reward.mini.truth import revealed_values
@@ -127,7 +127,7 @@ async def evaluate(loop: StudyLoop, size: Size, told: Callable[[int], None] = la
                 told(start + len(some))
         finally:
             await scorer.close()
-    return _summed(rows, problems, size.num_traces, limit)
+    return _summed(rows, problems, size.num_traces)
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,7 @@ def answer_tokens(model: Path) -> int:
     return len(token_ids(tokenizer, template.TERMINATOR)) + len(token_ids(tokenizer, template.answer_text(0))) + 1
 
 
-def _summed(rows: Sequence[_Row], problems: Sequence[Problem], num_traces: int, limit: int) -> Evaluation:
-    del limit
+def _summed(rows: Sequence[_Row], problems: Sequence[Problem], num_traces: int) -> Evaluation:
     metrics: dict[str, Floats] = {}
     for name in METRICS:
         value_NG = np.array([row.metrics[name] for row in rows]).reshape(len(problems), num_traces)

@@ -37,8 +37,8 @@ class Prompts:
     last_PD: Tensor
 
     @property
-    def length_P(self) -> Tensor:
-        """Tokens of each prompt."""
+    def lengths(self) -> Tensor:
+        """Tokens of each prompt, `P`."""
         return self.seen_PW.sum(1)
 
 
@@ -105,9 +105,9 @@ class Network:
             cache: of what the rows wrote before, which grows; None where they start here, and may be trained.
 
         """
-        num_prompts, group_size, num_new = id_PGT.shape
+        _, group_size, num_new = id_PGT.shape
         before = cache.num_tokens if cache else 0
-        position = (prompts.length_P[:, None] + before + torch.arange(num_new))[:, None, :].expand_as(id_PGT)
+        position = (prompts.lengths[:, None] + before + torch.arange(num_new))[:, None, :].expand_as(id_PGT)
         x = self.model.model.embed_tokens.weight[id_PGT]
         causal_TT = torch.ones(num_new, before + num_new, dtype=torch.bool).tril(before)
         unseen = ~prompts.seen_PW[:, None, None, :]
@@ -134,10 +134,9 @@ class Network:
         output = self._layers(x, position, attend)
         if cache is not None:
             cache.num_tokens += num_new
-        del num_prompts
         return output
 
-    def _layers(self, x: Tensor, position: Tensor, attend: Any) -> Tensor:  # noqa: ANN401 - a function of q, k, v, layer
+    def _layers(self, x: Tensor, position: Tensor, attend: Any) -> Tensor:
         angle = position[..., None].float() * self.frequency
         cos, sin = (torch.cat([part, part], -1).unsqueeze(-3) for part in (angle.cos(), angle.sin()))
         for number, layer in enumerate(self.model.model.layers):

@@ -141,7 +141,6 @@ async def run(spec: RunSpec, out: Path, told: Callable[[int], None] = lambda _: 
     if is_done(path):
         told(spec.num_steps)
         return path
-    out.mkdir(parents=True, exist_ok=True)
     loop = new_loop(spec, folder)
     try:
         lines = _kept_lines(path, spec, len(loop.log))
