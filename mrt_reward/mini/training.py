@@ -35,7 +35,7 @@ from mrt_reward.mini.tokenizer import train_tokenizer
 from mrt_reward.mini.writer import BASE_SLOPPINESS, CHARTED_SLOPPINESS, Sloppiness, write_thinking
 
 _POOL_BATCHES = 16
-_SAVE_STEPS = 20
+SAVE_STEPS = 20
 _STATE_NAME = "training.pt"
 _SIZE = NetworkSize()
 
@@ -212,7 +212,7 @@ def fit(
         schedule.step()
         losses.append(current.item())
         progress.update(task, advance=1, loss=losses[-1])
-        if len(losses) % _SAVE_STEPS == 0:
+        if len(losses) % SAVE_STEPS == 0:
             parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save({**parts, "schedule": schedule.state_dict(), "losses": losses}, state.with_suffix(".part"))
             state.with_suffix(".part").replace(state)

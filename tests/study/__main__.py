@@ -77,6 +77,18 @@ def _source(name: str) -> Source:
 
 
 @app.command()
+def names(stage: Annotated[str, typer.Option(help="quick, one, long or short.")] = "quick") -> None:
+    """Arm and seed of each run of a stage, a line each, for scripts that make several at once."""
+    try:
+        chosen = stage_of(stage)
+    except MRTRewardError as error:
+        raise SystemExit(f"error: {error}") from error
+    for seed in chosen.seeds:
+        for arm in chosen.arms:
+            typer.echo(f"{arm} {seed}")
+
+
+@app.command()
 def report(
     out: Runs = RUNS,
     figure: Annotated[Path | None, typer.Option(help="SVG to write.", dir_okay=False)] = None,

@@ -92,7 +92,7 @@ class StudyLoop(Loop):
         wrote = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], True, 0)
         mask = torch.cat([seen_PW.long().repeat_interleave(size, 0), wrote], 1)
         each = [problem for problem in problems for _ in range(size)]
-        return Written(each, ids, mask, id_PW.shape[1], prompts, written)
+        return Written(each, ids.to(self.device), mask.to(self.device), id_PW.shape[1], prompts, written)
 
     def outcome(self, response: Response) -> float:
         """Reward r, less the arm's price of length."""
@@ -130,7 +130,7 @@ class StudyLoop(Loop):
         id_PGT = rollouts.ids[rows, rollouts.num_prompt :].unflatten(0, (-1, size))
         width = int(mask_BT.sum(1).max())
         prompts = cast("Written", rollouts).prompts[int(rows[0]) // size : int(rows[-1]) // size + 1]
-        read = self.network.read(*padded(prompts, self.pad))
+        read = self.network.read(*(each.to(self.device) for each in padded(prompts, self.pad)))
         first = read.last_PD[:, None, None].expand(-1, size, -1, -1)
         output = torch.cat([first, self.network.write(id_PGT[..., : width - 1], read)], 2).flatten(0, 1)
         seen = mask_BT[:, :width]
@@ -138,7 +138,9 @@ class StudyLoop(Loop):
         told = -functional.cross_entropy(
             logits, rollouts.ids[rows, rollouts.num_prompt :][:, :width][seen], reduction="none"
         )
-        return torch.zeros(mask_BT.shape).masked_scatter(functional.pad(seen, (0, mask_BT.shape[1] - width)), told)
+        return torch.zeros(mask_BT.shape, device=self.device).masked_scatter(
+            functional.pad(seen, (0, mask_BT.shape[1] - width)), told
+        )
 
     def identity(self) -> dict[str, Any]:
         """The settings that make a run what it is."""

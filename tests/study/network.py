@@ -64,13 +64,15 @@ class Network:
         self.epsilon = cast("float", config.rms_norm_eps)
         theta = cast("float", config.rope_parameters["rope_theta"])  # type: ignore[index]
         pairs = torch.arange(0, self.head_size, 2).float() / self.head_size
-        self.frequency = 1.0 / theta**pairs
+        self.device = model.device
+        self.frequency = (1.0 / theta**pairs).to(self.device)
 
     def new_cache(self, num_prompts: int, group_size: int, num_tokens: int) -> Cache:
         """Room for `num_tokens` tokens of each row."""
         shape = (num_prompts, group_size, self.num_heads, num_tokens, self.head_size)
         layers = range(len(self.model.model.layers))
-        return Cache([torch.zeros(shape) for _ in layers], [torch.zeros(shape) for _ in layers])
+        keys, values = ([torch.zeros(shape, device=self.device) for _ in layers] for _ in range(2))
+        return Cache(keys, values)
 
     def logits(self, output: Tensor) -> Tensor:
         """Logits over the vocabulary from normalised outputs."""
@@ -80,9 +82,9 @@ class Network:
         """Read prompts, padded on the left."""
         position_PW = (seen_PW.long().cumsum(1) - 1).clamp(min=0)
         width = id_PW.shape[1]
-        causal_WW = torch.ones(width, width, dtype=torch.bool).tril()
+        causal_WW = torch.ones(width, width, dtype=torch.bool, device=self.device).tril()
         # A padding token sees itself, because a softmax over nothing is not a number.
-        visible = (causal_WW & seen_PW[:, None, :]) | torch.eye(width, dtype=torch.bool)
+        visible = (causal_WW & seen_PW[:, None, :]) | torch.eye(width, dtype=torch.bool, device=self.device)
         x = self.model.model.embed_tokens.weight[id_PW]
         keys: list[Tensor] = []
         values: list[Tensor] = []
@@ -107,9 +109,11 @@ class Network:
         """
         _, group_size, num_new = id_PGT.shape
         before = cache.num_tokens if cache else 0
-        position = (prompts.lengths[:, None] + before + torch.arange(num_new))[:, None, :].expand_as(id_PGT)
+        position = (prompts.lengths[:, None] + before + torch.arange(num_new, device=self.device))[
+            :, None, :
+        ].expand_as(id_PGT)
         x = self.model.model.embed_tokens.weight[id_PGT]
-        causal_TT = torch.ones(num_new, before + num_new, dtype=torch.bool).tril(before)
+        causal_TT = torch.ones(num_new, before + num_new, dtype=torch.bool, device=self.device).tril(before)
         unseen = ~prompts.seen_PW[:, None, None, :]
 
         def attend(q: Tensor, k: Tensor, v: Tensor, layer: int) -> Tensor:

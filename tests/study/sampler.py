@@ -54,10 +54,13 @@ def padded(prompts: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
 def sample(network: Network, prompts: Sequence[Sequence[int]], how: Sampling) -> list[list[int]]:
     """Completions of each prompt, group after group; the end token is included where it was reached."""
     size = (len(prompts), how.group_size)
-    draw_PGT = torch.rand(*size, how.budget_tokens, generator=torch.Generator().manual_seed(how.seed))
-    token_PGT = torch.full((*size, how.budget_tokens), how.end)
-    read = network.read(*padded(prompts, how.pad))
-    run = _Run(read, network.new_cache(*size, how.budget_tokens), _grid(*size), torch.ones(size, dtype=torch.bool))
+    device = network.device
+    # Drawn on the CPU, so that a seed means the same everywhere.
+    draw_PGT = torch.rand(*size, how.budget_tokens, generator=torch.Generator().manual_seed(how.seed)).to(device)
+    token_PGT = torch.full((*size, how.budget_tokens), how.end, device=device)
+    read = network.read(*(each.to(device) for each in padded(prompts, how.pad)))
+    runs_PG = torch.ones(size, dtype=torch.bool, device=device)
+    run = _Run(read, network.new_cache(*size, how.budget_tokens), _grid(*size).to(device), runs_PG)
     logits = network.logits(read.last_PD)[:, None].expand(-1, how.group_size, -1)
     for place in range(how.budget_tokens):
         p, g = run.where[..., 0], run.where[..., 1]
