@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -18,6 +17,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from mrt_reward.engine_settings import EngineSettings, Key
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import ScoreOptions
 
@@ -29,59 +29,28 @@ def _names(given: object) -> object:
     return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
 
 
-class ServeSettings(BaseSettings):
-    """What a server is started with. Every field is also `MRT_REWARD_<NAME>` and a key of the TOML file."""
+class ServeSettings(EngineSettings, BaseSettings):
+    """What a server is started with, its engine included.
+
+    Every field is also `MRT_REWARD_<NAME>` and a key of the TOML file.
+    """
 
     model_config = SettingsConfigDict(env_prefix="MRT_REWARD_", extra="forbid", env_nested_delimiter="__")
 
-    model: Annotated[str | None, Field(description="Prover: folder or hub name; none is the bundled mini.")] = None
-    engine: Annotated[
-        Literal["transformers", "vllm", "openai"],
-        Field(description="Engine that runs the prover: transformers, vllm or openai."),
-    ] = "transformers"
-    engine_url: Annotated[
-        str | None, Field(description="Engine openai: URL of the endpoint, such as http://127.0.0.1:8000.")
-    ] = None
-    engine_api_key: Annotated[SecretStr | None, Field(min_length=1, description="Engine openai: its API key.")] = None
-    engine_version: Annotated[
-        str | None, Field(description="Engine openai: version of the endpoint's weights; change it when they change.")
-    ] = None
-    tokenizer: Annotated[
-        str | None, Field(description="Engine openai: folder or hub name of the tokenizer; none is the model's name.")
-    ] = None
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
-        Field(description="Precision of the weights; auto is bfloat16 for vllm on a GPU, and float32 otherwise."),
-    ] = "auto"
-    device: Annotated[str, Field(description="auto, cpu, cuda or cuda:N; for engine transformers.")] = "auto"
-    max_model_len: Annotated[
-        int | None, Field(ge=2, description="Longest context in tokens, answer included; none is the model's own.")
-    ] = None
-    revision: Annotated[str | None, Field(description="Branch, tag or commit of a hub model.")] = None
-    trust_remote_code: Annotated[bool, Field(description="Let the model's own Python code run.")] = False
-    tensor_parallel_size: Annotated[int, Field(ge=1, description="GPUs that share the model; for engine vllm.")] = 1
-    gpu_memory_utilization: Annotated[
-        float | None, Field(gt=0, le=1, description="Share of each GPU's memory; none is vLLM's own; for engine vllm.")
-    ] = None
-    engine_args: Annotated[
-        dict[str, Any], Field(description="More arguments of vLLM's AsyncEngineArgs, by name; for engine vllm.")
-    ] = {}
-    weights_root: Annotated[
-        str | None, Field(description="Folder below which /admin/weights may load; none loads nothing.")
-    ] = None
-    weights_marker: Annotated[
-        str, Field(min_length=1, description="File whose presence tells that a folder of weights is finished.")
-    ] = ".complete"
+    graders: Annotated[
+        dict[str, str], Field(min_length=1, description="Graders by name, the default first; see --grader.")
+    ] = {"math": "math"}
+    grader_workers: Annotated[int, Field(ge=1, le=256, description="Grading processes per grader.")] = 2
+    grader_timeout_s: Annotated[
+        float, Field(gt=0, description="Processor time for one answer, in seconds; more by the clock where it is busy.")
+    ] = 1.0
+    grader_memory_mb: Annotated[int, Field(ge=256, description="Memory of one grading process, in megabytes.")] = 1024
     host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port; 0 takes a free one.")] = 8000
     admin_host: Annotated[str, Field(description="Address of the admin routes.")] = "127.0.0.1"
     admin_port: Annotated[int, Field(ge=0, le=65535, description="Port of the admin routes; 0 is any free one.")] = 8001
-    api_key: Annotated[
-        SecretStr | None, Field(min_length=1, description="Key that callers must send as a bearer token.")
-    ] = None
-    admin_key: Annotated[
-        SecretStr | None, Field(min_length=1, description="Key of the admin routes; none is the API key.")
-    ] = None
+    api_key: Annotated[Key | None, Field(description="Key that callers must send as a bearer token.")] = None
+    admin_key: Annotated[Key | None, Field(description="Key of the admin routes; none is the API key.")] = None
     no_key: Annotated[
         bool, Field(description="Let other machines in without any key, where an address is open to them.")
     ] = False
@@ -94,10 +63,14 @@ class ServeSettings(BaseSettings):
             "between; * is any."
         ),
     ] = ()
-    max_connections: Annotated[
-        int, Field(ge=1, description="Connections at once; the system's limit of descriptors may allow fewer.")
-    ] = 4096
-    max_body_mb: Annotated[float, Field(gt=0, description="Largest request body, decompressed, in megabytes.")] = 32.0
+    weights_root: Annotated[
+        str | None, Field(description="Folder below which /admin/weights may load; none loads nothing.")
+    ] = None
+    cache_path: Annotated[str | None, Field(description="SQLite file for scores; none keeps them in memory.")] = None
+    cache_disk_mb: Annotated[
+        float, Field(ge=1, description="Size of the cache's file, in megabytes; the oldest scores are forgotten.")
+    ] = 1000.0
+    cache_memory_mb: Annotated[float, Field(gt=0, description="Memory for scores, in megabytes.")] = 64.0
     max_queue_tokens: Annotated[int, Field(ge=1, description="Prover tokens admitted at once.")] = 4_000_000
     default_deadline_s: Annotated[
         float, Field(gt=0, description="Longest time for a request, in seconds; callers may ask for less.")
@@ -105,32 +78,13 @@ class ServeSettings(BaseSettings):
     drain_timeout_s: Annotated[
         float, Field(ge=0, description="Time for requests in flight to finish on SIGTERM, in seconds.")
     ] = 45.0
-    log_format: Annotated[Literal["console", "json", "off"], Field(description="How to log to stderr.")] = "console"
-    graders: Annotated[
-        dict[str, str], Field(min_length=1, description="Graders by name, the default first; see --grader.")
-    ] = {"math": "math"}
-    grader_workers: Annotated[int, Field(ge=1, le=256, description="Grading processes per grader.")] = 2
-    grader_timeout_s: Annotated[
-        float, Field(gt=0, description="Processor time for one answer, in seconds; more by the clock where it is busy.")
-    ] = 1.0
-    grader_memory_mb: Annotated[int, Field(ge=256, description="Memory of one grading process, in megabytes.")] = 1024
-    cache_path: Annotated[str | None, Field(description="SQLite file for scores; none keeps them in memory.")] = None
-    cache_disk_mb: Annotated[
-        float, Field(ge=1, description="Size of the cache's file, in megabytes; the oldest scores are forgotten.")
-    ] = 1000.0
-    cache_memory_mb: Annotated[float, Field(gt=0, description="Memory for scores, in megabytes.")] = 64.0
+    max_body_mb: Annotated[float, Field(gt=0, description="Largest request body, decompressed, in megabytes.")] = 32.0
+    max_connections: Annotated[
+        int, Field(ge=1, description="Connections at once; the system's limit of descriptors may allow fewer.")
+    ] = 4096
     alpha: Annotated[float, Field(ge=0, description="Weight of progress in /get_reward.")] = 1.0
+    log_format: Annotated[Literal["console", "json", "off"], Field(description="How to log to stderr.")] = "console"
     options: Annotated[ScoreOptions, Field(description="Scoring options where a request gives none.")] = ScoreOptions()
-
-    @field_validator("api_key", "admin_key", "engine_api_key")
-    @classmethod
-    def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is not None and not re.fullmatch(r"[\x21-\x7e]+", key.get_secret_value()):
-            raise ValueError(
-                "expected printable ASCII without blanks or line breaks, because no header can carry others: the key "
-                "that was given has one, perhaps at its end"
-            )
-        return key
 
     @property
     def plain_api_key(self) -> str | None:

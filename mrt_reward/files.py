@@ -11,6 +11,9 @@ from pathlib import Path
 
 from mrt_reward.errors import ConfigError
 
+WEIGHTS_MARKER = ".complete"
+"""File that whoever writes a folder of weights puts there last; servers load no folder without it."""
+
 
 @contextmanager
 def replacing(path: Path) -> Generator[Path]:

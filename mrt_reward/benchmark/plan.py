@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
 
 from mrt_reward.benchmark.processes import Cost, measured
 from mrt_reward.benchmark.rows import Done, Row, Way, row, total
 from mrt_reward.benchmark.workload import Work, WorkSpec
-from mrt_reward.options import Estimator, Likelihood, Rollouts
+from mrt_reward.options import MAX_SAMPLES, Estimator, Likelihood, Rollouts
+from mrt_reward.ranges import check_ranges, option
 
 EstimatorName = Literal["likelihood", "rollouts"]
 
@@ -26,25 +29,29 @@ class Plan:
 
     Attributes:
         spec: how much work.
-        rounds: each on work of its own; costs are added up.
         estimators: of values.
-        num_samples: M, answers per prefix, for rollouts.
-        answer_tokens: longest sampled answer in tokens.
-        free_tokens: longest free-form answer in tokens, for the authors' shape.
-        slow_problems: what takes long (rollouts, prompt log-probabilities, one proof a prefix) runs on this many of the
-            problems; the authors' shape runs on the first alone.
         sizes: also measure likelihoods of about this many prefixes each.
+
+    Costs of all rounds are added up; the authors' shape, peer (b), runs on the first problem alone.
+
+    Raises:
+        ValueError: a field is outside its range.
 
     """
 
     spec: WorkSpec = field(default_factory=WorkSpec)
-    rounds: int = 1
+    rounds: Annotated[int, Ge(1), Le(20)] = option(1, "Rounds, each on traces of its own.")
     estimators: tuple[EstimatorName, ...] = ("likelihood", "rollouts")
-    num_samples: int = 8
-    answer_tokens: int = 16
-    free_tokens: int = 256
-    slow_problems: int | None = None
+    num_samples: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = option(8, "Rollouts: answers a prefix.")
+    answer_tokens: Annotated[int, Ge(1)] = option(16, "Rollouts: longest answer, in tokens.")
+    free_tokens: Annotated[int, Ge(1)] = option(256, "Peer (b): longest free-form answer, in tokens.")
+    slow_problems: Annotated[int, Ge(1)] = option(
+        4, "Rollouts, prompt log-probabilities, one proof a prefix: problems at most."
+    )
     sizes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
     def estimator(self, name: EstimatorName) -> Estimator:
         """As a caller asks for it."""

@@ -17,17 +17,12 @@ from pathlib import Path
 import httpx
 
 from mrt_reward.config import ServeSettings
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError
 
 START_TIMEOUT_S = 600.0
 STOP_TIMEOUT_S = 60.0
 POLL_S = 0.2
-
-ENGINE_SETTINGS = (
-    "model", "engine", "engine_url", "engine_version", "tokenizer", "dtype", "device", "max_model_len", "revision",
-    "trust_remote_code", "tensor_parallel_size", "gpu_memory_utilization", "engine_args",
-)  # fmt: skip
-"""Settings that say what proves; keys and the rest come with the environment."""
 
 VLLM_ON_CPU = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -41,8 +36,9 @@ ONE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 
 
 def environment_of(settings: ServeSettings) -> dict[str, str]:
-    """Variables that give a server the same engine."""
-    told = settings.model_dump(mode="json", include=set(ENGINE_SETTINGS), exclude_none=True)
+    """Variables that give a server the same engine; keys come with the environment."""
+    names = set(EngineSettings.model_fields) - {"engine_api_key"}
+    told = settings.model_dump(mode="json", include=names, exclude_none=True)
     return {
         f"MRT_REWARD_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
         for name, value in told.items()

@@ -22,7 +22,7 @@ from mrt_reward.errors import ConfigError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.protocols import Tokenizer
 from mrt_reward.provers.checkpoints import resolve_folder
-from mrt_reward.provers.vllm.engine import EngineSpec, engine_arguments
+from mrt_reward.provers.vllm.engine import engine_arguments
 
 AUTHORS = "(b) a blocking generate a trace, n = 8"
 NUM_SAMPLES = 8
@@ -39,11 +39,7 @@ LIKE_OURS = "our executor"
 
 def shared_arguments(settings: ServeSettings, names: Sequence[str]) -> dict[str, Any]:
     """Engine arguments of the peers; the rest is vLLM's default."""
-    spec = EngineSpec(
-        _folder(settings), settings.dtype, settings.max_model_len, settings.tensor_parallel_size,
-        settings.gpu_memory_utilization, settings.trust_remote_code, settings.engine_args, {},
-    )  # fmt: skip
-    ours = engine_arguments(spec)
+    ours = engine_arguments(settings, _folder(settings), {})
     return {name: ours[name] for name in names if ours.get(name) is not None}
 
 

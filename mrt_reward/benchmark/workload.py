@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from mrt_reward.benchmark.counting import asked, terminated, unique_tokens
 from mrt_reward.graders.exact import ExactGrader
 from mrt_reward.graders.spellings import spellings
 from mrt_reward.options import Estimator, Likelihood, ParagraphSegmenter, ScoreOptions, TerminatorName
 from mrt_reward.protocols import LikelihoodQuery, Tokenizer
+from mrt_reward.ranges import check_ranges, option
 from mrt_reward.service.jobs import Job, prepare
 from mrt_reward.types import TokenIds, Trace
 
@@ -27,20 +30,21 @@ OPENINGS = ("Wait, ", "Alternatively, ", "But hold on, ", "But let me double-che
 class WorkSpec:
     """How much work.
 
-    Attributes:
-        problems: of them.
-        traces: of each problem.
-        episodes: of each trace; it has one prefix more, the empty one, which the problem's traces share.
-        episode_tokens: about how many tokens an episode has.
-        seed: of all that is drawn.
+    A trace has one prefix more than episodes, the empty one, which the problem's traces share.
+
+    Raises:
+        ValueError: a field is outside its range.
 
     """
 
-    problems: int = 16
-    traces: int = 4
-    episodes: int = 12
-    episode_tokens: int = 150
-    seed: int = 0
+    problems: Annotated[int, Ge(1)] = option(16, "Problems.")
+    traces: Annotated[int, Ge(1), Le(64)] = option(4, "Traces of each problem.")
+    episodes: Annotated[int, Ge(1), Le(500)] = option(12, "Episodes of each trace.")
+    episode_tokens: Annotated[int, Ge(1)] = option(150, "Tokens of each episode, about.")
+    seed: Annotated[int, Ge(0)] = option(0, "Seed of the traces' text.")
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
     @property
     def num_prefixes(self) -> int:
@@ -154,9 +158,9 @@ def _words_per_token(tokenizer: Tokenizer) -> float:
     return 400 / num_tokens
 
 
-def first_problems(spec: WorkSpec, most: int | None) -> WorkSpec:
-    """The same, of at most so many problems; None leaves it as it is."""
-    return spec if most is None else replace(spec, problems=min(spec.problems, most))
+def first_problems(spec: WorkSpec, most: int) -> WorkSpec:
+    """The same, of at most so many problems."""
+    return replace(spec, problems=min(spec.problems, most))
 
 
 def apart(spec: WorkSpec, place: int) -> WorkSpec:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mrt_reward.cli.flags import Device, Dtype, Engine, EngineArgs, MaxModelLen, Model, engine_settings, options_from
+from mrt_reward.cli.flags import LOCAL_ENGINE, chosen, flag, options_from, with_settings
 from mrt_reward.cli.pooling import (
     BranchRun,
     Options,
@@ -21,6 +21,7 @@ from mrt_reward.cli.pooling import (
     show_counts,
     show_notes,
 )
+from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.datasets.backtracking import (
     Backtrack,
@@ -34,33 +35,26 @@ from mrt_reward.evaluation.datasets.branching import Progress as Report
 from mrt_reward.files import write_json, write_jsonl
 from mrt_reward.options import ScoreOptions
 
-_DEFAULT = BacktrackSettings()
+_DEFAULT, _BRANCHING = BacktrackSettings(), BranchSettings()
 
 
+@with_settings(*LOCAL_ENGINE)
 def backtracks(
     scored: Scored,
     output: Output,
     options: Options = None,
-    min_value: Annotated[
-        float, typer.Option(min=0, max=1, help="Least value of the prefix to go back to.")
-    ] = _DEFAULT.min_value,
-    min_fall: Annotated[
-        float, typer.Option(min=0, max=1, help="How far the value has fallen at the attempt's end.")
-    ] = _DEFAULT.min_fall,
-    statement: Annotated[str, typer.Option(help="What says so; {step} counts the steps kept.")] = _DEFAULT.statement,
+    min_value: Annotated[float, flag(BacktrackSettings, "min_value")] = _DEFAULT.min_value,
+    min_fall: Annotated[float, flag(BacktrackSettings, "min_fall")] = _DEFAULT.min_fall,
+    statement: Annotated[str, flag(BacktrackSettings, "statement")] = _DEFAULT.statement,
     sample: Annotated[
         int, typer.Option(min=0, help="Continuations to sample by --model where no right attempt shares the prefix.")
     ] = 0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of one continuation.")] = BranchSettings().max_tokens,
-    seed: Annotated[int, typer.Option(min=0, help="Of these continuations.")] = 0,
+    max_tokens: Annotated[int, flag(BranchSettings, "max_tokens")] = _BRANCHING.max_tokens,
+    seed: Annotated[int, flag(BranchSettings, "seed")] = _BRANCHING.seed,
     tokenizer: TokenizerName = None,
     policy: Policy = None,
-    model: Model = None,
-    engine: Engine = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    max_model_len: MaxModelLen = None,
-    engine_arg: EngineArgs = None,
+    *,
+    settings: ServeSettings,
 ) -> None:
     """Write wrong attempts that go back to their best step and end right; only the `completion` is to be trained.
 
@@ -73,17 +67,13 @@ def backtracks(
             "backtracking traces have no thinking tags: score them with delimiters set to '', and name those --options",
             param="options",
         )
-    try:
-        settings = BacktrackSettings(min_value, min_fall, statement)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    going_back = chosen(BacktrackSettings, min_value=min_value, min_fall=min_fall, statement=statement)
     pool, prompts = pool_and_prompts(scored, tokenizer, policy, scoring.delimiters)
-    rows, left = backtracks_from(pool.traces, settings)
+    rows, left = backtracks_from(pool.traces, going_back)
     console = Console(stderr=True)
     counts = {"wrong attempts that fell": len(rows) + len(left), "taken over by another attempt": len(rows)}
     if sample and left:
-        served = engine_settings(model, engine, dtype, device, max_model_len, engine_arg)
-        run = BranchRun(served, scoring, BranchSettings(sample, max_tokens=max_tokens, seed=seed))
+        run = BranchRun(settings, scoring, BranchSettings(sample, max_tokens=max_tokens, seed=seed))
         points = [Point(trace, place) for trace, place in left]
 
         async def continued(brancher: Brancher, tell: Report) -> Sequence[Backtrack]:
@@ -93,7 +83,7 @@ def backtracks(
         rows += more
         counts |= {"taken over by a sampled continuation": len(more), **failed}
     counts |= {"without a right end": counts["wrong attempts that fell"] - len(rows)}
-    write_jsonl(output, (backtrack_row(row, prompts.opened(row.wrong.trace), settings) for row in rows))
+    write_jsonl(output, (backtrack_row(row, prompts.opened(row.wrong.trace), going_back) for row in rows))
     stats = output.with_name(f"{output.name}.stats.json")
     unusable = {reason.value: count for reason, count in pool.unusable.items()}
     write_json(stats, {"prover": pool.prover, "rows": len(rows), **counts, "unusable": unusable})

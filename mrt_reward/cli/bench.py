@@ -11,47 +11,33 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mrt_reward.cli.flags import (
-    Device,
-    Dtype,
-    Engine,
-    EngineArgs,
-    EngineUrl,
-    MaxModelLen,
-    Model,
-    Tokenizer,
-    engine_args_from,
-)
-from mrt_reward.config import ServeSettings, load_settings
+from mrt_reward.benchmark.plan import SIZES, Plan
+from mrt_reward.benchmark.workload import WorkSpec
+from mrt_reward.cli.flags import ENGINE, flag, with_settings
+from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.files import write_json
 
 if TYPE_CHECKING:
-    from mrt_reward.benchmark.plan import Plan
     from mrt_reward.benchmark.run import Places
 
 
+_WORK, _PLAN = WorkSpec(), Plan()
+
+
+@with_settings(*ENGINE)
 def bench(
-    model: Model = None,
-    engine: Engine = None,
-    engine_url: EngineUrl = None,
-    tokenizer: Tokenizer = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    max_model_len: MaxModelLen = None,
-    engine_arg: EngineArgs = None,
-    problems: Annotated[int, typer.Option(min=1, help="Problems.")] = 16,
-    traces: Annotated[int, typer.Option(min=1, max=64, help="Traces of each problem.")] = 4,
-    episodes: Annotated[int, typer.Option(min=1, max=500, help="Episodes of each trace.")] = 12,
-    episode_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each episode, about.")] = 150,
-    seed: Annotated[int, typer.Option(min=0, help="Of the traces' text.")] = 0,
-    rounds: Annotated[int, typer.Option(min=1, max=20, help="Rounds, each on traces of its own.")] = 1,
-    samples: Annotated[int, typer.Option(min=1, max=128, help="Rollouts: answers a prefix.")] = 8,
-    answer_tokens: Annotated[int, typer.Option(min=1, help="Rollouts: longest answer, in tokens.")] = 16,
-    free_tokens: Annotated[int, typer.Option(min=1, help="Peer (b): longest free-form answer, in tokens.")] = 256,
-    slow_problems: Annotated[
-        int, typer.Option(min=1, help="Rollouts, prompt log-probabilities, one proof a prefix: problems at most.")
-    ] = 4,
+    settings: ServeSettings,
+    problems: Annotated[int, flag(WorkSpec, "problems")] = _WORK.problems,
+    traces: Annotated[int, flag(WorkSpec, "traces")] = _WORK.traces,
+    episodes: Annotated[int, flag(WorkSpec, "episodes")] = _WORK.episodes,
+    episode_tokens: Annotated[int, flag(WorkSpec, "episode_tokens")] = _WORK.episode_tokens,
+    seed: Annotated[int, flag(WorkSpec, "seed")] = _WORK.seed,
+    rounds: Annotated[int, flag(Plan, "rounds")] = _PLAN.rounds,
+    samples: Annotated[int, flag(Plan, "num_samples")] = _PLAN.num_samples,
+    answer_tokens: Annotated[int, flag(Plan, "answer_tokens")] = _PLAN.answer_tokens,
+    free_tokens: Annotated[int, flag(Plan, "free_tokens")] = _PLAN.free_tokens,
+    slow_problems: Annotated[int, flag(Plan, "slow_problems")] = _PLAN.slow_problems,
     estimator: Annotated[
         Literal["both", "likelihood", "rollouts"], typer.Option(help="Which estimators to measure.")
     ] = "both",
@@ -79,23 +65,17 @@ def bench(
     # vLLM tells much, and on stdout, where the table goes.
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
-    from mrt_reward.benchmark.plan import SIZES, Plan  # noqa: PLC0415 - the line above comes first
-    from mrt_reward.benchmark.run import Places  # noqa: PLC0415
-    from mrt_reward.benchmark.workload import WorkSpec  # noqa: PLC0415
+    from mrt_reward.benchmark.run import Places  # noqa: PLC0415 - the lines above come first
 
-    settings = load_settings(
-        model=model, engine=engine, engine_url=engine_url, tokenizer=tokenizer, dtype=dtype, device=device,
-        max_model_len=max_model_len, engine_args=engine_args_from(engine_arg),
-    )  # fmt: skip
     plan = Plan(
         WorkSpec(problems, traces, episodes, episode_tokens, seed),
-        rounds,
-        ("likelihood", "rollouts") if estimator == "both" else (estimator,),
-        samples,
-        answer_tokens,
-        free_tokens,
-        slow_problems,
-        SIZES if grow else (),
+        rounds=rounds,
+        estimators=("likelihood", "rollouts") if estimator == "both" else (estimator,),
+        num_samples=samples,
+        answer_tokens=answer_tokens,
+        free_tokens=free_tokens,
+        slow_problems=slow_problems,
+        sizes=SIZES if grow else (),
     )
     run(settings, plan, Places(in_process, server, peers, url), output)
 

@@ -15,19 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mrt_reward.cli.flags import (
-    Device,
-    Dtype,
-    Engine,
-    EngineArgs,
-    MaxModelLen,
-    Model,
-    engine_settings,
-    named_settings,
-    options_from,
-)
+from mrt_reward.cli.flags import LOCAL_ENGINE, flag, named_settings, options_from, with_settings
 from mrt_reward.cli.pooling import BranchRun, Options, Policy, Scored, on_engine, pool_and_prompts, show_notes
 from mrt_reward.config import ServeSettings
+from mrt_reward.core.progress import WasteOptions
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.bootstrap import Estimate
 from mrt_reward.evaluation.datasets.branching import BranchSettings, Point, policy_value
@@ -39,6 +30,7 @@ from mrt_reward.options import ScoreOptions
 from mrt_reward.wiring import build_scorer
 
 CHUNK = 64
+_BRANCHING = BranchSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +42,7 @@ class Spec:
     options: ScoreOptions
 
 
+@with_settings(*LOCAL_ENGINE)
 def compare_provers(
     scored: Scored,
     output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="JSON to write.")],
@@ -68,16 +61,12 @@ def compare_provers(
         int,
         typer.Option(min=0, help="Continuations of a prefix by --model, for the policy's advantage; 0: outcomes."),
     ] = 0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of one continuation.")] = BranchSettings().max_tokens,
-    seed: Annotated[int, typer.Option(min=0, help="Of the continuations.")] = 0,
+    max_tokens: Annotated[int, flag(BranchSettings, "max_tokens")] = _BRANCHING.max_tokens,
+    seed: Annotated[int, flag(BranchSettings, "seed")] = _BRANCHING.seed,
     policy: Policy = None,
     options: Options = None,
-    model: Model = None,
-    engine: Engine = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    max_model_len: MaxModelLen = None,
-    engine_arg: EngineArgs = None,
+    *,
+    settings: ServeSettings,
 ) -> None:
     """Compare provers: how well they tell steps apart, and how far they agree with the policy (Rewarding Progress).
 
@@ -100,8 +89,7 @@ def compare_provers(
     values: PolicyValues | None = None
     sampled: Mapping[str, int] = {}
     if policy_samples:
-        served = engine_settings(model, engine, dtype, device, max_model_len, engine_arg)
-        run = BranchRun(served, scoring, BranchSettings(policy_samples, max_tokens=max_tokens, seed=seed))
+        run = BranchRun(settings, scoring, BranchSettings(policy_samples, max_tokens=max_tokens, seed=seed))
         values, sampled = _policy_values(run, scores[0].traces, console)
     measures = [measure(each, values) for each in scores]
     agreements = {f"{a.name} ~ {b.name}": agreement(a, b) for a, b in combinations(scores, 2)}
@@ -194,7 +182,7 @@ def _show(
         "aligns": lambda each: _told(each.aligns),
         "sum": lambda each: _told(each.bound),
         "variance of progress": lambda each: f"{each.spread:.4f}",
-        "progress below 0.02": lambda each: f"{each.waste:.1%}",
+        f"progress below {WasteOptions().waste_threshold:g}": lambda each: f"{each.waste:.1%}",
         "values about 0 / about 1": lambda each: f"{each.low_share:.0%} / {each.high_share:.0%}",
         "tokens a trace": lambda each: f"{each.tokens:,.0f}",
         "ms a trace": lambda each: "" if each.seconds is None else f"{1000 * each.seconds:.1f}",

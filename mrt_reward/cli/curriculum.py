@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mrt_reward.cli.flags import options_from
+from mrt_reward.cli.flags import chosen, flag, options_from
 from mrt_reward.cli.pooling import Options, Output, Policy, Scored, pool_and_prompts, show_counts, show_notes
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.bootstrap import Estimate
@@ -32,18 +32,12 @@ def curriculum(
         Path | None, typer.Option(dir_okay=False, help="JSONL to write the learnable problems to, for the next round.")
     ] = None,
     round_: Annotated[int, typer.Option("--round", min=1, help="Number of the round that is planned.")] = 1,
-    min_gain: Annotated[
-        float, typer.Option(min=0.0001, max=1, help="Accuracy that is worth a longer budget.")
-    ] = _DEFAULT.min_gain,
-    granularity: Annotated[int | None, typer.Option(min=1, help="Budgets are multiples of this many tokens.")] = None,
-    answer_tokens: Annotated[
-        int, typer.Option(min=0, help="Tokens to close the thinking and answer.")
-    ] = _DEFAULT.answer_tokens,
-    growth: Annotated[
-        float, typer.Option(min=1, help="Factor of the budget where longer traces still pay.")
-    ] = _DEFAULT.growth,
-    low_rate: Annotated[float, typer.Option(min=0, max=1, help="Problems solved less often are hard.")] = 0.05,
-    high_rate: Annotated[float, typer.Option(min=0, max=1, help="Problems solved more often are solved.")] = 0.95,
+    min_gain: Annotated[float, flag(CurriculumSettings, "min_gain")] = _DEFAULT.min_gain,
+    granularity: Annotated[int | None, flag(CurriculumSettings, "granularity")] = _DEFAULT.granularity,
+    answer_tokens: Annotated[int, flag(CurriculumSettings, "answer_tokens")] = _DEFAULT.answer_tokens,
+    growth: Annotated[float, flag(CurriculumSettings, "growth")] = _DEFAULT.growth,
+    low_rate: Annotated[float, flag(CurriculumSettings, "low_rate")] = _DEFAULT.low_rate,
+    high_rate: Annotated[float, flag(CurriculumSettings, "high_rate")] = _DEFAULT.high_rate,
     policy: Policy = None,
     options: Options = None,
 ) -> None:
@@ -52,8 +46,16 @@ def curriculum(
     A budget is enough where nothing longer adds --min-gain to accuracy, at the upper end of the 95 % interval over
     problems. OUTPUT is JSON for a training script.
     """
+    settings = chosen(
+        CurriculumSettings,
+        min_gain=min_gain,
+        granularity=granularity,
+        answer_tokens=answer_tokens,
+        growth=growth,
+        low_rate=low_rate,
+        high_rate=high_rate,
+    )
     try:
-        settings = CurriculumSettings(min_gain, granularity, answer_tokens, growth, low_rate, high_rate)
         pool, _ = pool_and_prompts(scored, None, policy, options_from(options, ScoreOptions()).delimiters)
         schedule = plan_round(pool.traces, settings)
     except ValueError as error:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mrt_reward.cli.flags import named_settings
+from mrt_reward.cli.flags import flag, named_settings
 from mrt_reward.cli.jsonl import read_rows
 from mrt_reward.config import ServeSettings
 from mrt_reward.evaluation.direct import DirectSpec
@@ -19,6 +19,7 @@ from mrt_reward.evaluation.direct_run import DirectRun
 from mrt_reward.evaluation.folder import Folder
 from mrt_reward.evaluation.run import RunCounts
 from mrt_reward.evaluation.sampling import require_logprobs
+from mrt_reward.options import Rollouts
 from mrt_reward.wiring import build_scorer
 
 MINI = "mini"
@@ -31,8 +32,8 @@ Direct = Annotated[
         "on the same --engine; or settings of its own, as of `serve`.",
     ),
 ]
-DirectAnswers = Annotated[int, typer.Option(min=1, max=128, help="Direct answers to each problem.")]
-DirectTokens = Annotated[int, typer.Option(min=1, max=32_768, help="Longest direct answer, in tokens.")]
+DirectAnswers = Annotated[int, flag(Rollouts, "num_samples", help="Direct answers to each problem.")]
+DirectTokens = Annotated[int, flag(Rollouts, "max_tokens", help="Longest direct answer, in tokens.")]
 DirectClosed = Annotated[
     bool,
     typer.Option(

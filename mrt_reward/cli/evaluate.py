@@ -12,25 +12,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mrt_reward.cli.direct import Direct, DirectAnswers, DirectClosed, DirectTokens, direct_plan, run_direct
-from mrt_reward.cli.flags import (
-    Device,
-    Dtype,
-    Engine,
-    EngineArgs,
-    EngineUrl,
-    MaxModelLen,
-    Model,
-    Tokenizer,
-    engine_args_from,
-    options_from,
-)
+from mrt_reward.cli.flags import ENGINE, chosen, flag, options_from, with_settings
 from mrt_reward.cli.jsonl import read_rows
 from mrt_reward.cli.report import BUDGETS, SIZES, TARGETS, WEIGHTED, build, lens_of
-from mrt_reward.config import ServeSettings, load_settings
+from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.direct import DirectSpec
 from mrt_reward.evaluation.folder import Folder
 from mrt_reward.evaluation.forcing import ForcingSpec
+from mrt_reward.evaluation.measures import Lens
 from mrt_reward.evaluation.report import ReportSpec
 from mrt_reward.evaluation.run import Run, RunCounts, RunPlan
 from mrt_reward.evaluation.sampling import SamplingSpec, require_logprobs
@@ -41,7 +31,10 @@ from mrt_reward.wiring import build_scorer
 UNBOUNDED_TOKENS = 10**12
 """Nothing is refused for want of room: what is asked at once is bounded here already."""
 
+_SAMPLING = SamplingSpec()
 
+
+@with_settings(*ENGINE)
 def evaluate(
     source: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, help="JSONL: problem and answer; with completion, a trace.")
@@ -51,11 +44,11 @@ def evaluate(
         str | None,
         typer.Option(help="What to call the model, where a trace has no column `model`. \\[default: --model]"),
     ] = None,
-    traces: Annotated[int, typer.Option(min=1, help="Traces to sample of each problem.")] = 8,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest trace, answer included, in tokens.")] = 16_384,
-    temperature: Annotated[float, typer.Option(min=0, help="Of the traces.")] = 0.6,
-    top_p: Annotated[float, typer.Option(min=0, max=1, help="Nucleus of the traces.")] = 0.95,
-    seed: Annotated[int, typer.Option(min=0, help="Of the traces and of the resampling.")] = 0,
+    traces: Annotated[int, flag(SamplingSpec, "num_traces")] = _SAMPLING.num_traces,
+    max_tokens: Annotated[int, flag(SamplingSpec, "max_tokens")] = _SAMPLING.max_tokens,
+    temperature: Annotated[float, flag(SamplingSpec, "temperature")] = _SAMPLING.temperature,
+    top_p: Annotated[float, flag(SamplingSpec, "top_p")] = _SAMPLING.top_p,
+    seed: Annotated[int, flag(SamplingSpec, "seed")] = _SAMPLING.seed,
     options: Annotated[
         str | None,
         typer.Option(help="Scoring options, as of `score`. \\[default: 8 sampled answers a prefix, which are kept]"),
@@ -63,7 +56,7 @@ def evaluate(
     extend: Annotated[
         int, typer.Option(min=0, help="Force each trace on this many times beyond its end (`Wait`, `But wait`, …).")
     ] = 0,
-    extend_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each extension.")] = 2048,
+    extend_tokens: Annotated[int, flag(ForcingSpec, "max_tokens")] = 2048,
     direct: Direct = None,
     direct_answers: DirectAnswers = 32,
     direct_tokens: DirectTokens = 2048,
@@ -72,15 +65,10 @@ def evaluate(
     votes: Annotated[list[int] | None, SIZES] = None,
     weighted_votes: Annotated[bool, WEIGHTED] = False,
     targets: Annotated[list[float] | None, TARGETS] = None,
+    waste_threshold: Annotated[float, flag(Lens, "waste_threshold")] = Lens().waste_threshold,
     overwrite: Annotated[bool, typer.Option(help="Start anew instead of going on.")] = False,
-    model: Model = None,
-    engine: Engine = None,
-    engine_url: EngineUrl = None,
-    tokenizer: Tokenizer = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    max_model_len: MaxModelLen = None,
-    engine_arg: EngineArgs = None,
+    *,
+    settings: ServeSettings,
 ) -> None:
     """Measure a reasoning model by its budget: accuracy, regret, progress, and whether more thinking helps.
 
@@ -89,20 +77,26 @@ def evaluate(
     same folder to compare the two. With --direct, another model also answers the problems without thinking, and the
     report sets votes on these against thinking, at matched tokens.
     """
-    settings = load_settings(
-        model=model, engine=engine, engine_url=engine_url, tokenizer=tokenizer, dtype=dtype, device=device,
-        max_model_len=max_model_len, engine_args=engine_args_from(engine_arg),
-    )  # fmt: skip
-    chosen = _keeping_answers(options_from(options, ScoreOptions(estimator=Rollouts("rollouts"))))
-    sampling = SamplingSpec(traces, max_tokens, temperature, top_p, seed)
-    close = chosen.delimiters.close
-    forcing = ForcingSpec(extend, sampling, extend_tokens, close=close) if extend else None
-    plan = RunPlan(name or settings.model or "mini", chosen, sampling, forcing)
-    plain = Rollouts("rollouts", direct_answers, temperature, top_p, direct_tokens, seed=seed, keep_answers=True)
-    answering = direct and direct_plan(
-        direct, settings, DirectSpec(plain, direct_closed, chosen.delimiters, chosen.grader), weighted=weighted_votes
+    scoring = _keeping_answers(options_from(options, ScoreOptions(estimator=Rollouts("rollouts"))))
+    sampling = chosen(
+        SamplingSpec, num_traces=traces, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed
     )
-    lens = lens_of(budgets, votes, chosen.waste_threshold, weighted=weighted_votes)
+    close = scoring.delimiters.close
+    forcing = ForcingSpec(extend, sampling, extend_tokens, close=close) if extend else None
+    plan = RunPlan(name or settings.model or "mini", scoring, sampling, forcing)
+    plain = Rollouts(
+        "rollouts",
+        num_samples=direct_answers,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=direct_tokens,
+        seed=seed,
+        keep_answers=True,
+    )
+    answering = direct and direct_plan(
+        direct, settings, DirectSpec(plain, direct_closed, scoring.delimiters, scoring.grader), weighted=weighted_votes
+    )
+    lens = lens_of(budgets, votes, waste_threshold, weighted=weighted_votes)
     spec = ReportSpec(lens, tuple(budgets or ()), tuple(targets or DEFAULT_TARGETS), seed)
     console = Console(stderr=True)
     with Folder(output) as folder:

@@ -1,93 +1,166 @@
-"""Command-line flags that tell their default, unit and environment variable, read off the settings themselves."""
+"""Command-line flags, read off the settings and records that declare what is chosen by them."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any, cast
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import typer
+from annotated_types import Ge, Gt, Le
 from pydantic import TypeAdapter
 
 from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import AUTHORS_SEGMENTERS, ScoreOptions
 
+T = TypeVar("T")
+Verb = Callable[..., None]
+
 _NAMED_GRADER = re.compile(r"(?P<name>[A-Za-z0-9_-]+)=(?P<spec>.+)")
 
+_NO_FLAG = frozenset(
+    {
+        "engine_api_key", "api_key", "admin_key", "grader_workers", "grader_timeout_s", "grader_memory_mb",
+        "cache_memory_mb", "options",
+    }
+)  # fmt: skip
+"""Keys, which lists of processes would show, and what is rather set for good, in a file or a variable."""
 
-def setting(name: str) -> Any:  # noqa: ANN401 - what typer.Option returns
-    """A flag for one of the settings; left out, the environment, the TOML file and the default decide."""
-    return typer.Option(help=told_of(name), show_default=False)
+SERVE_FLAGS = tuple(name for name in ServeSettings.model_fields if name not in _NO_FLAG)
+LOCAL_ENGINE = ("model", "engine", "dtype", "device", "max_model_len", "engine_args")
+"""Settings of an engine that samples, for verbs that may need one."""
+
+ENGINE = ("model", "engine", "engine_url", "tokenizer", "dtype", "device", "max_model_len", "engine_args")
+
+_WORDS: dict[str, tuple[str, Any]] = {
+    "engine_args": (
+        "engine_arg",
+        typer.Option(
+            metavar="KEY=VALUE",
+            help=(
+                "More arguments of vLLM's AsyncEngineArgs, such as enable_lora=true; repeatable; values are JSON or "
+                r"text. \[default: none; env: MRT_REWARD_ENGINE_ARGS, as a JSON object]"
+            ),
+            show_default=False,
+        ),
+    ),
+    "graders": (
+        "grader",
+        typer.Option(
+            metavar="SPEC",
+            help=(
+                "What judges answers; repeatable as NAME=SPEC, the first is the default, and options.grader of a "
+                "request names another. SPEC is math (equal mathematics, choices and words in any usual notation), "
+                "exact (the gold's own text, up to white space and letter case: the strict one), module:function or "
+                "score:module:function (yours), http://… (a server of scores) or model:PATH (a reward model). "
+                r"\[default: math; env: MRT_REWARD_GRADERS, as a JSON object]"
+            ),
+            show_default=False,
+        ),
+    ),
+}
+"""Settings that a command line gives in several words: their flag."""
 
 
-def told_of(name: str) -> str:
-    """A setting's description, default and variable, as --help shows them."""
+def with_settings(*names: str) -> Callable[[Verb], Verb]:
+    """Give a verb flags for these settings in place of its parameter `settings`, which it is called with.
+
+    A flag that is left out leaves its setting to the environment, the TOML file and the default.
+
+    Raises:
+        ConfigError: when the verb is run, a setting is not valid; the message names it.
+
+    """
+
+    def decorated(verb: Verb) -> Verb:
+        own = inspect.signature(verb, eval_str=True).parameters
+        flags = {_WORDS[name][0] if name in _WORDS else name: name for name in names}
+
+        def run(**given: Any) -> None:  # noqa: ANN401 - whatever the flags hold
+            told = {name: given.pop(flag) for flag, name in flags.items()}
+            if "engine_args" in told:
+                told["engine_args"] = engine_args_from(told["engine_args"])
+            if "graders" in told:
+                told["graders"] = graders_from(told["graders"])
+            verb(**given, settings=load_settings(**told))
+
+        parameters: list[inspect.Parameter] = []
+        for each in own.values():
+            new = [_parameter(flag, name) for flag, name in flags.items()] if each.name == "settings" else [each]
+            parameters += [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in new]
+        run.__name__, run.__doc__ = verb.__name__, verb.__doc__
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        cast("Any", run).__signature__ = inspect.Signature(parameters)
+        return run
+
+    return decorated
+
+
+def _parameter(flag: str, name: str) -> inspect.Parameter:
+    """The parameter of a flag, which is None where the flag is left out."""
+    if name in _WORDS:
+        kind: Any = Annotated[list[str] | None, _WORDS[name][1]]
+    else:
+        known = [
+            each for each in _alternatives(ServeSettings.model_fields[name].annotation) if each in (bool, int, float)
+        ]
+        words = ["--no-key"] if name == "no_key" else []
+        kind = Annotated[(known or [str])[0] | None, typer.Option(*words, help=_help_of(name), show_default=False)]
+    return inspect.Parameter(flag, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+
+
+def _help_of(name: str) -> str:
+    """A setting's description, default and variable."""
     field = ServeSettings.model_fields[name]
     default = "none" if field.default in (None, ()) else field.get_default(call_default_factory=True)
     told = f"{field.description} [default: {default}; env: MRT_REWARD_{name.upper()}]"
     return told.replace("[", r"\[")
 
 
-ENGINE_ARG: Any = typer.Option(
-    metavar="KEY=VALUE",
-    help=(
-        "More arguments of vLLM's AsyncEngineArgs, such as enable_lora=true; repeatable; values are JSON or text. "
-        r"\[default: none; env: MRT_REWARD_ENGINE_ARGS, as a JSON object]"
-    ),
-    show_default=False,
-)
+def _alternatives(hint: Any) -> list[Any]:  # noqa: ANN401 - a type
+    """What a type may be, besides None."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return [each for each in kinds if each is not NoneType]
 
 
-GRADER: Any = typer.Option(
-    metavar="SPEC",
-    help=(
-        "What judges answers; repeatable as NAME=SPEC, the first is the default, and options.grader of a request names "
-        "another. SPEC is math (equal mathematics, choices and words in any usual notation), exact (the gold's own "
-        "text, up to white space and letter case: the strict one), module:function or score:module:function (yours), "
-        "http://… (a server of scores) or model:PATH (a reward model). "
-        r"\[default: math; env: MRT_REWARD_GRADERS, as a JSON object]"
-    ),
-    show_default=False,
-)
+def flag(record: type[Any], name: str, *words: str, help: str | None = None) -> Any:  # noqa: A002, ANN401 - typer's own
+    """A flag for an option of a record: the record says what it means, and its range.
 
-
-Model = Annotated[str | None, setting("model")]
-Engine = Annotated[str | None, setting("engine")]
-EngineUrl = Annotated[str | None, setting("engine_url")]
-Tokenizer = Annotated[str | None, setting("tokenizer")]
-Dtype = Annotated[str | None, setting("dtype")]
-Device = Annotated[str | None, setting("device")]
-MaxModelLen = Annotated[int | None, setting("max_model_len")]
-EngineArgs = Annotated[list[str] | None, ENGINE_ARG]
-"""Flags of the engine, for verbs that may need one."""
-Graders = Annotated[list[str] | None, GRADER]
-
-
-def engine_settings(
-    model: str | None,
-    engine: str | None,
-    dtype: str | None,
-    device: str | None,
-    max_model_len: int | None,
-    engine_arg: list[str] | None,
-) -> ServeSettings:
-    """Settings from these flags, the environment and the TOML file.
-
-    Raises:
-        ConfigError: they are not valid; the message names the setting.
+    Args:
+        record: a dataclass, which refuses what is outside its range.
+        name: of the option.
+        words: the flag itself, where it is not the parameter's name.
+        help: what it means for this verb, where that is something else.
 
     """
-    return load_settings(
-        model=model,
-        engine=engine,
-        dtype=dtype,
-        device=device,
-        max_model_len=max_model_len,
-        engine_args=engine_args_from(engine_arg),
-    )
+    [declared] = [each for each in fields(record) if each.name == name]
+    hint = get_type_hints(record, include_extras=True)[name]
+    bounds = [bound for each in _alternatives(hint) if get_origin(each) is Annotated for bound in get_args(each)[1:]]
+    told: str = help or declared.metadata["description"]
+    least = next((bound.ge for bound in bounds if isinstance(bound, Ge)), None)
+    most = next((bound.le for bound in bounds if isinstance(bound, Le)), None)
+    # typer knows no open range.
+    told += "".join(f" Above {bound.gt}." for bound in bounds if isinstance(bound, Gt))
+    return typer.Option(*words, help=told, min=cast("Any", least), max=cast("Any", most))
+
+
+def chosen(record: type[T], **given: Any) -> T:  # noqa: ANN401 - whatever its fields hold
+    """A record from flags.
+
+    Raises:
+        ConfigError: one is outside its range, or does not go with another.
+
+    """
+    try:
+        return record(**given)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def engine_args_from(given: list[str] | None) -> dict[str, object] | None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mrt_reward.cli.flags import Device, Dtype, Engine, EngineArgs, MaxModelLen, Model, engine_settings, options_from
+from mrt_reward.cli.flags import LOCAL_ENGINE, chosen, flag, options_from, with_settings
 from mrt_reward.cli.pooling import (
     BranchRun,
     Format,
@@ -22,30 +22,30 @@ from mrt_reward.cli.pooling import (
     show_counts,
     show_notes,
 )
+from mrt_reward.config import ServeSettings
 from mrt_reward.evaluation.datasets.branching import BranchSettings, Point
 from mrt_reward.evaluation.datasets.pairs import PairSettings, pair_row, step_pairs, summary
 from mrt_reward.files import write_json, write_jsonl
 from mrt_reward.options import ScoreOptions
 
-_DEFAULT = PairSettings()
+_DEFAULT, _BRANCHING = PairSettings(), BranchSettings()
 
 
+@with_settings(*LOCAL_ENGINE)
 def pairs(
     scored: Scored,
     output: Output,
-    min_margin: Annotated[
-        float, typer.Option(min=0.001, max=1, help="Least difference of the values after the two steps.")
-    ] = _DEFAULT.min_margin,
-    per_trace: Annotated[int, typer.Option(min=1, help="Most pairs of one wrong trace.")] = _DEFAULT.per_trace,
+    min_margin: Annotated[float, flag(PairSettings, "min_margin")] = _DEFAULT.min_margin,
+    per_trace: Annotated[int, flag(PairSettings, "per_trace")] = _DEFAULT.per_trace,
     sample: Annotated[
         int,
         typer.Option(
             min=0, help="Alternatives to sample at the worst step of wrong traces without a pair, by --model."
         ),
     ] = 0,
-    temperature: Annotated[float, typer.Option(min=0.01, help="Of these alternatives.")] = 1.0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of one continuation.")] = BranchSettings().max_tokens,
-    seed: Annotated[int, typer.Option(min=0, help="Of these alternatives.")] = 0,
+    temperature: Annotated[float, flag(BranchSettings, "temperature")] = _BRANCHING.temperature,
+    max_tokens: Annotated[int, flag(BranchSettings, "max_tokens")] = _BRANCHING.max_tokens,
+    seed: Annotated[int, flag(BranchSettings, "seed")] = _BRANCHING.seed,
     format_: Annotated[
         Format,
         typer.Option("--format", help="messages: chats with a template that adds nothing, for TRL. text: plain text."),
@@ -53,12 +53,8 @@ def pairs(
     options: Options = None,
     tokenizer: TokenizerName = None,
     policy: Policy = None,
-    model: Model = None,
-    engine: Engine = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    max_model_len: MaxModelLen = None,
-    engine_arg: EngineArgs = None,
+    *,
+    settings: ServeSettings,
 ) -> None:
     """Set each step of a wrong trace against a clearly better one from the same prefix, in DPO's format.
 
@@ -66,22 +62,24 @@ def pairs(
     is --min-margin at least. Beside OUTPUT, OUTPUT.stats.json tells how many wrong traces gave pairs, and why others
     did not.
     """
-    settings, scoring = PairSettings(min_margin, per_trace), options_from(options, ScoreOptions())
+    pairing = chosen(PairSettings, min_margin=min_margin, per_trace=per_trace)
+    scoring = options_from(options, ScoreOptions())
     pool, prompts = pool_and_prompts(scored, tokenizer, policy, scoring.delimiters)
     console = Console(stderr=True)
-    found, report = step_pairs(pool.traces, settings)
+    found, report = step_pairs(pool.traces, pairing)
     sampled: Mapping[str, int] = {}
     if sample and report.pits:
-        served = engine_settings(model, engine, dtype, device, max_model_len, engine_arg)
-        chosen = BranchSettings(sample, temperature, max_tokens=max_tokens, seed=seed)
+        branching = chosen(
+            BranchSettings, num_samples=sample, temperature=temperature, max_tokens=max_tokens, seed=seed
+        )
         points = [Point(step.trace, step.place) for step in report.pits]
         more, sampled = on_engine(
-            BranchRun(served, scoring, chosen, pool.prover),
+            BranchRun(settings, scoring, branching, pool.prover),
             console,
             "alternatives",
             lambda brancher, tell: brancher.steps(points, tell),
         )
-        found, report = step_pairs(pool.traces, settings, more)
+        found, report = step_pairs(pool.traces, pairing, more)
     chats = format_ is Format.messages
     write_jsonl(output, (pair_row(pair, prompts.opened(pair.rejected.trace.trace), chats=chats) for pair in found))
     stats = output.with_name(f"{output.name}.stats.json")

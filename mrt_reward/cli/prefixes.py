@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mrt_reward.cli.flags import options_from
+from mrt_reward.cli.flags import chosen, flag, options_from
 from mrt_reward.cli.pooling import (
     Options,
     Output,
@@ -39,17 +39,11 @@ def prefixes(
     scored: Scored,
     output: Output,
     tokenizer: TokenizerName = None,
-    per_trace: Annotated[int, typer.Option(min=1, help="Prefixes of a trace.")] = _DEFAULT.per_trace,
-    min_episodes: Annotated[
-        int, typer.Option(min=0, help="Shortest prefix; 0 is the bare problem.")
-    ] = _DEFAULT.min_episodes,
-    min_value: Annotated[
-        float, typer.Option(min=0, max=1, help="Leave out prefixes of lower value.")
-    ] = _DEFAULT.min_value,
-    max_value: Annotated[
-        float, typer.Option(min=0, max=1, help="Leave out prefixes of higher value.")
-    ] = _DEFAULT.max_value,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = _DEFAULT.seed,
+    per_trace: Annotated[int, flag(PrefixSettings, "per_trace")] = _DEFAULT.per_trace,
+    min_episodes: Annotated[int, flag(PrefixSettings, "min_episodes")] = _DEFAULT.min_episodes,
+    min_value: Annotated[float, flag(PrefixSettings, "min_value")] = _DEFAULT.min_value,
+    max_value: Annotated[float, flag(PrefixSettings, "max_value")] = _DEFAULT.max_value,
+    seed: Annotated[int, flag(PrefixSettings, "seed")] = _DEFAULT.seed,
     data_source: Annotated[str, typer.Option(help="veRL's column of that name.")] = "mrt",
     policy: Policy = None,
     options: Options = None,
@@ -63,10 +57,14 @@ def prefixes(
         raise ConfigError(
             f"--output: expected a name that ends in .parquet or .jsonl, got {output.name}", param="output"
         )
-    try:
-        settings = PrefixSettings(per_trace, min_episodes, min_value, max_value, seed)
-    except ValueError as error:
-        raise ConfigError(str(error), param="min_value") from error
+    settings = chosen(
+        PrefixSettings,
+        per_trace=per_trace,
+        min_episodes=min_episodes,
+        min_value=min_value,
+        max_value=max_value,
+        seed=seed,
+    )
     scoring = options_from(options, ScoreOptions())
     pool, prompts = pool_and_prompts(scored, tokenizer, policy, scoring.delimiters)
     cuts = draw_cuts(pool.traces, settings)

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mrt_reward.cli.flags import flag
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.folder import RESULTS
 from mrt_reward.evaluation.measures import Lens
@@ -43,7 +44,12 @@ def lens_of(
 
     """
     try:
-        return Lens(tuple(budgets or ()), tuple(sorted({1, *(sizes or (2, 4, 8))})), waste_threshold, weighted)
+        return Lens(
+            tuple(budgets or ()),
+            tuple(sorted({1, *(sizes or (2, 4, 8))})),
+            weighted=weighted,
+            waste_threshold=waste_threshold,
+        )
     except ValueError as error:
         raise ConfigError(f"--budget, --votes, --waste-threshold: {error}") from error
 
@@ -59,9 +65,7 @@ def report(
     votes: Annotated[list[int] | None, SIZES] = None,
     weighted_votes: Annotated[bool, WEIGHTED] = False,
     targets: Annotated[list[float] | None, TARGETS] = None,
-    waste_threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="An episode earned nothing when its |progress| is below this.")
-    ] = 0.02,
+    waste_threshold: Annotated[float, flag(Lens, "waste_threshold")] = Lens().waste_threshold,
     seed: Annotated[int, typer.Option(min=0, help="Of the resampling of problems.")] = 0,
     figures: Annotated[
         bool, typer.Option("--figures", help="Also draw SVG and PNG files; needs the extra `eval`.")

@@ -13,24 +13,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mrt_reward.cli.flags import (
-    Device,
-    Dtype,
-    Engine,
-    EngineArgs,
-    EngineUrl,
-    Graders,
-    MaxModelLen,
-    Model,
-    Tokenizer,
-    engine_args_from,
-    graders_from,
-    options_from,
-    setting,
-)
+from mrt_reward.cli.flags import ENGINE, options_from, with_settings
 from mrt_reward.cli.jsonl import Row, read_rows
 from mrt_reward.client import AsyncClient
-from mrt_reward.config import ServeSettings, load_settings
+from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.folder import Log
 from mrt_reward.evaluation.record import record
@@ -61,6 +47,7 @@ class Tally:
             self.first_error = f"{scored.id}: {scored.error.message}"
 
 
+@with_settings(*ENGINE, "graders", "cache_path", "cache_disk_mb")
 def score(
     traces: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSONL: problem, completion, answer …")],
     output: Annotated[
@@ -71,36 +58,14 @@ def score(
         str | None, typer.Option(help="Scoring options: JSON, @FILE, mrt-aime, mrt-omni-math or mrt-regret.")
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Start anew instead of going on.")] = False,
-    model: Model = None,
-    engine: Engine = None,
-    engine_url: EngineUrl = None,
-    tokenizer: Tokenizer = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    max_model_len: MaxModelLen = None,
-    engine_arg: EngineArgs = None,
-    grader: Graders = None,
-    cache_path: Annotated[str | None, setting("cache_path")] = None,
-    cache_disk_mb: Annotated[float | None, setting("cache_disk_mb")] = None,
+    *,
+    settings: ServeSettings,
 ) -> None:
     """Score the traces of a JSONL file.
 
     Each line of TRACES is an object with `problem` (or `messages`, or `prompt`), `completion` and `answer`; other
     columns pass through under `extra`. Lines that are already in the output are not scored again.
     """
-    settings = load_settings(
-        model=model,
-        engine=engine,
-        engine_url=engine_url,
-        tokenizer=tokenizer,
-        dtype=dtype,
-        device=device,
-        max_model_len=max_model_len,
-        engine_args=engine_args_from(engine_arg),
-        graders=graders_from(grader),
-        cache_path=cache_path,
-        cache_disk_mb=cache_disk_mb,
-    )
     target = output or traces.with_suffix(".scored.jsonl")
     if target.resolve() == traces.resolve():
         raise ConfigError(f"--output must not be the input itself ({traces})", param="output")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from mrt_reward.cli.flags import options_from
+from mrt_reward.cli.flags import chosen, flag, options_from
 from mrt_reward.cli.pooling import (
     Format,
     Options,
@@ -23,26 +22,20 @@ from mrt_reward.cli.pooling import (
 )
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.datasets.prompts import messages_of
-from mrt_reward.evaluation.datasets.star import Judged, StarSettings, chat_row, judge, response, text_row
+from mrt_reward.evaluation.datasets.star import (
+    Ending,
+    Judged,
+    Select,
+    StarSettings,
+    chat_row,
+    judge,
+    response,
+    text_row,
+)
 from mrt_reward.evaluation.datasets.star_report import report_record, star_report
 from mrt_reward.files import write_json, write_jsonl
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import Message
-
-
-class Select(str, Enum):
-    """What decides."""
-
-    progress = "progress"
-    outcome = "outcome"
-
-
-class Answer(str, Enum):
-    """What follows a cut."""
-
-    own = "own"
-    forced = "forced"
-
 
 _DEFAULT = StarSettings()
 
@@ -50,21 +43,13 @@ _DEFAULT = StarSettings()
 def star(
     scored: Scored,
     output: Output,
-    select: Annotated[
-        Select, typer.Option(help="progress: MRT-STaR. outcome: plain STaR, whole traces whose answer is right.")
-    ] = Select.progress,
-    per_problem: Annotated[int, typer.Option(min=1, help="Most traces of a problem.")] = _DEFAULT.per_problem,
-    truncate: Annotated[bool, typer.Option(help="Cut a trace where its value has reached its top.")] = True,
-    tolerance: Annotated[
-        float, typer.Option(min=0, max=1, help="Values this close are the same.")
-    ] = _DEFAULT.tolerance,
-    min_value: Annotated[
-        float, typer.Option(min=0, max=1, help="Value at the cut from which the forced answer counts as right.")
-    ] = _DEFAULT.min_value,
-    min_episodes: Annotated[int, typer.Option(min=0, help="A cut leaves at least these.")] = _DEFAULT.min_episodes,
-    answer: Annotated[
-        Answer, typer.Option(help="own: the trace's own ending where right, else the boxed gold answer. forced: that.")
-    ] = Answer.own,
+    select: Annotated[Select, flag(StarSettings, "select")] = _DEFAULT.select,
+    per_problem: Annotated[int, flag(StarSettings, "per_problem")] = _DEFAULT.per_problem,
+    truncate: Annotated[bool, flag(StarSettings, "truncate")] = _DEFAULT.truncate,
+    tolerance: Annotated[float, flag(StarSettings, "tolerance")] = _DEFAULT.tolerance,
+    min_value: Annotated[float, flag(StarSettings, "min_value")] = _DEFAULT.min_value,
+    min_episodes: Annotated[int, flag(StarSettings, "min_episodes")] = _DEFAULT.min_episodes,
+    answer: Annotated[Ending, flag(StarSettings, "answer")] = _DEFAULT.answer,
     format_: Annotated[
         Format, typer.Option("--format", help="messages: a chat. text: prompt and completion, rendered (--tokenizer).")
     ] = Format.messages,
@@ -76,7 +61,16 @@ def star(
 
     Beside OUTPUT, OUTPUT.stats.json tells what was kept and why.
     """
-    settings = StarSettings(select.value, truncate, tolerance, min_value, min_episodes, per_problem, answer.value)
+    settings = chosen(
+        StarSettings,
+        select=select,
+        truncate=truncate,
+        tolerance=tolerance,
+        min_value=min_value,
+        min_episodes=min_episodes,
+        per_problem=per_problem,
+        answer=answer,
+    )
     delimiters = options_from(options, ScoreOptions()).delimiters
     pool, prompts = pool_and_prompts(scored, tokenizer, policy, delimiters)
     judged = judge(pool.traces, settings)

@@ -11,11 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mrt_reward.core.progress import waste_mask
+from mrt_reward.core.progress import WasteOptions, waste_mask
 from mrt_reward.core.regret import mean_normalised_regret
 from mrt_reward.mini.policy import POLICY_BUDGET_TOKENS, SampledTrace
 from mrt_reward.mini.truth import revealed_values
-from mrt_reward.options import ScoreOptions
 from mrt_reward.types import Episode, ScoredTrace, Status
 
 BAR_WIDTH = 20
@@ -66,7 +65,7 @@ def _telling(run: DemoRun) -> int:
 
     def interest(index: int) -> tuple[bool, int]:
         progress = run.progress(index)
-        num_waste = int(waste_mask(progress, ScoreOptions().waste_threshold).sum())
+        num_waste = int(waste_mask(progress, WasteOptions().waste_threshold).sum())
         mixed = run.scored[index].outcome == 1.0 and 0 < num_waste < len(progress)
         return mixed, -abs(len(progress) - 6)
 
@@ -93,7 +92,7 @@ def show_story(console: Console, run: DemoRun) -> None:
 def _earned(episode: Episode) -> Text:
     if episode.progress is None:
         return Text("not scored", style="red")
-    if abs(episode.progress) < ScoreOptions().waste_threshold:
+    if abs(episode.progress) < WasteOptions().waste_threshold:
         return Text(f"{episode.progress:+.2f} waste", style="yellow")
     return Text(f"{episode.progress:+.2f}", style="green" if episode.progress > 0 else "red")
 
@@ -102,7 +101,7 @@ def show_summary(console: Console, run: DemoRun) -> None:
     """What all traces have in common, and how near the values are to the truth."""
     indices = [index for index, scored in enumerate(run.scored) if scored.status is Status.OK]
     failed = len(run.scored) - len(indices)
-    threshold = ScoreOptions().waste_threshold
+    threshold = WasteOptions().waste_threshold
     outcomes = [run.scored[index].outcome for index in indices]
     progress = np.concatenate([run.progress(index) for index in indices])
     errors = np.concatenate([np.abs(run.values(index) - run.revealed(index)) for index in indices])

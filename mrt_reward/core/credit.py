@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mrt_reward.core.progress import progress_rewards
 from mrt_reward.options import Strict
-from mrt_reward.ranges import check_ranges
+from mrt_reward.ranges import check_ranges, option
 from mrt_reward.types import ScoredTrace, Span
 
 Floats = NDArray[np.float64]
@@ -32,19 +32,36 @@ NO_SPREAD = 1e-6
 blow up, because progress without a baseline is not centred."""
 
 
-@dataclass(frozen=True, slots=True)
-class CreditConfig:
+Baseline = Literal["none", "group", "group_index"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreditOptions:
+    """What a trainer's settings and `CreditConfig` share."""
+
+    alpha: Annotated[float, Ge(0), Le(1000)] = option(1.0, "Weight of progress; 0 is outcome reward alone.")
+    credit: Literal["immediate", "to_go"] = option(
+        "immediate", "An episode is paid its own progress (the paper), or all that follows as well."
+    )
+    gamma: Annotated[float, Ge(0), Le(1)] = option(1.0, "Discount per episode, for to_go.")
+    answer_progress: Literal["none", "add"] = option(
+        "none", "add also pays the answer's tokens alpha times (r - J[K]), and under to_go its episodes too."
+    )
+    progress_norm: Literal["none", "group_std"] = option(
+        "none", "group_std divides progress by its deviation in the group, where it varies."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreditConfig(CreditOptions):
     """How progress becomes credit. The defaults are the paper's where it says, and veRL's GRPO where it does not.
 
+    Weight α and discount γ; `immediate` is G[j] = r_prg[j], and `to_go` is G[j] = Σ_{i≥j} γ^{i-j} r_prg[i]; `group_std`
+    divides G - b by the standard deviation (ddof 1) of the group's G, plus epsilon.
+
     Attributes:
-        alpha: weight α of progress; 0 is plain outcome reward.
-        credit: `immediate`: G[j] = r_prg[j]. `to_go`: G[j] = Σ_{i≥j} γ^{i-j} r_prg[i].
-        gamma: discount γ per episode, for `to_go`.
         baseline: b of progress. `group`: mean over traces of each trace's mean G. `group_index`: mean of G[j] over the
             other traces that have an episode j, and `group` where there is none.
-        answer_progress: `add` pays the answer for α·(r - J[K]), and under `to_go` its episodes too.
-        progress_norm: `group_std` divides G - b by the standard deviation (ddof 1) of the group's G, plus epsilon; it
-            divides by nothing where G does not vary.
         scale_by_std: whether the outcome advantage is divided by the group's standard deviation (ddof 1).
         epsilon: added to that standard deviation.
         singleton: outcome advantage of a trace that is alone: `raw` reward, or `zero`.
@@ -56,12 +73,7 @@ class CreditConfig:
 
     __pydantic_config__: ClassVar[Any] = Strict
 
-    alpha: Annotated[float, Ge(0), Le(1000)] = 1.0
-    credit: Literal["immediate", "to_go"] = "immediate"
-    gamma: Annotated[float, Ge(0), Le(1)] = 1.0
-    baseline: Literal["none", "group", "group_index"] = "none"
-    answer_progress: Literal["none", "add"] = "none"
-    progress_norm: Literal["none", "group_std"] = "none"
+    baseline: Baseline = "none"
     scale_by_std: bool = True
     epsilon: Annotated[float, Ge(0), Le(1)] = 1e-6
     singleton: Literal["raw", "zero"] = "raw"

@@ -6,14 +6,26 @@ Dimension key: K episodes · P = K + 1 prefixes. NaN marks what is missing, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
+from mrt_reward.ranges import option
 from mrt_reward.types import Episode, Value
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WasteOptions:
+    """Which episodes count as waste, for whoever reports on progress."""
+
+    waste_threshold: Annotated[float, Ge(0), Le(1)] = option(
+        0.02, "An episode whose progress is smaller, either way, counts as waste."
+    )
 
 
 def progress_rewards(value_P: Floats) -> Floats:

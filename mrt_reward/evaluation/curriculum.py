@@ -31,7 +31,7 @@ from mrt_reward.evaluation.bootstrap import (
     resampled_means,
 )
 from mrt_reward.evaluation.pool import Usable, places_by_problem
-from mrt_reward.ranges import check_ranges
+from mrt_reward.ranges import check_ranges, option
 
 NUM_BUDGETS = 64
 """Budgets looked at, where no granularity is given."""
@@ -41,25 +41,20 @@ NUM_BUDGETS = 64
 class CurriculumSettings:
     """How the next round is chosen.
 
-    Attributes:
-        min_gain: accuracy that is worth a longer budget.
-        granularity: budgets are multiples of this many tokens; None is the longest trace over `NUM_BUDGETS`.
-        answer_tokens: added to each prefix for closing it and answering.
-        growth: factor of the budget where accuracy still rises at the longest traces, and those were cut off.
-        low_rate: problems that are solved less often teach nothing yet.
-        high_rate: problems that are solved more often teach nothing more.
+    Without a granularity it is the longest trace over `NUM_BUDGETS`. The budget grows where accuracy still rises at the
+    longest traces, and those were cut off. Hard problems teach nothing yet, solved ones nothing more.
 
     Raises:
         ValueError: a field is outside its range.
 
     """
 
-    min_gain: Annotated[float, Gt(0), Le(1)] = 0.01
-    granularity: Annotated[int, Ge(1)] | None = None
-    answer_tokens: Annotated[int, Ge(0)] = 32
-    growth: Annotated[float, Ge(1)] = 2.0
-    low_rate: Annotated[float, Ge(0), Le(1)] = 0.05
-    high_rate: Annotated[float, Ge(0), Le(1)] = 0.95
+    min_gain: Annotated[float, Gt(0), Le(1)] = option(0.01, "Accuracy that is worth a longer budget.")
+    granularity: Annotated[int, Ge(1)] | None = option(None, "Budgets are multiples of this many tokens.")
+    answer_tokens: Annotated[int, Ge(0)] = option(32, "Tokens to close the thinking and answer.")
+    growth: Annotated[float, Ge(1)] = option(2.0, "Factor of the budget where longer traces still pay.")
+    low_rate: Annotated[float, Ge(0), Le(1)] = option(0.05, "Problems solved less often are hard.")
+    high_rate: Annotated[float, Ge(0), Le(1)] = option(0.95, "Problems solved more often are solved.")
 
     def __post_init__(self) -> None:
         check_ranges(self)

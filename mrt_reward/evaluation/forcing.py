@@ -7,13 +7,16 @@ dropped, and values are taken after every second extension.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 
 from mrt_reward.errors import ProverError
 from mrt_reward.evaluation.sampling import SamplingSpec, continue_from
 from mrt_reward.evaluation.traces import Extension
 from mrt_reward.options import ExplicitSegmenter, ScoreOptions
+from mrt_reward.ranges import option
 from mrt_reward.service.encoding import Encoded
 from mrt_reward.service.jobs import segment
 from mrt_reward.service.scorer import Scorer
@@ -32,7 +35,6 @@ class ForcingSpec:
     Attributes:
         num_extensions: W.
         sampling: temperature, top-p and seed.
-        max_tokens: of each extension.
         every: values are taken after every this many extensions, and after the last.
         close: what would close the thinking; what comes after it is dropped.
 
@@ -40,7 +42,7 @@ class ForcingSpec:
 
     num_extensions: int
     sampling: SamplingSpec
-    max_tokens: int = 2048
+    max_tokens: Annotated[int, Ge(1)] = option(2048, "Tokens of each extension.")
     every: int = 2
     close: str = "</think>"
 
@@ -58,25 +60,27 @@ async def extend(scorer: Scorer, trace: Trace, options: ScoreOptions, spec: Forc
     encoded, _ = segment(trace, options, scorer.tokenizer)
     text, ends = "", list[int]()
     for number in range(spec.num_extensions):
-        grown = await _one_more(scorer, encoded, text, WORDS[number % len(WORDS)], spec, name=f"{trace.id}+{number}")
-        if grown is None:
+        opened = text + _opening(encoded, text, WORDS[number % len(WORDS)])
+        thought = await _thought(scorer, encoded, opened, spec, name=f"{trace.id}+{number}")
+        if thought is None:
             break
-        text = grown
+        text = opened + thought
         if (number + 1) % spec.every == 0 or number + 1 == spec.num_extensions:
             ends.append(len(text))
-    if not ends:
-        return Extension(text, (), (), ())
-    return await _valued(scorer, trace, encoded, options, (text, ends))
+    extension = Extension(text, tuple(ends), (), ())
+    return await _valued(scorer, trace, encoded, options, extension) if ends else extension
 
 
-async def _one_more(
-    scorer: Scorer, encoded: Encoded, text: str, word: str, spec: ForcingSpec, *, name: str
-) -> str | None:
-    """The extended text after one more word; None where there is no room for it."""
+def _opening(encoded: Encoded, text: str, word: str) -> str:
+    """The word, in a paragraph of its own."""
     written = encoded.completion[encoded.thinking.start : encoded.thinking.end] + text
-    opening = ("" if not written or written.endswith(SEPARATOR) else SEPARATOR) + word
+    return ("" if not written or written.endswith(SEPARATOR) else SEPARATOR) + word
+
+
+async def _thought(scorer: Scorer, encoded: Encoded, opened: str, spec: ForcingSpec, *, name: str) -> str | None:
+    """What the model writes after the extended text and one more word; None where there is no room for it."""
     tokenizer = scorer.tokenizer
-    more = tokenizer.encode_untrusted(text + opening).ids
+    more = tokenizer.encode_untrusted(opened).ids
     context = np.concatenate([encoded.context, encoded.thinking_ids, more])
     if scorer.info.max_tokens and len(context) >= scorer.info.max_tokens:
         return None
@@ -86,23 +90,23 @@ async def _one_more(
     thought, closed, _ = thought.partition(spec.close) if spec.close else (thought, "", "")
     if not closed and len(ids) >= limit and SEPARATOR in thought:
         thought = thought.rpartition(SEPARATOR)[0] + SEPARATOR
-    return text + opening + thought
+    return thought
 
 
 async def _valued(
-    scorer: Scorer, trace: Trace, encoded: Encoded, options: ScoreOptions, grown: tuple[str, list[int]]
+    scorer: Scorer, trace: Trace, encoded: Encoded, options: ScoreOptions, extension: Extension
 ) -> Extension:
-    text, ends = grown
+    """The extension with its values."""
     start, end = encoded.thinking.start, encoded.thinking.end
     longer = replace(
         trace,
-        completion=encoded.completion[:end] + text,
+        completion=encoded.completion[:end] + extension.text,
         completion_ids=None,
-        episodes=tuple(dict.fromkeys([start, *(end + at for at in (0, *ends[:-1]))])),
+        episodes=tuple(dict.fromkeys([start, *(end + at for at in (0, *extension.ends[:-1]))])),
     )
     [scored] = await scorer.score([longer], replace(options, segmenter=ExplicitSegmenter("explicit")))
-    if scored.status is Status.ERROR or len(scored.values) <= len(ends):
+    num = len(extension.ends)
+    if scored.status is Status.ERROR or len(scored.values) <= num:
         told = scored.error.message if scored.error else "its boundaries fell into one token"
         raise ProverError(f"the extension could not be scored: {told}")
-    num = len(ends)
-    return Extension(text, tuple(ends), scored.prefix_tokens[-num:], scored.values[-num:])
+    return replace(extension, prefix_tokens=scored.prefix_tokens[-num:], values=scored.values[-num:])

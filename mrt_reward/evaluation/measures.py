@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
+from mrt_reward.core.progress import WasteOptions
 from mrt_reward.core.regret import majority_regret
 from mrt_reward.evaluation.curves import accuracy_curve, accuracy_curves, budget_grid, regret_curve
 from mrt_reward.evaluation.progress import (
@@ -47,21 +46,19 @@ budget ended it; episodes; shares of episodes; share of thinking after the trace
 votes; mean standard error of its values; x where its extension ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lens:
+@dataclass(frozen=True)
+class Lens(WasteOptions):
     """How traces are looked at.
 
     Attributes:
         budgets: of the caller, in tokens; put on the grid.
         sizes: k of the votes, increasing, from 1.
-        waste_threshold: an episode earned nothing when |progress| is below this.
         weighted: whether votes count by 2^(mean log-probability), as the authors', instead of one each.
 
     """
 
     budgets: tuple[float, ...] = ()
     sizes: tuple[int, ...] = (1, 2, 4, 8)
-    waste_threshold: Annotated[float, Ge(0), Le(1)] = 0.02
     weighted: bool = False
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mrt_reward.core.progress import WasteOptions, waste_mask
 from mrt_reward.evaluation.bootstrap import Estimate, Floats, estimate, resample_counts
 from mrt_reward.evaluation.pool import Usable, places_by_problem
 from mrt_reward.evaluation.states import Step, states
@@ -47,7 +48,7 @@ class ProverMeasure:
         bound: their sum, what Theorem 3.1 is about.
         bound_R: resamples of it, with the same problems for all provers, so that differences are paired.
         spread: variance of progress over all episodes, whatever their prefix.
-        waste: share of episodes whose |progress| is below `EXTREME`.
+        waste: share of episodes whose |progress| is below the usual threshold (`WasteOptions`).
         low_share: share of values below `EXTREME`: too weak.
         high_share: share of values above 1 - `EXTREME`: too strong.
         tokens: computed for a trace, on average.
@@ -146,7 +147,7 @@ def measure(scores: Scores, policy: PolicyValues | None = None, *, seed: int = 0
         told(distinguishes + aligns, bound_R),
         bound_R,
         spread=float(progress_E.var(ddof=1)) if progress_E.size > 1 else 0.0,
-        waste=float(np.mean(np.abs(progress_E) < EXTREME)),
+        waste=float(np.mean(waste_mask(progress_E, WasteOptions().waste_threshold))),
         low_share=float(np.mean(value_V < EXTREME)),
         high_share=float(np.mean(value_V > 1 - EXTREME)),
         tokens=float(np.mean([usage.computed_tokens for usage in usages])),

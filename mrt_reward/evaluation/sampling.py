@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Gt, Le
 
 from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.protocols import RolloutQuery, Tokenizer
+from mrt_reward.ranges import check_ranges, option
 from mrt_reward.service.prompting import prompt_ids_of
 from mrt_reward.service.sample import sample
 from mrt_reward.service.scorer import Scorer
@@ -23,20 +26,21 @@ from mrt_reward.types import TokenIds, Trace
 class SamplingSpec:
     """How a model is sampled.
 
-    Attributes:
-        num_traces: T, of each problem.
-        max_tokens: most tokens of a completion, answer included.
-        temperature: 0 is greedy.
-        top_p: nucleus.
-        seed: of the draws; with it, a problem's traces depend on nothing but the problem and the model.
+    A problem's traces depend on nothing but these, the problem and the model. Temperature 0 is greedy.
+
+    Raises:
+        ValueError: a field is outside its range.
 
     """
 
-    num_traces: int = 8
-    max_tokens: int = 16_384
-    temperature: float = 0.6
-    top_p: float = 0.95
-    seed: int = 0
+    num_traces: Annotated[int, Ge(1)] = option(8, "Traces to sample of each problem.")
+    max_tokens: Annotated[int, Ge(1)] = option(16_384, "Longest trace, answer included, in tokens.")
+    temperature: Annotated[float, Ge(0)] = option(0.6, "Sampling temperature of the traces.")
+    top_p: Annotated[float, Gt(0), Le(1)] = option(0.95, "Nucleus of the traces.")
+    seed: Annotated[int, Ge(0)] = option(0, "Seed of the traces and of the resampling.")
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)

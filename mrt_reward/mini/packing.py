@@ -61,6 +61,17 @@ class Row:
         return causal & (same | trunk)
 
 
+@dataclass(frozen=True)
+class _Ending:
+    """Token ids of a terminator, what is said before the answer, the answer, its alternatives, and the turn's close."""
+
+    opening: list[int]
+    explanation: list[int]
+    answer: list[int]
+    candidates: list[int]
+    turn_close: int
+
+
 class _Packer:
     """Collects the tokens and the targets of one row."""
 
@@ -80,6 +91,20 @@ class _Packer:
     def aim(self, at: int, probability: Mapping[int, float], weight: float) -> None:
         """Train the token after index `at` on a distribution over tokens."""
         self.targets.append((at, probability, weight))
+
+    def end(self, ending: _Ending, *, branch: int, cut: int, place_weight: float) -> None:
+        """Add terminator and answer behind the first `cut` trunk tokens."""
+        start = len(self.ids)
+        self.add(ending.opening + ending.explanation + ending.answer, cut, branch, cut)
+        brace = start + len(ending.opening) + len(ending.explanation)
+        # The policy ends its own thinking; a forced ending must not teach it to stop there.
+        taught = ending.explanation if branch else ending.opening + ending.explanation
+        for index, token in enumerate(taught, start=brace - len(taught)):
+            self.aim(index - 1, {token: 1.0}, 1.0)
+        self.aim(brace - 1, {ending.answer[0]: 1.0}, 1.0)
+        self.aim(brace, dict.fromkeys(ending.candidates, 1 / len(ending.candidates)), place_weight)
+        self.aim(brace + 1, {ending.answer[2]: 1.0}, 1.0)
+        self.aim(brace + 2, {ending.turn_close: 1.0}, 1.0)
 
     def row(self) -> Row:
         width = max(len(probability) for _, probability, _ in self.targets)
@@ -146,43 +171,27 @@ def pack_trace(
     token_of = {end: index + 1 for index, end in enumerate(char_ends)} | {0: 0}
     cuts = {token_of[len(prefix)] for prefix in prefixes(thinking) if len(prefix) in token_of}
     cuts |= {int(cut) for cut in rng.integers(1, len(ids) + 1, rule.num_random_cuts)}
-    ends = _Endings(packer, tokenizer, problem, rule, rng)
     if is_whole:
-        ends.add(0, len(packer.ids), thinking)
+        ending = _draw_ending(tokenizer, problem, thinking, rng)
+        packer.end(ending, branch=0, cut=len(packer.ids), place_weight=rule.place_weight)
         cuts.discard(len(ids))
     for branch, cut in enumerate(sorted(cuts), start=1):
-        ends.add(branch, len(prompt) + cut, thinking[: char_ends[cut - 1]] if cut else "")
+        prefix = thinking[: char_ends[cut - 1]] if cut else ""
+        ending = _draw_ending(tokenizer, problem, prefix, rng, rule.free_share)
+        packer.end(ending, branch=branch, cut=len(prompt) + cut, place_weight=rule.place_weight)
     return packer.row()
 
 
-@dataclass(frozen=True)
-class _Endings:
-    """Adds terminators and answers to a row."""
-
-    packer: _Packer
-    tokenizer: Tokenizer
-    problem: Problem
-    rule: PackingRule
-    rng: Generator
-
-    def add(self, branch: int, cut: int, prefix: str) -> None:
-        """An ending behind the first `cut` trunk tokens, which hold `prefix`; branch 0 is the trunk's own."""
-        packer, tokenizer = self.packer, self.tokenizer
-        is_free = branch > 0 and self.rule.free_share > 0 and self.rng.random() < self.rule.free_share
-        options = open_candidates(self.problem, prefix)
-        chosen = options[int(self.rng.integers(len(options)))]
-        opening = token_ids(tokenizer, template.FREE_TERMINATOR if is_free else template.terminator(prefix))
-        explained = token_ids(tokenizer, template.free_explanation(self.rng)) if is_free else []
-        answer = token_ids(tokenizer, template.answer_text(chosen))
-        start = len(packer.ids)
-        packer.add(opening + explained + answer, cut, branch, cut)
-        # The policy ends its own thinking; a forced ending must not teach it to stop there.
-        taught = explained if branch else opening
-        brace = start + len(opening) + len(explained)
-        for index, token in enumerate(taught, start=brace - len(taught)):
-            packer.aim(index - 1, {token: 1.0}, 1.0)
-        packer.aim(brace - 1, {answer[0]: 1.0}, 1.0)
-        even = {token_ids(tokenizer, str(option))[0]: 1 / len(options) for option in options}
-        packer.aim(brace, even, self.rule.place_weight)
-        packer.aim(brace + 1, {answer[2]: 1.0}, 1.0)
-        packer.aim(brace + 2, {token_ids(tokenizer, template.TURN_CLOSE)[0]: 1.0}, 1.0)
+def _draw_ending(
+    tokenizer: Tokenizer, problem: Problem, prefix: str, rng: Generator, free_share: float = 0.0
+) -> _Ending:
+    is_free = free_share > 0 and float(rng.random()) < free_share
+    options = open_candidates(problem, prefix)
+    chosen = options[int(rng.integers(len(options)))]
+    return _Ending(
+        token_ids(tokenizer, template.FREE_TERMINATOR if is_free else template.terminator(prefix)),
+        token_ids(tokenizer, template.free_explanation(rng)) if is_free else [],
+        token_ids(tokenizer, template.answer_text(chosen)),
+        [token_ids(tokenizer, str(option))[0] for option in options],
+        token_ids(tokenizer, template.TURN_CLOSE)[0],
+    )

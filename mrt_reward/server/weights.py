@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import UNFINISHED, WeightsError
+from mrt_reward.files import WEIGHTS_MARKER
 
 
 def allowed_folder(settings: ServeSettings, asked: str) -> Path:
@@ -22,12 +23,12 @@ def allowed_folder(settings: ServeSettings, asked: str) -> Path:
     root = Path(settings.weights_root).resolve()
     try:
         folder = (root / asked).resolve()
-        return _finished(folder, root, settings.weights_marker, asked)
+        return _finished(folder, root, asked)
     except (OSError, ValueError, RuntimeError) as error:  # a name that no file can have, or links in a circle
         raise WeightsError(f"path {asked[:200]!r} cannot be read: {error}", param="path") from error
 
 
-def _finished(folder: Path, root: Path, marker: str, asked: str) -> Path:
+def _finished(folder: Path, root: Path, asked: str) -> Path:
     if folder == root or not folder.is_relative_to(root):
         raise WeightsError("the path is outside the configured weights_root, or is the root itself", param="path")
     if not folder.is_dir():
@@ -35,10 +36,9 @@ def _finished(folder: Path, root: Path, marker: str, asked: str) -> Path:
     for file in folder.iterdir():
         if not file.resolve().is_relative_to(root):
             raise WeightsError(f"{file.name!r} is a link to outside the configured weights_root", param="path")
-    if not (folder / marker).is_file():
+    if not (folder / WEIGHTS_MARKER).is_file():
         raise WeightsError(
-            f"expected the marker file {marker!r} in {asked!r}, which its writer puts there last: "
-            f"wait for it, or set weights_marker",
+            f"expected the marker file {WEIGHTS_MARKER!r} in {asked!r}, which its writer puts there last: wait for it",
             code=UNFINISHED,
             param="path",
         )

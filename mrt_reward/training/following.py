@@ -8,10 +8,10 @@ from pathlib import Path
 
 from mrt_reward.client.admin import load_weights
 from mrt_reward.errors import UNFINISHED, ConfigError, MRTRewardError
+from mrt_reward.files import WEIGHTS_MARKER
 from mrt_reward.training.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
-MARKER = ".complete"
 TRIAL = "mrt_trial"
 """Empty folder that servers are asked to load at the start, and must refuse as unfinished."""
 
@@ -75,7 +75,7 @@ def hand_over(
         save(folder)
     taken = 0
     if folder.is_dir():
-        (folder / MARKER).touch()
+        (folder / WEIGHTS_MARKER).touch()
         for url in settings.admin_urls:
             try:
                 version = load_weights(url, str(folder), key=settings.admin_key)

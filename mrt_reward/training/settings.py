@@ -5,26 +5,32 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from dataclasses import fields
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, CliApp
 
-from mrt_reward.core.credit import CreditConfig
+from mrt_reward.core.credit import Baseline, CreditConfig, CreditOptions
+from mrt_reward.core.progress import WasteOptions
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import (
     AUTHORS_SEGMENTERS,
+    AnswerOptions,
     BalancedSegmenter,
     Delimiters,
+    EpisodeLimit,
+    EpisodeTokens,
     Estimator,
     Likelihood,
     MarkerSegmenter,
     ParagraphSegmenter,
     Rollouts,
+    SamplingOptions,
     ScoreOptions,
     Segmenter,
-    Terminator,
-    TerminatorName,
     TokenSegmenter,
 )
 
@@ -33,11 +39,31 @@ OnFailure = Literal["mask", "drop", "abort"]
 Flags = TypeVar("Flags", bound=BaseSettings)
 
 
-class TrainingSettings(BaseModel):
-    """How a training run is paid for progress. The defaults are the paper's where it says."""
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class TrainingSettings(WasteOptions, EpisodeLimit, SamplingOptions, AnswerOptions, CreditOptions):
+    """How a training run is paid for progress. The defaults are the paper's where it says.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    What is not declared here is an option of credit or of scoring, and is declared there.
+    """
 
+    baseline: Annotated[
+        Literal[Baseline, "termination"],
+        Field(description="Baseline of progress; termination is for mode prefix: A = r - J(prefix)."),
+    ] = "none"
+    scale_by_std: Annotated[
+        bool | None,
+        Field(description="Whether the outcome advantage is divided by its deviation; none is the trainer's own."),
+    ] = None
+    segmenter: Annotated[
+        SegmenterName | Segmenter,
+        Field(description="Where thinking is cut: a name, or a mapping, which has a `max_episodes` of its own."),
+    ] = "balanced"
+    episode_tokens: Annotated[
+        EpisodeTokens, Field(description="Prover tokens of an episode, where `segmenter` is tokens.")
+    ] = TokenSegmenter("tokens").num_tokens
+    estimator: Annotated[
+        Literal["likelihood", "rollouts"], Field(description="How a prefix is valued: without sampling, or by it.")
+    ] = "likelihood"
     url: Annotated[
         str | list[str], Field(description="Server, or several with the same prover; a group's traces go to one.")
     ] = "http://127.0.0.1:8000"
@@ -48,59 +74,6 @@ class TrainingSettings(BaseModel):
         Literal["episodes", "prefix"],
         Field(description="episodes: each episode is paid its progress. prefix: rows start from prefixes (MRT-RL)."),
     ] = "episodes"
-    alpha: Annotated[float, Field(ge=0, le=1000, description="Weight of progress; 0 is outcome reward alone.")] = 1.0
-    credit: Annotated[
-        Literal["immediate", "to_go"],
-        Field(description="An episode is paid its own progress (the paper), or all that follows as well."),
-    ] = "immediate"
-    gamma: Annotated[float, Field(ge=0, le=1, description="Discount per episode, for to_go.")] = 1.0
-    baseline: Annotated[
-        Literal["none", "group", "group_index", "termination"],
-        Field(description="Baseline of progress; termination is for mode prefix: A = r - J(prefix)."),
-    ] = "none"
-    answer_progress: Annotated[
-        Literal["none", "add"], Field(description="add also pays the answer's tokens alpha times (r - J[K]).")
-    ] = "none"
-    progress_norm: Annotated[
-        Literal["none", "group_std"], Field(description="group_std divides progress by its deviation in the group.")
-    ] = "none"
-    scale_by_std: Annotated[
-        bool | None,
-        Field(description="Whether the outcome advantage is divided by its deviation; none is the trainer's own."),
-    ] = None
-    segmenter: Annotated[
-        SegmenterName | Segmenter, Field(description="Where thinking is cut into episodes: a name, or a mapping.")
-    ] = "balanced"
-    max_episodes: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=1000,
-            description="Most episodes of a trace, where `segmenter` is balanced, markers, paragraphs, tokens.",
-        ),
-    ] = 8
-    episode_tokens: Annotated[
-        int, Field(ge=1, le=1_000_000, description="Prover tokens of an episode, where `segmenter` is tokens.")
-    ] = 512
-    delimiters: Annotated[Delimiters, Field(description="What opens and closes thinking.")] = Delimiters()
-    terminator: Annotated[
-        TerminatorName | Terminator, Field(description="What forces an answer: boxed, official, qwen3, or a mapping.")
-    ] = "boxed"
-    estimator: Annotated[
-        Literal["likelihood", "rollouts"], Field(description="How a prefix is valued: without sampling, or by it.")
-    ] = "likelihood"
-    num_samples: Annotated[int, Field(ge=1, le=128, description="Answers per prefix, for rollouts.")] = 8
-    temperature: Annotated[float, Field(ge=0, le=10, description="Of these answers.")] = 0.6
-    best_of: Annotated[int, Field(ge=1, le=128, description="k of the Best-of-k prover, for rollouts.")] = 1
-    grader: Annotated[str | None, Field(description="Grader by its name on the server; none is its default.")] = None
-    waste_threshold: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=1,
-            description="An episode whose progress is smaller, either way, is counted as waste in the metrics.",
-        ),
-    ] = 0.02
     timeout_s: Annotated[
         float, Field(gt=0, le=86_400, description="Longest wait for a trace's score, tries included, in seconds.")
     ] = 300.0
@@ -148,30 +121,19 @@ class TrainingSettings(BaseModel):
         """What servers are asked for; nothing is left to their own settings but the grader."""
         estimator: Estimator = Likelihood()
         if self.estimator == "rollouts":
-            estimator = Rollouts("rollouts", self.num_samples, self.temperature, best_of=self.best_of)
-        return ScoreOptions(
-            segmenter=self._segmenter(),
-            delimiters=self.delimiters,
-            terminator=self.terminator,
-            estimator=estimator,
-            grader=self.grader,
-            waste_threshold=self.waste_threshold,
-        )
+            estimator = Rollouts("rollouts", **_own(self, SamplingOptions))
+        return ScoreOptions(segmenter=self._segmenter(), estimator=estimator, **_own(self, AnswerOptions))
 
     def credit_config(
         self, *, scale_by_std: bool = True, epsilon: float = 1e-6, singleton: Literal["raw", "zero"] = "raw"
     ) -> CreditConfig:
         """How progress becomes advantage, with the framework's own habits, or veRL's, where the user says nothing."""
         return CreditConfig(
-            alpha=self.alpha,
-            credit=self.credit,
-            gamma=self.gamma,
             baseline="none" if self.baseline == "termination" else self.baseline,
-            answer_progress=self.answer_progress,
-            progress_norm=self.progress_norm,
             scale_by_std=scale_by_std if self.scale_by_std is None else self.scale_by_std,
             epsilon=epsilon,
             singleton=singleton,
+            **_own(self, CreditOptions),
         )
 
     def _segmenter(self) -> Segmenter:
@@ -190,6 +152,20 @@ class TrainingSettings(BaseModel):
                 return segmenter
 
 
+SETTING_NAMES = tuple(each.name for each in fields(TrainingSettings))
+_VALID = TypeAdapter(TrainingSettings)
+
+
+def _own(settings: TrainingSettings, base: type[Any]) -> dict[str, Any]:
+    """The options that stand in one base of the settings, by name."""
+    return {each.name: getattr(settings, each.name) for each in fields(base)}
+
+
+def as_json(settings: TrainingSettings) -> dict[str, Any]:
+    """All of them by name, as JSON holds them."""
+    return cast("dict[str, Any]", _VALID.dump_python(settings, mode="json"))
+
+
 def load_training_settings(given: Mapping[str, Any], *, where: str) -> TrainingSettings:
     """Settings from a framework's own configuration.
 
@@ -202,12 +178,12 @@ def load_training_settings(given: Mapping[str, Any], *, where: str) -> TrainingS
 
     """
     for name in given:
-        if name not in TrainingSettings.model_fields:
-            near = suggestion(name, TrainingSettings.model_fields)
-            hint = f"did you mean {where}.{near}?" if near else f"known: {', '.join(TrainingSettings.model_fields)}"
+        if name not in SETTING_NAMES:
+            near = suggestion(name, SETTING_NAMES)
+            hint = f"did you mean {where}.{near}?" if near else f"known: {', '.join(SETTING_NAMES)}"
             raise ConfigError(f"unknown setting {where}.{name}; {hint}", param=f"{where}.{name}")
     try:
-        settings = TrainingSettings.model_validate(dict(given))
+        settings = _VALID.validate_python(dict(given))
     except ValidationError as error:
         raise _wrong(error, where) from error
     _check_together(settings, where)
@@ -260,7 +236,8 @@ def _check_together(settings: TrainingSettings, where: str) -> None:
 def settings_table(prefix: str) -> str:
     """All settings as a Markdown table, for the adapters' documentation."""
     lines = ["| setting | default | meaning |", "| --- | --- | --- |"]
-    for name, field in TrainingSettings.model_fields.items():
+    declared: dict[str, FieldInfo] = cast("Any", TrainingSettings).__pydantic_fields__
+    for name, field in declared.items():
         default = field.default
         told = "{open: <think>, close: </think>}" if isinstance(default, Delimiters) else str(default)
         choices = get_args(field.annotation)

@@ -17,6 +17,7 @@ from mrt_reward.benchmark.plan import Measurement, Plan, Told, measure
 from mrt_reward.benchmark.recording import RecordingProver, Sampled
 from mrt_reward.benchmark.rows import Way
 from mrt_reward.benchmark.workload import Work, WorkSpec, make_work
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ProverError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.protocols import Probe, Proof, RolloutQuery
@@ -108,7 +109,7 @@ def test_an_engine_elsewhere_has_no_bound() -> None:
 
 
 async def test_the_bound_calls_the_network_as_transformers_does() -> None:
-    prover = TransformersProver(MODEL_DIR)
+    prover = TransformersProver(EngineSettings(model=str(MODEL_DIR)))
     try:
         plain = AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.float32, attn_implementation="sdpa").eval()
         ids = torch.from_numpy(np.random.default_rng(0).integers(0, 4000, (1, 40)))

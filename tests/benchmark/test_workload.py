@@ -37,7 +37,7 @@ def test_the_first_traces_are_the_same_traces(mini_tokenizer: HFTokenizer) -> No
 def test_sizes_follow_the_number_of_prefixes() -> None:
     # 49 prefixes a problem: 2, 20 and 204 problems.
     assert [WorkSpec().of_prefixes(size).num_prefixes for size in (1, 100, 1000, 10_000)] == [49, 98, 980, 9996]
-    assert first_problems(SPEC, None) is SPEC
+    assert first_problems(SPEC, SPEC.problems + 1) == SPEC
     assert first_problems(SPEC, 1).problems == 1
     assert first_problems(SPEC, 9).problems == 2
 

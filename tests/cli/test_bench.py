@@ -57,7 +57,7 @@ def test_the_embedded_engine_is_measured_here_and_through_the_server(tmp_path: P
 
 
 def test_growth_is_measured_at_each_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("mrt_reward.benchmark.plan.SIZES", (250, 25))
+    monkeypatch.setattr("mrt_reward.cli.bench.SIZES", (250, 25))
     monkeypatch.setattr("mrt_reward.benchmark.ours.PREFIXES_OF_SIZE", 500)
     output = tmp_path / "rows.json"
     flags = ["--grow", "--no-server", "--estimator", "likelihood", "--json", str(output)]

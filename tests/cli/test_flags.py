@@ -1,22 +1,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+import typer
+from annotated_types import Ge, Gt, Le
+from typer.testing import CliRunner, Result
 
-from mrt_reward.cli.flags import graders_from, options_from
+from mrt_reward.cli.flags import ENGINE, SERVE_FLAGS, chosen, flag, graders_from, options_from, with_settings
+from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import AUTHORS_SEGMENTERS, Rollouts, ScoreOptions, TokenSegmenter
+from mrt_reward.ranges import check_ranges, option
 
-DEFAULT = ScoreOptions(estimator=Rollouts("rollouts", num_samples=3), waste_threshold=0.1)
+DEFAULT = ScoreOptions(estimator=Rollouts("rollouts", num_samples=3), grader="exact")
 
 
 def test_options_that_are_not_told_stay_as_they_are(tmp_path: Path) -> None:
     assert options_from(None, DEFAULT) == DEFAULT
     told = {"segmenter": {"kind": "tokens", "num_tokens": 7}}
     expected = ScoreOptions(
-        segmenter=TokenSegmenter("tokens", num_tokens=7), estimator=DEFAULT.estimator, waste_threshold=0.1
+        segmenter=TokenSegmenter("tokens", num_tokens=7), estimator=DEFAULT.estimator, grader="exact"
     )
     assert options_from(json.dumps(told), DEFAULT) == expected
     file = tmp_path / "options.json"
@@ -27,7 +35,65 @@ def test_options_that_are_not_told_stay_as_they_are(tmp_path: Path) -> None:
     assert (named.segmenter, named.estimator) == (segmenter, DEFAULT.estimator)
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"segmentr": 1}', "@nowhere.json"])
+@dataclass(frozen=True)
+class Walk:
+    steps: Annotated[int, Ge(1), Le(9)] | None = option(2, "Steps of a walk.")
+    share: Annotated[float, Gt(0), Le(1)] = option(0.5, "Share of it.")
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+def run(verb: Callable[..., None], *words: str) -> Result:
+    app = typer.Typer()
+    app.command()(verb)
+    return CliRunner().invoke(app, words, env={"COLUMNS": "200", "TERM": "dumb", "MRT_REWARD_DTYPE": "bfloat16"})
+
+
+def test_a_flag_has_its_range_and_its_meaning_from_the_record() -> None:
+    taken: list[int | None] = []
+
+    def verb(
+        steps: Annotated[int | None, flag(Walk, "steps")] = None, share: Annotated[float, flag(Walk, "share")] = 0.5
+    ) -> None:
+        taken.append(chosen(Walk, steps=steps, share=share).steps)
+
+    told = " ".join(run(verb, "--help").output.split())
+    assert "[1<=x<=9]" in told
+    assert "Steps of a walk." in told
+    assert "Share of it. Above 0." in told
+    assert run(verb, "--steps", "9").exit_code == 0
+    assert run(verb, "--steps", "10").exit_code == 2
+    refused = run(verb, "--share", "0").exception
+    assert isinstance(refused, ConfigError)
+    assert str(refused) == "share must be above 0 and at most 1, got 0.0"
+    assert taken == [9]
+
+
+def test_a_verb_gets_settings_from_flags_over_the_environment() -> None:
+    taken: list[ServeSettings] = []
+
+    @with_settings(*ENGINE)
+    def verb(first: str, *, settings: ServeSettings) -> None:
+        """Does it."""
+        taken.append(settings)
+
+    assert run(verb, "x", "--max-model-len", "64", "--engine-arg", "seed=3").exit_code == 0
+    [settings] = taken
+    assert (settings.max_model_len, settings.dtype, settings.engine_args) == (64, "bfloat16", {"seed": 3})
+    refused = run(verb, "x", "--max-model-len", "1").exception
+    assert isinstance(refused, ConfigError)
+    assert refused.param == "max_model_len"
+    assert "Does it." in run(verb, "--help").output
+
+
+def test_every_setting_is_a_flag_of_serve_but_keys_and_a_few() -> None:
+    without = set(ServeSettings.model_fields) - set(SERVE_FLAGS)
+    assert {name for name in without if name.endswith("_key")} == {"api_key", "admin_key", "engine_api_key"}
+    assert len(without) == 8
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"waste_threshold": 0.1}', '{"segmentr": 1}', "@nowhere.json"])
 def test_options_that_cannot_be_read_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected JSON, @FILE, or one of"):
         options_from(text, DEFAULT)

@@ -142,7 +142,7 @@ def test_an_endpoint_may_prove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_options_come_as_json_as_a_file_or_by_name(tmp_path: Path, prover: ScriptedProver) -> None:
     source = write(tmp_path / "in.jsonl", TRACE)
     options = write(tmp_path / "options.json", {"segmenter": {"kind": "paragraphs", "group": 100}})
-    for text, num_episodes in ((f"@{options}", 1), ('{"waste_threshold": 0.1}', 3), ("mrt-regret", 1)):
+    for text, num_episodes in ((f"@{options}", 1), ('{"terminator": "boxed"}', 3), ("mrt-regret", 1)):
         assert RUN.invoke(app, ["score", str(source), "--overwrite", "--options", text]).exit_code == 0
         assert len(read(tmp_path / "in.scored.jsonl")[0]["episodes"]) == num_episodes
 

@@ -39,8 +39,8 @@ segmenters = st.one_of(
         group=st.integers(1, 4),
         max_episodes=st.none() | st.integers(1, 9),
     ),
-    st.builds(ParagraphSegmenter, st.just("paragraphs"), st.integers(1, 4), st.none() | st.integers(1, 9)),
-    st.builds(TokenSegmenter, st.just("tokens"), st.integers(1, 9), st.none() | st.integers(1, 9)),
+    st.builds(ParagraphSegmenter, st.just("paragraphs"), st.integers(1, 4), max_episodes=st.none() | st.integers(1, 9)),
+    st.builds(TokenSegmenter, st.just("tokens"), st.integers(1, 9), max_episodes=st.none() | st.integers(1, 9)),
 )
 
 

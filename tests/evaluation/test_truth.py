@@ -165,7 +165,9 @@ def written(num_problems: int, num_traces: int) -> list[InputRow]:
 
 @pytest.mark.slow
 async def test_every_curve_holds_the_exact_one_within_its_interval(tmp_path: Path) -> None:
-    options = ScoreOptions(estimator=Rollouts("rollouts", NUM_ANSWERS, 1.0, 1.0, keep_answers=True))
+    options = ScoreOptions(
+        estimator=Rollouts("rollouts", num_samples=NUM_ANSWERS, temperature=1.0, top_p=1.0, keep_answers=True)
+    )
     scorer = build_scorer(ServeSettings())
     try:
         with Folder(tmp_path) as folder:

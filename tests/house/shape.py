@@ -77,15 +77,14 @@ def wide_functions(most: int = 5) -> list[str]:
     ]
 
 
-def typed_dict_parameters() -> list[str]:
-    """Functions whose parameters hide in `**options: Unpack[…]` or an untyped `**script: object`."""
+def typed_dicts() -> list[str]:
+    """Typed dicts, and functions whose parameters hide in one: `**options: Unpack[…]`."""
     return [
-        f"{module.name}:{function.lineno} {function.name}"
+        f"{module.name}:{node.lineno} {node.name}"
         for module in modules()
-        for function in module.functions
-        if function.args.kwarg is not None
-        and function.args.kwarg.annotation is not None
-        and "Unpack" in ast.unparse(function.args.kwarg.annotation)
+        for node in ast.walk(module.tree)
+        if (isinstance(node, ast.ClassDef) and "TypedDict" in map(ast.unparse, node.bases))
+        or (isinstance(node, Function) and "Unpack[" in ast.unparse(node.args))
     ]
 
 
@@ -191,7 +190,7 @@ def main() -> None:
                 "function p90": p90(function_lengths()),
                 "docstring share": round(docstring_share(), 3),
                 "wide functions": wide_functions(),
-                "parameters in a TypedDict": typed_dict_parameters(),
+                "typed dicts": typed_dicts(),
                 "broad excepts": broad_excepts(),
                 "long files": long_files(),
                 "package cycles": package_cycles(),

@@ -12,6 +12,12 @@ def test_files_and_functions_are_short_and_take_few_parameters() -> None:
     assert shape.long_files(300) == []
     assert shape.p90(shape.function_lengths()) <= 20
     assert len(shape.wide_functions(5)) <= 8
+    assert shape.typed_dicts() == []
+
+
+def test_many_parameters_are_allowed_by_folder_to_the_command_line_alone() -> None:
+    lines = (shape.ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+    assert [line.partition(" =")[0] for line in lines if "PLR0913" in line] == ['"mrt_reward/cli/**"']
 
 
 def test_a_prover_has_six_members() -> None:
@@ -26,7 +32,7 @@ def test_every_larger_module_of_the_provers_has_its_own_tests() -> None:
 def test_what_is_not_yet_as_it_should_be_gets_no_worse() -> None:
     assert len(shape.untested_modules(*MIRRORED)) <= 11
     assert len(shape.broad_excepts()) <= 22
-    assert len(shape.typed_dict_parameters()) <= 3
+    assert len(shape.wide_functions(5)) <= 4
     assert shape.package_cycles() in ([], [("mrt_reward.server", "mrt_reward.server.gate")])
 
 

@@ -11,6 +11,7 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.mini import MODEL_DIR, template
 from mrt_reward.mini.exact import exact_values
 from mrt_reward.mini.island import Problem, sample_problems, walk
@@ -102,7 +103,7 @@ def test_no_thought_gives_chance_on_average(policy: Policy) -> None:
 
 
 async def _scored(problem: Problem, completion: str, options: ScoreOptions) -> ScoredTrace:
-    prover = TransformersProver(MODEL_DIR, device="cpu", num_threads=1)
+    prover = TransformersProver(EngineSettings(model=str(MODEL_DIR), device="cpu"), num_threads=1)
     scorer = Scorer(prover, {"word": WordGrader()}, lambda answer: (answer,))
     try:
         [scored] = await scorer.score(

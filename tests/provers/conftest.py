@@ -11,6 +11,7 @@ import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.provers.hf.prover import TransformersProver
 from mrt_reward.provers.tokenizer import HFTokenizer
 from tests.provers.openai.fake_endpoint import FakeEndpoint
@@ -106,7 +107,7 @@ def qwen_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def prover(model_dir: Path) -> Iterator[TransformersProver]:
-    built = TransformersProver(model_dir, device="cpu", num_threads=1)
+    built = TransformersProver(EngineSettings(model=str(model_dir), device="cpu"), num_threads=1)
     yield built
     built._worker.shutdown()  # pyright: ignore[reportPrivateUsage] - closing it needs a loop
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors import torch as safetensors_torch
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import WeightsError, WeightsUnsupported
 from mrt_reward.provers.checkpoints import (
     checkpoint_shapes,
@@ -177,7 +178,10 @@ def test_ends_of_turn_come_from_the_generation_settings_first(copy: Path) -> Non
 
 async def test_the_transformers_prover_changes_over_between_proofs(qwen_dir: Path, copy: Path) -> None:
     rewritten(copy, lambda weights: weights["model.norm.weight"].mul_(1.5))
-    prover, other = TransformersProver(qwen_dir, device="cpu"), TransformersProver(copy, device="cpu")
+    prover, other = (
+        TransformersProver(EngineSettings(model=str(qwen_dir), device="cpu")),
+        TransformersProver(EngineSettings(model=str(copy), device="cpu")),
+    )
     proofs = [make_proof([5, 60, 120], seed=seed) for seed in range(20)]
 
     async def told(source: TransformersProver) -> list[list[list[float]]]:
@@ -200,7 +204,7 @@ async def test_the_transformers_prover_changes_over_between_proofs(qwen_dir: Pat
 
 
 async def test_weights_that_do_not_answer_leave_the_old_ones_in_service(qwen_dir: Path, copy: Path) -> None:
-    prover = TransformersProver(qwen_dir, device="cpu")
+    prover = TransformersProver(EngineSettings(model=str(qwen_dir), device="cpu"))
     before: Any = prover.info
     rewritten(copy, lambda weights: weights["model.norm.weight"].fill_(torch.nan))
     with pytest.raises(WeightsError, match="do not answer, the old ones serve on"):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mrt_reward.errors import ConfigError, WeightsError
+from mrt_reward.files import WEIGHTS_MARKER
 from mrt_reward.training import following
 from mrt_reward.training.settings import TrainingSettings
 from tests.server.conftest import threaded_server
@@ -20,7 +21,7 @@ def test_weights_are_handed_over_at_their_steps_once_they_are_marked(
     seen: list[tuple[str, str]] = []
 
     def load_weights(url: str, path: str, **_: Any) -> str:
-        assert (Path(path) / following.MARKER).is_file()
+        assert (Path(path) / WEIGHTS_MARKER).is_file()
         seen.append((url, path))
         if url == "http://b":
             raise WeightsError("outside the root")
@@ -44,7 +45,7 @@ def test_weights_that_the_trainer_did_not_save_are_saved_where_they_are_due(
     assert following.hand_over(saved, TrainingSettings(), 2, save=Path.mkdir) == {}
     assert not saved.exists()
     assert following.hand_over(saved, settings, 4, save=Path.mkdir)["mrt/following/refused"] == 0.0
-    assert [file.name for file in saved.iterdir()] == [following.MARKER]
+    assert [file.name for file in saved.iterdir()] == [WEIGHTS_MARKER]
 
 
 def test_weights_that_are_not_there_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ from mrt_reward.training.alignment import PolicyTokens
 from mrt_reward.training.records import Lapse, Reading, Record, Scored
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import PATIENCE, TraceScorer, lapse_of
-from mrt_reward.training.settings import TrainingSettings
+from mrt_reward.training.settings import TrainingSettings, load_training_settings
 from mrt_reward.types import Message
 from tests.provers.conftest import byte_level, metaspace
 from tests.server.conftest import VALUES, Live, live_server
@@ -42,7 +42,7 @@ async def scoring(
     backend: Tokenizer, prover: ScriptedProver | None = None, **given: object
 ) -> AsyncGenerator[tuple[TraceScorer, Live]]:
     async with live_server(prover or ScriptedProver(VALUES)) as live:
-        settings = TrainingSettings.model_validate({"url": live.url, "segmenter": "paragraphs", **given})
+        settings = load_training_settings({"url": live.url, "segmenter": "paragraphs", **given}, where="mrt")
         scorer = TraceScorer(settings, PolicyTokens(backend.to_str()), replace(PATIENCE, base_s=0.001))
         try:
             yield scorer, live

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from pydantic_settings import BaseSettings
@@ -17,7 +19,9 @@ from mrt_reward.options import (
     TokenSegmenter,
 )
 from mrt_reward.training.settings import (
+    SETTING_NAMES,
     TrainingSettings,
+    as_json,
     from_flags,
     load_training_settings,
     settings_table,
@@ -51,7 +55,7 @@ def test_a_misspelt_setting_is_refused_with_the_right_name(given: str, meant: st
 
 def test_an_unknown_setting_without_a_near_one_is_refused_with_all_names() -> None:
     assert suggestion("qqqqqq", ["alpha"]) is None
-    with pytest.raises(ConfigError, match="known: url, api_key_env, mode"):
+    with pytest.raises(ConfigError, match="known: alpha, credit, gamma"):
         load(qqqqqq=1)
 
 
@@ -71,12 +75,24 @@ def test_wrong_settings_are_refused_by_name(given: dict[str, object], told: str)
         load(**given)
 
 
+def test_every_setting_is_described() -> None:
+    described: dict[str, Any] = cast("Any", TrainingSettings).__pydantic_fields__
+    assert all(field.description for field in described.values())
+
+
+def test_settings_are_told_as_json_and_read_again() -> None:
+    settings = load(segmenter={"kind": "markers", "group": 3}, terminator="official", max_episodes=None, url=["a", "b"])
+    told = json.loads(json.dumps(as_json(settings)))
+    assert load(**told) == settings
+    assert tuple(told) == SETTING_NAMES
+
+
 def test_options_follow_the_settings() -> None:
     options = load(
         segmenter="tokens", episode_tokens=64, max_episodes=3, estimator="rollouts", best_of=4
     ).score_options()
-    assert options.segmenter == TokenSegmenter("tokens", 64, 3)
-    assert options.estimator == Rollouts("rollouts", 8, 0.6, best_of=4)
+    assert options.segmenter == TokenSegmenter("tokens", num_tokens=64, max_episodes=3)
+    assert options.estimator == Rollouts("rollouts", num_samples=8, temperature=0.6, best_of=4)
     assert load().score_options().segmenter == BalancedSegmenter()
     assert load(segmenter="balanced", max_episodes=5).score_options().segmenter == BalancedSegmenter(max_episodes=5)
     assert load(segmenter="markers", max_episodes=5).score_options().segmenter == MarkerSegmenter(max_episodes=5)
@@ -99,7 +115,6 @@ ASKED: dict[str, dict[str, object]] = {
     "temperature": {"estimator": "rollouts", "temperature": 1.0},
     "best_of": {"estimator": "rollouts", "best_of": 2},
     "grader": {"grader": "exact"},
-    "waste_threshold": {"waste_threshold": 0.1},
 }
 PAID: dict[str, object] = {
     "alpha": 0.5,
@@ -113,6 +128,7 @@ PAID: dict[str, object] = {
 ELSEWHERE = {
     "scoring": {"url", "api_key_env", "timeout_s"},
     "advantages": {"mode", "on_failure", "max_failed_share", "regret_budget"},
+    "metrics": {"waste_threshold"},
     "following": {"follow_steps", "admin_url", "admin_key_env"},
 }
 """Settings whose effect is tested beside what they change."""
@@ -133,7 +149,7 @@ def test_what_is_paid_follows_each_setting(name: str) -> None:
 
 
 def test_no_setting_is_without_a_test() -> None:
-    assert set(TrainingSettings.model_fields) == {*ASKED, *PAID, *set().union(*ELSEWHERE.values())}
+    assert set(SETTING_NAMES) == {*ASKED, *PAID, *set().union(*ELSEWHERE.values())}
 
 
 def test_the_frameworks_own_scaling_holds_until_the_user_says_otherwise() -> None:
@@ -158,7 +174,7 @@ def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_table_tells_every_setting() -> None:
     table = settings_table("reward.mrt.")
-    assert all(f"| `reward.mrt.{name}` | `" in table for name in TrainingSettings.model_fields)
+    assert all(f"| `reward.mrt.{name}` | `" in table for name in SETTING_NAMES)
     assert "| `reward.mrt.alpha` | `1.0` | Weight of progress; 0 is outcome reward alone. |" in table
 
 

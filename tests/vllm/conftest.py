@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.graders.spellings import spellings
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.mini.island import sample_problem
@@ -169,10 +170,14 @@ async def prover() -> AsyncGenerator[VLLMProver]:
 
     built = await asyncio.to_thread(
         VLLMProver,
-        MODEL_DIR,
-        dtype="float32",
-        max_model_len=MAX_MODEL_LEN,
-        engine_args={"num_gpu_blocks_override": NUM_BLOCKS, "enable_lora": True, "max_lora_rank": 8, "max_loras": 2},
-    )
+        EngineSettings(
+            model=str(MODEL_DIR),
+            dtype="float32",
+            max_model_len=MAX_MODEL_LEN,
+            engine_args={
+                "num_gpu_blocks_override": NUM_BLOCKS, "enable_lora": True, "max_lora_rank": 8, "max_loras": 2,
+            },
+        ),
+    )  # fmt: skip
     yield built
     await built.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError, ProverError
 from mrt_reward.mini import MODEL_DIR
 from tests.vllm.conftest import MAX_MODEL_LEN
@@ -30,15 +31,13 @@ async def test_settings_that_cannot_work_are_told_before_anything_starts(tmp_pat
     from mrt_reward.provers.vllm.prover import VLLMProver  # noqa: PLC0415
 
     with pytest.raises(ConfigError, match="neither a folder here nor a model"):
-        VLLMProver(tmp_path / "nothing")
+        VLLMProver(EngineSettings(model=str(tmp_path / "nothing")))
     with pytest.raises(ConfigError, match="no engine argument 'max_num_seq'; did you mean 'max_num_seqs'"):
-        VLLMProver(MODEL_DIR, engine_args={"max_num_seq": 4})
+        VLLMProver(EngineSettings(model=str(MODEL_DIR), engine_args={"max_num_seq": 4}))
     with pytest.raises(ConfigError, match="'dtype' cannot be given"):
-        VLLMProver(MODEL_DIR, engine_args={"dtype": "float16"})
-    with pytest.raises(ConfigError, match="try --dtype"):
-        VLLMProver(MODEL_DIR, dtype="float17")
+        VLLMProver(EngineSettings(model=str(MODEL_DIR), engine_args={"dtype": "float16"}))
     with pytest.raises(ConfigError, match="lower max_model_len"):
-        VLLMProver(MODEL_DIR, max_model_len=1_000_000)
+        VLLMProver(EngineSettings(model=str(MODEL_DIR), max_model_len=1_000_000))
 
 
 async def test_a_cache_that_is_too_small_is_told() -> None:
@@ -46,5 +45,8 @@ async def test_a_cache_that_is_too_small_is_told() -> None:
 
     with pytest.raises(ConfigError, match="kv_cache_memory_bytes"):
         await asyncio.to_thread(
-            VLLMProver, MODEL_DIR, max_model_len=MAX_MODEL_LEN, engine_args={"kv_cache_memory_bytes": 1_000_000}
+            VLLMProver,
+            EngineSettings(
+                model=str(MODEL_DIR), max_model_len=MAX_MODEL_LEN, engine_args={"kv_cache_memory_bytes": 1_000_000}
+            ),
         )

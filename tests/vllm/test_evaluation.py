@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.mini import MODEL_DIR
 from tests.vllm.evaluating import NUM_EXTENSIONS, evaluated
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 async def test_evaluating_gives_what_the_embedded_engine_gives(prover: VLLMProver, tmp_path: Path) -> None:
     from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415 - torch, where it is installed
 
-    reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
+    reference = TransformersProver(EngineSettings(model=str(MODEL_DIR), dtype="float32", device="cpu"))
     expected = await evaluated(reference, tmp_path / "transformers")
     await reference.close()
     found = await evaluated(prover, tmp_path / "vllm")

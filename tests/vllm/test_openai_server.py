@@ -20,8 +20,10 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import SecretStr
 
 from mrt_reward.core.values import likelihood_value
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ProverUnavailable
 from mrt_reward.graders.exact import ExactGrader
 from mrt_reward.graders.spellings import spellings
@@ -97,7 +99,7 @@ def _wait_until_up(health: str, server: subprocess.Popen[bytes], log: Path) -> N
 
 @pytest.fixture
 async def prover(url: str) -> AsyncGenerator[OpenAIProver]:
-    built = OpenAIProver(url, tokenizer=MODEL_DIR, api_key=KEY)
+    built = OpenAIProver(EngineSettings(engine_url=url, tokenizer=str(MODEL_DIR), engine_api_key=SecretStr(KEY)))
     yield built
     await built.close()
 
@@ -140,7 +142,7 @@ async def test_likelihoods_equal_the_embedded_engines(prover: OpenAIProver, caps
     served_values = values_of(await prove_all(prover, proofs_of(prover)))
     plain: dict[str, Any] = {}
     for dtype in ("float32", "bfloat16"):
-        embedded = TransformersProver(MODEL_DIR, dtype=dtype, device="cpu", num_threads=1)
+        embedded = TransformersProver(EngineSettings(model=str(MODEL_DIR), dtype=dtype, device="cpu"), num_threads=1)
         plain[dtype] = values_of(await prove_all(embedded, proofs_of(embedded)))
         await embedded.close()
     difference = {dtype: np.abs(served_values - plain[dtype]) for dtype in plain}
@@ -242,7 +244,7 @@ async def test_the_servers_own_refusals_are_understood(url: str) -> None:
         await endpoint.complete([[5] * 100_000], {"model": "prover", "max_tokens": 1}, "s")
     assert caught.value.code == "context_length_exceeded"
     await endpoint.close()
-    stranger = OpenAIProver(url, tokenizer=MODEL_DIR, api_key="wrong")
+    stranger = OpenAIProver(EngineSettings(engine_url=url, tokenizer=str(MODEL_DIR), engine_api_key=SecretStr("wrong")))
     with pytest.raises(ProverUnavailable, match="MRT_REWARD_ENGINE_API_KEY"):
         await stranger.check()
     await stranger.close()

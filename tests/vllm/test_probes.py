@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, RolloutQuery, SpellingIds
 from tests.provers.proving import prove_all
@@ -30,7 +31,7 @@ async def test_several_spellings_share_their_beginnings(prover: VLLMProver) -> N
     # Far more closes than one request may watch, as in vocabularies of 150,000 tokens.
     many = SpellingIds(spellings[0].ids, tuple(range(1, 301)))
     proof = Proof(proof.token_ids, proof.probes, LikelihoodQuery((*spellings, many)))
-    reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
+    reference = TransformersProver(EngineSettings(model=str(MODEL_DIR), dtype="float32", device="cpu"))
     expected = logprobs(await prove_all(reference, [proof]))
     await reference.close()
     np.testing.assert_allclose(logprobs(await prove_all(prover, [proof])), expected, atol=1e-4)
@@ -54,7 +55,7 @@ async def test_drawn_answers_full_of_braces_end_where_the_transformers_provers_d
     ids = prover.tokenizer.encode_trusted(text)
     query = RolloutQuery(num_samples=16, temperature=1.0, top_p=1.0, max_tokens=40, stop_at_close=True)
     proof = Proof(ids[:-4], (Probe(len(ids) - 4, tuple(ids[-4:].tolist()), seed=7),), query)
-    reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
+    reference = TransformersProver(EngineSettings(model=str(MODEL_DIR), dtype="float32", device="cpu"))
     [found], [expected] = await prove_all(prover, [proof]), await prove_all(reference, [proof])
     await reference.close()
     pairs = list(zip(found.answers[0].completions, expected.answers[0].completions, strict=True))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ProverError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, Proven, RolloutQuery, SpellingIds
@@ -27,7 +28,7 @@ async def test_likelihoods_equal_the_transformers_prover_on_200_prefixes(prover:
     from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415 - with the engine only
 
     proofs = proofs_of(island_traces(NUM_TRACES), prover.tokenizer)
-    reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
+    reference = TransformersProver(EngineSettings(model=str(MODEL_DIR), dtype="float32", device="cpu"))
     expected = logprobs(await prove_all(reference, proofs))
     await reference.close()
     proven = await prove_all(prover, proofs)
@@ -45,7 +46,7 @@ async def test_likelihoods_equal_the_transformers_prover_on_200_prefixes(prover:
 async def test_answers_greedy_or_drawn_equal_the_transformers_provers(prover: VLLMProver) -> None:
     from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415
 
-    reference = TransformersProver(MODEL_DIR, dtype="float32", device="cpu")
+    reference = TransformersProver(EngineSettings(model=str(MODEL_DIR), dtype="float32", device="cpu"))
     proofs = proofs_of(island_traces(8), prover.tokenizer)
     hot = {"temperature": 1.2, "top_p": 0.9, "num_samples": 6}
     for query in ({}, {"stop_at_close": False, "max_tokens": 24}, hot):

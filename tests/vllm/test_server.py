@@ -16,6 +16,7 @@ import httpx
 import numpy as np
 import pytest
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.types import Trace
 from tests.provers.proving import prove_all
@@ -164,7 +165,7 @@ async def test_a_retry_succeeds_after_the_restart_and_bfloat16_is_near(tmp_path:
     assert len(found) >= 200
     plain: dict[str, Any] = {}
     for dtype in ("bfloat16", "float32"):
-        prover = TransformersProver(MODEL_DIR, dtype=dtype, device="cpu")
+        prover = TransformersProver(EngineSettings(model=str(MODEL_DIR), dtype=dtype, device="cpu"))
         plain[dtype] = logprobs(await prove_all(prover, proofs_of(traces, prover.tokenizer)))
         await prover.close()
     near = distances("vllm bfloat16 - transformers bfloat16", found, plain["bfloat16"])

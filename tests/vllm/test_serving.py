@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ProverUnavailable, WeightsError
 from mrt_reward.graders.spellings import spellings
 from mrt_reward.mini import MODEL_DIR
@@ -31,7 +32,11 @@ async def plain_values(folder: Path, num_traces: int) -> list[list[float]]:
     """What the transformers prover gives, score by score."""
     from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415 - with the engine only
 
-    scorer = Scorer(TransformersProver(folder, dtype="float32", device="cpu"), {"word": WordGrader()}, spellings)
+    scorer = Scorer(
+        TransformersProver(EngineSettings(model=str(folder), dtype="float32", device="cpu")),
+        {"word": WordGrader()},
+        spellings,
+    )
     scored = await scorer.score(island_traces(num_traces, seed=9), OPTIONS)
     await scorer.close()
     return [numbers(trace) for trace in scored]

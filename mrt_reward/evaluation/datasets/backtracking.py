@@ -20,7 +20,7 @@ from annotated_types import Ge, Le
 
 from mrt_reward.evaluation.datasets.branching import Continuation
 from mrt_reward.evaluation.pool import Floats, Usable, places_by_problem
-from mrt_reward.ranges import check_ranges
+from mrt_reward.ranges import check_ranges, option
 from mrt_reward.types import Verdict
 
 BACKTRACK = "This seems off. Let's backtrack to step {step}."
@@ -31,19 +31,14 @@ BACKTRACK = "This seems off. Let's backtrack to step {step}."
 class BacktrackSettings:
     """Where to go back to.
 
-    Attributes:
-        min_value: least value of the prefix to go back to.
-        min_fall: how far the value has fallen at the attempt's end.
-        statement: of the backtrack, with `{step}` in it.
-
     Raises:
-        ValueError: a field is outside its range.
+        ValueError: a field is outside its range, or the statement has no `{step}`.
 
     """
 
-    min_value: Annotated[float, Ge(0), Le(1)] = 0.25
-    min_fall: Annotated[float, Ge(0), Le(1)] = 0.1
-    statement: str = BACKTRACK
+    min_value: Annotated[float, Ge(0), Le(1)] = option(0.25, "Least value of the prefix to go back to.")
+    min_fall: Annotated[float, Ge(0), Le(1)] = option(0.1, "How far the value has fallen at the attempt's end.")
+    statement: str = option(BACKTRACK, "What says so; {step} counts the steps kept.")
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -11,8 +11,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Gt, Le
 
 from mrt_reward.core.episodes import Thinking, spans_after
 from mrt_reward.core.values import rollout_value
@@ -21,6 +23,7 @@ from mrt_reward.evaluation.pool import Usable, usable
 from mrt_reward.evaluation.states import Step
 from mrt_reward.options import ExplicitSegmenter, ScoreOptions, TokenSegmenter
 from mrt_reward.protocols import GradeItem, RolloutQuery, Tokenizer
+from mrt_reward.ranges import check_ranges, option
 from mrt_reward.service.encoding import encode_trace, problem_text
 from mrt_reward.service.sample import sample
 from mrt_reward.service.scorer import Scorer
@@ -41,20 +44,25 @@ def _silent(done: int, total: int) -> None:
 class BranchSettings:
     """How a policy is continued.
 
+    Draws of a prefix depend on the seed and on the prefix's place in the call.
+
     Attributes:
         num_samples: continuations of a prefix.
-        temperature: above 0.
         top_p: nucleus.
-        max_tokens: of a continuation.
-        seed: of the draws; those of a prefix depend on it and on the prefix's place in the call.
+
+    Raises:
+        ValueError: a field is outside its range.
 
     """
 
-    num_samples: int = 4
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_tokens: int = 2048
-    seed: int = 0
+    num_samples: Annotated[int, Ge(1)] = 4
+    temperature: Annotated[float, Gt(0)] = option(1.0, "Sampling temperature of continuations.")
+    top_p: Annotated[float, Gt(0), Le(1)] = 1.0
+    max_tokens: Annotated[int, Ge(1)] = option(2048, "Most tokens of one continuation.")
+    seed: Annotated[int, Ge(0)] = option(0, "Seed of the continuations.")
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)

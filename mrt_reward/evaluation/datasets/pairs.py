@@ -19,24 +19,22 @@ from annotated_types import Ge, Gt, Le
 from mrt_reward.evaluation.datasets.prompts import AS_IT_IS, turn
 from mrt_reward.evaluation.pool import Usable, places_by_problem
 from mrt_reward.evaluation.states import States, Step, states, with_steps
-from mrt_reward.ranges import check_ranges
+from mrt_reward.ranges import check_ranges, option
 
 
 @dataclass(frozen=True, slots=True)
 class PairSettings:
     """Which steps make a pair.
 
-    Attributes:
-        min_margin: least difference of the values after the two.
-        per_trace: most pairs of one wrong trace; the widest margins first.
+    The widest margins of a wrong trace come first.
 
     Raises:
         ValueError: a field is outside its range.
 
     """
 
-    min_margin: Annotated[float, Gt(0), Le(1)] = 0.2
-    per_trace: Annotated[int, Ge(1)] = 4
+    min_margin: Annotated[float, Gt(0), Le(1)] = option(0.2, "Least difference of the values after the two steps.")
+    per_trace: Annotated[int, Ge(1)] = option(4, "Most pairs of one wrong trace.")
 
     def __post_init__(self) -> None:
         check_ranges(self)

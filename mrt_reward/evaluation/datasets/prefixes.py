@@ -21,7 +21,7 @@ from annotated_types import Ge, Le
 
 from mrt_reward.evaluation.pool import Usable
 from mrt_reward.options import Delimiters, Terminator
-from mrt_reward.ranges import check_ranges
+from mrt_reward.ranges import check_ranges, option
 
 VERL_TEMPLATE = "{{ messages[0]['content'] }}"
 """Chat template that hands a row's text on as it is, for trainers that insist on templating it."""
@@ -31,23 +31,18 @@ VERL_TEMPLATE = "{{ messages[0]['content'] }}"
 class PrefixSettings:
     """Which prefixes are drawn.
 
-    Attributes:
-        per_trace: most prefixes of a trace, all different.
-        min_episodes: shortest prefix; 0 is the bare problem.
-        min_value: leave out prefixes whose value is below this; 0 keeps all.
-        max_value: leave out prefixes whose value is above this: there is nothing left to gain.
-        seed: of the draws; those of a trace depend on it and on the trace's id only.
+    Draws of a trace depend on the seed and on the trace's id only.
 
     Raises:
         ValueError: a field is outside its range.
 
     """
 
-    per_trace: Annotated[int, Ge(1)] = 1
-    min_episodes: Annotated[int, Ge(0)] = 0
-    min_value: Annotated[float, Ge(0), Le(1)] = 0.0
-    max_value: Annotated[float, Ge(0), Le(1)] = 1.0
-    seed: int = 0
+    per_trace: Annotated[int, Ge(1)] = option(1, "Prefixes of a trace.")
+    min_episodes: Annotated[int, Ge(0)] = option(0, "Shortest prefix; 0 is the bare problem.")
+    min_value: Annotated[float, Ge(0), Le(1)] = option(0.0, "Leave out prefixes of lower value.")
+    max_value: Annotated[float, Ge(0), Le(1)] = option(1.0, "Leave out prefixes of higher value.")
+    seed: Annotated[int, Ge(0)] = option(0, "Seed of the draws.")
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -22,35 +22,33 @@ from annotated_types import Ge, Le
 from mrt_reward.evaluation.datasets.prompts import messages_of
 from mrt_reward.evaluation.pool import THINK_TAGS, Floats, Usable, places_by_problem
 from mrt_reward.options import TERMINATORS, Delimiters
-from mrt_reward.ranges import check_ranges
+from mrt_reward.ranges import check_ranges, option
+
+Select = Literal["progress", "outcome"]
+Ending = Literal["own", "forced"]
 
 
 @dataclass(frozen=True, slots=True)
 class StarSettings:
     """What is kept.
 
-    Attributes:
-        select: `progress` is MRT-STaR; `outcome` is plain STaR, the control.
-        truncate: cut a trace where its value has reached its top; only under `progress`.
-        tolerance: values this close are the same; also how far below a problem's best a trace may stay.
-        min_value: the forced answer is right when the value at the cut is at least this.
-        min_episodes: a cut leaves at least this many, so that thinking is not unlearned.
-        per_problem: most traces kept of a problem.
-        answer: what follows the cut: `own` is the trace's own ending where that is right, and the boxed gold answer
-            elsewhere; `forced` is always the latter.
+    Traces are cut under `progress` only. A trace may stay below its problem's best by the tolerance, too. A cut leaves
+    some episodes, so that thinking is not unlearned.
 
     Raises:
         ValueError: a field is outside its range.
 
     """
 
-    select: Literal["progress", "outcome"] = "progress"
-    truncate: bool = True
-    tolerance: Annotated[float, Ge(0), Le(1)] = 0.02
-    min_value: Annotated[float, Ge(0), Le(1)] = 0.5
-    min_episodes: Annotated[int, Ge(0)] = 1
-    per_problem: Annotated[int, Ge(1)] = 1
-    answer: Literal["own", "forced"] = "own"
+    select: Select = option("progress", "progress: MRT-STaR. outcome: plain STaR, whole traces whose answer is right.")
+    truncate: bool = option(True, "Cut a trace where its value has reached its top.")
+    tolerance: Annotated[float, Ge(0), Le(1)] = option(0.02, "Values this close are the same.")
+    min_value: Annotated[float, Ge(0), Le(1)] = option(
+        0.5, "Value at the cut from which the forced answer counts as right."
+    )
+    min_episodes: Annotated[int, Ge(0)] = option(1, "A cut leaves at least these.")
+    per_problem: Annotated[int, Ge(1)] = option(1, "Most traces of a problem.")
+    answer: Ending = option("own", "own: the trace's own ending where right, else the boxed gold answer. forced: that.")
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 import transformers
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.provers.checkpoints import end_ids, resolve_folder, weights_version
 from mrt_reward.provers.hf.kv_cache import ATTENTION
@@ -17,18 +18,6 @@ from mrt_reward.provers.stops import Stops
 from mrt_reward.provers.tokenizer import HFTokenizer
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True, slots=True)
-class LoadSpec:
-    """What to load and how; see `TransformersProver`."""
-
-    model: str
-    dtype: str
-    device: str
-    max_context_tokens: int | None
-    revision: str | None
-    trust_remote_code: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,37 +36,39 @@ class Loaded:
     version: str
 
 
-def load(spec: LoadSpec) -> Loaded:
-    """Load onto the device, in evaluation mode.
+def load(settings: EngineSettings) -> Loaded:
+    """Load the model onto the device, in evaluation mode.
 
     Raises:
         ConfigError: nothing loadable is there, or its attention cannot be packed.
 
     """
-    if spec.dtype not in _DTYPES:
-        raise ConfigError(f"dtype must be one of {', '.join(_DTYPES)}, got {spec.dtype!r}", param="dtype")
-    folder = resolve_folder(spec.model, spec.revision)
+    folder = resolve_folder(settings.named_model, settings.revision)
+    trusted, dtype = settings.trust_remote_code, dtype_of(settings)
     try:
-        config: Any = cast("Any", transformers.AutoConfig).from_pretrained(
-            folder, trust_remote_code=spec.trust_remote_code
-        )
-        max_tokens = _checked_context(config, spec.max_context_tokens)
+        config: Any = cast("Any", transformers.AutoConfig).from_pretrained(folder, trust_remote_code=trusted)
+        max_tokens = _checked_context(config, settings.max_model_len)
         model: Any = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
-            dtype=_DTYPES[spec.dtype],
+            dtype=_DTYPES[dtype],
             attn_implementation=ATTENTION,
             use_safetensors=True,
-            trust_remote_code=spec.trust_remote_code,
+            trust_remote_code=trusted,
         )
-        model = with_full_precision_head(model.to(_device(spec.device)).eval())
+        model = with_full_precision_head(model.to(_device(settings.device)).eval())
     except ConfigError:
         raise
     except Exception as error:  # whatever the libraries raise, it is about these files
-        raise ConfigError(f"model {spec.model!r} cannot be loaded: {error}", param="model") from error
-    tokenizer = HFTokenizer(folder, trust_remote_code=spec.trust_remote_code)
+        raise ConfigError(f"model {settings.model!r} cannot be loaded: {error}", param="model") from error
+    tokenizer = HFTokenizer(folder, trust_remote_code=trusted)
     stops = Stops(end_ids(folder, tokenizer.end_id), tokenizer.braces)
     return Loaded(folder, PackedModel(model, max_tokens, stops), tokenizer, weights_version(folder))
+
+
+def dtype_of(settings: EngineSettings) -> str:
+    """Precision of the weights: float32 equals a plain forward per prefix to 1e-4, and is "auto"."""
+    return "float32" if settings.dtype == "auto" else settings.dtype
 
 
 class FullPrecisionHead(torch.nn.Module):
@@ -117,7 +108,7 @@ def _checked_context(config: Any, asked: int | None) -> int:  # noqa: ANN401 - t
         )
     own = int(config.max_position_embeddings)
     if asked is not None and not 1 < asked <= own:
-        raise ConfigError(f"max_context_tokens must be in [2, {own}] for this model, got {asked}")
+        raise ConfigError(f"max_model_len must be in [2, {own}] for this model, got {asked}", param="max_model_len")
     return asked or own
 
 

@@ -13,12 +13,12 @@ from threading import Event
 
 import numpy as np
 import torch
-from typing_extensions import TypedDict, Unpack
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable, WeightsError, WeightsUnsupported
 from mrt_reward.protocols import Probe, Proof, Proven, ProverInfo, RolloutQuery, Tokenizer, WeightsKind
 from mrt_reward.provers.checkpoints import refuse_other_model
-from mrt_reward.provers.hf.loading import LoadSpec, load
+from mrt_reward.provers.hf.loading import dtype_of, load
 from mrt_reward.provers.hf.model import PackedModel
 from mrt_reward.provers.hf.pulse import Pulse
 
@@ -27,70 +27,33 @@ class _Left(Exception):
     """The caller has left."""
 
 
-class EngineOptions(TypedDict, total=False):
-    """Less common arguments of `TransformersProver`.
-
-    Attributes:
-        num_threads: of the CPU, for one operation; torch's own choice if not given.
-        revision: branch, tag or commit of a hub model.
-        trust_remote_code: whether a model's own Python code may run.
-        note: a caveat for whoever reads the values.
-
-    """
-
-    num_threads: int | None
-    revision: str | None
-    trust_remote_code: bool
-    note: str
-
-
 class TransformersProver:
     """A `Prover` over transformers: one causal pass a trace, its terminated suffixes packed into masked passes.
 
     Args:
-        model: a folder, or a name on the Hugging Face hub (`HF_HUB_OFFLINE` is respected).
-        dtype: "float32", "bfloat16" or "float16"; float32 equals a plain forward per prefix to 1e-4, and is "auto".
-        device: "auto" is the GPU if there is one.
-        max_context_tokens: longest context; None is the model's own.
-        options: `EngineOptions`, by name.
+        settings: model, dtype ("auto" is float32), device, longest context, revision, and whether its code may run.
+            Hub names respect `HF_HUB_OFFLINE`.
+        num_threads: of the CPU, for one operation; None is torch's own choice.
+        note: a caveat for whoever reads the values.
 
     Raises:
         ConfigError: the model cannot be loaded, or its attention is of a kind that cannot be packed.
 
     """
 
-    def __init__(
-        self,
-        model: str | Path,
-        *,
-        dtype: str = "auto",
-        device: str = "auto",
-        max_context_tokens: int | None = None,
-        **options: Unpack[EngineOptions],
-    ) -> None:
-        self._spec = LoadSpec(
-            str(model),
-            "float32" if dtype == "auto" else dtype,
-            device,
-            max_context_tokens,
-            options.get("revision"),
-            options.get("trust_remote_code", False),
-        )
-        loaded = load(self._spec)
+    def __init__(self, settings: EngineSettings, *, num_threads: int | None = None, note: str = "") -> None:
+        if settings.engine_args:
+            raise ConfigError("engine_args are vLLM's: add --engine vllm, or leave them out", param="engine_args")
+        self._settings = settings
+        loaded = load(settings)
         self._pulse = Pulse()
         self._pulse.follow(loaded.packed.model)
         self._folder = loaded.folder
         self._packed = loaded.packed
         self._tokenizer = loaded.tokenizer
         self._info = ProverInfo(
-            str(model),
-            loaded.version,
-            "transformers",
-            loaded.packed.max_tokens,
-            options.get("note", ""),
-            self._spec.dtype,
+            settings.named_model, loaded.version, "transformers", loaded.packed.max_tokens, note, dtype_of(settings)
         )
-        num_threads = options.get("num_threads")
         # torch counts threads for each calling thread, so the worker sets its own.
         self._worker = ThreadPoolExecutor(
             1, "mrt-reward-prover", initializer=lambda: torch.set_num_threads(num_threads) if num_threads else None
@@ -171,8 +134,9 @@ class TransformersProver:
                 "engine 'transformers' takes no LoRA adapters: merge it into a checkpoint, or serve with --engine vllm"
             )
         await asyncio.to_thread(refuse_other_model, self._folder, folder)
+        other = {"model": str(folder), "revision": None}
         try:
-            loaded = await asyncio.to_thread(load, replace(self._spec, model=str(folder), revision=None))
+            loaded = await asyncio.to_thread(load, self._settings.model_copy(update=other))
         except ConfigError as error:
             raise WeightsError(
                 f"these weights cannot be loaded, the old ones serve on: {error}", param="path"
@@ -228,6 +192,6 @@ class TransformersProver:
 def _out_of_memory(proof: Proof, error: BaseException) -> ProverError:
     return ProverError(
         f"out of memory on a trace of {len(proof.token_ids)} tokens and {len(proof.probes)} probes: shorten it, set "
-        f"max_context_tokens, or use a device with more memory ({error})",
+        f"max_model_len, or use a device with more memory ({error})",
         code="out_of_memory",
     )

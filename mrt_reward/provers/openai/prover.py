@@ -15,12 +15,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
-from typing_extensions import TypedDict, Unpack
 
 from mrt_reward.backoff import Backoff
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError, MRTRewardError, ProverError, ProverUnavailable, TraceError
 from mrt_reward.protocols import LikelihoodQuery, ProbeAnswer, Proof, Proven, ProverInfo, RolloutQuery, Tokenizer
 from mrt_reward.provers.openai.dialect import TOKENS_AS_IDS, Interview, LikelihoodWay
@@ -42,27 +41,6 @@ NOTES = {
 """What a reader of the values should know, by the endpoint's way."""
 
 
-class EndpointOptions(TypedDict, total=False):
-    """Less common arguments of `OpenAIProver`.
-
-    Attributes:
-        api_key: of the endpoint.
-        engine_version: of the weights, as the operator names it.
-        max_model_len: longest context, in tokens, where `/v1/models` does not tell it, or to use less of it.
-        timeout_s: longest time for one reply.
-        backoff: when to ask again.
-        transport: for tests, `httpx.ASGITransport`.
-
-    """
-
-    api_key: str | None
-    engine_version: str | None
-    max_model_len: int | None
-    timeout_s: float
-    backoff: Backoff | None
-    transport: httpx.AsyncBaseTransport | None
-
-
 @dataclass(frozen=True, slots=True)
 class _Connection:
     info: ProverInfo
@@ -82,30 +60,44 @@ class OpenAIProver:
     works through in parts: start it with `--no-enable-chunked-prefill`. On a GPU it does not.
 
     Args:
-        url: such as `http://127.0.0.1:8000`, with or without `/v1`.
-        tokenizer: the model's own: a folder, or a name on the hub.
-        model: the name that the endpoint serves it under; None is the only one there is.
-        options: `EndpointOptions`, by name.
+        settings: `engine_url`, such as `http://127.0.0.1:8000`, with or without `/v1`; `tokenizer`, the model's own,
+            which is `model` where it is not named; `model`, the name that the endpoint serves it under, None where it
+            serves one alone; `engine_api_key`, `engine_version`, and `max_model_len`, where `/v1/models` does not say
+            it, or to use less of it.
+        timeout_s: longest time for one reply.
+        backoff: when to ask again.
+        transport: for tests, `httpx.ASGITransport`.
 
     Raises:
-        ConfigError: the URL is invalid, or the tokenizer cannot be loaded.
+        ConfigError: the URL is invalid, the tokenizer cannot be loaded, or either is missing.
 
     """
 
     def __init__(
-        self, url: str, *, tokenizer: str | Path, model: str | None = None, **options: Unpack[EndpointOptions]
+        self,
+        settings: EngineSettings,
+        *,
+        timeout_s: float = 600.0,
+        backoff: Backoff | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        url, tokenizer, key = settings.engine_url, settings.tokenizer or settings.model, settings.engine_api_key
+        if not url or not tokenizer:
+            missing = "tokenizer" if url else "engine_url"
+            raise ConfigError(
+                "engine 'openai' needs settings engine_url (the endpoint) and tokenizer (a folder or hub name of the "
+                f"model that it serves), {missing} is missing",
+                param=missing,
+            )
         self._endpoint = Endpoint(
             url,
-            api_key=options.get("api_key"),
-            timeout_s=options.get("timeout_s", 600.0),
-            backoff=options.get("backoff"),
-            transport=options.get("transport"),
+            api_key=None if key is None else key.get_secret_value(),
+            timeout_s=timeout_s,
+            backoff=backoff,
+            transport=transport,
         )
         self._tokenizer = HFTokenizer(tokenizer)
-        self._model = model
-        self._engine_version = options.get("engine_version") or ""
-        self._max_model_len = options.get("max_model_len")
+        self._settings = settings
         self._connecting = asyncio.Lock()
         self._connection: _Connection | None = None
 
@@ -113,7 +105,8 @@ class OpenAIProver:
     def info(self) -> ProverInfo:
         """Current identity; its version is `UNKNOWN_VERSION` until the endpoint was asked for the first time."""
         if self._connection is None:
-            return ProverInfo(self._model or self._endpoint.shown, UNKNOWN_VERSION, "openai", self._max_model_len or 0)
+            named = self._settings.model or self._endpoint.shown
+            return ProverInfo(named, UNKNOWN_VERSION, "openai", self._settings.max_model_len or 0)
         return self._connection.info
 
     @property
@@ -191,8 +184,8 @@ class OpenAIProver:
             return self._connection
 
     def _chosen(self, cards: Sequence[ModelCard]) -> ModelCard:
-        names = ", ".join(card.id for card in cards) or "none"
-        if self._model is None:
+        names, asked = ", ".join(card.id for card in cards) or "none", self._settings.model
+        if asked is None:
             if len(cards) != 1:
                 raise ConfigError(
                     f"{self._endpoint.shown} serves {len(cards)} models ({names}): name one with setting model",
@@ -200,20 +193,21 @@ class OpenAIProver:
                 )
             return cards[0]
         for card in cards:
-            if card.id == self._model:
+            if card.id == asked:
                 return card
-        raise ConfigError(f"{self._endpoint.shown} serves no model {self._model!r}, but {names}", param="model")
+        raise ConfigError(f"{self._endpoint.shown} serves no model {asked!r}, but {names}", param="model")
 
     def _max_tokens(self, card: ModelCard) -> int:
-        if card.max_tokens is None and self._max_model_len is None:
+        asked = self._settings.max_model_len
+        if card.max_tokens is None and asked is None:
             raise ConfigError(
                 f"{self._endpoint.shown} does not tell its longest context: give setting max_model_len, in tokens",
                 param="max_model_len",
             )
-        return min(limit for limit in (card.max_tokens, self._max_model_len) if limit is not None)
+        return min(limit for limit in (card.max_tokens, asked) if limit is not None)
 
     def _version(self, card: ModelCard) -> str:
-        told = json.dumps([card.model_dump(), self._engine_version], sort_keys=True)
+        told = json.dumps([card.model_dump(), self._settings.engine_version or ""], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     async def _sampled(

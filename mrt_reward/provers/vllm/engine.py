@@ -25,6 +25,7 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable
 from mrt_reward.provers.vllm.steering import BRACES
 
@@ -50,32 +51,6 @@ STOP_TIMEOUT_S = 20.0
 CONTROL = "mrt_reward.provers.vllm.steering:AnswerControl"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class EngineSpec:
-    """What to start.
-
-    Attributes:
-        folder: of the model.
-        dtype: of weights and cache; "auto" is float32 on a CPU and bfloat16 elsewhere.
-        max_model_len: longest context; None is the model's own.
-        tensor_parallel_size: GPUs that share the model.
-        gpu_memory_utilization: share of each GPU's memory; None leaves it to vLLM.
-        trust_remote_code: whether the model's own Python code may run.
-        arguments: more fields of `AsyncEngineArgs`.
-        braces: the braces in each token that has any.
-
-    """
-
-    folder: Path
-    dtype: str
-    max_model_len: int | None
-    tensor_parallel_size: int
-    gpu_memory_utilization: float | None
-    trust_remote_code: bool
-    arguments: Mapping[str, object]
-    braces: Mapping[int, str]
-
-
 def refuse_arguments(arguments: Mapping[str, object]) -> None:
     """Say which engine arguments cannot be given.
 
@@ -96,26 +71,31 @@ def refuse_arguments(arguments: Mapping[str, object]) -> None:
             raise ConfigError(f"vLLM has no engine argument {name!r}{meant}", param="engine_args")
 
 
-def engine_arguments(spec: EngineSpec) -> dict[str, Any]:
+def engine_arguments(settings: EngineSettings, folder: Path, braces: Mapping[int, str]) -> dict[str, Any]:
     """Fields of `AsyncEngineArgs`, ours and the caller's.
+
+    Args:
+        settings: all but the model.
+        folder: of the checkpoint.
+        braces: the braces in each token that has any.
 
     Raises:
         ConfigError: see `refuse_arguments`.
 
     """
-    refuse_arguments(spec.arguments)
-    given = dict(spec.arguments)
+    refuse_arguments(settings.engine_args)
+    given = dict(settings.engine_args)
     on_cpu = bool(current_platform.is_cpu())
     extra: dict[str, Any] = {}
     if on_cpu:
         extra = {"block_size": CPU_BLOCK_SIZE, "enforce_eager": True}
-        if spec.tensor_parallel_size == 1:
+        if settings.tensor_parallel_size == 1:
             extra["distributed_executor_backend"] = "uni"
-        if spec.gpu_memory_utilization is None and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
+        if settings.gpu_memory_utilization is None and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
             extra["kv_cache_memory_bytes"] = CPU_CACHE_BYTES
-    if spec.gpu_memory_utilization is not None:
-        extra["gpu_memory_utilization"] = spec.gpu_memory_utilization
-    told = {str(token): text for token, text in spec.braces.items()}
+    if settings.gpu_memory_utilization is not None:
+        extra["gpu_memory_utilization"] = settings.gpu_memory_utilization
+    told = {str(token): text for token, text in braces.items()}
     overrides = given.get("hf_overrides", {})
     if not isinstance(overrides, Mapping):
         raise ConfigError(f"engine argument 'hf_overrides' must be an object, got {overrides!r}", param="engine_args")
@@ -124,11 +104,11 @@ def engine_arguments(spec: EngineSpec) -> dict[str, Any]:
         **extra,
         **given,
         "hf_overrides": {**FULL_PRECISION_HEAD, **cast("Mapping[str, object]", overrides)},
-        "model": str(spec.folder),
-        "dtype": spec.dtype if spec.dtype != "auto" else "float32" if on_cpu else "bfloat16",
-        "max_model_len": spec.max_model_len,
-        "tensor_parallel_size": spec.tensor_parallel_size,
-        "trust_remote_code": spec.trust_remote_code,
+        "model": str(folder),
+        "dtype": settings.dtype if settings.dtype != "auto" else "float32" if on_cpu else "bfloat16",
+        "max_model_len": settings.max_model_len,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "trust_remote_code": settings.trust_remote_code,
         "additional_config": {**cast("dict[str, Any]", given.get("additional_config", {})), BRACES: told},
         "enable_prefix_caching": True,
         "skip_tokenizer_init": True,
@@ -141,9 +121,13 @@ class Engine:
     """One running engine, on one checkpoint.
 
     Args:
-        spec: what to start. It takes tens of seconds, and blocks.
+        settings: see `engine_arguments`, like the others. Starting takes tens of seconds, and blocks.
+        folder: of the checkpoint.
+        braces: the braces in each token that has any.
 
     Attributes:
+        settings: that it was started with.
+        folder: of the checkpoint.
         max_model_len: longest context, answer included.
         dtype: of weights and cache.
         vocab_size: ids are below it.
@@ -157,7 +141,7 @@ class Engine:
 
     """
 
-    def __init__(self, spec: EngineSpec) -> None:
+    def __init__(self, settings: EngineSettings, folder: Path, braces: Mapping[int, str]) -> None:
         # On a small machine the default leaves all work to one core.
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -167,13 +151,14 @@ class Engine:
             # The engine has a process of its own either way; this spares it a second one for its only worker.
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         try:
-            llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(spec)))
+            llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(settings, folder, braces)))
         except ConfigError:
             raise
         except Exception as error:  # whatever vLLM and its libraries raise, it is about these settings
-            raise ConfigError(_start_failure(spec, error), param="model") from error
+            raise ConfigError(_start_failure(settings, folder, error), param="model") from error
         lora = llm.vllm_config.lora_config
-        self.spec = spec
+        self.settings = settings
+        self.folder = folder
         self.max_model_len = int(llm.model_config.max_model_len)
         self.dtype = str(llm.model_config.dtype).removeprefix("torch.")
         self.vocab_size = int(llm.model_config.get_vocab_size())
@@ -273,11 +258,11 @@ class Engine:
         llm.shutdown(timeout=STOP_TIMEOUT_S)
 
 
-def _start_failure(spec: EngineSpec, error: BaseException) -> str:
+def _start_failure(settings: EngineSettings, folder: Path, error: BaseException) -> str:
     told = str(error).strip() or repr(error)
     return (
-        f"vLLM does not start on {spec.folder} with dtype {spec.dtype} ({told}). If the log above speaks of memory: "
-        f"lower max_model_len (now {spec.max_model_len or 'the full context of the model'}), or give the cache more "
-        f"with gpu_memory_utilization or --engine-arg kv_cache_memory_bytes=BYTES; if of the dtype: try --dtype "
+        f"vLLM does not start on {folder} with dtype {settings.dtype} ({told}). If the log above speaks of memory: "
+        f"lower max_model_len (now {settings.max_model_len or 'the full context of the model'}), or give the cache "
+        f"more with gpu_memory_utilization or --engine-arg kv_cache_memory_bytes=BYTES; if of the dtype: try --dtype "
         f'bfloat16 or float32; if of a quantized lm_head: --engine-arg \'hf_overrides={{"head_dtype": "model"}}\''
     )

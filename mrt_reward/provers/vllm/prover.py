@@ -9,18 +9,16 @@ Dimension key: P probes of a trace · S spellings · M sampled answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import structlog
-from typing_extensions import TypedDict, Unpack
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import MRTRewardError, ProverUnavailable, WeightsError
 from mrt_reward.protocols import Proof, Proven, ProverInfo, Tokenizer, WeightsKind
 from mrt_reward.provers.checkpoints import refuse_other_model, resolve_folder
 from mrt_reward.provers.tokenizer import HFTokenizer
-from mrt_reward.provers.vllm.engine import Engine, EngineSpec, refuse_arguments
+from mrt_reward.provers.vllm.engine import Engine, refuse_arguments
 from mrt_reward.provers.vllm.probes import blocks_needed
 from mrt_reward.provers.vllm.schedule import Turnstile
 from mrt_reward.provers.vllm.serving import Serving, start, with_adapter
@@ -33,70 +31,28 @@ WATCH_S = 0.1
 logger = structlog.stdlib.get_logger(__name__)
 
 
-class VLLMOptions(TypedDict, total=False):
-    """Less common arguments of `VLLMProver`.
-
-    Attributes:
-        revision: branch, tag or commit of a hub model.
-        trust_remote_code: whether a model's own Python code may run.
-        tensor_parallel_size: GPUs that share the model.
-        gpu_memory_utilization: share of each GPU's memory; None leaves it to vLLM.
-        engine_args: more fields of vLLM's `AsyncEngineArgs`.
-        note: a caveat for whoever reads the values.
-
-    """
-
-    revision: str | None
-    trust_remote_code: bool
-    tensor_parallel_size: int
-    gpu_memory_utilization: float | None
-    engine_args: Mapping[str, object]
-    note: str
-
-
 class VLLMProver:
     """A `Prover` over vLLM's AsyncLLM, whose engine is a process of its own.
 
     Args:
-        model: a folder, or a name on the Hugging Face hub (`HF_HUB_OFFLINE` is respected).
-        dtype: "bfloat16", "float16", "float32", or "auto": float32 on a CPU, where bfloat16 is slower and less exact,
-            and bfloat16 on a GPU.
-        max_model_len: longest context, answer included; None is the model's own.
-        options: `VLLMOptions`, by name.
+        settings: model, dtype ("auto" is float32 on a CPU, where bfloat16 is slower and less exact, and bfloat16 on a
+            GPU), longest context, revision, and what else is for vllm. Hub names respect `HF_HUB_OFFLINE`.
+        note: a caveat for whoever reads the values.
 
     Raises:
         ConfigError: the engine does not start.
 
     """
 
-    def __init__(
-        self,
-        model: str | Path,
-        *,
-        dtype: str = "auto",
-        max_model_len: int | None = None,
-        **options: Unpack[VLLMOptions],
-    ) -> None:
-        arguments = options.get("engine_args", {})
-        refuse_arguments(arguments)
-        folder = resolve_folder(str(model), options.get("revision"))
-        trusted = options.get("trust_remote_code", False)
-        self._tokenizer = HFTokenizer(folder, trust_remote_code=trusted)
-        spec = EngineSpec(
-            folder,
-            dtype,
-            max_model_len,
-            options.get("tensor_parallel_size", 1),
-            options.get("gpu_memory_utilization"),
-            trusted,
-            arguments,
-            self._tokenizer.braces,
-        )
-        self._note = options.get("note", "")
+    def __init__(self, settings: EngineSettings, *, note: str = "") -> None:
+        refuse_arguments(settings.engine_args)
+        folder = resolve_folder(settings.named_model, settings.revision)
+        self._tokenizer = HFTokenizer(folder, trust_remote_code=settings.trust_remote_code)
+        self._note = note
         self._turnstile = Turnstile()
         self._loading = False
         self._dead: ProverUnavailable | None = None
-        self._serving = start(spec, str(model), self._tokenizer, self._note)
+        self._serving = start(settings, folder, self._tokenizer, note)
 
     @property
     def info(self) -> ProverInfo:
@@ -182,13 +138,14 @@ class VLLMProver:
 
     async def _load_checkpoint(self, folder: Path) -> None:
         old = self._serving
+        new = old.engine.settings.model_copy(update={"model": str(folder)})
         await asyncio.to_thread(refuse_other_model, old.folder, folder)
         self._loading = True
         try:
             async with self._turnstile.closed():
                 await asyncio.to_thread(old.engine.stop)
                 try:
-                    self._serving = await self._started(replace(old.engine.spec, folder=folder), str(folder))
+                    self._serving = await self._started(new, folder)
                 except MRTRewardError as error:
                     logger.exception("weights_failed", path=str(folder))
                     await self._restore(old)
@@ -200,7 +157,7 @@ class VLLMProver:
 
     async def _restore(self, old: Serving) -> None:
         try:
-            restored = await self._started(old.engine.spec, old.info.model)
+            restored = await self._started(old.engine.settings, old.folder)
             self._serving = restored if old.adapter is None else await with_adapter(restored, old.adapter)
         except MRTRewardError as error:
             self._dead = ProverUnavailable(
@@ -208,8 +165,8 @@ class VLLMProver:
             )
             raise self._dead from error
 
-    async def _started(self, spec: EngineSpec, model: str) -> Serving:
-        serving = await asyncio.to_thread(start, spec, model, self._tokenizer, self._note)
+    async def _started(self, settings: EngineSettings, folder: Path) -> Serving:
+        serving = await asyncio.to_thread(start, settings, folder, self._tokenizer, self._note)
         try:
             await serving.check()
         except MRTRewardError:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from vllm.lora.request import LoRARequest
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ProverError, ProverUnavailable, WeightsError, WeightsUnsupported
 from mrt_reward.protocols import ProverInfo
 from mrt_reward.provers.checkpoints import end_ids, read_adapter, weights_version
 from mrt_reward.provers.stops import Stops
 from mrt_reward.provers.tokenizer import HFTokenizer
-from mrt_reward.provers.vllm.engine import Engine, EngineSpec
+from mrt_reward.provers.vllm.engine import Engine
 from mrt_reward.provers.vllm.probes import ProbeRunner
 from mrt_reward.provers.vllm.schedule import BlockBudget
 from mrt_reward.provers.vllm.selfcheck import SelfCheck
@@ -52,7 +53,7 @@ class Serving:
     @property
     def folder(self) -> Path:
         """Of the checkpoint."""
-        return self.engine.spec.folder
+        return self.engine.folder
 
     async def check(self) -> None:
         """Generate one token, from an engine whose answers are right.
@@ -70,16 +71,16 @@ class Serving:
             raise ProverUnavailable(f"the prover cannot generate: {error}") from error
 
 
-def start(spec: EngineSpec, model: str, tokenizer: HFTokenizer, note: str) -> Serving:
-    """Start an engine on a checkpoint. It takes tens of seconds, and blocks.
+def start(settings: EngineSettings, folder: Path, tokenizer: HFTokenizer, note: str) -> Serving:
+    """Start an engine on a checkpoint, the model that the settings name. It takes tens of seconds, and blocks.
 
     Raises:
         ConfigError: it does not start.
 
     """
-    engine = Engine(spec)
-    version = weights_version(spec.folder)
-    stops = Stops(end_ids(spec.folder, tokenizer.end_id), tokenizer.braces)
+    engine = Engine(settings, folder, tokenizer.braces)
+    version = weights_version(folder)
+    stops = Stops(end_ids(folder, tokenizer.end_id), tokenizer.braces)
     runner = ProbeRunner(engine, stops, version)
     return Serving(
         engine,
@@ -87,7 +88,7 @@ def start(spec: EngineSpec, model: str, tokenizer: HFTokenizer, note: str) -> Se
         stops,
         runner,
         SelfCheck(runner, engine, tokenizer, version),
-        ProverInfo(model, version, "vllm", engine.max_model_len, note, engine.dtype),
+        ProverInfo(settings.named_model, version, "vllm", engine.max_model_len, note, engine.dtype),
         version,
     )
 

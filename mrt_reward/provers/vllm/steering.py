@@ -84,21 +84,17 @@ class Drawn:
     Args:
         seed: of the probe.
         sample: index of the answer.
-        num_samples: M.
-        temperature: above zero.
-        top_p: nucleus.
+        query: M, temperature (above zero) and nucleus.
         output_ids: of the answer so far.
 
     """
 
-    def __init__(
-        self, seed: int, sample: int, num_samples: int, temperature: float, top_p: float, output_ids: list[int]
-    ) -> None:
+    def __init__(self, seed: int, sample: int, query: RolloutQuery, output_ids: list[int]) -> None:
         self._generator = np.random.Generator(np.random.PCG64(seed))
         self._sample = sample
         self._output_ids = output_ids
         self._uniforms: list[float] = []
-        self.query = RolloutQuery(num_samples, temperature, top_p, max_tokens=1, stop_at_close=False)
+        self.query = query
 
     def uniform(self) -> float:
         """The draw of the next token. A step whose token is thrown away asks for the same one again."""
@@ -162,4 +158,8 @@ class AnswerControl(LogitsProcessor):
 
     def _new_drawn(self, params: SamplingParams, _: list[int] | None, output_ids: list[int]) -> Drawn | None:
         fields = (params.extra_args or {}).get(DRAWN)
-        return None if fields is None else Drawn(**fields, output_ids=output_ids)
+        if fields is None:
+            return None
+        told = dict(fields)
+        seed, sample = told.pop("seed"), told.pop("sample")
+        return Drawn(seed, sample, RolloutQuery(**told, max_tokens=1, stop_at_close=False), output_ids)

@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.provers.hf.loading import with_full_precision_head
 from mrt_reward.provers.hf.prover import TransformersProver
@@ -37,14 +38,16 @@ def test_what_cannot_be_packed_or_loaded_is_refused(
 ) -> None:
     save_model(tmp_path / "window", "Qwen2", use_sliding_window=True, sliding_window=16, max_window_layers=1)
     with pytest.raises(ConfigError, match="sliding_attention"):
-        TransformersProver(tmp_path / "window")
-    with pytest.raises(ConfigError, match="dtype must be one of"):
-        TransformersProver(qwen_dir, dtype="int8")
-    with pytest.raises(ConfigError, match="max_context_tokens"):
-        TransformersProver(qwen_dir, max_context_tokens=MAX_TOKENS + 1)
+        TransformersProver(EngineSettings(model=str(tmp_path / "window")))
+    with pytest.raises(ConfigError, match="engine 'transformers' needs a model"):
+        TransformersProver(EngineSettings())
+    with pytest.raises(ConfigError, match="engine_args are vLLM's"):
+        TransformersProver(EngineSettings(model=str(qwen_dir), engine_args={"max_num_seqs": 4}))
+    with pytest.raises(ConfigError, match="max_model_len must be in"):
+        TransformersProver(EngineSettings(model=str(qwen_dir), max_model_len=MAX_TOKENS + 1))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="cannot be loaded"):
-        TransformersProver(tmp_path / "empty")
+        TransformersProver(EngineSettings(model=str(tmp_path / "empty")))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ConfigError, match="neither a folder"):
-        TransformersProver("not a/model name")
+        TransformersProver(EngineSettings(model="not a/model name"))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.protocols import Proof
 from mrt_reward.provers.hf import model, packing
 from mrt_reward.provers.hf.prover import TransformersProver
@@ -145,7 +146,10 @@ def _depths(text: str) -> list[int]:
 
 
 async def test_bfloat16_is_close(qwen_dir: Path) -> None:
-    exact, rough = TransformersProver(qwen_dir), TransformersProver(qwen_dir, dtype="bfloat16")
+    exact, rough = (
+        TransformersProver(EngineSettings(model=str(qwen_dir))),
+        TransformersProver(EngineSettings(model=str(qwen_dir), dtype="bfloat16")),
+    )
     proof = make_proof([5, 60])
     a, b = likelihoods(await exact.prove(proof)), likelihoods(await rough.prove(proof))
     np.testing.assert_allclose(a, b, atol=1.0)
@@ -156,12 +160,12 @@ async def test_bfloat16_is_close(qwen_dir: Path) -> None:
 
 async def test_every_end_of_turn_that_the_settings_list_ends_an_answer(qwen_dir: Path, tmp_path: Path) -> None:
     proof = make_proof([30], rollouts(1))
-    prover = TransformersProver(qwen_dir)
+    prover = TransformersProver(EngineSettings(model=str(qwen_dir)))
     [tokens] = (await prover.prove(proof)).answers[0].completions
     await prover.close()
     folder = shutil.copytree(qwen_dir, tmp_path / "ends")
     settings = json.loads((folder / "generation_config.json").read_text())
     (folder / "generation_config.json").write_text(json.dumps({**settings, "eos_token_id": [347, tokens[0]]}))
-    prover = TransformersProver(folder)
+    prover = TransformersProver(EngineSettings(model=str(folder)))
     assert (await prover.prove(proof)).answers[0].completions == ((),)
     await prover.close()

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors import torch as safetensors_torch
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ProverError, ProverUnavailable
 from mrt_reward.protocols import LikelihoodQuery, Proof, Proven, SpellingIds
 from mrt_reward.provers.hf.prover import TransformersProver
@@ -64,7 +65,7 @@ async def test_no_close_is_a_probability_of_0(prover: TransformersProver) -> Non
 
 
 async def test_check_generates_and_closing_ends_it(qwen_dir: Path) -> None:
-    prover = TransformersProver(qwen_dir, max_context_tokens=64, note="tiny")
+    prover = TransformersProver(EngineSettings(model=str(qwen_dir), max_model_len=64), note="tiny")
     await prover.check()
     assert (prover.info.max_tokens, prover.info.note, prover.info.engine) == (64, "tiny", "transformers")
     assert prover.num_slots == 2
@@ -74,7 +75,7 @@ async def test_check_generates_and_closing_ends_it(qwen_dir: Path) -> None:
 
 
 async def test_cancelling_stops_the_work_soon(qwen_dir: Path) -> None:
-    prover = TransformersProver(qwen_dir, num_threads=1)
+    prover = TransformersProver(EngineSettings(model=str(qwen_dir)), num_threads=1)
     proofs = [make_proof(list(range(1000, 4000, 100)), seed=seed) for seed in range(300)]
     call = asyncio.create_task(prove_all(prover, proofs))
     await asyncio.sleep(0)
@@ -87,7 +88,7 @@ async def test_cancelling_stops_the_work_soon(qwen_dir: Path) -> None:
 
 
 async def test_closing_stops_what_runs(qwen_dir: Path) -> None:
-    prover = TransformersProver(qwen_dir, num_threads=1)
+    prover = TransformersProver(EngineSettings(model=str(qwen_dir)), num_threads=1)
     call = asyncio.create_task(prove_all(prover, [make_proof([3000], seed=seed) for seed in range(300)]))
     await asyncio.sleep(0.01)
     await asyncio.wait_for(prover.close(), timeout=5)
@@ -96,7 +97,7 @@ async def test_closing_stops_what_runs(qwen_dir: Path) -> None:
 
 
 async def test_the_event_loop_stays_free(qwen_dir: Path) -> None:
-    prover = TransformersProver(qwen_dir)
+    prover = TransformersProver(EngineSettings(model=str(qwen_dir)))
     call = asyncio.create_task(prove_all(prover, [make_proof([2000], seed=seed) for seed in range(3)]))
     ticks = 0
     while not call.done():
@@ -115,7 +116,7 @@ async def test_the_event_loop_stays_free(qwen_dir: Path) -> None:
     ],
 )
 async def test_a_failure_of_the_network_stays_with_its_trace(qwen_dir: Path, error: Exception, code: str) -> None:
-    prover = TransformersProver(qwen_dir)
+    prover = TransformersProver(EngineSettings(model=str(qwen_dir)))
     module: Any = prover._packed.model  # pyright: ignore[reportPrivateUsage] - the network itself must fail
 
     def fail(*_: object) -> None:
@@ -135,13 +136,13 @@ async def test_a_model_of_nans_gives_errors_and_no_numbers(qwen_dir: Path, tmp_p
     weights = cast("Any", safetensors_torch).load_file(file)
     weights["model.norm.weight"][:] = float("nan")
     cast("Any", safetensors_torch).save_file(weights, file, metadata={"format": "pt"})
-    prover = TransformersProver(folder)
+    prover = TransformersProver(EngineSettings(model=str(folder)))
     for query in (LIKELIHOOD, rollouts()):
         error = await failure_of(prover, make_proof([5], query))
         assert error.code == "non_finite_logits"
     with pytest.raises(ProverUnavailable):
         await prover.check()
-    assert prover.info.version != TransformersProver(qwen_dir).info.version
+    assert prover.info.version != TransformersProver(EngineSettings(model=str(qwen_dir))).info.version
     await prover.close()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.provers.hf.prover import TransformersProver
 from mrt_reward.provers.hf.pulse import Pulse
 from tests.provers.hf.plain import make_proof
@@ -46,7 +47,7 @@ def test_every_layer_of_a_model_is_a_beat() -> None:
 
 
 async def test_a_long_proof_beats_all_along(qwen_dir: Path) -> None:
-    prover = TransformersProver(qwen_dir, num_threads=1)
+    prover = TransformersProver(EngineSettings(model=str(qwen_dir)), num_threads=1)
     seen: list[float | None] = []
     proof = make_proof(list(range(100, 3000, 10)))
     proving = asyncio.create_task(prover.prove(proof))

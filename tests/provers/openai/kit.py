@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mrt_reward.backoff import Backoff
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, Proven, RolloutQuery, SpellingIds
 from mrt_reward.provers.openai.prover import OpenAIProver
 from tests.provers.openai.fake_endpoint import FakeEndpoint, rule
@@ -48,11 +49,11 @@ def expected(proof: Proof, *, num_closes: int | None = None) -> list[list[float]
     return rows
 
 
-def prover_of(fake: FakeEndpoint, folder: Path, *, model: str | None = None, **options: Any) -> OpenAIProver:
+def prover_of(fake: FakeEndpoint, folder: Path, **settings: Any) -> OpenAIProver:
     if fake.dialect == "plain":
-        options.setdefault("max_model_len", 4096)
-    options = {"transport": fake.transport, "backoff": NO_WAIT, **options}
-    return OpenAIProver("http://engine:9/v1/", tokenizer=folder, model=model, **options)
+        settings.setdefault("max_model_len", 4096)
+    chosen = EngineSettings(engine_url="http://engine:9/v1/", tokenizer=str(folder), **settings)
+    return OpenAIProver(chosen, transport=fake.transport, backoff=NO_WAIT)
 
 
 def likelihoods(proven: Proven) -> list[list[float]]:

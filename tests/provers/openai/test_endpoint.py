@@ -11,6 +11,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from mrt_reward.backoff import Backoff
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ProverError, ProverUnavailable
 from mrt_reward.provers.openai.endpoint import Usage
 from mrt_reward.provers.openai.prover import OpenAIProver
@@ -61,7 +62,9 @@ def failing(error: type[httpx.HTTPError]) -> httpx.MockTransport:
     ],
 )
 async def test_no_server_is_unavailable(qwen_dir: Path, error: type[httpx.HTTPError], told: str) -> None:
-    prover = OpenAIProver("http://engine:9", tokenizer=qwen_dir, transport=failing(error), backoff=NO_WAIT)
+    prover = OpenAIProver(
+        EngineSettings(engine_url="http://engine:9", tokenizer=str(qwen_dir)), transport=failing(error), backoff=NO_WAIT
+    )
     with pytest.raises(ProverUnavailable, match=told):
         await prover.check()
     with pytest.raises(ProverUnavailable, match=told):
@@ -141,7 +144,7 @@ async def test_leaving_closes_the_requests(vllm: FakeEndpoint, qwen_dir: Path) -
 
 
 async def test_the_key_is_sent_and_never_shown(vllm: FakeEndpoint, qwen_dir: Path) -> None:
-    prover = prover_of(vllm, qwen_dir, api_key=KEY)
+    prover = prover_of(vllm, qwen_dir, engine_api_key=KEY)
     await prover.check()
     assert vllm.asked[-1][0]["authorization"] == f"Bearer {KEY}"
     vllm.replies += [JSONResponse({"error": {"message": f"wrong key {KEY}"}}, 401)]
@@ -151,7 +154,7 @@ async def test_the_key_is_sent_and_never_shown(vllm: FakeEndpoint, qwen_dir: Pat
     assert "MRT_REWARD_ENGINE_API_KEY" in str(error)
     vllm.replies += [JSONResponse({"error": {"message": f"wrong key {KEY}"}}, 403)] * 2
     with pytest.raises(ProverUnavailable, match="MRT_REWARD_ENGINE_API_KEY") as caught:
-        await prover_of(vllm, qwen_dir, api_key=KEY).check()
+        await prover_of(vllm, qwen_dir, engine_api_key=KEY).check()
     assert KEY not in str(caught.value)
     vllm.replies.clear()
     vllm.changed = lambda _: json.dumps(KEY)

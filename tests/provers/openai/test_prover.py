@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from mrt_reward.config import load_settings
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.protocols import Probe, Proof
 from mrt_reward.provers.openai.prover import UNKNOWN_VERSION, OpenAIProver
@@ -151,7 +152,7 @@ async def test_missing_settings_are_named(tokenizer: HFTokenizer, qwen_dir: Path
         await prover_of(fake, qwen_dir).check()
     for url in ("engine:8000", "ftp://engine", "http://", "http://engine:port", "/v1"):
         with pytest.raises(ConfigError, match="engine_url"):
-            OpenAIProver(url, tokenizer=qwen_dir)
+            OpenAIProver(EngineSettings(engine_url=url, tokenizer=str(qwen_dir)))
 
 
 async def test_settings_build_it(qwen_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
