@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from mrt_reward.config import load_settings
-from mrt_reward.core.credit import Credit, CreditConfig, CreditTrace, credit
+from mrt_reward.core.credit import Credit, CreditConfig, credit
+from mrt_reward.core.progress import values_of
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace, Trace
-from mrt_reward.wire import TraceIn
+from mrt_reward.wire import sound_trace
 
 
 def score(
@@ -32,7 +33,7 @@ def score(
     from mrt_reward.wiring import build_scorer  # noqa: PLC0415 - loads torch
 
     chosen = load_settings(**settings)
-    asked = [trace if isinstance(trace, Trace) else TraceIn.model_validate(trace).to_trace() for trace in traces]
+    asked = [trace if isinstance(trace, Trace) else sound_trace(trace) for trace in traces]
 
     async def run() -> tuple[ScoredTrace, ...]:
         scorer = build_scorer(chosen)
@@ -46,4 +47,4 @@ def score(
 
 def advantages(group: Sequence[ScoredTrace], config: CreditConfig | None = None) -> tuple[Credit, ...]:
     """Advantages of the scored traces of one problem; a trace that failed is paid its outcome alone."""
-    return credit([CreditTrace.of(trace) for trace in group], config or CreditConfig())
+    return credit([trace.outcome for trace in group], [values_of(trace) for trace in group], config or CreditConfig())

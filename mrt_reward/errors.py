@@ -22,6 +22,9 @@ Wrong arguments to a function raise `ValueError`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
 
 class MRTRewardError(Exception):
     """Base of all errors of this package.
@@ -155,3 +158,17 @@ class ConfigError(MRTRewardError):
     """A setting is missing, misspelt or contradicts another."""
 
     code = "invalid_setting"
+
+
+@contextmanager
+def translated(into: Callable[[Exception], MRTRewardError]) -> Generator[None]:
+    """The boundary to code that is not ours: whatever it raises is raised as what `into` makes of it.
+
+    Our own errors pass as they are, and so does what is no `Exception`: a cancelled task, Ctrl-C.
+    """
+    try:
+        yield
+    except MRTRewardError:
+        raise
+    except Exception as error:  # libraries, models and users' functions raise anything
+        raise into(error) from error

@@ -4,6 +4,8 @@ Indexing is Python's throughout. Thinking is partitioned into K episodes `z[0] �
 first j of them, so `z[:0]` is the bare problem with thinking opened, and there are K+1 values `J[0] … J[K]`. (The MRT
 paper writes prefixes inclusively: its z_{0:j} is our `z[:j + 1]`.) Spans are half-open; characters are Unicode code
 points of the completion; tokens are the prover's tokens of the completion.
+
+The wire reads and writes these records themselves, within the limits that their annotations state.
 """
 
 from __future__ import annotations
@@ -11,12 +13,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge, Le, MaxLen, MinLen
 from numpy.typing import NDArray
 
-TokenIds = NDArray[np.int32]
+from mrt_reward.errors import MRTRewardError
+from mrt_reward.fields import GOLDS, ID, IdsField
+
+TokenIds = Annotated[NDArray[np.int32], IdsField]
+
+MAX_TEXT = 16_000_000
+"""Of a prompt or a completion, in characters."""
+
+MAX_EPISODES = 10_000
+"""Of a trace, whatever the segmenter; each is a probe that the prover answers."""
+
+Text = Annotated[str, MaxLen(MAX_TEXT)]
+Asked = Annotated[str, MinLen(1), MaxLen(MAX_TEXT)]
+Outcome = Annotated[float, Ge(-1e6), Le(1e6)]
+Share = Annotated[float, Ge(0), Le(1)]
 
 
 class Verdict(str, Enum):
@@ -50,18 +67,20 @@ class Grade:
 class Message:
     """One turn of a chat."""
 
-    role: str
-    content: str
+    role: Annotated[str, MinLen(1), MaxLen(100)]
+    content: Text
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
     """One response to one problem, as the caller sent it.
 
-    Exactly one of `problem`, `messages`, `prompt` and `prompt_ids` says what was asked. `completion` is untrusted text;
-    `completion_ids` may accompany or replace it where the caller's tokenizer is the prover's.
+    Exactly one of `problem`, `messages` and `prompt` says what was asked; `prompt_ids` stands alone or goes with one of
+    them, which then serves where the ids are of another tokenizer. `completion` is untrusted text; `completion_ids` may
+    accompany or replace it where the caller's tokenizer is the prover's.
 
     Attributes:
+        id: the caller's own, unique in a request.
         problem: the question, put through the prover's chat template as one user turn.
         messages: a chat, put through the prover's chat template.
         prompt: trusted text, tokenized with its control tokens.
@@ -70,24 +89,42 @@ class Trace:
         answer: accepted gold answers; empty when unknown.
         group: traces of one group answer the same problem, and share J[0].
         outcome: reward of the finished trace, if the caller knows it.
-        episodes: character offsets where episodes start, for the `explicit` segmenter.
+        episode_starts: character offsets where episodes start, for the `explicit` segmenter.
         metadata: the caller's own, returned untouched.
 
     """
 
-    id: str
-    completion: str | None = None
-    problem: str | None = None
-    messages: tuple[Message, ...] | None = None
-    prompt: str | None = None
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "allow_inf_nan": False}
+
+    id: Annotated[str, MinLen(1), MaxLen(500), ID] = field(
+        metadata={"description": "The caller's own, unique in the request; a number is its text."}
+    )
+    completion: Text | None = field(default=None, metadata={"description": "Untrusted text of the model."})
+    problem: Asked | None = field(default=None, metadata={"description": "Goes through the prover's chat template."})
+    messages: Annotated[tuple[Message, ...], MinLen(1), MaxLen(1000)] | None = field(
+        default=None, metadata={"description": "A chat, for the prover's chat template."}
+    )
+    prompt: Asked | None = field(default=None, metadata={"description": "Trusted text, already templated."})
     prompt_ids: TokenIds | None = None
     completion_ids: TokenIds | None = None
-    tokenizer: str | None = None
-    answer: tuple[str, ...] = ()
-    group: str | None = None
-    outcome: float | None = None
-    episodes: tuple[int, ...] | None = None
-    metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+    tokenizer: Annotated[str, MaxLen(200)] | None = field(
+        default=None, metadata={"description": "sha256 of the ids' tokenizer.json."}
+    )
+    answer: Annotated[tuple[str, ...], GOLDS] = field(
+        default=(), metadata={"description": "Accepted gold answers: text or numbers."}
+    )
+    group: Annotated[str, MaxLen(500)] | None = field(
+        default=None, metadata={"description": "Traces of one group answer the same problem and share J[0]."}
+    )
+    outcome: Outcome | None = field(
+        default=None, metadata={"description": "Reward of the finished trace, where the caller knows it."}
+    )
+    episode_starts: Annotated[tuple[Annotated[int, Ge(0), Le(MAX_TEXT)], ...], MaxLen(MAX_EPISODES)] | None = field(
+        default=None, metadata={"description": "Where episodes start, in characters, for segmenter `explicit`."}
+    )
+    metadata: Mapping[str, object] = field(
+        default_factory=dict[str, object], metadata={"description": "The caller's own; returned untouched."}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +160,22 @@ class Value:
 
     Attributes:
         value: in [0, 1]; None when nothing could be measured.
-        stderr: standard error; 0 for likelihoods, which have no sampling error; None with the value.
+        stderr: standard error; 0 for likelihoods, which have no sampling error; None with the value, and where a caller
+            gave the value alone.
         low: lower end of the 95 % interval.
         high: upper end of the 95 % interval.
         bound: "lower" when the value can only understate (likelihood of listed spellings).
         correct: completions graded correct; None where nothing is sampled, as for the next three.
         answer_tokens: mean length of the sampled answers in prover tokens; of a likelihood, the first spelling's.
         answers: the sampled answers themselves, where `Rollouts.keep_answers` asked for them.
+        verdicts: of coupled answers, in the order m, which is the same at all prefixes of a problem; None of others.
 
     """
 
-    value: float | None
-    stderr: float | None
-    low: float | None
-    high: float | None
+    value: Share | None
+    stderr: float | None = None
+    low: float | None = None
+    high: float | None = None
     bound: Literal["lower"] | None = None
     correct: int | None = None
     incorrect: int | None = None
@@ -144,6 +183,7 @@ class Value:
     ungraded: int | None = None
     answer_tokens: float | None = None
     answers: tuple[SampledAnswer, ...] | None = None
+    verdicts: tuple[Verdict, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +192,9 @@ class Episode:
 
     Attributes:
         progress: `J[j + 1] - J[j]`, in [-1, 1]; None when either value is missing.
-        stderr: its standard error.
+        stderr: its standard error: from pairs where answers are coupled, else as of independent values.
+        low: lower end of its 95 % interval; None where only the standard error is known.
+        high: upper end.
 
     """
 
@@ -162,6 +204,8 @@ class Episode:
     token_end: int
     progress: float | None = None
     stderr: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 class Status(str, Enum):
@@ -182,6 +226,11 @@ class ErrorInfo:
     type: str
     code: str
     param: str | None = None
+
+    @classmethod
+    def of(cls, error: MRTRewardError) -> ErrorInfo:
+        """One of our own errors."""
+        return cls(str(error), type(error).__name__, error.code, error.param)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +265,17 @@ class ScoredTrace:
 
     """
 
-    id: str
+    id: Annotated[str, MaxLen(500)]
     status: Status
-    outcome: float | None = None
-    values: tuple[Value, ...] = ()
-    episodes: tuple[Episode, ...] = ()
+    outcome: Outcome | None = field(
+        default=None, metadata={"description": "Reward r; null where it is not known, and then masked."}
+    )
+    values: Annotated[tuple[Value, ...], MaxLen(MAX_EPISODES + 1)] = field(
+        default=(), metadata={"description": "J[0] … J[K]; empty where it was not scored."}
+    )
+    episodes: Annotated[tuple[Episode, ...], MaxLen(MAX_EPISODES)] = field(
+        default=(), metadata={"description": "z[0] … z[K-1]."}
+    )
     prover: str | None = None
     usage: Usage = Usage()
     spellings: tuple[str, ...] = ()
@@ -228,4 +283,5 @@ class ScoredTrace:
     metadata: Mapping[str, object] = field(default_factory=dict[str, object])
     error: ErrorInfo | None = None
     prefix_tokens: tuple[int, ...] = ()
-    notes: tuple[str, ...] = ()
+    # A reply says them once, beside its traces.
+    notes: tuple[str, ...] = field(default=(), metadata={"exclude": True})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from mrt_reward.config import ServeSettings
@@ -81,7 +82,9 @@ def build_scorer(settings: ServeSettings, prover: Prover | None = None) -> Score
     """
     # First, because a path that names no file is told before a model is loaded.
     store = SQLiteStore(Path(settings.cache_path), settings.cache_disk_mb) if settings.cache_path else None
-    try:
+    with ExitStack() as undo:
+        if store is not None:
+            undo.callback(store.close)
         graders = {
             name: build_grader(
                 spec,
@@ -91,14 +94,12 @@ def build_scorer(settings: ServeSettings, prover: Prover | None = None) -> Score
             )
             for name, spec in settings.graders.items()
         }
-        return Scorer(
+        scorer = Scorer(
             prover or build_prover(settings),
             graders,
             spellings,
             cache=ScoreCache(settings.cache_memory_mb, store),
             max_queue_tokens=settings.max_queue_tokens,
         )
-    except BaseException:
-        if store is not None:
-            store.close()
-        raise
+        undo.pop_all()
+    return scorer

@@ -143,7 +143,7 @@ def test_a_graders_reader_takes_linear_time(where: str) -> None:
 
 def test_patterns_and_readers_are_found() -> None:
     assert len(PATTERNS) > 15
-    assert {name.rsplit(".", 1)[1] for name in READERS} >= {"clean[0]", "last_boxed[0]", "choices_agree[1]"}
+    assert {name.rsplit(".", 1)[1] for name in READERS} >= {"clean[0]", "last_boxes[0]", "choices_agree[1]"}
 
 
 def test_a_quadratic_pattern_is_found_out() -> None:

@@ -2,77 +2,58 @@
 
 from __future__ import annotations
 
-import base64
+import json
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mrt_reward.errors import TraceError
+from mrt_reward.fields import encode_ids
 from mrt_reward.options import Rollouts, ScoreOptions
 from mrt_reward.types import Episode, ErrorInfo, Message, ScoredTrace, Status, Trace, Usage, Value
-from mrt_reward.wire import AdvantagesRequest, ScoredGroup, ScoreRequest, TraceIn, TraceOut, UnscoredGroup
-from mrt_reward.wire.traces import decode_ids, encode_ids
+from mrt_reward.wire import (
+    AdvantagesRequest,
+    RefusedTrace,
+    ScoreRequest,
+    ScoreResponse,
+    read_scored,
+    read_trace,
+    scored_fields,
+    sound_trace,
+    trace_fields,
+)
 
 IDS = np.array([1, 2, 2**31 - 1], np.int32)
-
-
-def test_ids_are_base64_of_little_endian_int32() -> None:
-    # 1 and 258 = 0x0102 in four bytes each, low byte first.
-    assert encode_ids(np.array([1, 258], np.int32)) == base64.b64encode(b"\1\0\0\0\2\1\0\0").decode()
-    assert encode_ids(None) is None
-    assert decode_ids(None, "x") is None
-
-
-@given(st.lists(st.integers(0, 2**31 - 1), max_size=20))
-def test_ids_survive_the_wire(ids: list[int]) -> None:
-    text = encode_ids(np.array(ids, np.int32))
-    assert text is not None
-    found = decode_ids(text, "completion_ids")
-    assert found is not None
-    assert found.tolist() == ids
-    TraceIn(id="t", completion_ids=text)
-
-
-@pytest.mark.parametrize("text", ["AAA", "AAAA", "AAAAAAAA", "!!!!", "AAAAAAA="])
-def test_what_is_no_list_of_int32_is_refused_by_name(text: str) -> None:
-    with pytest.raises(ValidationError, match="prompt_ids"):
-        TraceIn(id="t", prompt_ids=text, completion="c")
-
-
-@pytest.mark.parametrize("text", ["/////w==", "AAAA"])
-def test_ids_that_are_no_tokens_name_their_field(text: str) -> None:
-    with pytest.raises(TraceError, match="token_ends") as caught:
-        decode_ids(text, "token_ends")
-    assert caught.value.param == "token_ends"
 
 
 @pytest.mark.parametrize(
     "trace",
     [
         Trace(id="a", problem="q", completion="c", answer=("1", "2"), group="g", outcome=0.5, metadata={"k": [1]}),
-        Trace(id="b", messages=(Message("user", "q"),), completion="c", episodes=(0, 3)),
+        Trace(id="b", messages=(Message("user", "q"),), completion="c", episode_starts=(0, 3)),
         Trace(id="c", prompt="p", completion="c", tokenizer="sha"),
     ],
 )
 def test_a_trace_survives_the_wire(trace: Trace) -> None:
-    sent = TraceIn.from_trace(trace).model_dump_json(exclude_unset=True)
+    sent = json.dumps(trace_fields(trace))
     assert "null" not in sent
-    assert TraceIn.model_validate_json(sent).to_trace() == trace
+    assert sound_trace(json.loads(sent)) == trace
 
 
 def test_a_trace_of_ids_survives_the_wire() -> None:
-    found = TraceIn.from_trace(Trace(id="a", prompt_ids=IDS, completion_ids=IDS, tokenizer="sha")).to_trace()
+    sent = trace_fields(Trace(id="a", prompt_ids=IDS, completion_ids=IDS, tokenizer="sha"))
+    assert sent["prompt_ids"] == encode_ids(IDS)
+    found = sound_trace(json.loads(json.dumps(sent)))
     assert found.prompt_ids is not None
     assert found.completion_ids is not None
     assert found.prompt_ids.tolist() == found.completion_ids.tolist() == IDS.tolist()
 
 
 def test_ids_may_go_with_the_text_they_stand_for() -> None:
-    assert TraceIn(id="t", problem="q", prompt_ids=encode_ids(IDS), completion="c").to_trace().problem == "q"
+    fields = {"id": "t", "problem": "q", "prompt_ids": encode_ids(IDS), "completion": "c"}
+    assert sound_trace(fields).problem == "q"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +67,7 @@ def test_ids_may_go_with_the_text_they_stand_for() -> None:
 )
 def test_fields_that_contradict_each_other_are_told(fields: dict[str, Any], told: str) -> None:
     with pytest.raises(TraceError, match=told):
-        TraceIn(id="t", **fields).to_trace()
+        sound_trace({"id": "t", **fields})
 
 
 @pytest.mark.parametrize(
@@ -99,12 +80,13 @@ def test_fields_that_contradict_each_other_are_told(fields: dict[str, Any], told
         {"id": "t", "problem": "q", "completion": "c", "colour": 1},
         {"id": "t", "messages": [], "completion": "c"},
         {"id": "t", "problem": "q", "completion": "c", "answer": True},
-        {"id": "t", "problem": "q", "completion": "c", "episodes": [-1]},
+        {"id": "t", "problem": "q", "completion": "c", "episode_starts": [-1]},
+        {"id": "t", "problem": "q", "completion": "c", "episodes": [0]},
     ],
 )
 def test_what_no_schema_allows_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        TraceIn.model_validate(fields)
+        read_trace(fields)
 
 
 def test_a_scored_trace_survives_the_wire() -> None:
@@ -124,7 +106,29 @@ def test_a_scored_trace_survives_the_wire() -> None:
         metadata={"k": None},
         error=ErrorInfo("m", "t", "c", "p"),
     )
-    assert TraceOut.model_validate_json(TraceOut.from_scored(scored).model_dump_json()).to_scored() == scored
+    assert read_scored(json.loads(json.dumps(scored_fields(scored)))) == scored
+    reply = ScoreResponse(traces=[scored]).model_dump_json()
+    assert ScoreResponse.model_validate_json(reply).traces == [scored]
+
+
+def test_a_scored_trace_leaves_its_notes_to_its_reply() -> None:
+    assert "notes" not in scored_fields(ScoredTrace("t", Status.OK, notes=("n",)))
+
+
+@pytest.mark.parametrize("name", ["outcome", "values", "episodes", "status", "id"])
+def test_a_reply_that_lacks_a_part_is_no_scored_trace(name: str) -> None:
+    fields = scored_fields(ScoredTrace("t", Status.OK, values=(Value(0.5),)))
+    del fields[name]
+    with pytest.raises(ValidationError, match=name):
+        read_scored(fields)
+
+
+def test_what_a_later_version_writes_into_a_file_is_skipped_and_in_a_reply_refused() -> None:
+    fields = scored_fields(ScoredTrace("t", Status.OK, values=(Value(0.5),)))
+    fields["colour"] = fields["values"][0]["colour"] = "red"
+    assert read_scored(fields).values == (Value(0.5),)
+    with pytest.raises(ValidationError, match="colour"):
+        ScoreResponse.model_validate({"traces": [fields]})
 
 
 def test_options_are_told_apart_by_their_kind() -> None:
@@ -135,18 +139,41 @@ def test_options_are_told_apart_by_their_kind() -> None:
         ScoreRequest.model_validate(body)
 
 
+def test_a_trace_of_a_group_is_scored_or_to_be_scored() -> None:
+    traces = [{"id": "t", "outcome": None, "values": [0.5, None]}, {"id": "u", "problem": "q", "completion": "c"}]
+    [group] = AdvantagesRequest.model_validate({"groups": [{"traces": traces}]}).groups
+    assert group.traces == [
+        ScoredTrace("t", Status.PARTIAL, values=(Value(0.5), Value(None))),
+        Trace("u", problem="q", completion="c"),
+    ]
+    assert AdvantagesRequest(groups=[group]).groups == [group]
+
+
+def test_the_short_form_of_a_scored_trace_says_how_much_is_there() -> None:
+    traces = [{"id": index, "outcome": 1, "values": values} for index, values in enumerate([[], [0.5], [None, 1]])]
+    [group] = AdvantagesRequest.model_validate({"groups": [{"traces": traces}]}).groups
+    statuses = [(trace.id, trace.status) for trace in group.traces if isinstance(trace, ScoredTrace)]
+    assert statuses == [("0", Status.ERROR), ("1", Status.OK), ("2", Status.PARTIAL)]
+
+
+def test_a_trace_that_breaks_the_schema_keeps_its_id_and_metadata() -> None:
+    body = {"traces": [{"id": 7, "problem": 1, "metadata": {"a": 1}}, None]}
+    first, second = ScoreRequest.model_validate(body).traces
+    assert isinstance(first, RefusedTrace)
+    assert (first.id, first.metadata, first.error.param) == ("7", {"a": 1}, "problem")
+    assert isinstance(second, RefusedTrace)
+    assert (second.id, second.metadata) == ("", {})
+
+
+def test_scored_is_traces_now() -> None:
+    with pytest.raises(ValidationError, match="scored is traces now"):
+        AdvantagesRequest.model_validate({"groups": [{"scored": [{"id": "t", "outcome": 1, "values": []}]}]})
+
+
 def test_an_option_that_no_server_reads_is_refused_by_name() -> None:
     body = {"traces": [{"id": "t"}], "options": {"waste_threshold": 0.1}}
     with pytest.raises(ValidationError, match=r"options\.waste_threshold\n +Unexpected"):
         ScoreRequest.model_validate(body)
-
-
-def test_a_group_is_scored_or_to_be_scored() -> None:
-    scored = {"scored": [{"id": "t", "outcome": None, "values": [0.5, None]}]}
-    request = AdvantagesRequest.model_validate({"groups": [scored, {"traces": [{"id": "t"}]}]})
-    assert isinstance(request.groups[0], ScoredGroup)
-    assert isinstance(request.groups[1], UnscoredGroup)
-    assert AdvantagesRequest(groups=request.groups).groups == request.groups
 
 
 @pytest.mark.parametrize(

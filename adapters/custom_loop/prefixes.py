@@ -24,7 +24,7 @@ from train import Loop, LoopSettings, Rollouts, main
 from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.golds import golds_of
 from mrt_reward.training.prefix import needed_value, prefix_advantages, prefix_metrics, read_prefixed, trained_part
-from mrt_reward.training.records import Prefixed, PrefixReading
+from mrt_reward.training.records import Prefixed, Record
 from mrt_reward.training.responses import Response
 from mrt_reward.training.settings import TrainingSettings
 
@@ -96,17 +96,17 @@ class PrefixLoop(Loop):
     async def advantages(self, rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
         """A_outcome within the group, or r - J(prefix), on each token that is trained, (B, T)."""
         mrt = self.settings.mrt
-        readings = [self.reading(row, rollouts.response(place)) for place, row in enumerate(rollouts.problems)]
-        paid = prefix_advantages(readings, mrt.credit_config(), termination=mrt.baseline == "termination")
+        records = [self.record(row, rollouts.response(place)) for place, row in enumerate(rollouts.problems)]
+        paid = prefix_advantages(records, mrt.credit_config(), termination=mrt.baseline == "termination")
         advantage_BT = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, paid)), batch_first=True)
-        metrics = prefix_metrics(readings)
-        metrics["response_length/mean"] = float(np.mean([reading.num_tokens for reading in readings]))
+        metrics = prefix_metrics(records)
+        metrics["response_length/mean"] = float(np.mean([record.num_tokens for record in records]))
         return advantage_BT.float().to(self.device), metrics
 
-    def reading(self, row: Row, response: Response) -> PrefixReading:
+    def record(self, row: Row, response: Response) -> Record:
         """A row's outcome, and which of its tokens are trained: none where it must stop and does not answer."""
         trained = trained_part(row.prefixed, response, self.scorer.tokens, self.settings.mrt.delimiters)
-        return PrefixReading(self.outcome(response), len(response.response_ids), trained)
+        return Record(trained).rewarded(self.outcome(response), len(response.response_ids))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from mrt_reward.training.advantages import batch_advantages, check_failures
 from mrt_reward.training.alignment import PolicyTokens
 from mrt_reward.training.following import check_shared, hand_over
 from mrt_reward.training.metrics import batch_metrics, in_words, record_metrics
-from mrt_reward.training.records import Reading
+from mrt_reward.training.records import Record
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import TraceScorer
 from mrt_reward.training.servers import check_servers
@@ -135,32 +135,32 @@ class Loop:
 
     async def advantages(self, rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
         """What each token is paid, (B, T), and what is logged."""
-        readings, how = await self.score(rollouts)
-        advantage_BT, what = self.pay(readings)
+        records, how = await self.score(rollouts)
+        advantage_BT, what = self.pay(records)
         return advantage_BT, what | how
 
-    async def score(self, rollouts: Rollouts) -> tuple[list[Reading], dict[str, float]]:
+    async def score(self, rollouts: Rollouts) -> tuple[list[Record], dict[str, float]]:
         """Outcome of each row beside the prover's values, or why there are none; and how scoring went."""
         responses = [rollouts.response(row) for row in range(len(rollouts.problems))]
         records = await asyncio.gather(*(self.scorer.score(response) for response in responses))
-        readings = [
-            record.reading(self.outcome(response), len(response.response_ids))
+        records = [
+            record.rewarded(self.outcome(response), len(response.response_ids))
             for response, record in zip(responses, records, strict=True)
         ]
         if reasons := [record.reason for record in records if record.reason]:
             print(f"{len(reasons)} of {len(records)} traces have no values, one because: {reasons[0]}")
-        return readings, record_metrics(records)
+        return records, record_metrics(records)
 
-    def pay(self, readings: Sequence[Reading]) -> tuple[Tensor, dict[str, float]]:
+    def pay(self, records: Sequence[Record]) -> tuple[Tensor, dict[str, float]]:
         """Advantage of each token, (B, T): A_outcome + α·(G[j] - b[j]) in episode j; A_outcome without values."""
         mrt, size = self.settings.mrt, self.settings.group_size
-        check_failures(readings, mrt.on_failure, mrt.max_failed_share, "--mrt")
+        check_failures(records, mrt.on_failure, mrt.max_failed_share, "--mrt")
         credit = mrt.credit_config()
-        paid = batch_advantages(readings, [row // size for row in range(len(readings))], credit, mrt.on_failure)
+        paid = batch_advantages(records, [row // size for row in range(len(records))], credit, mrt.on_failure)
         advantage_BT = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, paid.advantage_NT)), batch_first=True)
-        metrics = batch_metrics(readings, mrt, mrt.regret_budget or self.settings.max_tokens)
+        metrics = batch_metrics(records, mrt, mrt.regret_budget or self.settings.max_tokens)
         metrics |= {"mrt/groups/mixed_versions": paid.num_mixed, "mrt/waste_threshold": mrt.waste_threshold}
-        metrics["response_length/mean"] = float(np.mean([reading.num_tokens for reading in readings]))
+        metrics["response_length/mean"] = float(np.mean([record.num_tokens for record in records]))
         return advantage_BT.float().to(self.device), metrics
 
     def learn(self, rollouts: Rollouts, advantage_BT: Tensor) -> float:

@@ -74,15 +74,15 @@ def _pay_episodes(
     work: Callable[[], list[Any]],
 ) -> dict[str, float]:
     settings = setup.settings
-    readings = [row.reading for row in rows]
-    check_failures(readings, settings.on_failure, settings.max_failed_share, WHERE)
+    records = [row.record for row in rows]
+    check_failures(records, settings.on_failure, settings.max_failed_share, WHERE)
     credit = credit_config(settings, estimator)
     groups = [row.group for row in rows]
-    dropped = [settings.on_failure == "drop" and failed_lapse(reading) is not None for reading in readings]
+    dropped = [settings.on_failure == "drop" and failed_lapse(record) is not None for record in records]
     # flash_reinforce compares with the whole batch, the others with the samples of the prompt or with nothing.
     compared = [0] * len(rows) if estimator == "flash_reinforce" else groups
-    neutral_N = neutral_outcomes(np.array([row.outcome for row in rows]), compared, dropped)
-    earned_NT = [progress_token_rewards(reading, credit) for reading in readings] if estimator == "gae" else None
+    neutral_N = neutral_outcomes(np.array([row.record.outcome for row in rows]), compared, dropped)
+    earned_NT = [progress_token_rewards(record, credit) for record in records] if estimator == "gae" else None
     num_mixed = 0
     with (
         left_out(rows, dropped, neutral_N),
@@ -90,7 +90,7 @@ def _pay_episodes(
     ):
         _worked_out(work(), rows)
     if estimator != "gae":
-        paid = progress_advantages(readings, groups, credit, settings.on_failure)
+        paid = progress_advantages(records, groups, credit, settings.on_failure)
         num_mixed = paid.num_mixed
         _add(rows, paid.advantage_NT)
     for row, out in zip(rows, dropped, strict=True):
@@ -98,7 +98,7 @@ def _pay_episodes(
             row.experience.advantages[row.place] = 0.0
             values = row.experience.values
             row.experience.returns[row.place] = 0.0 if values is None else values[row.place]
-    metrics = batch_metrics(readings, settings, settings.regret_budget or setup.max_response_tokens)
+    metrics = batch_metrics(records, settings, settings.regret_budget or setup.max_response_tokens)
     records = record_metrics([row.record for row in rows])
     return {**metrics, **records, "mrt/groups/mixed_versions": float(num_mixed)}
 
@@ -110,12 +110,12 @@ def _pay_prefixes(
     work: Callable[[], list[Any]],
 ) -> dict[str, float]:
     _worked_out(work(), rows)
-    readings = [row.prefix_reading for row in rows]
+    records = [row.record for row in rows]
     credit = credit_config(settings, estimator)
-    paid = prefix_advantages(readings, credit, termination=settings.baseline == "termination")
+    paid = prefix_advantages(records, credit, termination=settings.baseline == "termination")
     for experience, values in zip(_experiences(rows), spread(rows, paid, "advantages"), strict=True):
         experience.advantages, experience.returns = values, values.clone()
-    return prefix_metrics(readings)
+    return prefix_metrics(records)
 
 
 def credit_config(settings: TrainingSettings, estimator: str) -> CreditConfig:

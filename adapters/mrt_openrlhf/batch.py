@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mrt_openrlhf.payload import KEY, unpack
 from mrt_reward.core.credit import Floats
 from mrt_reward.errors import ConfigError, TraceError
-from mrt_reward.training.records import PrefixReading, Reading, Record
+from mrt_reward.training.records import Record
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class Row:
         place: its row there.
         places_T: where its tokens are among the A places of the action mask.
         group: of the samples of one prompt.
-        outcome: the user's own reward.
-        record: of its scoring.
+        record: what it came to, with the user's own reward.
 
     """
 
@@ -38,18 +37,7 @@ class Row:
     place: int
     places_T: NDArray[np.int64]
     group: int
-    outcome: float
     record: Record
-
-    @property
-    def reading(self) -> Reading:
-        """As what is paid for progress."""
-        return self.record.reading(self.outcome, len(self.places_T))
-
-    @property
-    def prefix_reading(self) -> PrefixReading:
-        """As a row of prefixes."""
-        return self.record.prefix_reading(self.outcome, len(self.places_T))
 
 
 def take_rows(experiences: Sequence[Any], samples_per_prompt: int) -> list[Row]:
@@ -105,7 +93,7 @@ def _row(  # one sample's fields
             f"sample {index} was scored as {num_tokens} tokens, and its action mask has {len(places_T)}: OpenRLHF cuts "
             "samples in another way than 0.11.2 does"
         )
-    return Row(experience, place, places_T, index // samples_per_prompt, outcome, record)
+    return Row(experience, place, places_T, index // samples_per_prompt, record.rewarded(outcome, num_tokens))
 
 
 @contextmanager

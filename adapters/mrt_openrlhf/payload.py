@@ -36,8 +36,10 @@ def pack(record: Record, num_tokens: int) -> list[float]:
         case Prefixed() as what:
             told = [what.value is not None, what.value or 0.0, what.stop, what.start]
             kind, body = _PREFIXED, [*divmod(what.group, _HALF), *told]
-        case what:
+        case Lapse() as what:
             kind, body = _LAPSE, [what.value]
+        case None:
+            raise ValueError("expected a record of scoring, got one that nobody tried to score")
     head = [kind, num_tokens, record.latency_s, record.probes, record.cached_probes, prover]
     return [float(number) for number in (*head, *body)]
 

@@ -12,7 +12,7 @@ import torch
 
 from mrt_reward.core.credit import Floats
 from mrt_reward.training.prefix import prefix_advantages, prefix_metrics, read_prefixed, trained_part
-from mrt_reward.training.records import Prefixed, PrefixReading
+from mrt_reward.training.records import Prefixed, Record
 from mrt_reward.training.responses import Response
 from mrt_trl.rows import Rows, Setup, TokenLists, padded
 
@@ -40,12 +40,14 @@ class PrefixBatch:
     def rewarded(self, outcome_N: Floats) -> Sequence[bool]:
         """Work out what rows are paid, over all processes; TRL's own advantages are not used, so it leaves none out."""
         known = self._rows.gathered(self._known_B)
-        readings = [PrefixReading(outcome, n, row) for (row, n), outcome in zip(known, outcome_N.tolist(), strict=True)]
+        records = [
+            Record(row).rewarded(outcome, n) for (row, n), outcome in zip(known, outcome_N.tolist(), strict=True)
+        ]
         termination = self._setup.settings.baseline == "termination"
-        paid = prefix_advantages(readings, self._setup.credit, termination=termination)
+        paid = prefix_advantages(records, self._setup.credit, termination=termination)
         self._paid_BT = paid[self._rows.mine]
-        self._setup.note(prefix_metrics(readings))
-        return [False] * len(readings)
+        self._setup.note(prefix_metrics(records))
+        return [False] * len(records)
 
     def advantages(self, theirs_B: torch.Tensor, num_tokens: int) -> torch.Tensor:
         """Of its prefix's group; TRL's own groups are of one prompt."""

@@ -75,18 +75,18 @@ class ProgressBatch:
         records_B = self._scoring.result()
         _warn(records_B)
         known = self._rows.gathered(list(zip(records_B, self._lengths, strict=True)))
-        readings = [
-            record.reading(outcome, num_tokens)
+        records = [
+            record.rewarded(outcome, num_tokens)
             for (record, num_tokens), outcome in zip(known, outcome_N.tolist(), strict=True)
         ]
-        check_failures(readings, settings.on_failure, settings.max_failed_share, WHERE)
-        paid = progress_advantages(readings, self._rows.groups, setup.credit, settings.on_failure)
+        check_failures(records, settings.on_failure, settings.max_failed_share, WHERE)
+        paid = progress_advantages(records, self._rows.groups, setup.credit, settings.on_failure)
         self._added_BT = paid.advantage_NT[self._rows.mine]
-        longest = setup.max_tokens or max(reading.num_tokens for reading in readings)
-        setup.note(batch_metrics(readings, settings, settings.regret_budget or longest))
-        setup.note(record_metrics([record for record, _ in known]))
+        longest = setup.max_tokens or max(record.num_tokens for record in records)
+        setup.note(batch_metrics(records, settings, settings.regret_budget or longest))
+        setup.note(record_metrics(records))
         setup.note({"mrt/groups/mixed_versions": float(paid.num_mixed)})
-        return [settings.on_failure == "drop" and failed_lapse(reading) is not None for reading in readings]
+        return [settings.on_failure == "drop" and failed_lapse(record) is not None for record in records]
 
     def advantages(self, theirs_B: torch.Tensor, num_tokens: int) -> torch.Tensor:
         """TRL's own on every token, and what progress adds."""

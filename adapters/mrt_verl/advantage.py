@@ -67,15 +67,15 @@ def mrt_advantage(
 def _of_episodes(
     rows: Sequence[Floats], groups: Sequence[str], settings: TrainingSettings, credit: CreditConfig
 ) -> list[Floats]:
-    readings = [decode(row) for row in rows]
-    check_failures(readings, settings.on_failure, settings.max_failed_share, WHERE)
-    paid = batch_advantages(readings, groups, credit, settings.on_failure)
-    metrics = batch_metrics(readings, settings, settings.regret_budget or max(map(len, rows)))
+    records = [decode(row) for row in rows]
+    check_failures(records, settings.on_failure, settings.max_failed_share, WHERE)
+    paid = batch_advantages(records, groups, credit, settings.on_failure)
+    metrics = batch_metrics(records, settings, settings.regret_budget or max(map(len, rows)))
     tracking.note({**metrics, "mrt/groups/mixed_versions": float(paid.num_mixed)})
     return paid.advantage_NT
 
 
 def _of_prefixes(rows: Sequence[Floats], settings: TrainingSettings, credit: CreditConfig) -> list[Floats]:
-    readings = [decode_prefixed(row) for row in rows]
-    tracking.note(prefix_metrics(readings))
-    return prefix_advantages(readings, credit, termination=settings.baseline == "termination")
+    records = [decode_prefixed(row) for row in rows]
+    tracking.note(prefix_metrics(records))
+    return prefix_advantages(records, credit, termination=settings.baseline == "termination")

@@ -69,7 +69,7 @@ def marks_of(record: Record, response_mask: Sequence[int]) -> list[Mark]:
     if isinstance(record.what, Prefixed):
         return encode_prefixed(record.what, len(response_mask))
     what = record.what if response_mask and response_mask[-1] else Lapse.UNSUPPORTED
-    return encode(what, len(response_mask))
+    return [] if what is None else encode(what, len(response_mask))
 
 
 class MRTAgentLoopWorker(Marking, AgentLoopWorker):

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from mrt_reward.core.progress import progress_rewards
 from mrt_reward.errors import TraceError
-from mrt_reward.training.records import Lapse, Prefixed, PrefixReading, Reading, Scored
+from mrt_reward.training.records import Lapse, Prefixed, Record, Scored
 
 Mark = tuple[int, float]
 """Token of the response, and what is added to its reward."""
@@ -84,7 +84,7 @@ def encode(what: Scored | Lapse, num_tokens: int) -> list[Mark]:
     return marks
 
 
-def decode(reward_T: NDArray[np.floating]) -> Reading:
+def decode(reward_T: NDArray[np.floating]) -> Record:
     """What a row says; `reward_T` ends with the response's last token, where the outcome is."""
     num_tokens = len(reward_T)
     if num_tokens == 0:
@@ -92,12 +92,12 @@ def decode(reward_T: NDArray[np.floating]) -> Reading:
     outcome = float(reward_T[-1])
     places = np.flatnonzero(reward_T[:-1]).tolist()
     if not places:
-        return Reading(outcome, num_tokens, None)
+        return Record(None, outcome=outcome, num_tokens=num_tokens)
     first = float(reward_T[places[0]])
     if 0 < first < 2.0**-60:
-        return Reading(outcome, num_tokens, None, Lapse(round(-math.log2(first)) - _LAPSE_EXPONENT))
+        return Record(Lapse(round(-math.log2(first)) - _LAPSE_EXPONENT), outcome=outcome, num_tokens=num_tokens)
     if len(places) < 2 or not -(2.0 ** (1 - _VERSION_EXPONENT)) < first < 0:
-        return Reading(outcome, num_tokens, None)
+        return Record(None, outcome=outcome, num_tokens=num_tokens)
     opening, rest = places[1], places[2:]
     mantissa, power = math.frexp(-float(reward_T[opening]))
     cut_off, offset = divmod(1 - power - _OPENING_EXPONENT, 3)
@@ -109,7 +109,7 @@ def decode(reward_T: NDArray[np.floating]) -> Reading:
     value_P = (4 * mantissa - 2) + np.append(0.0, np.cumsum(progress_K))
     version = marked_number(-first, _VERSION_EXPONENT)
     scored = Scored(opening - 1 + offset, tuple(ends), value_P, bool(cut_off), version)
-    return Reading(outcome, num_tokens, scored)
+    return Record(scored, outcome=outcome, num_tokens=num_tokens)
 
 
 def encode_prefixed(row: Prefixed, num_tokens: int) -> list[Mark]:
@@ -129,14 +129,16 @@ def encode_prefixed(row: Prefixed, num_tokens: int) -> list[Mark]:
     return [(0, group), (place, -math.ldexp(1.0 + (row.value or 0.0) / 2, -_VALUE_EXPONENT - tag))]
 
 
-def decode_prefixed(reward_T: NDArray[np.floating]) -> PrefixReading:
+def decode_prefixed(reward_T: NDArray[np.floating]) -> Record:
     """What a row says; `reward_T` ends with the response's last token, where the outcome is."""
     outcome, num_tokens = float(reward_T[-1]), len(reward_T)
     places = np.flatnonzero(reward_T[:-1]).tolist()
     if len(places) != 2 or places[0] != 0 or not reward_T[places[1]] < 0 < reward_T[0]:
-        return PrefixReading(outcome, num_tokens, None)
+        return Record(None, outcome=outcome, num_tokens=num_tokens)
     group = marked_number(float(reward_T[0]), _GROUP_EXPONENT)
     mantissa, exponent = math.frexp(-float(reward_T[places[1]]))
     tag = 1 - exponent - _VALUE_EXPONENT
     value = None if tag & 2 else 4 * mantissa - 2
-    return PrefixReading(outcome, num_tokens, Prefixed(group, value, bool(tag & 1), places[1] if tag & 4 else 0))
+    return Record(
+        Prefixed(group, value, bool(tag & 1), places[1] if tag & 4 else 0), outcome=outcome, num_tokens=num_tokens
+    )

@@ -41,7 +41,7 @@ def register() -> None:
 
 try:
     register()
-except Exception:
+except (ImportError, AttributeError):  # a veRL without what is wrapped here
     # veRL swallows what goes wrong here, and the user would train without the rewards they asked for.
     logger.exception("mrt_verl could not be loaded: reward.type=mrt will not work")
     raise

@@ -13,6 +13,7 @@ import torch
 from transformers import DynamicCache
 
 from mrt_reward.protocols import Prover
+from mrt_reward.provers.hf.kv_cache import cache_name
 from mrt_reward.provers.hf.prover import TransformersProver
 
 DECODE_ROWS = 256
@@ -49,10 +50,10 @@ class PlainForward:
         rng = np.random.default_rng(seed)
         with torch.inference_mode():
             for start in range(0, num_answers, DECODE_ROWS):
-                cache = DynamicCache(config=self._config)
+                cache = {cache_name(type(self._network)): DynamicCache(config=self._config)}
                 ids_R = self._drawn(rng, (min(DECODE_ROWS, num_answers - start), 1))
                 for _ in range(num_tokens):
-                    logits = self._network(input_ids=ids_R, past_key_values=cache, use_cache=True).logits
+                    logits = self._network(input_ids=ids_R, use_cache=True, **cache).logits
                     ids_R = logits[:, -1:].argmax(dim=-1)
                 int(ids_R.sum())
 

@@ -22,9 +22,10 @@ from mrt_reward.core.progress import WasteOptions
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.bootstrap import Estimate
 from mrt_reward.evaluation.datasets.branching import BranchSettings, Point, policy_value
-from mrt_reward.evaluation.pool import Unusable, Usable, usable
+from mrt_reward.evaluation.pool import why_unusable
 from mrt_reward.evaluation.prover_choice import Recommendation, recommend
 from mrt_reward.evaluation.provers import PolicyValues, ProverMeasure, Scores, agreement, common_traces, measure
+from mrt_reward.evaluation.result import Result
 from mrt_reward.files import write_json
 from mrt_reward.options import ScoreOptions
 from mrt_reward.wiring import build_scorer
@@ -121,12 +122,12 @@ def _refuse_twins(names: Sequence[str]) -> None:
         raise ConfigError(f"provers need names of their own, got {', '.join(twins)} twice", param="prover")
 
 
-def _score(spec: Spec, traces: Sequence[Usable], console: Console) -> Scores:
+def _score(spec: Spec, traces: Sequence[Result], console: Console) -> Scores:
     """Score the pool's traces with another prover."""
 
     async def body() -> Scores:
         scorer = build_scorer(spec.settings)
-        found: dict[int, Usable] = {}
+        found: dict[int, Result] = {}
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         started = time.perf_counter()
         try:
@@ -135,10 +136,10 @@ def _score(spec: Spec, traces: Sequence[Usable], console: Console) -> Scores:
                 for start in range(0, len(traces), CHUNK):
                     chunk = [each.trace for each in traces[start : start + CHUNK]]
                     async for place, scored in scorer.stream(chunk, spec.options):
-                        result = usable(chunk[place], scored)
-                        if not isinstance(result, Unusable):
-                            # The text stays where it was.
-                            found[start + place] = replace(traces[start + place], scores=scored)
+                        # The text stays where it was.
+                        result = replace(traces[start + place], rescored=scored)
+                        if why_unusable(result) is None:
+                            found[start + place] = result
                         bar.advance(task)
         finally:
             await scorer.close()
@@ -148,7 +149,7 @@ def _score(spec: Spec, traces: Sequence[Usable], console: Console) -> Scores:
 
 
 def _policy_values(
-    run: BranchRun, traces: Sequence[Usable], console: Console
+    run: BranchRun, traces: Sequence[Result], console: Console
 ) -> tuple[PolicyValues, Mapping[str, int]]:
     """The policy's own success rate after every distinct prefix of the traces."""
     point_of: dict[bytes, Point] = {}

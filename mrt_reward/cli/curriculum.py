@@ -16,10 +16,10 @@ from mrt_reward.cli.pooling import Options, Output, Policy, Scored, pool_and_pro
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.bootstrap import Estimate
 from mrt_reward.evaluation.curriculum import BudgetPoint, CurriculumSettings, Difficulty, Schedule, plan_round
-from mrt_reward.evaluation.pool import Usable
+from mrt_reward.evaluation.result import Result
 from mrt_reward.files import write_json, write_jsonl
 from mrt_reward.options import ScoreOptions
-from mrt_reward.wire import TraceIn
+from mrt_reward.wire import trace_fields
 
 _DEFAULT = CurriculumSettings()
 _SHOWN = 12
@@ -107,14 +107,14 @@ def _told(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def _kept(traces: Sequence[Usable], schedule: Schedule) -> list[dict[str, object]]:
+def _kept(traces: Sequence[Result], schedule: Schedule) -> list[dict[str, object]]:
     """One row for each learnable problem: what was asked and the gold answer."""
     learnable = set(schedule.of(Difficulty.LEARNABLE))
     rows: dict[str, dict[str, object]] = {}
     for trace in traces:
-        name = trace.trace.group or trace.problem
+        name = trace.trace.group or trace.asked
         if name in learnable and name not in rows:
-            told = TraceIn.from_trace(trace.trace).model_dump(mode="json", exclude_none=True)
+            told = trace_fields(trace.trace)
             rows[name] = {
                 field: told[field]
                 for field in ("group", "problem", "messages", "prompt", "answer")

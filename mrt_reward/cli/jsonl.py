@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from mrt_reward.errors import TraceError
 from mrt_reward.golds import golds_of
 from mrt_reward.types import Trace
-from mrt_reward.wire import TraceIn
+from mrt_reward.wire import TRACE_FIELDS, sound_trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +70,16 @@ def _row(line: str, number: int, *, problems: bool) -> Row:
         return Row(row_id, None, error=TraceError(f"line {number}: expected an object, got {got}", code="invalid_json"))
     answer = _with_floats(cast("dict[str, object]", record).get("answer"), jiter.LosslessFloat.as_decimal)
     columns = cast("dict[str, object]", _with_floats(cast("object", record), _double))
-    known = {name: value for name, value in columns.items() if name in TraceIn.model_fields and value is not None}
-    extra = {name: value for name, value in columns.items() if name not in TraceIn.model_fields}
+    known = {name: value for name, value in columns.items() if name in TRACE_FIELDS and value is not None}
+    extra = {name: value for name, value in columns.items() if name not in TRACE_FIELDS}
     row_id = known["id"] = str(known.get("id", row_id))
     unfinished = problems and not {"completion", "completion_ids"} & set(known)
     if unfinished:
         known["completion"] = ""
     try:
+        _refuse_old_offsets(columns.get("episodes"))
         known["answer"] = list(golds_of(answer))
-        trace = TraceIn.model_validate(known).to_trace()
+        trace = sound_trace(known)
         return Row(row_id, replace(trace, completion=None) if unfinished else trace, extra)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -87,6 +88,12 @@ def _row(line: str, number: int, *, problems: bool) -> Row:
     except TraceError as error:
         told = TraceError(f"line {number}, {error}", code=error.code, param=error.param)
         return Row(row_id, None, extra, told)
+
+
+def _refuse_old_offsets(episodes: object) -> None:
+    """Refuse offsets under the name that they had; the episodes of a scored trace, which are objects, pass through."""
+    if isinstance(episodes, list) and any(isinstance(each, int) for each in cast("list[object]", episodes)):
+        raise TraceError("episodes: this column is episode_starts now: rename it", param="episodes")
 
 
 def _parsed(line: str) -> object:

@@ -104,7 +104,7 @@ def on_engine(
             scored_by = (run.prover or "").rpartition("@")[2]
             if run.prover is not None and prover.info.version != scored_by:
                 raise ConfigError(
-                    f"the traces were scored by {run.prover}, and the engine is {prover.info.model}@"
+                    f"the traces were scored by {run.prover}, and the engine is {prover.info.name}@"
                     f"{prover.info.version}: name the same --model, so that values compare",
                     param="model",
                 )

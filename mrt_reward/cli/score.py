@@ -119,8 +119,7 @@ async def _scored(run: _Run, rows: Sequence[Row]) -> AsyncIterator[tuple[Row, Sc
     readable = [(row, row.trace) for row in rows if row.trace is not None]
     for row in rows:
         if row.error is not None:
-            info = ErrorInfo(str(row.error), type(row.error).__name__, row.error.code, row.error.param)
-            yield row, ScoredTrace(row.id, Status.ERROR, error=info)
+            yield row, ScoredTrace(row.id, Status.ERROR, error=ErrorInfo.of(row.error))
     engine = _remote(run, readable) if run.url else _local(run, readable)
     async for place, scored in engine:
         yield readable[place][0], scored

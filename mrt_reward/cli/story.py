@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mrt_reward.core.progress import WasteOptions, waste_mask
+from mrt_reward.core.progress import WasteOptions, nan_array, waste_mask
 from mrt_reward.core.regret import mean_normalised_regret
 from mrt_reward.mini.policy import POLICY_BUDGET_TOKENS, SampledTrace
 from mrt_reward.mini.truth import revealed_values
@@ -41,7 +41,7 @@ class DemoRun:
 
     def values(self, index: int) -> NDArray[np.float64]:
         """`value_P` of one trace; NaN where one is missing."""
-        return np.array([np.nan if value.value is None else value.value for value in self.scored[index].values])
+        return nan_array(value.value for value in self.scored[index].values)
 
     def revealed(self, index: int) -> NDArray[np.float64]:
         """`value_P`: what each prefix of one trace has revealed."""
@@ -50,8 +50,7 @@ class DemoRun:
 
     def progress(self, index: int) -> NDArray[np.float64]:
         """`progress_K` of one trace; NaN where one is missing."""
-        earned = [episode.progress for episode in self.scored[index].episodes]
-        return np.array([np.nan if progress is None else progress for progress in earned])
+        return nan_array(episode.progress for episode in self.scored[index].episodes)
 
 
 def value_bar(value: float) -> Text:

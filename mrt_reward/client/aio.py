@@ -11,15 +11,26 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from mrt_reward.client.asking import Ask, Asker
-from mrt_reward.client.bodies import TraceLike, Written, advantages_body, checked, score_body, split, write_all
+from mrt_reward.client.bodies import (
+    Groups,
+    TraceLike,
+    Written,
+    advantages_body,
+    advantages_request,
+    checked,
+    score_body,
+    split,
+    write_all,
+)
 from mrt_reward.client.coalescer import Coalescer, Deliver, Parcel
 from mrt_reward.client.retry import MALFORMED, UNREACHABLE, Refused, RetryPolicy, refused
+from mrt_reward.core.credit import CreditConfig
 from mrt_reward.errors import DeadlineExceeded, RequestRejected, WireError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace
@@ -132,8 +143,29 @@ class AsyncClient:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
 
-    async def advantages(self, request: AdvantagesRequest | Mapping[str, object]) -> AdvantagesResponse:
-        """Advantages of whole groups; raises as `score` does."""
+    async def advantages(
+        self,
+        request: AdvantagesRequest | Mapping[str, object] | None = None,
+        *,
+        groups: Groups = (),
+        credit: CreditConfig | None = None,
+        options: ScoreOptions | None = None,
+        per_token: bool | Literal["base64", "list"] = False,
+    ) -> AdvantagesResponse:
+        """Advantages of whole groups; raises as `score` does.
+
+            await client.advantages(groups=[await client.score(rows) for rows in rows_by_problem])
+
+        Args:
+            request: all of it; or else what follows.
+            groups: each the traces of one problem, scored or not; a mapping also has `token_ends`.
+            credit: how progress becomes credit.
+            options: how traces are scored that are not yet.
+            per_token: also spread advantages over the caller's tokens.
+
+        """
+        if request is None:
+            request = advantages_request(groups, credit=credit, options=checked(options), per_token=per_token)
         return await self._call("POST", "/v1/advantages", AdvantagesResponse, advantages_body(request))
 
     async def episodes(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> EpisodesResponse:
@@ -212,7 +244,7 @@ class AsyncClient:
             item = StreamedTrace.model_validate_json(line)
         except ValidationError as error:
             raise self._not_a("StreamedTrace", error) from error
-        return item.index, replace(item.trace.to_scored(), notes=tuple(item.notes))
+        return item.index, replace(item.trace, notes=tuple(item.notes))
 
     def _not_a(self, what: str, error: ValidationError) -> Refused:
         first = error.errors(include_url=False, include_input=False)[0]

@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
 
-from mrt_reward.errors import RequestRejected
+from mrt_reward.errors import RequestRejected, TraceError
 from mrt_reward.options import ScoreOptions
-from mrt_reward.types import Trace
-from mrt_reward.wire import MAX_DEPTH, AdvantagesRequest, TraceIn
+from mrt_reward.types import ScoredTrace, Trace
+from mrt_reward.wire import MAX_DEPTH, AdvantagesRequest, Group, RefusedTrace, read_trace, trace_fields
 
-TraceLike = Trace | TraceIn | Mapping[str, object]
+TraceLike = Trace | Mapping[str, object]
+
+Groups = Sequence[Sequence[ScoredTrace | TraceLike] | Mapping[str, object]]
+"""Each the traces of one problem, scored or not, or a mapping that has them as `traces`."""
 
 _OPTIONS = TypeAdapter(ScoreOptions)
 
 MAX_REQUEST_BYTES = 8_000_000
 MAX_REQUEST_TRACES = 256
 
-MAX_INTEGER_BITS = math.floor(4300 * math.log2(10))
-"""Longer integers have more digits than Python's own JSON reader takes."""
+MAX_INTEGER_BITS = sys.float_info.max_exp
+"""Longer integers are beyond a double, which the server refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +56,15 @@ def written(trace: object, place: int) -> Written:
 
     """
     where = f"traces.{place}"
-    if not isinstance(trace, Trace | TraceIn | Mapping):
+    if not isinstance(trace, Trace | Mapping):
         raise _refusal(where, f"expected a trace or a mapping with its fields, got {type(trace).__name__}")
     try:
-        if isinstance(trace, TraceIn):
-            sent = trace
-        elif isinstance(trace, Trace):
-            sent = TraceIn.from_trace(trace)
-        else:
-            sent = TraceIn.model_validate({"id": str(place), **cast("Mapping[str, object]", trace)})
+        given = trace if isinstance(trace, Trace) else {"id": str(place), **cast("Mapping[str, object]", trace)}
+        sent = read_trace(given)
         refuse_no_json(sent.metadata, f"{where}.metadata", MAX_DEPTH - 3)
-        return Written(sent.id, sent.model_dump_json(exclude_unset=True, exclude={"id"}).encode())
+        fields = trace_fields(sent)
+        del fields["id"]
+        return Written(sent.id, to_json(fields))
     except ValidationError as error:
         raise rejected(error, f"{where}.") from error
     except (TypeError, ValueError, OverflowError) as error:
@@ -116,15 +119,42 @@ def advantages_body(request: AdvantagesRequest | Mapping[str, object]) -> bytes:
     """
     try:
         body = request if isinstance(request, AdvantagesRequest) else AdvantagesRequest.model_validate(request)
-        for place, group in enumerate(body.groups):
-            for index, trace in enumerate(getattr(group, "traces", ())):
-                where = f"groups.{place}.traces.{index}.metadata"
-                refuse_no_json(cast("TraceIn", trace).metadata, where, MAX_DEPTH - 5)
-        return body.model_dump_json(exclude_unset=True).encode()
+        groups = [_sent(group, f"groups.{place}") for place, group in enumerate(body.groups)]
+        return body.model_copy(update={"groups": groups}).model_dump_json().encode()
     except ValidationError as error:
         raise rejected(error, "") from error
     except (TypeError, ValueError, OverflowError) as error:
         raise _refusal("groups", f"cannot be written as JSON ({error})") from error
+
+
+def advantages_request(groups: Groups, **chosen: object) -> dict[str, object]:
+    """The same request in one mapping; what is None is left to the server."""
+    whole = [group if isinstance(group, Mapping) else {"traces": list(group)} for group in groups]
+    return {"groups": whole} | {name: value for name, value in chosen.items() if value is not None}
+
+
+def _sent(group: Group, where: str) -> Group:
+    """A group as it is sent: of scored traces only what advantages are made of.
+
+    Raises:
+        RequestRejected: one of its traces breaks the schema.
+
+    """
+    traces: list[Trace | ScoredTrace] = []
+    for index, trace in enumerate(group.traces):
+        here = f"{where}.traces.{index}"
+        if isinstance(trace, RefusedTrace):
+            raise _refusal(f"{here}.{trace.error.param or ''}".rstrip("."), str(trace.error))
+        if isinstance(trace, ScoredTrace):
+            values = tuple(replace(value, answers=None) for value in trace.values)
+            traces.append(replace(trace, values=values, metadata={}))
+        else:
+            refuse_no_json(trace.metadata, f"{here}.metadata", MAX_DEPTH - 5)
+            traces.append(trace)
+    for place, ends in enumerate(group.token_ends or ()):
+        if isinstance(ends, TraceError):
+            raise _refusal(f"{where}.token_ends.{place}", str(ends))
+    return group.model_copy(update={"traces": traces})
 
 
 def rejected(error: ValidationError, where: str) -> RequestRejected:
@@ -177,7 +207,7 @@ def _refuse_scalar(name: str, node: object) -> None:
             raise _refusal(name, f"{node} is not a JSON number: send null, or text")
     elif isinstance(node, int):
         if node.bit_length() > MAX_INTEGER_BITS:
-            raise _refusal(name, "an integer of more than 4300 digits: send it as text")
+            raise _refusal(name, "an integer beyond a double, of more than 308 digits: send it as text")
     elif node is not None:
         kind = f"{type(node).__module__}.{type(node).__qualname__}".removeprefix("builtins.")
         raise _refusal(name, f"{kind} is no JSON: send numbers, text, true, false, null, lists and objects of these")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from mrt_reward.client.bodies import Written, split
@@ -105,7 +106,17 @@ class Coalescer:
             if not batch:
                 self._slots.release()
                 return
-            self._own(self._answer(batch, options)).add_done_callback(lambda _: self._slots.release())
+            self._own(self._answer(batch, options)).add_done_callback(partial(self._settle, batch))
+
+    def _settle(self, batch: Sequence[_Call], answering: asyncio.Task[None]) -> None:
+        """The end of a request, however it came: its slot is free, and who still waits gets an error."""
+        self._slots.release()
+        if answering.cancelled():
+            _fail(batch, WireError("the client was closed"))
+        elif (error := answering.exception()) is not None:
+            _fail(batch, WireError(f"the client failed to send this ({type(error).__name__}: {error})", code="bug"))
+        else:
+            _fail(batch, WireError("the reply ended without this trace"))
 
     def _take(self, options: ScoreOptions | None) -> list[_Call]:
         """The next request's calls; those that were given up are left out."""
@@ -117,7 +128,7 @@ class Coalescer:
         return company[:num_taken]
 
     async def _answer(self, batch: Sequence[_Call], options: ScoreOptions | None) -> None:
-        """Resolve every call of the batch, whatever happens; stop once nobody waits."""
+        """One batch; stop once nobody waits for it."""
         task = asyncio.current_task()
 
         def on_done(_: asyncio.Future[ScoredTrace]) -> None:
@@ -126,15 +137,7 @@ class Coalescer:
 
         for call in batch:
             call.future.add_done_callback(on_done)
-        try:
-            await self._answer_part(batch, options)
-        except asyncio.CancelledError:
-            _fail(batch, WireError("the client was closed"))
-            raise
-        except Exception as error:  # noqa: BLE001 - the last boundary: it has no caller but those who wait
-            _fail(batch, WireError(f"the client failed to send this ({type(error).__name__}: {error})", code="bug"))
-        else:
-            _fail(batch, WireError("the reply ended without this trace"))
+        await self._answer_part(batch, options)
 
     async def _answer_part(self, batch: Sequence[_Call], options: ScoreOptions | None) -> None:
         """One request; where one of its traces had it refused, smaller ones, until that trace fails alone."""

@@ -6,10 +6,12 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from typing import Any, TypeVar
+from contextlib import ExitStack
+from typing import Any, Literal, TypeVar
 
 from mrt_reward.client.aio import AsyncClient
-from mrt_reward.client.bodies import TraceLike
+from mrt_reward.client.bodies import Groups, TraceLike
+from mrt_reward.core.credit import CreditConfig
 from mrt_reward.errors import RequestRejected
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace
@@ -33,11 +35,10 @@ class Client:
         async def make() -> AsyncClient:
             return AsyncClient(url, **kwargs)
 
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._stop)
             self._client = self._run(make())
-        except BaseException:
-            self._stop()
-            raise
+            undo.pop_all()
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
         # In a forked process the thread is not there, and nobody would ever answer.
@@ -49,10 +50,9 @@ class Client:
             return future.result()
         except CancelledError:
             raise RequestRejected("the client was closed") from None
-        except BaseException:
+        finally:
             # An interrupted caller (Ctrl-C) must not leave its request running.
             future.cancel()
-            raise
 
     def _stop(self) -> None:
         # Who still waits in another thread gets an answer: an error.
@@ -96,9 +96,18 @@ class Client:
             if self._thread.is_alive():
                 self._run(scored.aclose())
 
-    def advantages(self, request: AdvantagesRequest | Mapping[str, object]) -> AdvantagesResponse:
-        """Advantages of whole groups."""
-        return self._run(self._client.advantages(request))
+    def advantages(
+        self,
+        request: AdvantagesRequest | Mapping[str, object] | None = None,
+        *,
+        groups: Groups = (),
+        credit: CreditConfig | None = None,
+        options: ScoreOptions | None = None,
+        per_token: bool | Literal["base64", "list"] = False,
+    ) -> AdvantagesResponse:
+        """Advantages of whole groups: `client.advantages(groups=[client.score(rows)])`."""
+        asked = self._client.advantages(request, groups=groups, credit=credit, options=options, per_token=per_token)
+        return self._run(asked)
 
     def episodes(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> EpisodesResponse:
         """Segmentation only."""

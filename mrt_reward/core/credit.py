@@ -18,14 +18,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Le
-from numpy.typing import NDArray
 
-from mrt_reward.core.progress import progress_rewards
+from mrt_reward.core.progress import Floats, nan_array, progress_rewards
 from mrt_reward.options import Strict
 from mrt_reward.ranges import check_ranges, option
-from mrt_reward.types import ScoredTrace, Span
-
-Floats = NDArray[np.float64]
+from mrt_reward.types import Span
 
 NO_SPREAD = 1e-6
 """Progress whose standard deviation is below this does not vary: what is left is rounding, which division by it would
@@ -83,53 +80,21 @@ class CreditConfig(CreditOptions):
 
 
 @dataclass(frozen=True, slots=True)
-class CreditTrace:
-    """One trace of a group, as credit sees it.
-
-    Attributes:
-        outcome: reward r; None when it is not known, and then the trace is paid nothing and counts in no baseline.
-        value_P: J of its prefixes, NaN where missing; None when it was not scored.
-
-    Raises:
-        ValueError: the outcome is NaN or infinite, so that a failed reward was passed off as one; or `value_P` is not
-            of shape (P,) with P >= 1, or infinite.
-
-    """
-
-    outcome: float | None
-    value_P: Floats | None
-
-    @classmethod
-    def of(cls, scored: ScoredTrace) -> CreditTrace:
-        """What credit needs of a scored trace."""
-        if not scored.values:
-            return cls(scored.outcome, None)
-        values = [np.nan if value.value is None else value.value for value in scored.values]
-        return cls(scored.outcome, np.array(values, np.float64))
-
-    def __post_init__(self) -> None:
-        if self.outcome is not None and not np.isfinite(self.outcome):
-            raise ValueError(f"outcome must be finite, or None where it is not known; got {self.outcome}")
-        value_P = self.value_P
-        if value_P is not None and (value_P.ndim != 1 or value_P.size == 0 or np.isinf(value_P).any()):
-            raise ValueError(f"value_P must have shape (P,) with P >= 1 and no infinities, got {value_P}")
-
-
-@dataclass(frozen=True, slots=True)
 class Credit:
     """What one trace is paid.
 
     Attributes:
-        outcome: A_outcome; also of everything before the first episode. None when the outcome is not known: mask it.
-        episode_K: full advantage of each episode's tokens; A_outcome where progress is missing.
-        answer: of the answer's tokens, closing delimiter included.
+        outcome_advantage: A_outcome; also of everything before the first episode. None when the outcome is not known:
+            mask the trace.
+        episode_advantage_K: full advantage of each episode's tokens; A_outcome where progress is missing.
+        answer_advantage: of the answer's tokens, closing delimiter included.
         scored: whether its outcome and all of its values are there.
 
     """
 
-    outcome: float | None
-    episode_K: Floats
-    answer: float
+    outcome_advantage: float | None
+    episode_advantage_K: Floats
+    answer_advantage: float
     scored: bool
 
 
@@ -185,47 +150,62 @@ def returns(value_P: Floats, outcome: float, config: CreditConfig) -> Floats:
     return return_K
 
 
-def credit(group: Sequence[CreditTrace], config: CreditConfig) -> tuple[Credit, ...]:
+def credit(
+    outcome_G: Sequence[float | None], value_GP: Sequence[Floats | None], config: CreditConfig
+) -> tuple[Credit, ...]:
     """Advantages of a group of traces of one problem.
 
     Traces without an outcome are paid nothing; traces without complete values are paid their outcome advantage on every
     token whose progress is missing, and are left out of progress baselines. With `alpha` 0 all tokens get A_outcome.
+
+    Args:
+        outcome_G: reward r of each trace; None where it is not known, and then the trace counts in no baseline.
+        value_GP: J of each trace's prefixes, NaN where missing (see `values_of`); None where it was not scored.
+        config: how progress becomes credit.
+
+    Raises:
+        ValueError: an outcome is NaN or infinite, so that a failed reward was passed off as one; a `value_P` is not of
+            shape (P,) with P >= 1, or infinite; or there are not as many of them as outcomes.
+
     """
-    outcome_G = np.array([np.nan if trace.outcome is None else trace.outcome for trace in group], np.float64)
-    advantage_G = outcome_advantages(outcome_G, config)
-    returns_G = [
-        None if trace.value_P is None or trace.outcome is None else returns(trace.value_P, trace.outcome, config)
-        for trace in group
-    ]
+    _check_group(outcome_G, value_GP)
+    advantage_G = outcome_advantages(nan_array(outcome_G), config)
+    group = list(zip(outcome_G, value_GP, strict=True))
+    returns_G = [None if value_P is None or r is None else returns(value_P, r, config) for r, value_P in group]
     complete = [None if each is None or np.isnan(each).any() else each for each in returns_G]
     scale = _progress_scale(complete, config)
     paid: list[Credit] = []
-    for index, (trace, advantage) in enumerate(zip(group, advantage_G.tolist(), strict=True)):
-        return_K = returns_G[index]
-        num_episodes = 0 if trace.value_P is None else trace.value_P.size - 1
-        if trace.outcome is None:
+    for index, (outcome, value_P) in enumerate(group):
+        num_episodes = 0 if value_P is None else value_P.size - 1
+        if outcome is None:
             paid.append(Credit(None, np.zeros(num_episodes), 0.0, scored=False))
             continue
-        bonus_K = np.zeros(num_episodes)
+        advantage, return_K, bonus_K = float(advantage_G[index]), returns_G[index], np.zeros(num_episodes)
         if return_K is not None:
             extra_K = config.alpha * (return_K - _baseline(index, return_K.size, complete, config)) / scale
             bonus_K = np.where(np.isnan(return_K), 0.0, extra_K)
-        answer = advantage + config.alpha * _answer_progress(trace, config)
-        scored = trace.value_P is not None and not np.isnan(trace.value_P).any()
+        answer = advantage + config.alpha * _answer_progress(outcome, value_P, config)
+        scored = value_P is not None and not np.isnan(value_P).any()
         paid.append(Credit(advantage, advantage + bonus_K, answer, scored=bool(scored)))
     return tuple(paid)
 
 
-def _answer_progress(trace: CreditTrace, config: CreditConfig) -> float:
+def _check_group(outcome_G: Sequence[float | None], value_GP: Sequence[Floats | None]) -> None:
+    if len(outcome_G) != len(value_GP):
+        raise ValueError(f"expected one value_P for each outcome, got {len(value_GP)} for {len(outcome_G)}")
+    for outcome in outcome_G:
+        if outcome is not None and not np.isfinite(outcome):
+            raise ValueError(f"outcome must be finite, or None where it is not known; got {outcome}")
+    for value_P in value_GP:
+        if value_P is not None and (value_P.ndim != 1 or value_P.size == 0 or np.isinf(value_P).any()):
+            raise ValueError(f"value_P must have shape (P,) with P >= 1 and no infinities, got {value_P}")
+
+
+def _answer_progress(outcome: float, value_P: Floats | None, config: CreditConfig) -> float:
     """Answer's own r - J[K], unbaselined; zero where it is not asked for or not known."""
-    if (
-        config.answer_progress == "none"
-        or trace.value_P is None
-        or trace.outcome is None
-        or np.isnan(trace.value_P[-1])
-    ):
+    if config.answer_progress == "none" or value_P is None or np.isnan(value_P[-1]):
         return 0.0
-    return trace.outcome - float(trace.value_P[-1])
+    return outcome - float(value_P[-1])
 
 
 def _group_baseline(complete: Sequence[Floats | None]) -> float:
@@ -271,15 +251,15 @@ def token_advantages(paid: Credit, spans_K: Sequence[Span], answer_start: int, n
         ValueError: spans do not match the episodes, overlap, are out of order or leave the trace.
 
     """
-    if len(spans_K) != paid.episode_K.size:
-        raise ValueError(f"expected {paid.episode_K.size} spans, one per episode, got {len(spans_K)}")
+    if len(spans_K) != paid.episode_advantage_K.size:
+        raise ValueError(f"expected {paid.episode_advantage_K.size} spans, one per episode, got {len(spans_K)}")
     if any(span.start < 0 or span.end > num_tokens for span in spans_K) or not 0 <= answer_start <= num_tokens:
         raise ValueError(f"spans and answer_start must lie within {num_tokens} tokens, got {spans_K}, {answer_start}")
     bounds = [bound for span in spans_K for bound in (span.start, span.end)]
     if any(after < before for before, after in pairwise(bounds)):
         raise ValueError(f"spans must be in order and must not overlap, got {spans_K}")
-    advantage_T = np.full(num_tokens, 0.0 if paid.outcome is None else paid.outcome)
-    for span, advantage in zip(spans_K, paid.episode_K.tolist(), strict=True):
+    advantage_T = np.full(num_tokens, paid.outcome_advantage or 0.0)
+    for span, advantage in zip(spans_K, paid.episode_advantage_K.tolist(), strict=True):
         advantage_T[span.start : span.end] = advantage
-    advantage_T[answer_start:] = paid.answer
+    advantage_T[answer_start:] = paid.answer_advantage
     return advantage_T

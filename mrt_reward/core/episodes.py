@@ -205,15 +205,15 @@ def _token_cuts(thinking: Thinking, num_tokens: int, char_ends: NDArray[np.int32
 
 def _explicit_cuts(thinking: Thinking, starts: Sequence[int] | None) -> list[int]:
     if starts is None:
-        raise TraceError("segmenter 'explicit' needs `episodes`: offsets where they start", param="episodes")
+        raise TraceError("segmenter 'explicit' needs `episode_starts`: offsets in characters", param="episode_starts")
     cuts = list(starts)
     if not cuts or cuts[0] != thinking.start:
         cuts.insert(0, thinking.start)
     inside = all(thinking.start <= cut < thinking.end for cut in cuts)
     if not inside or any(after <= before for before, after in pairwise(cuts)):
         raise TraceError(
-            f"episodes must be increasing offsets inside the thinking [{thinking.start}, {thinking.end}), "
+            f"episode_starts must be increasing offsets inside the thinking [{thinking.start}, {thinking.end}), "
             f"got {list(starts)}",
-            param="episodes",
+            param="episode_starts",
         )
     return cuts

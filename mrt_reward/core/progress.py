@@ -5,18 +5,30 @@ Dimension key: K episodes · P = K + 1 prefixes. NaN marks what is missing, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
+from mrt_reward.core.differences import Difference, independent, paired
 from mrt_reward.ranges import option
-from mrt_reward.types import Episode, Value
+from mrt_reward.types import Episode, ScoredTrace, Value
 
 Floats = NDArray[np.float64]
+
+
+def nan_array(numbers: Iterable[float | None]) -> Floats:
+    """The numbers as an array, NaN where one is missing."""
+    return np.array([np.nan if number is None else number for number in numbers], np.float64)
+
+
+def values_of(trace: ScoredTrace) -> Floats | None:
+    """`value_P` of a trace, NaN where one is missing; None where it was not scored at all."""
+    return nan_array(value.value for value in trace.values) if trace.values else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,19 +79,47 @@ def waste_mask(progress_K: Floats, threshold: float) -> NDArray[np.bool_]:
 
 
 def with_progress(episodes: Sequence[Episode], values: Sequence[Value]) -> tuple[Episode, ...]:
-    """The K episodes, with progress and its standard error from the K + 1 values."""
+    """The K episodes, with progress and how sure it is, from the K + 1 values.
+
+    Coupled answers are compared in pairs, and independent ones by their posteriors (`core.differences`). Of values that
+    are no success rates, such as best-of-k and mean scores, only the standard error is told, as of independent ones.
+    """
     if len(values) != len(episodes) + 1:
         raise ValueError(f"{len(episodes)} episodes need {len(episodes) + 1} values, got {len(values)}")
-    progress_K = progress_rewards(_floats([value.value for value in values]))
-    stderr_K = progress_stderr(_floats([value.stderr for value in values]))
+    progress_K = progress_rewards(nan_array(value.value for value in values))
+    stderr_K = progress_stderr(nan_array(value.stderr for value in values))
     return tuple(
-        replace(episode, progress=_number(progress), stderr=_number(stderr))
-        for episode, progress, stderr in zip(episodes, progress_K.tolist(), stderr_K.tolist(), strict=True)
+        _measured(replace(episode, progress=_number(progress), stderr=_number(stderr)), before, after)
+        for episode, progress, stderr, (before, after) in zip(
+            episodes, progress_K.tolist(), stderr_K.tolist(), pairwise(values), strict=True
+        )
     )
 
 
-def _floats(numbers: Sequence[float | None]) -> Floats:
-    return np.array([np.nan if number is None else number for number in numbers], np.float64)
+def _measured(episode: Episode, before: Value, after: Value) -> Episode:
+    if episode.progress is None:
+        return episode
+    if before.stderr == after.stderr == 0:
+        return replace(episode, low=episode.progress, high=episode.progress)
+    found = _difference(before, after)
+    return episode if found is None else replace(episode, stderr=found.stderr, low=found.low, high=found.high)
+
+
+def _difference(before: Value, after: Value) -> Difference | None:
+    first, second = _counts(before), _counts(after)
+    if first is None or second is None:
+        return None
+    if before.verdicts is None or after.verdicts is None:
+        return independent(first, second)
+    return paired(before.verdicts, after.verdicts)
+
+
+def _counts(value: Value) -> tuple[int, int] | None:
+    """Answers that were right, and that were graded; None of a value that is not their quotient."""
+    if value.correct is None:
+        return None
+    graded = value.correct + (value.incorrect or 0) + (value.unparsed or 0)
+    return (value.correct, graded) if graded and value.value == value.correct / graded else None
 
 
 def _number(number: float) -> float | None:

@@ -29,7 +29,8 @@ def rollout_value(verdicts: Sequence[Verdict], *, best_of: int = 1) -> Value:
         J_k = 1 - C(n - c, k) / C(n, k)              (Best-of-k prover, Rewarding Progress; unbiased)
 
     UNPARSED is a miss; UNGRADED is left out of n. Standard error and interval are those of the posterior
-    Beta(c + 1/2, n - c + 1/2), carried through 1 - (1 - p)^k for k > 1.
+    Beta(c + 1/2, n - c + 1/2), carried through 1 - (1 - p)^k for k > 1. The interval reaches 0 where none was right and
+    1 where all were, as J itself may.
 
     Args:
         verdicts: M of them.
@@ -48,7 +49,8 @@ def rollout_value(verdicts: Sequence[Verdict], *, best_of: int = 1) -> Value:
     if graded == 0 or graded < best_of:
         return Value(None, None, None, None, None, *counts)
     a, b = correct + 0.5, graded - correct + 0.5
-    low, high = beta_quantile(a, b, TAIL), beta_quantile(a, b, 1 - TAIL)
+    low = 0.0 if correct == 0 else beta_quantile(a, b, TAIL)
+    high = 1.0 if correct == graded else beta_quantile(a, b, 1 - TAIL)
     stderr = math.sqrt(a * b / ((a + b) ** 2 * (a + b + 1)))
     if best_of > 1:
         stderr *= best_of * (1 - a / (a + b)) ** (best_of - 1)

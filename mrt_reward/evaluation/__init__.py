@@ -32,15 +32,16 @@ if TYPE_CHECKING:
     from mrt_reward.evaluation.folder import Folder
     from mrt_reward.evaluation.forcing import ForcingSpec
     from mrt_reward.evaluation.measures import Lens
-    from mrt_reward.evaluation.pool import Pool, Reading, Usable, read_pool
+    from mrt_reward.evaluation.pool import Pool, Reading, read_pool
     from mrt_reward.evaluation.prover_choice import recommend
     from mrt_reward.evaluation.provers import ProverMeasure, Scores, common_traces, measure
     from mrt_reward.evaluation.report import Report, ReportSpec, make_report, read_report
+    from mrt_reward.evaluation.result import Result
     from mrt_reward.evaluation.run import Run, RunPlan
     from mrt_reward.evaluation.sampling import SamplingSpec
     from mrt_reward.evaluation.summary import Difference, ModelSummary, Summary, summarise
     from mrt_reward.evaluation.tally import Tally
-    from mrt_reward.evaluation.traces import Result, Results
+    from mrt_reward.evaluation.traces import Results
 
 _HOMES = {
     "BacktrackSettings": "datasets.backtracking",
@@ -59,7 +60,7 @@ _HOMES = {
     "Reading": "pool",
     "Report": "report",
     "ReportSpec": "report",
-    "Result": "traces",
+    "Result": "result",
     "Results": "traces",
     "Run": "run",
     "RunPlan": "run",
@@ -69,7 +70,6 @@ _HOMES = {
     "StarSettings": "datasets.star",
     "Summary": "summary",
     "Tally": "tally",
-    "Usable": "pool",
     "backtrack_row": "datasets.backtracking",
     "backtracks_from": "datasets.backtracking",
     "chat_row": "datasets.star",
@@ -118,7 +118,6 @@ __all__ = [
     "StarSettings",
     "Summary",
     "Tally",
-    "Usable",
     "backtrack_row",
     "backtracks_from",
     "chat_row",

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from mrt_reward.evaluation.traces import Result
+from mrt_reward.evaluation.result import Result
 from mrt_reward.service.encoding import problem_text
 from mrt_reward.types import Episode, Value, Verdict
 
@@ -38,7 +38,7 @@ def browser_json(results: Iterable[Result], max_bytes: int = MAX_BYTES) -> tuple
 
 def shown(result: Result) -> dict[str, Any]:
     """What the page shows of a trace."""
-    scored, trace = result.scored, result.trace
+    scored, trace = result.scored, result.trace if result.has_trace else None
     told = result.evaluation
     last = scored.episodes[-1].char_end if scored.episodes else 0
     return {

@@ -30,7 +30,8 @@ from mrt_reward.evaluation.bootstrap import (
     resample_counts,
     resampled_means,
 )
-from mrt_reward.evaluation.pool import Usable, places_by_problem
+from mrt_reward.evaluation.pool import places_by_problem
+from mrt_reward.evaluation.result import Result
 from mrt_reward.ranges import check_ranges, option
 
 NUM_BUDGETS = 64
@@ -156,7 +157,7 @@ class Schedule:
         }
 
 
-def plan_round(traces: Sequence[Usable], settings: CurriculumSettings) -> Schedule:
+def plan_round(traces: Sequence[Result], settings: CurriculumSettings) -> Schedule:
     """The next budget and the difficulty of each problem, from traces of the present policy.
 
     Raises:
@@ -196,10 +197,10 @@ class _Seen:
     hidden: float
 
 
-def _seen(group: Sequence[Usable], budget_B: Floats, settings: CurriculumSettings) -> _Seen:
+def _seen(group: Sequence[Result], budget_B: Floats, settings: CurriculumSettings) -> _Seen:
     known = [trace.is_right for trace in group if trace.is_right is not None]
     return _Seen(
-        group[0].trace.group or group[0].problem,
+        group[0].trace.group or group[0].asked,
         len(group),
         _accuracy(group, budget_B, settings),
         solved=float(np.mean(known)) if known else None,
@@ -208,7 +209,7 @@ def _seen(group: Sequence[Usable], budget_B: Floats, settings: CurriculumSetting
     )
 
 
-def _hidden(trace: Usable) -> float:
+def _hidden(trace: Result) -> float:
     """What a trace that was cut off could still gain."""
     return 0.0 if trace.ending else 1.0 - float(trace.values[-1])
 
@@ -219,7 +220,7 @@ def _budgets(longest: int, settings: CurriculumSettings) -> Floats:
     return budget_B
 
 
-def _accuracy(group: Sequence[Usable], budget_B: Floats, settings: CurriculumSettings) -> Floats:
+def _accuracy(group: Sequence[Result], budget_B: Floats, settings: CurriculumSettings) -> Floats:
     """Forced accuracy at each budget, averaged over the problem's traces."""
     curves = [
         accuracy_at(

@@ -13,8 +13,8 @@ import numpy as np
 
 from mrt_reward.errors import GraderError, TraceError
 from mrt_reward.evaluation.record import with_short_answers
+from mrt_reward.evaluation.result import Direct
 from mrt_reward.evaluation.sampling import draw_seed
-from mrt_reward.evaluation.traces import Direct
 from mrt_reward.options import TERMINATORS, Delimiters, Rollouts
 from mrt_reward.protocols import GradeItem, Grader, Tokenizer
 from mrt_reward.service.encoding import problem_text
@@ -93,7 +93,7 @@ async def answer_directly(
         problem.id,
         Status.OK,
         values=(with_short_answers(value, boxed_prefix=False),),
-        prover=f"{info.model}@{proven.version}",
+        prover=f"{info.name}@{proven.version}",
         usage=Usage(len(prompt), proven.computed_tokens, 1),
         prefix_tokens=(len(prompt),),
     )
@@ -107,5 +107,11 @@ async def answer_directly(
 def as_problem(trace: Trace, problem: str) -> Trace:
     """What was asked and the gold answer, without what was written; named for its problem."""
     return replace(
-        trace, id=f"{problem}/direct", group=problem, completion=None, completion_ids=None, outcome=None, episodes=None
+        trace,
+        id=f"{problem}/direct",
+        group=problem,
+        completion=None,
+        completion_ids=None,
+        outcome=None,
+        episode_starts=None,
     )

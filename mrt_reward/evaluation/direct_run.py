@@ -12,8 +12,9 @@ from mrt_reward.errors import ConfigError, MRTRewardError, ProverUnavailable
 from mrt_reward.evaluation.direct import DirectSpec, answer_directly, as_problem
 from mrt_reward.evaluation.folder import RESULTS, Folder, Log
 from mrt_reward.evaluation.record import all_but_failures, line_key, record
+from mrt_reward.evaluation.result import Direct, Evaluation
 from mrt_reward.evaluation.run import Row, RunCounts
-from mrt_reward.evaluation.traces import Direct, Evaluation, problem_name
+from mrt_reward.evaluation.traces import problem_name
 from mrt_reward.evaluation.workers import in_parallel
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
@@ -71,7 +72,7 @@ class DirectRun:
             except ProverUnavailable:
                 raise
             except MRTRewardError as error:
-                info = ErrorInfo(str(error), type(error).__name__, error.code, error.param)
+                info = ErrorInfo.of(error)
                 scored = ScoredTrace(problem.id, Status.ERROR, error=info)
                 self.counts.failed += 1
                 self.counts.first_failure = self.counts.first_failure or f"{problem.id}: {info.message}"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrt_reward.evaluation.curves import accuracy_curve
-from mrt_reward.evaluation.traces import Result
+from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.votes import vote_values
 
 Floats = NDArray[np.float64]

@@ -13,8 +13,8 @@ import numpy as np
 from annotated_types import Ge
 
 from mrt_reward.errors import ProverError
+from mrt_reward.evaluation.result import Extension
 from mrt_reward.evaluation.sampling import SamplingSpec, continue_from
-from mrt_reward.evaluation.traces import Extension
 from mrt_reward.options import ExplicitSegmenter, ScoreOptions
 from mrt_reward.ranges import option
 from mrt_reward.service.encoding import Encoded
@@ -102,7 +102,7 @@ async def _valued(
         trace,
         completion=encoded.completion[:end] + extension.text,
         completion_ids=None,
-        episodes=tuple(dict.fromkeys([start, *(end + at for at in (0, *extension.ends[:-1]))])),
+        episode_starts=tuple(dict.fromkeys([start, *(end + at for at in (0, *extension.ends[:-1]))])),
     )
     [scored] = await scorer.score([longer], replace(options, segmenter=ExplicitSegmenter("explicit")))
     num = len(extension.ends)

@@ -24,7 +24,7 @@ from mrt_reward.evaluation.progress import (
     quarter_gains,
 )
 from mrt_reward.evaluation.restart import UNSOLVED, continuation
-from mrt_reward.evaluation.traces import Result
+from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.votes import vote_values
 from mrt_reward.ranges import check_ranges
 from mrt_reward.types import Value

@@ -15,9 +15,10 @@ from mrt_reward.evaluation.bootstrap import Estimate
 from mrt_reward.evaluation.browser import browser_json
 from mrt_reward.evaluation.markdown import ADVANTAGE_TOLD, DIRECT_TOLD, RESTS_ON, direct_rows, note_lines
 from mrt_reward.evaluation.panels import SECTIONS, Panel
+from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.summary import Difference, Summary
 from mrt_reward.evaluation.tally import Caveats
-from mrt_reward.evaluation.traces import ReadNotes, Result
+from mrt_reward.evaluation.traces import ReadNotes
 from mrt_reward.evaluation.words import interval_of, table_metrics, word_of, written
 from mrt_reward.version import __version__
 

@@ -26,12 +26,13 @@ from numpy.typing import NDArray
 
 from mrt_reward.core.progress import WasteOptions, waste_mask
 from mrt_reward.evaluation.bootstrap import Estimate, Floats, estimate, resample_counts
-from mrt_reward.evaluation.pool import Usable, places_by_problem
+from mrt_reward.evaluation.pool import places_by_problem
+from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.states import Step, states
 from mrt_reward.types import Value
 
 PolicyValues = Mapping[bytes, Value]
-"""The policy's own success rate after prefixes, by their key (`Usable.prefix_keys`)."""
+"""The policy's own success rate after prefixes, by their key (`Result.prefix_keys`)."""
 
 EXTREME = 0.02
 """A value this close to 0 or 1 leaves no room for progress one way."""
@@ -85,7 +86,7 @@ class Scores:
     """
 
     name: str
-    traces: Sequence[Usable]
+    traces: Sequence[Result]
     seconds: float | None = None
 
 
@@ -109,7 +110,7 @@ def common_traces(scores: Sequence[Scores]) -> list[Scores]:
     ]
 
 
-def _cuts(trace: Usable) -> tuple[int, ...]:
+def _cuts(trace: Result) -> tuple[int, ...]:
     return tuple(trace.char_at(place) for place in range(trace.num_episodes + 1))
 
 

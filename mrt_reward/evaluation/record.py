@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from mrt_reward.evaluation.traces import Evaluation
+from mrt_reward.evaluation.result import Evaluation
 from mrt_reward.graders.answers import clean, find_answer
 from mrt_reward.protocols import GradeItem
 from mrt_reward.types import SampledAnswer, ScoredTrace, Status, Trace, Value
-from mrt_reward.wire import TraceIn, TraceOut
+from mrt_reward.wire import scored_fields, trace_fields
 
 MAX_ANSWER_CHARS = 200
 
@@ -30,11 +30,10 @@ def record(
         evaluation: how the trace came about.
 
     """
-    fields = TraceOut.from_scored(scored).model_dump(mode="json")
+    fields = scored_fields(scored)
     if trace is not None:
-        fields["trace"] = TraceIn.from_trace(trace).model_dump(
-            mode="json", exclude_none=True, exclude={"id", "metadata"}
-        )
+        told = trace_fields(trace)
+        fields["trace"] = {name: value for name, value in told.items() if name not in ("id", "metadata")}
     if extra:
         fields["extra"] = dict(extra)
     if evaluation is not None:

@@ -15,13 +15,14 @@ from mrt_reward.errors import ConfigError, MRTRewardError, ProverUnavailable, Tr
 from mrt_reward.evaluation.folder import RESULTS, TRACES, Folder, Log
 from mrt_reward.evaluation.forcing import ForcingSpec, extend
 from mrt_reward.evaluation.record import all_but_failures, line_key, record, with_short_answers
+from mrt_reward.evaluation.result import Evaluation
 from mrt_reward.evaluation.sampling import SamplingSpec, sample_traces
-from mrt_reward.evaluation.traces import Evaluation, problem_name
+from mrt_reward.evaluation.traces import problem_name
 from mrt_reward.evaluation.workers import in_parallel
 from mrt_reward.options import Rollouts, ScoreOptions
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
-from mrt_reward.wire import TraceIn
+from mrt_reward.wire import TRACE_FIELDS, sound_trace, trace_fields
 
 MAX_TRACES = 32
 """Given traces in one unit."""
@@ -218,7 +219,7 @@ class Run:
         for name, one in zip(names, sampled, strict=True):
             if name in self._sampled:
                 continue
-            fields = TraceIn.from_trace(one.trace).model_dump(mode="json", exclude_none=True, exclude={"metadata"})
+            fields = trace_fields(replace(one.trace, metadata={}))
             about = {"model": item.about.model, "sampled_tokens": one.num_tokens, "truncated": one.truncated}
             self._sampled[name] = self._traces.add({**fields, **about})
             self.counts.sampled += 1
@@ -226,9 +227,9 @@ class Run:
     def _read_back(self, item: Item, name: str) -> Item:
         """A sampled trace from the file: memory holds where it is, and no text."""
         fields = self._traces.at(self._sampled[name])
-        known = {field: value for field, value in fields.items() if field in TraceIn.model_fields}
+        known = {field: value for field, value in fields.items() if field in TRACE_FIELDS}
         about = replace(item.about, sampled_tokens=fields["sampled_tokens"], truncated=fields["truncated"])
-        return Item(TraceIn.model_validate(known).to_trace(), about, item.extra)
+        return Item(sound_trace(known), about, item.extra)
 
     async def _score(self, items: Sequence[Item]) -> None:
         if not items:
@@ -269,7 +270,7 @@ class Run:
 
     def _fail(self, item: Item, error: MRTRewardError, *, readable: bool = True, num_traces: int = 1) -> None:
         """Write down that a row, or all traces of a problem, came to nothing."""
-        info = ErrorInfo(str(error), type(error).__name__, error.code, error.param)
+        info = ErrorInfo.of(error)
         scored = ScoredTrace(item.trace.id, Status.ERROR, error=info)
         self.counts.failed += 1
         self.counts.first_failure = self.counts.first_failure or f"{scored.id}: {info.message}"

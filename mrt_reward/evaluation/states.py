@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from mrt_reward.evaluation.pool import Usable
+from mrt_reward.evaluation.result import Result
 from mrt_reward.types import Value
 
 
@@ -20,7 +20,7 @@ class Step:
 
     """
 
-    trace: Usable
+    trace: Result
     place: int
 
     @property
@@ -45,10 +45,10 @@ class Step:
 
 
 States = Mapping[bytes, list[Step]]
-"""Steps by the prefix that they start from, as `Usable.prefix_keys` names it."""
+"""Steps by the prefix that they start from, as `Result.prefix_keys` names it."""
 
 
-def states(traces: Iterable[Usable]) -> States:
+def states(traces: Iterable[Result]) -> States:
     """All whole steps whose values before and after are known, by where they start."""
     found: dict[bytes, list[Step]] = {}
     for trace in traces:

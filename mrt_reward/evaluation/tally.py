@@ -17,7 +17,7 @@ from mrt_reward.evaluation.bootstrap import mean_over_problems
 from mrt_reward.evaluation.direct_votes import DirectTally
 from mrt_reward.evaluation.measures import KINDS, SCALARS, Layout, Lens, measure
 from mrt_reward.evaluation.restart import restart_comparison
-from mrt_reward.evaluation.traces import Result
+from mrt_reward.evaluation.result import Result
 from mrt_reward.types import Status
 
 Floats = NDArray[np.float64]

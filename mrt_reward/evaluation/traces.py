@@ -1,129 +1,21 @@
-"""One line of `results.jsonl`, and reading many of them without holding them.
-
-A line is what `mrt-reward score` writes for a trace: the wire's scored trace, the trace itself under `trace`, and
-columns that are not ours under `extra`. `mrt-reward evaluate` adds what it knows of how the trace came about, under
-`evaluation`. Files of both verbs are read here.
-"""
+"""Reading many lines of `results.jsonl` without holding them; files of `mrt-reward score` and `evaluate` are read."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
-from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace, Value
-from mrt_reward.wire import TraceIn, TraceOut
-
-UNNAMED = "unnamed"
-"""Model of traces that do not say which model wrote them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extension:
-    """Thinking that was forced on beyond the trace's own end (budget forcing).
-
-    Attributes:
-        text: all of it, in order; untrusted but for the words that force it.
-        ends: where each point lies, in characters of `text`.
-        prefix_tokens: length of the terminated prefix at each point, in prover tokens.
-        values: J at each point.
-
-    """
-
-    __pydantic_config__: ClassVar[Any] = {"extra": "ignore"}
-
-    text: str
-    ends: tuple[int, ...]
-    prefix_tokens: tuple[int, ...]
-    values: tuple[Value, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Direct:
-    """How a problem was answered without thinking.
-
-    Attributes:
-        truncated: answers that their budget, or the context, ended.
-        thought: answers that opened thinking all the same.
-
-    """
-
-    __pydantic_config__: ClassVar[Any] = {"extra": "ignore"}
-
-    truncated: int = 0
-    thought: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """How a trace came about, as `mrt-reward evaluate` knows it.
-
-    Attributes:
-        model: that wrote it.
-        problem: pairs the traces of different models.
-        sampled_tokens: that the policy sampled for it, answer included; None for a trace that was given.
-        truncated: whether the policy's budget ended it; None for a trace that was given.
-        extension: beyond its end, if that was asked for.
-        direct: of a line that is no trace, but a problem answered without thinking: its one value is J of no thinking.
-
-    """
-
-    __pydantic_config__: ClassVar[Any] = {"extra": "ignore"}
-
-    model: str
-    problem: str
-    sampled_tokens: int | None = None
-    truncated: bool | None = None
-    extension: Extension | None = None
-    direct: Direct | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One line read back.
-
-    Attributes:
-        scored: values and episodes; its status is never "error".
-        trace: what was scored; None where the file does not hold it.
-        model: that wrote it, `UNNAMED` if the file does not say.
-        problem: equal for traces of one problem, in whatever file.
-        evaluation: None in files of `mrt-reward score`.
-        extra: columns that are not ours.
-        path: of the file.
-        offset: where its line starts there, in bytes.
-
-    """
-
-    scored: ScoredTrace
-    trace: Trace | None
-    model: str
-    problem: str
-    evaluation: Evaluation | None
-    extra: Mapping[str, Any]
-    path: Path
-    offset: int
-
-    @property
-    def is_direct(self) -> bool:
-        """Whether the line holds answers without thinking, and no trace."""
-        return self.evaluation is not None and self.evaluation.direct is not None
-
-    @property
-    def completion(self) -> str:
-        """What the model wrote; empty where the file does not hold it."""
-        return (self.trace and self.trace.completion) or ""
-
-    def prefix(self, j: int) -> str:
-        """Text of the completion up to the end of `z[:j]`; its start, delimiter included, for j = 0."""
-        episodes = self.scored.episodes
-        if not episodes:
-            return ""
-        return self.completion[: episodes[0].char_start if j == 0 else episodes[j - 1].char_end]
+from mrt_reward.errors import TraceError
+from mrt_reward.evaluation.result import UNNAMED, Evaluation, Result
+from mrt_reward.types import ScoredTrace, Status, Trace
+from mrt_reward.wire import RENAMED, read_scored, sound_trace
 
 
 @dataclass
@@ -151,12 +43,11 @@ class ReadNotes:
     models: Counter[str] = field(default_factory=Counter[str])
 
 
-class _Line(TraceOut):
-    """A line as it stands in the file; unknown fields are of a later version, and skipped."""
+class _Beside(BaseModel):
+    """What stands in a line beside the fields of its scored trace."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
-    error: ErrorInfo | None = None
     trace: dict[str, Any] | None = None
     extra: dict[str, Any] = Field(default_factory=dict)
     evaluation: Evaluation | None = None
@@ -199,10 +90,11 @@ class Results:
                 read = _read(text, notes, f"{path.name}:{number}")
                 if read is None:
                     continue
-                result = self._result(read, path, offset)
-                key = _digest(f"{result.model}\0{result.scored.id}")
-                if result.scored.status is Status.ERROR:
-                    error = result.scored.error
+                result = self._result(*read, path, offset)
+                scored = result.scored
+                key = _digest(f"{result.model}\0{scored.id}")
+                if scored.status is Status.ERROR:
+                    error = scored.error
                     failed[key] = error.code if error else "unknown"
                 elif key in seen:
                     notes.duplicates += 1
@@ -216,17 +108,16 @@ class Results:
                     yield result
         notes.failed = Counter(code for key, code in failed.items() if key not in seen)
 
-    def _result(self, read: _Line, path: Path, offset: int) -> Result:
-        trace = _trace_in(read.id, read.metadata, read.trace)
-        told = read.evaluation
-        named = read.extra.get("model")
+    def _result(self, scored: ScoredTrace, beside: _Beside, path: Path, offset: int) -> Result:
+        trace = _trace_in(scored, beside)
+        told = beside.evaluation
+        named = beside.extra.get("model")
         return Result(
-            read.to_scored(),
-            trace,
+            (trace, scored),
             model=told.model if told else (str(named) if named else self._model),
-            problem=told.problem if told else problem_id(trace, read.id),
+            problem=told.problem if told else problem_id(trace, scored.id),
             evaluation=told,
-            extra=read.extra,
+            extra=beside.extra,
             path=path,
             offset=offset,
         )
@@ -260,33 +151,49 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
             offset += len(line)
 
 
-def _read(text: bytes, notes: ReadNotes, where: str) -> _Line | None:
+def _parsed(text: bytes) -> tuple[ScoredTrace, _Beside]:
+    """A line of results.
+
+    Raises:
+        ValueError: it is not JSON, or a field breaks the schema.
+
+    """
+    fields = from_json(text, allow_inf_nan=False)
+    beside = _Beside.model_validate(fields)
+    return read_scored(fields), beside
+
+
+def _read(text: bytes, notes: ReadNotes, where: str) -> tuple[ScoredTrace, _Beside] | None:
     try:
-        return _Line.model_validate_json(text)
+        return _parsed(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        if first["type"] == "json_invalid" and not text.endswith(b"}\n"):
+        what = ": ".join([*filter(None, [".".join(str(part) for part in first["loc"])]), first["msg"]])
+    except ValueError as error:
+        if not text.endswith(b"}\n"):
             notes.cut += 1
             return None
-        notes.malformed += 1
-        place = ".".join(str(part) for part in first["loc"])
-        notes.first_malformed = notes.first_malformed or f"{where}: {place}: {first['msg']}"
-        return None
+        what = f"not JSON: {error}"
+    notes.malformed += 1
+    notes.first_malformed = notes.first_malformed or f"{where}: {what}"
+    return None
 
 
 def scored_trace_of_line(text: bytes) -> tuple[Trace | None, ScoredTrace]:
     """The trace of a line of results, None where it holds none, and its scores; the line was read before."""
-    read = _Line.model_validate_json(text)
-    return _trace_in(read.id, read.metadata, read.trace), read.to_scored()
+    scored, beside = _parsed(text)
+    return _trace_in(scored, beside), scored
 
 
-def _trace_in(name: str, metadata: Mapping[str, Any], fields: Mapping[str, Any] | None) -> Trace | None:
+def _trace_in(scored: ScoredTrace, beside: _Beside) -> Trace | None:
     """What cannot be read back as a trace is worth no more than none."""
-    if fields is None:
+    if beside.trace is None:
         return None
+    # Files of earlier versions have its earlier names.
+    known = {RENAMED.get(name, name): value for name, value in beside.trace.items()}
     try:
-        return TraceIn.model_validate({"id": name, "metadata": metadata, **fields}).to_trace()
-    except (ValidationError, ValueError):
+        return sound_trace({"id": scored.id, "metadata": scored.metadata, **known})
+    except (ValueError, TraceError):
         return None
 
 

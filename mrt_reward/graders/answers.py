@@ -57,12 +57,6 @@ def first_braces(text: str) -> str | None:
     return None
 
 
-def last_boxed(text: str) -> str | None:
-    r"""Content of the balanced `\boxed{…}` that opens last; None when there is none."""
-    boxes = last_boxes(text)
-    return boxes[-1] if boxes else None
-
-
 def last_boxes(text: str) -> tuple[str, ...]:
     r"""Contents of the balanced boxes that end the text's boxes, each within `MAX_GAP_CHARS` of the one before it.
 

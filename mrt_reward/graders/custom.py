@@ -14,7 +14,7 @@ from mrt_reward.graders.answers import whole_text
 from mrt_reward.graders.frames import Payload
 from mrt_reward.graders.math import MEMORY_MB, NUM_WORKERS, TIMEOUT_S
 from mrt_reward.graders.pool import Outcome, Reply, WorkerPool
-from mrt_reward.protocols import GradeItem, asking_party
+from mrt_reward.protocols import GradeItem, Party, asking_party
 from mrt_reward.types import Grade, Verdict
 
 FUNCTION_PATH = re.compile(r"(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
@@ -77,7 +77,7 @@ class FunctionGrader:
     def _probes(self) -> tuple[Payload, ...]:
         return () if self._known_good is None else (self._known_good,)
 
-    async def _grade(self, item: GradeItem, party: object) -> Grade:
+    async def _grade(self, item: GradeItem, party: Party) -> Grade:
         payload = {"completion": whole_text(item), "answers": list(item.answers), "problem": item.problem}
         reply = await self._pool.judge(payload, self._probes, party)
         if reply.outcome is Outcome.JUDGED:

@@ -10,6 +10,7 @@ from enum import Enum
 
 from mrt_reward.graders.frames import Payload
 from mrt_reward.graders.turns import Turns
+from mrt_reward.protocols import Party
 
 MAX_KNOWN = 20_000
 """Items whose outcome is remembered; less than a kilobyte each."""
@@ -54,7 +55,7 @@ class Job:
     key: bytes
     body: bytes
     probes: Probes
-    waiting: dict[asyncio.Future[Reply], object] = field(default_factory=dict[asyncio.Future[Reply], object])
+    waiting: dict[asyncio.Future[Reply], Party] = field(default_factory=dict[asyncio.Future[Reply], Party])
     lane: Turns[Job] | None = None
     first: Payload | None = None
 
@@ -72,7 +73,7 @@ class Docket:
         self._jobs: dict[bytes, Job] = {}
         self._known: OrderedDict[bytes, Reply] = OrderedDict()
 
-    async def reply(self, job: Job, party: object) -> Reply:
+    async def reply(self, job: Job, party: Party) -> Reply:
         """What became of an item, or of an equal one; an item that everybody left before its turn is dropped."""
         if job.key in self._known:
             self._known.move_to_end(job.key)
@@ -130,7 +131,7 @@ class Docket:
         for job in list(self._jobs.values()):
             self.resolve(job, reply)
 
-    def _wait_in(self, lane: Turns[Job], job: Job, *parties: object) -> None:
+    def _wait_in(self, lane: Turns[Job], job: Job, *parties: Party) -> None:
         job.lane = lane
         for party in parties:
             lane.put(party, job)

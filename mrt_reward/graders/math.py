@@ -35,7 +35,7 @@ from mrt_reward.graders.reading import read_texts
 from mrt_reward.graders.restating import restates
 from mrt_reward.graders.statements import stated_answer
 from mrt_reward.graders.words import in_digits, words_agree
-from mrt_reward.protocols import GradeItem, asking_party
+from mrt_reward.protocols import GradeItem, Party, asking_party
 from mrt_reward.types import Grade, Verdict
 
 TIMEOUT_S = 1.0
@@ -92,12 +92,12 @@ class MathGrader:
             grades.update(dict.fromkeys(same, grade))
         return [grades[item] for item in items]
 
-    async def _ask(self, questions: Sequence[Question], party: object) -> Grade:
+    async def _ask(self, questions: Sequence[Question], party: Party) -> Grade:
         """The grade of the question that is answered best; a right one is right whatever became of the others."""
         grades = [await self._ask_one(question, party) for question in questions]
         return min(grades, key=lambda grade: _BEST_FIRST.index(grade.verdict))
 
-    async def _ask_one(self, question: Question, party: object) -> Grade:
+    async def _ask_one(self, question: Question, party: Party) -> Grade:
         payload = {"answer": question.text, "golds": list(question.golds)}
         # A gold answer that hangs the worker by itself is nobody's fault but ours.
         harmless = {"answer": "1", "golds": list(question.golds)}

@@ -6,8 +6,9 @@ Each item goes to one worker. When the worker's child has to be killed, or dies,
 child, after items with a known outcome have passed there. Killed again, it is the item's doing (`KILLED`); with a probe
 that fails, it is ours (`FAILED`).
 
-Nobody can hold up others for long. Parties take turns in both lanes; where there are two workers, one of them serves
-the quick lane alone; equal items are judged once, and what became of them is remembered, kills included.
+Nobody can hold up others for long. Callers take turns in both lanes; the slow lane gets at most half of the time while
+the quick one is not empty, and where there are two workers, one of them serves the quick lane alone; equal items are
+judged once, and what became of them is remembered, kills included.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
 from typing import cast
 
-from mrt_reward.errors import GraderError
+from mrt_reward.errors import GraderError, translated
 from mrt_reward.graders import frames
 from mrt_reward.graders.docket import Docket, Job, Outcome, Probes, Reply
 from mrt_reward.graders.environment import worker_environment
 from mrt_reward.graders.worker import PATIENCE
-from mrt_reward.protocols import asking_party
+from mrt_reward.protocols import Party, asking_party
 
 LOAD_TIMEOUT_S = 90.0
 GRACE_S = 10.0
@@ -75,13 +76,12 @@ class Worker:
             env={**environment, "PYTHONHASHSEED": "0"}, start_new_session=True,
         )  # fmt: skip
         worker = cls(process)
-        try:
+        async with contextlib.AsyncExitStack() as undo:
+            undo.push_async_callback(worker.stop)
             ready = await worker._receive(LOAD_TIMEOUT_S)
             if ready["status"] != "ready":
                 raise WorkerLost(str(ready.get("reason")))
-        except BaseException:
-            await worker.stop()
-            raise
+            undo.pop_all()
         return worker
 
     @property
@@ -97,9 +97,13 @@ class Worker:
 
         """
         stdin = cast("asyncio.StreamWriter", self._process.stdin)
-        with contextlib.suppress(ConnectionError):  # a worker that is gone shows when we read
-            stdin.write(frames.framed(body))
-            await asyncio.wait_for(stdin.drain(), wait_s)
+        frame = frames.framed(body)
+        try:
+            with contextlib.suppress(ConnectionError):  # a worker that is gone shows when we read
+                stdin.write(frame)
+                await asyncio.wait_for(stdin.drain(), wait_s)
+        except asyncio.TimeoutError:
+            raise WorkerLost(f"the grading worker did not take the item within {wait_s:g} s") from None
         return await self._receive(wait_s)
 
     async def _receive(self, wait_s: float) -> frames.Payload:
@@ -110,6 +114,8 @@ class Worker:
             raise WorkerLost("the grading worker ended") from None
         except asyncio.TimeoutError:
             raise WorkerLost(f"the grading worker gave no reply within {wait_s:g} s") from None
+        except (ValueError, TypeError) as error:
+            raise WorkerLost(f"the grading worker gave a reply that cannot be read: {error}") from error
 
     async def stop(self) -> None:
         """End the process and its child, and wait until it is gone."""
@@ -163,7 +169,7 @@ class WorkerPool:
         """Of the running workers."""
         return tuple(worker.pid for worker in self._workers if worker is not None)
 
-    async def judge(self, payload: frames.Payload, probes: Probes = tuple, party: object = None) -> Reply:
+    async def judge(self, payload: frames.Payload, probes: Probes = tuple, party: Party | None = None) -> Reply:
         """What became of one item.
 
         Args:
@@ -194,21 +200,25 @@ class WorkerPool:
     async def _run(self, slot: int) -> None:
         """Serve with one worker. A caller who gave up costs at most the item that is being judged."""
         reserved = slot == 0 and len(self._workers) > 1
-        was_slow = False
+        slow_ahead_s = 0.0
         try:
             while True:
-                job = await self._docket.next(quick_only=reserved, quick_first=was_slow)
-                was_slow = job.first is not None
+                # Where both lanes are full, each gets half of the time: else each first look would wait for a long one.
+                job = await self._docket.next(quick_only=reserved, quick_first=slow_ahead_s > 0)
+                slow, started = job.first is not None, time.monotonic()
                 reply: Reply | None = _CLOSED
                 try:
-                    reply = await self._judge(slot, job)
-                except Exception as error:  # noqa: BLE001 - reported as the item's result
-                    reply = Reply(Outcome.FAILED, reason=f"{type(error).__name__}: {error}"[:300])
+                    with translated(lambda error: GraderError(f"{type(error).__name__}: {error}")):
+                        reply = await self._judge(slot, job)
+                except GraderError as error:
+                    reply = Reply(Outcome.FAILED, reason=str(error)[:300])
                 finally:
                     if reply is not None:
                         self._docket.resolve(job, reply)
                 if reply is None:
                     self._docket.again(job)
+                spent_s = time.monotonic() - started
+                slow_ahead_s = spent_s if slow else slow_ahead_s - spent_s
         finally:
             await self._drop(slot)
 

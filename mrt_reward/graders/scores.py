@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import httpx
 
-from mrt_reward.errors import ConfigError
+from mrt_reward.errors import ConfigError, GraderError, translated
 from mrt_reward.graders.answers import whole_text
 from mrt_reward.graders.custom import score_grade
 from mrt_reward.protocols import GradeItem
@@ -86,6 +86,10 @@ class HTTPScoreGrader:
         await self._client.aclose()
 
 
+def _model_failure(error: Exception) -> GraderError:
+    return GraderError(f"the reward model failed: {type(error).__name__}: {error}")
+
+
 def _encodable(text: str) -> str:
     """Text without lone surrogates, which UTF-8 cannot hold."""
     return text.encode("utf-8", "replace").decode("utf-8")
@@ -136,9 +140,10 @@ class RewardModelGrader:
         for start in range(0, len(items), MODEL_BATCH):
             batch = items[start : start + MODEL_BATCH]
             try:
-                logits = await asyncio.to_thread(self._logits, [self._text(item) for item in batch])
-            except Exception as error:  # noqa: BLE001 - reported as the items' result
-                grades += _failed(f"the reward model failed: {type(error).__name__}: {error}", len(batch))
+                with translated(_model_failure):
+                    logits = await asyncio.to_thread(self._logits, [self._text(item) for item in batch])
+            except GraderError as error:
+                grades += _failed(str(error), len(batch))
             else:
                 grades += [checked_score(sigmoid(logit)) for logit in logits]
         return grades

@@ -19,14 +19,16 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import NoReturn, TypeVar, cast
 
 from mrt_reward.graders import frames
 from mrt_reward.graders.judges import Judge, Loader, loader
+
+Result = TypeVar("Result")
 
 LOAD_TIMEOUT_S = 60.0
 PATIENCE = 8
@@ -49,21 +51,35 @@ class Limits:
     memory_mb: int
 
 
-def judged(judge: Judge, body: bytes) -> frames.Payload:
-    """The reply to one item. The judge's exceptions become replies: none ends the child."""
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What a stranger's code raised instead of giving anything."""
+
+    error: BaseException
+
+    @property
+    def reason(self) -> str:
+        """Kind and message; the exception is a stranger's, too."""
+        message = attempted(lambda: str(self.error))
+        return f"{type(self.error).__name__}: {'(no message)' if isinstance(message, Raised) else message}"
+
+
+def attempted(work: Callable[[], Result]) -> Result | Raised:
+    """What a stranger's code gives, or raises: nothing of that ends the child."""
     try:
-        return {"status": "ok", **judge(frames.decode(body))}
-    except MemoryError:
-        return {"status": "killed", "reason": "memory"}
+        return work()
     except BaseException as error:  # noqa: BLE001 - a user's function may raise anything, SystemExit included
-        return {"status": "error", "reason": f"{type(error).__name__}: {_printable(error)}"[:_MAX_REASON_CHARS]}
+        return Raised(error)
 
 
-def _printable(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - the exception is a stranger's
-        return "(no message)"
+def judged(judge: Judge, body: bytes) -> frames.Payload:
+    """The reply to one item."""
+    reply = attempted(lambda: {"status": "ok", **judge(frames.decode(body))})
+    if not isinstance(reply, Raised):
+        return reply
+    if isinstance(reply.error, MemoryError):
+        return {"status": "killed", "reason": "memory"}
+    return {"status": "error", "reason": reply.reason[:_MAX_REASON_CHARS]}
 
 
 def address_space_mb() -> float:
@@ -87,10 +103,9 @@ def child_loop(fd: int, load: Loader, limits: Limits) -> None:
     """Load the judge, say so, and answer items until the nursery closes the socket."""
     lower_limit(resource.RLIMIT_CORE, 0)
     lower_limit(resource.RLIMIT_AS, limits.memory_mb * 2**20)
-    try:
-        judge = load()
-    except BaseException as error:  # noqa: BLE001 - reported to the pool
-        reason = f"the grader did not load: {type(error).__name__}: {_printable(error)}"
+    judge = attempted(load)
+    if isinstance(judge, Raised):
+        reason = f"the grader did not load: {judge.reason}"
         frames.write(fd, frames.encode({"status": "error", "reason": reason[:_MAX_REASON_CHARS]}))
         return
     frames.write(fd, frames.encode({"status": "ready"}))

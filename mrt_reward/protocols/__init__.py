@@ -5,7 +5,7 @@ follows each cut, so that every engine can share the common prefix in its own wa
 apart before this seam: what arrives here is token ids, and the untrusted part holds no control token.
 """
 
-from mrt_reward.protocols.grading import GradeItem, Grader, asking_party, asking_together
+from mrt_reward.protocols.grading import GradeItem, Grader, Party, asking_for, asking_party, asking_together
 from mrt_reward.protocols.proving import (
     LikelihoodQuery,
     Probe,
@@ -28,6 +28,7 @@ __all__ = [
     "GradeItem",
     "Grader",
     "LikelihoodQuery",
+    "Party",
     "Probe",
     "ProbeAnswer",
     "Proof",
@@ -43,6 +44,7 @@ __all__ = [
     "TokenizedText",
     "Tokenizer",
     "WeightsKind",
+    "asking_for",
     "asking_party",
     "asking_together",
 ]

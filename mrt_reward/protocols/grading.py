@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
@@ -28,17 +28,42 @@ class GradeItem:
     boxed_prefix: bool = False
 
 
-_PARTY: ContextVar[object] = ContextVar("party")
+@dataclass(frozen=True, slots=True)
+class Party:
+    """On whose behalf answers are graded: where workers are short, callers take turns, and so do requests of each.
+
+    Attributes:
+        caller: who sent the request; the request itself where callers are not told apart.
+        request: one of the caller's.
+
+    """
+
+    caller: Hashable
+    request: Hashable
+
+
+_CALLER: ContextVar[Hashable] = ContextVar("caller", default=None)
+_PARTY: ContextVar[Party] = ContextVar("party")
+
+
+def asking_for(caller: Hashable) -> None:
+    """Requests that begin in this context are this caller's from now on."""
+    _CALLER.set(caller)
 
 
 def asking_together() -> None:
-    """Everything graded in this context is one party from now on; where workers are short, parties take turns."""
-    _PARTY.set(object())
+    """Everything graded in this context is one request from now on."""
+    _PARTY.set(_one_request())
 
 
-def asking_party() -> object:
-    """Who grades in this context; one of its own where nobody said."""
-    return _PARTY.get(None) or object()
+def asking_party() -> Party:
+    """Who grades in this context; a request of its own where nobody said."""
+    return _PARTY.get(None) or _one_request()
+
+
+def _one_request() -> Party:
+    request = object()
+    return Party(_CALLER.get() or request, request)
 
 
 class Grader(Protocol):

@@ -6,7 +6,7 @@ Dimension key: P probes of a trace · S spellings of the answer · M sampled ans
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -64,6 +64,7 @@ class RolloutQuery:
         max_tokens: longest answer; also cut at the end of the context.
         stop_at_close: an answer is over once its braces balance; otherwise at the model's end of turn.
         logprobs: whether to tell how probable each answer was, where the engine can.
+        coupled: whether the m-th answers of all probes with one seed are drawn with the same noise.
 
     """
 
@@ -73,6 +74,7 @@ class RolloutQuery:
     max_tokens: int
     stop_at_close: bool
     logprobs: bool = False
+    coupled: bool = False
 
 
 Query = LikelihoodQuery | RolloutQuery
@@ -170,7 +172,7 @@ class ProverInfo:
     """Who proves.
 
     Attributes:
-        model: name or folder.
+        model: name or folder, which is nobody's business outside of this process; see `name`.
         version: of the weights; changes when they do.
         engine: "transformers", "vllm", "openai" or "scripted".
         max_tokens: longest context, answer included.
@@ -185,6 +187,12 @@ class ProverInfo:
     max_tokens: int
     note: str = ""
     dtype: str = ""
+
+    @property
+    def name(self) -> str:
+        """What callers are told: a name of the hub as it is, and of a folder its last part."""
+        is_folder = PurePath(self.model).is_absolute() or self.model.startswith((".", "~"))
+        return (PurePath(self.model).name if is_folder else "") or self.model
 
 
 WeightsKind = Literal["checkpoint", "lora"]

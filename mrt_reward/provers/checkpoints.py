@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from tokenizers import Tokenizer
 
-from mrt_reward.errors import ConfigError, WeightsError
+from mrt_reward.errors import ConfigError, WeightsError, translated
 
 INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
@@ -142,10 +142,9 @@ def _same_tokens(own: Path, other: Path) -> bool:
     """
     if own.read_bytes() == other.read_bytes():
         return True
-    try:
+    unreadable = f"tokenizer.json in {other.parent.name!r} cannot be read"
+    with translated(lambda error: WeightsError(f"{unreadable}: {error}", param="path")):
         read = Tokenizer.from_str(other.read_text(encoding="utf-8"))
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise WeightsError(f"tokenizer.json in {other.parent.name!r} cannot be read: {error}", param="path") from error
     mine, theirs = (json.loads(tokenizer.to_str()) for tokenizer in (Tokenizer.from_file(str(own)), read))
     return all(mine.get(part) == theirs.get(part) for part in _TOKEN_PARTS)
 

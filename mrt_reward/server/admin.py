@@ -52,4 +52,4 @@ class AdminRoutes:
         caller.capped(self._settings.default_deadline_s)
         folder = await asyncio.to_thread(allowed_folder, self._settings, body.path)
         info = await caller.attend(self._scorer.load_weights(folder, body.kind))
-        return WeightsResponse(model=info.model, version=info.version)
+        return WeightsResponse(model=info.name, version=info.version)

@@ -8,29 +8,20 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from mrt_reward.core.credit import Credit, CreditTrace, credit, token_advantages
+from mrt_reward.core.credit import Credit, credit, token_advantages
 from mrt_reward.core.prefixes import token_spans
+from mrt_reward.core.progress import Floats, values_of
 from mrt_reward.errors import TraceError
 from mrt_reward.options import ScoreOptions
-from mrt_reward.server.scoring import notes_of, score_each, told
+from mrt_reward.server.scoring import notes_of, score_each
 from mrt_reward.service.scorer import Scorer
-from mrt_reward.types import ScoredTrace, Span
-from mrt_reward.wire import (
-    AdvantageOut,
-    AdvantagesRequest,
-    AdvantagesResponse,
-    RefusedScored,
-    ScoredGroup,
-    ScoredIn,
-    TraceOut,
-    UnscoredGroup,
-)
+from mrt_reward.types import ErrorInfo, ScoredTrace, Span
+from mrt_reward.wire import AdvantageOut, AdvantagesRequest, AdvantagesResponse, Group
 from mrt_reward.wire.routes import MAX_PER_TOKEN
-from mrt_reward.wire.traces import MAX_TRACES, decode_ids
+from mrt_reward.wire.traces import MAX_TRACES
 
 
 async def advantages(
@@ -43,12 +34,20 @@ async def advantages(
 
     """
     _check_size(request)
-    asked = [trace for group in request.groups if isinstance(group, UnscoredGroup) for trace in group.traces]
+    asked = [trace for group in request.groups for trace in group.traces if not isinstance(trace, ScoredTrace)]
     scored = dict([item async for item in score_each(scorer, asked, options, count)])
     in_order = [scored[place] for place in range(len(asked))]
     # In a thread, because a body may hold millions of tokens.
     groups = await asyncio.to_thread(_all_paid, request, in_order)
     return AdvantagesResponse(groups=groups, notes=notes_of(in_order))
+
+
+def _check_size(request: AdvantagesRequest) -> None:
+    num_traces = sum(len(group.traces) for group in request.groups)
+    most = MAX_PER_TOKEN if request.per_token else MAX_TRACES
+    if num_traces > most:
+        what = " with per_token" if request.per_token else ""
+        raise TraceError(f"groups: expected at most {most} traces in all{what}, got {num_traces}", param="groups")
 
 
 def _all_paid(request: AdvantagesRequest, measured: Sequence[ScoredTrace]) -> list[list[AdvantageOut]]:
@@ -57,97 +56,53 @@ def _all_paid(request: AdvantagesRequest, measured: Sequence[ScoredTrace]) -> li
     return [
         _paid(
             request,
-            [_sent(trace) for trace in group.scored]
-            if isinstance(group, ScoredGroup)
-            else [_measured(group, place, next(rest)) for place in range(len(group.traces))],
+            group,
+            [trace if isinstance(trace, ScoredTrace) else next(rest) for trace in group.traces],
         )
         for group in request.groups
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """A trace of a group.
-
-    Attributes:
-        credited: what credit sees of it.
-        spans: of its episodes.
-        token_ends: see `ScoredIn`.
-        scored: where it was scored here.
-        error: what is wrong with it, where it was scored before and cannot be read.
-
-    """
-
-    id: str
-    credited: CreditTrace
-    spans: tuple[Span, ...]
-    token_ends: str | None
-    scored: ScoredTrace | None = None
-    error: TraceError | None = None
-
-
-def _sent(trace: ScoredIn) -> _Member:
-    value_P = np.array([np.nan if value is None else value for value in trace.values], np.float64)
-    return _Member(
-        trace.id,
-        CreditTrace(trace.outcome, value_P if trace.values else None),
-        tuple(Span(each.char_start, each.char_end) for each in trace.episodes or ()),
-        trace.token_ends,
-        error=trace.error if isinstance(trace, RefusedScored) else None,
-    )
-
-
-def _measured(group: UnscoredGroup, place: int, scored: ScoredTrace) -> _Member:
-    ends = group.token_ends or []
-    return _Member(
-        scored.id,
-        CreditTrace.of(scored),
-        tuple(Span(each.char_start, each.char_end) for each in scored.episodes),
-        ends[place] if place < len(ends) else None,
-        scored,
-    )
-
-
-def _check_size(request: AdvantagesRequest) -> None:
-    num_traces = sum(len(group.scored if isinstance(group, ScoredGroup) else group.traces) for group in request.groups)
-    most = MAX_PER_TOKEN if request.per_token else MAX_TRACES
-    if num_traces > most:
-        what = " with per_token" if request.per_token else ""
-        raise TraceError(f"groups: expected at most {most} traces in all{what}, got {num_traces}", param="groups")
-
-
-def _paid(request: AdvantagesRequest, group: Sequence[_Member]) -> list[AdvantageOut]:
-    paid = credit([member.credited for member in group], request.credit)
+def _paid(request: AdvantagesRequest, group: Group, scored: Sequence[ScoredTrace]) -> list[AdvantageOut]:
+    paid = credit([trace.outcome for trace in scored], [values_of(trace) for trace in scored], request.credit)
     outs: list[AdvantageOut] = []
-    for member, each in zip(group, paid, strict=True):
+    for place, (trace, each) in enumerate(zip(scored, paid, strict=True)):
         out = AdvantageOut(
-            id=member.id,
-            outcome=each.outcome,
-            episodes=each.episode_K.tolist(),
-            answer=each.answer,
+            id=trace.id,
+            outcome_advantage=each.outcome_advantage,
+            episode_advantages=each.episode_advantage_K.tolist(),
+            answer_advantage=each.answer_advantage,
             scored=each.scored,
-            trace=None if member.scored is None else TraceOut.from_scored(member.scored),
-            error=None if member.error is None else told(member.error),
+            trace=None if isinstance(group.traces[place], ScoredTrace) else trace,
+            error=trace.error,
         )
-        if request.per_token and member.error is None:
+        if request.per_token:
             try:
-                out.tokens = _per_token(each, member)
+                advantage_T = _per_token(each, trace, group, place)
+                as_text = request.per_token in (True, "base64")
+                out.token_advantages = _base64(advantage_T) if as_text else advantage_T.tolist()
             except TraceError as error:
-                out.error = told(error)
+                out.error = out.error or ErrorInfo.of(error)
         outs.append(out)
     return outs
 
 
-def _per_token(paid: Credit, trace: _Member) -> str:
-    ends_T = decode_ids(trace.token_ends, "token_ends")
+def _per_token(paid: Credit, trace: ScoredTrace, group: Group, place: int) -> Floats:
+    told = group.token_ends or []
+    ends_T = told[place] if place < len(told) else None
     if ends_T is None:
         raise TraceError("per_token needs token_ends: the characters complete after each token", param="token_ends")
+    if isinstance(ends_T, TraceError):
+        raise ends_T
     if ends_T.size and (np.diff(ends_T) < 0).any():
         raise TraceError("token_ends must not decrease", param="token_ends")
-    spans_K = token_spans(trace.spans, ends_T)
+    spans_K = token_spans([Span(episode.char_start, episode.char_end) for episode in trace.episodes], ends_T)
     answer_start = spans_K[-1].end if spans_K else 0
     try:
-        advantage_T = token_advantages(paid, spans_K, answer_start, len(ends_T))
+        return token_advantages(paid, spans_K, answer_start, len(ends_T))
     except ValueError as error:
         raise TraceError(f"episodes: {error}", param="episodes") from error
+
+
+def _base64(advantage_T: Floats) -> str:
     return base64.b64encode(advantage_T.astype("<f4").tobytes()).decode()

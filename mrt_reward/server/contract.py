@@ -47,7 +47,9 @@ def completed_openapi(app: FastAPI, graders: Sequence[str], *, with_key: bool) -
 
 
 def _complete_schemas(schemas: dict[str, Any], graders: Sequence[str]) -> None:
-    lines = StreamedTrace.model_json_schema(ref_template="#/components/schemas/{model}")
+    # Records that come in as well are named apart by FastAPI, because a reply lacks nothing.
+    refs = "#/components/schemas/{model}-Output"
+    lines = StreamedTrace.model_json_schema(mode="serialization", ref_template=refs)
     lines.pop("$defs", None)
     schemas["StreamedTrace"] = lines
     grader = schemas["ScoreOptions"]["properties"]["grader"]

@@ -1,4 +1,4 @@
-"""Every failure in one shape, with the status that tells a caller what to do."""
+"""What the routes raise, answered in the one shape, and the same for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -11,33 +11,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from mrt_reward.errors import (
-    DeadlineExceeded,
-    Draining,
-    GraderError,
-    MRTRewardError,
-    Overloaded,
-    ProverUnavailable,
-    ServiceError,
-    StoreUnavailable,
-    TraceError,
-    WeightsError,
-    WeightsUnsupported,
-)
+from mrt_reward.errors import MRTRewardError
+from mrt_reward.server.gate.replies import InvalidBody, error_response, reply_to
 from mrt_reward.types import ErrorInfo
 from mrt_reward.wire import ErrorBody
-
-STATUS: Sequence[tuple[type[MRTRewardError], HTTPStatus]] = (
-    (TraceError, HTTPStatus.UNPROCESSABLE_ENTITY),
-    (Overloaded, HTTPStatus.TOO_MANY_REQUESTS),
-    (Draining, HTTPStatus.SERVICE_UNAVAILABLE),
-    (StoreUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
-    (DeadlineExceeded, HTTPStatus.GATEWAY_TIMEOUT),
-    (ProverUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
-    (GraderError, HTTPStatus.SERVICE_UNAVAILABLE),
-    (WeightsUnsupported, HTTPStatus.NOT_IMPLEMENTED),
-    (WeightsError, HTTPStatus.UNPROCESSABLE_ENTITY),
-)
 
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}}
 
@@ -65,20 +42,6 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def error_response(status: int, info: ErrorInfo, retry_after_s: float | None = None) -> JSONResponse:
-    """An error body, with `Retry-After` where waiting helps."""
-    headers = {} if retry_after_s is None else {"Retry-After": str(max(1, round(retry_after_s)))}
-    # A plain number: before Python 3.11, an HTTPStatus is written with its name.
-    return JSONResponse(ErrorBody(error=info).model_dump(mode="json"), int(status), headers)
-
-
-def reply_to(error: MRTRewardError) -> JSONResponse:
-    """The reply to a request that ended in one of our own errors."""
-    status = next((status for kind, status in STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
-    wait = error.retry_after_s if isinstance(error, ServiceError) else 1.0 if error.retryable else None
-    return error_response(status, ErrorInfo(str(error), type(error).__name__, error.code, error.param), wait)
-
-
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every exception of a route in the one shape."""
     app.add_exception_handler(MRTRewardError, _on_ours)
@@ -89,19 +52,6 @@ def install_error_handlers(app: FastAPI) -> None:
 
 async def _on_ours(_: Request, error: Exception) -> JSONResponse:
     return reply_to(cast("MRTRewardError", error))
-
-
-class InvalidBody(HTTPException):
-    """A body that is JSON and breaks the schema.
-
-    Args:
-        found: what pydantic found wrong.
-
-    """
-
-    def __init__(self, found: Sequence[Any]) -> None:
-        super().__init__(HTTPStatus.UNPROCESSABLE_ENTITY)
-        self.found = found
 
 
 async def _on_invalid(_: Request, error: Exception) -> JSONResponse:

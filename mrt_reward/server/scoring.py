@@ -10,19 +10,14 @@ from mrt_reward.errors import MRTRewardError, TraceError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
-from mrt_reward.wire import EpisodesOut, EpisodesResponse, TraceIn
+from mrt_reward.wire import EpisodesOut, EpisodesResponse, refuse
 
 Placed = tuple[int, ScoredTrace]
 
 
-def told(error: MRTRewardError) -> ErrorInfo:
-    """An error as the wire tells it."""
-    return ErrorInfo(str(error), type(error).__name__, error.code, error.param)
-
-
-def failed(trace: TraceIn, error: MRTRewardError) -> ScoredTrace:
+def failed(trace: Trace, error: MRTRewardError) -> ScoredTrace:
     """A trace that got no score, and why."""
-    return ScoredTrace(trace.id, Status.ERROR, metadata=trace.metadata, error=told(error))
+    return ScoredTrace(trace.id, Status.ERROR, metadata=trace.metadata, error=ErrorInfo.of(error))
 
 
 class Notes:
@@ -43,29 +38,29 @@ def notes_of(scored: Iterable[ScoredTrace]) -> list[str]:
     return Notes().new(note for trace in scored for note in trace.notes)
 
 
-def read_traces(asked: Sequence[TraceIn]) -> list[Trace | TraceError]:
+def read_traces(asked: Sequence[Trace]) -> list[Trace | TraceError]:
     """Each trace as the pipeline takes it, or what is wrong with it."""
     seen: set[str] = set()
 
-    def read(trace: TraceIn) -> Trace | TraceError:
+    def read(trace: Trace) -> Trace | TraceError:
         try:
-            found = trace.to_trace()
+            refuse(trace)
         except TraceError as error:
             return error
-        if found.id in seen:
+        if trace.id in seen:
             return TraceError(
-                f"id {found.id[:100]!r} is there twice: give each trace of a request its own",
+                f"id {trace.id[:100]!r} is there twice: give each trace of a request its own",
                 code="duplicate_id",
                 param="id",
             )
-        seen.add(found.id)
-        return found
+        seen.add(trace.id)
+        return trace
 
     return [read(trace) for trace in asked]
 
 
 async def score_each(
-    scorer: Scorer, asked: Sequence[TraceIn], options: ScoreOptions, count: Callable[[ScoredTrace], None]
+    scorer: Scorer, asked: Sequence[Trace], options: ScoreOptions, count: Callable[[ScoredTrace], None]
 ) -> AsyncGenerator[Placed]:
     """Each trace with its place as soon as it is scored; raises as `Scorer.stream` does.
 
@@ -92,7 +87,7 @@ async def score_each(
             yield place, scored
 
 
-async def segment_each(scorer: Scorer, asked: Sequence[TraceIn], options: ScoreOptions) -> EpisodesResponse:
+async def segment_each(scorer: Scorer, asked: Sequence[Trace], options: ScoreOptions) -> EpisodesResponse:
     """Each trace cut into episodes, or what is wrong with it; raises as `Scorer.segment_all` does."""
     read = read_traces(asked)
     found = iter(await scorer.segment_all([trace for trace in read if isinstance(trace, Trace)], options))
@@ -102,7 +97,7 @@ async def segment_each(scorer: Scorer, asked: Sequence[TraceIn], options: ScoreO
     for trace, sent in zip(asked, read, strict=True):
         cut = sent if isinstance(sent, TraceError) else next(found)
         if isinstance(cut, TraceError):
-            traces.append(EpisodesOut(id=trace.id, episodes=[], warnings=[], error=told(cut)))
+            traces.append(EpisodesOut(id=trace.id, episodes=[], warnings=[], error=ErrorInfo.of(cut)))
         else:
             notes += told_once.new(cut.notes)
             traces.append(

@@ -1,86 +1,72 @@
-"""Replies whose traces are sent as they are scored, one JSON object a line."""
+"""A reply whose traces are sent as they are scored, one JSON object a line."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import cast
 
-from fastapi.responses import StreamingResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from mrt_reward.server.calls import GONE, Caller, ended, hung_up, until_late
+from mrt_reward.errors import MRTRewardError
+from mrt_reward.server.calls import Caller
 from mrt_reward.server.contract import NDJSON
-from mrt_reward.server.recording import Recording
 from mrt_reward.server.scoring import Notes, Placed, failed
-from mrt_reward.wire import StreamedTrace, TraceIn, TraceOut
+from mrt_reward.types import ScoredTrace, Trace
+from mrt_reward.wire import StreamedTrace
 
 
-class LineStream(StreamingResponse):
-    """Lines as they come; a caller who hangs up stops their source at once."""
+class ScoreStream(Response):
+    """Begins with the first result, so that a request nothing was scored of keeps the status of its error.
+
+    After that an error, a deadline that passes included, is told by one line for each trace that has none yet. A
+    caller who hangs up stops the work at once.
+
+    Args:
+        results: traces as they are scored, with their index in the request; closed in any case.
+        asked: the traces of the request.
+        caller: for whom they are scored.
+
+    """
 
     media_type = NDJSON
 
+    def __init__(self, results: AsyncGenerator[Placed], asked: Sequence[Trace], caller: Caller) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        self._results = results
+        self._asked = asked
+        self._caller = caller
+        self._missing = set(range(len(asked)))
+        self._notes = Notes()
+        self._begun = False
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the reply. Starlette would cancel its source again at every step of its clean-up, which then fails."""
-        sending = asyncio.ensure_future(self.stream_response(send))
-        gone = asyncio.ensure_future(hung_up(receive))
+        """Send the reply.
+
+        Raises:
+            MRTRewardError: there is no first result.
+            CallerGone: nobody waits any more.
+
+        """
         try:
-            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-            else:
-                scope[GONE] = True
-        finally:
-            await ended(sending, gone)
+            await self._caller.attend(self._send_results(send))
+        except MRTRewardError as error:
+            if not self._begun:
+                raise
+            for index in sorted(self._missing):
+                await self._send_line(index, failed(self._asked[index], error), send)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def stream_response(self, send: Send) -> None:
-        """Send all lines."""
-        async with aclosing(cast("AsyncGenerator[bytes]", self.body_iterator)):
-            await super().stream_response(send)
+    async def _send_results(self, send: Send) -> None:
+        async with aclosing(self._results) as results:
+            async for index, scored in results:
+                await self._send_line(index, scored, send)
 
-
-async def streamed(recording: Recording[Placed], caller: Caller, asked: Sequence[TraceIn]) -> LineStream:
-    """The reply, once there is a first line: a refusal before it keeps its own status.
-
-    Raises:
-        MRTRewardError: nothing can be scored.
-        CallerGone: nobody waits any more.
-
-    """
-    lines = _lines(recording, caller, asked)
-    first = await caller.attend(_first(lines))
-    return LineStream(_resumed(first, lines))
-
-
-def _lines(recording: Recording[Placed], caller: Caller, asked: Sequence[TraceIn]) -> AsyncGenerator[bytes]:
-    waiting, notes = set(range(len(asked))), Notes()
-
-    async def tracked() -> AsyncGenerator[Placed]:
-        async with aclosing(recording.read()) as items:
-            async for place, scored in items:
-                waiting.discard(place)
-                yield place, scored
-
-    def rest() -> list[Placed]:
-        return [(place, failed(asked[place], caller.late())) for place in sorted(waiting)]
-
-    async def written() -> AsyncGenerator[bytes]:
-        async with aclosing(until_late(tracked(), caller, rest)) as items:
-            async for place, scored in items:
-                line = StreamedTrace(index=place, trace=TraceOut.from_scored(scored), notes=notes.new(scored.notes))
-                yield line.model_dump_json().encode() + b"\n"
-
-    return written()
-
-
-async def _first(lines: AsyncGenerator[bytes]) -> bytes:
-    return await anext(lines)
-
-
-async def _resumed(first: bytes, lines: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    async with aclosing(lines):
-        yield first
-        async for line in lines:
-            yield line
+    async def _send_line(self, index: int, scored: ScoredTrace, send: Send) -> None:
+        line = StreamedTrace(index=index, trace=scored, notes=self._notes.new(scored.notes))
+        if not self._begun:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            self._begun = True
+        await send({"type": "http.response.body", "body": line.model_dump_json().encode() + b"\n", "more_body": True})
+        self._missing.discard(index)

@@ -7,7 +7,6 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
-from pathlib import PurePath
 from typing import Literal
 
 import structlog
@@ -22,11 +21,6 @@ from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-
-
-def public_name(model: str) -> str:
-    """A model's name, for those who need not know where it lies: of a folder, the last part."""
-    return PurePath(model).name if PurePath(model).is_absolute() or model.startswith((".", "~")) else model
 
 
 def without_controls(_logger: object, _method: str, event: EventDict) -> EventDict:
@@ -82,7 +76,7 @@ class _ScorerCollector(Collector):
             yield CounterMetricFamily(f"mrt_reward_cache_{name}", help_text, value=count)
         yield from _store_metrics(self._scorer.cache.store)
         info = self._scorer.info
-        labels = {"model": public_name(info.model), "version": info.version, "engine": info.engine}
+        labels = {"model": info.name, "version": info.version, "engine": info.engine}
         yield InfoMetricFamily("mrt_reward_weight_version", "Which weights prove.", value=labels)
 
 

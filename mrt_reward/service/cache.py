@@ -8,13 +8,43 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 from mrt_reward.service.records import ENTRY_BYTES, Key, size_of
 from mrt_reward.service.store import SQLiteStore
 from mrt_reward.types import Value
 
 __all__ = ["ENTRY_BYTES", "Key", "SQLiteStore", "ScoreCache"]
+
+
+Compute = Callable[[Sequence[int]], Awaitable[Sequence[Value]]]
+
+
+class _Flight:
+    """Values that are being computed, for as long as somebody waits for them.
+
+    Args:
+        work: computes them.
+        at_end: called once, however the work ends, before anybody who waits goes on.
+
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, dict[Key, Value]], at_end: Callable[[], None]) -> None:
+        self._task = asyncio.ensure_future(work)
+        self._task.add_done_callback(lambda _: at_end())
+        self._num_waiting = 0
+
+    async def landed(self) -> dict[Key, Value]:
+        """The values; raises what the work raised. Whoever stops waiting last stops the work."""
+        self._num_waiting += 1
+        try:
+            return await asyncio.shield(self._task)
+        finally:
+            self._num_waiting -= 1
+            if not self._num_waiting and not self._task.done():
+                self._task.cancel()
+                await asyncio.wait({self._task})
 
 
 class ScoreCache:
@@ -31,19 +61,18 @@ class ScoreCache:
         self._bytes = 0
         self._memory: OrderedDict[Key, Value] = OrderedDict()
         self.store = store
-        self._flights: dict[Key, asyncio.Future[bool]] = {}
+        self._flights: dict[Key, _Flight] = {}
         self.hits = 0
         self.misses = 0
 
-    async def resolve(
-        self, keys: Sequence[Key], compute: Callable[[Sequence[int]], Awaitable[Sequence[Value]]]
-    ) -> tuple[list[Value], int]:
+    async def resolve(self, keys: Sequence[Key], compute: Compute) -> tuple[list[Value], int]:
         """Values of the keys, and how many of them `compute` did not have to give.
 
         Args:
             keys: distinct.
-            compute: gives the values at these places of `keys`. Keys that another caller is computing are waited for
-                instead; if that caller fails or leaves, they are computed here after all.
+            compute: gives the values at these indices of `keys`. Keys that another caller is computing are waited for
+                instead, also when that caller leaves; if that computation fails, they are computed here after all.
+                It may go on for others when this caller has left.
 
         """
         known: dict[Key, Value] = {}
@@ -52,33 +81,30 @@ class ScoreCache:
             await self._look_up([key for key in keys if key not in known], known)
             missing = [index for index, key in enumerate(keys) if key not in known]
             mine = [index for index in missing if keys[index] not in self._flights]
-            flights = [self._flights[keys[index]] for index in missing if keys[index] in self._flights]
+            flights = {self._flights[keys[index]] for index in missing if keys[index] in self._flights}
             if mine:
                 num_computed += len(mine)
-                known.update(await self._fly([keys[index] for index in mine], mine, compute))
+                known.update(await self._begun([keys[index] for index in mine], mine, compute).landed())
             if not flights:
                 break
-            await asyncio.wait(flights)
+            await asyncio.gather(*(flight.landed() for flight in flights), return_exceptions=True)
         self.hits += len(keys) - num_computed
         self.misses += num_computed
         return [known[key] for key in keys], len(keys) - num_computed
 
-    async def _fly(
-        self,
-        keys: Sequence[Key],
-        places: Sequence[int],
-        compute: Callable[[Sequence[int]], Awaitable[Sequence[Value]]],
-    ) -> dict[Key, Value]:
-        flight: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._flights.update(dict.fromkeys(keys, flight))
-        try:
-            values = dict(zip(keys, await compute(places), strict=True))
+    def _begun(self, keys: Sequence[Key], indices: Sequence[int], compute: Compute) -> _Flight:
+        async def fly() -> dict[Key, Value]:
+            values = dict(zip(keys, await compute(indices), strict=True))
             self._remember(values)
             return values
-        finally:
+
+        def forget() -> None:
             for key in keys:
                 del self._flights[key]
-            flight.set_result(True)
+
+        flight = _Flight(fly(), forget)
+        self._flights.update(dict.fromkeys(keys, flight))
+        return flight
 
     async def _look_up(self, keys: Sequence[Key], known: dict[Key, Value]) -> None:
         for key in keys:

@@ -29,6 +29,11 @@ from mrt_reward.protocols import (
 from mrt_reward.types import Grade, SampledAnswer, Value, Verdict
 
 MAX_SPELLINGS = 8
+MAX_SPELLING_TOKENS = 256
+"""Each is forced after each prefix, in some engines one token at a time.
+
+A longer one has no probability to speak of: it is left out beside shorter ones, and refused alone.
+"""
 NUM_RESAMPLES = 1000
 
 Speller = Callable[[str], tuple[str, ...]]
@@ -136,7 +141,9 @@ class RolloutPlan:
 
     def _value(self, grades: Sequence[Grade], seed: int) -> Value:
         if self.grader.binary:
-            return rollout_value([grade.verdict for grade in grades], best_of=self.best_of)
+            verdicts = tuple(grade.verdict for grade in grades)
+            value = rollout_value(verdicts, best_of=self.best_of)
+            return replace(value, verdicts=verdicts) if self.query.coupled else value
         scores = [grade.score for grade in grades if grade.score is not None]
         shape = (NUM_RESAMPLES, len(scores))
         resample_BM = np.random.default_rng(seed).integers(0, max(len(scores), 1), size=shape, dtype=np.intp)
@@ -149,7 +156,7 @@ def plan_likelihood(
     """Plan for `likelihood`.
 
     Raises:
-        TraceError: no gold answer, or a terminator after which the answer is free text.
+        TraceError: no gold answer, only long ones, or a terminator after which the answer is free text.
 
     """
     if terminator.answer != "boxed":
@@ -167,8 +174,18 @@ def plan_likelihood(
             "estimator 'likelihood' needs the gold answer: send `answer`, or use 'rollouts' and a grader without one",
             param="answer",
         )
-    query = LikelihoodQuery(tuple(_spelling_ids(spelling, tokenizer) for spelling in spellings))
-    return LikelihoodPlan(query, f"likelihood|{query.spellings!r}", spellings)
+    written = {spelling: _spelling_ids(spelling, tokenizer) for spelling in spellings}
+    short = {spelling: ids for spelling, ids in written.items() if len(ids.ids) <= MAX_SPELLING_TOKENS}
+    if not short:
+        least = min(len(ids.ids) for ids in written.values())
+        raise TraceError(
+            f"estimator 'likelihood' forces answers of at most {MAX_SPELLING_TOKENS} tokens, and the shortest spelling "
+            f"of this gold answer has {least}: send the final answer alone, or use 'rollouts'",
+            code="answer_too_long",
+            param="options.estimator.spellings" if options.spellings else "answer",
+        )
+    query = LikelihoodQuery(tuple(short.values()))
+    return LikelihoodPlan(query, f"likelihood|{query.spellings!r}", tuple(short))
 
 
 def _spelling_ids(spelling: str, tokenizer: Tokenizer) -> SpellingIds:
@@ -206,6 +223,7 @@ def plan_rollouts(
         max_tokens=options.max_tokens or (64 if boxed else 1024),
         stop_at_close=boxed,
         logprobs=options.keep_answers,
+        coupled=options.coupled,
     )
     identity = (
         f"rollouts|{query!r}|{options.best_of}|{options.seed}|{grader.identity}|{item.answers!r}|{item.problem!r}"

@@ -12,14 +12,11 @@ from mrt_reward.core.episodes import episode_spans
 from mrt_reward.core.prefixes import PrefixPlan, align, plan_prefixes
 from mrt_reward.errors import TraceError
 from mrt_reward.options import Rollouts, ScoreOptions, Terminator
-from mrt_reward.protocols import GradeItem, Grader, Probe, Proof, ProverInfo, Tokenizer
+from mrt_reward.protocols import GradeItem, Grader, Probe, Proof, ProverInfo, RolloutQuery, Tokenizer
 from mrt_reward.service.cache import Key
 from mrt_reward.service.encoding import Encoded, encode_trace, problem_text
 from mrt_reward.service.estimators import Plan, Speller, plan_likelihood, plan_rollouts
-from mrt_reward.types import Episode, TokenIds, Trace
-
-MAX_EPISODES = 10_000
-"""Of one trace, whatever the segmenter; each is a probe that the prover answers."""
+from mrt_reward.types import MAX_EPISODES, Episode, TokenIds, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,14 @@ class Job:
         return keys
 
     def seeds(self) -> list[int]:
-        """One seed per prefix, of its draws: the same wherever the model lies and whoever proves, in [0, 2^32)."""
+        """One seed per prefix, of its draws: the same wherever the model lies and whoever proves, in [0, 2^32).
+
+        Coupled prefixes have one seed, of what is asked and of the prompt alone: traces of one problem share it.
+        """
+        if isinstance(self.plan.query, RolloutQuery) and self.plan.query.coupled:
+            asked = hashlib.blake2b(f"|{self.plan.identity}".encode(errors="surrogatepass"), digest_size=20)
+            asked.update(self.encoded.context.astype("<i4").tobytes())
+            return [int.from_bytes(asked.digest()[:4], "little")] * len(self.digests)
         return [int.from_bytes(digest[:4], "little") for digest in self.digests]
 
 
@@ -134,7 +138,11 @@ def segment(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer) -> tuple[
     """
     encoded = encode_trace(trace, tokenizer, options.delimiters)
     spans = episode_spans(
-        encoded.completion, encoded.thinking, options.segmenter, char_ends=encoded.char_ends, starts=trace.episodes
+        encoded.completion,
+        encoded.thinking,
+        options.segmenter,
+        char_ends=encoded.char_ends,
+        starts=trace.episode_starts,
     )
     if len(spans) > MAX_EPISODES:
         raise TraceError(

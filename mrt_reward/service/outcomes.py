@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from mrt_reward.errors import GraderError, MRTRewardError, translated
 from mrt_reward.protocols import GradeItem, Grader
 from mrt_reward.service.encoding import Finished
 from mrt_reward.service.estimators import outcome_of
@@ -57,8 +58,9 @@ async def _warning_of_unclosed(item: GradeItem, grader: Grader) -> str:
     if BOX not in item.completion:
         return ""
     try:
-        [grade] = await grader.grade([item])
-    except Exception:  # the outcome is known without this verdict, so its loss is only logged
+        with translated(lambda error: GraderError(f"the grader failed: {type(error).__name__}: {error}")):
+            [grade] = await grader.grade([item])
+    except MRTRewardError:  # the outcome is known without this verdict, so its loss is only logged
         logger.warning("unclosed_thinking_not_graded", exc_info=True)
         return ""
     return UNCLOSED if grade.verdict is Verdict.CORRECT else ""

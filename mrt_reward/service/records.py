@@ -13,12 +13,16 @@ ENTRY_BYTES = 400
 ANSWER_BYTES = 200
 """Of one kept answer beside its text, about."""
 
+VERDICT_BYTES = 8
+"""Of one verdict that is kept in its order."""
+
 _VALUE = TypeAdapter(Value)
 
 
 def size_of(value: Value) -> int:
     """Bytes of one entry in memory, about."""
-    return ENTRY_BYTES + sum(ANSWER_BYTES + len(answer.text) for answer in value.answers or ())
+    answers = sum(ANSWER_BYTES + len(answer.text) for answer in value.answers or ())
+    return ENTRY_BYTES + answers + VERDICT_BYTES * len(value.verdicts or ())
 
 
 def record_of(value: Value) -> bytes | None:

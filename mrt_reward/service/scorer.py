@@ -43,6 +43,8 @@ from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace, Usage, Value
 MAX_VERSION_RETRIES = 3
 MAX_SEGMENTED_TOKENS = 262_144
 """Longest trace that is only cut into episodes, where the prover's context is shorter."""
+BEGUN_AT_ONCE = 64
+"""Traces of a request that are begun before the event loop turns to others; each takes a tenth of a millisecond."""
 MAX_CLOSE_S = 30.0
 """For the prover, and for each grader, to end what it does."""
 
@@ -129,11 +131,13 @@ class Scorer:
             with self.queue.admitted(num_tokens):
                 as_one = contextvars.copy_context()
                 as_one.run(asking_together)
-                tasks = [
-                    as_one.run(asyncio.create_task, self._score_at(place, trace, job, options, grader))
-                    for place, (trace, job) in enumerate(zip(traces, jobs, strict=True))
-                ]
+                tasks: list[asyncio.Task[tuple[int, ScoredTrace]]] = []
                 try:
+                    for place, (trace, job) in enumerate(zip(traces, jobs, strict=True)):
+                        scoring = self._score_at(place, trace, job, options, grader)
+                        tasks.append(as_one.run(asyncio.create_task, scoring))
+                        if len(tasks) % BEGUN_AT_ONCE == 0:
+                            await asyncio.sleep(0)
                     for finished in asyncio.as_completed(tasks):
                         yield await finished
                 finally:
@@ -257,7 +261,7 @@ class Scorer:
             Status.PARTIAL if missing else Status.OK,
             values=tuple(values),
             episodes=with_progress(job.episodes, values),
-            prover=f"{info.model}@{info.version}",
+            prover=f"{info.name}@{info.version}",
             usage=Usage(job.longest, computed_tokens, len(keys), num_cached),
             spellings=job.plan.spellings,
             warnings=(*job.encoded.warnings, *job.plan.warnings),
@@ -287,7 +291,7 @@ async def _closed(part: ProofQueue | Prover | Grader) -> None:
 def _told(error: BaseException) -> ErrorInfo:
     """A failure as the caller gets it; one that is our own bug is logged in full and told in short."""
     if isinstance(error, MRTRewardError):
-        return ErrorInfo(str(error), type(error).__name__, error.code, error.param)
+        return ErrorInfo.of(error)
     logger.error("trace_failed", exc_info=error)
     return ErrorInfo(f"internal error ({type(error).__name__})", "InternalError", "internal_error")
 

@@ -7,9 +7,10 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -28,6 +29,8 @@ CLOSE_S = 10.0
 
 PENDING_BYTES = 32_000_000
 """Of values that wait to be written, in memory."""
+
+Result = TypeVar("Result")
 
 FIRST_AWAY_S = 1.0
 LONGEST_AWAY_S = 60.0
@@ -50,6 +53,16 @@ class _Outage:
     def seconds_left(self) -> float:
         """Until it is tried again."""
         return max(0.0, self._until - time.monotonic())
+
+    def attempt(self, work: Callable[[], Result]) -> Result | Exception:
+        """What `work` gives; where it fails, why, and it is left out from now on."""
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported and costs nobody a score
+            self.failed(error)
+            return error
+        self.worked()
+        return result
 
     def failed(self, error: BaseException) -> None:
         """Leave it out from now on."""
@@ -198,12 +211,9 @@ class SQLiteStore:
     def _read(self, keys: Sequence[Key]) -> dict[Key, Value]:
         if self._reads.seconds_left:
             return {}
-        try:
-            records = self._file.read(keys)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported and costs nobody a score
-            self._reads.failed(error)
+        records = self._reads.attempt(lambda: self._file.read(keys))
+        if isinstance(records, Exception):
             return {}
-        self._reads.worked()
         read = {key: value_of(record) for key, record in records.items()}
         values = {key: value for key, value in read.items() if value is not None}
         self._count_unreadable(len(read) - len(values))
@@ -230,24 +240,23 @@ class SQLiteStore:
         """Write the oldest that wait; what was not written waits on."""
         with self._writing:
             batch = self._batch()
-            num_written = 0
-            try:
-                records = {key: record_of(value) for key, value in batch.items()}
-                readable = {key: record for key, record in records.items() if record is not None}
-                self._file.write(readable)
-                num_written = len(readable)
-                self._writes.worked()
-            except Fault as error:
-                self._writes.failed(error)
+            num_written = self._writes.attempt(lambda: self._written(batch))
+            if isinstance(num_written, Fault):
                 return False
-            except Exception as error:  # noqa: BLE001 - a bug: reported, and these values are not tried again
-                self._writes.failed(error)
             with self._changed:
-                self.num_dropped += len(batch) - num_written
+                # Another failure than the file's is a bug: these values are not tried again.
+                self.num_dropped += len(batch) - (0 if isinstance(num_written, Exception) else num_written)
                 for key, value in batch.items():
                     if self._pending.get(key) is value:
                         self._drop(key)
             return True
+
+    def _written(self, batch: Mapping[Key, Value]) -> int:
+        """Number of values that are in the file now; one that could not be read back is left out."""
+        records = {key: record_of(value) for key, value in batch.items()}
+        readable = {key: record for key, record in records.items() if record is not None}
+        self._file.write(readable)
+        return len(readable)
 
     def _batch(self) -> dict[Key, Value]:
         batch: dict[Key, Value] = {}

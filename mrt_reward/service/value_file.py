@@ -8,8 +8,9 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 
 import structlog
 
@@ -157,18 +158,23 @@ class _Connection:
     @contextmanager
     def use(self) -> Generator[sqlite3.Connection]:
         """The connection, for the calling thread alone."""
-        with self._lock:
+        with self._lock, ExitStack() as call:
             if self._db is not None and self._inode != _inode(self._path):
                 self._disconnect()
-            try:
-                yield self._db or self._connect()
-            except BaseException as error:
-                self._disconnect()
-                # For SQLITE_CORRUPT and SQLITE_NOTADB Python raises the class itself; what passes are subclasses of it.
-                if type(error) is sqlite3.DatabaseError and self._inode == _inode(self._path):
-                    _set_aside(self._path)
-                self.at_fault()
-                raise
+            call.push(self._ended)
+            yield self._db or self._connect()
+
+    def _ended(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _from: TracebackType | None
+    ) -> None:
+        """After a call, which failed with an error of this kind."""
+        if kind is None:
+            return
+        self._disconnect()
+        # For SQLITE_CORRUPT and SQLITE_NOTADB Python raises the class itself; what passes are subclasses of it.
+        if kind is sqlite3.DatabaseError and self._inode == _inode(self._path):
+            _set_aside(self._path)
+        self.at_fault()
 
     def close(self) -> None:
         """Close it; a later call opens it again."""
@@ -188,7 +194,9 @@ class _Connection:
         self._db = db = sqlite3.connect(self._path, timeout=self._busy_s, check_same_thread=False, isolation_level=None)
         # Text that is no UTF-8 is one unreadable record, and no failed query.
         db.text_factory = bytes
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        # Only of a file that is made here: it takes the writer's lock, and a reader must not need that.
+        if _pragma(db, "page_count") == 0:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL").fetchall()
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute(f"PRAGMA journal_size_limit = {self._log_bytes}").fetchall()

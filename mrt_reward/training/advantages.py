@@ -1,4 +1,4 @@
-"""A batch's readings to advantages per token, by `core/credit.py`.
+"""A batch's records to advantages per token, by `core/credit.py`.
 
 Dimension key: N rows of the batch · G rows of a group · T tokens of a row.
 """
@@ -13,10 +13,10 @@ from typing import Literal
 
 import numpy as np
 
-from mrt_reward.core.credit import Credit, CreditConfig, CreditTrace, Floats, credit, token_advantages
-from mrt_reward.core.progress import progress_rewards
+from mrt_reward.core.credit import Credit, CreditConfig, credit, token_advantages
+from mrt_reward.core.progress import Floats, progress_rewards
 from mrt_reward.errors import ProverError
-from mrt_reward.training.records import Lapse, Reading
+from mrt_reward.training.records import Lapse, Record
 from mrt_reward.training.settings import OnFailure
 
 
@@ -35,12 +35,12 @@ class Paid:
 
 
 def batch_advantages(
-    readings: Sequence[Reading], groups: Sequence[Hashable], config: CreditConfig, on_failure: OnFailure
+    records: Sequence[Record], groups: Sequence[Hashable], config: CreditConfig, on_failure: OnFailure
 ) -> Paid:
     """Advantages of a batch.
 
     Args:
-        readings: one per row.
+        records: one per row.
         groups: the group of each row.
         config: how progress becomes credit.
         on_failure: `drop` leaves rows that have no score out of their group and pays them nothing; otherwise they are
@@ -50,29 +50,30 @@ def batch_advantages(
     members: dict[Hashable, list[int]] = {}
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
-    advantage_NT: list[Floats] = [np.zeros(0)] * len(readings)
+    advantage_NT: list[Floats] = [np.zeros(0)] * len(records)
     num_mixed = 0
     for rows in members.values():
-        here = [readings[row] for row in rows]
-        mixed = len({reading.scored.version for reading in here if reading.scored}) > 1
+        here = [records[row] for row in rows]
+        mixed = len({record.scored.version for record in here if record.scored}) > 1
         num_mixed += mixed
         # Values of two provers share no baseline; scored apart, each trace's own progress is still its own.
         used = replace(config, baseline="none", progress_norm="none") if mixed else config
-        paid = credit([_credit_trace(reading, on_failure) for reading in here], used)
-        for row, reading, each in zip(rows, here, paid, strict=True):
-            advantage_NT[row] = _spread(reading, each)
+        values = [None if record.scored is None else record.scored.value_P for record in here]
+        paid = credit([_outcome(record, on_failure) for record in here], values, used)
+        for row, record, each in zip(rows, here, paid, strict=True):
+            advantage_NT[row] = _spread(record, each)
     return Paid(advantage_NT, num_mixed)
 
 
 def progress_advantages(
-    readings: Sequence[Reading], groups: Sequence[Hashable], config: CreditConfig, on_failure: OnFailure
+    records: Sequence[Record], groups: Sequence[Hashable], config: CreditConfig, on_failure: OnFailure
 ) -> Paid:
     """What progress adds to the advantages that a trainer works out from outcomes by itself.
 
         α·(G[j] - b[j])      on the tokens of episode j, and with `answer_progress: add` α·(r - J[K]) on the answer's
 
     Args:
-        readings: one per row.
+        records: one per row.
         groups: the group of each row.
         config: how progress becomes credit; what it says of the outcome has no effect.
         on_failure: `drop` leaves rows that have no score out of progress baselines.
@@ -81,17 +82,17 @@ def progress_advantages(
         Zero on every token where `alpha` is 0; added to the outcome advantage, it is `batch_advantages`.
 
     """
-    paid = batch_advantages(readings, groups, config, on_failure)
-    without = batch_advantages(readings, groups, replace(config, alpha=0.0), on_failure)
+    paid = batch_advantages(records, groups, config, on_failure)
+    without = batch_advantages(records, groups, replace(config, alpha=0.0), on_failure)
     added = [whole - outcome for whole, outcome in zip(paid.advantage_NT, without.advantage_NT, strict=True)]
     return Paid(added, paid.num_mixed)
 
 
-def progress_token_rewards(reading: Reading, config: CreditConfig) -> Floats:
+def progress_token_rewards(record: Record, config: CreditConfig) -> Floats:
     """Progress as rewards of tokens, for a trainer that sums rewards up itself: `to_go` without a baseline.
 
     Args:
-        reading: of one row.
+        record: of one row.
         config: for `alpha` and `answer_progress`.
 
     Returns:
@@ -99,14 +100,14 @@ def progress_token_rewards(reading: Reading, config: CreditConfig) -> Floats:
         token of all. What is still to come at a token of episode j is its `to_go` credit at γ = 1.
 
     """
-    reward_T = np.zeros(reading.num_tokens)
-    scored = reading.scored
+    reward_T = np.zeros(record.num_tokens)
+    scored = record.scored
     if scored is None:
         return reward_T
     for end, progress in zip(scored.ends, progress_rewards(scored.value_P).tolist(), strict=True):
         reward_T[end - 1] += config.alpha * progress
-    if config.answer_progress == "add" and reading.num_tokens:
-        reward_T[-1] += config.alpha * (reading.outcome - float(scored.value_P[-1]))
+    if config.answer_progress == "add" and record.num_tokens:
+        reward_T[-1] += config.alpha * (record.outcome - float(scored.value_P[-1]))
     return reward_T
 
 
@@ -149,41 +150,41 @@ def neutral_factors(groups: Sequence[Hashable], dropped: Sequence[bool], scale: 
     return [of_group[group] for group in groups]
 
 
-def check_failures(readings: Sequence[Reading], on_failure: OnFailure, max_failed_share: float, where: str) -> None:
+def check_failures(records: Sequence[Record], on_failure: OnFailure, max_failed_share: float, where: str) -> None:
     """Stop a run whose progress is missing.
 
     Raises:
         ProverError: more of the batch failed than is allowed, or anything where the policy is `abort`.
 
     """
-    failed = [reading.lapse for reading in readings if failed_lapse(reading)]
+    failed = [record.lapse for record in records if failed_lapse(record)]
     most = 0.0 if on_failure == "abort" else max_failed_share
-    if not failed or len(failed) / len(readings) <= most:
+    if not failed or len(failed) / len(records) <= most:
         return
     counts = {lapse.name.lower(): failed.count(lapse) for lapse in Lapse if lapse in failed}
     told = ", ".join(f"{count} {name}" for name, count in counts.items())
     raise ProverError(
-        f"{len(failed)} of {len(readings)} traces of this batch have no progress ({told}); at most "
+        f"{len(failed)} of {len(records)} traces of this batch have no progress ({told}); at most "
         f"{most:.0%} may fail ({where}.on_failure={on_failure}, {where}.max_failed_share={max_failed_share:g}). "
         "Look at the workers' log for the reasons, and check the server with `mrt-reward doctor` and its /readyz",
         code="too_many_failures",
     )
 
 
-def failed_lapse(reading: Reading) -> Lapse | None:
-    """Why a reading has no progress although it should."""
-    return reading.lapse if reading.lapse is not None and reading.lapse.failed else None
+def failed_lapse(record: Record) -> Lapse | None:
+    """Why a record has no progress although it should."""
+    return record.lapse if record.lapse is not None and record.lapse.failed else None
 
 
-def _credit_trace(reading: Reading, on_failure: OnFailure) -> CreditTrace:
-    dropped = on_failure == "drop" and failed_lapse(reading) is not None
-    outcome = None if dropped or not np.isfinite(reading.outcome) else reading.outcome
-    return CreditTrace(outcome, None if reading.scored is None else reading.scored.value_P)
+def _outcome(record: Record, on_failure: OnFailure) -> float | None:
+    """What credit takes for its outcome; None where it is left out of its group."""
+    dropped = on_failure == "drop" and failed_lapse(record) is not None
+    return None if dropped or not np.isfinite(record.outcome) else record.outcome
 
 
-def _spread(reading: Reading, paid: Credit) -> Floats:
-    scored = reading.scored
+def _spread(record: Record, paid: Credit) -> Floats:
+    scored = record.scored
     if scored is None or not scored.ends:
-        return np.full(reading.num_tokens, 0.0 if paid.outcome is None else paid.outcome)
-    answer_start = reading.num_tokens if scored.cut_off else scored.ends[-1]
-    return token_advantages(paid, scored.spans, answer_start, reading.num_tokens)
+        return np.full(record.num_tokens, paid.outcome_advantage or 0.0)
+    answer_start = record.num_tokens if scored.cut_off else scored.ends[-1]
+    return token_advantages(paid, scored.spans, answer_start, record.num_tokens)

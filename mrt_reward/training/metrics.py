@@ -13,7 +13,7 @@ import numpy as np
 from mrt_reward.core.progress import progress_rewards, waste_mask
 from mrt_reward.core.regret import normalised_regret
 from mrt_reward.training.advantages import failed_lapse
-from mrt_reward.training.records import Lapse, Reading, Record, Scored
+from mrt_reward.training.records import Lapse, Record, Scored
 from mrt_reward.training.settings import TrainingSettings
 
 MAX_INDEX = 8
@@ -31,26 +31,26 @@ _WORDS = (
 _COUNTED = ("mrt/failed/", "mrt/traces/", "mrt/groups/")
 
 
-def batch_metrics(readings: Sequence[Reading], settings: TrainingSettings, budget: int) -> dict[str, float]:
+def batch_metrics(records: Sequence[Record], settings: TrainingSettings, budget: int) -> dict[str, float]:
     """Of a batch's rows; what was not measured is left out rather than logged as a number.
 
     Args:
-        readings: one per row, padding left out; an outcome that is not known is NaN.
+        records: one per row, padding left out; an outcome that is not known is NaN.
         settings: for the waste threshold.
         budget: C of the regret, in tokens of the response.
 
     """
-    outcome_N = np.array([reading.outcome for reading in readings], np.float64)
-    scored = [reading.scored for reading in readings if reading.scored]
+    outcome_N = np.array([record.outcome for record in records], np.float64)
+    scored = [record.scored for record in records if record.scored]
     metrics = {f"mrt/failed/{lapse.name.lower()}": 0.0 for lapse in Lapse if lapse.failed}
-    for reading in readings:
-        if lapse := failed_lapse(reading):
+    for record in records:
+        if lapse := failed_lapse(record):
             metrics[f"mrt/failed/{lapse.name.lower()}"] += 1.0
-    metrics["mrt/failed/share"] = _mean(failed_lapse(reading) is not None for reading in readings)
+    metrics["mrt/failed/share"] = _mean(failed_lapse(record) is not None for record in records)
     metrics["mrt/traces/scored"] = float(len(scored))
-    metrics["mrt/traces/no_thinking"] = float(sum(reading.lapse is Lapse.NO_THINKING for reading in readings))
+    metrics["mrt/traces/no_thinking"] = float(sum(record.lapse is Lapse.NO_THINKING for record in records))
     # Too short a response for any mark.
-    metrics["mrt/traces/unmarked"] = float(sum(each.scored is None and each.lapse is None for each in readings))
+    metrics["mrt/traces/unmarked"] = float(sum(each.scored is None and each.lapse is None for each in records))
     if np.isfinite(outcome_N).any():
         metrics["mrt/outcome/mean"] = float(outcome_N[np.isfinite(outcome_N)].mean())
     if scored:

@@ -20,7 +20,7 @@ from mrt_reward.core.credit import CreditConfig, Floats, outcome_advantages, ter
 from mrt_reward.errors import TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.training.alignment import PolicyTokens, answer_start
-from mrt_reward.training.records import Prefixed, PrefixReading, number_of
+from mrt_reward.training.records import Prefixed, Record, number_of
 from mrt_reward.training.responses import Response
 
 
@@ -55,11 +55,11 @@ def trained_part(row: Prefixed, response: Response, tokens: PolicyTokens, delimi
     return replace(row, start=answer_start(response, tokens, delimiters) if row.stop else 0)
 
 
-def prefix_advantages(readings: Sequence[PrefixReading], config: CreditConfig, *, termination: bool) -> list[Floats]:
+def prefix_advantages(records: Sequence[Record], config: CreditConfig, *, termination: bool) -> list[Floats]:
     """Advantage of each token of each row.
 
     Args:
-        readings: one per row; those that could not be read are paid nothing.
+        records: one per row; those that could not be read are paid nothing.
         config: `scale_by_std`, `epsilon`, `singleton`.
         termination: compare each row with the value of its prefix instead of with its group.
 
@@ -67,21 +67,21 @@ def prefix_advantages(readings: Sequence[PrefixReading], config: CreditConfig, *
         TraceError: a row has no value to compare with.
 
     """
-    paid_N = np.zeros(len(readings))
+    paid_N = np.zeros(len(records))
     groups: dict[int, list[int]] = {}
-    for place, reading in enumerate(readings):
-        row = reading.trained
-        if row is not None and np.isfinite(reading.outcome):
+    for place, record in enumerate(records):
+        row = record.trained
+        if row is not None and np.isfinite(record.outcome):
             groups.setdefault(row.group, []).append(place)
             if termination:
-                paid_N[place] = termination_advantage(reading.outcome, needed_value(row))
+                paid_N[place] = termination_advantage(record.outcome, needed_value(row))
     if not termination:
         for places in groups.values():
-            paid_N[places] = outcome_advantages(np.array([readings[place].outcome for place in places]), config)
+            paid_N[places] = outcome_advantages(np.array([records[place].outcome for place in places]), config)
     advantage_NT: list[Floats] = []
-    for reading, paid in zip(readings, paid_N.tolist(), strict=True):
-        advantage_T = np.full(reading.num_tokens, paid)
-        advantage_T[: reading.row.start if reading.row else 0] = 0.0
+    for record, paid in zip(records, paid_N.tolist(), strict=True):
+        advantage_T = np.full(record.num_tokens, paid)
+        advantage_T[: record.row.start if record.row else 0] = 0.0
         advantage_NT.append(advantage_T)
     return advantage_NT
 
@@ -102,12 +102,12 @@ def needed_value(row: Prefixed) -> float:
     return row.value
 
 
-def prefix_metrics(readings: Sequence[PrefixReading]) -> dict[str, float]:
+def prefix_metrics(records: Sequence[Record]) -> dict[str, float]:
     """What a run on such rows logs; what was not there is left out."""
-    rows = [(reading, row) for reading in readings if (row := reading.trained) is not None]
-    metrics = {"mrt/failed/unsupported": float(len(readings) - len(rows))} | _outcome_mean("mrt/outcome/mean", readings)
+    rows = [(record, row) for record in records if (row := record.trained) is not None]
+    metrics = {"mrt/failed/unsupported": float(len(records) - len(rows))} | _outcome_mean("mrt/outcome/mean", records)
     for name, stop in (("stop", True), ("continue", False)):
-        here = [reading for reading, row in rows if row.stop is stop]
+        here = [record for record, row in rows if row.stop is stop]
         metrics[f"mrt/prefix/{name}/rows"] = float(len(here))
         metrics |= _outcome_mean(f"mrt/prefix/{name}/outcome", here)
     values = [row.value for _, row in rows if row.value is not None]
@@ -116,6 +116,6 @@ def prefix_metrics(readings: Sequence[PrefixReading]) -> dict[str, float]:
     return metrics
 
 
-def _outcome_mean(name: str, readings: Sequence[PrefixReading]) -> dict[str, float]:
-    known = [reading.outcome for reading in readings if np.isfinite(reading.outcome)]
+def _outcome_mean(name: str, records: Sequence[Record]) -> dict[str, float]:
+    known = [record.outcome for record in records if np.isfinite(record.outcome)]
     return {name: float(np.mean(known))} if known else {}

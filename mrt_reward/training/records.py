@@ -6,10 +6,11 @@ Dimension key: K episodes · P = K + 1 values.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from mrt_reward.core.credit import Floats
+from mrt_reward.core.progress import Floats
 from mrt_reward.types import Span
 
 _NUM_NUMBERS = 2**28
@@ -67,24 +68,6 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What is known of one response of a batch.
-
-    Attributes:
-        outcome: the trainer's own reward of the finished trace.
-        num_tokens: T, tokens of the response.
-        scored: its episodes, if it was scored.
-        lapse: why it was not; None also where nobody tried, as in a response of one token.
-
-    """
-
-    outcome: float
-    num_tokens: int
-    scored: Scored | None
-    lapse: Lapse | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Prefixed:
     """A row that starts from a prefix.
 
@@ -103,48 +86,54 @@ class Prefixed:
 
 
 @dataclass(frozen=True, slots=True)
-class PrefixReading:
-    """What a row came to; `row` is None where it could not be read."""
-
-    outcome: float
-    num_tokens: int
-    row: Prefixed | None
-
-    @property
-    def trained(self) -> Prefixed | None:
-        """Its row, if any of its tokens can be trained: not where it had to stop and gave no answer."""
-        return self.row if self.row is not None and self.row.start < self.num_tokens else None
-
-
-@dataclass(frozen=True, slots=True)
 class Record:
-    """What scoring one response took and came to.
+    """What one response came to, and what scoring it took.
 
     Attributes:
-        what: its episodes, or why it has none; in mode `prefix`, the row that it is of.
+        what: its episodes, or why it has none; in mode `prefix`, the row that it is of. None where nobody tried, as in
+            a response of one token, or where a row could not be read.
         reason: of a lapse, in words.
         prover: the `model@version` that answered.
         latency_s: from the call to the result.
         probes: terminated prefixes.
         cached_probes: of them, answered from the server's cache.
+        outcome: the trainer's own reward of the finished trace; NaN where it is not known, or not yet.
+        num_tokens: T, tokens of the response, once the outcome is there.
 
     """
 
-    what: Scored | Lapse | Prefixed
+    what: Scored | Lapse | Prefixed | None
     reason: str = ""
     prover: str | None = None
     latency_s: float = 0.0
     probes: int = 0
     cached_probes: int = 0
+    outcome: float = math.nan
+    num_tokens: int = 0
 
-    def reading(self, outcome: float, num_tokens: int) -> Reading:
-        """The same as a row of a batch; see `Reading`."""
-        scored = self.what if isinstance(self.what, Scored) else None
-        return Reading(outcome, num_tokens, scored, self.what if isinstance(self.what, Lapse) else None)
+    def rewarded(self, outcome: float, num_tokens: int) -> Record:
+        """The same as a row of a batch."""
+        return replace(self, outcome=outcome, num_tokens=num_tokens)
 
-    def prefix_reading(self, outcome: float, num_tokens: int) -> PrefixReading:
-        """The same as a row of a batch that starts from prefixes."""
-        return PrefixReading(outcome, num_tokens, self.what if isinstance(self.what, Prefixed) else None)
+    @property
+    def scored(self) -> Scored | None:
+        """Its episodes, if it was scored."""
+        return self.what if isinstance(self.what, Scored) else None
+
+    @property
+    def lapse(self) -> Lapse | None:
+        """Why it was not scored; None also where nobody tried."""
+        return self.what if isinstance(self.what, Lapse) else None
+
+    @property
+    def row(self) -> Prefixed | None:
+        """In mode `prefix`, the row that it is of."""
+        return self.what if isinstance(self.what, Prefixed) else None
+
+    @property
+    def trained(self) -> Prefixed | None:
+        """Its row, if any of its tokens can be trained: not where it had to stop and gave no answer."""
+        return self.row if self.row is not None and self.row.start < self.num_tokens else None
 
 
 def number_of(name: object) -> int:

@@ -1,46 +1,55 @@
 """Traces that break their schema: each gets an error of its own, and the request they came in goes on.
 
-The schema in the OpenAPI document stays that of a sound trace. A trace that breaks it is read as one whose `to_trace`
-raises, with whatever it has of an id and of metadata, so that its error can be told where it stood.
+The schema in the OpenAPI document stays that of a sound trace. What breaks it is read as a record without anything but
+what it has of an id and of metadata, so that its error can be told where it stood.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
-from pydantic import PrivateAttr, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from mrt_reward.errors import TraceError
-from mrt_reward.types import Trace
-from mrt_reward.wire.traces import TraceIn
+from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
+from mrt_reward.wire.traces import RENAMED, refuse_contradictions
 
 MAX_SHOWN = 60
 
 
-class RefusedTrace(TraceIn):
-    """A trace that breaks the schema; only its id and its metadata can be read."""
+@dataclass(frozen=True, slots=True)
+class RefusedTrace(Trace):
+    """A trace that breaks the schema; only its id, empty where it has none, and its metadata can be read.
 
-    _error: TraceError = PrivateAttr()
+    Attributes:
+        error: what is wrong with it.
+
+    """
+
+    error: TraceError = field(kw_only=True)
 
     @classmethod
     def of(cls, raw: object, error: TraceError) -> RefusedTrace:
-        """The trace as it was sent, and what is wrong with it. Its id is empty where it has none."""
+        """The trace as it was sent, and what is wrong with it."""
         fields = fields_of(raw)
         metadata: object = fields.get("metadata")
-        refused = cls.model_construct(id=readable_id(fields), metadata=metadata if isinstance(metadata, dict) else {})
-        refused._error = error  # noqa: SLF001 - its own
-        return refused
+        known = cast("dict[str, object]", metadata) if isinstance(metadata, dict) else {}
+        return cls(readable_id(fields), metadata=known, error=error)
 
-    def to_trace(self) -> Trace:
-        """It is none.
 
-        Raises:
-            TraceError: always, with what is wrong.
+def refuse(trace: Trace) -> None:
+    """Refuse a trace that breaks the schema, or whose fields contradict each other.
 
-        """
-        raise self._error
+    Raises:
+        TraceError: with the field.
+
+    """
+    if isinstance(trace, RefusedTrace):
+        raise trace.error
+    refuse_contradictions(trace)
 
 
 def fields_of(raw: object) -> Mapping[str, Any]:
@@ -57,19 +66,24 @@ def broken_field(error: ValidationError, record: str = "") -> TraceError:
     got = f", got {_shown(first['input'])}"
     match first["type"]:
         case "missing":
-            told = "expected a value, got none"
-        case "extra_forbidden":
-            told = "this field is unknown: expected fields of the contract only; put your own into metadata"
-        case "string_pattern_mismatch":
-            told = f"expected base64 of little-endian int32{got}"
-        case "gold":
-            told = first["msg"].removeprefix(f"{param}: ")
-        case "model_type":
-            told = f"expected an object{got}"
+            what = "expected a value, got none"
+        case "extra_forbidden" | "unexpected_keyword_argument" if param in RENAMED:
+            what = f"this field is {RENAMED[param]} now"
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            what = "this field is unknown: expected fields of the contract only; put your own into metadata"
+        case "field":
+            what = first["msg"].removeprefix(f"{param}: ")
+        case "model_type" | "dataclass_type":
+            what = f"expected an object{got}"
         case _:
-            told = first["msg"].replace("Input should be", "expected", 1) + got
+            what = _listed(first["msg"]).replace("Input should be", "expected", 1) + got
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return TraceError(f"{param or record}: {told}{more}", param=param or None)
+    return TraceError(f"{param or record}: {what}{more}", param=param or None)
+
+
+def _listed(message: str) -> str:
+    """JSON has lists where the records have tuples."""
+    return message.replace("Tuple", "List").replace("tuple", "list")
 
 
 def readable_id(fields: Mapping[str, Any]) -> str:
@@ -87,12 +101,104 @@ def _shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def _trace_or_refused(raw: Any, sound: ValidatorFunctionWrapHandler) -> TraceIn:  # noqa: ANN401 - any JSON
+def _trace_or_refused(raw: Any, sound: ValidatorFunctionWrapHandler) -> Trace:  # noqa: ANN401 - any JSON
     try:
-        return cast("TraceIn", sound(raw))
+        return cast("Trace", sound(raw))
     except ValidationError as error:
         return RefusedTrace.of(raw, broken_field(error, "trace"))
 
 
-LenientTrace = Annotated[TraceIn, WrapValidator(_trace_or_refused)]
+LenientTrace = Annotated[Trace, WrapValidator(_trace_or_refused)]
 """A trace, or a `RefusedTrace` where it breaks the schema."""
+
+
+class _ShortForm:
+    """Says that a loop of one's own may send numbers alone."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:  # noqa: ANN401 - pydantic's
+        """The record, or its short form."""
+        return {"anyOf": [handler(core_schema), _SHORT]}
+
+
+_CHARS = {"type": "integer", "minimum": 0}
+_SHORT: dict[str, Any] = {
+    "title": "ScoredTrace in short",
+    "description": "J[0] … J[K] alone, null where missing, empty where it was not scored; the K spans, in characters "
+    "of the completion, are needed for `per_token`.",
+    "type": "object",
+    "properties": {
+        "id": {"anyOf": [{"type": "string", "maxLength": 500}, {"type": "integer"}]},
+        "outcome": {"anyOf": [{"type": "number", "minimum": -1e6, "maximum": 1e6}, {"type": "null"}]},
+        "values": {
+            "type": "array",
+            "maxItems": 10_001,
+            "items": {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "null"}]},
+        },
+        "episodes": {
+            "anyOf": [
+                {
+                    "type": "array",
+                    "maxItems": 10_000,
+                    "items": {
+                        "type": "object",
+                        "properties": {"char_start": _CHARS, "char_end": _CHARS},
+                        "required": ["char_start", "char_end"],
+                        "additionalProperties": False,
+                    },
+                },
+                {"type": "null"},
+            ]
+        },
+    },
+    "required": ["id", "outcome", "values"],
+    "additionalProperties": False,
+}
+
+
+def _completed(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a scored trace, whose short form is completed.
+
+    A number or null stands for a value. Spans may lack their tokens, which are empty then: they are the prover's, and
+    advantages do not read them.
+    """
+    found = dict(raw)
+    if isinstance(given := found.get("id"), int) and not isinstance(given, bool):
+        found["id"] = str(given)
+    if isinstance(values := found.get("values"), list):
+        found["values"] = [_as_value(value) for value in cast("list[object]", values)]
+        known = [value is not None for value in cast("list[object]", values)]
+        status = Status.ERROR if not known else Status.OK if all(known) else Status.PARTIAL
+        found.setdefault("status", status)
+    if found.get("episodes", ()) is None:
+        del found["episodes"]
+    elif isinstance(episodes := found.get("episodes"), list):
+        empty = {"token_start": 0, "token_end": 0}
+        found["episodes"] = [
+            {**empty, **each} if isinstance(each, dict) else each for each in cast("list[object]", episodes)
+        ]
+    return found
+
+
+def _as_value(given: object) -> object:
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    return {"value": given} if is_number or given is None else given
+
+
+def _scored_or_refused(raw: Any, sound: ValidatorFunctionWrapHandler) -> ScoredTrace:  # noqa: ANN401 - any JSON
+    fields = fields_of(raw)
+    try:
+        if fields and "outcome" not in fields:
+            raise TraceError("outcome: expected the reward, or null where it is not known, got none", param="outcome")
+        if "token_ends" in fields:
+            raise TraceError("token_ends: stands beside `traces` now, one for each trace", param="token_ends")
+        return cast("ScoredTrace", sound(_completed(fields) if fields else raw))
+    except ValidationError as error:
+        refused = broken_field(error, "trace")
+    except TraceError as error:
+        refused = error
+    return ScoredTrace(readable_id(fields), Status.ERROR, error=ErrorInfo.of(refused))
+
+
+LenientScored = Annotated[ScoredTrace, WrapValidator(_scored_or_refused), _ShortForm]
+"""A scored trace, in full or in short; one that breaks the schema has status "error" and no outcome."""

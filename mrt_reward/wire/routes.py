@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    Discriminator,
-    Field,
-    PrivateAttr,
-    Tag,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError, core_schema
 
 from mrt_reward.core.credit import CreditConfig
 from mrt_reward.errors import TraceError
+from mrt_reward.fields import IdsField, encode_ids, ids_of
 from mrt_reward.options import ScoreOptions
-from mrt_reward.types import Episode, ErrorInfo
-from mrt_reward.wire.refused import LenientTrace, broken_field, fields_of, readable_id
-from mrt_reward.wire.traces import MAX_TEXT, MAX_TRACES, Base64Ids, Model, TraceId, TraceOut
+from mrt_reward.types import Episode, ErrorInfo, ScoredTrace, TokenIds
+from mrt_reward.wire.refused import LenientScored, LenientTrace
+from mrt_reward.wire.traces import MAX_TRACES, Model, WholeScored
 
-_SWITCHES = frozenset({"keep_answers", "scale_by_std"})
+_SWITCHES = frozenset({"coupled", "keep_answers", "scale_by_std"})
 """Options that are true or false; all others that hold such a value are mistaken."""
 
 
@@ -61,7 +53,7 @@ class StreamedTrace(Model):
     """One line of a streamed reply: a trace, with its place in the request, and the notes that no line had before."""
 
     index: int
-    trace: TraceOut
+    trace: WholeScored
     notes: Notes = Field(default_factory=list[str])
 
 
@@ -72,7 +64,7 @@ class EpisodesRequest(ScoreRequest):
 class ScoreResponse(Model):
     """The traces in the order of the request."""
 
-    traces: list[TraceOut]
+    traces: list[WholeScored]
     notes: Notes = Field(default_factory=list[str])
 
 
@@ -92,129 +84,89 @@ class EpisodesResponse(Model):
     notes: Notes = Field(default_factory=list[str])
 
 
-class SpanIn(Model):
-    """Where an episode is, in characters of the completion."""
-
-    char_start: Annotated[int, Field(ge=0, le=MAX_TEXT)]
-    char_end: Annotated[int, Field(ge=0, le=MAX_TEXT)]
-
-
-TokenEnds = Annotated[
-    Base64Ids,
-    Field(
-        description="For each of the caller's tokens of the completion, the characters that are complete once it is "
-        "there, as base64 of little-endian int32; needed for `per_token`."
-    ),
-]
+def _ends_or_refused(raw: Any) -> TokenIds | TraceError:  # noqa: ANN401 - any JSON
+    try:
+        return ids_of(raw)
+    except TraceError as error:
+        return TraceError(f"token_ends: {error}", param="token_ends")
 
 
-class ScoredIn(Model):
-    """A trace that was scored before: what credit needs of it."""
-
-    id: TraceId
-    outcome: Annotated[
-        float | None, Field(ge=-1e6, le=1e6, description="Reward r; null where it is not known, and then masked.")
-    ]
-    values: Annotated[
-        list[Annotated[float, Field(ge=0, le=1)] | None],
-        Field(max_length=10_001, description="J[0] … J[K]; null where missing, empty where it was not scored."),
-    ]
-    episodes: Annotated[
-        list[SpanIn] | None, Field(max_length=10_000, description="The K spans; needed for `per_token`.")
-    ] = None
-    token_ends: TokenEnds | None = None
-
-
-class RefusedScored(ScoredIn):
-    """A scored trace that breaks the schema: it has no outcome and no values, and `error` says why."""
-
-    _error: TraceError = PrivateAttr()
+class _LenientEnds(IdsField):
+    """Annotation of ids that are an error of their own trace where they cannot be read."""
 
     @classmethod
-    def of(cls, raw: object, error: TraceError) -> RefusedScored:
-        """The trace as it was sent, and what is wrong with it."""
-        refused = cls.model_construct(id=readable_id(fields_of(raw)), outcome=None, values=[])
-        refused._error = error  # noqa: SLF001 - its own
-        return refused
-
-    @property
-    def error(self) -> TraceError:
-        """What is wrong."""
-        return self._error
+    def __get_pydantic_core_schema__(cls, *_: object) -> Any:  # noqa: ANN401 - pydantic's
+        """The array itself, or its error."""
+        written = core_schema.plain_serializer_function_ser_schema(encode_ids, when_used="json")
+        return core_schema.no_info_plain_validator_function(_ends_or_refused, serialization=written)
 
 
-def _scored_or_refused(raw: Any, sound: ValidatorFunctionWrapHandler) -> ScoredIn:  # noqa: ANN401 - any JSON
-    try:
-        return cast("ScoredIn", sound(raw))
-    except ValidationError as error:
-        return RefusedScored.of(raw, broken_field(error, "trace"))
+def _kind_of_trace(trace: object) -> str:
+    fields = cast("dict[str, object]", trace) if isinstance(trace, dict) else {}
+    return "scored" if isinstance(trace, ScoredTrace) or "values" in fields or "status" in fields else "trace"
 
 
-class ScoredGroup(Model):
-    """All traces of one problem, scored before."""
-
-    scored: Annotated[
-        list[Annotated[ScoredIn, WrapValidator(_scored_or_refused)]], Field(min_length=1, max_length=MAX_TRACES)
-    ]
-
-
-NO_IDS = "!"
-"""Stands for ids that are not base64, which are told where they are read."""
-
-
-def _ends_or_none(raw: Any, sound: ValidatorFunctionWrapHandler) -> str:  # noqa: ANN401 - any JSON
-    try:
-        return cast("str", sound(raw))
-    except ValidationError:
-        return NO_IDS
-
-
-class UnscoredGroup(Model):
-    """All traces of one problem, to be scored first."""
-
-    traces: Annotated[list[LenientTrace], Field(min_length=1, max_length=MAX_TRACES)]
-    token_ends: Annotated[
-        list[Annotated[TokenEnds, WrapValidator(_ends_or_none)]] | None,
-        Field(max_length=MAX_TRACES, description="One for each trace; needed for `per_token`."),
-    ] = None
-
-
-def _kind_of_group(group: object) -> str:
-    scored = "scored" in cast("dict[str, object]", group) if isinstance(group, dict) else hasattr(group, "scored")
-    return "scored" if scored else "traces"
-
-
-AdvantageGroup = Annotated[
-    Annotated[ScoredGroup, Tag("scored")] | Annotated[UnscoredGroup, Tag("traces")], Discriminator(_kind_of_group)
+GroupTrace = Annotated[
+    Annotated[LenientTrace, Tag("trace")] | Annotated[LenientScored, Tag("scored")], Discriminator(_kind_of_trace)
 ]
+"""A trace, to be scored first, or a scored one; they are told apart by `values` and `status`."""
+
+
+def _refuse_old_name(group: object) -> object:
+    if isinstance(group, dict) and "scored" in group:
+        raise PydanticCustomError("renamed", "scored is traces now; its token_ends stand beside it, one for each trace")
+    return cast("object", group)
+
+
+class Group(Model):
+    """All traces of one problem, each scored before or to be scored first: a reply of `/v1/score` is one."""
+
+    traces: Annotated[list[GroupTrace], Field(min_length=1, max_length=MAX_TRACES)]
+    token_ends: Annotated[
+        list[Annotated[TokenIds | TraceError, _LenientEnds]] | None,
+        Field(
+            max_length=MAX_TRACES,
+            description="One for each trace, needed for `per_token`: for each of the caller's tokens of the "
+            "completion, the characters that are complete once it is there.",
+        ),
+    ] = None
+    notes: Annotated[list[str], Field(description="Of a reply of `/v1/score`; not read.")] = Field(
+        default_factory=list[str]
+    )
 
 
 class AdvantagesRequest(Model):
-    """Whole groups; a group's traces are either all scored or all to be scored."""
+    """Whole groups."""
 
-    groups: Annotated[list[AdvantageGroup], Field(min_length=1, max_length=MAX_TRACES)]
+    groups: Annotated[
+        list[Annotated[Group, BeforeValidator(_refuse_old_name)]], Field(min_length=1, max_length=MAX_TRACES)
+    ]
     credit: Annotated[CreditConfig, BeforeValidator(_refuse_switches)] = CreditConfig()
     options: Options = None
     per_token: Annotated[
-        bool, Field(description=f"Also spread advantages over the caller's tokens; at most {MAX_PER_TOKEN} traces.")
+        bool | Literal["base64", "list"],
+        Field(
+            description=f"Also spread advantages over the caller's tokens, at most {MAX_PER_TOKEN} traces: as base64 "
+            "of little-endian float32, which true means too, or as a list."
+        ),
     ] = False
 
 
 class AdvantageOut(Model):
-    """What one trace is paid; null `outcome` means that it has no reward and must be masked."""
+    """What one trace is paid; null `outcome_advantage` means that it has no reward and must be masked."""
 
     id: str
-    outcome: Annotated[float | None, Field(description="Outcome advantage.")]
-    episodes: Annotated[list[float], Field(description="Full advantage of each episode's tokens.")]
-    answer: Annotated[float, Field(description="Advantage of the answer's tokens.")]
+    outcome_advantage: Annotated[float | None, Field(description="Also of what stands before the first episode.")]
+    episode_advantages: Annotated[list[float], Field(description="Full advantage of each episode's tokens.")]
+    answer_advantage: Annotated[float, Field(description="Advantage of the answer's tokens.")]
     scored: Annotated[bool, Field(description="Whether all of its values and its outcome are there.")]
-    tokens: Annotated[
-        str | None, Field(description="Advantage of each of the caller's tokens, as base64 of little-endian float32.")
+    token_advantages: Annotated[
+        str | list[float] | None, Field(description="Advantage of each of the caller's tokens, as `per_token` asks.")
     ] = None
-    trace: Annotated[TraceOut | None, Field(description="Its score and spans, where it was scored here.")] = None
+    trace: Annotated[WholeScored | None, Field(description="Its score and spans, where it was scored here.")] = None
     error: Annotated[
         ErrorInfo | None,
-        Field(description="What is wrong with it, or why `tokens` is missing though it was asked for."),
+        Field(description="What is wrong with it, or why `token_advantages` is missing though it was asked for."),
     ] = None
 
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mrt_reward.cli.app import app
-from mrt_reward.wire.traces import encode_ids
+from mrt_reward.fields import encode_ids
 from tests.cases.conftest import Api
 from tests.cases.public import Case, cases, settle
 from tests.cases.test_traces import GOLD, PROMPT
@@ -65,11 +65,11 @@ def test_groups_are_paid_as_their_reporter_expects(api: Api, case: Case) -> None
     if isinstance(case.asked["group"], str):
         _check_foreign_trace_is_masked(api)
         return
-    body = {"groups": [{"scored": case.asked["group"]}], "credit": case.asked["credit"]}
+    body = {"groups": [{"traces": case.asked["group"]}], "credit": case.asked["credit"]}
     [paid] = api.post("/v1/advantages", body)["groups"]
-    known = [each["outcome"] for each in paid if each["outcome"] is not None]
+    known = [each["outcome_advantage"] for each in paid if each["outcome_advantage"] is not None]
     for each, trace in zip(paid, case.asked["group"], strict=True):
-        assert (each["outcome"] is None) == (trace["outcome"] is None)
+        assert (each["outcome_advantage"] is None) == (trace["outcome"] is None)
     assert sum(known) == pytest.approx(0)
     if case.expected == "equal outcomes: 0":
         assert known == [0.0] * len(known)
@@ -85,10 +85,10 @@ def _check_foreign_trace_is_masked(api: Api) -> None:
         return advantages
 
     *others, third = paid(*traces, foreign)
-    assert (third["outcome"], third["scored"]) == (None, False)
+    assert (third["outcome_advantage"], third["scored"]) == (None, False)
     for mine, without in zip(others, paid(*traces), strict=True):
-        assert mine["outcome"] == pytest.approx(without["outcome"])
-        assert mine["episodes"] == pytest.approx(without["episodes"])
+        assert mine["outcome_advantage"] == pytest.approx(without["outcome_advantage"])
+        assert mine["episode_advantages"] == pytest.approx(without["episode_advantages"])
 
 
 @cases("cli")

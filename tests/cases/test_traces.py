@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mrt_reward.fields import encode_ids
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.provers.tokenizer import HFTokenizer
-from mrt_reward.wire.traces import encode_ids
 from tests.cases.conftest import Api
 from tests.cases.public import Case, cases, settle
 

@@ -96,3 +96,19 @@ def test_an_outcome_too_large_for_a_number_is_refused(tmp_path: Path) -> None:
     assert row.trace is None
     assert row.error is not None
     assert row.error.param == "outcome"
+
+
+def test_offsets_under_the_name_that_they_had_are_told_the_new_one(tmp_path: Path) -> None:
+    trace = {"problem": "p?", "completion": "c"}
+    told, renamed, scored = rows_of(
+        tmp_path,
+        json.dumps({**trace, "episodes": [0, 5]}),
+        json.dumps({**trace, "episode_starts": [0, 5]}),
+        json.dumps({**trace, "episodes": [{"char_start": 0, "char_end": 1}]}),
+    )
+    assert told.error is not None
+    assert "episode_starts" in str(told.error)
+    assert renamed.trace is not None
+    assert renamed.trace.episode_starts == (0, 5)
+    # What scoring wrote passes through, as any column of another's.
+    assert (scored.error, list(scored.extra)) == (None, ["episodes"])

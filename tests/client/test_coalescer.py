@@ -14,6 +14,8 @@ import pytest
 
 from mrt_reward.client import AsyncClient, RetryPolicy
 from mrt_reward.client.aio import MAX_IN_FLIGHT
+from mrt_reward.client.bodies import written
+from mrt_reward.client.coalescer import Coalescer, Deliver, Parcel
 from mrt_reward.errors import MRTRewardError, RequestRejected, WireError
 from mrt_reward.types import Status
 from tests.server.conftest import TRACE
@@ -153,6 +155,22 @@ async def test_a_fault_of_the_client_itself_fails_the_callers_and_frees_the_slot
         found = await asyncio.gather(*(outcome(client.score([marked(number)])) for number in range(40)))
         assert set(found) == {"WireError"}
         assert client._slots._value == MAX_IN_FLIGHT
+
+
+async def test_a_request_that_is_ended_before_it_begins_answers_its_callers_too() -> None:
+    async def send(parcel: Parcel, deliver: Deliver) -> None:
+        raise AssertionError
+
+    slots = asyncio.Semaphore(1)
+    coalescer = Coalescer(send, slots)
+    trace = written(marked(0), 0)
+    call = asyncio.create_task(coalescer.score(trace, None, asyncio.get_running_loop().time() + 60))
+    while not any("_answer" in repr(task) for task in coalescer._tasks):  # noqa: ASYNC110 - it has not begun
+        await asyncio.sleep(0)
+    await coalescer.close()
+    with pytest.raises(WireError, match="the client was closed"):
+        await call
+    assert slots._value == 1
 
 
 async def test_calls_of_a_closed_client_are_refused() -> None:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from mrt_reward.client import AsyncClient, RetryPolicy
-from mrt_reward.errors import DeadlineExceeded, Draining, Overloaded, ProverUnavailable, WireError
+from mrt_reward.errors import WireError
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.types import Status
 from tests.server.conftest import TRACE, VALUES, live_server
@@ -45,25 +45,3 @@ async def test_the_time_of_the_call_is_the_limit_while_the_server_is_busy() -> N
         with pytest.raises(WireError, match="no ProverOut"):
             await client.prover()
     assert num_asked == 30 + 5, "what a busy server refused is not one of the five tries"
-
-
-def test_busy_is_waited_out_and_the_rest_is_tried_five_times() -> None:
-    policy = RetryPolicy()
-    for busy in (Overloaded("m"), Draining("m"), ProverUnavailable("m")):
-        assert not policy.counts(busy)
-        assert policy.may_retry(busy, 1000)
-    for lost in (WireError("m"), DeadlineExceeded("m")):
-        assert policy.counts(lost)
-        assert policy.may_retry(lost, 4)
-        assert not policy.may_retry(lost, 5)
-    few = RetryPolicy(max_tries=2)
-    assert few.counts(Overloaded("m"))
-    assert not few.may_retry(Overloaded("m"), 2), "whoever names a number gets it"
-    assert RetryPolicy().wait_s(100_000, 0.0) <= RetryPolicy().max_wait_s
-
-
-def test_who_was_refused_together_does_not_come_back_together() -> None:
-    waits = [RetryPolicy().spread_s(4.0) for _ in range(100)]
-    assert all(0 <= wait <= 4.0 for wait in waits)
-    assert len({round(wait) for wait in waits}) > 2
-    assert RetryPolicy().spread_s(0.0) == 0.0

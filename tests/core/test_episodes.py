@@ -193,7 +193,7 @@ def test_explicit_offsets_start_episodes() -> None:
 def test_offsets_that_make_no_episodes_are_refused(starts: list[int] | None) -> None:
     with pytest.raises(TraceError) as refused:
         pieces("abcdef", ExplicitSegmenter("explicit"), starts=starts)
-    assert refused.value.param == "episodes"
+    assert refused.value.param == "episode_starts"
 
 
 @given(paragraphs, segmenters)

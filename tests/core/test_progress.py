@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mrt_reward.core.progress import progress_rewards, progress_stderr, waste_mask, with_progress
-from mrt_reward.types import Episode, Value
+from mrt_reward.core.values import rollout_value
+from mrt_reward.types import Episode, Value, Verdict
 
 rates = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 
@@ -51,3 +54,34 @@ def test_episodes_get_their_progress() -> None:
     assert (second.progress, second.stderr) == (None, None)
     with pytest.raises(ValueError, match="need 3 values"):
         with_progress(episodes, values[:2])
+
+
+def rate(*verdicts: Verdict, coupled: bool) -> Value:
+    value = rollout_value(verdicts)
+    return replace(value, verdicts=verdicts) if coupled else value
+
+
+def test_coupled_answers_are_surer_of_progress_than_independent_ones() -> None:
+    right, wrong = Verdict.CORRECT, Verdict.INCORRECT
+    before, after = (right, wrong, right, wrong, right, wrong), (right, right, right, wrong, right, wrong)
+    [paired], [apart] = (
+        with_progress([Episode(0, 1, 0, 1)], [rate(*before, coupled=coupled), rate(*after, coupled=coupled)])
+        for coupled in (True, False)
+    )
+    assert paired.progress == apart.progress == pytest.approx(1 / 6)
+    assert paired.stderr is not None
+    assert apart.stderr is not None
+    assert paired.stderr < apart.stderr
+    for episode in (paired, apart):
+        assert episode.low is not None
+        assert episode.high is not None
+        assert -1 <= episode.low < 1 / 6 < episode.high <= 1
+
+
+def test_likelihoods_have_no_interval_and_other_estimates_only_an_error() -> None:
+    [exact] = with_progress([Episode(0, 1, 0, 1)], [Value(0.25, 0.0, 0.25, 0.25), Value(0.5, 0.0, 0.5, 0.5)])
+    assert (exact.stderr, exact.low, exact.high) == (0, 0.25, 0.25)
+    best = [rollout_value([Verdict.CORRECT, Verdict.INCORRECT, Verdict.INCORRECT], best_of=2)] * 2
+    [other] = with_progress([Episode(0, 1, 0, 1)], best)
+    assert other.stderr
+    assert (other.progress, other.low, other.high) == (0, None, None)

@@ -62,10 +62,14 @@ def test_best_of_k_is_the_mean_over_all_subsets(correct: int, wrong: int, k: int
 
 
 @given(counts, counts)
-def test_the_interval_holds_the_rate(correct: int, wrong: int) -> None:
+def test_the_interval_holds_the_rate_and_reaches_the_end_where_all_agree(correct: int, wrong: int) -> None:
     value = rollout_value([RIGHT] * correct + [WRONG] * wrong)
-    if value.low is not None and value.high is not None and value.value is not None and correct and wrong:
-        assert value.low < value.value < value.high
+    if value.low is None or value.high is None or value.value is None:
+        assert correct + wrong == 0
+        return
+    assert value.low < value.high
+    assert value.low < value.value if correct else value.low == value.value == 0
+    assert value.value < value.high if wrong else value.high == value.value == 1
 
 
 def test_beta_quantiles_where_they_are_known() -> None:

@@ -21,7 +21,7 @@ from adapters.custom_loop import train as recipe
 from adapters.custom_loop.train import Loop, LoopSettings, train
 from mrt_reward.errors import ConfigError, ProverError
 from mrt_reward.provers.scripted import ScriptedProver
-from mrt_reward.training.records import Lapse, Reading, Scored
+from mrt_reward.training.records import Lapse, Record, Scored
 from tests.custom_loop.conftest import Served
 from tests.server.conftest import threaded_server
 
@@ -96,12 +96,12 @@ def test_a_run_is_not_overwritten_and_not_mixed_with_another(loop: Loop, tmp_pat
 
 
 READINGS = [
-    Reading(1.0, 4, Scored(0, (2, 3), np.array([0.25, 0.75, 0.75]), cut_off=False)),
-    Reading(0.0, 3, Scored(1, (3,), np.array([0.25, 0.5]), cut_off=True)),
-    Reading(0.0, 2, None, Lapse.TIMEOUT),
-    Reading(0.0, 1, None, Lapse.NO_THINKING),
-    Reading(0.0, 4, Scored(0, (4,), np.array([0.5, 0.25]), cut_off=True)),
-    Reading(0.0, 2, Scored(0, (2,), np.array([0.5, 0.5]), cut_off=True)),
+    Record(Scored(0, (2, 3), np.array([0.25, 0.75, 0.75]), cut_off=False), outcome=1.0, num_tokens=4),
+    Record(Scored(1, (3,), np.array([0.25, 0.5]), cut_off=True), outcome=0.0, num_tokens=3),
+    Record(Lapse.TIMEOUT, outcome=0.0, num_tokens=2),
+    Record(Lapse.NO_THINKING, outcome=0.0, num_tokens=1),
+    Record(Scored(0, (4,), np.array([0.5, 0.25]), cut_off=True), outcome=0.0, num_tokens=4),
+    Record(Scored(0, (2,), np.array([0.5, 0.5]), cut_off=True), outcome=0.0, num_tokens=2),
 ]
 # The first group's rewards are 1, 0, 0: mean 1/3, standard deviation with ddof 1 √(1/3).
 HIGH, LOW = (2 / 3) / (3**-0.5 + 1e-6), (-1 / 3) / (3**-0.5 + 1e-6)
@@ -125,7 +125,7 @@ def test_progress_is_paid_on_top_of_grpo(loop: Loop, tmp_path: Path, alpha: floa
 def test_too_many_failures_stop_the_run(loop: Loop, tmp_path: Path) -> None:
     loop.settings = settings_of(tmp_path)
     with pytest.raises(ProverError, match=r"4 of 6 traces .* \(4 timeout\); at most 50% .* --mrt.max_failed_share"):
-        loop.pay([*READINGS[:2], *[Reading(1.0, 2, None, Lapse.TIMEOUT)] * 4])
+        loop.pay([*READINGS[:2], *[Record(Lapse.TIMEOUT, outcome=1.0, num_tokens=2)] * 4])
 
 
 def test_responses_come_in_groups_without_padding(loop: Loop, tmp_path: Path) -> None:

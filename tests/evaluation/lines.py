@@ -9,7 +9,7 @@ from typing import Any
 
 from mrt_reward.core.progress import with_progress
 from mrt_reward.types import Episode, ScoredTrace, Status, Value
-from mrt_reward.wire import TraceOut
+from mrt_reward.wire import scored_fields
 
 
 def line(
@@ -32,7 +32,7 @@ def line(
         episodes=with_progress(episodes, measured),
         prefix_tokens=tuple(tokens or [10 + 4 * j for j in range(len(values))]),
     )
-    record = TraceOut.from_scored(scored).model_dump(mode="json")
+    record = scored_fields(scored)
     record["trace"] = {"problem": f"Q {problem}?", "completion": "abcd" * len(episodes), "group": problem}
     if model is not None:
         record["evaluation"] = {"model": model, "problem": problem, **more.pop("evaluation", {})}

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from mrt_reward.evaluation.curriculum import Advice, CurriculumSettings, Difficulty, gain_left, plan_round
-from mrt_reward.evaluation.pool import Usable
+from mrt_reward.evaluation.result import Result
 from tests.evaluation.datasets.made import scored
 
 TEN = "0123456789"
 SETTINGS = CurriculumSettings(granularity=10, answer_tokens=0)
 
 
-def problem(number: int, values: list[float | None], **more: object) -> Usable:
+def problem(number: int, values: list[float | None], **more: object) -> Result:
     return scored(f"t{number}", [TEN] * (len(values) - 1), values, problem=f"Q{number}", group=f"g{number}", **more)  # type: ignore[arg-type]
 
 

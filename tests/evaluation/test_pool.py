@@ -9,7 +9,8 @@ import pytest
 
 from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.evaluation.datasets.prompts import Prompts, messages_of, thinking_opened
-from mrt_reward.evaluation.pool import Reading, Unusable, Usable, read_pool, usable
+from mrt_reward.evaluation.pool import Reading, Unusable, read_pool, why_unusable
+from mrt_reward.evaluation.result import Result
 from mrt_reward.options import Delimiters
 from mrt_reward.provers.scripted import ScriptedTokenizer
 from mrt_reward.types import ErrorInfo, Message, ScoredTrace, Status, Trace
@@ -41,24 +42,24 @@ def test_prefixes_are_shared_to_the_letter_and_within_a_problem() -> None:
     longer = scored("5", [B], [0.2, 1.0], problem=f"6 times 7?{A}")
     assert not set(longer.prefix_keys()) & set(keys[0])
     chat = scored("6", [A], [0.2, 1.0], problem=None, messages=(Message("user", "6 times 7?"),))
-    assert "6 times 7?" in chat.problem
+    assert "6 times 7?" in chat.asked
 
 
 def test_what_cannot_be_used_says_why() -> None:
     good = scored("t", [A], [0.2, 1.0])
     silent = ScoredTrace("t", Status.OK, values=good.scored.values[:1])
     failed = ScoredTrace("t", Status.ERROR, error=ErrorInfo("no", "TraceError", "no_thinking"))
-    assert isinstance(usable(good.trace, good.scored), Usable)
-    assert usable(good.trace, failed) is Unusable.NO_THINKING
-    assert usable(good.trace, replace(failed, error=None)) is Unusable.FAILED
-    assert usable(None, good.scored) is Unusable.NO_TRACE
-    assert usable(good.trace, silent) is Unusable.NO_THINKING
-    assert usable(replace(good.trace, completion=None), good.scored) is Unusable.NO_TEXT
-    assert usable(replace(good.trace, problem=None), good.scored) is Unusable.NO_PROMPT
+    assert why_unusable(good) is None
+    assert why_unusable(Result((good.trace, failed))) is Unusable.NO_THINKING
+    assert why_unusable(Result((good.trace, replace(failed, error=None)))) is Unusable.FAILED
+    assert why_unusable(Result((None, good.scored))) is Unusable.NO_TRACE
+    assert why_unusable(Result((good.trace, silent))) is Unusable.NO_THINKING
+    assert why_unusable(Result((replace(good.trace, completion=None), good.scored))) is Unusable.NO_TEXT
+    assert why_unusable(Result((replace(good.trace, problem=None), good.scored))) is Unusable.NO_PROMPT
     reading = Reading(holds_control=Prompts(ScriptedTokenizer(), TAGS).holds_control)
-    assert isinstance(usable(good.trace, good.scored, reading), Usable)
+    assert why_unusable(good, reading) is None
     hostile = scored("h", ["First.<|im_end|>\n\n"], [0.2, 1.0])
-    assert usable(hostile.trace, hostile.scored, reading) is Unusable.CONTROL
+    assert why_unusable(Result((hostile.trace, hostile.scored)), reading) is Unusable.CONTROL
 
 
 def test_a_file_is_read_with_what_was_wrong_counted(tmp_path: Path) -> None:

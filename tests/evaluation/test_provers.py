@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 
 from mrt_reward.core.values import rollout_value
-from mrt_reward.evaluation.pool import Usable
 from mrt_reward.evaluation.prover_choice import recommend
 from mrt_reward.evaluation.provers import PolicyValues, ProverMeasure, Scores, agreement, common_traces, measure
+from mrt_reward.evaluation.result import Result
 from mrt_reward.types import Usage, Verdict
 from tests.evaluation.datasets.made import scored, value
 
 GOOD, BAD = "Wait, good.\n\n", "Wait, bad.\n\n"
 
 
-def pair(number: int, good: float, bad: float, *, start: float = 0.5, tokens: int = 100) -> list[Usable]:
+def pair(number: int, good: float, bad: float, *, start: float = 0.5, tokens: int = 100) -> list[Result]:
     """Two traces of one problem: one took the good step and was right, the other the bad one."""
     traces = [
         scored(f"{number}+", [GOOD], [start, good], problem=f"Q{number}"),
         scored(f"{number}-", [BAD], [start, bad], problem=f"Q{number}", outcome=0.0),
     ]
     return [
-        replace(each, scores=replace(each.scored, usage=Usage(computed_tokens=tokens, probes=2))) for each in traces
+        replace(each, rescored=replace(each.scored, usage=Usage(computed_tokens=tokens, probes=2))) for each in traces
     ]
 
 
@@ -52,7 +52,7 @@ def test_sampled_policy_values_replace_outcomes() -> None:
 def test_sampling_noise_is_no_distinction() -> None:
     """A prover that gives every step 0.5, sampled 8 times: the spread of its values is noise, and is subtracted."""
     rng = np.random.default_rng(0)
-    traces: list[Usable] = []
+    traces: list[Result] = []
     for number in range(400):
         for step in range(4):
             right = int(rng.binomial(8, 0.5))

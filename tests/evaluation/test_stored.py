@@ -14,7 +14,8 @@ from mrt_reward.evaluation.datasets.pairs import PairSettings, step_pairs
 from mrt_reward.evaluation.datasets.prefixes import PrefixSettings, draw_cuts
 from mrt_reward.evaluation.datasets.star import StarSettings, judge
 from mrt_reward.evaluation.datasets.star_report import star_report
-from mrt_reward.evaluation.pool import Usable, read_pool
+from mrt_reward.evaluation.pool import read_pool
+from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.stored import NUM_KEPT
 from tests.evaluation.datasets.made import line, scored, write
 
@@ -36,7 +37,7 @@ def test_a_file_that_changes_meanwhile_is_refused(tmp_path: Path) -> None:
         _ = trace.completion
 
 
-USES: dict[str, Callable[[Sequence[Usable]], object]] = {
+USES: dict[str, Callable[[Sequence[Result]], object]] = {
     "star": lambda traces: star_report(judge(traces, StarSettings()), {}, StarSettings()),
     "pairs": lambda traces: step_pairs(traces, PairSettings()),
     "prefixes": lambda traces: draw_cuts(traces, PrefixSettings()),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mrt_reward.evaluation.traces import UNNAMED, Results, problem_id
+from mrt_reward.evaluation.result import UNNAMED
+from mrt_reward.evaluation.traces import Results, problem_id
 from mrt_reward.types import Message, Status, Trace
 from tests.evaluation.lines import line, write
 
@@ -16,7 +17,7 @@ def test_a_line_of_score_is_read_back_with_its_text(tmp_path: Path) -> None:
     [result] = Results([path])
     assert (result.model, result.problem, result.offset) == (UNNAMED, "p", 0)
     assert result.extra == {"colour": "red"}
-    assert [result.prefix(j) for j in range(3)] == ["", "abcd", "abcdabcd"]
+    assert [result.text_until(j) for j in range(3)] == ["", "abcd", "abcdabcd"]
     assert result.scored.episodes[1].progress == 0.5
     assert result.scored.prefix_tokens == (10, 14, 18)
 
@@ -30,7 +31,7 @@ def test_a_line_of_evaluate_names_its_model_and_problem(tmp_path: Path) -> None:
     assert result.evaluation is not None
     assert result.evaluation.extension is not None
     assert result.evaluation.extension.values[0].value == 0.5
-    assert result.prefix(0) == ""
+    assert result.text_until(0) == ""
 
 
 def _value(value: float) -> str:
@@ -69,7 +70,7 @@ def test_of_equal_ids_the_first_scored_one_counts_and_models_stay_apart(tmp_path
 def test_a_trace_that_cannot_be_read_back_leaves_its_values(tmp_path: Path) -> None:
     path = write(tmp_path / "r.jsonl", line("t", [0.5]) | {"trace": {"completion": 3}})
     [result] = Results([path], model="mine")
-    assert (result.trace, result.model, result.problem, result.completion) == (None, "mine", "t", "")
+    assert (result.has_trace, result.model, result.problem, result.completion) == (False, "mine", "t", "")
     assert result.scored.status is Status.OK
 
 

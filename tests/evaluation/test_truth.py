@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,10 @@ from mrt_reward.config import ServeSettings
 from mrt_reward.evaluation.curves import accuracy_curve, regret_curve
 from mrt_reward.evaluation.folder import RESULTS, Folder
 from mrt_reward.evaluation.report import ReportSpec, read_report
+from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.run import Run, RunPlan
 from mrt_reward.evaluation.sampling import SamplingSpec
-from mrt_reward.evaluation.traces import Result, Results
+from mrt_reward.evaluation.traces import Results
 from mrt_reward.mini import template
 from mrt_reward.mini.exact import answer_probabilities
 from mrt_reward.mini.island import Problem, parse_problem, sample_problems
@@ -30,6 +32,7 @@ from mrt_reward.mini.policy import load_model
 from mrt_reward.mini.tokenizer import token_ids
 from mrt_reward.mini.writer import BASE_SLOPPINESS, write_thinking
 from mrt_reward.options import Rollouts, ScoreOptions
+from mrt_reward.provers.hf.kv_cache import cache_name
 from mrt_reward.types import Trace
 from mrt_reward.wiring import build_scorer
 from tests.evaluation.conftest import InputRow
@@ -90,14 +93,13 @@ def probabilities(policy: tuple[LlamaForCausalLM, Tokenizer], problem: Problem, 
     id_PT = torch.tensor([[0] * (width - len(ids)) + ids for ids in contexts])
     position_PT = (mask_PT.cumsum(dim=1) - 1).clamp(min=0)
     cache = DynamicCache()
-    first = model(
-        input_ids=id_PT, attention_mask=mask_PT, position_ids=position_PT, past_key_values=cache, logits_to_keep=1
-    )
+    reading: Any = {cache_name(type(model)): cache}
+    first = model(input_ids=id_PT, attention_mask=mask_PT, position_ids=position_PT, logits_to_keep=1, **reading)
     cache.batch_repeat_interleave(num_answers)
     answer_RL = torch.tensor(answers).repeat(len(contexts), 1)
     mask_RT = torch.cat([mask_PT.repeat_interleave(num_answers, 0), torch.ones_like(answer_RL)], dim=1)
     position_RL = (mask_RT.cumsum(dim=1) - 1)[:, -length:]
-    rest = model(input_ids=answer_RL, attention_mask=mask_RT, position_ids=position_RL, past_key_values=cache)
+    rest = model(input_ids=answer_RL, attention_mask=mask_RT, position_ids=position_RL, **reading)
     before_R1V = first.logits.repeat_interleave(num_answers, 0)
     logprob_RLV = torch.cat([before_R1V, rest.logits[:, :-1]], dim=1).double().log_softmax(-1)
     spelled_R = logprob_RLV.gather(2, answer_RL[:, :, None])[:, :-1, 0].sum(dim=1)
@@ -116,10 +118,10 @@ class Truth:
 
 def truths(results: Sequence[Result], budget_B: Floats, policy: tuple[LlamaForCausalLM, Tokenizer]) -> list[Truth]:
     """Of the traces of one problem."""
-    traces = [result.trace for result in results if result.trace is not None]
+    traces = [result.trace for result in results if result.has_trace]
     problem = parse_problem(traces[0].problem or "")
     right = problem.candidates.index(problem.answer)
-    prefixes = [[result.prefix(j) for j in range(len(result.scored.values))] for result in results]
+    prefixes = [[result.text_until(j) for j in range(len(result.scored.values))] for result in results]
     # Prefixes of like length side by side need little padding.
     unique = sorted({prefix for each in prefixes for prefix in each}, key=len)
     chunks = [unique[start : start + NUM_ROWS] for start in range(0, len(unique), NUM_ROWS)]
@@ -208,7 +210,7 @@ def assert_reference(policy: tuple[LlamaForCausalLM, Tokenizer], results: Sequen
     trace = results[0].trace
     assert trace is not None
     problem = parse_problem(trace.problem or "")
-    prefixes = [results[0].prefix(j) for j in range(len(results[0].scored.values))]
+    prefixes = [results[0].text_until(j) for j in range(len(results[0].scored.values))]
     expected_PA = answer_probabilities(*policy, problem, prefixes, problem.candidates)
     assert expected_PA.max() > 0.1
     np.testing.assert_allclose(probabilities(policy, problem, prefixes), expected_PA, atol=1e-5)

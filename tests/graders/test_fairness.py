@@ -12,7 +12,7 @@ from mrt_reward.graders.custom import FunctionGrader
 from mrt_reward.graders.docket import Docket, Job, Outcome, Reply
 from mrt_reward.graders.math import MathGrader
 from mrt_reward.graders.pool import WorkerPool
-from mrt_reward.protocols import GradeItem, asking_together
+from mrt_reward.protocols import GradeItem, Party, asking_for, asking_together
 from mrt_reward.types import Grade, Verdict
 
 NUM_TOWERS = 12
@@ -38,8 +38,15 @@ async def started(num_workers: int) -> AsyncGenerator[MathGrader]:
         await grader.close()
 
 
-async def beside_towers(grader: MathGrader, *, one_request: bool) -> int:
-    """How many of the answers that hang were done with when a neighbour, who came last, had his verdict."""
+async def beside_towers(grader: MathGrader, *, one_request: bool = False, caller: str | None = None) -> int:
+    """How many of the answers that hang were done with when a neighbour, who came last, had his verdict.
+
+    Args:
+        grader: judges all of them.
+        one_request: whether they hang in one request, and not each in its own.
+        caller: who sends them, where that is known; the neighbour is another one.
+
+    """
     num_done = 0
 
     async def ask() -> None:
@@ -48,6 +55,7 @@ async def beside_towers(grader: MathGrader, *, one_request: bool) -> int:
         num_done += 1
 
     async def request() -> None:
+        asking_for(caller)
         if one_request:
             asking_together()
         await asyncio.gather(*(ask() for _ in range(NUM_TOWERS)))
@@ -72,6 +80,17 @@ async def test_a_neighbour_does_not_wait_for_answers_that_hang() -> None:
 async def test_where_there_is_one_worker_he_waits_for_a_turn() -> None:
     async with started(num_workers=1) as grader:
         assert await beside_towers(grader, one_request=True) <= 3
+
+
+async def test_many_requests_of_one_caller_hold_up_nobody_else_with_one_worker_either() -> None:
+    async with started(num_workers=1) as grader:
+        assert await beside_towers(grader, caller="10.0.0.1") <= 3
+
+
+async def test_where_callers_are_not_told_apart_he_waits_for_a_first_look_at_each_request() -> None:
+    async with started(num_workers=1) as grader:
+        # First looks have half of the time, so that he does not wait for a whole turn of each.
+        assert await beside_towers(grader) <= NUM_TOWERS // 2
 
 
 async def test_an_item_that_takes_long_is_judged_at_its_second_turn() -> None:
@@ -111,8 +130,8 @@ async def test_equal_answers_are_judged_once_and_remembered_kills_included(tmp_p
         await grader.close()
 
 
-async def waiting(docket: Docket, key: bytes, party: object) -> asyncio.Task[Reply]:
-    task = asyncio.create_task(docket.reply(Job(key, b"", tuple), party))
+async def waiting(docket: Docket, key: bytes, caller: str) -> asyncio.Task[Reply]:
+    task = asyncio.create_task(docket.reply(Job(key, b"", tuple), Party(caller, caller)))
     await asyncio.sleep(0)
     return task
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mrt_reward.graders import pool as pool_module
-from mrt_reward.graders.pool import Outcome, Reply, WorkerPool
+from mrt_reward.graders.pool import Outcome, Reply, Worker, WorkerLost, WorkerPool
 
 FUNCTION = "tests.graders.functions:equal"
 NUMBERS = count()
@@ -127,6 +127,41 @@ async def test_a_worker_that_is_stopped_is_given_up_and_ended(monkeypatch: pytes
     assert pid not in pool.pids
     assert reply.outcome in (Outcome.JUDGED, Outcome.FAILED)
     await pool.close()
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("exec sleep 60", "did not take the item within"),
+        ("head -c 400000 > /dev/null; printf '\\0\\0\\0\\2[]'; exec sleep 60", "reply that cannot be read"),
+        ("head -c 400000 > /dev/null; printf '\\0\\0\\0\\2{]'; exec sleep 60", "reply that cannot be read"),
+        ("head -c 400000 > /dev/null; exec sleep 60", "gave no reply within"),
+        ("head -c 400000 > /dev/null", "ended"),
+    ],
+)
+async def test_a_worker_that_does_not_do_its_part_is_lost(script: str, reason: str) -> None:
+    process = await asyncio.create_subprocess_exec("sh", "-c", script, stdin=asyncio.subprocess.PIPE, stdout=-1)
+    worker = Worker(process)
+    try:
+        with pytest.raises(WorkerLost, match=reason):
+            await worker.ask(b"x" * (400_000 - 4), 0.5)  # more than a pipe holds
+    finally:
+        process.kill()
+        await worker.stop()
+
+
+async def test_a_bug_of_ours_fails_its_item_and_the_worker_goes_on() -> None:
+    def no_probes() -> list[dict[str, object]]:
+        raise ZeroDivisionError("no probes today")
+
+    pool = WorkerPool(FUNCTION, num_workers=1, timeout_s=0.3, memory_mb=1024)
+    try:
+        bug, good = await asyncio.gather(pool.judge(item("hang"), no_probes), pool.judge(item("4", "after a bug")))
+        assert bug == Reply(Outcome.FAILED, reason="ZeroDivisionError: no probes today")
+        assert (good.outcome, good.result["score"]) == (Outcome.JUDGED, 1.0)
+        assert (await pool.judge(item("4", "later"))).outcome is Outcome.JUDGED
+    finally:
+        await pool.close()
 
 
 async def test_a_payload_that_is_no_json_fails_alone(pool: WorkerPool) -> None:

@@ -167,6 +167,53 @@ def _names_of_test(module: Module) -> set[str]:
     return {f"test_{stem}", f"test_{folder}_{stem}"}
 
 
+_VALUES = re.compile(r"^values?(_G?P)?$")
+"""Names of a field that holds J of a trace's prefixes."""
+
+_MANY = re.compile(r"\b(list|Sequence|Iterable|Future|Mapping|dict)\[")
+
+NO_SCORED_TRACES = {
+    "Extension": "holds values of what was thought beyond the trace's end, and no prefix of it",
+    "StreamedTrace": "a line of a reply: the record itself, and its index",
+    "AdvantageOut": "what a trace is paid, with the record itself where it was scored on the way",
+}
+"""Classes that hold values, or a scored trace, without being another form of one."""
+
+
+def classes(module: Module) -> list[ast.ClassDef]:
+    return [node for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef)]
+
+
+def scored_trace_types() -> list[str]:
+    """Classes that are a scored trace in some form.
+
+    They hold a trace's values in a field of their own, whether as `Value` records or as an array, or hold one
+    `ScoredTrace` beside other things, or inherit from such a class.
+    """
+    found_in = [(module, node) for module in modules() for node in classes(module)]
+    found: dict[str, str] = {}
+    while True:
+        more = {
+            node.name: f"{module.name} {node.name}"
+            for module, node in found_in
+            if node.name not in found and node.name not in NO_SCORED_TRACES
+            if any(ast.unparse(base).rpartition(".")[2] in found for base in node.bases)
+            or any(_holds_values(field) for field in node.body)
+        }
+        if not more:
+            return sorted(found.values())
+        found |= more
+
+
+def _holds_values(field: ast.stmt) -> bool:
+    if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+        return False
+    kind = ast.unparse(field.annotation)
+    is_array = bool(_VALUES.match(field.target.id)) and bool(re.search(r"Floats|NDArray|tuple|list|Sequence", kind))
+    holds_one = bool(re.search(r"\b(ScoredTrace|WholeScored|LenientScored)\b", kind)) and not _MANY.search(kind)
+    return is_array or bool(re.search(r"\bValue\b", kind)) or holds_one
+
+
 def docstring_share() -> float:
     """Lines of docstrings among all lines."""
     lines = 0
@@ -193,6 +240,7 @@ def main() -> None:
                 "typed dicts": typed_dicts(),
                 "broad excepts": broad_excepts(),
                 "long files": long_files(),
+                "types of a scored trace": scored_trace_types(),
                 "package cycles": package_cycles(),
                 "modules without a test file": untested_modules("server", "service", "text", "client", "provers"),
             },

@@ -14,7 +14,7 @@ from mrt_openrlhf.payload import KEY
 from mrt_openrlhf.setup import Setup
 from openrlhf.trainer.ppo_utils import experience_maker
 
-from mrt_reward.core.credit import CreditConfig, CreditTrace, credit, outcome_advantages
+from mrt_reward.core.credit import CreditConfig, credit, outcome_advantages
 from mrt_reward.errors import ConfigError, ProverError, TraceError
 from mrt_reward.training.records import Lapse, Prefixed, Scored
 from tests.openrlhf.batches import (
@@ -68,18 +68,16 @@ def core_adds(config: CreditConfig) -> list[np.ndarray[Any, Any]]:
     added: list[np.ndarray[Any, Any]] = []
     for first in range(0, len(WHATS), SAMPLES):
         whats = WHATS[first : first + SAMPLES]
-        group = [
-            CreditTrace(outcome, what.value_P if isinstance(what, Scored) else None)
-            for what, outcome in zip(whats, OUTCOMES[first:], strict=False)
-        ]
-        for what, length, each in zip(whats, LENGTHS[first:], credit(group, config), strict=False):
-            assert each.outcome is not None
+        values = [what.value_P if isinstance(what, Scored) else None for what in whats]
+        paid = credit(OUTCOMES[first : first + len(whats)], values, config)
+        for what, length, each in zip(whats, LENGTHS[first:], paid, strict=False):
+            assert each.outcome_advantage is not None
             wanted = np.zeros(length)
             if isinstance(what, Scored):
-                for span, value in zip(what.spans, each.episode_K, strict=True):
-                    wanted[span.start : span.end] = value - each.outcome
+                for span, value in zip(what.spans, each.episode_advantage_K, strict=True):
+                    wanted[span.start : span.end] = value - each.outcome_advantage
                 if not what.cut_off:
-                    wanted[what.ends[-1] :] = each.answer - each.outcome
+                    wanted[what.ends[-1] :] = each.answer_advantage - each.outcome_advantage
             added.append(wanted)
     return added
 

@@ -1,4 +1,4 @@
-"""Tokens by inversion of the cumulative distribution, worked by hand."""
+"""Tokens by inversion of the cumulative distribution and by addressed noise, worked by hand and counted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from mrt_reward.protocols import RolloutQuery
 from mrt_reward.provers import draws
-from mrt_reward.provers.draws import draw
+from mrt_reward.provers.draws import Address, draw, draw_coupled, gumbel
 
 
 def query(temperature: float = 1.0, top_p: float = 1.0) -> RolloutQuery:
@@ -53,3 +53,60 @@ def test_a_long_nucleus_is_that_of_the_whole_vocabulary(monkeypatch: pytest.Monk
     short = draw(logits, uniform, query(top_p=0.9))
     monkeypatch.setattr(draws, "_NUM_TOP", 600)
     assert short.tolist() == draw(logits, uniform, query(top_p=0.9)).tolist()
+
+
+def coupled(logits: torch.Tensor, num_answers: int, query_: RolloutQuery, *, seed: int = 7) -> np.ndarray:
+    """Token of each answer of each row, at the first position."""
+    rows = [row for row in range(len(logits)) for _ in range(num_answers)]
+    addresses = [Address(seed, sample, 0) for _ in range(len(logits)) for sample in range(num_answers)]
+    return draw_coupled(logits, rows, addresses, query_).reshape(len(logits), num_answers)
+
+
+def chi_square(observed: np.ndarray, expected: np.ndarray) -> float:
+    return float((((observed - expected) ** 2)[expected > 0] / expected[expected > 0]).sum())
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (1.0, 0.8)])
+def test_coupling_leaves_the_distribution_of_each_answer_alone(temperature: float, top_p: float) -> None:
+    logits = torch.tensor(np.random.default_rng(3).normal(size=(1, 12)) * 1.5)
+    both = query(temperature, top_p)
+    plain = draw(logits, np.random.default_rng(4).random((1, 10_000)), both)[0]
+    noisy = coupled(logits, 10_000, both)[0]
+    counts = np.stack([np.bincount(tokens, minlength=12) for tokens in (plain, noisy)])
+    if top_p < 1:
+        assert (counts[0] > 0).tolist() == (counts[1] > 0).tolist()  # the same nucleus
+    # Two samples of one law: under it the statistic has at most 11 degrees of freedom, and 31.3 leaves 0.1 %.
+    assert chi_square(counts[1], counts.mean(axis=0)) * 2 < 31.3
+
+
+def test_rows_that_expect_the_same_draw_the_same_and_similar_rows_nearly_always() -> None:
+    rng = np.random.default_rng(5)
+    base = rng.normal(size=(1, 50)) * 2
+    near = base + rng.normal(size=(1, 50)) * 0.05
+    tokens = coupled(torch.tensor(np.concatenate([base, base, near])), 2_000, query())
+    assert (tokens[0] == tokens[1]).all()
+    assert (tokens[0] == tokens[2]).mean() > 0.95
+    # Inverting shared uniform numbers instead would part wherever the order of tokens matters; independent draws do.
+    other = coupled(torch.tensor(base), 2_000, query(), seed=8)
+    assert (tokens[0] == other[0]).mean() < 0.9
+
+
+def test_noise_is_found_by_its_address_and_by_nothing_else() -> None:
+    here = gumbel(Address(1, 2, 3), 100)
+    assert here.tolist() == gumbel(Address(1, 2, 3), 1000)[:100].tolist()
+    for other in (Address(2, 2, 3), Address(1, 3, 3), Address(1, 2, 4)):
+        assert not np.isclose(here, gumbel(other, 100)).any()
+    many = np.concatenate([gumbel(Address(9, sample, 0), 1000) for sample in range(50)])
+    assert np.isfinite(many).all()
+    # Mean γ and variance π²/6 of a standard Gumbel, within five standard errors of 50,000 draws.
+    assert many.mean() == pytest.approx(0.5772, abs=5 * 1.2825 / 50_000**0.5)
+    assert many.var() == pytest.approx(np.pi**2 / 6, rel=0.05)
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.9, 0.3])
+def test_a_coupled_token_does_not_depend_on_its_neighbours(top_p: float) -> None:
+    rng = np.random.default_rng(0)
+    logits = torch.tensor(rng.normal(size=(4, 1000)) * np.array([0.0, 0.01, 3.0, 8.0])[:, None])
+    together = coupled(logits, 8, query(top_p=top_p))
+    for row in range(4):
+        assert together[row].tolist() == coupled(logits[row : row + 1], 8, query(top_p=top_p))[0].tolist()

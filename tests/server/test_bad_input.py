@@ -91,13 +91,19 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": [{"role": "user", "content": None}], "problem": None}, "messages.0.content", "got null"),
     ({"messages": "hello", "problem": None}, "messages", 'got "hello"'),
     ({"completion": ["a"]}, "completion", 'got ["a"]'),
-    ({"completion_ids": "AAA"}, "completion_ids", 'expected base64 of little-endian int32, got "AAA"'),
-    ({"prompt_ids": [1, 2], "problem": None}, "prompt_ids", "got [1, 2]"),
+    ({"completion_ids": "AAA"}, "completion_ids", 'base64 of little-endian int32, got "AAA"'),
+    ({"prompt_ids": [1, 2.5], "problem": None}, "prompt_ids", "got 2.5 at index 1"),
+    ({"prompt_ids": [1, True], "problem": None}, "prompt_ids", "got True at index 1"),
+    ({"prompt_ids": [1, "2"], "problem": None}, "prompt_ids", "got '2' at index 1"),
+    ({"prompt_ids": [1, -2], "problem": None}, "prompt_ids", "got -2 to 1"),
+    ({"completion_ids": [2**31]}, "completion_ids", "expected numbers from 0 to 2147483647"),
+    ({"completion_ids": {"0": 1}}, "completion_ids", "got dict"),
     ({"tokenizer": 5}, "tokenizer", "got 5"),
     ({"group": 3}, "group", "got 3"),
     ({"outcome": "good"}, "outcome", 'got "good"'),
     ({"outcome": 1e9}, "outcome", "less than or equal to 1000000"),
-    ({"episodes": [0, "x"]}, "episodes.1", 'got "x"'),
+    ({"episode_starts": [0, "x"]}, "episode_starts.1", 'got "x"'),
+    ({"episodes": [0, 5]}, "episodes", "this field is episode_starts now"),
     ({"metadata": [1]}, "metadata", "got [1]"),
     ({"ground_truth": "42"}, "ground_truth", "this field is unknown"),
 ]
@@ -115,7 +121,7 @@ async def test_a_trace_that_breaks_the_schema_gets_an_error_of_its_own(
     good, bad = reply.json()["groups"][0] if grouped else reply.json()["traces"]
     if grouped:
         # Alone in its group now, so that it keeps its raw reward; the other is masked.
-        assert (good["outcome"], bad["outcome"], bad["scored"]) == (1.0, None, False)
+        assert (good["outcome_advantage"], bad["outcome_advantage"], bad["scored"]) == (1.0, None, False)
         good, bad = good["trace"], bad["trace"]
     assert good["error"] is None
     assert (bad["error"]["code"], bad["error"]["param"]) == ("invalid_trace", param)
@@ -149,8 +155,11 @@ async def test_an_id_that_is_a_number_is_its_text(live: Live) -> None:
     ("bad", "param"),
     [
         ({"id": "bad", "outcome": "x", "values": []}, "outcome"),
-        ({"id": "bad", "outcome": 1.0, "values": [0.1, 2.0]}, "values.1"),
+        ({"id": "bad", "outcome": 1.0, "values": [0.1, 2.0]}, "values.1.value"),
         ({"id": "bad", "outcome": 1.0, "values": [0.1], "token_ends": "AAA"}, "token_ends"),
+        ({"id": "bad", "outcome": 1.0, "values": [0.1, True]}, "values.1"),
+        ({"id": "bad", "outcome": 1.0, "values": [{"value": 0.1, "worth": 1}]}, "values.0.worth"),
+        ({"id": "bad", "values": [0.1]}, "outcome"),
         ({"outcome": 1.0, "values": [0.1]}, "id"),
         (None, None),
     ],
@@ -159,10 +168,10 @@ async def test_a_scored_trace_that_breaks_the_schema_is_masked_alone(
     live: Live, bad: object, param: str | None
 ) -> None:
     sound = [{"id": "a", "outcome": 1.0, "values": [0.2, 0.4]}, {"id": "b", "outcome": 0.0, "values": [0.2, 0.1]}]
-    alone = (await post(live, "/v1/advantages", {"groups": [{"scored": sound}]})).json()["groups"][0]
-    beside = (await post(live, "/v1/advantages", {"groups": [{"scored": [*sound, bad]}]})).json()["groups"][0]
+    alone = (await post(live, "/v1/advantages", {"groups": [{"traces": sound}]})).json()["groups"][0]
+    beside = (await post(live, "/v1/advantages", {"groups": [{"traces": [*sound, bad]}]})).json()["groups"][0]
     assert beside[:2] == alone
-    assert (beside[2]["outcome"], beside[2]["error"]["code"], beside[2]["error"]["param"]) == (
+    assert (beside[2]["outcome_advantage"], beside[2]["error"]["code"], beside[2]["error"]["param"]) == (
         None,
         "invalid_trace",
         param,
@@ -172,15 +181,15 @@ async def test_a_scored_trace_that_breaks_the_schema_is_masked_alone(
 async def test_token_ends_that_are_no_base64_are_told_at_their_trace(live: Live) -> None:
     group = {"traces": [TRACE, {**TRACE, "id": "u"}], "token_ends": ["AAAAAA==", 5]}
     [[good, bad]] = (await post(live, "/v1/advantages", {"groups": [group], "per_token": True})).json()["groups"]
-    assert good["tokens"] is not None or good["error"]["param"] != "token_ends"
+    assert good["token_advantages"] is not None or good["error"]["param"] != "token_ends"
     assert bad["error"]["param"] == "token_ends"
 
 
 async def test_offsets_outside_the_text_are_told(live: Live) -> None:
-    body = {"traces": [{**TRACE, "episodes": [0, 10_000]}], "options": {"segmenter": {"kind": "explicit"}}}
+    body = {"traces": [{**TRACE, "episode_starts": [0, 10_000]}], "options": {"segmenter": {"kind": "explicit"}}}
     for path in ("/v1/score", "/v1/episodes"):
         [trace] = (await post(live, path, body)).json()["traces"]
-        assert trace["error"]["param"] == "episodes"
+        assert trace["error"]["param"] == "episode_starts"
 
 
 async def test_a_body_must_be_json_by_name(live: Live) -> None:

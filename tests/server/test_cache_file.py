@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mrt_reward.errors import StoreUnavailable
-from mrt_reward.server.errors import STATUS
+from mrt_reward.server.gate.replies import STATUS
 from mrt_reward.service.cache import ScoreCache, SQLiteStore
 from tests.server.conftest import TRACE, live_server
 from tests.service.test_store import until

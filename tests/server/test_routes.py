@@ -9,6 +9,7 @@ import pytest
 from mrt_reward.protocols import Proof, Proven
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.service.prompting import BARE_CLOSE
+from mrt_reward.wire import AdvantagesResponse, ScoreResponse
 from tests.server.conftest import TRACE, VALUES, Live, live_server, post
 
 
@@ -29,6 +30,17 @@ async def test_streamed_traces_come_one_per_line_with_their_place(live: Live) ->
     lines = sorted((json.loads(line) for line in reply.text.splitlines()), key=lambda line: line["index"])
     assert [line["trace"]["status"] for line in lines] == ["ok", "error"]
     assert lines[1]["trace"]["error"]["param"] == "completion"
+
+
+async def test_a_reply_is_its_record_as_it_is_written_in_one_go(live: Live) -> None:
+    traces = [{**TRACE, "id": "[]", "metadata": {"list": []}}, {**TRACE, "id": "b", "completion": None}]
+    scored = await post(live, "/v1/score", {"traces": traces})
+    assert scored.text == ScoreResponse.model_validate_json(scored.text).model_dump_json()
+    assert len(scored.json()["traces"]) == 2
+    sent = {"scored": [{"id": "s", "outcome": 1, "values": [0.1, 0.4]}]}
+    paid = await post(live, "/v1/advantages", {"groups": [{"traces": traces}, sent]})
+    assert paid.text == AdvantagesResponse.model_validate_json(paid.text).model_dump_json()
+    assert [len(group) for group in paid.json()["groups"]] == [2, 1]
 
 
 async def test_options_choose_the_segmenter(live: Live) -> None:
@@ -63,21 +75,21 @@ async def test_groups_become_advantages(live: Live) -> None:
     body = {
         "groups": [
             {"traces": [TRACE]},
-            {"scored": [{"id": "a", "outcome": 1, "values": [0.1, 0.4]}, {"id": "b", "outcome": 0, "values": []}]},
+            {"traces": [{"id": "a", "outcome": 1, "values": [0.1, 0.4]}, {"id": "b", "outcome": 0, "values": []}]},
         ],
         "credit": {"scale_by_std": False},
     }
     first, second = (await post(live, "/v1/advantages", body)).json()["groups"]
-    assert first[0]["episodes"] == pytest.approx([1.25, 1.0, 1.5])
+    assert first[0]["episode_advantages"] == pytest.approx([1.25, 1.0, 1.5])
     assert first[0]["trace"]["id"] == "t"
-    assert second[0]["episodes"] == pytest.approx([0.5 + 0.3])
+    assert second[0]["episode_advantages"] == pytest.approx([0.5 + 0.3])
     assert second[1] == {
         "id": "b",
-        "outcome": -0.5,
-        "episodes": [],
-        "answer": -0.5,
+        "outcome_advantage": -0.5,
+        "episode_advantages": [],
+        "answer_advantage": -0.5,
         "scored": False,
-        "tokens": None,
+        "token_advantages": None,
         "trace": None,
         "error": None,
     }
@@ -215,12 +227,15 @@ async def test_what_holds_for_all_traces_is_said_once_a_reply(live: Live) -> Non
     assert (await post(live, "/v1/episodes", {"traces": [TRACE]})).json()["notes"] == []
 
 
+PAID = ("outcome_advantage", "episode_advantages", "answer_advantage")
+
+
 async def test_a_trace_whose_outcome_is_unknown_moves_nobody_of_its_group(live: Live) -> None:
     right, wrong = {**TRACE, "id": "a"}, {**TRACE, "id": "b", "completion": "<think>x</think>41"}
     foreign = {"id": "c", "problem": "6 times 7?", "answer": "42", "completion_ids": "AQAAAA==", "tokenizer": "other"}
     alone = (await post(live, "/v1/advantages", {"groups": [{"traces": [right, wrong]}]})).json()["groups"][0]
     beside = (await post(live, "/v1/advantages", {"groups": [{"traces": [right, wrong, foreign]}]})).json()["groups"][0]
-    paid = [(each["outcome"], each["episodes"], each["answer"]) for each in beside]
-    assert paid[:2] == [(each["outcome"], each["episodes"], each["answer"]) for each in alone]
+    paid = [tuple(each[name] for name in PAID) for each in beside]
+    assert paid[:2] == [tuple(each[name] for name in PAID) for each in alone]
     assert paid[2] == (None, [], 0.0)
     assert beside[2]["trace"]["outcome"] is None

@@ -9,10 +9,10 @@ import pytest
 
 from mrt_reward.protocols import ProverInfo
 from mrt_reward.provers.scripted import ScriptedProver
-from mrt_reward.server.errors import error_response
-from mrt_reward.server.telemetry import public_name, without_controls
+from mrt_reward.server.gate.replies import error_response
+from mrt_reward.server.telemetry import without_controls
 from mrt_reward.types import ErrorInfo
-from tests.server.conftest import VALUES, live_server
+from tests.server.conftest import TRACE, VALUES, live_server
 
 
 def test_a_status_is_a_number_on_every_python() -> None:
@@ -33,21 +33,7 @@ async def test_a_request_id_is_the_same_in_the_log_and_in_the_reply(capsys: pyte
         assert event["request_id"] == "id?31m?"
 
 
-@pytest.mark.parametrize(
-    ("model", "name"),
-    [
-        ("/home/me/secret/qwen", "qwen"),
-        ("./out/checkpoint-2", "checkpoint-2"),
-        ("~/models/m", "m"),
-        ("Qwen/Qwen3-1.7B", "Qwen/Qwen3-1.7B"),
-        ("scripted", "scripted"),
-    ],
-)
-def test_a_folder_is_told_by_its_last_part(model: str, name: str) -> None:
-    assert public_name(model) == name
-
-
-async def test_where_a_model_lies_is_not_for_scrapers() -> None:
+async def test_where_a_model_lies_is_for_nobody_outside() -> None:
     class Local(ScriptedProver):
         @property
         def info(self) -> ProverInfo:
@@ -58,4 +44,6 @@ async def test_where_a_model_lies_is_not_for_scrapers() -> None:
         assert 'model="qwen"' in metrics
         assert "/home/me" not in metrics
         prover = await live.http.get("/v1/prover", headers={"authorization": "Bearer k"})
-        assert prover.json()["model"] == "/home/me/qwen"
+        assert prover.json()["model"] == "qwen"
+        scored = await live.http.post("/v1/score", json={"traces": [TRACE]}, headers={"authorization": "Bearer k"})
+        assert scored.json()["traces"][0]["prover"] == "qwen@1", "as /v1/prover says it"

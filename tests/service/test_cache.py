@@ -72,6 +72,46 @@ async def test_whoever_waits_takes_over_from_one_that_left(leave: str) -> None:
     assert isinstance((await asyncio.gather(first, return_exceptions=True))[0], BaseException)
 
 
+async def test_what_is_computed_goes_on_for_whoever_waits_when_its_first_caller_leaves() -> None:
+    cache, compute = ScoreCache(), Computer()
+    compute.go.clear()
+    first = asyncio.create_task(cache.resolve([A, B], compute))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(cache.resolve([A, B], compute))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert first.cancelled()
+    compute.go.set()
+    assert await second == ([value(0.0), value(0.1)], 2)
+    assert compute.asked == [[0, 1]]
+
+
+@pytest.mark.parametrize("num_turns", range(4), ids=lambda turns: f"after {turns} turns of the loop")
+async def test_the_last_one_to_leave_stops_the_work_and_the_key_is_free_again(num_turns: int) -> None:
+    cache, compute = ScoreCache(), Computer()
+    stopped = 0
+
+    async def endless(places: Sequence[int]) -> Sequence[Value]:
+        nonlocal stopped
+        compute.asked.append(list(places))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped += 1
+        raise AssertionError
+
+    waiting = [asyncio.create_task(cache.resolve([A], endless)) for _ in range(2)]
+    for _ in range(num_turns):
+        await asyncio.sleep(0)
+    for task in waiting:
+        assert stopped == 0
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert stopped == len(compute.asked) <= 1
+    assert await cache.resolve([A], compute) == ([value(0.0)], 0)
+
+
 async def test_values_that_our_own_failure_touched_are_tried_again() -> None:
     cache = ScoreCache()
 

@@ -13,7 +13,6 @@ from mrt_reward.errors import TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.provers.scripted import ScriptedTokenizer
 from mrt_reward.service.encoding import OPENED_TWICE, Encoded, Finished, encode_trace, finished_of, problem_text
-from mrt_reward.service.prompting import BARE_CLOSE, EMPTY_BLOCK
 from mrt_reward.types import Message, TokenIds
 from tests.service.conftest import make_trace
 
@@ -41,11 +40,6 @@ def test_a_problem_goes_through_the_chat_template() -> None:
     assert not encoded.truncated
 
 
-def test_messages_go_through_the_chat_template() -> None:
-    encoded = encode(problem=None, messages=(Message("system", "Be brief."), Message("user", "2+2?")))
-    assert seen(encoded).startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n2+2?")
-
-
 def test_a_prompt_is_trusted_and_thinking_is_opened_once() -> None:
     encoded = encode(problem=None, prompt="Q: 2+2?\nA:", completion="<think>\nHm.</think>4")
     assert seen(encoded) == "Q: 2+2?\nA:<think>\nHm."
@@ -57,17 +51,6 @@ def test_thinking_that_both_open_is_opened_once() -> None:
     encoded = encode(problem="2+2?", completion="<think>\nHm.</think>4")
     assert seen(encoded).count("<think>") == 1
     assert (encoded.warnings, encoded.notes) == ((), (OPENED_TWICE,))
-
-
-def test_an_empty_block_that_the_template_inserts_is_removed() -> None:
-    encoded = encode(problem=None, prompt="Q: 2+2?\n<think>\n\n</think>\n\n", completion="<think>\nHm.</think>4")
-    assert seen(encoded) == "Q: 2+2?\n<think>\nHm."
-    assert (encoded.warnings, encoded.notes) == ((), (EMPTY_BLOCK,))
-
-
-def test_thinking_of_an_earlier_turn_stays() -> None:
-    prompt = "<think>old</think>1<|im_start|>assistant\n"
-    assert seen(encode(problem=None, prompt=prompt, completion="<think>\nHm.")) == prompt + "<think>\nHm."
 
 
 def test_a_prompt_may_end_in_the_middle_of_thinking() -> None:
@@ -149,15 +132,6 @@ def test_a_delimiters_line_break_inside_a_longer_token_stays_with_the_thinking(m
     assert encoded.token_offset == 1
 
 
-def test_prompt_ids_are_used_or_refused_by_their_tokenizer() -> None:
-    prompt_ids = ids("Q\n<think>\n")
-    encoded = encode(problem=None, prompt_ids=prompt_ids, tokenizer=TOKENIZER.sha256, completion="Hm.")
-    assert seen(encoded) == "Q\n<think>\nHm."
-    with pytest.raises(TraceError, match="send problem, messages or prompt instead") as refused:
-        encode(problem=None, prompt_ids=prompt_ids, tokenizer="other")
-    assert refused.value.param == "prompt_ids"
-
-
 def test_foreign_ids_fall_back_to_the_text_if_there_is_one() -> None:
     assert with_ids([1, 2], tokenizer="other", completion="Hm.</think>").thinking_ids.tolist() == list(b"Hm.")
     with pytest.raises(TraceError, match="send completion instead"):
@@ -201,26 +175,6 @@ def test_exactly_one_block_is_open_whatever_the_user_says_and_the_template_does(
     assert encoded.context.tolist().count(THINK) == 2  # the user's, which the caller's trusted text has as a token
 
 
-def test_what_the_template_does_is_a_note_and_no_warning() -> None:
-    encoded = encode(problem=None, prompt=f"{P}</think>", completion=PLAIN)
-    assert (encoded.warnings, encoded.notes) == ((), (BARE_CLOSE,))
-
-
-def test_a_bare_closing_delimiter_within_a_token_is_cut_out_of_it() -> None:
-    class Merging(ScriptedTokenizer):
-        """Token 300 is a line break and `</th`."""
-
-        def locate(self, ids: TokenIds) -> tuple[str, TokenIds]:
-            spread = [token for given in ids.tolist() for token in (list(b"\n</th") if given == 300 else [given])]
-            text, ends = super().locate(np.array(spread, np.int32))
-            return text, ends[np.cumsum([5 if given == 300 else 1 for given in ids.tolist()]) - 1]
-
-    prompt_ids = np.array([OPEN_TURN, *b"assistant", 300, *b"ink>"], np.int32)
-    trace = make_trace(problem=None, prompt_ids=prompt_ids, tokenizer=TOKENIZER.sha256, completion=PLAIN)
-    encoded = encode_trace(trace, Merging(), Delimiters())
-    assert seen(encoded) == "<|im_start|>assistant\n<think>\nFirst.\n\nWait.\n"
-
-
 @pytest.mark.parametrize("changes", [{"prompt": f"{P}<think>\n"}, {"problem": "6*7?", "prompt": None}])
 def test_byte_order_marks_and_carriage_returns_change_nothing_that_the_prover_sees(changes: dict[str, Any]) -> None:
     plain = {"problem": None, **changes}
@@ -245,14 +199,6 @@ def test_what_ends_or_pads_a_turn_is_no_part_of_thinking_that_was_cut_off(behind
     by_ids = with_ids(ids(cut + behind))
     assert (seen(by_ids), by_ids.warnings) == (seen(encoded), ())
     assert encode(completion=PLAIN + behind).answer_text == "</think>42"
-
-
-@pytest.mark.parametrize("padding", ["<|im_end|>", "<|im_end|>" * 40])
-def test_padding_before_a_prompt_changes_nothing_that_the_prover_sees(padding: str) -> None:
-    expected = seen(encode(problem=None, prompt=P, completion=PLAIN))
-    assert seen(encode(problem=None, prompt=padding + P, completion=PLAIN)) == expected
-    padded = {"prompt_ids": ids(padding + P), "tokenizer": TOKENIZER.sha256}
-    assert seen(encode(problem=None, **padded, completion=PLAIN)) == expected
 
 
 @pytest.mark.parametrize(

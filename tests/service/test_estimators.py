@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
+import pytest
 
+from mrt_reward.errors import TraceError
+from mrt_reward.golds import MAX_GOLD_CHARS
 from mrt_reward.options import TERMINATORS, Likelihood, Rollouts
 from mrt_reward.protocols import GradeItem, ProbeAnswer, RolloutQuery, TokenizedText
 from mrt_reward.provers.scripted import ScriptedTokenizer
@@ -76,6 +79,28 @@ def test_a_gold_that_no_model_is_likely_to_write_is_told() -> None:
     assert f"{prose!r}, 48 in all" in odd.warnings[0]
     short = plan_likelihood(Likelihood(), BOXED, BraceTokenizer(), [prose], lambda answer: (answer, "42"))
     assert short.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("spellings", "kept"), [(("x" * 255,), 1), (("x" * 256, "42"), 1), (("4" * 255, "x" * 9999, "42"), 2)]
+)
+def test_a_spelling_too_long_to_be_forced_is_left_out_beside_shorter_ones(
+    spellings: tuple[str, ...], kept: int
+) -> None:
+    # A token for each character, and one for the opening brace.
+    plan = plan_likelihood(Likelihood(), BOXED, ScriptedTokenizer(), ["gold"], lambda _: spellings)
+    assert plan.spellings == tuple(spelling for spelling in spellings if len(spelling) < 256)
+    assert len(plan.query.spellings) == kept
+
+
+def test_a_gold_that_is_too_long_to_be_forced_is_refused_with_its_length() -> None:
+    with pytest.raises(TraceError, match=r"at most 256 tokens, .* has 10001: send the final answer alone") as refused:
+        plan_likelihood(Likelihood(), BOXED, ScriptedTokenizer(), ["x" * MAX_GOLD_CHARS], speller)
+    assert (refused.value.code, refused.value.param) == ("answer_too_long", "answer")
+    listed = Likelihood(spellings=("x" * 300,))
+    with pytest.raises(TraceError) as refused:
+        plan_likelihood(listed, BOXED, ScriptedTokenizer(), [], speller)
+    assert refused.value.param == "options.estimator.spellings"
 
 
 def test_a_caller_may_list_the_spellings() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from mrt_reward.errors import Draining, Overloaded
 from mrt_reward.options import ScoreOptions
-from mrt_reward.protocols import GradeItem, asking_party
+from mrt_reward.protocols import GradeItem, Party, asking_party
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.service.preparing import Segmented
 from mrt_reward.service.scorer import Scorer
@@ -21,7 +21,7 @@ class PartyGrader(WordGrader):
 
     def __init__(self) -> None:
         super().__init__()
-        self.parties: list[object] = []
+        self.parties: list[Party] = []
 
     async def grade(self, items: Sequence[GradeItem]) -> Sequence[Grade]:
         self.parties.append(asking_party())

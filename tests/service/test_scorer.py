@@ -159,7 +159,7 @@ async def test_a_trace_without_delimiters_is_all_thinking(make_scorer: MakeScore
     )
     completion = "Attempt: 41. Backtrack. Attempt: 42"
     scored = await score_one(
-        make_scorer(ScriptedProver([0.0, 0.5, 1.0])), options, completion=completion, episodes=(0, 13)
+        make_scorer(ScriptedProver([0.0, 0.5, 1.0])), options, completion=completion, episode_starts=(0, 13)
     )
     assert [episode.progress for episode in scored.episodes] == pytest.approx([0.5, 0.5])
     assert scored.outcome == 1.0

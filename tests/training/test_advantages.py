@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from mrt_reward.core.credit import CreditConfig, CreditTrace, credit
+from mrt_reward.core.credit import CreditConfig, credit
 from mrt_reward.errors import ProverError
 from mrt_reward.training.advantages import (
     batch_advantages,
@@ -16,17 +16,17 @@ from mrt_reward.training.advantages import (
     progress_advantages,
     progress_token_rewards,
 )
-from mrt_reward.training.records import Lapse, Reading, Scored
+from mrt_reward.training.records import Lapse, Record, Scored
 from mrt_reward.training.settings import OnFailure
 
 
-def scored(outcome: float, values: list[float], ends: tuple[int, ...], *, start: int = 1, version: int = 0) -> Reading:
-    return Reading(outcome, ends[-1] + 2, Scored(start, ends, np.array(values), False, version))
+def scored(outcome: float, values: list[float], ends: tuple[int, ...], *, start: int = 1, version: int = 0) -> Record:
+    return Record(Scored(start, ends, np.array(values), False, version), outcome=outcome, num_tokens=ends[-1] + 2)
 
 
 def test_a_waste_episode_between_two_gains_gets_the_outcome_advantage_alone() -> None:
     # Outcomes 1 and 0: mean 1/2, standard deviation √½, so A_outcome = ±0.5/√½ = ±0.70711 without epsilon.
-    group = [scored(1.0, [0.25, 0.5, 0.5, 1.0], (3, 5, 7)), Reading(0.0, 4, None, Lapse.NO_THINKING)]
+    group = [scored(1.0, [0.25, 0.5, 0.5, 1.0], (3, 5, 7)), Record(Lapse.NO_THINKING, outcome=0.0, num_tokens=4)]
     config = CreditConfig(epsilon=0.0)
     [first, second] = batch_advantages(group, ["g", "g"], config, "mask").advantage_NT
     a = 0.5 / np.sqrt(0.5)
@@ -35,77 +35,83 @@ def test_a_waste_episode_between_two_gains_gets_the_outcome_advantage_alone() ->
 
 
 def test_a_batch_is_paid_group_by_group_as_core_pays() -> None:
-    readings = [
+    records = [
         scored(1.0, [0.2, 0.9], (4,)),
         scored(0.0, [0.5, 0.5, 0.1], (2, 5)),
         scored(1.0, [0.2, 0.4], (6,)),
-        Reading(1.0, 3, None, Lapse.TIMEOUT),
+        Record(Lapse.TIMEOUT, outcome=1.0, num_tokens=3),
     ]
     config = CreditConfig(baseline="group", credit="to_go", answer_progress="add")
-    got = batch_advantages(readings, ["a", "b", "a", "b"], config, "mask").advantage_NT
+    got = batch_advantages(records, ["a", "b", "a", "b"], config, "mask").advantage_NT
     for rows in ([0, 2], [1, 3]):
-        group = [
-            CreditTrace(readings[row].outcome, None if (s := readings[row].scored) is None else s.value_P)
-            for row in rows
-        ]
-        for row, paid in zip(rows, credit(group, config), strict=True):
-            what = readings[row].scored
+        outcomes = [records[row].outcome for row in rows]
+        values = [None if (what := records[row].scored) is None else what.value_P for row in rows]
+        for row, paid in zip(rows, credit(outcomes, values, config), strict=True):
+            what = records[row].scored
             if what is None:
-                assert got[row] == pytest.approx([paid.outcome] * 3)
+                assert got[row] == pytest.approx([paid.outcome_advantage] * 3)
                 continue
-            for span, advantage in zip(what.spans, paid.episode_K, strict=True):
+            for span, advantage in zip(what.spans, paid.episode_advantage_K, strict=True):
                 assert got[row][span.start : span.end] == pytest.approx(advantage)
-            assert got[row][what.ends[-1] :] == pytest.approx(paid.answer)
-            assert got[row][: what.start] == pytest.approx(paid.outcome)
+            assert got[row][what.ends[-1] :] == pytest.approx(paid.answer_advantage)
+            assert got[row][: what.start] == pytest.approx(paid.outcome_advantage)
 
 
 def test_a_dropped_trace_is_paid_nothing_and_moves_no_baseline() -> None:
-    readings = [Reading(1.0, 2, None), Reading(0.0, 2, None), Reading(0.0, 2, None, Lapse.TIMEOUT)]
-    kept = batch_advantages(readings[:2], ["g"] * 2, CreditConfig(), "drop").advantage_NT
-    [first, second, third] = batch_advantages(readings, ["g"] * 3, CreditConfig(), "drop").advantage_NT
+    records = [
+        Record(None, outcome=1.0, num_tokens=2),
+        Record(None, outcome=0.0, num_tokens=2),
+        Record(Lapse.TIMEOUT, outcome=0.0, num_tokens=2),
+    ]
+    kept = batch_advantages(records[:2], ["g"] * 2, CreditConfig(), "drop").advantage_NT
+    [first, second, third] = batch_advantages(records, ["g"] * 3, CreditConfig(), "drop").advantage_NT
     assert first == pytest.approx(kept[0])
     assert second == pytest.approx(kept[1])
     assert third == pytest.approx([0.0, 0.0])
-    masked = batch_advantages(readings, ["g"] * 3, CreditConfig(), "mask").advantage_NT
+    masked = batch_advantages(records, ["g"] * 3, CreditConfig(), "mask").advantage_NT
     assert masked[2][0] < 0
 
 
 def test_a_trace_that_thinks_nothing_is_no_failure_and_is_not_dropped() -> None:
-    readings = [Reading(1.0, 2, None, Lapse.NO_THINKING), Reading(0.0, 2, None)]
-    [first, _] = batch_advantages(readings, ["g"] * 2, CreditConfig(), "drop").advantage_NT
+    records = [Record(Lapse.NO_THINKING, outcome=1.0, num_tokens=2), Record(None, outcome=0.0, num_tokens=2)]
+    [first, _] = batch_advantages(records, ["g"] * 2, CreditConfig(), "drop").advantage_NT
     assert first[0] > 0
-    check_failures(readings, "abort", 0.0, "reward.mrt")
+    check_failures(records, "abort", 0.0, "reward.mrt")
 
 
 def test_a_group_of_two_provers_has_no_progress_baseline_and_is_counted() -> None:
-    readings = [scored(1.0, [0.0, 1.0], (4,), version=1), scored(1.0, [0.0, 0.5], (4,), version=2)]
-    paid = batch_advantages(readings, ["g"] * 2, CreditConfig(baseline="group"), "mask")
+    records = [scored(1.0, [0.0, 1.0], (4,), version=1), scored(1.0, [0.0, 0.5], (4,), version=2)]
+    paid = batch_advantages(records, ["g"] * 2, CreditConfig(baseline="group"), "mask")
     assert paid.num_mixed == 1
     assert paid.advantage_NT[0][2] == pytest.approx(1.0)
-    same = [readings[0], scored(1.0, [0.0, 0.5], (4,), version=1)]
+    same = [records[0], scored(1.0, [0.0, 0.5], (4,), version=1)]
     paid = batch_advantages(same, ["g"] * 2, CreditConfig(baseline="group"), "mask")
     assert paid.num_mixed == 0
     assert paid.advantage_NT[0][2] == pytest.approx(0.25)
 
 
 def test_an_outcome_that_is_no_number_is_not_trained_on() -> None:
-    readings = [Reading(float("nan"), 2, None), Reading(1.0, 2, None), Reading(0.0, 2, None)]
-    [first, second, _] = batch_advantages(readings, ["g"] * 3, CreditConfig(), "mask").advantage_NT
+    records = [
+        Record(None, outcome=float("nan"), num_tokens=2),
+        Record(None, outcome=1.0, num_tokens=2),
+        Record(None, outcome=0.0, num_tokens=2),
+    ]
+    [first, second, _] = batch_advantages(records, ["g"] * 3, CreditConfig(), "mask").advantage_NT
     assert first == pytest.approx([0.0, 0.0])
     assert second[0] > 0
 
 
 def test_a_trace_cut_off_while_thinking_has_no_answer() -> None:
-    cut = Reading(0.0, 6, Scored(0, (3, 6), np.array([0.5, 0.5, 0.25]), cut_off=True))
-    empty = Reading(0.0, 3, Scored(0, (), np.array([0.5]), cut_off=True))
+    cut = Record(Scored(0, (3, 6), np.array([0.5, 0.5, 0.25]), cut_off=True), outcome=0.0, num_tokens=6)
+    empty = Record(Scored(0, (), np.array([0.5]), cut_off=True), outcome=0.0, num_tokens=3)
     [first, second] = batch_advantages([cut, empty], ["g", "g"], CreditConfig(), "mask").advantage_NT
     assert first == pytest.approx([0, 0, 0, -0.25, -0.25, -0.25])
     assert second == pytest.approx([0, 0, 0])
 
 
 def test_too_many_failures_stop_the_run_and_say_why() -> None:
-    lost = [Reading(0.0, 2, None, lapse) for lapse in (Lapse.TIMEOUT, Lapse.TIMEOUT, Lapse.UNREACHABLE)]
-    fine = [Reading(0.0, 2, None)] * 3
+    lost = [Record(lapse, outcome=0.0, num_tokens=2) for lapse in (Lapse.TIMEOUT, Lapse.TIMEOUT, Lapse.UNREACHABLE)]
+    fine = [Record(None, outcome=0.0, num_tokens=2)] * 3
     check_failures([*lost, *fine], "mask", 0.5, "reward.mrt")
     with pytest.raises(ProverError, match=r"3 of 5 traces .* \(2 timeout, 1 unreachable\); at most 50% may fail"):
         check_failures([*lost, *fine[:2]], "mask", 0.5, "reward.mrt")
@@ -115,19 +121,19 @@ def test_too_many_failures_stop_the_run_and_say_why() -> None:
 
 @pytest.mark.parametrize("on_failure", ["mask", "drop"])
 def test_what_progress_adds_is_all_that_lies_between_outcome_and_whole(on_failure: OnFailure) -> None:
-    readings = [
+    records = [
         scored(1.0, [0.2, 0.9], (4,)),
         scored(0.0, [0.5, 0.5, 0.1], (2, 5)),
-        Reading(1.0, 3, None, Lapse.TIMEOUT),
+        Record(Lapse.TIMEOUT, outcome=1.0, num_tokens=3),
     ]
     config = CreditConfig(alpha=0.5, baseline="group", credit="to_go", answer_progress="add", progress_norm="group_std")
-    whole = batch_advantages(readings, ["g"] * 3, config, on_failure).advantage_NT
-    outcome = batch_advantages(readings, ["g"] * 3, replace(config, alpha=0.0), on_failure).advantage_NT
-    added = progress_advantages(readings, ["g"] * 3, config, on_failure).advantage_NT
+    whole = batch_advantages(records, ["g"] * 3, config, on_failure).advantage_NT
+    outcome = batch_advantages(records, ["g"] * 3, replace(config, alpha=0.0), on_failure).advantage_NT
+    added = progress_advantages(records, ["g"] * 3, config, on_failure).advantage_NT
     for a, b, c in zip(whole, outcome, added, strict=True):
         assert a == pytest.approx(b + c)
     assert not np.any(added[2])
-    assert not np.any(progress_advantages(readings, ["g"] * 3, replace(config, alpha=0.0), on_failure).advantage_NT[1])
+    assert not np.any(progress_advantages(records, ["g"] * 3, replace(config, alpha=0.0), on_failure).advantage_NT[1])
 
 
 def test_what_progress_adds_to_a_trace_worked_by_hand() -> None:
@@ -148,7 +154,7 @@ def test_rewards_of_tokens_add_up_to_what_is_to_go(answer_progress: Literal["non
     # Before the first episode everything is to go; core pays the opening delimiter its outcome alone.
     assert to_go_T[1:] == pytest.approx(added[1:])
     assert reward_T[[2, 4, 7]] == pytest.approx([0.125, -0.125, 0.25])
-    assert not np.any(progress_token_rewards(Reading(1.0, 3, None, Lapse.TIMEOUT), config))
+    assert not np.any(progress_token_rewards(Record(Lapse.TIMEOUT, outcome=1.0, num_tokens=3), config))
 
 
 def test_a_dropped_outcome_moves_no_mean() -> None:

@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 
 from mrt_reward.training.metrics import batch_metrics, in_words, merged, record_metrics
-from mrt_reward.training.records import Lapse, Reading, Record, Scored
+from mrt_reward.training.records import Lapse, Record, Scored
 from mrt_reward.training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings()
 
 
 def test_a_batch_is_described() -> None:
-    readings = [
-        Reading(1.0, 10, Scored(0, (4, 8), np.array([0.0, 0.5, 0.5]), cut_off=False)),
-        Reading(0.0, 8, Scored(0, (8,), np.array([0.5, 0.51]), cut_off=True)),
-        Reading(0.0, 5, None, Lapse.NO_THINKING),
-        Reading(1.0, 5, None, Lapse.TIMEOUT),
+    records = [
+        Record(Scored(0, (4, 8), np.array([0.0, 0.5, 0.5]), cut_off=False), outcome=1.0, num_tokens=10),
+        Record(Scored(0, (8,), np.array([0.5, 0.51]), cut_off=True), outcome=0.0, num_tokens=8),
+        Record(Lapse.NO_THINKING, outcome=0.0, num_tokens=5),
+        Record(Lapse.TIMEOUT, outcome=1.0, num_tokens=5),
     ]
-    metrics = batch_metrics(readings, SETTINGS, budget=8)
+    metrics = batch_metrics(records, SETTINGS, budget=8)
     assert metrics["mrt/outcome/mean"] == 0.5
     assert metrics["mrt/failed/timeout"] == 1
     assert metrics["mrt/failed/unreachable"] == 0
@@ -40,16 +40,18 @@ def test_a_batch_is_described() -> None:
 
 
 def test_what_was_not_measured_is_not_logged() -> None:
-    metrics = batch_metrics([Reading(1.0, 3, None, Lapse.TIMEOUT)], SETTINGS, budget=8)
+    metrics = batch_metrics([Record(Lapse.TIMEOUT, outcome=1.0, num_tokens=3)], SETTINGS, budget=8)
     assert not [name for name in metrics if "progress" in name or "value" in name]
-    only_values = [Reading(1.0, 3, Scored(0, (), np.array([0.5]), cut_off=False))]
+    only_values = [Record(Scored(0, (), np.array([0.5]), cut_off=False), outcome=1.0, num_tokens=3)]
     assert "mrt/progress/mean" not in batch_metrics(only_values, SETTINGS, budget=8)
     assert record_metrics([]) == {}
 
 
 def test_an_outcome_that_is_not_known_is_left_out_of_the_mean() -> None:
-    unknown = Reading(float("nan"), 3, None)
-    assert batch_metrics([unknown, Reading(1.0, 3, None)], SETTINGS, budget=8)["mrt/outcome/mean"] == 1.0
+    unknown = Record(None, outcome=float("nan"), num_tokens=3)
+    assert (
+        batch_metrics([unknown, Record(None, outcome=1.0, num_tokens=3)], SETTINGS, budget=8)["mrt/outcome/mean"] == 1.0
+    )
     assert "mrt/outcome/mean" not in batch_metrics([unknown], SETTINGS, budget=8)
 
 

@@ -8,7 +8,7 @@ from mrt_reward.errors import TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.training.alignment import PolicyTokens, answer_start
 from mrt_reward.training.prefix import needed_value, prefix_advantages, prefix_metrics, read_prefixed, trained_part
-from mrt_reward.training.records import Prefixed, PrefixReading, number_of
+from mrt_reward.training.records import Prefixed, Record, number_of
 from mrt_reward.training.responses import Response
 from tests.provers.conftest import byte_level
 
@@ -17,8 +17,12 @@ CONFIG = CreditConfig()
 
 def test_both_halves_of_a_group_are_normalised_together() -> None:
     stop, go = Prefixed(7, stop=True, start=2), Prefixed(7)
-    readings = [PrefixReading(1.0, 4, stop), PrefixReading(0.0, 3, go), PrefixReading(1.0, 3, Prefixed(8))]
-    got = prefix_advantages(readings, CONFIG, termination=False)
+    records = [
+        Record(stop, outcome=1.0, num_tokens=4),
+        Record(go, outcome=0.0, num_tokens=3),
+        Record(Prefixed(8), outcome=1.0, num_tokens=3),
+    ]
+    got = prefix_advantages(records, CONFIG, termination=False)
     a, b = outcome_advantages(np.array([1.0, 0.0]), CONFIG)
     assert got[0] == pytest.approx([0, 0, a, a])
     assert got[1] == pytest.approx([b, b, b])
@@ -26,16 +30,19 @@ def test_both_halves_of_a_group_are_normalised_together() -> None:
 
 
 def test_the_termination_baseline_compares_with_the_prefix() -> None:
-    readings = [PrefixReading(1.0, 2, Prefixed(1, 0.75)), PrefixReading(0.0, 2, Prefixed(1, 0.25))]
-    got = prefix_advantages([*readings, PrefixReading(1.0, 2, None)], CONFIG, termination=True)
+    records = [
+        Record(Prefixed(1, 0.75), outcome=1.0, num_tokens=2),
+        Record(Prefixed(1, 0.25), outcome=0.0, num_tokens=2),
+    ]
+    got = prefix_advantages([*records, Record(None, outcome=1.0, num_tokens=2)], CONFIG, termination=True)
     assert [values.tolist() for values in got] == [[0.25, 0.25], [-0.25, -0.25], [0.0, 0.0]]
     with pytest.raises(TraceError, match="needs the column mrt_value_prefix"):
-        prefix_advantages([PrefixReading(1.0, 2, Prefixed(1))], CONFIG, termination=True)
+        prefix_advantages([Record(Prefixed(1), outcome=1.0, num_tokens=2)], CONFIG, termination=True)
 
 
 def test_a_row_that_had_to_stop_and_gave_no_answer_is_left_out_of_its_group() -> None:
-    silent = PrefixReading(0.0, 4, Prefixed(7, 0.5, stop=True, start=4))
-    others = [PrefixReading(1.0, 2, Prefixed(7, 0.5)), PrefixReading(0.0, 2, Prefixed(7, 0.5))]
+    silent = Record(Prefixed(7, 0.5, stop=True, start=4), outcome=0.0, num_tokens=4)
+    others = [Record(Prefixed(7, 0.5), outcome=1.0, num_tokens=2), Record(Prefixed(7, 0.5), outcome=0.0, num_tokens=2)]
     for termination in (False, True):
         [nothing, *got] = prefix_advantages([silent, *others], CONFIG, termination=termination)
         assert nothing.tolist() == [0.0] * 4
@@ -48,18 +55,18 @@ def test_a_row_that_had_to_stop_and_gave_no_answer_is_left_out_of_its_group() ->
 
 
 def test_the_halves_are_logged_apart() -> None:
-    readings = [
-        PrefixReading(1.0, 4, Prefixed(7, 0.5, stop=True)),
-        PrefixReading(0.0, 3, Prefixed(7)),
-        PrefixReading(1.0, 2, None),
+    records = [
+        Record(Prefixed(7, 0.5, stop=True), outcome=1.0, num_tokens=4),
+        Record(Prefixed(7), outcome=0.0, num_tokens=3),
+        Record(None, outcome=1.0, num_tokens=2),
     ]
-    metrics = prefix_metrics(readings)
+    metrics = prefix_metrics(records)
     assert metrics["mrt/prefix/stop/outcome"] == 1
     assert metrics["mrt/prefix/continue/outcome"] == 0
     assert metrics["mrt/prefix/value"] == 0.5
     assert metrics["mrt/failed/unsupported"] == 1
-    assert "mrt/prefix/value" not in prefix_metrics(readings[2:])
-    unknown = prefix_metrics([PrefixReading(float("nan"), 3, Prefixed(7)), *readings])
+    assert "mrt/prefix/value" not in prefix_metrics(records[2:])
+    unknown = prefix_metrics([Record(Prefixed(7), outcome=float("nan"), num_tokens=3), *records])
     assert unknown["mrt/prefix/continue/outcome"] == 0
     assert unknown["mrt/prefix/continue/rows"] == 2
 
@@ -120,7 +127,7 @@ def test_a_row_that_stops_is_trained_from_its_answer_on() -> None:
         prompt, ids = (backend.encode(each, add_special_tokens=False).ids for each in ("q<think>\n", text))
         part = trained_part(Prefixed(1, 0.5, stop), Response(prompt, ids), tokens, Delimiters())
         assert part == Prefixed(1, 0.5, stop, part.start)
-        trained = PrefixReading(1.0, len(ids), part).trained
+        trained = Record(part, outcome=1.0, num_tokens=len(ids)).trained
         return None if trained is None else trained.start
 
     assert start("One.</think>42", stop=False) == 0

@@ -15,7 +15,7 @@ from mrt_reward.client import RetryPolicy
 from mrt_reward.errors import GraderError, ProverError, RequestRejected, TraceError, WireError
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.training.alignment import PolicyTokens
-from mrt_reward.training.records import Lapse, Reading, Record, Scored
+from mrt_reward.training.records import Lapse, Record, Scored
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import PATIENCE, TraceScorer, lapse_of
 from mrt_reward.training.settings import TrainingSettings, load_training_settings
@@ -275,5 +275,5 @@ async def test_a_restarted_server_is_waited_for() -> None:
 
 def test_a_record_is_a_row_of_a_batch() -> None:
     scored = Scored(0, (2,), np.array([0.25, 0.5]), cut_off=False)
-    assert Record(scored).reading(1.0, 4) == Reading(1.0, 4, scored)
-    assert Record(Lapse.TIMEOUT, "late").reading(0.0, 4) == Reading(0.0, 4, None, Lapse.TIMEOUT)
+    assert Record(scored).rewarded(1.0, 4) == Record(scored, outcome=1.0, num_tokens=4)
+    assert Record(Lapse.TIMEOUT, "late").rewarded(0.0, 4) == Record(Lapse.TIMEOUT, "late", outcome=0.0, num_tokens=4)

@@ -13,7 +13,7 @@ import torch
 from mrt_trl.rows import shows_images
 from transformers import AutoTokenizer
 
-from mrt_reward.core.credit import CreditConfig, CreditTrace, credit, outcome_advantages
+from mrt_reward.core.credit import CreditConfig, credit, outcome_advantages
 from mrt_reward.errors import ProverError, TraceError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.training.records import number_of
@@ -94,16 +94,16 @@ def test_progress_is_added_to_whatever_trl_makes_of_the_rewards(
 def test_the_difference_is_alpha_times_what_core_gives(url: str, tmp_path: Path) -> None:
     mrt = {"alpha": 0.5, "credit": "to_go", "baseline": "group_index", "answer_progress": "add"}
     batch = generated(made_of(tmp_path, url, [TEXT, WRONG, UNTHOUGHT, WRONG], mrt))
-    values = np.array(VALUES)
-    group = [CreditTrace(1.0, values), CreditTrace(0.0, values), CreditTrace(0.0, None), CreditTrace(0.0, values)]
+    whole = np.array(VALUES)
+    values = [whole, whole, None, whole]
     config = CreditConfig(alpha=0.5, credit="to_go", baseline="group_index", answer_progress="add", epsilon=1e-4)
-    for row, paid in enumerate(credit(group, config)):
-        assert batch.theirs_B[row].item() == pytest.approx(paid.outcome, abs=1e-6)
-        if group[row].value_P is None:
-            assert batch.advantages[row].numpy() == pytest.approx(paid.outcome, abs=1e-6)
+    for row, paid in enumerate(credit([1.0, 0.0, 0.0, 0.0], values, config)):
+        assert batch.theirs_B[row].item() == pytest.approx(paid.outcome_advantage, abs=1e-6)
+        if values[row] is None:
+            assert batch.advantages[row].numpy() == pytest.approx(paid.outcome_advantage, abs=1e-6)
             continue
         places = added_by_hand([1.0, 2.0, 3.0])
-        wanted = [paid.answer if not place else paid.episode_K[int(place) - 1] for place in places]
+        wanted = [paid.answer_advantage if not place else paid.episode_advantage_K[int(place) - 1] for place in places]
         assert batch.advantages[row, : len(wanted)].numpy() == pytest.approx(wanted, abs=1e-5)
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrt_reward import score
-from mrt_reward.core.credit import CreditConfig, CreditTrace, credit
+from mrt_reward.core.credit import CreditConfig, credit
+from mrt_reward.core.progress import values_of
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import ScoreOptions
 from mrt_reward.provers.tokenizer import HFTokenizer
@@ -93,22 +94,21 @@ def expected(rows: Sequence[Row], scored: Sequence[ScoredTrace | None], config: 
     advantages: list[Floats] = [np.zeros(0)] * len(rows)
     for group in {row.group for row in rows}:
         places = [place for place, row in enumerate(rows) if row.group == group]
-        values = [None if (trace := scored[place]) is None else CreditTrace.of(trace).value_P for place in places]
+        values = [None if (trace := scored[place]) is None else values_of(trace) for place in places]
         outcomes = [float(rows[place].reward[-1]) for place in places]
-        traces = [CreditTrace(outcome, value_P) for outcome, value_P in zip(outcomes, values, strict=True)]
-        for place, paid in zip(places, credit(traces, config), strict=True):
+        for place, paid in zip(places, credit(outcomes, values, config), strict=True):
             response = rows[place].response
-            assert paid.outcome is not None
+            assert paid.outcome_advantage is not None
             trace = scored[place]
             episodes = () if trace is None else trace.episodes
             lengths = [len(tokenizer.locate(np.array(response[: t + 1], np.int32))[0]) for t in range(len(response))]
-            paid_T = np.full(len(response), paid.outcome)
+            paid_T = np.full(len(response), paid.outcome_advantage)
             for t, length in enumerate(lengths):
                 begun = lengths[t - 1] if t else 0
-                for episode, advantage in zip(episodes, paid.episode_K.tolist(), strict=True):
+                for episode, advantage in zip(episodes, paid.episode_advantage_K.tolist(), strict=True):
                     if episode.char_start <= begun < episode.char_end and length:
                         paid_T[t] = advantage
                 if episodes and begun >= episodes[-1].char_end:
-                    paid_T[t] = paid.answer
+                    paid_T[t] = paid.answer_advantage
             advantages[place] = paid_T
     return advantages

@@ -14,7 +14,7 @@ from verl.protocol import DataProto
 from verl.trainer.ppo import core_algos
 from verl.trainer.ppo.ray_trainer import compute_advantage
 
-from mrt_reward.core.credit import CreditConfig, CreditTrace, credit, outcome_advantages
+from mrt_reward.core.credit import CreditConfig, credit, outcome_advantages
 from mrt_reward.errors import ProverError
 from mrt_reward.training.records import Lapse, Prefixed, Scored, number_of
 
@@ -70,21 +70,16 @@ def test_each_episodes_tokens_carry_what_core_gives(more: dict[str, Any]) -> Non
     ours, _ = advantage.mrt_advantage(rewards, mask, config(alpha=0.5, **more), uids)
     for name in ("a", "b", "c"):
         rows = [row for row in range(len(uids)) if uids[row] == name]
-        group = [
-            CreditTrace(
-                float(rewards[row, int(mask[row].sum()) - 1]),
-                each.value_P if isinstance(each := what[row], Scored) else None,
-            )
-            for row in rows
-        ]
-        for row, paid in zip(rows, credit(group, CreditConfig(alpha=0.5, **more)), strict=True):
+        outcomes = [float(rewards[row, int(mask[row].sum()) - 1]) for row in rows]
+        values = [each.value_P if isinstance(each := what[row], Scored) else None for row in rows]
+        for row, paid in zip(rows, credit(outcomes, values, CreditConfig(alpha=0.5, **more)), strict=True):
             length, each = int(mask[row].sum()), what[row]
-            wanted = np.full(length, paid.outcome)
+            wanted = np.full(length, paid.outcome_advantage)
             if isinstance(each, Scored):
-                for span, value in zip(each.spans, paid.episode_K, strict=True):
+                for span, value in zip(each.spans, paid.episode_advantage_K, strict=True):
                     wanted[span.start : span.end] = value
                 if not each.cut_off:
-                    wanted[each.ends[-1] :] = paid.answer
+                    wanted[each.ends[-1] :] = paid.answer_advantage
             assert ours[row, :length].numpy() == pytest.approx(wanted, abs=2e-6)
     assert not ours[mask == 0].any()
 

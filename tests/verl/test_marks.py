@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from mrt_verl.marks import NO_PROGRESS, decode, decode_prefixed, encode, encode_prefixed
 
 from mrt_reward.errors import TraceError
-from mrt_reward.training.records import Lapse, Prefixed, PrefixReading, Reading, Scored, number_of
+from mrt_reward.training.records import Lapse, Prefixed, Record, Scored, number_of
 
 
-def carried(what: Scored | Lapse, num_tokens: int, outcome: float = 1.0) -> Reading:
+def carried(what: Scored | Lapse, num_tokens: int, outcome: float = 1.0) -> Record:
     """There and back, in the float32 that frameworks keep."""
     row = np.zeros(num_tokens, np.float32)
     row[-1] = outcome
@@ -48,7 +48,7 @@ def test_what_goes_in_comes_out(data: st.DataObject) -> None:
 @pytest.mark.parametrize("lapse", Lapse)
 def test_a_trace_without_scores_says_why_and_weighs_nothing(lapse: Lapse) -> None:
     reading = carried(lapse, 5)
-    assert reading == Reading(1.0, 5, None, lapse)
+    assert reading == Record(lapse, outcome=1.0, num_tokens=5)
     assert sum(value for _, value in encode(lapse, 5)) < 1e-20
     assert lapse.failed == (lapse is not Lapse.NO_THINKING)
 
@@ -104,14 +104,14 @@ def test_a_response_too_short_for_marks_gets_none() -> None:
     assert encode(scored(0, (1,), [0.5, 1.0]), 2) == []
     assert encode(scored(3, (4,), [0.5, 1.0]), 3) == []
     assert encode(Lapse.TIMEOUT, 1) == []
-    assert carried(Lapse.TIMEOUT, 1) == Reading(1.0, 1, None)
+    assert carried(Lapse.TIMEOUT, 1) == Record(None, outcome=1.0, num_tokens=1)
 
 
 def test_rows_that_nobody_marked_are_read_as_they_are() -> None:
-    assert decode(np.array([0, 0, 2.0], np.float32)) == Reading(2.0, 3, None)
-    assert decode(np.array([0, 0.5, 2.0], np.float32)) == Reading(2.0, 3, None)
-    assert decode(np.array([-0.5, 0.5, 2.0], np.float32)) == Reading(2.0, 3, None)
-    assert decode(np.array([-(2.0**-60), 0.0, 2.0], np.float32)) == Reading(2.0, 3, None)
+    assert decode(np.array([0, 0, 2.0], np.float32)) == Record(None, outcome=2.0, num_tokens=3)
+    assert decode(np.array([0, 0.5, 2.0], np.float32)) == Record(None, outcome=2.0, num_tokens=3)
+    assert decode(np.array([-0.5, 0.5, 2.0], np.float32)) == Record(None, outcome=2.0, num_tokens=3)
+    assert decode(np.array([-(2.0**-60), 0.0, 2.0], np.float32)) == Record(None, outcome=2.0, num_tokens=3)
     with pytest.raises(ValueError, match="at least one token"):
         decode(np.array([], np.float32))
 
@@ -121,7 +121,7 @@ def test_spans_follow_each_other() -> None:
     assert [(span.start, span.end) for span in spans] == [(2, 4), (4, 7)]
 
 
-def carried_row(row: Prefixed, num_tokens: int, outcome: float = 1.0) -> PrefixReading:
+def carried_row(row: Prefixed, num_tokens: int, outcome: float = 1.0) -> Record:
     """There and back, in the float32 that frameworks keep."""
     rewards = np.zeros(num_tokens, np.float32)
     rewards[-1] = outcome
@@ -147,7 +147,7 @@ def test_a_row_of_a_prefix_comes_out_as_it_went_in(name: str, value: float | Non
 
 
 def test_a_row_that_is_too_short_cannot_be_read() -> None:
-    assert carried_row(Prefixed(1), 2) == PrefixReading(1.0, 2, None)
+    assert carried_row(Prefixed(1), 2) == Record(None, outcome=1.0, num_tokens=2)
     assert carried_row(Prefixed(1, start=3), 4).row is None
     with pytest.raises(TraceError, match=r"mrt_value_prefix must be in \[0, 1\], got 2"):
         encode_prefixed(Prefixed(1, 2.0), 9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 
@@ -160,6 +161,15 @@ def test_where_nothing_reads_the_switch_hydra_does_not_know_it(monkeypatch: pyte
     monkeypatch.delitem(sys.modules, "mrt_verl.plugin")
     with pytest.raises(ConfigCompositionException, match="type"):
         composed(SWITCH)
+
+
+def test_a_verl_of_another_shape_says_so_in_the_log_because_verl_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delattr("verl.utils.config.validate_config")
+    with pytest.raises(AttributeError):
+        importlib.reload(plugin)
+    assert "reward.type=mrt will not work" in caplog.text
 
 
 def test_verls_other_keys_are_still_strict() -> None:

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from mrt_reward.core.credit import CreditConfig, outcome_advantages
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import ParagraphSegmenter, ScoreOptions
+from mrt_reward.provers.checkpoints import weights_version
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.training.records import Lapse
 from tests.serving import Server
@@ -211,9 +212,10 @@ def test_the_legacy_trainer_does_too_with_faults_and_a_prover_that_follows(tmp_p
         check_failures(step, failed)
     assert steps[1]["mrt/following/refused"] == 0
     after = httpx.get(f"{server.url}/v1/prover").json()
+    saved = tmp_path / "saved/global_step_2/actor/huggingface"
     assert after["version"] != before
-    assert after["model"].endswith("global_step_2/actor/huggingface")
-    check_weights(tmp_path / "saved/global_step_2/actor/huggingface")
+    assert (after["model"], after["version"]) == (saved.name, weights_version(saved))
+    check_weights(saved)
 
 
 @pytest.mark.slow

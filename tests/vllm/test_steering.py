@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,10 +69,10 @@ async def test_an_answer_ends_once_its_braces_balance() -> None:
 
 
 async def test_draws_depend_on_seed_sample_and_step_only() -> None:
-    fields = {"num_samples": 3, "temperature": 1.0, "top_p": 1.0}
+    query = {"num_samples": 3, "temperature": 1.0, "top_p": 1.0, "max_tokens": 9, "stop_at_close": False}
     processor = control()
     first: list[int] = []
-    processor.update_state(batch(1, added(0, first, mrt_drawn={"seed": 5, "sample": 1, **fields})))
+    processor.update_state(batch(1, added(0, first, mrt_drawn={"seed": 5, "sample": 1, "query": query})))
     alone: list[int | None] = []
     for _ in range(6):
         # A step whose token is thrown away does not use the draw up.
@@ -82,3 +83,23 @@ async def test_draws_depend_on_seed_sample_and_step_only() -> None:
         first.append(token)
     uniforms = np.random.Generator(np.random.PCG64(5)).random((6, 3))[:, 1]
     assert processor._drawn[0]._uniforms == pytest.approx(uniforms.tolist())
+
+
+async def test_coupled_draws_are_those_of_the_other_engines() -> None:
+    import torch  # noqa: PLC0415
+
+    from mrt_reward.protocols import RolloutQuery  # noqa: PLC0415
+    from mrt_reward.provers.draws import Address, draw_coupled  # noqa: PLC0415 - needs torch
+
+    query = RolloutQuery(3, 1.0, 1.0, 9, stop_at_close=False, coupled=True)
+    processor = control()
+    outputs: list[list[int]] = [[], []]
+    drawn = {"seed": 5, "sample": 1, "query": asdict(query)}
+    processor.update_state(batch(2, *(added(row, ids, mrt_drawn=drawn) for row, ids in enumerate(outputs))))
+    logits_RV = torch.linspace(-1, 1, 16).reshape(2, 8)
+    for position in range(6):
+        tokens = chosen(processor, 2)
+        expected = draw_coupled(logits_RV, [0, 1], [Address(5, 1, position)] * 2, query)
+        assert tokens == chosen(processor, 2) == expected.tolist()
+        for ids in outputs:
+            ids.append(int(expected[0]))

@@ -18,8 +18,10 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
+from mrt_reward.core.progress import Floats
 from mrt_reward.evaluation.datasets.branching import Continuation
-from mrt_reward.evaluation.pool import Floats, Usable, places_by_problem
+from mrt_reward.evaluation.pool import places_by_problem
+from mrt_reward.evaluation.result import Result
 from mrt_reward.ranges import check_ranges, option
 from mrt_reward.types import Verdict
 
@@ -75,9 +77,9 @@ class Backtrack:
 
     """
 
-    wrong: Usable
+    wrong: Result
     target: int
-    right: tuple[Usable, int] | str
+    right: tuple[Result, int] | str
 
     @property
     def correction(self) -> str:
@@ -90,9 +92,9 @@ class Backtrack:
         return "sampled" if isinstance(self.right, str) else self.right[0].trace.id
 
 
-def corrections(traces: Sequence[Usable]) -> Mapping[bytes, tuple[Usable, int]]:
+def corrections(traces: Sequence[Result]) -> Mapping[bytes, tuple[Result, int]]:
     """For every prefix that a right attempt has, the one that ends soonest from there, and where it continues."""
-    found: dict[bytes, tuple[Usable, int]] = {}
+    found: dict[bytes, tuple[Result, int]] = {}
     for trace in traces:
         if not trace.is_right:
             continue
@@ -103,17 +105,17 @@ def corrections(traces: Sequence[Usable]) -> Mapping[bytes, tuple[Usable, int]]:
     return found
 
 
-def _num_left(trace: Usable, place: int) -> int:
+def _num_left(trace: Result, place: int) -> int:
     return len(trace.completion) - trace.char_at(place)
 
 
-def _rest(trace: Usable, place: int) -> str:
+def _rest(trace: Result, place: int) -> str:
     return trace.completion[trace.char_at(place) :]
 
 
 def backtracks_from(
-    traces: Sequence[Usable], settings: BacktrackSettings
-) -> tuple[list[Backtrack], list[tuple[Usable, int]]]:
+    traces: Sequence[Result], settings: BacktrackSettings
+) -> tuple[list[Backtrack], list[tuple[Result, int]]]:
     """Rows from wrong attempts whose kept prefix a right attempt shares.
 
     Returns:
@@ -121,7 +123,7 @@ def backtracks_from(
         be sampled there.
 
     """
-    found: dict[int, tuple[int, tuple[Usable, int] | None]] = {}
+    found: dict[int, tuple[int, tuple[Result, int] | None]] = {}
     # Problem by problem, because only one problem's prefixes need be in memory; put back in order then.
     for places in places_by_problem(traces):
         right = corrections([traces[place] for place in places])

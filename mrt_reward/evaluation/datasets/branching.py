@@ -19,7 +19,8 @@ from annotated_types import Ge, Gt, Le
 from mrt_reward.core.episodes import Thinking, spans_after
 from mrt_reward.core.values import rollout_value
 from mrt_reward.errors import ConfigError, ProverError, TraceError
-from mrt_reward.evaluation.pool import Usable, usable
+from mrt_reward.evaluation.pool import why_unusable
+from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.states import Step
 from mrt_reward.options import ExplicitSegmenter, ScoreOptions, TokenSegmenter
 from mrt_reward.protocols import GradeItem, RolloutQuery, Tokenizer
@@ -69,7 +70,7 @@ class BranchSettings:
 class Point:
     """A prefix `z[:place]` of a trace, from which to go on."""
 
-    trace: Usable
+    trace: Result
     place: int
 
     @property
@@ -165,9 +166,9 @@ class Brancher:
             for (point, trace), scored in zip(
                 chunk, await self._scorer.score([trace for _, trace in chunk], options), strict=True
             ):
-                step = usable(trace, scored)
-                whole = isinstance(step, Usable) and scored.status is Status.OK
-                if isinstance(step, Usable) and whole and step.num_episodes == point.place + 1:
+                step = Result((trace, scored))
+                whole = why_unusable(step) is None and scored.status is Status.OK
+                if whole and step.num_episodes == point.place + 1:
                     found.append(Step(step, point.place))
                 else:
                     self.counts["alternatives that could not be scored"] += 1
@@ -227,6 +228,6 @@ def _branch(point: Point, text: str, number: int) -> Trace:
         id=f"{point.trace.trace.id}~{point.place}.{number}",
         completion=point.head + text,
         completion_ids=None,
-        episodes=starts,
+        episode_starts=starts,
         outcome=None,
     )

@@ -17,7 +17,8 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le
 
 from mrt_reward.evaluation.datasets.prompts import AS_IT_IS, turn
-from mrt_reward.evaluation.pool import Usable, places_by_problem
+from mrt_reward.evaluation.pool import places_by_problem
+from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.states import States, Step, states, with_steps
 from mrt_reward.ranges import check_ranges, option
 
@@ -97,7 +98,7 @@ class PairReport:
 
 
 def step_pairs(
-    traces: Sequence[Usable], settings: PairSettings, sampled: Sequence[Step] = ()
+    traces: Sequence[Result], settings: PairSettings, sampled: Sequence[Step] = ()
 ) -> tuple[list[Pair], PairReport]:
     """Pairs of all wrong traces, in their order, each (prefix, rejected text) once.
 
@@ -124,7 +125,7 @@ def step_pairs(
 
 
 def _found(
-    trace: Usable, steps: States, seen: set[tuple[bytes, str]], settings: PairSettings, report: PairReport
+    trace: Result, steps: States, seen: set[tuple[bytes, str]], settings: PairSettings, report: PairReport
 ) -> tuple[list[Pair], list[Step]]:
     """The pairs of one trace that were not `seen`; and if it has none at all, where alternatives may be sampled."""
     if trace.is_right is None:
@@ -139,7 +140,7 @@ def _found(
     return [pair for _, pair in fresh], [] if mine else _pit(trace)
 
 
-def _pairs_of(trace: Usable, found: States, settings: PairSettings, report: PairReport) -> list[tuple[bytes, Pair]]:
+def _pairs_of(trace: Result, found: States, settings: PairSettings, report: PairReport) -> list[tuple[bytes, Pair]]:
     """Pairs of one wrong trace, the widest margins first."""
     pairs: list[tuple[bytes, Pair]] = []
     for place, key in zip(range(trace.num_episodes), trace.prefix_keys(), strict=False):
@@ -173,7 +174,7 @@ def is_clear(pair: Pair, settings: PairSettings) -> bool:
     return apart and pair.margin >= settings.min_margin
 
 
-def _pit(trace: Usable) -> list[Step]:
+def _pit(trace: Result) -> list[Step]:
     """The whole step that earned least, the earliest of equals; none where no value is known."""
     steps = [Step(trace, place) for place in range(trace.num_episodes)]
     known = [step for step in steps if step.is_whole and step.before.value is not None and step.after.value is not None]

@@ -19,7 +19,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from mrt_reward.evaluation.pool import Usable
+from mrt_reward.evaluation.result import Result
 from mrt_reward.options import Delimiters, Terminator
 from mrt_reward.ranges import check_ranges, option
 
@@ -62,7 +62,7 @@ class Cut:
 
     """
 
-    trace: Usable
+    trace: Result
     place: int
     value: float
     has_answer: bool
@@ -73,7 +73,7 @@ class Cut:
         return f"{self.trace.trace.id}@{self.place}"
 
 
-def draw_cuts(traces: Sequence[Usable], settings: PrefixSettings) -> list[Cut]:
+def draw_cuts(traces: Sequence[Result], settings: PrefixSettings) -> list[Cut]:
     """Uniformly among each trace's prefixes whose values are known and in the range, without repeats."""
     cuts: list[Cut] = []
     for trace in traces:
@@ -183,7 +183,7 @@ def in_turn(rows: Iterable[tuple[PrefixRow, PrefixRow]]) -> Iterator[PrefixRow]:
         yield from pair
 
 
-def summary(cuts: Sequence[Cut], traces: Sequence[Usable]) -> Mapping[str, object]:
+def summary(cuts: Sequence[Cut], traces: Sequence[Result]) -> Mapping[str, object]:
     """What was drawn, for people and for a JSON file."""
     values = [cut.value for cut in cuts]
     return {

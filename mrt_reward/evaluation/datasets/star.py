@@ -19,8 +19,10 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Ge, Le
 
+from mrt_reward.core.progress import Floats
 from mrt_reward.evaluation.datasets.prompts import messages_of
-from mrt_reward.evaluation.pool import THINK_TAGS, Floats, Usable, places_by_problem
+from mrt_reward.evaluation.pool import THINK_TAGS, places_by_problem
+from mrt_reward.evaluation.result import Result
 from mrt_reward.options import TERMINATORS, Delimiters
 from mrt_reward.ranges import check_ranges, option
 
@@ -85,7 +87,7 @@ class Judged:
 
     """
 
-    trace: Usable
+    trace: Result
     fate: Fate
     cut: int
     progress: float
@@ -122,7 +124,7 @@ def regret_tokens(value_P: Floats, token_P: Floats, cut: int) -> float:
     return float(((1.0 - value_P[:cut]) * np.diff(token_P[: cut + 1])).sum())
 
 
-def judge(pool: Sequence[Usable], settings: StarSettings) -> list[Judged]:
+def judge(pool: Sequence[Result], settings: StarSettings) -> list[Judged]:
     """Decide on every trace of the pool, in its order."""
     judged = [_judge_alone(trace, settings) for trace in pool]
     for places in places_by_problem(pool):
@@ -132,7 +134,7 @@ def judge(pool: Sequence[Usable], settings: StarSettings) -> list[Judged]:
     return judged
 
 
-def _judge_alone(trace: Usable, settings: StarSettings) -> Judged:
+def _judge_alone(trace: Result, settings: StarSettings) -> Judged:
     """Whether a trace could be kept, and where it would be cut."""
     fate, cut = _fate(trace, settings)
     value_P = trace.values
@@ -140,7 +142,7 @@ def _judge_alone(trace: Usable, settings: StarSettings) -> Judged:
     return Judged(trace, fate, cut, float(value_P[cut] - value_P[0]), regret_tokens(value_P, token_P, cut))
 
 
-def _fate(trace: Usable, settings: StarSettings) -> tuple[Fate, int]:
+def _fate(trace: Result, settings: StarSettings) -> tuple[Fate, int]:
     """What would become of the trace if it were its problem's only one, and where it would be cut."""
     whole = trace.num_episodes
     if settings.select == "outcome":
@@ -173,7 +175,7 @@ def _losers(group: Sequence[Judged], settings: StarSettings) -> list[tuple[int, 
     return lost + [(place, Fate.SURPLUS) for place in order[settings.per_problem :]]
 
 
-def _own_ending(trace: Usable, settings: StarSettings) -> bool:
+def _own_ending(trace: Result, settings: StarSettings) -> bool:
     """Whether the trace's own final answer may follow the cut."""
     return bool(trace.is_right and trace.ending and (settings.answer == "own" or settings.select == "outcome"))
 

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from mrt_reward.core.progress import Floats
 from mrt_reward.evaluation.datasets.star import Fate, Judged, StarSettings, provenance
-from mrt_reward.evaluation.pool import Floats, Unusable
+from mrt_reward.evaluation.pool import Unusable
 
 
 @dataclass(frozen=True, slots=True)

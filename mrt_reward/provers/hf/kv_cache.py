@@ -9,6 +9,8 @@ Dimension key: H query heads · K key heads · R live rows · N shared columns �
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import Any, cast
 
 import torch
@@ -21,6 +23,16 @@ ATTENTION = "mrt_shared_prefix"
 """Name under which transformers knows `shared_prefix_attention`."""
 
 KeyValue = tuple[Tensor, Tensor]
+
+
+@functools.cache
+def cache_name(network: type[torch.nn.Module]) -> str:
+    """What a network's `forward` calls its cache.
+
+    Newer releases of transformers say `cache`, and deprecate the `past_key_values` of older ones, and of code that
+    comes with a model.
+    """
+    return "cache" if "cache" in inspect.signature(network.forward).parameters else "past_key_values"
 
 
 class PrefillDone(Exception):

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from mrt_reward.engine_settings import EngineSettings
-from mrt_reward.errors import ConfigError
+from mrt_reward.errors import ConfigError, translated
 from mrt_reward.provers.checkpoints import end_ids, resolve_folder, weights_version
 from mrt_reward.provers.hf.kv_cache import ATTENTION
 from mrt_reward.provers.hf.model import PackedModel
@@ -45,7 +45,7 @@ def load(settings: EngineSettings) -> Loaded:
     """
     folder = resolve_folder(settings.named_model, settings.revision)
     trusted, dtype = settings.trust_remote_code, dtype_of(settings)
-    try:
+    with translated(lambda error: ConfigError(f"model {settings.model!r} cannot be loaded: {error}", param="model")):
         config: Any = cast("Any", transformers.AutoConfig).from_pretrained(folder, trust_remote_code=trusted)
         max_tokens = _checked_context(config, settings.max_model_len)
         model: Any = transformers.AutoModelForCausalLM.from_pretrained(
@@ -57,10 +57,6 @@ def load(settings: EngineSettings) -> Loaded:
             trust_remote_code=trusted,
         )
         model = with_full_precision_head(model.to(_device(settings.device)).eval())
-    except ConfigError:
-        raise
-    except Exception as error:  # whatever the libraries raise, it is about these files
-        raise ConfigError(f"model {settings.model!r} cannot be loaded: {error}", param="model") from error
     tokenizer = HFTokenizer(folder, trust_remote_code=trusted)
     stops = Stops(end_ids(folder, tokenizer.end_id), tokenizer.braces)
     return Loaded(folder, PackedModel(model, max_tokens, stops), tokenizer, weights_version(folder))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mrt_reward.errors import ProverError
 from mrt_reward.protocols import LikelihoodQuery, ProbeAnswer, Proof, RolloutQuery
-from mrt_reward.provers.hf.kv_cache import PackedCache, PrefillDone, PrefixCache, TreeCache
+from mrt_reward.provers.hf.kv_cache import PackedCache, PrefillDone, PrefixCache, TreeCache, cache_name
 from mrt_reward.provers.hf.packing import PackedRow, pack
 from mrt_reward.provers.hf.sampling import Answers
 from mrt_reward.provers.likelihood import NO_SPELLINGS, SpellingTree, spelling_logprobs, spelling_tree
@@ -159,9 +159,9 @@ class PackedModel:
             input_ids=_tensor(ids, device)[None],
             position_ids=_tensor(positions, device)[None],
             attention_mask=visible if visible is None or isinstance(visible, Tensor) else self._mask(visible),
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=_tensor(logit_rows, device),
+            **{cache_name(type(self.model)): cache},
         )
         logits = cast("Tensor", output.logits)[0].float()
         # A log-sum-exp is finite exactly where no logit is NaN or +inf and not all are -inf.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mrt_reward.protocols import Probe, RolloutQuery
-from mrt_reward.provers.draws import draw
+from mrt_reward.provers.draws import Address, draw, draw_coupled
 from mrt_reward.provers.stops import Stops, after_braces
 
 
@@ -57,7 +57,9 @@ class Answers:
         self._query = query
         self._stops = stops
         self._limits = [min(query.max_tokens, tokens) for tokens in room]
-        self._draws = [np.random.Generator(np.random.PCG64(probe.seed)) for probe in probes]
+        self._seeds = [probe.seed for probe in probes]
+        self._draws = [np.random.Generator(np.random.PCG64(seed)) for seed in self._seeds]
+        self._position = 0
         self._tokens = [[list[int]() for _ in range(query.num_samples)] for _ in probes]
         self._logprobs = [[list[float]() for _ in range(query.num_samples)] for _ in probes]
         everyone = tuple(range(query.num_samples))
@@ -66,14 +68,13 @@ class Answers:
     def step(self, logits_RV: Tensor) -> list[int]:
         """Draw one token for every unfinished answer, and regroup them into rows.
 
-        All M draws of a probe are made at each step, finished or not, so that an answer depends on its own draws only.
-
         Returns:
             For each new row, the index of the row it continues.
 
         """
-        uniform_PM = [draws.random(self._query.num_samples) for draws in self._draws]
-        token_RM = draw(logits_RV, np.stack([uniform_PM[row.probe] for row in self.rows]), self._query)
+        coupled = self._query.coupled and self._query.temperature > 0
+        token_RM = self._draw_coupled(logits_RV) if coupled else self._draw(logits_RV)
+        self._position += 1
         if self._query.logprobs:
             self._remember(logits_RV, token_RM)
         parents, rows = list[int](), list[Row]()
@@ -98,6 +99,20 @@ class Answers:
         if not self._query.logprobs:
             return ()
         return tuple(sum(drawn) / len(drawn) for drawn in self._logprobs[probe])
+
+    def _draw(self, logits_RV: Tensor) -> NDArray[np.int64]:
+        """Draw all M of a probe, finished or not, so that an answer depends on its own draws only."""
+        uniform_PM = [draws.random(self._query.num_samples) for draws in self._draws]
+        return draw(logits_RV, np.stack([uniform_PM[row.probe] for row in self.rows]), self._query)
+
+    def _draw_coupled(self, logits_RV: Tensor) -> NDArray[np.int64]:
+        """Draw for the unfinished answers alone; entries of others are 0."""
+        places = [(index, sample) for index, row in enumerate(self.rows) for sample in row.samples]
+        addresses = [Address(self._seeds[self.rows[index].probe], sample, self._position) for index, sample in places]
+        token_RM = np.zeros((len(self.rows), self._query.num_samples), np.int64)
+        rows, samples = zip(*places, strict=True)
+        token_RM[rows, samples] = draw_coupled(logits_RV, rows, addresses, self._query)
+        return token_RM
 
     def _remember(self, logits_RV: Tensor, token_RM: NDArray[np.int64]) -> None:
         """Log-probability of each token that was just drawn for an unfinished answer."""

@@ -26,7 +26,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from mrt_reward.engine_settings import EngineSettings
-from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable
+from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable, translated
 from mrt_reward.provers.vllm.steering import BRACES
 
 CPU_BLOCK_SIZE = 32
@@ -150,12 +150,8 @@ class Engine:
             os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
             # The engine has a process of its own either way; this spares it a second one for its only worker.
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        try:
+        with translated(lambda error: ConfigError(_start_failure(settings, folder, error), param="model")):
             llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(settings, folder, braces)))
-        except ConfigError:
-            raise
-        except Exception as error:  # whatever vLLM and its libraries raise, it is about these settings
-            raise ConfigError(_start_failure(settings, folder, error), param="model") from error
         lora = llm.vllm_config.lora_config
         self.settings = settings
         self.folder = folder
@@ -202,18 +198,10 @@ class Engine:
         if llm is None:
             raise ProverUnavailable("the prover was closed")
         output: RequestOutput | None = None
-        try:
+        with translated(self._request_failure):
             stream = llm.generate(prompt, params, f"mrt-{next(self._ids)}", lora_request=adapter)
             async for told in stream:
                 output = told
-        except EngineDeadError as error:
-            raise self.death() from error
-        except VLLMClientError as error:
-            raise ProverError(f"the engine refused the request: {error}", code="refused_by_engine") from error
-        except Exception as error:  # whatever else vLLM raises, it is about this request
-            if self.dead:
-                raise self.death() from error
-            raise ProverError(f"the engine failed: {error.__cause__ or error!r}") from error
         if output is None or not output.finished:
             raise self.death() if self.dead else ProverError("the engine ended a request without an answer")
         return output
@@ -227,14 +215,22 @@ class Engine:
         """
         if self._llm is None:
             raise ProverUnavailable("the prover was closed")
-        try:
+        with translated(self._adapter_failure):
             added = await self._llm.add_lora(adapter)
-        except EngineDeadError as error:
-            raise self.death() from error
-        except Exception as error:
-            raise ProverError(f"the engine did not take the adapter: {error}", code="adapter_refused") from error
         if not added:
             raise ProverError("the engine did not take the adapter", code="adapter_refused")
+
+    def _request_failure(self, error: Exception) -> ProverError:
+        if isinstance(error, EngineDeadError) or self.dead:
+            return self.death()
+        if isinstance(error, VLLMClientError):
+            return ProverError(f"the engine refused the request: {error}", code="refused_by_engine")
+        return ProverError(f"the engine failed: {error.__cause__ or error!r}")
+
+    def _adapter_failure(self, error: Exception) -> ProverError:
+        if isinstance(error, EngineDeadError):
+            return self.death()
+        return ProverError(f"the engine did not take the adapter: {error}", code="adapter_refused")
 
     @staticmethod
     def death() -> ProverUnavailable:

@@ -6,6 +6,7 @@ Dimension key: P probes of a trace · S spellings · M sampled answers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, cast
 
 from vllm import SamplingParams
@@ -169,13 +170,7 @@ class ProbeRunner:
     def _sampling(self, query: RolloutQuery, probe: Probe, sample: int, num_prompt: int) -> SamplingParams:
         steering: dict[str, Any] = {}
         if query.temperature > 0:
-            steering[DRAWN] = {
-                "seed": probe.seed,
-                "sample": sample,
-                "num_samples": query.num_samples,
-                "temperature": query.temperature,
-                "top_p": query.top_p,
-            }
+            steering[DRAWN] = {"seed": probe.seed, "sample": sample, "query": asdict(query)}
         if query.stop_at_close and self._stops.end_ids:
             steering[END_AT_CLOSE] = min(self._stops.end_ids)
         return SamplingParams(

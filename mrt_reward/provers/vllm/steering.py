@@ -21,7 +21,7 @@ from vllm.v1.sample.logits_processor import LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
 from mrt_reward.protocols import RolloutQuery
-from mrt_reward.provers.draws import draw
+from mrt_reward.provers.draws import Address, draw, draw_coupled
 from mrt_reward.provers.stops import after_braces
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ END_AT_CLOSE = "mrt_end_at_close"
 """In `SamplingParams.extra_args`: the token to emit once the answer's braces balance."""
 
 DRAWN = "mrt_drawn"
-"""In `SamplingParams.extra_args`: the fields of `Drawn`, to draw every token by."""
+"""In `SamplingParams.extra_args`: `seed`, `sample` and the fields of the `query`, to draw every token by."""
 
 BRACES = "mrt_braces"
 """In the engine's `additional_config`: the braces in each token that has any, such as `{"17": "}{"}`."""
@@ -84,17 +84,23 @@ class Drawn:
     Args:
         seed: of the probe.
         sample: index of the answer.
-        query: M, temperature (above zero) and nucleus.
+        query: M, temperature above zero, nucleus, and whether answers are coupled.
         output_ids: of the answer so far.
 
     """
 
     def __init__(self, seed: int, sample: int, query: RolloutQuery, output_ids: list[int]) -> None:
         self._generator = np.random.Generator(np.random.PCG64(seed))
+        self._seed = seed
         self._sample = sample
         self._output_ids = output_ids
         self._uniforms: list[float] = []
         self.query = query
+
+    @property
+    def address(self) -> Address:
+        """Where the noise of the next token is, if answers are coupled."""
+        return Address(self._seed, self._sample, len(self._output_ids))
 
     def uniform(self) -> float:
         """The draw of the next token. A step whose token is thrown away asks for the same one again."""
@@ -143,9 +149,14 @@ class AnswerControl(LogitsProcessor):
             alike.setdefault(drawn.query, []).append(row)
         chosen: dict[int, int] = {}
         for query, rows in alike.items():
-            uniform_R1 = np.array([[self._drawn[row].uniform()] for row in rows])
-            token_R1 = draw(logits[torch.tensor(rows, device=self._device)], uniform_R1, query)
-            chosen.update(zip(rows, token_R1[:, 0].tolist(), strict=True))
+            logits_RV = logits[torch.tensor(rows, device=self._device)]
+            if query.coupled:
+                addresses = [self._drawn[row].address for row in rows]
+                tokens = draw_coupled(logits_RV, range(len(rows)), addresses, query).tolist()
+            else:
+                uniform_R1 = np.array([[self._drawn[row].uniform()] for row in rows])
+                tokens = draw(logits_RV, uniform_R1, query)[:, 0].tolist()
+            chosen.update(zip(rows, tokens, strict=True))
         return chosen
 
     def _new_forced(self, params: SamplingParams, _: list[int] | None, output_ids: list[int]) -> ForcedTokens | None:
@@ -160,6 +171,4 @@ class AnswerControl(LogitsProcessor):
         fields = (params.extra_args or {}).get(DRAWN)
         if fields is None:
             return None
-        told = dict(fields)
-        seed, sample = told.pop("seed"), told.pop("sample")
-        return Drawn(seed, sample, RolloutQuery(**told, max_tokens=1, stop_at_close=False), output_ids)
+        return Drawn(fields["seed"], fields["sample"], RolloutQuery(**fields["query"]), output_ids)

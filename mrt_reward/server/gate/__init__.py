@@ -1,4 +1,7 @@
-"""What a request passes before a route sees it: one middleware a concern."""
+"""What a request passes before a route sees it: one middleware a concern.
+
+`guard` is the order. Nothing here knows the routes, the scorer or the rest of the server.
+"""
 
 from __future__ import annotations
 
@@ -7,38 +10,49 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
-from mrt_reward.server.calls import Stopping
-from mrt_reward.server.gate.access import Access
-from mrt_reward.server.gate.bodies import Admission, Bodies, BodyLimits
+from mrt_reward.server.gate.access import Access, Count
+from mrt_reward.server.gate.admission import Admission, Admit
+from mrt_reward.server.gate.bodies import Bodies, BodyLimits
+from mrt_reward.server.gate.callers import Callers
+from mrt_reward.server.gate.failures import Failures
+from mrt_reward.server.gate.gzipped import Gzip
 from mrt_reward.server.gate.keys import Key
+from mrt_reward.server.gate.request_ids import RequestIds
 from mrt_reward.server.gate.visitors import Visitors
-from mrt_reward.server.telemetry import Telemetry
+from mrt_reward.server.gate.waiting import Stopping
 
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """Who is let in at one port.
+    """Who and what is let in at one port.
 
     Attributes:
         key: that callers must send; None lets in what comes from this machine's programs.
         host: the address that is listened on.
         allowed_hosts: more names and addresses that the port is reached under.
+        limits: on bodies.
+        admit: asked before a body is read; None admits all.
 
     """
 
     key: str | None
     host: str
-    allowed_hosts: Collection[str] = ()
+    allowed_hosts: Collection[str]
+    limits: BodyLimits
+    admit: Admit | None = None
 
 
-def guard(
-    app: FastAPI, telemetry: Telemetry, entrance: Entrance, limits: BodyLimits, admit: Admission | None = None
-) -> None:
-    """Put the middlewares around an application; the last one added is asked first."""
-    stopping: Stopping = app.state.stopping
-    app.add_middleware(Bodies, limits=limits, stopping=stopping, admit=admit)
+def guard(app: FastAPI, entrance: Entrance, stopping: Stopping, count: Count) -> None:
+    """Put the middlewares around an application. They are added from the inside out: read from below."""
+    app.add_middleware(Callers)
+    app.add_middleware(Bodies, limits=entrance.limits, stopping=stopping)
+    app.add_middleware(Gzip)
+    if entrance.admit is not None:
+        app.add_middleware(Admission, admit=entrance.admit)
     if entrance.key is None:
         app.add_middleware(Visitors, listening=entrance.host, allowed=entrance.allowed_hosts)
     else:
         app.add_middleware(Key, key=entrance.key)
-    app.add_middleware(Access, telemetry=telemetry)
+    app.add_middleware(Failures)
+    app.add_middleware(Access, count=count)
+    app.add_middleware(RequestIds)

@@ -1,28 +1,21 @@
-"""Bodies: admitted before they are read, bounded one by one and all together, and counted while they arrive."""
+"""Bodies: bounded one by one and all together, in time and in memory, and counted while they arrive."""
 
 from __future__ import annotations
 
 import asyncio
-import zlib
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mrt_reward.errors import MRTRewardError
-from mrt_reward.server.calls import Stopping
-from mrt_reward.server.errors import reply_to
-from mrt_reward.server.gate.refusal import Refusal
+from mrt_reward.server.gate.middleware import Middleware
+from mrt_reward.server.gate.replies import Refusal
 from mrt_reward.server.gate.scan import PIECE_BYTES, JSONScan
-from mrt_reward.server.gate.strict import SCAN
+from mrt_reward.server.gate.scope import SCAN
+from mrt_reward.server.gate.waiting import CallerGone, Stopping
 
 ITEM_BYTES = 100
 """Memory of a JSON value beyond its text, about."""
-
-Admission = Callable[[str, Headers], None]
-"""Raises, from a request's path and headers, where its body would be read for nothing."""
 
 
 class Memory:
@@ -75,47 +68,37 @@ class BodyLimits:
         return Refusal(413, f"the body is over {self.max_bytes} bytes: send fewer traces at once")
 
 
-class Bodies:
-    """ASGI middleware that reads a body, and hands it on whole.
+class Bodies(Middleware):
+    """Reads a body, and hands it on whole.
 
     Args:
         app: what is behind it.
         limits: on bodies.
         stopping: set where nothing is waited for any longer.
-        admit: asked before a body is read.
 
     """
 
-    def __init__(self, app: ASGIApp, limits: BodyLimits, stopping: Stopping, admit: Admission | None = None) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, limits: BodyLimits, stopping: Stopping) -> None:
+        super().__init__(app)
         self._limits = limits
         self._stopping = stopping
-        self._admit = admit
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        reader = _Reader(Headers(scope=scope), self._limits)
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; what its body holds is counted until it is answered."""
+        reading = Reading(Headers(scope=scope), self._limits)
         try:
-            if self._admit is not None:
-                self._admit(scope["path"], reader.headers)
-            body = await self._stopping.unless(reader.read(receive), self._limits.max_read_s)
-            scope[SCAN] = reader.scan
-            scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"content-encoding"]
+            body = await self._read(reading, receive)
+            scope[SCAN] = reading.scan
             await self._app(scope, _replay(body, receive), send)
-        except _CallerGone:
-            return
-        except Refusal as refusal:
-            await refusal.response()(scope, receive, send)
-        except MRTRewardError as error:
-            await reply_to(error)(scope, receive, send)
+        finally:
+            reading.release()
+
+    async def _read(self, reading: Reading, receive: Receive) -> bytes:
+        try:
+            return await self._stopping.unless(reading.whole(receive), self._limits.max_read_s)
         except (TimeoutError, asyncio.TimeoutError):
             message = f"the body did not arrive within {self._limits.max_read_s:g} s"
-            await Refusal(408, message, "timeout").response()(scope, receive, send)
-        finally:
-            reader.release()
+            raise Refusal(408, message, "timeout") from None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -127,40 +110,44 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-class _CallerGone(Exception):
-    """The caller hung up while sending."""
+class Reading:
+    """Reads one body; what it holds is counted in the common memory until it is released.
 
+    Args:
+        headers: of the request.
+        limits: on its body.
 
-class _Reader:
-    """Reads one body; what it holds is counted in the common memory until it is released."""
+    """
 
     def __init__(self, headers: Headers, limits: BodyLimits) -> None:
-        self.headers = headers
         self.scan = JSONScan()
+        self._declared = headers.get("content-length", "")
         self._limits = limits
         self._held = 0
 
-    async def read(self, receive: Receive) -> bytes:
-        """The whole body, decompressed.
+    async def whole(self, receive: Receive) -> bytes:
+        """The whole body.
 
         Raises:
-            Refusal: it is over a limit, or its encoding is not known or broken.
+            Refusal: it is over a limit.
+            CallerGone: the caller hung up while sending.
 
         """
-        encoding = self.headers.get("content-encoding", "identity").lower()
-        if encoding not in ("identity", "gzip"):
-            raise Refusal(415, f"Content-Encoding: expected gzip or identity, got {encoding[:50]!r}")
-        declared = self.headers.get("content-length", "")
-        if declared.isdigit():
-            if len(declared) > 18 or int(declared) > self._limits.max_bytes:
+        if self._declared.isdigit():
+            if len(self._declared) > 18 or int(self._declared) > self._limits.max_bytes:
                 raise self._limits.too_large()
-            self._limits.memory.refuse_if_full(self._held, int(declared))
-        pieces = _inflated(receive) if encoding == "gzip" else _plain(receive)
-        body = bytearray()
-        async with aclosing(pieces):
-            async for piece in pieces:
-                self._take(piece, len(body))
-                body += piece
+            self._limits.memory.refuse_if_full(self._held, int(self._declared))
+        body, more = bytearray(), True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise CallerGone
+            chunk: bytes = message.get("body", b"")
+            for start in range(0, len(chunk), PIECE_BYTES):
+                self._take(chunk[start : start + PIECE_BYTES], len(body))
+                body += chunk[start : start + PIECE_BYTES]
+                await asyncio.sleep(0)
+            more = message.get("more_body", False)
         return bytes(body)
 
     def _take(self, piece: bytes, num_read: int) -> None:
@@ -179,39 +166,3 @@ class _Reader:
         self._limits.memory.refuse_if_full(self._held, num_bytes)
         self._limits.memory.held += num_bytes
         self._held += num_bytes
-
-
-async def _plain(receive: Receive) -> AsyncGenerator[bytes]:
-    """A body as it comes, in small pieces."""
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _CallerGone
-        chunk: bytes = message.get("body", b"")
-        for start in range(0, len(chunk), PIECE_BYTES):
-            yield chunk[start : start + PIECE_BYTES]
-            if len(chunk) > PIECE_BYTES:
-                await asyncio.sleep(0)
-        more = message.get("more_body", False)
-
-
-async def _inflated(receive: Receive) -> AsyncGenerator[bytes]:
-    """A gzipped body, inflated in small pieces, so that a bomb is never inflated further than it is looked at."""
-    inflater = zlib.decompressobj(wbits=31)
-    num_read = 0
-    async for chunk in _plain(receive):
-        num_read += len(chunk)
-        rest, full = chunk, True
-        while not inflater.eof and (rest or full):
-            try:
-                piece = inflater.decompress(rest, PIECE_BYTES)
-            except zlib.error as error:
-                raise Refusal(400, f"the body is not gzip: {error}") from error
-            rest, full = inflater.unconsumed_tail, len(piece) == PIECE_BYTES
-            yield piece
-            await asyncio.sleep(0)
-        if rest or inflater.unused_data:
-            raise Refusal(400, "the body is not one whole gzip stream")
-    if num_read and not inflater.eof:
-        raise Refusal(400, "the body is not one whole gzip stream")

@@ -7,15 +7,16 @@ import hmac
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mrt_reward.server.errors import error_response
+from mrt_reward.server.gate.middleware import Middleware
+from mrt_reward.server.gate.replies import error_response
 from mrt_reward.types import ErrorInfo
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/metrics", "/version"})
 """Read by probes and scrapers, which hold no key."""
 
 
-class Key:
-    """ASGI middleware that lets nobody in without the key, before anything of the request is read.
+class Key(Middleware):
+    """Lets nobody in without the key, before anything of the request is read.
 
     Args:
         app: what is behind it.
@@ -24,14 +25,13 @@ class Key:
     """
 
     def __init__(self, app: ASGIApp, key: str) -> None:
-        self._app = app
+        super().__init__(app)
         self._expected = f"Bearer {key}".encode()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        given = Headers(scope=scope).get("authorization", "").encode() if scope["type"] == "http" else b""
-        open_to_all = scope["type"] != "http" or scope["path"] in OPEN_PATHS
-        if open_to_all or hmac.compare_digest(given, self._expected):
+        given = Headers(scope=scope).get("authorization", "").encode()
+        if scope["path"] in OPEN_PATHS or hmac.compare_digest(given, self._expected):
             await self._app(scope, receive, send)
             return
         info = ErrorInfo("send the API key as 'Authorization: Bearer KEY'", "Unauthorized", "unauthorized")

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from mrt_reward.server.gate.refusal import Refusal
+from mrt_reward.server.gate.replies import Refusal
 from mrt_reward.wire import MAX_DEPTH
 
 MAX_ITEMS = 500_000

@@ -6,22 +6,19 @@ JSON is as the standard has it: UTF-8, each key once, no NaN, no infinities, no 
 from __future__ import annotations
 
 import asyncio
-import math
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
-import jiter
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from starlette.types import Receive, Scope
 
-from mrt_reward.server.errors import InvalidBody
-from mrt_reward.server.gate.refusal import Refusal
+from mrt_reward.server.gate.pieces import Broken, read
+from mrt_reward.server.gate.replies import InvalidBody, Refusal
 from mrt_reward.server.gate.scan import JSONScan, scanned
-
-SCAN = "mrt_reward.scan"
-"""Key of the ASGI scope: what was counted in the body while it arrived."""
+from mrt_reward.server.gate.scope import SCAN
 
 SMALL_BYTES = 65_536
 """A body that is parsed faster than a thread is found for it."""
@@ -76,9 +73,9 @@ def parsed(body: bytes, scan: JSONScan | None = None) -> object:
     """
     scan = scan or scanned(body)
     try:
-        value = jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
-    except ValueError as error:
-        raise Refusal(400, _why(body, str(error))) from error
+        value = read(body)
+    except Broken as error:
+        raise Refusal(400, _why(error)) from error
     if scan.may_overflow and not _all_finite(value):
         raise Refusal(400, "the body is not JSON: a number is too large")
     return value
@@ -101,16 +98,17 @@ def _refuse_many_keys(value: object) -> None:
             waiting += [each for each in cast("list[object]", node) if isinstance(each, dict | list)]
 
 
-def _why(body: bytes, told: str) -> str:
+def _why(broken: Broken) -> str:
     try:
-        body.decode()
+        broken.piece.decode()
     except UnicodeDecodeError as error:
-        return f"the body is not UTF-8 (byte {error.start})"
+        return f"the body is not UTF-8 (byte {broken.start + error.start})"
+    told = f"{broken}, counted from byte {broken.start}" if broken.start else str(broken)
     if "surrogate" in told or "hex escape" in told:
         return f"the body holds a lone surrogate, which is no Unicode text: {told[:200]}"
     if told.startswith("Detected duplicate key"):
         return f"the body names a key twice, so that one of its values would be lost: {told[:200]}"
-    constants = [word for word in ("NaN", "Infinity") if word.encode() in body]
+    constants = [word for word in ("NaN", "Infinity") if word.encode() in broken.piece]
     hint = (
         f" ({' and '.join(constants)} is not a JSON number)"
         if constants and ("expected value" in told or "number" in told)
@@ -123,7 +121,7 @@ def _all_finite(value: object) -> bool:
     waiting = [value]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, float) and math.isinf(node):
+        if isinstance(node, int | float) and not abs(node) <= sys.float_info.max:
             return False
         if isinstance(node, dict):
             waiting.extend(cast("dict[str, object]", node).values())

@@ -13,7 +13,8 @@ from collections.abc import Collection
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mrt_reward.server.gate.refusal import Refusal
+from mrt_reward.server.gate.middleware import Middleware
+from mrt_reward.server.gate.replies import Refusal
 
 ANYWHERE = frozenset({"0.0.0.0", "::", ""})
 """Addresses that stand for all of the machine's own."""
@@ -29,8 +30,8 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" if address is None else address.is_loopback
 
 
-class Visitors:
-    """ASGI middleware that refuses requests with an `Origin`, and those for a host that is not ours.
+class Visitors(Middleware):
+    """Refuses requests with an `Origin`, and those for a host that is not ours.
 
     Args:
         app: what is behind it.
@@ -40,33 +41,32 @@ class Visitors:
     """
 
     def __init__(self, app: ASGIApp, listening: str, allowed: Collection[str]) -> None:
-        self._app = app
+        super().__init__(app)
         self._any = "*" in allowed
         self._addresses = listening in ANYWHERE
         self._allowed = frozenset(_name(host) for host in (listening, *allowed) if host)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        refusal = self._refusal(Headers(scope=scope)) if scope["type"] == "http" else None
-        await (refusal.response() if refusal else self._app)(scope, receive, send)
+        self._refuse_strangers(Headers(scope=scope))
+        await self._app(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> Refusal | None:
+    def _refuse_strangers(self, headers: Headers) -> None:
         if "origin" in headers:
-            return Refusal(
+            raise Refusal(
                 403,
                 f"Origin {headers['origin'][:100]!r}: this server has no key, so it answers no web pages; send no "
                 "Origin, or start it with MRT_REWARD_API_KEY",
                 "forbidden",
             )
         hosts = headers.getlist("host")
-        if all(self._is_ours(host) for host in hosts):  # A browser always names one.
-            return None
-        return Refusal(
-            403,
-            f"Host {hosts[0][:100]!r} is not this server's: without a key it answers to loopback and its own only; "
-            "start it with --allowed-hosts NAME, or with MRT_REWARD_API_KEY",
-            "forbidden",
-        )
+        if not all(self._is_ours(host) for host in hosts):  # A browser always names one.
+            raise Refusal(
+                403,
+                f"Host {hosts[0][:100]!r} is not this server's: without a key it answers to loopback and its own "
+                "only; start it with --allowed-hosts NAME, or with MRT_REWARD_API_KEY",
+                "forbidden",
+            )
 
     def _is_ours(self, host: str) -> bool:
         name = _name(host)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mrt_reward.core.progress import with_progress
-from mrt_reward.evaluation.pool import Usable
+from mrt_reward.evaluation.result import Result
 from mrt_reward.types import Episode, ScoredTrace, Status, Trace, Value
-from mrt_reward.wire import TraceIn, TraceOut
+from mrt_reward.wire import scored_fields, trace_fields
 
 ENDING = "</think>\n\nThe final answer is \\boxed{42}"
 
@@ -31,7 +30,7 @@ def scored(
     outcome: float | None = 1.0,
     ending: str = ENDING,
     **more: Any,
-) -> Usable:
+) -> Result:
     """A trace whose episodes are the given texts, one token a character."""
     opener = more.pop("opener", "")
     start = len(opener)
@@ -40,25 +39,22 @@ def scored(
     measured = [each if isinstance(each, Value) else value(each) for each in values]
     bare = [Episode(at, end, at, end) for at, end in zip(starts, ends, strict=True)]
     fields: dict[str, Any] = {"problem": "6 times 7?", "answer": ("42",), **more}
-    return Usable(
-        Trace(name, completion=f"{opener}{''.join(thoughts)}{ending}", **fields),
-        ScoredTrace(
-            name,
-            Status.PARTIAL if any(each.value is None for each in measured) else Status.OK,
-            outcome=outcome,
-            values=tuple(measured),
-            episodes=with_progress(bare, measured),
-            prover="m@1",
-        ),
+    trace = Trace(name, completion=f"{opener}{''.join(thoughts)}{ending}", **fields)
+    measures = ScoredTrace(
+        name,
+        Status.PARTIAL if any(each.value is None for each in measured) else Status.OK,
+        outcome=outcome,
+        values=tuple(measured),
+        episodes=with_progress(bare, measured),
+        prover="m@1",
     )
+    return Result((trace, measures))
 
 
-def line(trace: Usable, **changes: Any) -> dict[str, Any]:
+def line(trace: Result, **changes: Any) -> dict[str, Any]:
     """What `mrt-reward score` writes for it."""
-    record = TraceOut.from_scored(trace.scored).model_dump(mode="json")
-    told = TraceIn.from_trace(replace(trace.trace)).model_dump(
-        mode="json", exclude_none=True, exclude={"id", "metadata"}
-    )
+    record = scored_fields(trace.scored)
+    told = {name: value for name, value in trace_fields(trace.trace).items() if name not in ("id", "metadata")}
     return {**record, "trace": told, **changes}
 
 

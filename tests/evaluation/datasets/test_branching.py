@@ -11,7 +11,8 @@ from mrt_reward.config import load_settings
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.datasets.branching import Brancher, BranchSettings, Point, policy_value
 from mrt_reward.evaluation.datasets.pairs import PairSettings, step_pairs
-from mrt_reward.evaluation.pool import Usable, read_pool, usable
+from mrt_reward.evaluation.pool import read_pool, why_unusable
+from mrt_reward.evaluation.result import Result
 from mrt_reward.mini.island import sample_problem
 from mrt_reward.mini.template import TERMINATOR, answer_text
 from mrt_reward.mini.writer import GUESS_END, MUSING_ENDS, MUSINGS, walk_paragraphs
@@ -32,12 +33,12 @@ def scorer_of(prover: ScriptedProver) -> Scorer:
     return Scorer(prover, {"word": WordGrader()}, speller)
 
 
-async def pooled(prover: ScriptedProver, **changes: Any) -> Usable:
+async def pooled(prover: ScriptedProver, **changes: Any) -> Result:
     """The trace of the pipeline's tests: three episodes, scored."""
     trace = make_trace(**changes)
     [scored] = await scorer_of(prover).score([trace], OPTIONS)
-    found = usable(trace, scored)
-    assert isinstance(found, Usable)
+    found = Result((trace, scored))
+    assert why_unusable(found) is None
     return found
 
 
@@ -63,7 +64,7 @@ async def test_an_alternative_is_one_more_episode_scored_as_the_others_were() ->
     seen = prover.tokenizer.locate(sampled.token_ids)[0] + chr(sampled.probes[0].suffix[0])
     assert seen.endswith(f"<think>\n{trace.prefix(1)}")
     # It makes a pair where none was.
-    wrong = replace(trace, scores=replace(trace.scored, outcome=0.0))
+    wrong = replace(trace, rescored=replace(trace.scored, outcome=0.0))
     found, report = step_pairs([wrong], PairSettings())
     assert (found, len(report.pits)) == ([], 1)
     pairs, _ = step_pairs([wrong], PairSettings(), [step])
@@ -149,8 +150,8 @@ async def test_the_bundled_model_gives_alternatives_to_its_own_wrong_traces(tmp_
     scorer = build_scorer(settings, prover)
     try:
         [scored] = await scorer.score([trace], OPTIONS)
-        found = usable(trace, scored)
-        assert isinstance(found, Usable)
+        found = Result((trace, scored))
+        assert why_unusable(found) is None
         pool = read_pool([write(tmp_path / "s.jsonl", line(found))])
         _, report = step_pairs(pool.traces, PairSettings())
         # Ruling one of five out is worth 1/20, and the musing nothing.

@@ -4,7 +4,7 @@ import pytest
 
 from mrt_reward.evaluation.datasets.pairs import PairSettings, pair_row, step_pairs, summary
 from mrt_reward.evaluation.datasets.prompts import AS_IT_IS
-from mrt_reward.evaluation.pool import Usable
+from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.states import Step
 from tests.evaluation.datasets.made import scored, value
 
@@ -12,7 +12,7 @@ A, B, C, D = "First.\n\n", "Wait, good.\n\n", "Wait, bad.\n\n", "Wait, worse.\n\
 SETTINGS = PairSettings()
 
 
-def wrong(name: str, thoughts: list[str], values: list[object], **more: object) -> Usable:
+def wrong(name: str, thoughts: list[str], values: list[object], **more: object) -> Result:
     return scored(name, thoughts, values, outcome=0.0, **more)  # type: ignore[arg-type]
 
 

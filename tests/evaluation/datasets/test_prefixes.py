@@ -29,7 +29,7 @@ from mrt_reward.options import TERMINATORS, Delimiters
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.training.alignment import PolicyTokens, answer_start
 from mrt_reward.training.prefix import prefix_advantages, prefix_metrics
-from mrt_reward.training.records import Prefixed, PrefixReading, number_of
+from mrt_reward.training.records import Prefixed, Record, number_of
 from mrt_reward.training.responses import Response
 from tests.evaluation.datasets.made import scored
 
@@ -104,7 +104,7 @@ def trained(row: PrefixRow, said: str, outcome: float, columns: dict[str, Any], 
     response = Response(prompt_ids, ids, [], [], None)
     start = answer_start(response, tokens, TAGS) if columns["mrt_stop"] else 0
     prefixed = Prefixed(number_of(columns["mrt_group"]), columns["mrt_value_prefix"], columns["mrt_stop"], start)
-    return PrefixReading(outcome, len(ids), prefixed)
+    return Record(prefixed, outcome=outcome, num_tokens=len(ids))
 
 
 def test_rows_are_written_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from mrt_reward.evaluation.datasets.prefixes import PrefixSettings, draw_cuts, prefix_rows
 from mrt_reward.evaluation.datasets.star import StarSettings, judge, response
-from mrt_reward.evaluation.pool import Usable, usable
+from mrt_reward.evaluation.pool import why_unusable
+from mrt_reward.evaluation.result import Result
 from mrt_reward.options import TERMINATORS, Delimiters, ScoreOptions
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.service.scorer import Scorer
@@ -44,7 +45,7 @@ async def test_real_traces_are_cut_where_their_values_say_and_nothing_is_lost_or
         for row in rows
     ]
     scored = await Scorer(prover, {"word": WordGrader()}, speller).score(traces, ScoreOptions())
-    pool = [found for each in zip(traces, scored, strict=True) if isinstance(found := usable(*each), Usable)]
+    pool = [found for each in zip(traces, scored, strict=True) if why_unusable(found := Result(each)) is None]
     assert len(pool) == len(rows) == 35
     for trace in pool:
         opening = trace.completion[: trace.char_at(0)]

@@ -17,7 +17,8 @@ from mrt_reward.evaluation.datasets.star import (
     top_prefix,
 )
 from mrt_reward.evaluation.datasets.star_report import report_record, star_report
-from mrt_reward.evaluation.pool import Unusable, Usable
+from mrt_reward.evaluation.pool import Unusable
+from mrt_reward.evaluation.result import Result
 from mrt_reward.options import Delimiters
 from mrt_reward.types import Message, Verdict
 from tests.evaluation.datasets.made import ENDING, scored
@@ -25,7 +26,7 @@ from tests.evaluation.datasets.made import ENDING, scored
 A, B, C = "First.\n\n", "Wait, second.\n\n", "Wait, third.\n\n"
 
 
-def fates(*traces: Usable, **settings: object) -> list[tuple[Fate, int]]:
+def fates(*traces: Result, **settings: object) -> list[tuple[Fate, int]]:
     return [(each.fate, each.cut) for each in judge(traces, StarSettings(**settings))]  # type: ignore[arg-type]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,6 +15,7 @@ from mrt_reward.provers.hf.kv_cache import (
     PrefillDone,
     PrefixCache,
     TreeCache,
+    cache_name,
     shared_prefix_attention,
 )
 
@@ -28,6 +31,30 @@ def filled(length: int) -> PrefixCache:
     with pytest.raises(PrefillDone):
         cache.update(states(length, 1), states(length, 2), 0)
     return cache
+
+
+class OfOlderReleases(torch.nn.Module):
+    def forward(self, input_ids: torch.Tensor, past_key_values: object = None) -> None: ...
+
+
+def renaming(forward: Callable[..., None]) -> Callable[..., None]:
+    """As transformers deprecates a name: what wraps takes anything, and is known by what it wraps."""
+
+    @functools.wraps(forward)
+    def wrapped(*args: object, **kwargs: object) -> None:
+        return forward(*args, **kwargs)
+
+    return wrapped
+
+
+class OfNewerReleases(torch.nn.Module):
+    @renaming
+    def forward(self, input_ids: torch.Tensor, cache: object = None) -> None: ...
+
+
+def test_a_cache_is_handed_over_by_the_name_that_the_network_has_for_it() -> None:
+    assert cache_name(OfOlderReleases) == "past_key_values"
+    assert cache_name(OfNewerReleases) == "cache"
 
 
 def test_a_prefix_grows_by_its_chunks_and_ends_the_pass_at_the_last_layer() -> None:

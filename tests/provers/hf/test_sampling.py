@@ -84,3 +84,25 @@ def test_mean_log_probabilities_are_over_all_tokens_that_were_drawn() -> None:
     assert grown.completions(0)[0] == (6,)
     assert grown.mean_logprobs(0) == pytest.approx((np.log(1 / 8) / 2,) * 4, abs=1e-5)
     assert answers(1).mean_logprobs(0) == ()
+
+
+def test_coupled_answers_of_probes_with_one_seed_are_the_same_where_they_expect_the_same() -> None:
+    grown = answers(5, 5, 6, num_samples=16, coupled=True)
+    for _ in range(3):
+        grown.step(torch.zeros(len(grown.rows), 8))
+    assert grown.completions(0) == grown.completions(1) != grown.completions(2)
+    assert len(set(grown.completions(0))) > 8
+
+
+def test_a_coupled_answer_does_not_depend_on_how_many_there_are_nor_on_other_probes() -> None:
+    few, many = answers(5, num_samples=4, coupled=True), answers(6, 5, num_samples=16, coupled=True)
+    for grown in (few, many):
+        for _ in range(3):
+            grown.step(torch.zeros(len(grown.rows), 8))
+    assert few.completions(0) == many.completions(1)[:4]
+
+
+def test_coupled_greedy_answers_are_greedy() -> None:
+    grown = answers(1, 2, num_samples=50, temperature=0.0, coupled=True)
+    assert grown.step(logits(6, 7)) == [0, 1]
+    assert set(grown.completions(1)) == {(7,)}

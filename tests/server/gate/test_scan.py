@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrt_reward.server.gate.refusal import Refusal
+from mrt_reward.server.gate.replies import Refusal
 from mrt_reward.server.gate.scan import MAX_ITEMS, MAX_KEYS, JSONScan, scanned
 from mrt_reward.wire import MAX_DEPTH
 

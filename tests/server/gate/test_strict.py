@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mrt_reward.server.gate.refusal import Refusal
+from mrt_reward.server.gate.replies import Refusal
 from mrt_reward.server.gate.strict import parsed
 
 
@@ -19,6 +19,8 @@ from mrt_reward.server.gate.strict import parsed
         (b"[1e999]", "too large"),
         (b"[-1E+400]", "too large"),
         (b"[1" + b"0" * 400 + b".5]", "too large"),
+        (b"[1" + b"0" * 309 + b"]", "too large"),
+        (b'{"metadata": {"x": [-' + b"9" * 4000 + b"]}}", "too large"),
         (b'["\\ud800"]', "surrogate"),
         (b'["\\udc00 x"]', "surrogate"),
         (b'["\xff"]', "not UTF-8"),
@@ -44,6 +46,7 @@ def test_what_is_not_strictly_json_is_told(body: bytes, told: str) -> None:
         (b'{"a": [1, 2.5, "1e999", null, true]}', {"a": [1, 2.5, "1e999", None, True]}),
         (b'["\\ud83d\\ude00", "\\u0000", "NaN"]', ["\U0001f600", "\x00", "NaN"]),
         (b"[1e300, 12345678901234567890]", [1e300, 12345678901234567890]),
+        (b"[1" + b"0" * 308 + b"]", [10**308]),
         (b'[{"a": 1}, {"a": 1}]', [{"a": 1}, {"a": 1}]),
     ],
 )

@@ -1,0 +1,136 @@
+"""One request, asked until it is answered, cannot be, or the time of its call is up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+
+import httpx
+import pytest
+
+from mrt_reward.client.asking import Ask, Asker
+from mrt_reward.client.retry import Refused, RetryPolicy
+from mrt_reward.errors import DeadlineExceeded, MRTRewardError, Overloaded, RequestRejected, WireError
+from mrt_reward.wire import MAX_DEADLINE_MS
+
+ASK = Ask.of("POST", "/v1/score", b"{}")
+FAST = RetryPolicy(base_s=0.001, max_wait_s=0.002)
+
+
+@pytest.fixture
+async def http() -> AsyncGenerator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as client:
+        yield client
+
+
+class Server:
+    """Answers with what it was given, one after another; the last for ever."""
+
+    def __init__(self, *replies: BaseException | str) -> None:
+        self.replies = list(replies)
+        self.headers: list[Mapping[str, str]] = []
+
+    async def __call__(self, headers: Mapping[str, str]) -> str:
+        self.headers.append(headers)
+        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply
+
+
+async def asked(server: Server, http: httpx.AsyncClient, timeout_s: float = 20.0, retry: RetryPolicy = FAST) -> str:
+    asker = Asker(http, "http://server", timeout_s, retry)
+    return await asker.until_answered(ASK, server, asker.ends_at())
+
+
+async def test_each_request_has_a_key_of_its_own_which_its_tries_share(http: httpx.AsyncClient) -> None:
+    server = Server(Refused(WireError("lost")), httpx.ReadError("reset"), "the reply")
+    assert await asked(server, http) == "the reply"
+    assert [headers["Idempotency-Key"] for headers in server.headers] == [ASK.headers["Idempotency-Key"]] * 3
+    assert Ask.of("POST", "/v1/score").headers["Idempotency-Key"] != ASK.headers["Idempotency-Key"]
+    assert Ask.of("GET", "/", Accept="x").headers["Accept"] == "x"
+
+
+async def test_each_try_says_how_much_time_is_left(http: httpx.AsyncClient) -> None:
+    server = Server(*[Refused(WireError("lost"))] * 3, "the reply")
+    await asked(server, http, timeout_s=9.0)
+    left_ms = [int(headers["X-Deadline-Ms"]) for headers in server.headers]
+    assert left_ms == sorted(left_ms, reverse=True)
+    assert 0 < left_ms[-1] < left_ms[0] <= 9000
+    await asked(server, http, timeout_s=1e7)
+    assert int(server.headers[-1]["X-Deadline-Ms"]) == MAX_DEADLINE_MS, "a server takes no more"
+
+
+@pytest.mark.parametrize(
+    ("replies", "kind", "num_tries"),
+    [
+        ([Refused(RequestRejected("no"))], RequestRejected, 1),
+        ([httpx.InvalidURL("no")], RequestRejected, 1),
+        ([Refused(WireError("lost"))], WireError, 5),
+        ([httpx.ConnectError("refused")], WireError, 5),
+        ([httpx.ReadTimeout("slow")], DeadlineExceeded, 5),
+        # What a busy server refused is not one of the five tries.
+        ([*[Refused(Overloaded("busy"))] * 20, Refused(WireError("lost"))], WireError, 25),
+        ([Refused(WireError("lost")), Refused(RequestRejected("no"))], RequestRejected, 2),
+    ],
+)
+async def test_it_is_asked_again_only_where_that_can_help(
+    http: httpx.AsyncClient, replies: Sequence[Exception], kind: type[MRTRewardError], num_tries: int
+) -> None:
+    server = Server(*replies)
+    with pytest.raises(kind):
+        await asked(server, http)
+    assert len(server.headers) == num_tries
+
+
+async def test_a_wait_that_would_outlast_the_call_is_not_begun(http: httpx.AsyncClient) -> None:
+    server = Server(Refused(Overloaded("busy"), wait_s=60.0))
+    with pytest.raises(Overloaded):
+        await asked(server, http, timeout_s=30.0, retry=RetryPolicy(max_wait_s=90.0))
+    assert len(server.headers) == 1
+
+
+async def test_a_try_that_never_ends_ends_with_the_call(http: httpx.AsyncClient) -> None:
+    num_ended = 0
+
+    async def hang(_: Mapping[str, str]) -> str:
+        nonlocal num_ended
+        try:
+            await asyncio.Event().wait()
+        finally:
+            num_ended += 1
+        raise AssertionError
+
+    asker = Asker(http, "http://server", 0.05, FAST)
+    with pytest.raises(DeadlineExceeded, match=r"no reply from http://server within 0\.05 s"):
+        await asker.until_answered(ASK, hang, asker.ends_at())
+    assert num_ended == 1
+
+
+async def test_a_client_that_is_closed_under_a_call_says_so_and_our_own_bugs_are_not_hidden() -> None:
+    client = httpx.AsyncClient()
+    with pytest.raises(RuntimeError, match="a bug"):
+        await asked(Server(RuntimeError("a bug")), client)
+    await client.aclose()
+    with pytest.raises(RequestRejected, match="the client was closed"):
+        await asked(Server(RuntimeError("Cannot send a request, as the client has been closed.")), client)
+
+
+async def test_whoever_leaves_is_not_asked_for_again(http: httpx.AsyncClient) -> None:
+    server = Server(asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await asked(server, http)
+    assert len(server.headers) == 1
+
+
+async def test_work_within_a_call_ends_with_its_time(http: httpx.AsyncClient) -> None:
+    asker = Asker(http, "http://server", 0.02, FAST)
+
+    async def done() -> str:
+        return "done"
+
+    assert await asker.within(asker.ends_at() + 60, done()) == "done"
+    with pytest.raises(DeadlineExceeded):
+        await asker.within(asker.ends_at(), asyncio.Event().wait())
+    with pytest.raises(DeadlineExceeded):
+        await asker.within(asker.ends_at() - 60, asyncio.Event().wait())

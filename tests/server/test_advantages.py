@@ -1,0 +1,114 @@
+"""Groups to advantages: the reply of /v1/score as it is, numbers of a loop of one's own, lists beside base64."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mrt_reward.fields import encode_ids
+from tests.server.conftest import TRACE, Live, post
+
+RIGHT = {**TRACE, "id": "right"}
+WRONG = {**TRACE, "id": "wrong", "completion": str(TRACE["completion"]).replace("boxed{42}", "boxed{41}")}
+BROKEN = {**TRACE, "id": "broken", "problem": 7}
+
+
+async def _paid(live: Live, *groups: object, **more: object) -> list[list[dict[str, Any]]]:
+    reply = await post(live, "/v1/advantages", {"groups": groups, **more})
+    assert reply.status_code == 200, reply.text
+    return reply.json()["groups"]
+
+
+def _without_trace(group: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**each, "trace": None} for each in group]
+
+
+async def _scored(live: Live, *traces: object) -> dict[str, Any]:
+    return (await post(live, "/v1/score", {"traces": traces})).json()
+
+
+async def test_the_reply_of_score_is_a_group_as_it_is(live: Live) -> None:
+    reply = await _scored(live, RIGHT, WRONG)
+    scored_before, scored_here = await _paid(live, reply, {"traces": [RIGHT, WRONG]})
+    assert _without_trace(scored_before) == _without_trace(scored_here)
+    assert [each["trace"] for each in scored_before] == [None, None]
+    # Progress 1/4, 0, 1/2 on the outcome advantage of the right one among 1 and 0, ±1/√2.
+    assert scored_before[0]["episode_advantages"] == pytest.approx(np.array([0.25, 0, 0.5]) + 0.70711, abs=1e-5)
+
+
+async def test_what_failed_in_a_reply_of_score_is_masked_with_its_error_and_moves_nobody(live: Live) -> None:
+    alone, beside = await _paid(live, await _scored(live, RIGHT, WRONG), await _scored(live, RIGHT, BROKEN, WRONG))
+    right, broken, wrong = beside
+    assert [right, wrong] == alone
+    assert (broken["outcome_advantage"], broken["episode_advantages"], broken["scored"]) == (None, [], False)
+    assert (broken["error"]["code"], broken["error"]["param"]) == ("invalid_trace", "problem")
+
+
+async def test_a_value_that_is_missing_in_a_reply_leaves_its_trace_out_of_baselines(live: Live) -> None:
+    reply = await _scored(live, RIGHT, WRONG)
+    partial = reply["traces"][1]
+    partial["status"], partial["values"][1]["value"] = "partial", None
+    [[right, wrong]] = await _paid(live, reply, credit={"baseline": "group", "scale_by_std": False})
+    # Outcomes 1 and 0: ±1/2. The baseline is of the whole trace alone, the mean of 1/4, 0, 1/2; missing progress is 0.
+    assert right["episode_advantages"] == pytest.approx([0.5, 0.25, 0.75])
+    assert wrong["episode_advantages"] == pytest.approx([-0.5, -0.5, -0.5 + 0.5 - 0.25])
+    assert (right["scored"], wrong["scored"]) == (True, False)
+
+
+async def test_scored_traces_stand_beside_unscored_ones_and_beside_numbers(live: Live) -> None:
+    [scored] = (await _scored(live, RIGHT))["traces"]
+    numbers = {"id": 7, "outcome": 0, "values": [0.5, None, 0.25]}
+    [group] = await _paid(live, {"traces": [scored, WRONG, numbers]})
+    assert [(each["id"], each["scored"]) for each in group] == [("right", True), ("wrong", True), ("7", False)]
+    assert [each["trace"] is not None for each in group] == [False, True, False]
+    assert group[2]["episode_advantages"] == [group[2]["outcome_advantage"]] * 2
+
+
+async def test_the_old_name_of_a_scored_group_is_told_the_new_one(live: Live) -> None:
+    reply = await post(live, "/v1/advantages", {"groups": [{"scored": [{"id": "a", "outcome": 1, "values": []}]}]})
+    assert reply.status_code == 422
+    assert "scored is traces now" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+async def test_ids_are_lists_or_base64_and_so_are_advantages_of_tokens(live: Live, as_list: bool) -> None:
+    reply = await _scored(live, RIGHT)
+    ends = list(range(1, len(str(TRACE["completion"])) + 1))
+    group = {**reply, "token_ends": [ends if as_list else encode_ids(np.array(ends, np.int32))]}
+    [[listed]] = await _paid(live, group, per_token="list")
+    [[packed]] = await _paid(live, group, per_token=True)
+    [[named]] = await _paid(live, group, per_token="base64")
+    assert packed == named
+    advantage_T = np.frombuffer(base64.b64decode(packed["token_advantages"]), "<f4")
+    assert listed["token_advantages"] == pytest.approx(advantage_T.tolist())
+    for episode, advantage in zip(reply["traces"][0]["episodes"], listed["episode_advantages"], strict=True):
+        here = listed["token_advantages"][episode["char_start"] : episode["char_end"]]
+        assert here == [advantage] * (episode["char_end"] - episode["char_start"])
+
+
+async def test_a_trace_may_be_sent_as_lists_of_ids(live: Live) -> None:
+    sent = {"id": "t", "prompt": "Q", "answer": "42", "tokenizer": live.scorer.tokenizer_sha256}
+    ids = live.prover.tokenizer.encode_trusted(str(TRACE["completion"]))
+    lists = {**sent, "id": "lists", "completion_ids": np.asarray(ids).tolist()}
+    packed = {**sent, "id": "packed", "completion_ids": encode_ids(np.array(ids, np.int32))}
+    one, two = (await _scored(live, lists, packed))["traces"]
+    assert (one["status"], one["error"]) == ("ok", None)
+    assert (one["values"], one["episodes"]) == (two["values"], two["episodes"])
+
+
+async def test_a_list_of_more_ids_than_a_body_may_have_values_is_refused_whole(live: Live) -> None:
+    reply = await post(live, "/v1/score", {"traces": [{**TRACE, "completion_ids": [1] * 600_000}]})
+    assert reply.status_code == 413
+    assert set(reply.json()["error"]) == {"message", "type", "code", "param"}
+
+
+async def test_the_document_says_that_numbers_and_lists_are_taken(live: Live) -> None:
+    schemas = (await live.http.get("/openapi.json")).json()["components"]["schemas"]
+    whole, short = schemas["Group"]["properties"]["traces"]["items"]["oneOf"][1]["anyOf"]
+    assert whole == {"$ref": "#/components/schemas/ScoredTrace-Input"}
+    assert short["properties"]["values"]["items"]["anyOf"][1] == {"type": "null"}
+    kinds = [each.get("type") for each in schemas["Trace"]["properties"]["completion_ids"]["anyOf"]]
+    assert kinds == ["array", "string", "null"]
