@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from mrt_reward.config import load_settings
-from mrt_reward.core.credit import Credit, CreditConfig, credit
+from mrt_reward.core.credit import Credit, credit
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.core.progress import values_of
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace, Trace

@@ -14,7 +14,7 @@ Dimension key: G traces of a group · K episodes · P = K + 1 prefixes · M budg
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +95,9 @@ def anytime_returns(progress_K: Floats, weight_K: Floats) -> Floats:
     return np.cumsum((progress_K * weight_K)[::-1])[::-1]
 
 
-def decision_baselines(return_G: Sequence[Floats | None], closed_G: Sequence[bool]) -> list[Floats]:
+def decision_baselines(
+    return_G: Sequence[Floats | None], closed_G: Sequence[bool], size_G: Sequence[int]
+) -> list[Floats]:
     """Leave-one-out baseline of every decision of each trace: of its episodes, and of closing after the last one.
 
     A trace decides before each episode to write it, and in the end, unless it is cut off, to close; the return of
@@ -104,33 +106,24 @@ def decision_baselines(return_G: Sequence[Floats | None], closed_G: Sequence[boo
     Args:
         return_G: `return_K` of each trace; None where it is not completely scored, and then it sets no baseline.
         closed_G: whether its thinking closed by itself.
+        size_G: K, how many episodes it has.
 
     Returns:
-        `baseline_P` of each trace, the last one for closing; 0 where no other trace comes so far. A trace that is not
-        scored has one number, for closing.
+        `baseline_P` of each trace, the last one for closing; 0 where no other trace comes so far.
 
     """
-    if len(return_G) != len(closed_G):
-        raise ValueError(f"expected to hear of each trace whether it closed, got {len(closed_G)} of {len(return_G)}")
+    if not len(return_G) == len(closed_G) == len(size_G):
+        raise ValueError(f"expected as many of all, got {len(return_G)}, {len(closed_G)} and {len(size_G)}")
     decisions = [
         None if return_K is None else np.append(return_K, 0.0) if closed else return_K
         for return_K, closed in zip(return_G, closed_G, strict=True)
     ]
-    return [
-        np.array(
-            [
-                _mean(each[j] for place, each in enumerate(decisions)
-                      if each is not None and place != trace and each.size > j)
-                for j in range(1 + (0 if return_K is None else return_K.size))
-            ]
-        )
-        for trace, return_K in enumerate(return_G)
-    ]  # fmt: skip
 
+    def at(j: int, trace: int) -> float:
+        there = [each[j] for k, each in enumerate(decisions) if k != trace and each is not None and each.size > j]
+        return float(np.mean(there)) if there else 0.0
 
-def _mean(numbers: Iterable[float]) -> float:
-    known = list(numbers)
-    return float(np.mean(known)) if known else 0.0
+    return [np.array([at(j, trace) for j in range(size + 1)]) for trace, size in enumerate(size_G)]
 
 
 def _check(token_P: Floats, budget: float) -> None:

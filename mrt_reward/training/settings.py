@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, CliApp
 
-from mrt_reward.core.credit import Baseline, CreditConfig, CreditOptions
+from mrt_reward.core.credit_config import Baseline, CreditConfig, CreditOptions
 from mrt_reward.core.progress import WasteOptions
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import (

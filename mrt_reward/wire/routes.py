@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError, core_schema
 
-from mrt_reward.core.credit import CreditConfig
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import TraceError
 from mrt_reward.fields import IdsField, encode_ids, ids_of
 from mrt_reward.options import ScoreOptions

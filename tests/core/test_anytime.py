@@ -74,7 +74,7 @@ def test_an_episode_is_paid_for_all_that_follows_as_far_as_it_is_in_time() -> No
 def test_every_decision_is_compared_with_the_others_that_came_to_it() -> None:
     # First: 0.4, 0.1, closes. Second: 0.2, closes. Third: 0.3, 0.2, cut off. Fourth: not scored.
     returns = [np.array([0.4, 0.1]), np.array([0.2]), np.array([0.3, 0.2]), None]
-    first, second, third, fourth = decision_baselines(returns, [True, True, False, True])
+    first, second, third, fourth = decision_baselines(returns, [True, True, False, True], [2, 1, 2, 0])
     # Decision 0: 0.2 and 0.3. Decision 1: the second closed (0), the third went on (0.2). Decision 2: nobody else.
     assert first == pytest.approx([0.25, 0.1, 0.0])
     # Decision 1 is to close: the others went on, for 0.1 and 0.2.
@@ -87,9 +87,9 @@ def test_every_decision_is_compared_with_the_others_that_came_to_it() -> None:
 @given(st.lists(st.lists(st.floats(-1, 1), max_size=4), min_size=2, max_size=5))
 def test_a_trace_does_not_move_its_own_baseline(rows: list[list[float]]) -> None:
     returns = [np.array(row) for row in rows]
-    before = decision_baselines(returns, [True] * len(rows))[0]
+    before = decision_baselines(returns, [True] * len(rows), [len(row) for row in rows])[0]
     returns[0] = returns[0] + 0.5
-    assert decision_baselines(returns, [True] * len(rows))[0].tolist() == before.tolist()
+    assert decision_baselines(returns, [True] * len(rows), [len(row) for row in rows])[0].tolist() == before.tolist()
 
 
 @pytest.mark.parametrize(
@@ -117,5 +117,5 @@ def test_what_does_not_fit_together_is_refused() -> None:
         point_weights(X, np.array([30.0]), np.array([0.5, 0.5]))
     with pytest.raises(ValueError, match="one weight for each episode"):
         anytime_returns(np.zeros(2), np.zeros(3))
-    with pytest.raises(ValueError, match="whether it closed"):
-        decision_baselines([None], [])
+    with pytest.raises(ValueError, match="as many of all"):
+        decision_baselines([None], [], [0])

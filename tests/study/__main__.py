@@ -28,7 +28,7 @@ Runs = Annotated[Path, typer.Option(help="Folder of the runs' files.", file_okay
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913, PLR0917 - options of a command
     policy: Annotated[Path, typer.Option(help="Model folder that is trained; also the prover.", exists=True)],
     stage: Annotated[str, typer.Option(help="quick, one, long or short.")] = "quick",
     values: Annotated[str, typer.Option(help="revealed, likelihood or answers.")] = "likelihood",

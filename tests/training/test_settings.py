@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from pydantic_settings import BaseSettings
 
-from mrt_reward.core.credit import CreditConfig
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import (
     AUTHORS_SEGMENTERS,
