@@ -242,6 +242,7 @@ class SamplingOptions:
     num_samples: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = option(8, "Answers per prefix, for rollouts.")
     temperature: Annotated[float, Ge(0), Le(10)] = option(0.6, "Temperature of these answers; 0 is greedy.")
     best_of: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = option(1, "k of the Best-of-k prover, for rollouts.")
+    coupled: bool = option(False, "Whether a problem's prefixes draw with the same noise: surer progress.")
 
 
 @dataclass(frozen=True)
@@ -252,8 +253,6 @@ class Rollouts(SamplingOptions):
         top_p: nucleus; 1 keeps the whole distribution.
         max_tokens: longest answer in tokens; None means 64 after a boxed terminator and 1024 after a free one.
         seed: of the sampling; a prefix's own draws depend on it and on the prefix, never on the batch.
-        coupled: draw the m-th answers of all prefixes of a problem with the same noise, so that what neighbouring
-            prefixes share cancels in progress; each value stays as it is distributed.
         keep_answers: return every sampled answer with its value, for majority votes and for reading.
 
     """
@@ -264,7 +263,6 @@ class Rollouts(SamplingOptions):
     top_p: Annotated[float, Gt(0), Le(1)] = 0.95
     max_tokens: Annotated[int, Ge(1), Le(32_768)] | None = None
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
-    coupled: bool = False
     keep_answers: bool = False
 
 

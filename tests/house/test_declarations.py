@@ -34,8 +34,8 @@ OTHER_MEANING = {
     # /get_reward pays a scalar, and no episodes.
     "ServeSettings.alpha",
     # Fields of a trace or of a request, and what vLLM and stored scores say.
-    "TraceIn.group", "TraceIn.tokenizer", "ScoreRequest.options", "Sampled.num_tokens",
-    "ProverInfo.dtype", "Probe.seed", "RolloutPlan.keep_answers",
+    "ScoreRequest.options", "Sampled.num_tokens", "Record.num_tokens", "ProverInfo.dtype", "Probe.seed",
+    "RolloutPlan.keep_answers", "RolloutQuery.coupled",
     # How a policy is sampled or continued, and what is drawn: no part of what a value is.
     "LoopSettings.model", "LoopSettings.temperature", "LoopSettings.max_tokens", "LoopSettings.seed",
     "BranchSettings.num_samples", "BranchSettings.temperature", "BranchSettings.top_p", "BranchSettings.max_tokens",

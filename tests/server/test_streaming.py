@@ -18,8 +18,7 @@ from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.server.calls import Caller
 from mrt_reward.server.gate.waiting import CallerGone, Stopping
 from mrt_reward.server.streaming import ScoreStream
-from mrt_reward.types import ScoredTrace, Status
-from mrt_reward.wire import TraceIn
+from mrt_reward.types import ScoredTrace, Status, Trace
 from tests.server.conftest import TRACE, VALUES, Live, live_server, post
 from tests.server.gate.sending import Sending
 
@@ -134,7 +133,7 @@ class Replied(Sending):
         return [json.loads(line) for message in self.messages[1:] for line in message["body"].splitlines()]
 
 
-ASKED = [TraceIn(id=str(index), problem="q", completion="c", metadata={"row": index}) for index in range(4)]
+ASKED = [Trace(str(index), problem="q", completion="c", metadata={"row": index}) for index in range(4)]
 
 
 async def _streamed(results: Results, sending: Sending, seconds: float = 3600, *, leaves: bool = False) -> None:

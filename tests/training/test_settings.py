@@ -114,6 +114,7 @@ ASKED: dict[str, dict[str, object]] = {
     "num_samples": {"estimator": "rollouts", "num_samples": 4},
     "temperature": {"estimator": "rollouts", "temperature": 1.0},
     "best_of": {"estimator": "rollouts", "best_of": 2},
+    "coupled": {"estimator": "rollouts", "coupled": True},
     "grader": {"grader": "exact"},
 }
 PAID: dict[str, object] = {

@@ -74,7 +74,7 @@ async def test_a_request_is_logged_with_its_route_its_id_and_its_time(logs: Logs
     # The route, never the path, which anybody may write.
     assert (log["event"], log["route"], log["request_id"]) == ("request", "unmatched", "abc")
     assert counted.seconds[0] >= 0
-    assert scope[RECEIVED_AT] > 0
+    assert float(scope[RECEIVED_AT]) > 0
 
 
 async def test_what_is_no_http_request_is_not_counted() -> None:
