@@ -25,6 +25,7 @@ from mrt_reward.core.anytime import decision_baselines
 from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.core.prices import episode_price, token_prices
 from mrt_reward.core.progress import Floats
+from mrt_reward.types import ScoredTrace
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,15 @@ class Extent:
     def __post_init__(self) -> None:
         if self.token_P.ndim != 1 or self.token_P.size == 0 or (np.diff(self.token_P) < 0).any():
             raise ValueError(f"ends of prefixes must have shape (P,), P >= 1, and must not fall; got {self.token_P}")
+
+    @classmethod
+    def of(cls, scored: ScoredTrace) -> Extent | None:
+        """Of a scored trace, in the prover's tokens; None where it has no values, or does not say if it was cut off."""
+        if not scored.values or scored.truncated is None:
+            return None
+        start = scored.episodes[0].token_start if scored.episodes else 0
+        ends = [start, *(episode.token_end for episode in scored.episodes)]
+        return cls(np.array(ends, np.float64), scored.truncated)
 
     @property
     def thinking_tokens(self) -> float:

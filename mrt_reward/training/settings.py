@@ -226,6 +226,17 @@ def _check_together(settings: TrainingSettings, where: str) -> None:
         raise ConfigError(
             f"{where}.follow_steps needs mode=episodes: mode=prefix asks no prover", param=f"{where}.mode"
         )
+    if settings.credit == "anytime" and settings.anytime_budget is None:
+        raise ConfigError(
+            f"{where}.credit=anytime needs {where}.anytime_budget: the largest budget C, in tokens of the response, "
+            "such as the longest one that is sampled",
+            param=f"{where}.anytime_budget",
+        )
+    if settings.charge_closing and settings.baseline not in ("group", "rate"):
+        raise ConfigError(
+            f"{where}.charge_closing needs {where}.baseline group or rate, got {settings.baseline}",
+            param=f"{where}.charge_closing",
+        )
     if settings.best_of > settings.num_samples:
         raise ConfigError(
             f"{where}.best_of must be at most num_samples = {settings.num_samples}, got {settings.best_of}",

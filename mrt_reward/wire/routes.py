@@ -159,6 +159,10 @@ class AdvantageOut(Model):
     outcome_advantage: Annotated[float | None, Field(description="Also of what stands before the first episode.")]
     episode_advantages: Annotated[list[float], Field(description="Full advantage of each episode's tokens.")]
     answer_advantage: Annotated[float, Field(description="Advantage of the answer's tokens.")]
+    closing_advantage: Annotated[
+        float | None,
+        Field(description="Of the first of them, where thinking closes; null in the reply of an older server."),
+    ] = None
     scored: Annotated[bool, Field(description="Whether all of its values and its outcome are there.")]
     token_advantages: Annotated[
         str | list[float] | None, Field(description="Advantage of each of the caller's tokens, as `per_token` asks.")

@@ -31,7 +31,7 @@ Runs = Annotated[Path, typer.Option(help="Folder of the runs' files.", file_okay
 def run(  # noqa: PLR0913, PLR0917 - options of a command
     policy: Annotated[Path, typer.Option(help="Model folder that is trained; also the prover.", exists=True)],
     stage: Annotated[str, typer.Option(help="quick, one, long or short.")] = "quick",
-    values: Annotated[str, typer.Option(help="revealed, likelihood or answers.")] = "likelihood",
+    values: Annotated[str, typer.Option(help="revealed, likelihood, answers or coupled.")] = "likelihood",
     answers: Annotated[int, typer.Option(min=1, help="K answers of a prefix, where values are answers.")] = 4,
     arm: Annotated[list[str] | None, typer.Option(help="Only these arms.")] = None,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="Only these seeds.")] = None,

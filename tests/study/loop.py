@@ -21,7 +21,7 @@ from mrt_reward.mini import template
 from mrt_reward.mini.charts import Regime, sample_charted
 from mrt_reward.mini.island import Problem
 from mrt_reward.training.metrics import record_metrics
-from mrt_reward.training.records import Reading
+from mrt_reward.training.records import Record
 from mrt_reward.training.responses import Response
 from tests.study.arms import Arm
 from tests.study.network import Network
@@ -99,30 +99,30 @@ class StudyLoop(Loop):
         used = len(response.response_ids) / self.settings.max_tokens
         return super().outcome(response) - self.arm.length_penalty * used
 
-    async def score(self, rollouts: Rollouts) -> tuple[list[Reading], dict[str, float]]:
+    async def score(self, rollouts: Rollouts) -> tuple[list[Record], dict[str, float]]:
         """Outcome of each row beside the values of its prefixes."""
         if self.values.source != "revealed":
-            readings, how = await super().score(rollouts)
+            records, how = await super().score(rollouts)
         else:
-            records = [
+            found = [
                 revealed_record(row, problem, self.scorer.tokens, self.settings.mrt)
                 for row, problem in zip(cast("Written", rollouts).written, rollouts.problems, strict=True)
             ]
             responses = [rollouts.response(row) for row in range(len(rollouts.problems))]
-            readings = [
-                record.reading(self.outcome(response), len(response.response_ids))
-                for response, record in zip(responses, records, strict=True)
+            records = [
+                record.rewarded(self.outcome(response), len(response.response_ids))
+                for response, record in zip(responses, found, strict=True)
             ]
-            how = record_metrics(records)
-        return [self._with_scalar(reading) for reading in readings] if self.arm.scalar else readings, how
+            how = record_metrics(found)
+        return [self.with_scalar(record) for record in records] if self.arm.scalar else records, how
 
-    def _with_scalar(self, reading: Reading) -> Reading:
+    def with_scalar(self, record: Record) -> Record:
         """Progress as one number on the outcome; its episodes are then paid nothing."""
-        scored = reading.scored
+        scored = record.scored
         if scored is None:
-            return reading
+            return record
         gained = self.settings.mrt.alpha * float(scored.value_P[-1] - scored.value_P[0])
-        return replace(reading, outcome=reading.outcome + gained, scored=None)
+        return replace(record, outcome=record.outcome + gained, what=None)
 
     def logprobs(self, rollouts: Rollouts, rows: Tensor) -> Tensor:
         """Log-probability of each response token, (rows, T); `rows` are whole groups, whose prompt is read once."""

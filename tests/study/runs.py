@@ -17,8 +17,9 @@ import numpy as np
 
 from adapters.custom_loop.train import LoopSettings
 from mrt_reward.errors import ConfigError
-from mrt_reward.mini.charts import REGIMES
-from tests.study.arms import arm_of
+from mrt_reward.mini.charts import REGIMES, Regime
+from mrt_reward.training.settings import TrainingSettings, load_training_settings
+from tests.study.arms import Arm, arm_of
 from tests.study.evaluating import BETWEEN, FINAL, Evaluation, Size, evaluate
 from tests.study.loop import StudyLoop
 from tests.study.values import ValueSpec
@@ -113,13 +114,19 @@ def new_loop(spec: RunSpec, folder: Path) -> StudyLoop:
         learning_rate=spec.learning_rate,
         micro_rows=4 * spec.group_size,
         seed=spec.seed,
-        mrt={**arm.mrt, **spec.values.asked()},  # type: ignore[arg-type]
+        mrt=settings_of(arm, regime, spec.values),
     )
     loop = StudyLoop(settings, arm, regime, spec.values)
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "state.pt").exists():
         loop.load()
     return loop
+
+
+def settings_of(arm: Arm, regime: Regime, values: ValueSpec) -> TrainingSettings:
+    """Settings of an arm; where its credit has a budget, it is the regime's."""
+    budget = {"anytime_budget": regime.budget_tokens} if arm.mrt.get("credit") == "anytime" else {}
+    return load_training_settings({**arm.mrt, **budget, **values.asked()}, where="mrt")
 
 
 async def run(spec: RunSpec, out: Path, told: Callable[[int], None] = lambda _: None) -> Path:

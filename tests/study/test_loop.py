@@ -13,10 +13,10 @@ from adapters.custom_loop.train import Loop
 from mrt_reward.errors import ConfigError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.mini.charts import SHORT
-from mrt_reward.training.records import Reading, Scored
+from mrt_reward.training.records import Record, Scored
 from tests.study.arms import ARMS, Arm, arm_of
 from tests.study.loop import StudyLoop, Written
-from tests.study.runs import new_loop
+from tests.study.runs import new_loop, settings_of
 from tests.study.stages import STAGES, specs, stage_of
 from tests.study.test_runs import SPEC
 from tests.study.values import ValueSpec
@@ -59,7 +59,7 @@ def test_values_come_from_what_is_revealed_or_from_a_prover_in_this_process(loop
     proving = ValueSpec("likelihood", prover=MODEL_DIR)
     proved_loop = StudyLoop(loop.settings, loop.arm, loop.regime, proving)
 
-    async def scored() -> tuple[list[Reading], dict[str, float]]:
+    async def scored() -> tuple[list[Record], dict[str, float]]:
         try:
             return await proved_loop.score(rollouts)
         finally:
@@ -86,15 +86,32 @@ def test_length_costs_what_the_arm_says(loop: StudyLoop, rollouts: Written) -> N
 
 def test_progress_as_one_number_goes_to_the_outcome_alone(loop: StudyLoop) -> None:
     scalar = StudyLoop(loop.settings, replace(arm_of("scalar")), loop.regime, loop.values)
-    reading = Reading(1.0, 4, Scored(0, (2, 4), np.array([0.25, 0.25, 0.75]), cut_off=False))
-    [told] = [scalar._with_scalar(reading)]
+    reading = Record(Scored(0, (2, 4), np.array([0.25, 0.25, 0.75]), cut_off=False), outcome=1.0, num_tokens=4)
+    [told] = [scalar.with_scalar(reading)]
     assert (told.outcome, told.scored) == (1.5, None)
 
 
-def test_later_kinds_of_answers_are_refused_for_now() -> None:
-    for source in ("coupled", "posterior"):
-        with pytest.raises(ConfigError, match=f"does not draw {source} answers yet"):
-            ValueSpec(source)  # type: ignore[arg-type]
+def test_later_kinds_of_values_are_refused_for_now() -> None:
+    with pytest.raises(ConfigError, match="works out no posterior yet"):
+        ValueSpec("posterior")
+    asked = [ValueSpec(source).asked().get("coupled") for source in ("answers", "coupled", "revealed")]
+    assert asked == [False, True, None]
+
+
+@pytest.mark.parametrize("arm", ["forced", "masked", "rate", "anytime", "group-closing"])
+def test_every_way_to_pay_pays_a_batch(arm: str, rollouts: Written, tmp_path: Path) -> None:
+    made = new_loop(replace(SPEC, arm=arm, values=ValueSpec("revealed")), tmp_path)
+    readings, _ = asyncio.run(made.score(rollouts))
+    advantage_BT, _ = made.pay(readings)
+    assert bool(advantage_BT.isfinite().all())
+    assert advantage_BT.shape == rollouts.mask[:, rollouts.num_prompt :].shape
+
+
+def test_every_arm_is_a_set_of_settings_that_a_user_can_choose() -> None:
+    for arm in ARMS.values():
+        made = settings_of(arm, SHORT, ValueSpec("answers", 2))
+        assert (made.alpha, made.num_samples) == (arm.mrt["alpha"], 2)
+        assert made.credit_config().baseline == arm.mrt.get("baseline", "none")
 
 
 def test_a_stage_is_made_seed_after_seed(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from mrt_reward.training.settings import TrainingSettings
 from mrt_reward.wiring import build_scorer
 
 Source = Literal["revealed", "likelihood", "answers", "coupled", "posterior"]
-LATER = ("coupled", "posterior")
+LATER = ("posterior",)
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class ValueSpec:
     """Where values come from.
 
     Attributes:
-        source: `revealed` truth; the prover's `likelihood` of the gold answer; or the graded `answers` that it draws.
-            `coupled` and `posterior` answers are refused until there are any.
+        source: `revealed` truth; the prover's `likelihood` of the gold answer; or the graded `answers` that it draws,
+            each prefix for itself or `coupled`. A `posterior` along the trace is refused until there is one.
         num_answers: K answers of each prefix.
         prover: model folder of the prover.
 
@@ -50,15 +50,16 @@ class ValueSpec:
     def __post_init__(self) -> None:
         if self.source in LATER:
             raise ConfigError(
-                f"values {self.source}: the service does not draw {self.source} answers yet; use revealed, likelihood "
-                "or answers",
+                f"values {self.source}: the service works out no {self.source} yet; use revealed, likelihood, answers "
+                "or coupled",
                 param="values",
             )
 
     def asked(self) -> dict[str, Any]:
         """Training settings that ask for them."""
-        if self.source == "answers":
-            return {"estimator": "rollouts", "num_samples": self.num_answers, "temperature": 1.0}
+        if self.source in ("answers", "coupled"):
+            drawn = {"estimator": "rollouts", "num_samples": self.num_answers, "temperature": 1.0}
+            return {**drawn, "coupled": self.source == "coupled"}
         return {}
 
 
