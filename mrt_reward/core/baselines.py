@@ -33,34 +33,36 @@ class Extent:
     """Where a trace's prefixes end.
 
     Attributes:
-        token_P: tokens of the response up to the end of each prefix; the first is where the thinking starts.
-        cut_off: whether the trace ended while thinking, so that there is no answer.
+        token_P: tokens of the response up to the end of each prefix, the first one where the thinking starts; None
+            where they are not known.
+        cut_off: whether the trace ended while thinking, so that there is no answer; None where that is not known.
 
     Raises:
         ValueError: there is no prefix, or the ends fall.
 
     """
 
-    token_P: Floats
-    cut_off: bool
+    token_P: Floats | None
+    cut_off: bool | None
 
     def __post_init__(self) -> None:
-        if self.token_P.ndim != 1 or self.token_P.size == 0 or (np.diff(self.token_P) < 0).any():
-            raise ValueError(f"ends of prefixes must have shape (P,), P >= 1, and must not fall; got {self.token_P}")
+        token_P = self.token_P
+        if token_P is not None and (token_P.ndim != 1 or token_P.size == 0 or (np.diff(token_P) < 0).any()):
+            raise ValueError(f"ends of prefixes must have shape (P,), P >= 1, and must not fall; got {token_P}")
 
     @classmethod
-    def of(cls, scored: ScoredTrace) -> Extent | None:
-        """Of a scored trace, in the prover's tokens; None where it has no values, or does not say if it was cut off."""
-        if not scored.values or scored.truncated is None:
-            return None
-        start = scored.episodes[0].token_start if scored.episodes else 0
-        ends = [start, *(episode.token_end for episode in scored.episodes)]
-        return cls(np.array(ends, np.float64), scored.truncated)
+    def of(cls, scored: ScoredTrace) -> Extent:
+        """Of a scored trace, in the prover's tokens."""
+        ends = [episode.token_end for episode in scored.episodes]
+        if len(ends) + 1 != len(scored.values) or (ends and not ends[-1]):
+            return cls(None, scored.truncated)
+        start = scored.episodes[0].token_start if ends else 0
+        return cls(np.array([start, *ends], np.float64), scored.truncated)
 
     @property
-    def thinking_tokens(self) -> float:
-        """T, of all episodes."""
-        return float(self.token_P[-1] - self.token_P[0])
+    def length_K(self) -> Floats:  # noqa: N802 - an array
+        """Tokens of each episode; none where they are not known."""
+        return np.zeros(0) if self.token_P is None else np.diff(self.token_P)
 
 
 def baselines(
@@ -99,24 +101,23 @@ def baselines(
         case "group_index":
             return [np.append(_at_index(trace, size, return_G), 0.0) for trace, size in enumerate(size_G)]
         case "leave_one_out":
-            closed_G = [extent is not None and not extent.cut_off for extent in extent_G]
+            closed_G = [extent is not None and extent.cut_off is False for extent in extent_G]
             return decision_baselines(return_G, closed_G, size_G)
 
 
 def _rate(
     return_G: Sequence[Floats | None], progress_G: Floats, extent_G: Sequence[Extent | None], *, charge_closing: bool
 ) -> list[Floats]:
-    token_G = np.array([0.0 if extent is None else extent.thinking_tokens for extent in extent_G])
+    length_GK = [np.zeros(0) if extent is None else extent.length_K for extent in extent_G]
+    token_G = np.array([length_K.sum() for length_K in length_GK], np.float64)
     told: list[Floats] = []
     for trace, price in enumerate(token_prices(progress_G, token_G).tolist()):
-        extent = extent_G[trace]
-        charge_K = np.zeros(0) if extent is None else price * np.diff(extent.token_P)
         closing = 0.0
         if charge_closing:
             others = [k for k, each in enumerate(return_G) if k != trace and each is not None and each.size]
             episodes = sum(each.size for k in others if (each := return_G[k]) is not None)
             closing = price * float(token_G[others].sum()) / episodes if episodes else 0.0
-        told.append(np.append(charge_K, closing))
+        told.append(np.append(price * length_GK[trace], closing))
     return told
 
 

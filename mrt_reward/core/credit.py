@@ -108,7 +108,7 @@ def returns(value_P: Floats, outcome: float, config: CreditConfig, extent: Exten
 
 def _weights(extent: Extent | None, config: CreditConfig) -> Floats:
     budget = config.anytime_budget
-    if extent is None or budget is None:
+    if extent is None or extent.token_P is None or budget is None:
         raise ValueError("anytime needs a budget, and to know where the prefixes end")
     match config.anytime_weights:
         case "uniform":
@@ -132,7 +132,7 @@ def rewards(
     """
     told: list[float | None] = []
     for outcome, value_P, extent in zip(outcome_G, value_GP, extent_G, strict=True):
-        cut_off = extent is not None and extent.cut_off
+        cut_off = extent is not None and extent.cut_off is True
         if config.truncated == "zero" or outcome is None or not cut_off:
             told.append(outcome)
         elif config.truncated == "masked" or value_P is None or np.isnan(value_P[-1]):
@@ -157,12 +157,12 @@ def credit(
         outcome_G: reward r of each trace; None where it is not known, and then the trace counts in no baseline.
         value_GP: J of each trace's prefixes, NaN where missing (see `values_of`); None where it was not scored.
         config: how progress becomes credit.
-        extent_G: where each trace's prefixes end; None where that is not known, which `needs_extents` forbids.
+        extent_G: where each trace's prefixes end; None where that is not known; see `needs_tokens`, `needs_ending`.
 
     Raises:
         ValueError: an outcome is NaN or infinite, so that a failed reward was passed off as one; a `value_P` is not of
-            shape (P,) with P >= 1, or infinite; there are not as many of them as outcomes; or extents are needed, and a
-            trace that was scored has none, or one of another length.
+            shape (P,) with P >= 1, or infinite; there are not as many of them as outcomes; or what has to be known
+            of where a scored trace ends is not.
 
     """
     extent_G = [None] * len(outcome_G) if extent_G is None else extent_G
@@ -199,15 +199,18 @@ def _check_extents(value_GP: Sequence[Floats | None], extent_G: Sequence[Extent 
     if len(extent_G) != len(value_GP):
         raise ValueError(f"expected one extent for each trace, got {len(extent_G)} for {len(value_GP)}")
     for value_P, extent in zip(value_GP, extent_G, strict=True):
-        if value_P is None or not config.needs_extents:
+        if value_P is None:
             continue
-        if extent is None:
+        if config.needs_tokens and (extent is None or extent.token_P is None or extent.token_P.size != value_P.size):
             raise ValueError(
-                f"credit={config.credit}, baseline={config.baseline}, truncated={config.truncated} need to know where "
-                "the prefixes of a trace end and whether it was cut off, which a scored trace does not say"
+                f"credit {config.credit} with baseline {config.baseline} needs the tokens of every episode, "
+                "`token_start` and `token_end`, of each trace that has values"
             )
-        if extent.token_P.size != value_P.size:
-            raise ValueError(f"expected as many ends of prefixes as values, got {extent.token_P} for {value_P}")
+        if config.needs_ending and (extent is None or extent.cut_off is None):
+            raise ValueError(
+                f"truncated {config.truncated} with baseline {config.baseline} needs to know of each trace that has "
+                "values whether it was cut off while thinking, `truncated`"
+            )
 
 
 def _check_group(outcome_G: Sequence[float | None], value_GP: Sequence[Floats | None]) -> None:

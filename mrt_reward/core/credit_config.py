@@ -81,7 +81,11 @@ class CreditConfig(CreditOptions):
             raise ValueError(f"charge_closing needs baseline group or rate, which are prices; got {self.baseline}")
 
     @property
-    def needs_extents(self) -> bool:
-        """Whether it depends on where a trace's prefixes end, or on whether it was cut off."""
-        by_tokens = self.credit == "anytime" or self.baseline in ("rate", "leave_one_out")
-        return by_tokens or self.truncated != "zero"
+    def needs_tokens(self) -> bool:
+        """Whether it depends on where a trace's prefixes end."""
+        return self.credit == "anytime" or self.baseline == "rate"
+
+    @property
+    def needs_ending(self) -> bool:
+        """Whether it depends on how a trace ends: by itself, or cut off while thinking."""
+        return self.truncated != "zero" or self.baseline == "leave_one_out"

@@ -23,7 +23,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import LlamaForCausalLM
-from transformers.models.llama.modeling_llama import LlamaAttention
+from transformers.models.llama.modeling_llama import LlamaAttention, LlamaDecoderLayer
 
 from mrt_reward.mini.network import HEAD_SIZE, ROPE_THETA, place_tokens
 from mrt_reward.mini.tokenizer import token_ids
@@ -81,7 +81,7 @@ def _axes(model: LlamaForCausalLM, tokenizer: Tokenizer, seed: int) -> _Axes:
     generator = torch.Generator().manual_seed(seed)
     num_rest = place_ND.shape[1] - place_ND.shape[0]
     filled_DD = torch.cat([place_ND.T, torch.randn(place_ND.shape[1], num_rest, generator=generator)], 1)
-    note_ND = torch.linalg.qr(filled_DD)[0].T[place_ND.shape[0] :]
+    note_ND = cast("Tensor", torch.linalg.qr(filled_DD)[0]).T[place_ND.shape[0] :]
     for common_D in (place_word_D, path_end_D):
         note_ND = note_ND - (note_ND @ common_D)[:, None] * common_D
     to_D = embedding_VD[token_ids(tokenizer, " to")[0]]
@@ -106,9 +106,9 @@ def _rotated(offset: int, pairs: Sequence[int], size: float) -> Tensor:
 
 def _head(model: LlamaForCausalLM, layer: int, head: int) -> tuple[LlamaAttention, slice, Tensor]:
     """Attention of a layer, the rows of a head, and what the layer multiplies its input with."""
-    block = model.model.layers[layer]
+    block = cast("LlamaDecoderLayer", model.model.layers[layer])
     rows = slice(head * HEAD_SIZE, (head + 1) * HEAD_SIZE)
-    return cast("LlamaAttention", block.self_attn), rows, cast("Tensor", block.input_layernorm.weight)
+    return block.self_attn, rows, block.input_layernorm.weight
 
 
 def _look_back(
@@ -133,7 +133,7 @@ def _look_up(model: LlamaForCausalLM, axes: _Axes, seed: int) -> None:
     channels = [*_SLOW_PAIRS, *(pair + HEAD_SIZE // 2 for pair in _SLOW_PAIRS)]
     num_places = axes.place_ND.shape[0]
     generator = torch.Generator().manual_seed(seed)
-    mixed_NN = torch.linalg.qr(torch.randn(num_places, num_places, generator=generator))[0]
+    mixed_NN = cast("Tensor", torch.linalg.qr(torch.randn(num_places, num_places, generator=generator))[0])
     compared_HN = torch.zeros(HEAD_SIZE, num_places)
     compared_HN[channels] = mixed_NN[: len(channels)] * math.sqrt(num_places / len(channels))
     size = math.sqrt(_MATCH_SCORE * math.sqrt(HEAD_SIZE)) / (0.5 * root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,7 @@ def extent(*ends: float, cut_off: bool = False) -> Extent:
     return Extent(np.array(ends), cut_off)
 
 
-def paid(rows: list[tuple[float | None, list[float] | None, Extent | None]], config: CreditConfig) -> list[Credit]:
+def paid(rows: Sequence[tuple[float | None, list[float] | None, Extent | None]], config: CreditConfig) -> list[Credit]:
     outcomes, values, extents = zip(*rows, strict=True)
     return list(credit(outcomes, [None if each is None else np.array(each) for each in values], config, extents))
 
@@ -210,25 +211,32 @@ def test_closing_is_the_answers_first_token() -> None:
     assert token_advantages(first, [Span(0, 2), Span(2, 3)], 3, 3)[-1] == first.episode_advantage_K[1]
 
 
+def told(found: Extent) -> list[float] | None:
+    return None if found.token_P is None else found.token_P.tolist()
+
+
 def test_a_scored_trace_says_where_its_prefixes_end_if_it_says_whether_it_was_cut_off() -> None:
     values = tuple(Value(value=each) for each in (0.1, 0.2, 0.3))
     episodes = (Episode(0, 5, 3, 7), Episode(5, 9, 7, 12))
     scored = ScoredTrace("a", Status.OK, values=values, episodes=episodes, truncated=True)
     found = Extent.of(scored)
-    assert found is not None
-    assert (found.token_P.tolist(), found.cut_off, found.thinking_tokens) == ([3.0, 7.0, 12.0], True, 9.0)
-    assert Extent.of(replace(scored, truncated=None)) is None
-    assert Extent.of(replace(scored, values=(), episodes=())) is None
-    thoughtless = Extent.of(replace(scored, values=values[:1], episodes=(), truncated=False))
-    assert thoughtless is not None
-    assert thoughtless.token_P.tolist() == [0.0]
+    assert (told(found), found.cut_off, found.length_K.tolist()) == ([3.0, 7.0, 12.0], True, [4.0, 5.0])
+    assert Extent.of(replace(scored, truncated=None)).cut_off is None
+    assert told(Extent.of(replace(scored, values=values[:1], episodes=()))) == [0.0]
+    # Spans in characters alone, or none, do not say it.
+    in_characters = tuple(replace(each, token_start=0, token_end=0) for each in episodes)
+    assert told(Extent.of(replace(scored, episodes=in_characters))) is None
+    assert told(Extent.of(replace(scored, episodes=()))) is None
 
 
 def test_what_is_not_known_is_asked_for() -> None:
-    with pytest.raises(ValueError, match="need to know where the prefixes of a trace end"):
-        credit([1.0], [np.array([0.0, 1.0])], replace(PLAIN, baseline="rate"))
-    with pytest.raises(ValueError, match="as many ends of prefixes as values"):
-        credit([1.0], [np.array([0.0, 1.0])], replace(PLAIN, baseline="rate"), [extent(0.0)])
+    one = ([1.0], [np.array([0.0, 1.0])])
+    for known in (None, [extent(0.0)], [Extent(None, cut_off=False)]):
+        with pytest.raises(ValueError, match="baseline rate needs the tokens of every episode"):
+            credit(*one, replace(PLAIN, baseline="rate"), known)
+    for known in (None, [Extent(np.array([0.0, 9.0]), None)]):
+        with pytest.raises(ValueError, match=r"truncated forced .* whether it was cut off"):
+            credit(*one, replace(PLAIN, truncated="forced"), known)
     with pytest.raises(ValueError, match="one extent for each trace"):
         credit([1.0], [np.array([0.0, 1.0])], PLAIN, [])
     with pytest.raises(ValueError, match="must not fall"):

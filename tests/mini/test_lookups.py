@@ -56,7 +56,8 @@ def test_heads_look_where_a_path_begins_where_one_stands_and_up_the_path() -> No
 
 def test_other_heads_stay_as_they_were() -> None:
     tokenizer = load_tokenizer(MODEL_DIR)
-    before, after = (LlamaForCausalLM.from_pretrained(str(MODEL_DIR), dtype=torch.float32) for _ in range(2))
+    models: list[Any] = [LlamaForCausalLM.from_pretrained(str(MODEL_DIR), dtype=torch.float32) for _ in range(2)]
+    before, after = models
     prepare_for_lookups(after, tokenizer)
     changed = [
         name

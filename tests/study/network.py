@@ -59,9 +59,9 @@ class Network:
         if config.num_attention_heads != config.num_key_value_heads:
             raise ValueError("expected as many key and value heads as query heads")
         self.model = model
-        self.num_heads = cast("int", config.num_attention_heads)
+        self.num_heads = config.num_attention_heads
         self.head_size = cast("int", config.head_dim)
-        self.epsilon = cast("float", config.rms_norm_eps)
+        self.epsilon = config.rms_norm_eps
         theta = cast("float", config.rope_parameters["rope_theta"])  # type: ignore[index]
         pairs = torch.arange(0, self.head_size, 2).float() / self.head_size
         self.device = model.device
