@@ -267,6 +267,7 @@ class Scorer:
             warnings=(*job.encoded.warnings, *job.plan.warnings),
             notes=self._notes(job),
             prefix_tokens=job.prefix_tokens,
+            truncated=job.encoded.truncated,
         )
 
     async def _outcome(self, trace: Trace, job: Job | TraceError, options: ScoreOptions, grader: Grader) -> Judged:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from mrt_reward.config import ServeSettings
-from mrt_reward.core.credit import CreditConfig
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.core.progress import WasteOptions
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.options import AnswerOptions, Likelihood, Rollouts, ScoreOptions, Segmenter
