@@ -27,6 +27,9 @@ from mrt_reward.core.prices import episode_price, token_prices
 from mrt_reward.core.progress import Floats
 from mrt_reward.types import ScoredTrace
 
+MAX_TOKENS = 2**31
+"""More than any trace has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
@@ -52,12 +55,13 @@ class Extent:
 
     @classmethod
     def of(cls, scored: ScoredTrace) -> Extent:
-        """Of a scored trace, in the prover's tokens."""
+        """Of a scored trace, in the prover's tokens; spans that are not in order or beyond any trace say nothing."""
         ends = [episode.token_end for episode in scored.episodes]
-        if len(ends) + 1 != len(scored.values) or (ends and not ends[-1]):
+        bounds = [scored.episodes[0].token_start if ends else 0, *ends]
+        in_order = sorted(bounds) == bounds and bounds[0] >= 0 and bounds[-1] <= MAX_TOKENS
+        if len(bounds) != len(scored.values) or (ends and not ends[-1]) or not in_order:
             return cls(None, scored.truncated)
-        start = scored.episodes[0].token_start if ends else 0
-        return cls(np.array([start, *ends], np.float64), scored.truncated)
+        return cls(np.array(bounds, np.float64), scored.truncated)
 
     @property
     def length_K(self) -> Floats:  # noqa: N802 - an array

@@ -68,8 +68,8 @@ class _Axes:
 def prepare_for_lookups(model: LlamaForCausalLM, tokenizer: Tokenizer, seed: int = 0) -> None:
     """Set the three heads, in place; needs at least two layers of four heads."""
     axes = _axes(model, tokenizer, seed)
-    _look_back(model, _BEGIN_HEAD, 2, axes.path_end_D, axes, axes.note_ND)
-    _look_back(model, _CURRENT_HEAD, 1, axes.to_D, axes, axes.place_ND)
+    _look_back(model, axes, _Glance(_BEGIN_HEAD, 2, axes.path_end_D, axes.note_ND))
+    _look_back(model, axes, _Glance(_CURRENT_HEAD, 1, axes.to_D, axes.place_ND))
     _look_up(model, axes, seed)
 
 
@@ -111,19 +111,27 @@ def _head(model: LlamaForCausalLM, layer: int, head: int) -> tuple[LlamaAttentio
     return block.self_attn, rows, block.input_layernorm.weight
 
 
-def _look_back(
-    model: LlamaForCausalLM, head: int, offset: int, asking_D: Tensor, axes: _Axes, written_ND: Tensor
-) -> None:
+@dataclass(frozen=True)
+class _Glance:
     """A first-layer head that, where `asking_D` stands, copies the place `offset` tokens before into `written_ND`."""
-    attention, rows, gain_D = _head(model, 0, head)
+
+    head: int
+    offset: int
+    asking_D: Tensor
+    written_ND: Tensor
+
+
+def _look_back(model: LlamaForCausalLM, axes: _Axes, glance: _Glance) -> None:
+    attention, rows, gain_D = _head(model, 0, glance.head)
     root = math.sqrt(gain_D.numel())
     size = math.sqrt(_LOCAL_SCORE * math.sqrt(HEAD_SIZE))
-    # A normalised embedding is `root` long, and about half of a place's or a word's square is on its direction.
+    # A normalised embedding is `root` long, and a fifth of a place's square is on what places have in common.
     common = root * math.sqrt(0.2)
-    attention.q_proj.weight[rows] = _rotated(-offset, _FAST_PAIRS, size)[:, None] * asking_D / (common * gain_D)
-    attention.k_proj.weight[rows] = _rotated(0, _FAST_PAIRS, size)[:, None] * axes.place_word_D / (common * gain_D)
+    asked_H, told_H = (_rotated(offset, _FAST_PAIRS, size) for offset in (-glance.offset, 0))
+    attention.q_proj.weight[rows] = asked_H[:, None] * glance.asking_D / (common * gain_D)
+    attention.k_proj.weight[rows] = told_H[:, None] * axes.place_word_D / (common * gain_D)
     attention.v_proj.weight[rows] = axes.place_ND / gain_D
-    attention.o_proj.weight[:, rows] = written_ND.T * (_NOTE_SIZE[head] * axes.place_size / root)
+    attention.o_proj.weight[:, rows] = glance.written_ND.T * (_NOTE_SIZE[glance.head] * axes.place_size / root)
 
 
 def _look_up(model: LlamaForCausalLM, axes: _Axes, seed: int) -> None:

@@ -255,10 +255,9 @@ class Scorer:
             values, num_cached = await self.cache.resolve(keys, compute)
         except _VersionChanged:
             return None
-        missing = any(value.value is None for value in values)
         return ScoredTrace(
             trace.id,
-            Status.PARTIAL if missing else Status.OK,
+            Status.PARTIAL if any(value.value is None for value in values) else Status.OK,
             values=tuple(values),
             episodes=with_progress(job.episodes, values),
             prover=f"{info.name}@{info.version}",

@@ -227,6 +227,10 @@ def test_a_scored_trace_says_where_its_prefixes_end_if_it_says_whether_it_was_cu
     in_characters = tuple(replace(each, token_start=0, token_end=0) for each in episodes)
     assert told(Extent.of(replace(scored, episodes=in_characters))) is None
     assert told(Extent.of(replace(scored, episodes=()))) is None
+    # Nor do spans that nobody measured.
+    for start, end in ((8, 5), (7, 10**400), (-3, 12)):
+        odd = (Episode(0, 5, min(start, 3), start), Episode(5, 9, start, end))
+        assert told(Extent.of(replace(scored, episodes=odd))) is None
 
 
 def test_what_is_not_known_is_asked_for() -> None:
