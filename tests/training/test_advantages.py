@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from mrt_reward.core.credit import CreditConfig, credit
+from mrt_reward.core.credit import credit
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import ProverError
 from mrt_reward.training.advantages import (
     batch_advantages,
