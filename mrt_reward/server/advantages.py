@@ -31,7 +31,7 @@ async def advantages(
     """Advantages of each group; raises as `Scorer.stream` does.
 
     Raises:
-        TraceError: there are more traces than one request may hold.
+        TraceError: there are more traces than one request may hold, or more `token_ends` than traces.
 
     """
     _check_size(request)
@@ -49,6 +49,11 @@ def _check_size(request: AdvantagesRequest) -> None:
     if num_traces > most:
         what = " with per_token" if request.per_token else ""
         raise TraceError(f"groups: expected at most {most} traces in all{what}, got {num_traces}", param="groups")
+    for index, group in enumerate(request.groups):
+        num_ends, num_here = len(group.token_ends or ()), len(group.traces)
+        if num_ends > num_here:
+            where = f"groups.{index}.token_ends"
+            raise TraceError(f"{where}: expected one for each of the {num_here} traces, got {num_ends}", param=where)
 
 
 def _all_paid(request: AdvantagesRequest, measured: Sequence[ScoredTrace]) -> list[list[AdvantageOut]]:

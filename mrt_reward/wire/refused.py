@@ -166,11 +166,12 @@ def _completed(raw: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(raw)
     if isinstance(given := found.get("id"), int) and not isinstance(given, bool):
         found["id"] = str(given)
-    if isinstance(values := found.get("values"), list):
+    status = Status.ERROR
+    if isinstance(values := found.get("values"), list) and values:
         found["values"] = [_as_value(value) for value in cast("list[object]", values)]
         known = [value is not None for value in cast("list[object]", values)]
-        status = Status.ERROR if not known else Status.OK if all(known) else Status.PARTIAL
-        found.setdefault("status", status)
+        status = Status.OK if all(known) else Status.PARTIAL
+    found.setdefault("status", status)
     if found.get("episodes", ()) is None:
         del found["episodes"]
     elif isinstance(episodes := found.get("episodes"), list):
@@ -191,6 +192,8 @@ def _scored_or_refused(raw: Any, sound: ValidatorFunctionWrapHandler) -> ScoredT
     try:
         if fields and "outcome" not in fields:
             raise TraceError("outcome: expected the reward, or null where it is not known, got none", param="outcome")
+        if fields and "values" not in fields:
+            raise TraceError("values: expected J[0] … J[K], or [] where it was not scored, got none", param="values")
         if "token_ends" in fields:
             raise TraceError("token_ends: stands beside `traces` now, one for each trace", param="token_ends")
         return cast("ScoredTrace", sound(_completed(fields) if fields else raw))

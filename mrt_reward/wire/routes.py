@@ -144,7 +144,7 @@ class AdvantagesRequest(Model):
     credit: Annotated[CreditConfig, BeforeValidator(_refuse_switches)] = CreditConfig()
     options: Options = None
     per_token: Annotated[
-        bool | Literal["base64", "list"],
+        Literal[False, True, "base64", "list"],
         Field(
             description=f"Also spread advantages over the caller's tokens, at most {MAX_PER_TOKEN} traces: as base64 "
             "of little-endian float32, which true means too, or as a list."
