@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from mrt_reward.config import load_settings
-from mrt_reward.core.credit import Credit, CreditConfig, credit
+from mrt_reward.core.baselines import Extent
+from mrt_reward.core.credit import Credit, credit
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.core.progress import values_of
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace, Trace
@@ -47,4 +49,6 @@ def score(
 
 def advantages(group: Sequence[ScoredTrace], config: CreditConfig | None = None) -> tuple[Credit, ...]:
     """Advantages of the scored traces of one problem; a trace that failed is paid its outcome alone."""
-    return credit([trace.outcome for trace in group], [values_of(trace) for trace in group], config or CreditConfig())
+    extents = [Extent.of(trace) for trace in group]
+    values = [values_of(trace) for trace in group]
+    return credit([trace.outcome for trace in group], values, config or CreditConfig(), extents)

@@ -23,6 +23,14 @@ from mrt_reward.options import ScoreOptions
 
 CONFIG_VARIABLE = "MRT_REWARD_CONFIG"
 
+REMOVED = {
+    "weights_marker": "this setting is gone, because trainers write '.complete' and no other marker worked with them: "
+    "remove it, and have '.complete' written last",
+    "options.waste_threshold": "this option is gone, because no server read it: remove it, and give evaluate or report "
+    "--waste-threshold",
+}
+"""Settings of earlier versions, and what to do without them."""
+
 
 def _names(given: object) -> object:
     """A flag or a variable has commas; a TOML file, a list."""
@@ -119,20 +127,31 @@ def load_settings(**flags: object) -> ServeSettings:
     """Settings from all sources, with the flags that are not None on top.
 
     Raises:
-        ConfigError: a setting is wrong or unknown; the message names it, and the one that was probably meant.
+        ConfigError: a setting is wrong, unknown or gone; the message names it, and what was probably meant.
 
     """
+    _refuse_removed_variables()
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     try:
         return ServeSettings(**given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"setting {name}: {first['msg']}{_meant(name)}", param=name) from error
+        told = REMOVED.get(name) or f"{first['msg']}{_meant(name)}"
+        raise ConfigError(f"setting {name}: {told}", param=name) from error
     except SettingsError as error:
         raise ConfigError(f"settings cannot be read: {error}") from error
     except ValueError as error:
         raise ConfigError(f"{os.environ.get(CONFIG_VARIABLE)} is not TOML: {error}", param=CONFIG_VARIABLE) from error
+
+
+def _refuse_removed_variables() -> None:
+    """Variables with unknown names are other programs' own, and read by nobody; these were ours."""
+    here = {variable.upper() for variable in os.environ}
+    for name, told in REMOVED.items():
+        variable = f"MRT_REWARD_{name.replace('.', '__').upper()}"
+        if variable in here:
+            raise ConfigError(f"variable {variable}: {told}", param=name)
 
 
 def _meant(name: str) -> str:

@@ -262,6 +262,8 @@ class ScoredTrace:
         notes: what holds for its whole batch and is said once in a reply: the prover's caveat, and what the prompt's
             template does that was dealt with. Of a client, they stand at the traces at which the server said them.
         prefix_tokens: length of each of the K+1 terminated prefixes in prover tokens: prompt, prefix and terminator.
+        truncated: whether the trace was cut off while thinking, so that it gives no answer; None where that is not
+            known, as of a trace that was scored before this was told.
 
     """
 
@@ -283,5 +285,6 @@ class ScoredTrace:
     metadata: Mapping[str, object] = field(default_factory=dict[str, object])
     error: ErrorInfo | None = None
     prefix_tokens: tuple[int, ...] = ()
+    truncated: bool | None = None
     # A reply says them once, beside its traces.
     notes: tuple[str, ...] = field(default=(), metadata={"exclude": True})

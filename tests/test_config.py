@@ -50,6 +50,28 @@ def test_a_misspelt_key_names_the_one_that_was_meant(toml: Path) -> None:
     assert caught.value.param == "max_body_mbs"
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('weights_marker = ".done"\n', "weights_marker"),
+        ("[options]\nwaste_threshold = 0.1\n", "options.waste_threshold"),
+    ],
+)
+def test_a_setting_that_is_gone_says_so_and_why(toml: Path, text: str, name: str) -> None:
+    toml.write_text(text)
+    with pytest.raises(ConfigError, match=rf"setting {name}: this \w+ is gone, because .*: remove it, and") as caught:
+        load_settings()
+    assert caught.value.param == name
+    assert "did you mean" not in str(caught.value)
+
+
+def test_a_variable_of_a_setting_that_is_gone_is_refused_and_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MRT_REWARD_CONFIG", raising=False)
+    monkeypatch.setenv("MRT_REWARD_WEIGHTS_MARKER", ".done")
+    with pytest.raises(ConfigError, match="variable MRT_REWARD_WEIGHTS_MARKER: this setting is gone"):
+        load_settings()
+
+
 def test_a_key_like_no_other_is_refused_too(toml: Path) -> None:
     toml.write_text("zzz = 1\n")
     with pytest.raises(ConfigError, match=r"setting zzz: Extra inputs are not permitted$"):

@@ -18,7 +18,8 @@ import torch
 
 from mrt_openrlhf.batch import Row, left_out, spread, take_rows
 from mrt_openrlhf.setup import WHERE, Setup
-from mrt_reward.core.credit import CreditConfig, Floats
+from mrt_reward.core.credit_config import CreditConfig
+from mrt_reward.core.progress import Floats
 from mrt_reward.errors import ConfigError
 from mrt_reward.training.advantages import (
     GroupScale,

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from mrt_openrlhf.payload import KEY, unpack
-from mrt_reward.core.credit import Floats
+from mrt_reward.core.progress import Floats
 from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.training.records import Record
 

@@ -104,6 +104,12 @@ def _check_estimator(args: Any, settings: TrainingSettings) -> None:  # noqa: AN
             f"works out the outcome's advantage: leave it out, or choose the estimator {better}",
             param=f"{WHERE}.scale_by_std",
         )
+    if settings.truncated != "zero" and estimator not in ("group_norm", "dr_grpo"):
+        raise ConfigError(
+            f"{WHERE}.truncated={settings.truncated} changes outcomes within a group: choose an estimator that "
+            f"compares within one, --algo.advantage.estimator group_norm or dr_grpo; got {estimator}",
+            param=f"{WHERE}.truncated",
+        )
     if estimator != "gae" or settings.mode == "prefix":
         return
     if settings.credit != "to_go":

@@ -48,6 +48,13 @@ def check_config(args: GRPOConfig, settings: TrainingSettings) -> None:
             f"out the outcome's advantage itself. Leave {WHERE}.scale_by_std out, and set scale_rewards in GRPOConfig",
             param=f"{WHERE}.scale_by_std",
         )
+    alone = args.scale_rewards != "batch" and args.multi_objective_aggregation == "sum_then_normalize"
+    if settings.truncated != "zero" and not alone:
+        raise ConfigError(
+            f"{WHERE}.truncated={settings.truncated} changes outcomes within a group: set scale_rewards to 'group' or "
+            "'none', and multi_objective_aggregation to 'sum_then_normalize', in GRPOConfig",
+            param=f"{WHERE}.truncated",
+        )
     if settings.mode == "prefix":
         _check_prefix(args)
     if args.world_size > 1 and settings.timeout_s >= args.ddp_timeout:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mrt_reward.core.credit import Floats
+from mrt_reward.core.progress import Floats
 from mrt_reward.training.prefix import prefix_advantages, prefix_metrics, read_prefixed, trained_part
 from mrt_reward.training.records import Prefixed, Record
 from mrt_reward.training.responses import Response

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from anyio.from_thread import BlockingPortal
 
-from mrt_reward.core.credit import Floats
+from mrt_reward.core.progress import Floats
 from mrt_reward.training.advantages import check_failures, failed_lapse, progress_advantages
 from mrt_reward.training.metrics import batch_metrics, record_metrics
 from mrt_reward.training.records import Lapse, Record

@@ -14,7 +14,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from mrt_reward.core.credit import CreditConfig, Floats
+from mrt_reward.core.credit_config import CreditConfig
+from mrt_reward.core.progress import Floats
 from mrt_reward.training.alignment import PolicyTokens
 from mrt_reward.training.settings import TrainingSettings
 from mrt_reward.types import Message

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from verl.trainer.ppo import core_algos
 
-from mrt_reward.core.credit import CreditConfig, Floats
+from mrt_reward.core.credit_config import CreditConfig
+from mrt_reward.core.progress import Floats
 from mrt_reward.training.advantages import batch_advantages, check_failures
 from mrt_reward.training.metrics import batch_metrics
 from mrt_reward.training.prefix import prefix_advantages, prefix_metrics

@@ -15,13 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mrt_reward.cli.estimator_errors import show_errors, with_interval
 from mrt_reward.cli.flags import LOCAL_ENGINE, flag, named_settings, options_from, with_settings
 from mrt_reward.cli.pooling import BranchRun, Options, Policy, Scored, on_engine, pool_and_prompts, show_notes
 from mrt_reward.config import ServeSettings
 from mrt_reward.core.progress import WasteOptions
 from mrt_reward.errors import ConfigError
-from mrt_reward.evaluation.bootstrap import Estimate
 from mrt_reward.evaluation.datasets.branching import BranchSettings, Point, policy_value
+from mrt_reward.evaluation.estimators import EstimatorError, compare, posterior_estimates, raw_estimates
 from mrt_reward.evaluation.pool import why_unusable
 from mrt_reward.evaluation.prover_choice import Recommendation, recommend
 from mrt_reward.evaluation.provers import PolicyValues, ProverMeasure, Scores, agreement, common_traces, measure
@@ -58,6 +59,10 @@ def compare_provers(
         list[str] | None, typer.Option(metavar="NAME=FILE", help="The same traces, scored elsewhere. Repeatable.")
     ] = None,
     name: Annotated[str, typer.Option(help="Of the prover that scored the traces.")] = "as scored",
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Name of the prover that counts as the truth; adds each other one's error and its cost."),
+    ] = None,
     policy_samples: Annotated[
         int,
         typer.Option(min=0, help="Continuations of a prefix by --model, for the policy's advantage; 0: outcomes."),
@@ -83,6 +88,7 @@ def compare_provers(
     scores = [Scores(name, pool.traces), *_elsewhere(also or (), scoring, policy)]
     scores += [_score(spec, pool.traces, console) for spec in specs]
     _refuse_twins([each.name for each in scores])
+    _check_reference(reference, [each.name for each in scores])
     try:
         scores = common_traces(scores)
     except ValueError as error:
@@ -96,8 +102,12 @@ def compare_provers(
     agreements = {f"{a.name} ~ {b.name}": agreement(a, b) for a, b in combinations(scores, 2)}
     advice = recommend(measures)
     source = f"{policy_samples} continuations a prefix" if policy_samples else "outcomes of traces that share a prefix"
-    _write(output, measures, agreements, advice, {"policy_advantage": source, "sampled": dict(sampled)})
+    errors = _errors(scores, reference)
+    more = {"reference": reference, "errors": [asdict(each) for each in errors]} if reference else {}
+    _write(output, measures, agreements, advice, {"policy_advantage": source, "sampled": dict(sampled), **more})
     _show(measures, agreements, advice, source)
+    if errors:
+        show_errors(errors, reference or "")
     console.print(str(output), highlight=False, soft_wrap=True)
 
 
@@ -120,6 +130,23 @@ def _refuse_twins(names: Sequence[str]) -> None:
     twins = sorted({name for name in names if names.count(name) > 1})
     if twins:
         raise ConfigError(f"provers need names of their own, got {', '.join(twins)} twice", param="prover")
+
+
+def _check_reference(reference: str | None, names: Sequence[str]) -> None:
+    if reference is not None and reference not in names:
+        raise ConfigError(
+            f"--reference {reference!r}: expected the name of a prover, one of {', '.join(names)}", param="reference"
+        )
+
+
+def _errors(scores: Sequence[Scores], reference: str | None) -> list[EstimatorError]:
+    """Each other prover against the reference, and the posterior along the trace where it can be had."""
+    found: list[EstimatorError] = []
+    for truth in (each for each in scores if each.name == reference):
+        for each in (each for each in scores if each is not truth):
+            kinds = (raw_estimates(each), posterior_estimates(each))
+            found += [compare(estimates, truth) for estimates in kinds if estimates is not None]
+    return found
 
 
 def _score(spec: Spec, traces: Sequence[Result], console: Console) -> Scores:
@@ -179,9 +206,9 @@ def _show(
     console = Console()
     table = Table(title=f"provers on {measures[0].traces} traces; the policy's advantage from {source}")
     rows: dict[str, Callable[[ProverMeasure], str]] = {
-        "distinguishes": lambda each: _told(each.distinguishes),
-        "aligns": lambda each: _told(each.aligns),
-        "sum": lambda each: _told(each.bound),
+        "distinguishes": lambda each: with_interval(each.distinguishes),
+        "aligns": lambda each: with_interval(each.aligns),
+        "sum": lambda each: with_interval(each.bound),
         "variance of progress": lambda each: f"{each.spread:.4f}",
         f"progress below {WasteOptions().waste_threshold:g}": lambda each: f"{each.waste:.1%}",
         "values about 0 / about 1": lambda each: f"{each.low_share:.0%} / {each.high_share:.0%}",
@@ -200,11 +227,3 @@ def _show(
     console.print(f"\nrecommended: {advice.name or 'none'}", highlight=False, markup=False)
     for reason in advice.reasons:
         console.print(f"- {reason}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _told(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return "not known"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.4f}"
-    return f"{estimate.value:.4f} [{estimate.low:.4f}, {estimate.high:.4f}]"

@@ -30,7 +30,7 @@ from mrt_reward.client.bodies import (
 )
 from mrt_reward.client.coalescer import Coalescer, Deliver, Parcel
 from mrt_reward.client.retry import MALFORMED, UNREACHABLE, Refused, RetryPolicy, refused
-from mrt_reward.core.credit import CreditConfig
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import DeadlineExceeded, RequestRejected, WireError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from mrt_reward.client.aio import AsyncClient
 from mrt_reward.client.bodies import Groups, TraceLike
-from mrt_reward.core.credit import CreditConfig
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import RequestRejected
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace

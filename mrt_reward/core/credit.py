@@ -4,7 +4,9 @@
 
 The opening delimiter and what stands before it get A_outcome; the closing delimiter belongs to the answer, whose tokens
 get A_outcome and, if asked, α·(r - J[K]). `immediate` is the paper's gradient, where progress is a bonus on its own
-episode; `to_go` pays each episode for all that follows as well. They are different algorithms.
+episode; `to_go` pays each episode for all that follows as well, and `anytime` for what comes in time. They are
+different algorithms. `group` is a price per episode and `rate` one per token, because closing is not charged; see
+`core.prices`.
 
 Dimension key: G traces of a group · K episodes · P = K + 1 values · T tokens. NaN marks what is missing.
 """
@@ -14,69 +16,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from annotated_types import Ge, Le
 
+from mrt_reward.core.anytime import anytime_returns, point_weights, trapezoid_weights, uniform_weights
+from mrt_reward.core.baselines import Extent, baselines
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.core.progress import Floats, nan_array, progress_rewards
-from mrt_reward.options import Strict
-from mrt_reward.ranges import check_ranges, option
 from mrt_reward.types import Span
 
 NO_SPREAD = 1e-6
 """Progress whose standard deviation is below this does not vary: what is left is rounding, which division by it would
 blow up, because progress without a baseline is not centred."""
-
-
-Baseline = Literal["none", "group", "group_index"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CreditOptions:
-    """What a trainer's settings and `CreditConfig` share."""
-
-    alpha: Annotated[float, Ge(0), Le(1000)] = option(1.0, "Weight of progress; 0 is outcome reward alone.")
-    credit: Literal["immediate", "to_go"] = option(
-        "immediate", "An episode is paid its own progress (the paper), or all that follows as well."
-    )
-    gamma: Annotated[float, Ge(0), Le(1)] = option(1.0, "Discount per episode, for to_go.")
-    answer_progress: Literal["none", "add"] = option(
-        "none", "add also pays the answer's tokens alpha times (r - J[K]), and under to_go its episodes too."
-    )
-    progress_norm: Literal["none", "group_std"] = option(
-        "none", "group_std divides progress by its deviation in the group, where it varies."
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CreditConfig(CreditOptions):
-    """How progress becomes credit. The defaults are the paper's where it says, and veRL's GRPO where it does not.
-
-    Weight α and discount γ; `immediate` is G[j] = r_prg[j], and `to_go` is G[j] = Σ_{i≥j} γ^{i-j} r_prg[i]; `group_std`
-    divides G - b by the standard deviation (ddof 1) of the group's G, plus epsilon.
-
-    Attributes:
-        baseline: b of progress. `group`: mean over traces of each trace's mean G. `group_index`: mean of G[j] over the
-            other traces that have an episode j, and `group` where there is none.
-        scale_by_std: whether the outcome advantage is divided by the group's standard deviation (ddof 1).
-        epsilon: added to that standard deviation.
-        singleton: outcome advantage of a trace that is alone: `raw` reward, or `zero`.
-
-    Raises:
-        ValueError: a field is outside its range or choices.
-
-    """
-
-    __pydantic_config__: ClassVar[Any] = Strict
-
-    baseline: Baseline = "none"
-    scale_by_std: bool = True
-    epsilon: Annotated[float, Ge(0), Le(1)] = 1e-6
-    singleton: Literal["raw", "zero"] = "raw"
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +39,8 @@ class Credit:
             mask the trace.
         episode_advantage_K: full advantage of each episode's tokens; A_outcome where progress is missing.
         answer_advantage: of the answer's tokens, closing delimiter included.
+        closing_advantage: of the answer's first token, where thinking is closed; another one than the answer's where
+            closing has a baseline of its own.
         scored: whether its outcome and all of its values are there.
 
     """
@@ -95,6 +48,7 @@ class Credit:
     outcome_advantage: float | None
     episode_advantage_K: Floats
     answer_advantage: float
+    closing_advantage: float
     scored: bool
 
 
@@ -130,11 +84,11 @@ def termination_advantage(outcome: float, value_prefix: float) -> float:
     return outcome - value_prefix
 
 
-def returns(value_P: Floats, outcome: float, config: CreditConfig) -> Floats:
+def returns(value_P: Floats, outcome: float, config: CreditConfig, extent: Extent | None = None) -> Floats:
     """G of each episode, before baselines.
 
     Under `to_go`, `answer_progress: add` appends the answer's own progress r - J[K] to the sum. With γ = 1 and without
-    it, `G[j] = J[K] - J[j]`; with it, `G[j] = r - J[j]`.
+    it, `G[j] = J[K] - J[j]`; with it, `G[j] = r - J[j]`. `anytime` needs to know where the prefixes end.
 
     Returns:
         `return_K`, NaN where it is missing.
@@ -143,6 +97,8 @@ def returns(value_P: Floats, outcome: float, config: CreditConfig) -> Floats:
     progress_K = progress_rewards(value_P)
     if config.credit == "immediate":
         return progress_K
+    if config.credit == "anytime":
+        return anytime_returns(progress_K, _weights(extent, config))
     follows = outcome - value_P[-1] if config.answer_progress == "add" else 0.0
     return_K = np.empty_like(progress_K)
     for j in range(progress_K.size - 1, -1, -1):
@@ -150,8 +106,47 @@ def returns(value_P: Floats, outcome: float, config: CreditConfig) -> Floats:
     return return_K
 
 
+def _weights(extent: Extent | None, config: CreditConfig) -> Floats:
+    budget = config.anytime_budget
+    if extent is None or extent.token_P is None or budget is None:
+        raise ValueError("anytime needs a budget, and to know where the prefixes end")
+    match config.anytime_weights:
+        case "uniform":
+            return uniform_weights(extent.token_P, budget)
+        case "trapezoid":
+            return trapezoid_weights(extent.token_P, budget)
+        case "quarters":
+            return point_weights(extent.token_P, budget * np.arange(1, 5) / 4, np.full(4, 0.25))
+
+
+def rewards(
+    outcome_G: Sequence[float | None],
+    value_GP: Sequence[Floats | None],
+    extent_G: Sequence[Extent | None],
+    config: CreditConfig,
+) -> list[float | None]:
+    """Outcomes with `truncated` applied: what a trace that was cut off is paid for an answer that it never gave.
+
+    `forced` adds J[K], so that what a trainer takes off the outcome, such as a price of length, stays; a cut-off trace
+    whose last value is missing has no reward then. None is left out of everything.
+    """
+    told: list[float | None] = []
+    for outcome, value_P, extent in zip(outcome_G, value_GP, extent_G, strict=True):
+        cut_off = extent is not None and extent.cut_off is True
+        if config.truncated == "zero" or outcome is None or not cut_off:
+            told.append(outcome)
+        elif config.truncated == "masked" or value_P is None or np.isnan(value_P[-1]):
+            told.append(None)
+        else:
+            told.append(outcome + float(value_P[-1]))
+    return told
+
+
 def credit(
-    outcome_G: Sequence[float | None], value_GP: Sequence[Floats | None], config: CreditConfig
+    outcome_G: Sequence[float | None],
+    value_GP: Sequence[Floats | None],
+    config: CreditConfig,
+    extent_G: Sequence[Extent | None] | None = None,
 ) -> tuple[Credit, ...]:
     """Advantages of a group of traces of one problem.
 
@@ -162,32 +157,60 @@ def credit(
         outcome_G: reward r of each trace; None where it is not known, and then the trace counts in no baseline.
         value_GP: J of each trace's prefixes, NaN where missing (see `values_of`); None where it was not scored.
         config: how progress becomes credit.
+        extent_G: where each trace's prefixes end; None where that is not known; see `needs_tokens`, `needs_ending`.
 
     Raises:
         ValueError: an outcome is NaN or infinite, so that a failed reward was passed off as one; a `value_P` is not of
-            shape (P,) with P >= 1, or infinite; or there are not as many of them as outcomes.
+            shape (P,) with P >= 1, or infinite; there are not as many of them as outcomes; or what has to be known
+            of where a scored trace ends is not.
 
     """
+    extent_G = [None] * len(outcome_G) if extent_G is None else extent_G
     _check_group(outcome_G, value_GP)
-    advantage_G = outcome_advantages(nan_array(outcome_G), config)
-    group = list(zip(outcome_G, value_GP, strict=True))
-    returns_G = [None if value_P is None or r is None else returns(value_P, r, config) for r, value_P in group]
+    _check_extents(value_GP, extent_G, config)
+    reward_G = rewards(outcome_G, value_GP, extent_G, config)
+    advantage_G = outcome_advantages(nan_array(reward_G), config)
+    returns_G = [
+        None if value_P is None or reward is None else returns(value_P, reward, config, extent)
+        for reward, value_P, extent in zip(reward_G, value_GP, extent_G, strict=True)
+    ]
     complete = [None if each is None or np.isnan(each).any() else each for each in returns_G]
+    baseline_GP = baselines(complete, value_GP, extent_G, config)
     scale = _progress_scale(complete, config)
     paid: list[Credit] = []
-    for index, (outcome, value_P) in enumerate(group):
+    for index, (reward, value_P) in enumerate(zip(reward_G, value_GP, strict=True)):
         num_episodes = 0 if value_P is None else value_P.size - 1
-        if outcome is None:
-            paid.append(Credit(None, np.zeros(num_episodes), 0.0, scored=False))
+        if reward is None:
+            paid.append(Credit(None, np.zeros(num_episodes), 0.0, 0.0, scored=False))
             continue
         advantage, return_K, bonus_K = float(advantage_G[index]), returns_G[index], np.zeros(num_episodes)
+        closing = 0.0
         if return_K is not None:
-            extra_K = config.alpha * (return_K - _baseline(index, return_K.size, complete, config)) / scale
-            bonus_K = np.where(np.isnan(return_K), 0.0, extra_K)
-        answer = advantage + config.alpha * _answer_progress(outcome, value_P, config)
+            baseline_P = baseline_GP[index]
+            bonus_K = np.where(np.isnan(return_K), 0.0, config.alpha * (return_K - baseline_P[:-1]) / scale)
+            closing = config.alpha * (0.0 - float(baseline_P[-1])) / scale
+        answer = advantage + config.alpha * _answer_progress(reward, value_P, config)
         scored = value_P is not None and not np.isnan(value_P).any()
-        paid.append(Credit(advantage, advantage + bonus_K, answer, scored=bool(scored)))
+        paid.append(Credit(advantage, advantage + bonus_K, answer, answer + closing, scored=bool(scored)))
     return tuple(paid)
+
+
+def _check_extents(value_GP: Sequence[Floats | None], extent_G: Sequence[Extent | None], config: CreditConfig) -> None:
+    if len(extent_G) != len(value_GP):
+        raise ValueError(f"expected one extent for each trace, got {len(extent_G)} for {len(value_GP)}")
+    for value_P, extent in zip(value_GP, extent_G, strict=True):
+        if value_P is None:
+            continue
+        if config.needs_tokens and (extent is None or extent.token_P is None or extent.token_P.size != value_P.size):
+            raise ValueError(
+                f"credit {config.credit} with baseline {config.baseline} needs the tokens of every episode, "
+                "`token_start` and `token_end`, of each trace that has values"
+            )
+        if config.needs_ending and (extent is None or extent.cut_off is None):
+            raise ValueError(
+                f"truncated {config.truncated} with baseline {config.baseline} needs to know of each trace that has "
+                "values whether it was cut off while thinking, `truncated`"
+            )
 
 
 def _check_group(outcome_G: Sequence[float | None], value_GP: Sequence[Floats | None]) -> None:
@@ -206,25 +229,6 @@ def _answer_progress(outcome: float, value_P: Floats | None, config: CreditConfi
     if config.answer_progress == "none" or value_P is None or np.isnan(value_P[-1]):
         return 0.0
     return outcome - float(value_P[-1])
-
-
-def _group_baseline(complete: Sequence[Floats | None]) -> float:
-    means = [each.mean() for each in complete if each is not None and each.size]
-    return float(np.mean(means)) if means else 0.0
-
-
-def _baseline(index: int, num_episodes: int, complete: Sequence[Floats | None], config: CreditConfig) -> Floats:
-    """Baseline b of each episode of the trace at `index`."""
-    if config.baseline == "none":
-        return np.zeros(num_episodes)
-    baseline_K = np.full(num_episodes, _group_baseline(complete))
-    if config.baseline == "group_index":
-        others = [each for place, each in enumerate(complete) if each is not None and place != index]
-        for j in range(num_episodes):
-            there = [each[j] for each in others if each.size > j]
-            if there:
-                baseline_K[j] = np.mean(there)
-    return baseline_K
 
 
 def _progress_scale(complete: Sequence[Floats | None], config: CreditConfig) -> float:
@@ -262,4 +266,5 @@ def token_advantages(paid: Credit, spans_K: Sequence[Span], answer_start: int, n
     for span, advantage in zip(spans_K, paid.episode_advantage_K.tolist(), strict=True):
         advantage_T[span.start : span.end] = advantage
     advantage_T[answer_start:] = paid.answer_advantage
+    advantage_T[answer_start : answer_start + 1] = paid.closing_advantage
     return advantage_T

@@ -118,6 +118,13 @@ def _row_of_each(array_RQ: Floats, row_Q: NDArray[np.intp]) -> Floats:
     return array_RQ[row_Q, np.arange(array_RQ.shape[1], dtype=np.intp)]
 
 
+def ratio_of_sums(part_N2: Floats, count_RN: NDArray[np.int32]) -> tuple[float, Floats]:
+    """Sum of the first column over sum of the second: over all problems, and `ratio_R` over those of each resample."""
+    total_R2 = count_RN.astype(np.float64) @ part_N2
+    whole_12 = part_N2.sum(axis=0)[None, :]
+    return float(_ratio(whole_12[:, 0], whole_12[:, 1])[0]), _ratio(total_R2[:, 0], total_R2[:, 1])
+
+
 def estimate(value: float, sample_R: Floats, *, problems: int, traces: int) -> Estimate:
     """One number with its interval from resamples."""
     low_Q, high_Q = interval(sample_R[:, None])

@@ -22,10 +22,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mrt_reward.core.progress import WasteOptions, waste_mask
-from mrt_reward.evaluation.bootstrap import Estimate, Floats, estimate, resample_counts
+from mrt_reward.evaluation.bootstrap import Estimate, Floats, estimate, ratio_of_sums, resample_counts
 from mrt_reward.evaluation.pool import places_by_problem
 from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.states import Step, states
@@ -130,8 +129,8 @@ def measure(scores: Scores, policy: PolicyValues | None = None, *, seed: int = 0
         for steps in states([scores.traces[place] for place in places]).values():
             squares_N2[n] += _squares(steps)
             product_N2[n] += _products(steps, policy)
-    distinguishes, distinguishes_R = _ratio(squares_N2, count_RN)
-    aligns, aligns_R = _ratio(product_N2, count_RN)
+    distinguishes, distinguishes_R = ratio_of_sums(squares_N2, count_RN)
+    aligns, aligns_R = ratio_of_sums(product_N2, count_RN)
     bound_R = distinguishes_R + aligns_R
     num_traces = len(scores.traces)
     progress_E = np.concatenate([np.diff(trace.values) for trace in scores.traces])
@@ -212,16 +211,6 @@ def _policy_advantages(steps: Sequence[Step], policy: PolicyValues | None) -> Fl
 def _ends(step: Step) -> tuple[bytes, bytes]:
     keys = list(step.trace.prefix_keys())
     return keys[step.place], keys[step.place + 1]
-
-
-def _ratio(part_N2: Floats, count_RN: NDArray[np.int32]) -> tuple[float, Floats]:
-    """Sum of the first column over sum of the second: over all problems, and over those of each resample."""
-    total_R2 = count_RN.astype(np.float64) @ part_N2
-    whole = part_N2.sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return float(np.where(whole[1] > 0, whole[0] / whole[1], np.nan)), np.where(
-            total_R2[:, 1] > 0, total_R2[:, 0] / total_R2[:, 1], np.nan
-        )
 
 
 def agreement(first: Scores, second: Scores) -> float | None:

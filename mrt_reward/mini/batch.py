@@ -5,10 +5,13 @@ Dimension key: B rows, T tokens, L trained positions of all rows, C next tokens 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mrt_reward.mini.packing import Row
@@ -54,6 +57,12 @@ def collate(rows: list[Row]) -> Batch:
         torch.from_numpy(position_BT),
         torch.from_numpy(visible_B1TT),
         torch.from_numpy(np.concatenate([row.at_L + index * width for index, row in enumerate(rows)])),
-        torch.from_numpy(np.concatenate([row.target_LC for row in rows])),
-        torch.from_numpy(np.concatenate([row.weight_LC for row in rows])),
+        torch.from_numpy(_stacked([row.target_LC for row in rows])),
+        torch.from_numpy(_stacked([row.weight_LC for row in rows])),
     )
+
+
+def _stacked(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Arrays `LC` one under the other, zeros where others are wider."""
+    width = max(part.shape[1] for part in parts)
+    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts])

@@ -6,7 +6,7 @@ thinking is tokenized once and sliced; terminator and answer are tokenized on th
 the even distribution over the candidates that may still be right, so policy and prover are one model. The choice of
 the next place to walk is likewise trained on its whole distribution, not on the one place that was drawn.
 
-Dimension key: T tokens of a row, L trained positions, C at most `MAX_CANDIDATES` next tokens of a position.
+Dimension key: T tokens of a row, L trained positions, C next tokens of a position, as many as the widest has.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from mrt_reward.mini import template
-from mrt_reward.mini.island import MAX_CANDIDATES, Problem
+from mrt_reward.mini.island import Problem
 from mrt_reward.mini.tokenizer import token_ids
 from mrt_reward.mini.truth import open_candidates, prefixes
 from mrt_reward.mini.writer import Writing
@@ -63,9 +63,10 @@ class Row:
 
 @dataclass(frozen=True)
 class _Ending:
-    """Token ids of a terminator, an answer, every place that the answer could be as well, and the turn's close."""
+    """Token ids of a terminator, what is said before the answer, the answer, its alternatives, and the turn's close."""
 
     opening: list[int]
+    explanation: list[int]
     answer: list[int]
     candidates: list[int]
     turn_close: int
@@ -94,20 +95,21 @@ class _Packer:
     def end(self, ending: _Ending, *, branch: int, cut: int, place_weight: float) -> None:
         """Add terminator and answer behind the first `cut` trunk tokens."""
         start = len(self.ids)
-        self.add(ending.opening + ending.answer, cut, branch, cut)
-        if branch == 0:
-            # The policy ends its own thinking; a forced ending must not teach it to stop there.
-            for index, token in enumerate(ending.opening):
-                self.aim(start + index - 1, {token: 1.0}, 1.0)
-        brace = start + len(ending.opening)
+        self.add(ending.opening + ending.explanation + ending.answer, cut, branch, cut)
+        brace = start + len(ending.opening) + len(ending.explanation)
+        # The policy ends its own thinking; a forced ending must not teach it to stop there.
+        taught = ending.explanation if branch else ending.opening + ending.explanation
+        for index, token in enumerate(taught, start=brace - len(taught)):
+            self.aim(index - 1, {token: 1.0}, 1.0)
         self.aim(brace - 1, {ending.answer[0]: 1.0}, 1.0)
         self.aim(brace, dict.fromkeys(ending.candidates, 1 / len(ending.candidates)), place_weight)
         self.aim(brace + 1, {ending.answer[2]: 1.0}, 1.0)
         self.aim(brace + 2, {ending.turn_close: 1.0}, 1.0)
 
     def row(self) -> Row:
-        target_LC = np.zeros((len(self.targets), MAX_CANDIDATES), np.int64)
-        weight_LC = np.zeros((len(self.targets), MAX_CANDIDATES), np.float32)
+        width = max(len(probability) for _, probability, _ in self.targets)
+        target_LC = np.zeros((len(self.targets), width), np.int64)
+        weight_LC = np.zeros((len(self.targets), width), np.float32)
         for index, (_, probability, weight) in enumerate(self.targets):
             target_LC[index, : len(probability)] = list(probability)
             weight_LC[index, : len(probability)] = weight * np.array(list(probability.values()))
@@ -129,14 +131,16 @@ class PackingRule:
     Attributes:
         max_thinking_tokens: longer thinking is cut there, and then has no natural ending.
         num_random_cuts: forced answers per row at cuts that are not ends of episodes.
-        place_weight: importance of a place that is answered or chosen, relative to any other token: its whole
-            distribution is trained, so that it carries no noise.
+        place_weight: importance of a place that is answered, chosen or looked up, relative to any other token: its
+            whole distribution is trained, so that it carries no noise.
+        free_share: share of the forced answers that are in free form instead of boxed at once.
 
     """
 
     max_thinking_tokens: int = 400
     num_random_cuts: int = 2
     place_weight: float = 20.0
+    free_share: float = 0.0
 
 
 def pack_trace(
@@ -155,13 +159,14 @@ def pack_trace(
     packer.add(prompt + ids, 0, 0, 0)
     # A place joins the space before it, so its token is the first that ends behind where its number starts.
     choices = {bisect_right(char_ends, choice.char_start): choice.probability for choice in writing.choices}
+    lookups = {bisect_right(char_ends, char_start) for char_start in writing.lookups}
     for index, token in enumerate(ids):
         at = len(prompt) + index - 1
         if index in choices:
             spelled = {token_ids(tokenizer, f" {place}")[0]: share for place, share in choices[index].items()}
             packer.aim(at, spelled, rule.place_weight)
         else:
-            packer.aim(at, {token: 1.0}, 1.0)
+            packer.aim(at, {token: 1.0}, rule.place_weight if index in lookups else 1.0)
 
     token_of = {end: index + 1 for index, end in enumerate(char_ends)} | {0: 0}
     cuts = {token_of[len(prefix)] for prefix in prefixes(thinking) if len(prefix) in token_of}
@@ -172,16 +177,20 @@ def pack_trace(
         cuts.discard(len(ids))
     for branch, cut in enumerate(sorted(cuts), start=1):
         prefix = thinking[: char_ends[cut - 1]] if cut else ""
-        ending = _draw_ending(tokenizer, problem, prefix, rng)
+        ending = _draw_ending(tokenizer, problem, prefix, rng, rule.free_share)
         packer.end(ending, branch=branch, cut=len(prompt) + cut, place_weight=rule.place_weight)
     return packer.row()
 
 
-def _draw_ending(tokenizer: Tokenizer, problem: Problem, prefix: str, rng: Generator) -> _Ending:
+def _draw_ending(
+    tokenizer: Tokenizer, problem: Problem, prefix: str, rng: Generator, free_share: float = 0.0
+) -> _Ending:
+    is_free = free_share > 0 and float(rng.random()) < free_share
     options = open_candidates(problem, prefix)
     chosen = options[int(rng.integers(len(options)))]
     return _Ending(
-        token_ids(tokenizer, template.terminator(prefix)),
+        token_ids(tokenizer, template.FREE_TERMINATOR if is_free else template.terminator(prefix)),
+        token_ids(tokenizer, template.free_explanation(rng)) if is_free else [],
         token_ids(tokenizer, template.answer_text(chosen)),
         [token_ids(tokenizer, str(option))[0] for option in options],
         token_ids(tokenizer, template.TURN_CLOSE)[0],

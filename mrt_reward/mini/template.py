@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from numpy.random import Generator
+
 from mrt_reward.options import TERMINATORS
 
 TURN_OPEN, TURN_CLOSE, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
@@ -15,6 +17,21 @@ THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 
 TERMINATOR = TERMINATORS["boxed"].forced
 """Closes the thinking and opens a boxed answer; the answer follows with its braces."""
+
+FREE_TERMINATOR = TERMINATORS["official"].forced
+"""Closes the thinking and opens a free-form answer: the authors' words, which the answer goes on from."""
+
+_FREE_KNOWN = (
+    "What I know.** I have walked from some of the places.",
+    "Where I stand.** Time was short for so many places.",
+    "What I did.** I looked where the paths lead to.",
+)
+_FREE_CHOICE = (
+    "Of the places that may still be right I take one.",
+    "I choose among the places that are still open.",
+    "One of the places that I have not ruled out must do.",
+)
+_FREE_BOX = "\n\nSo the answer is \\boxed"
 
 CHAT_TEMPLATE = (
     "{%- for message in messages %}"
@@ -41,6 +58,12 @@ def terminator(prefix: str) -> str:
 def answer_text(place: int) -> str:
     """The answer in its braces, as it follows `TERMINATOR`."""
     return f"{{{place}}}"
+
+
+def free_explanation(rng: Generator) -> str:
+    r"""What follows `FREE_TERMINATOR` up to `\boxed`, 30 to 40 tokens that tell nothing about the answer."""
+    known, choice = (options[int(rng.integers(len(options)))] for options in (_FREE_KNOWN, _FREE_CHOICE))
+    return f"{known} {choice}{_FREE_BOX}"
 
 
 def boxed_answer(completion: str) -> int | None:

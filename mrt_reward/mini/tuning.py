@@ -22,9 +22,9 @@ from torch.nn import functional
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.mini import template
+from mrt_reward.mini.network import save_model
 from mrt_reward.mini.policy import load_model
 from mrt_reward.mini.tokenizer import token_ids
-from mrt_reward.mini.training import save_model
 
 IGNORED = -100
 """Target of a token that is not trained."""

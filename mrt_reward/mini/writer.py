@@ -8,6 +8,7 @@ muses, and sometimes stops early and guesses. None of this reveals anything, whi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -15,7 +16,7 @@ from typing import Annotated
 from annotated_types import Ge, Lt
 from numpy.random import Generator
 
-from mrt_reward.mini.island import EXITS, STEP_WORDS, Problem, walk
+from mrt_reward.mini.island import EXITS, STEP_WORDS, Problem
 from mrt_reward.ranges import check_ranges
 
 FIRST_OPENERS = ("Let me start with {}.", "Let me try {} first.", "I will begin at {}.")
@@ -31,6 +32,8 @@ MUSING_ENDS = ("That does not settle anything.", "Let me go back to the map.", "
 FOUND_END = "That is the place I was looking for."
 ELIMINATION_END = "Only one place is left, so it must be that one."
 GUESS_END = "I will stop here and take a guess."
+
+_LOOKED_UP = re.compile(r" to (\d+)")
 
 
 @dataclass(frozen=True)
@@ -63,20 +66,25 @@ class Sloppiness:
 BASE_SLOPPINESS = Sloppiness(repeat=0.3, muse=0.15, guess=0.07, double_check=0.35, wander=0.15, walk_last=0.6)
 """What the bundled policy was trained on."""
 
+CHARTED_SLOPPINESS = Sloppiness(repeat=0.35, muse=0.2, guess=0.03, double_check=0.45, wander=0.2, walk_last=0.8)
+"""What the policy on printed maps was trained on: more waste, because training has more to take away."""
+
 TIDY = Sloppiness()
 """Tries each place once, stops when it is done."""
 
 
 def walk_paragraphs(problem: Problem, candidate: int) -> tuple[str, str]:
     """The walk from `candidate`, and its verdict, as two paragraphs."""
-    places = walk(candidate, problem.steps)
-    first, *rest = zip(STEP_WORDS[1:], places, strict=False)
-    legs = [f"{first[0]} step leads to {first[1]}", *(f"{word} to {place}" for word, place in rest)]
+    places = problem.walk(candidate)
     ending = (
         f"Place {places[-1]} is an exit, so it works from {candidate}."
         if places[-1] in EXITS
         else f"Place {places[-1]} is not an exit, which rules out {candidate}."
     )
+    if problem.paths:
+        return f"From {' to '.join(str(place) for place in (candidate, *places))}.", ending
+    first, *rest = zip(STEP_WORDS[1:], places, strict=False)
+    legs = [f"{first[0]} step leads to {first[1]}", *(f"{word} to {place}" for word, place in rest)]
     return f"From {candidate}, {', '.join(legs)}.", ending
 
 
@@ -101,11 +109,13 @@ class Writing:
     Attributes:
         text: paragraphs, each followed by an empty line.
         choices: of the places that were tried, in the order of the text.
+        lookups: where the number of each place starts that was read off a printed map.
 
     """
 
     text: str
     choices: tuple[Choice, ...]
+    lookups: tuple[int, ...] = ()
 
 
 def _evenly(places: Sequence[int], share: float = 1.0) -> dict[int, float]:
@@ -122,6 +132,7 @@ class _Search:
         self.paragraphs: list[str] = []
         self.tested: list[int] = []
         self.choices: list[Choice] = []
+        self.lookups: list[int] = []
 
     @property
     def untested(self) -> list[int]:
@@ -148,7 +159,11 @@ class _Search:
         if opener is None:
             opener = self.phrase(ATTEMPT_OPENERS if self.paragraphs else FIRST_OPENERS)
         self.choices.append(Choice(len(self.text) + opener.index("{}"), probability))
-        self.paragraphs += [opener.format(candidate), *walk_paragraphs(self.problem, candidate)]
+        self.paragraphs.append(opener.format(candidate))
+        walked, verdict = walk_paragraphs(self.problem, candidate)
+        if self.problem.paths:
+            self.lookups += [len(self.text) + found.start(1) for found in _LOOKED_UP.finditer(walked)]
+        self.paragraphs += [walked, verdict]
         if candidate not in self.tested:
             self.tested.append(candidate)
 
@@ -190,4 +205,4 @@ def write_thinking(problem: Problem, sloppiness: Sloppiness, rng: Generator) -> 
     ending = state.search()
     if state.is_found:
         state.linger()
-    return Writing(f"{state.text}{ending}\n\n", tuple(state.choices))
+    return Writing(f"{state.text}{ending}\n\n", tuple(state.choices), tuple(state.lookups))

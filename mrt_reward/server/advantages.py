@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from mrt_reward.core.baselines import Extent
 from mrt_reward.core.credit import Credit, credit, token_advantages
 from mrt_reward.core.prefixes import token_spans
 from mrt_reward.core.progress import Floats, values_of
@@ -30,7 +31,7 @@ async def advantages(
     """Advantages of each group; raises as `Scorer.stream` does.
 
     Raises:
-        TraceError: there are more traces than one request may hold.
+        TraceError: there are more traces than one request may hold, or more `token_ends` than traces.
 
     """
     _check_size(request)
@@ -48,6 +49,11 @@ def _check_size(request: AdvantagesRequest) -> None:
     if num_traces > most:
         what = " with per_token" if request.per_token else ""
         raise TraceError(f"groups: expected at most {most} traces in all{what}, got {num_traces}", param="groups")
+    for index, group in enumerate(request.groups):
+        num_ends, num_here = len(group.token_ends or ()), len(group.traces)
+        if num_ends > num_here:
+            where = f"groups.{index}.token_ends"
+            raise TraceError(f"{where}: expected one for each of the {num_here} traces, got {num_ends}", param=where)
 
 
 def _all_paid(request: AdvantagesRequest, measured: Sequence[ScoredTrace]) -> list[list[AdvantageOut]]:
@@ -64,7 +70,13 @@ def _all_paid(request: AdvantagesRequest, measured: Sequence[ScoredTrace]) -> li
 
 
 def _paid(request: AdvantagesRequest, group: Group, scored: Sequence[ScoredTrace]) -> list[AdvantageOut]:
-    paid = credit([trace.outcome for trace in scored], [values_of(trace) for trace in scored], request.credit)
+    extents = [Extent.of(trace) for trace in scored]
+    try:
+        paid = credit(
+            [trace.outcome for trace in scored], [values_of(trace) for trace in scored], request.credit, extents
+        )
+    except ValueError as error:
+        raise TraceError(f"credit: {error}", param="credit") from error
     outs: list[AdvantageOut] = []
     for place, (trace, each) in enumerate(zip(scored, paid, strict=True)):
         out = AdvantageOut(
@@ -72,6 +84,7 @@ def _paid(request: AdvantagesRequest, group: Group, scored: Sequence[ScoredTrace
             outcome_advantage=each.outcome_advantage,
             episode_advantages=each.episode_advantage_K.tolist(),
             answer_advantage=each.answer_advantage,
+            closing_advantage=each.closing_advantage,
             scored=each.scored,
             trace=None if isinstance(group.traces[place], ScoredTrace) else trace,
             error=trace.error,

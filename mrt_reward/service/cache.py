@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 from mrt_reward.service.records import ENTRY_BYTES, Key, size_of
@@ -21,16 +22,25 @@ __all__ = ["ENTRY_BYTES", "Key", "SQLiteStore", "ScoreCache"]
 Compute = Callable[[Sequence[int]], Awaitable[Sequence[Value]]]
 
 
+def _sound(values: Mapping[Key, Value]) -> dict[Key, Value]:
+    """Those that no failure of ours touched: others are worth another try, so they are not kept."""
+    return {key: value for key, value in values.items() if value.value is not None and not value.ungraded}
+
+
 class _Flight:
     """Values that are being computed, for as long as somebody waits for them.
 
     Args:
+        keys: of the values.
         work: computes them.
         at_end: called once, however the work ends, before anybody who waits goes on.
 
     """
 
-    def __init__(self, work: Coroutine[Any, Any, dict[Key, Value]], at_end: Callable[[], None]) -> None:
+    def __init__(
+        self, keys: Sequence[Key], work: Coroutine[Any, Any, dict[Key, Value]], at_end: Callable[[], None]
+    ) -> None:
+        self.keys = frozenset(keys)
         self._task = asyncio.ensure_future(work)
         self._task.add_done_callback(lambda _: at_end())
         self._num_waiting = 0
@@ -71,23 +81,29 @@ class ScoreCache:
         Args:
             keys: distinct.
             compute: gives the values at these indices of `keys`. Keys that another caller is computing are waited for
-                instead, also when that caller leaves; if that computation fails, they are computed here after all.
-                It may go on for others when this caller has left.
+                instead, also when that caller leaves; if that computation fails, they are computed here after all,
+                and a second failure of the same is believed: however many wait for what always fails, it is computed
+                twice. It may go on for others when this caller has left.
 
         """
         known: dict[Key, Value] = {}
         num_computed = 0
-        while True:
+        for last in chain((False,), repeat(True)):
             await self._look_up([key for key in keys if key not in known], known)
             missing = [index for index, key in enumerate(keys) if key not in known]
             mine = [index for index in missing if keys[index] not in self._flights]
-            flights = {self._flights[keys[index]] for index in missing if keys[index] in self._flights}
+            flights = list({self._flights[keys[index]] for index in missing if keys[index] in self._flights})
             if mine:
                 num_computed += len(mine)
                 known.update(await self._begun([keys[index] for index in mine], mine, compute).landed())
             if not flights:
                 break
-            await asyncio.gather(*(flight.landed() for flight in flights), return_exceptions=True)
+            ends = await asyncio.gather(*(flight.landed() for flight in flights), return_exceptions=True)
+            for flight, end in zip(flights, ends, strict=True):
+                if isinstance(end, dict):
+                    known.update(end if last else _sound(end))
+                elif isinstance(end, Exception) and last and flight.keys.issubset(keys):
+                    raise end
         self.hits += len(keys) - num_computed
         self.misses += num_computed
         return [known[key] for key in keys], len(keys) - num_computed
@@ -102,7 +118,7 @@ class ScoreCache:
             for key in keys:
                 del self._flights[key]
 
-        flight = _Flight(fly(), forget)
+        flight = _Flight(keys, fly(), forget)
         self._flights.update(dict.fromkeys(keys, flight))
         return flight
 
@@ -118,8 +134,7 @@ class ScoreCache:
             known.update(found)
 
     def _remember(self, values: Mapping[Key, Value]) -> None:
-        # A value that our own failure touched is worth another try, so it is not kept.
-        sound = {key: value for key, value in values.items() if value.value is not None and not value.ungraded}
+        sound = _sound(values)
         self._hold(sound)
         if self.store is not None and sound:
             self.store.put(sound)

@@ -255,10 +255,9 @@ class Scorer:
             values, num_cached = await self.cache.resolve(keys, compute)
         except _VersionChanged:
             return None
-        missing = any(value.value is None for value in values)
         return ScoredTrace(
             trace.id,
-            Status.PARTIAL if missing else Status.OK,
+            Status.PARTIAL if any(value.value is None for value in values) else Status.OK,
             values=tuple(values),
             episodes=with_progress(job.episodes, values),
             prover=f"{info.name}@{info.version}",
@@ -267,6 +266,7 @@ class Scorer:
             warnings=(*job.encoded.warnings, *job.plan.warnings),
             notes=self._notes(job),
             prefix_tokens=job.prefix_tokens,
+            truncated=job.encoded.truncated,
         )
 
     async def _outcome(self, trace: Trace, job: Job | TraceError, options: ScoreOptions, grader: Grader) -> Judged:

@@ -13,7 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from mrt_reward.core.credit import Credit, CreditConfig, credit, token_advantages
+from mrt_reward.core.credit import Credit, credit, token_advantages
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.core.progress import Floats, progress_rewards
 from mrt_reward.errors import ProverError
 from mrt_reward.training.records import Lapse, Record
@@ -57,9 +58,10 @@ def batch_advantages(
         mixed = len({record.scored.version for record in here if record.scored}) > 1
         num_mixed += mixed
         # Values of two provers share no baseline; scored apart, each trace's own progress is still its own.
-        used = replace(config, baseline="none", progress_norm="none") if mixed else config
+        used = replace(config, baseline="none", progress_norm="none", charge_closing=False) if mixed else config
         values = [None if record.scored is None else record.scored.value_P for record in here]
-        paid = credit([_outcome(record, on_failure) for record in here], values, used)
+        extents = [None if record.scored is None else record.scored.extent for record in here]
+        paid = credit([_outcome(record, on_failure) for record in here], values, used, extents)
         for row, record, each in zip(rows, here, paid, strict=True):
             advantage_NT[row] = _spread(record, each)
     return Paid(advantage_NT, num_mixed)
@@ -75,15 +77,17 @@ def progress_advantages(
     Args:
         records: one per row.
         groups: the group of each row.
-        config: how progress becomes credit; what it says of the outcome has no effect.
+        config: how progress becomes credit. What it says of the outcome has no effect, unless `truncated` changes the
+            outcome of traces that were cut off: then it must say how the trainer's own advantage is made.
         on_failure: `drop` leaves rows that have no score out of progress baselines.
 
     Returns:
-        Zero on every token where `alpha` is 0; added to the outcome advantage, it is `batch_advantages`.
+        Zero on every token where `alpha` is 0 and `truncated` zero; added to the outcome advantage, it is
+        `batch_advantages`.
 
     """
     paid = batch_advantages(records, groups, config, on_failure)
-    without = batch_advantages(records, groups, replace(config, alpha=0.0), on_failure)
+    without = batch_advantages(records, groups, replace(config, alpha=0.0, truncated="zero"), on_failure)
     added = [whole - outcome for whole, outcome in zip(paid.advantage_NT, without.advantage_NT, strict=True)]
     return Paid(added, paid.num_mixed)
 

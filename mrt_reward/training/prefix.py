@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from mrt_reward.core.credit import CreditConfig, Floats, outcome_advantages, termination_advantage
+from mrt_reward.core.credit import outcome_advantages, termination_advantage
+from mrt_reward.core.credit_config import CreditConfig
+from mrt_reward.core.progress import Floats
 from mrt_reward.errors import TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.training.alignment import PolicyTokens, answer_start

@@ -10,6 +10,9 @@ import math
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+import numpy as np
+
+from mrt_reward.core.baselines import Extent
 from mrt_reward.core.progress import Floats
 from mrt_reward.types import Span
 
@@ -65,6 +68,11 @@ class Scored:
     def spans(self) -> tuple[Span, ...]:
         """Episodes as spans of tokens."""
         return tuple(Span(a, b) for a, b in zip((self.start, *self.ends), self.ends, strict=False))
+
+    @property
+    def extent(self) -> Extent:
+        """Where its prefixes end, for credit."""
+        return Extent(np.array([self.start, *self.ends], np.float64), self.cut_off)
 
 
 @dataclass(frozen=True, slots=True)

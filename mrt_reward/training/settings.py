@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, CliApp
 
-from mrt_reward.core.credit import Baseline, CreditConfig, CreditOptions
+from mrt_reward.core.credit_config import Baseline, CreditConfig, CreditOptions
 from mrt_reward.core.progress import WasteOptions
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import (
@@ -230,6 +230,17 @@ def _check_together(settings: TrainingSettings, where: str) -> None:
     if settings.mode == "prefix" and settings.follow_steps is not None:
         raise ConfigError(
             f"{where}.follow_steps needs mode=episodes: mode=prefix asks no prover", param=f"{where}.mode"
+        )
+    if settings.credit == "anytime" and settings.anytime_budget is None:
+        raise ConfigError(
+            f"{where}.credit=anytime needs {where}.anytime_budget: the largest budget C, in tokens of the response, "
+            "such as the longest one that is sampled",
+            param=f"{where}.anytime_budget",
+        )
+    if settings.charge_closing and settings.baseline not in ("group", "rate"):
+        raise ConfigError(
+            f"{where}.charge_closing needs {where}.baseline group or rate, got {settings.baseline}",
+            param=f"{where}.charge_closing",
         )
     if settings.best_of > settings.num_samples:
         raise ConfigError(

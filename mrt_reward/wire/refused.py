@@ -122,10 +122,11 @@ class _ShortForm:
 
 
 _CHARS = {"type": "integer", "minimum": 0}
+_ENDS = ("char_start", "char_end", "token_start", "token_end")
 _SHORT: dict[str, Any] = {
     "title": "ScoredTrace in short",
     "description": "J[0] … J[K] alone, null where missing, empty where it was not scored; the K spans, in characters "
-    "of the completion, are needed for `per_token`.",
+    "of the completion, are needed for `per_token`, and in tokens for `rate` and `anytime`.",
     "type": "object",
     "properties": {
         "id": {"anyOf": [{"type": "string", "maxLength": 500}, {"type": "integer"}]},
@@ -142,7 +143,7 @@ _SHORT: dict[str, Any] = {
                     "maxItems": 10_000,
                     "items": {
                         "type": "object",
-                        "properties": {"char_start": _CHARS, "char_end": _CHARS},
+                        "properties": dict.fromkeys(_ENDS, _CHARS),
                         "required": ["char_start", "char_end"],
                         "additionalProperties": False,
                     },
@@ -150,6 +151,7 @@ _SHORT: dict[str, Any] = {
                 {"type": "null"},
             ]
         },
+        "truncated": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
     },
     "required": ["id", "outcome", "values"],
     "additionalProperties": False,
@@ -159,17 +161,17 @@ _SHORT: dict[str, Any] = {
 def _completed(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a scored trace, whose short form is completed.
 
-    A number or null stands for a value. Spans may lack their tokens, which are empty then: they are the prover's, and
-    advantages do not read them.
+    A number or null stands for a value. Spans may lack their tokens, which are empty then; credit that needs them asks.
     """
     found = dict(raw)
     if isinstance(given := found.get("id"), int) and not isinstance(given, bool):
         found["id"] = str(given)
-    if isinstance(values := found.get("values"), list):
+    status = Status.ERROR
+    if isinstance(values := found.get("values"), list) and values:
         found["values"] = [_as_value(value) for value in cast("list[object]", values)]
         known = [value is not None for value in cast("list[object]", values)]
-        status = Status.ERROR if not known else Status.OK if all(known) else Status.PARTIAL
-        found.setdefault("status", status)
+        status = Status.OK if all(known) else Status.PARTIAL
+    found.setdefault("status", status)
     if found.get("episodes", ()) is None:
         del found["episodes"]
     elif isinstance(episodes := found.get("episodes"), list):
@@ -190,6 +192,8 @@ def _scored_or_refused(raw: Any, sound: ValidatorFunctionWrapHandler) -> ScoredT
     try:
         if fields and "outcome" not in fields:
             raise TraceError("outcome: expected the reward, or null where it is not known, got none", param="outcome")
+        if fields and "values" not in fields:
+            raise TraceError("values: expected J[0] … J[K], or [] where it was not scored, got none", param="values")
         if "token_ends" in fields:
             raise TraceError("token_ends: stands beside `traces` now, one for each trace", param="token_ends")
         return cast("ScoredTrace", sound(_completed(fields) if fields else raw))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError, core_schema
 
-from mrt_reward.core.credit import CreditConfig
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import TraceError
 from mrt_reward.fields import IdsField, encode_ids, ids_of
 from mrt_reward.options import ScoreOptions
@@ -15,7 +15,7 @@ from mrt_reward.types import Episode, ErrorInfo, ScoredTrace, TokenIds
 from mrt_reward.wire.refused import LenientScored, LenientTrace
 from mrt_reward.wire.traces import MAX_TRACES, Model, WholeScored
 
-_SWITCHES = frozenset({"coupled", "keep_answers", "scale_by_std"})
+_SWITCHES = frozenset({"coupled", "keep_answers", "scale_by_std", "charge_closing"})
 """Options that are true or false; all others that hold such a value are mistaken."""
 
 
@@ -144,7 +144,7 @@ class AdvantagesRequest(Model):
     credit: Annotated[CreditConfig, BeforeValidator(_refuse_switches)] = CreditConfig()
     options: Options = None
     per_token: Annotated[
-        bool | Literal["base64", "list"],
+        Literal[False, True, "base64", "list"],
         Field(
             description=f"Also spread advantages over the caller's tokens, at most {MAX_PER_TOKEN} traces: as base64 "
             "of little-endian float32, which true means too, or as a list."
@@ -159,6 +159,10 @@ class AdvantageOut(Model):
     outcome_advantage: Annotated[float | None, Field(description="Also of what stands before the first episode.")]
     episode_advantages: Annotated[list[float], Field(description="Full advantage of each episode's tokens.")]
     answer_advantage: Annotated[float, Field(description="Advantage of the answer's tokens.")]
+    closing_advantage: Annotated[
+        float | None,
+        Field(description="Of the first of them, where thinking closes; null in the reply of an older server."),
+    ] = None
     scored: Annotated[bool, Field(description="Whether all of its values and its outcome are there.")]
     token_advantages: Annotated[
         str | list[float] | None, Field(description="Advantage of each of the caller's tokens, as `per_token` asks.")

@@ -237,6 +237,12 @@ def test_provers_are_compared_on_the_same_traces(file: Path, tmp_path: Path, eng
     # After the two steps from A: 0.9 and 0.1 have variance 0.32; 0.6 and 0.4 have 0.02. The first step has no choice.
     assert [each["distinguishes"]["value"] for each in record["provers"]] == pytest.approx([0.16, 0.01])
     assert "bound_R" not in record["provers"][0]
+    assert "errors" not in record
+    told = run("compare-provers", file, "-o", out, "--also", f"other={other}", "--reference", "as scored")
+    assert "error against as scored" in told
+    [error] = json.loads(out.read_text())["errors"]
+    assert (error["name"], error["answer_tokens"]) == ("other", 0)
+    assert error["progress"]["value"] > 0
     told = run("compare-provers", file, "-o", out, "--prover", 'again={"options": {}}', "--policy-samples", 2)
     assert json.loads(out.read_text())["policy_advantage"] == "2 continuations a prefix"
     assert "understated" in told
@@ -246,6 +252,7 @@ def test_provers_are_compared_on_the_same_traces(file: Path, tmp_path: Path, eng
         (["--prover", "x=[1]"], "a JSON object"),
         (["--prover", 'x={"modle": 1}'], "modle"),
         (["--also", "x=nowhere"], "a file that is there"),
+        (["--reference", "x"], "one of as scored"),
         (["--also", f"as scored={other}"], "twice"),
         (["--also", f"o={write(tmp_path / 'z.jsonl', line(scored('z', [A], [0.1, 1.0])))}"], "cut at the same places"),
     ):

@@ -10,7 +10,7 @@ import pytest
 
 from mrt_reward.client import AsyncClient, Client
 from mrt_reward.client.bodies import advantages_body, advantages_request
-from mrt_reward.core.credit import CreditConfig
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import RequestRejected
 from mrt_reward.types import SampledAnswer, ScoredTrace, Status, Trace, Value, Verdict
 from tests.server.conftest import TRACE, live_server, threaded_server

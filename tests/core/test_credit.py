@@ -7,15 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrt_reward.core.credit import (
-    Credit,
-    CreditConfig,
-    credit,
-    outcome_advantages,
-    returns,
-    termination_advantage,
-    token_advantages,
-)
+from mrt_reward.core.credit import Credit, credit, outcome_advantages, returns, termination_advantage, token_advantages
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.types import Span
 
 CONFIG = CreditConfig()

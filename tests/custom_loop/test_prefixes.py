@@ -19,7 +19,8 @@ from adapters.custom_loop import prefixes
 from adapters.custom_loop.prefixes import PrefixLoop, PrefixSettings, Row, read_groups
 from adapters.custom_loop.train import Rollouts, train
 from mrt_reward.cli.app import app
-from mrt_reward.core.credit import CreditConfig, outcome_advantages, termination_advantage
+from mrt_reward.core.credit import outcome_advantages, termination_advantage
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import ConfigError, MRTRewardError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.mini.template import prompt_text

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -146,7 +147,8 @@ async def test_a_worker_that_does_not_do_its_part_is_lost(script: str, reason: s
         with pytest.raises(WorkerLost, match=reason):
             await worker.ask(b"x" * (400_000 - 4), 0.5)  # more than a pipe holds
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
+            process.kill()
         await worker.stop()
 
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from mrt_reward.config import ServeSettings
-from mrt_reward.core.credit import CreditConfig
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.core.progress import WasteOptions
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.options import AnswerOptions, Estimator, ScoreOptions, Segmenter
@@ -33,6 +33,8 @@ OTHER_MEANING = {
     "MarkerSegmenter.min_paragraphs", "MarkerSegmenter.group", "ParagraphSegmenter.group",
     # /get_reward pays a scalar, and no episodes.
     "ServeSettings.alpha",
+    # How many answers without thinking were cut off, or whether one was.
+    "Direct.truncated", "DirectCaveats.truncated",
     # Fields of a trace or of a request, and what vLLM and stored scores say.
     "ScoreRequest.options", "Sampled.num_tokens", "Record.num_tokens", "ProverInfo.dtype", "Probe.seed",
     "RolloutPlan.keep_answers", "RolloutQuery.coupled",

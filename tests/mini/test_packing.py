@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
 from mrt_reward.mini import MODEL_DIR, template
+from mrt_reward.mini.charts import sample_charted
 from mrt_reward.mini.island import sample_problem
 from mrt_reward.mini.packing import PackingRule, Row, pack_trace
 from mrt_reward.mini.tokenizer import load_tokenizer, token_ids
 from mrt_reward.mini.truth import open_candidates, prefixes
-from mrt_reward.mini.writer import BASE_SLOPPINESS, write_thinking
+from mrt_reward.mini.writer import BASE_SLOPPINESS, TIDY, write_thinking
 
 ENDS_ONLY = PackingRule(num_random_cuts=0)
 
@@ -95,3 +98,40 @@ def test_a_choice_is_trained_on_its_whole_distribution(tokenizer: Tokenizer) -> 
         assert given == pytest.approx({f" {option}": share for option, share in choice.probability.items()})
         # The token that follows is the one that was drawn.
         assert writing.text[choice.char_start :].startswith(following[place].strip())
+
+
+def charted(tokenizer: Tokenizer, seed: int, rule: PackingRule) -> tuple[Row, str]:
+    rng = np.random.default_rng(seed)
+    problem = sample_charted(rng, (4,))
+    writing = write_thinking(problem, TIDY, rng)
+    return pack_trace(tokenizer, problem, writing, rng, rule), writing.text
+
+
+def test_every_place_that_is_looked_up_weighs_as_much_as_an_answer(tokenizer: Tokenizer) -> None:
+    row, thinking = charted(tokenizer, 1, ENDS_ONLY)
+    looked_up = [
+        tokenizer.decode([int(targets[0])]).strip()
+        for at, targets, weights in zip(row.at_L, row.target_LC, row.weight_LC, strict=True)
+        if row.branch_T[at] == 0
+        and weights[0] == ENDS_ONLY.place_weight
+        and tokenizer.decode([int(row.id_T[at])]) == " to"
+    ]
+    walks = re.findall(r"From \d+ to ([^.]+)\.", thinking)
+    assert looked_up == [place for walk in walks for place in walk.split(" to ")]
+
+
+def test_some_forced_answers_are_in_free_form_and_teach_their_own_words(tokenizer: Tokenizer) -> None:
+    row, _ = charted(tokenizer, 2, PackingRule(num_random_cuts=0, free_share=1.0))
+    close = token_ids(tokenizer, template.THINK_CLOSE)[0]
+    for branch in range(1, int(row.branch_T.max()) + 1):
+        own = np.flatnonzero(row.branch_T == branch)
+        said = tokenizer.decode(row.id_T[own].tolist(), skip_special_tokens=False)
+        assert said.startswith(template.FREE_TERMINATOR)
+        assert template.boxed_answer(said) is not None
+        taught = {int(target[0]) for at, target in zip(row.at_L, row.target_LC, strict=True) if at in own}
+        # What forces it is not taught: it must not make the policy stop.
+        assert close not in taught
+        explained = len(own) - len(token_ids(tokenizer, template.FREE_TERMINATOR))
+        assert sum(at in own for at in row.at_L) == explained + 1
+    # The policy's own ending stays boxed at once.
+    assert template.TERMINATOR in tokenizer.decode(row.id_T[row.branch_T == 0].tolist(), skip_special_tokens=False)

@@ -10,19 +10,25 @@ import pytest
 import torch
 import transformers
 
-from mrt_reward.mini import MODEL_DIR
+from mrt_reward.mini import MODEL_DIR, training
 from mrt_reward.mini.card import CARD_NAME, bars, tables, write_card
 from mrt_reward.mini.evaluation import Measurement, measure
+from mrt_reward.mini.network import NetworkSize, new_model
 from mrt_reward.mini.packing import PackingRule
 from mrt_reward.mini.tokenizer import load_tokenizer
-from mrt_reward.mini.training import Stage, TrainingSettings, batches, loss, new_model, train
+from mrt_reward.mini.training import MINI_DEEP, Stage, TrainingSettings, batches, loss, train
 
 SMALL = TrainingSettings(
     stages=(Stage(2, 2, PackingRule(max_thinking_tokens=8)), Stage(1, 3, PackingRule(max_thinking_tokens=64))),
-    num_layers=1,
-    num_heads=1,
-    mlp_size=64,
+    size=NetworkSize(num_layers=1, num_heads=1, mlp_size=64),
     num_threads=1,
+)
+
+CHARTED = replace(
+    MINI_DEEP,
+    stages=tuple(
+        replace(stage, num_steps=steps, batch_rows=2) for stage, steps in zip(MINI_DEEP.stages, (1, 1, 2), strict=True)
+    ),
 )
 
 
@@ -39,9 +45,33 @@ def test_training_writes_a_folder_that_transformers_loads(tmp_path: Path) -> Non
     assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "again" / "model.safetensors").read_bytes()
 
 
+def test_training_that_was_killed_goes_on_as_if_nothing_had_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "SAVE_STEPS", 1)
+    whole = train(tmp_path / "whole", CHARTED, quiet=True)
+    steps = iter(range(2))
+
+    def killed(*given: Any) -> torch.Tensor:
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return loss(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "loss", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "broken", CHARTED, quiet=True)
+    assert not (tmp_path / "broken" / "model.safetensors").exists()
+    assert train(tmp_path / "broken", CHARTED, quiet=True) == whole
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "broken")]
+    assert weights[0] == weights[1]
+    # What training needs to go on is no part of the model.
+    assert not (tmp_path / "broken" / "training.pt").exists()
+
+
 def test_a_batch_is_the_same_as_its_rows_alone() -> None:
     tokenizer = load_tokenizer(MODEL_DIR)
-    model = new_model(SMALL, tokenizer).eval()
+    model = new_model(SMALL.size, tokenizer, SMALL.seed).eval()
     batch = next(batches(tokenizer, SMALL))
     with torch.no_grad():
         together = loss(model, batch)

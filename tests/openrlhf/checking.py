@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mrt_reward.core.credit import CreditConfig
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import ParagraphSegmenter, ScoreOptions
 from mrt_reward.training.records import Lapse

@@ -14,7 +14,8 @@ from mrt_openrlhf.payload import KEY
 from mrt_openrlhf.setup import Setup
 from openrlhf.trainer.ppo_utils import experience_maker
 
-from mrt_reward.core.credit import CreditConfig, credit, outcome_advantages
+from mrt_reward.core.credit import credit, outcome_advantages
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import ConfigError, ProverError, TraceError
 from mrt_reward.training.records import Lapse, Prefixed, Scored
 from tests.openrlhf.batches import (

@@ -123,6 +123,7 @@ def test_gae_takes_progress_to_go(start: Any, url: str) -> None:
         ([*PLAIN, *TO_GO, "--mrt.baseline", "group"], r"--mrt\.baseline=group cannot be had with .* gae"),
         ([*PLAIN, *TO_GO, "--mrt.gamma", "0.5"], r"--mrt\.gamma=0\.5 cannot be had"),
         ([*PLAIN, *GROUP, "--mrt.scale_by_std", "false"], "choose the estimator dr_grpo"),
+        ([*PLAIN, *TO_GO, "--mrt.truncated", "forced"], r"--mrt\.truncated=forced changes outcomes within a group"),
         ([*PLAIN, *GROUP, "--train.agent_func_path", "a.py"], "both give the outcome"),
         ([*PLAIN[:2], *PLAIN[4:], *GROUP, "--train.agent_func_path", str(AGENT)], "mrt_openrlhf's own file"),
         ([*GROUP, "--actor.model_name_or_path", "m", "--data.label_key", "a"], "nothing gives the outcome"),

@@ -58,6 +58,44 @@ async def test_a_value_that_is_missing_in_a_reply_leaves_its_trace_out_of_baseli
     assert (right["scored"], wrong["scored"]) == (True, False)
 
 
+CUT = {**TRACE, "id": "cut", "completion": str(TRACE["completion"]).partition("</think>")[0]}
+
+
+async def test_a_trace_that_was_cut_off_is_paid_as_the_caller_says(live: Live) -> None:
+    reply = await _scored(live, RIGHT, WRONG, CUT)
+    assert [trace["truncated"] for trace in reply["traces"]] == [False, False, True]
+    last = reply["traces"][2]["values"][-1]["value"]
+    assert 0 < last <= 1
+    for truncated, rewards in (("zero", [1, 0, 0]), ("masked", [1, 0]), ("forced", [1, 0, last])):
+        [group] = await _paid(live, reply, credit={"truncated": truncated, "scale_by_std": False, "alpha": 0})
+        told = [each["outcome_advantage"] for each in group if each["outcome_advantage"] is not None]
+        assert told == pytest.approx(np.array(rewards) - np.mean(rewards))
+        assert (group[2]["outcome_advantage"] is None) == (truncated == "masked")
+
+
+async def test_tokens_and_endings_are_asked_for_where_credit_needs_them(live: Live) -> None:
+    numbers = {"id": "a", "outcome": 0, "values": [0.5, 1.0]}
+    for credit, said in (
+        ({"baseline": "rate"}, "needs the tokens of every episode"),
+        ({"truncated": "forced"}, "whether it was cut off"),
+    ):
+        reply = await post(live, "/v1/advantages", {"groups": [{"traces": [numbers]}], "credit": credit})
+        assert reply.status_code == 422
+        assert said in reply.json()["error"]["message"]
+    spans = [{"char_start": 0, "char_end": 9, "token_start": 0, "token_end": 20}]
+    whole = {**numbers, "episodes": spans, "truncated": True}
+    other = {**whole, "id": "b", "values": [0.5, 0.7]}
+    credit = {"baseline": "rate", "truncated": "forced", "scale_by_std": False}
+    [[first, second]] = await _paid(live, {"traces": [whole, other]}, credit=credit)
+    # Last values 1 and 0.7: ±0.15. Progress 0.5 and 0.2 in 20 tokens each, less what the other's 20 tokens made.
+    assert (first["outcome_advantage"], second["outcome_advantage"]) == pytest.approx((0.15, -0.15))
+    assert first["episode_advantages"] == pytest.approx([0.15 + 0.5 - 0.2])
+    assert second["episode_advantages"] == pytest.approx([-0.15 + 0.2 - 0.5])
+    # Closing is its own decision, charged where it is asked for.
+    [[first, _]] = await _paid(live, {"traces": [whole, other]}, credit={**credit, "charge_closing": True})
+    assert first["closing_advantage"] == pytest.approx(0.15 - 0.2)
+
+
 async def test_scored_traces_stand_beside_unscored_ones_and_beside_numbers(live: Live) -> None:
     [scored] = (await _scored(live, RIGHT))["traces"]
     numbers = {"id": 7, "outcome": 0, "values": [0.5, None, 0.25]}

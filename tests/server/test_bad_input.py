@@ -162,6 +162,9 @@ async def test_an_id_that_is_a_number_is_its_text(live: Live) -> None:
         ({"id": "bad", "values": [0.1]}, "outcome"),
         ({"outcome": 1.0, "values": [0.1]}, "id"),
         (None, None),
+        ({"id": "c", "outcome": 1.0, "status": "ok"}, "values"),
+        ({"id": "c", "outcome": 1.0, "values": "abc"}, "values"),
+        ({"id": "c", "outcome": 1.0, "values": {"a": 1}}, "values"),
     ],
 )
 async def test_a_scored_trace_that_breaks_the_schema_is_masked_alone(
@@ -183,6 +186,20 @@ async def test_token_ends_that_are_no_base64_are_told_at_their_trace(live: Live)
     [[good, bad]] = (await post(live, "/v1/advantages", {"groups": [group], "per_token": True})).json()["groups"]
     assert good["token_advantages"] is not None or good["error"]["param"] != "token_ends"
     assert bad["error"]["param"] == "token_ends"
+
+
+async def test_more_token_ends_than_traces_are_refused_because_nobody_knows_whose_they_are(live: Live) -> None:
+    group = {"traces": [TRACE], "token_ends": ["AAAAAA==", "AAAAAA=="]}
+    reply = await post(live, "/v1/advantages", {"groups": [{"traces": [TRACE]}, group]})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (422, "groups.1.token_ends")
+    assert "expected one for each of the 1 traces, got 2" in reply.json()["error"]["message"]
+
+
+async def test_a_wrong_way_of_asking_for_advantages_of_tokens_is_told_the_right_ones(live: Live) -> None:
+    reply = await post(live, "/v1/advantages", {"groups": [{"traces": [TRACE]}], "per_token": "bytes"})
+    error = reply.json()["error"]
+    assert (reply.status_code, error["param"]) == (422, "per_token")
+    assert "False, True, 'base64' or 'list'" in error["message"]
 
 
 async def test_offsets_outside_the_text_are_told(live: Live) -> None:

@@ -43,6 +43,6 @@ async def test_advantages_are_calculated_beside_the_event_loop(
     live: Live, seen: Callable[[object, str], list[str]]
 ) -> None:
     threads = seen(advantages, "credit")
-    body = {"groups": [{"scored": [{"id": "a", "outcome": 1, "values": [0.1, 0.4]}]}] * 2}
+    body = {"groups": [{"traces": [{"id": "a", "outcome": 1, "values": [0.1, 0.4]}]}] * 2}
     assert len((await post(live, "/v1/advantages", body)).json()["groups"]) == 2
     assert threads == ["another", "another"]

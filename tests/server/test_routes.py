@@ -37,7 +37,7 @@ async def test_a_reply_is_its_record_as_it_is_written_in_one_go(live: Live) -> N
     scored = await post(live, "/v1/score", {"traces": traces})
     assert scored.text == ScoreResponse.model_validate_json(scored.text).model_dump_json()
     assert len(scored.json()["traces"]) == 2
-    sent = {"scored": [{"id": "s", "outcome": 1, "values": [0.1, 0.4]}]}
+    sent = {"traces": [{"id": "s", "outcome": 1, "values": [0.1, 0.4]}]}
     paid = await post(live, "/v1/advantages", {"groups": [{"traces": traces}, sent]})
     assert paid.text == AdvantagesResponse.model_validate_json(paid.text).model_dump_json()
     assert [len(group) for group in paid.json()["groups"]] == [2, 1]
@@ -88,6 +88,7 @@ async def test_groups_become_advantages(live: Live) -> None:
         "outcome_advantage": -0.5,
         "episode_advantages": [],
         "answer_advantage": -0.5,
+        "closing_advantage": -0.5,
         "scored": False,
         "token_advantages": None,
         "trace": None,

@@ -72,6 +72,28 @@ async def test_whoever_waits_takes_over_from_one_that_left(leave: str) -> None:
     assert isinstance((await asyncio.gather(first, return_exceptions=True))[0], BaseException)
 
 
+async def test_what_always_fails_is_computed_twice_however_many_wait_for_it() -> None:
+    cache, num_tries = ScoreCache(), 0
+
+    async def failing(places: Sequence[int]) -> Sequence[Value]:
+        nonlocal num_tries
+        num_tries += 1
+        await asyncio.sleep(0)
+        raise RuntimeError(str(places))
+
+    ends = await asyncio.gather(*(cache.resolve([A], failing) for _ in range(100)), return_exceptions=True)
+    assert {str(end) for end in ends} == {"[0]"}
+    # Each try of its own would wake all who wait: work without bound in their number, squared.
+    assert num_tries == 2
+
+
+async def test_values_that_memory_has_no_room_for_are_handed_to_whoever_waits() -> None:
+    cache, compute = ScoreCache(max_mb=ENTRY_BYTES / 1e6), Computer()
+    both = [cache.resolve([A, B], compute) for _ in range(3)]
+    assert [values for values, _ in await asyncio.gather(*both)] == [[value(0.0), value(0.1)]] * 3
+    assert compute.asked == [[0, 1]]
+
+
 async def test_what_is_computed_goes_on_for_whoever_waits_when_its_first_caller_leaves() -> None:
     cache, compute = ScoreCache(), Computer()
     compute.go.clear()

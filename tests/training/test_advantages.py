@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from mrt_reward.core.credit import CreditConfig, credit
+from mrt_reward.core.credit import credit
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import ProverError
 from mrt_reward.training.advantages import (
     batch_advantages,
@@ -180,3 +181,42 @@ def test_with_neutral_factors_the_rows_that_are_left_are_compared_among_themselv
     assert full_N[[0, 1, 3]] == pytest.approx((left_N - left_N.mean()) / left_N.std(ddof=1))
     assert neutral_factors(groups, [False] * 6, "std") == [1.0] * 6
     assert neutral_factors(groups, [True] * 6, "leave_one_out") == [1.0] * 6
+
+
+def cut_off(outcome: float, values: list[float], ends: tuple[int, ...]) -> Record:
+    return Record(Scored(0, ends, np.array(values), cut_off=True), outcome=outcome, num_tokens=ends[-1])
+
+
+CUT_OFF = [
+    scored(1.0, [0.25, 1.0], (4,)),
+    cut_off(0.0, [0.25, 0.5, 0.75], (3, 7)),
+    scored(0.0, [0.25, 0.25], (5,)),
+    Record(Lapse.TIMEOUT, outcome=0.0, num_tokens=3),
+]
+
+
+@pytest.mark.parametrize("truncated", ["masked", "forced"])
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_a_trainer_that_works_out_outcomes_by_itself_is_given_what_cut_off_traces_change(
+    truncated: Literal["masked", "forced"], alpha: float
+) -> None:
+    config = CreditConfig(alpha=alpha, truncated=truncated, baseline="rate")
+    theirs = batch_advantages(CUT_OFF, ["g"] * 4, replace(config, alpha=0.0, truncated="zero"), "mask").advantage_NT
+    added = progress_advantages(CUT_OFF, ["g"] * 4, config, "mask").advantage_NT
+    whole = batch_advantages(CUT_OFF, ["g"] * 4, config, "mask").advantage_NT
+    for row, paid in enumerate(whole):
+        assert theirs[row] + added[row] == pytest.approx(paid)
+    if truncated == "masked":
+        assert whole[1] == pytest.approx(np.zeros(7))
+    else:
+        # Rewards 1, 0.75, 0 and 0 instead of 1 and three zeros: what was cut off is above their mean, 0.4375.
+        outcomes = batch_advantages(CUT_OFF, ["g"] * 4, replace(config, alpha=0.0), "mask").advantage_NT
+        assert theirs[1].max() < 0 < outcomes[1].min()
+
+
+def test_a_group_scored_by_two_provers_pays_no_price() -> None:
+    mixed = [scored(1.0, [0.25, 1.0], (4,), version=1), scored(0.0, [0.25, 0.5], (4,), version=2)]
+    config = CreditConfig(baseline="rate", charge_closing=True, scale_by_std=False)
+    paid = batch_advantages(mixed, ["g"] * 2, config, "mask")
+    assert paid.num_mixed == 1
+    assert [row[1] for row in paid.advantage_NT] == pytest.approx([0.5 + 0.75, -0.5 + 0.25])

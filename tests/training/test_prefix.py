@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrt_reward.core.credit import CreditConfig, outcome_advantages
+from mrt_reward.core.credit import outcome_advantages
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.training.alignment import PolicyTokens, answer_start

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from pydantic_settings import BaseSettings
 
-from mrt_reward.core.credit import CreditConfig
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import (
     AUTHORS_SEGMENTERS,
@@ -68,6 +68,8 @@ def test_an_unknown_setting_without_a_near_one_is_refused_with_all_names() -> No
         ({"baseline": "termination"}, "mode=prefix"),
         ({"mode": "prefix", "follow_steps": 2}, "mode=episodes"),
         ({"best_of": 9}, "at most num_samples = 8"),
+        ({"credit": "anytime"}, "needs reward.mrt.anytime_budget"),
+        ({"charge_closing": True}, "needs reward.mrt.baseline group or rate, got none"),
     ],
 )
 def test_wrong_settings_are_refused_by_name(given: dict[str, object], told: str) -> None:
@@ -117,14 +119,18 @@ ASKED: dict[str, dict[str, object]] = {
     "coupled": {"estimator": "rollouts", "coupled": True},
     "grader": {"grader": "exact"},
 }
-PAID: dict[str, object] = {
-    "alpha": 0.5,
-    "credit": "to_go",
-    "gamma": 0.9,
-    "baseline": "group",
-    "answer_progress": "add",
-    "progress_norm": "group_std",
-    "scale_by_std": False,
+PAID: dict[str, dict[str, object]] = {
+    "alpha": {"alpha": 0.5},
+    "credit": {"credit": "to_go"},
+    "gamma": {"gamma": 0.9},
+    "anytime_budget": {"credit": "anytime", "anytime_budget": 100},
+    "anytime_weights": {"anytime_weights": "trapezoid"},
+    "baseline": {"baseline": "group"},
+    "charge_closing": {"baseline": "rate", "charge_closing": True},
+    "truncated": {"truncated": "forced"},
+    "answer_progress": {"answer_progress": "add"},
+    "progress_norm": {"progress_norm": "group_std"},
+    "scale_by_std": {"scale_by_std": False},
 }
 ELSEWHERE = {
     "scoring": {"url", "api_key_env", "timeout_s"},
@@ -146,7 +152,7 @@ def test_what_is_paid_follows_each_setting(name: str) -> None:
     def paid(**given: object) -> CreditConfig:
         return load(**given).credit_config(scale_by_std=True, epsilon=1e-6, singleton="raw")
 
-    assert paid(**{name: PAID[name]}) != paid()
+    assert getattr(paid(**PAID[name]), name) != getattr(paid(), name)
 
 
 def test_no_setting_is_without_a_test() -> None:

@@ -13,7 +13,8 @@ import torch
 from mrt_trl.rows import shows_images
 from transformers import AutoTokenizer
 
-from mrt_reward.core.credit import CreditConfig, credit, outcome_advantages
+from mrt_reward.core.credit import credit, outcome_advantages
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import ProverError, TraceError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.training.records import number_of

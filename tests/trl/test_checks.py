@@ -44,6 +44,7 @@ def test_all_losses_of_trl_are_taken_token_by_token() -> None:
         ),
         ({"scale_by_std": True}, {"scale_rewards": "none"}, "set scale_rewards in GRPOConfig"),
         ({"scale_by_std": False}, {}, "contradicts scale_rewards='group'"),
+        ({"truncated": "forced"}, {"scale_rewards": "batch"}, "set scale_rewards to 'group' or 'none'"),
         ({"mode": "prefix"}, {"scale_rewards": "batch"}, "set scale_rewards to 'group' or 'none'"),
         ({"mode": "prefix"}, {"multi_objective_aggregation": "normalize_then_sum"}, "'sum_then_normalize'"),
         ({"follow_steps": 4}, {"save_strategy": "no"}, 'set save_strategy="steps", save_steps=4'),

@@ -16,7 +16,7 @@ from mrt_trl.checks import LOGP_LOSSES, RATIO_LOSSES
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from mrt_reward.core.credit import CreditConfig
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.options import ParagraphSegmenter, ScoreOptions
 from tests.serving import Server
 from tests.trl.policy import Generated, Recorded, problems, right, steps_of, trainer

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrt_reward import score
-from mrt_reward.core.credit import CreditConfig, credit
+from mrt_reward.core.credit import credit
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.core.progress import values_of
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import ScoreOptions

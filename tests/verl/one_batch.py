@@ -27,7 +27,7 @@ from verl.experimental.reward_loop import RewardLoopWorker, migrate_legacy_rewar
 from verl.protocol import DataProto
 from verl.trainer.ppo.ray_trainer import compute_advantage
 
-from mrt_reward.core.credit import CreditConfig
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.mini.island import sample_problem
 from mrt_reward.options import ParagraphSegmenter, ScoreOptions

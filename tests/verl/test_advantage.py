@@ -14,7 +14,8 @@ from verl.protocol import DataProto
 from verl.trainer.ppo import core_algos
 from verl.trainer.ppo.ray_trainer import compute_advantage
 
-from mrt_reward.core.credit import CreditConfig, credit, outcome_advantages
+from mrt_reward.core.credit import credit, outcome_advantages
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import ProverError
 from mrt_reward.training.records import Lapse, Prefixed, Scored, number_of
 

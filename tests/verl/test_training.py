@@ -18,7 +18,8 @@ import torch
 from mrt_verl.marks import decode
 from safetensors.torch import load_file
 
-from mrt_reward.core.credit import CreditConfig, outcome_advantages
+from mrt_reward.core.credit import outcome_advantages
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import ParagraphSegmenter, ScoreOptions
 from mrt_reward.provers.checkpoints import weights_version

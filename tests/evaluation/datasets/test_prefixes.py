@@ -9,7 +9,8 @@ import pytest
 from pyarrow import parquet
 from transformers import AutoTokenizer
 
-from mrt_reward.core.credit import CreditConfig, outcome_advantages
+from mrt_reward.core.credit import outcome_advantages
+from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.evaluation.datasets import parquet as files
 from mrt_reward.evaluation.datasets.parquet import write_parquet
 from mrt_reward.evaluation.datasets.prefixes import (

@@ -1,0 +1,176 @@
+"""How far an estimator is from a reference, on the same traces, and what it spent.
+
+The reference is whatever is nearest to the truth: likelihood where that is exact, or many answers a prefix. Its own
+sampling noise is counted as error of all that is compared with it, so it should be much the smaller.
+
+Dimension key: N problems · T traces · P prefixes of a trace · K = P - 1 episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mrt_reward.core.posterior import SegmentPrior, fit_prior, posterior
+from mrt_reward.core.progress import WasteOptions, nan_array
+from mrt_reward.evaluation.bootstrap import Estimate, Floats, estimate, ratio_of_sums, resample_counts
+from mrt_reward.evaluation.pool import places_by_problem
+from mrt_reward.evaluation.provers import Scores
+from mrt_reward.evaluation.result import Result
+from mrt_reward.types import Value
+
+
+@dataclass(frozen=True, slots=True)
+class EstimatorError:
+    """One estimator against a reference.
+
+    Attributes:
+        name: of the estimator.
+        progress: squared error of progress, mean over episodes.
+        values: squared error of J, mean over prefixes.
+        idle: mean |progress| of the episodes whose progress is below the waste threshold by the reference.
+        covered_progress: share of the episodes whose 95 % interval holds the reference; not known without intervals.
+        covered_values: likewise, of the prefixes.
+        answer_tokens: tokens of sampled answers, per trace.
+
+    """
+
+    name: str
+    progress: Estimate
+    values: Estimate
+    idle: Estimate
+    covered_progress: Estimate
+    covered_values: Estimate
+    answer_tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """What an estimator says of each trace.
+
+    Attributes:
+        name: of the estimator.
+        value_TP: for each trace, J of its prefixes.
+        value_range_TP2: lower and upper ends of their intervals, NaN where there is none.
+        progress_range_TK2: likewise, of the episodes.
+        answer_tokens: tokens of sampled answers, per trace.
+
+    """
+
+    name: str
+    value_TP: Sequence[Floats]
+    value_range_TP2: Sequence[Floats]
+    progress_range_TK2: Sequence[Floats]
+    answer_tokens: float
+
+
+def raw_estimates(scores: Scores) -> Estimates:
+    """The values themselves."""
+    scored = [trace.scored for trace in scores.traces]
+    return Estimates(
+        scores.name,
+        [trace.values for trace in scores.traces],
+        [_ranges([(value.low, value.high) for value in each.values]) for each in scored],
+        [_ranges([(episode.low, episode.high) for episode in each.episodes]) for each in scored],
+        _answer_tokens(scores.traces),
+    )
+
+
+def posterior_estimates(scores: Scores, prior: SegmentPrior | None = None) -> Estimates | None:
+    """The posterior along each trace instead of its values; None where these are no counts of independent answers.
+
+    Args:
+        scores: of rollouts, not coupled and not best-of-k.
+        prior: None fits it to these traces.
+
+    """
+    counted = [[_counts(value) for value in trace.scored.values] for trace in scores.traces]
+    if any(count is None for trace in counted for count in trace):
+        return None
+    count_TP2 = [np.array(trace, np.int64) for trace in counted]
+    pairs = [(count_P2[:, 0], count_P2[:, 1]) for count_P2 in count_TP2]
+    chosen = prior or fit_prior(pairs)
+    found = [posterior(correct_P, graded_P, chosen) for correct_P, graded_P in pairs]
+    return Estimates(
+        f"{scores.name}, posterior",
+        [each.mean_P for each in found],
+        [np.stack([each.low_P, each.high_P], axis=1) for each in found],
+        [np.full((each.mean_P.size - 1, 2), np.nan) for each in found],
+        _answer_tokens(scores.traces),
+    )
+
+
+def compare(
+    estimates: Estimates, reference: Scores, *, threshold: float = WasteOptions().waste_threshold, seed: int = 0
+) -> EstimatorError:
+    """Measure one estimator.
+
+    Args:
+        estimates: of the reference's traces, in its order (`provers.common_traces`).
+        reference: what counts as the truth.
+        threshold: an episode whose progress is smaller, by the reference, counts as idle.
+        seed: of the resamples; the same one makes estimators comparable.
+
+    """
+    problems = places_by_problem(reference.traces)
+    count_RN = resample_counts(len(problems), seed=seed)
+    truth_TP = [trace.values for trace in reference.traces]
+    progress_TK = [np.diff(value_P) for value_P in truth_TP]
+    found_TK = [np.diff(value_P) for value_P in estimates.value_TP]
+    idle_TK = [np.abs(progress_K) < threshold for progress_K in progress_TK]
+
+    def mean(of_trace: Callable[[int], Floats]) -> Estimate:
+        """Mean over all entries that are known, with an interval over problems."""
+        sum_N2 = np.array([_sum_and_number([of_trace(place) for place in places]) for places in problems])
+        value, sample_R = ratio_of_sums(sum_N2, count_RN)
+        known = int((sum_N2[:, 1] > 0).sum())
+        return estimate(value, sample_R, problems=known, traces=len(reference.traces))
+
+    return EstimatorError(
+        estimates.name,
+        progress=mean(lambda t: (found_TK[t] - progress_TK[t]) ** 2),
+        values=mean(lambda t: (estimates.value_TP[t] - truth_TP[t]) ** 2),
+        idle=mean(lambda t: np.abs(found_TK[t])[idle_TK[t]]),
+        covered_progress=mean(lambda t: _covered(estimates.progress_range_TK2[t], progress_TK[t])),
+        covered_values=mean(lambda t: _covered(estimates.value_range_TP2[t], truth_TP[t])),
+        answer_tokens=estimates.answer_tokens,
+    )
+
+
+def _sum_and_number(parts: Sequence[Floats]) -> tuple[float, float]:
+    entry_E = np.concatenate(parts)
+    known_E = entry_E[np.isfinite(entry_E)]
+    return float(known_E.sum()), float(known_E.size)
+
+
+_ROUNDING = 1e-9
+
+
+def _covered(range_E2: Floats, truth_E: Floats) -> Floats:
+    """Whether each range holds the truth, NaN where there is no range."""
+    inside_E = (range_E2[:, 0] - _ROUNDING <= truth_E) & (truth_E <= range_E2[:, 1] + _ROUNDING)
+    return np.where(np.isnan(range_E2).any(axis=1), np.nan, inside_E)
+
+
+def _ranges(ends: Sequence[tuple[float | None, float | None]]) -> Floats:
+    return nan_array(end for both in ends for end in both).reshape(-1, 2)
+
+
+def _counts(value: Value) -> tuple[int, int] | None:
+    """Answers that were right, and that were graded; None of coupled answers and of values that are no such share."""
+    if value.verdicts is not None or value.correct is None:
+        return None
+    graded = value.correct + (value.incorrect or 0) + (value.unparsed or 0)
+    return (value.correct, graded) if not graded or value.value == value.correct / graded else None
+
+
+def _answer_tokens(traces: Sequence[Result]) -> float:
+    def drawn(value: Value) -> float:
+        if value.correct is None:
+            return 0.0
+        num = value.correct + (value.incorrect or 0) + (value.unparsed or 0) + (value.ungraded or 0)
+        return num * (value.answer_tokens or 0.0)
+
+    return float(np.mean([sum(drawn(value) for value in trace.scored.values) for trace in traces]))

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mrt_reward.core.posterior import SegmentPrior
+from mrt_reward.core.values import rollout_value
+from mrt_reward.evaluation.estimators import compare, posterior_estimates, raw_estimates
+from mrt_reward.evaluation.provers import Scores
+from mrt_reward.types import Value, Verdict
+from tests.evaluation.datasets.made import scored
+
+RIGHT, WRONG = Verdict.CORRECT, Verdict.INCORRECT
+TEXTS = ["Wait, one.\n\n", "Wait, two.\n\n"]
+
+
+def scores(name: str, *traces: Sequence[float | Value]) -> Scores:
+    return Scores(name, [scored(str(i), TEXTS, values, problem=f"Q{i}") for i, values in enumerate(traces)])
+
+
+def rate(correct: int, graded: int = 4, tokens: float = 3.0) -> Value:
+    value = rollout_value([RIGHT] * correct + [WRONG] * (graded - correct))
+    return replace(value, answer_tokens=tokens)
+
+
+TRUTH = scores("truth", [0.25, 0.25, 0.75], [0.5, 1.0, 1.0])
+
+
+def test_errors_are_means_over_episodes_and_prefixes() -> None:
+    found = compare(raw_estimates(scores("k", [rate(1), rate(2), rate(3)], [rate(2), rate(4), rate(4)])), TRUTH)
+    # Progress 1/4, 1/4 for 0, 1/2, and right in the second trace: (1/16 + 1/16) / 4. Values: (1/4)² of six.
+    assert found.progress.value == pytest.approx(1 / 32)
+    assert found.values.value == pytest.approx(1 / 96)
+    # Two episodes are idle by the reference; one of them was paid 1/4.
+    assert found.idle.value == pytest.approx(1 / 8)
+    assert found.answer_tokens == 3 * 4 * 3.0
+    assert found.covered_values.value == found.covered_progress.value == 1.0
+    assert (found.progress.problems, found.progress.traces) == (2, 2)
+
+
+def test_an_estimator_is_right_about_itself_and_one_that_draws_nothing_spends_nothing() -> None:
+    found = compare(raw_estimates(TRUTH), TRUTH)
+    assert (found.progress.value, found.values.value, found.idle.value, found.answer_tokens) == (0, 0, 0, 0)
+    assert found.covered_progress.value == 1.0
+
+
+def test_intervals_that_miss_the_reference_do_not_cover_it() -> None:
+    sure = [rollout_value([RIGHT] * 400)] * 3
+    found = compare(raw_estimates(scores("k", sure, sure)), TRUTH)
+    # Only the two ones of the second trace; and only progress that is 0 by the reference.
+    assert found.covered_values.value == pytest.approx(2 / 6)
+    assert found.covered_progress.value == pytest.approx(2 / 4)
+
+
+def test_the_posterior_smooths_counts_and_is_not_had_of_others() -> None:
+    raw = scores("k", [rate(1), rate(2), rate(3)], [rate(2), rate(4), rate(4)])
+    found = posterior_estimates(raw, SegmentPrior(0.3))
+    assert found is not None
+    assert found.name == "k, posterior"
+    raw_K, smooth_K = (np.diff(each.value_TP[0]) for each in (raw_estimates(raw), found))
+    assert np.abs(smooth_K).sum() < np.abs(raw_K).sum()
+    against = compare(found, TRUTH)
+    assert against.answer_tokens == 36.0
+    assert against.covered_progress.value is None
+    coupled = [replace(rate(1), verdicts=(RIGHT, WRONG, WRONG, WRONG))] * 3
+    best = [rollout_value([RIGHT, WRONG, WRONG], best_of=2)] * 3
+    for other in (scores("c", coupled), scores("b", best), TRUTH):
+        assert posterior_estimates(other) is None

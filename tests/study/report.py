@@ -1,0 +1,165 @@
+"""The study's page: tables of finished runs, and their curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from mrt_reward.errors import ConfigError
+from mrt_reward.mini.charts import REGIMES
+from tests.study.comparing import Difference, Finished, first_at, grouped, paired, tokens_per_right
+from tests.study.evaluating import TIMES_BUDGET
+
+Group = tuple[str, str, str]
+RIVAL_NAMES = ("outcome", "masked", "forced", "scalar")
+
+_COLUMNS = {
+    "regret": "regret to 3 budgets",
+    "regret_budget": "regret to 1 budget",
+    "revealed_regret": "revealed regret",
+    "right": "right within 3 budgets",
+    "within": "right within 1 budget",
+    "tokens": "tokens",
+    "waste": "waste",
+    "episodes": "episodes",
+    "unthought": "right without thinking",
+}
+_PAIRED = ("regret", "within", "right", "tokens", "waste")
+
+
+def is_rival(arm: str) -> bool:
+    """Whether an arm pays no episode."""
+    return arm.startswith(RIVAL_NAMES)
+
+
+def strongest_rival(groups: Mapping[Group, Sequence[Finished]]) -> Group | None:
+    """Of one regime: the rival whose mean regret at the end is lowest."""
+    rivals = [key for key in groups if is_rival(key[1])]
+    return min(rivals, key=lambda key: _final(groups[key], "regret"), default=None)
+
+
+def page(runs: Sequence[Finished]) -> str:
+    """Tables of all regimes, in Markdown.
+
+    Raises:
+        ConfigError: no run is done.
+
+    """
+    if not runs:
+        raise ConfigError("no run is done yet")
+    parts: list[str] = []
+    for regime in [name for name in REGIMES if any(run.regime == name for run in runs)]:
+        groups = {key: each for key, each in grouped(runs).items() if key[0] == regime}
+        rival = strongest_rival(groups)
+        parts += [f"## {regime}", _means(groups), _reached(groups, rival), _differences(groups, rival), _sizes(groups)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _final(runs: Sequence[Finished], metric: str) -> float:
+    return float(np.mean([run.final.mean.get(metric, np.nan) for run in runs]))
+
+
+def _label(key: Group) -> str:
+    return f"{key[1]} ({key[2]})"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _means(groups: Mapping[Group, Sequence[Finished]]) -> str:
+    """Of the last step, and of the policy before training."""
+    first = next(iter(groups.values()))[0].points[0]
+    rows = [["before training", "", *(f"{first.mean.get(name, np.nan):.3g}" for name in _COLUMNS), ""]]
+    for key in sorted(groups, key=lambda key: _final(groups[key], "regret")):
+        told = [f"{_final(groups[key], name):.3g}" for name in _COLUMNS]
+        rows.append([_label(key), str(len(groups[key])), *told, f"{tokens_per_right(groups[key]):.0f}"])
+    return _table(["arm (values)", "seeds", *_COLUMNS.values(), "tokens per right answer"], rows)
+
+
+def _reached(groups: Mapping[Group, Sequence[Finished]], rival: Group | None) -> str:
+    """When each arm came down to the strongest rival's last regret."""
+    if rival is None:
+        return ""
+    goal, rows = _final(groups[rival], "regret"), list[list[str]]()
+    for key, runs in groups.items():
+        reached = first_at(runs, goal)
+        step = "never" if reached.step is None else f"{reached.step:.1f}"
+        tokens = "never" if reached.training_tokens is None else f"{reached.training_tokens / 1000:.0f} k"
+        rows.append([_label(key), step, tokens])
+    told = f"Steps and training tokens until regret {goal:.3f}, the last of {_label(rival)}, the strongest rival:"
+    return f"{told}\n\n{_table(['arm (values)', 'steps', 'training tokens'], rows)}"
+
+
+def _differences(groups: Mapping[Group, Sequence[Finished]], rival: Group | None) -> str:
+    """Each arm against the strongest rival, paired."""
+    if rival is None:
+        return ""
+    rows = [
+        [_label(key), *(_told(paired(runs, groups[rival], metric)) for metric in _PAIRED)]
+        for key, runs in groups.items()
+        if key != rival and {run.seed for run in runs} & {run.seed for run in groups[rival]}
+    ]
+    head = ["minus the strongest rival", *(_COLUMNS[metric] for metric in _PAIRED)]
+    told = "Paired by seed and problem at the last step; 95 % intervals by bootstrap over both:"
+    return f"{told}\n\n{_table(head, rows)}" if rows else ""
+
+
+def _told(gap: Difference) -> str:
+    return f"{gap.mean:+.3g} [{gap.low:+.3g}, {gap.high:+.3g}]"
+
+
+def _sizes(groups: Mapping[Group, Sequence[Finished]]) -> str:
+    """Easy and hard problems apart: of at most, and of more than, the median number of candidates."""
+    sizes = next(iter(groups.values()))[0].candidates
+    middle = float(np.median(sizes))
+    if (sizes > middle).sum() == 0:
+        return ""
+    rows: list[list[str]] = []
+    for key, runs in groups.items():
+        row = [_label(key)]
+        for of in (sizes <= middle, sizes > middle):
+            row += [
+                f"{np.nanmean([run.problems[name][of] for run in runs]):.3g}" for name in ("regret", "right", "tokens")
+            ]
+        rows.append(row)
+    head = [f"{what}, {size}" for size in ("easy", "hard") for what in ("regret", "right", "tokens")]
+    told = f"Easy problems have at most {middle:g} candidates, hard ones more:"
+    return f"{told}\n\n{_table(['arm (values)', *head], rows)}"
+
+
+def draw(runs: Sequence[Finished], path: Path) -> None:
+    """Learning curves, and accuracy against budget at the end, of all regimes; the same runs draw the same file."""
+    regimes = [name for name in REGIMES if any(run.regime == name for run in runs)]
+    figure = Figure(figsize=(11, 2.9 * len(regimes)), layout="constrained")
+    grid = np.atleast_2d(figure.subplots(len(regimes), 3, squeeze=False))
+    for row, regime in zip(grid, regimes, strict=True):
+        groups = {key: each for key, each in grouped(runs).items() if key[0] == regime}
+        for number, (key, each) in enumerate(groups.items()):
+            how = {"color": f"C{number % 10}", "linestyle": "--" if is_rival(key[1]) else "-"}
+            for axes, metric in zip(row, ("regret", "tokens"), strict=False):
+                _learning(axes, each, metric, how, _label(key))
+            curve = np.mean([run.final.curve for run in each], axis=0)
+            most = TIMES_BUDGET * REGIMES[regime].budget_tokens
+            row[2].plot(np.linspace(0, most, curve.size + 1)[1:], curve, label=_label(key), **how)
+        for axes, title, x in zip(row, ("regret", "tokens", "accuracy"), ("step", "step", "budget"), strict=True):
+            axes.set_title(f"{regime}: {title}", fontsize=10)
+            axes.set_xlabel(x)
+            axes.spines[["top", "right"]].set_visible(False)
+        row[2].legend(frameon=False, fontsize=7)
+    with mpl.rc_context({"svg.hashsalt": "mrt-reward", "svg.fonttype": "none"}):
+        figure.savefig(path, metadata={"Date": None})
+
+
+def _learning(axes: Any, runs: Sequence[Finished], metric: str, how: Mapping[str, str], label: str) -> None:
+    steps = [point.step for point in runs[0].points]
+    values = [[point.mean[metric] for point in run.points] for run in runs]
+    for each in values:
+        axes.plot(steps, each, linewidth=0.8, alpha=0.35, **how)
+    axes.plot(steps, np.mean(values, axis=0), linewidth=2.0, label=label, **how)

@@ -1,0 +1,82 @@
+"""Which runs a stage is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mrt_reward.errors import ConfigError
+from mrt_reward.mini.charts import REGIMES
+from tests.study.arms import ARMS, QUICK, arm_of
+from tests.study.evaluating import BETWEEN, FINAL, Size
+from tests.study.runs import RunSpec
+from tests.study.values import ValueSpec
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A set of runs.
+
+    Attributes:
+        arms: by name.
+        seeds: of each arm; all arms see the same problems of a seed.
+        regimes: by name.
+        num_steps: optimiser steps of a run.
+        every: steps between evaluations.
+        final: how much is evaluated at the end of a run.
+
+    """
+
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    regimes: tuple[str, ...]
+    num_steps: int
+    every: int
+    final: Size = FINAL
+
+
+STAGES = {
+    "quick": Stage(QUICK, (0, 1), ("deep",), 12, 4, Size(64, 4)),
+    "one": Stage(tuple(ARMS), (0, 1), ("deep",), 24, 6),
+    "long": Stage(QUICK, (0, 1), ("long",), 30, 10),
+    "short": Stage(QUICK, (0, 1), ("short",), 30, 10),
+}
+"""`quick` takes the least. `one` compares all arms, on seeds that decide nothing: the registered ones are others."""
+
+
+def specs(
+    stage: Stage, policy: Path, values: ValueSpec, *, arms: tuple[str, ...] = (), seeds: tuple[int, ...] = ()
+) -> list[RunSpec]:
+    """Runs of a stage, seed after seed, so that what is finished first can be compared.
+
+    Args:
+        stage: which.
+        policy: model folder that is trained.
+        values: where the values of prefixes come from.
+        arms: instead of the stage's own.
+        seeds: instead of the stage's own.
+
+    Raises:
+        ConfigError: an arm is unknown.
+
+    """
+    chosen = [arm_of(name).name for name in arms or stage.arms]
+    return [
+        RunSpec(arm, regime, seed, stage.num_steps, stage.every, values, policy, between=BETWEEN, final=stage.final)
+        for regime in stage.regimes
+        for seed in seeds or stage.seeds
+        for arm in chosen
+    ]
+
+
+def stage_of(name: str) -> Stage:
+    """The stage of that name.
+
+    Raises:
+        ConfigError: there is none.
+
+    """
+    if name not in STAGES:
+        raise ConfigError(f"there is no stage {name!r}; there are {', '.join(STAGES)}", param="stage")
+    assert all(regime in REGIMES for regime in STAGES[name].regimes)
+    return STAGES[name]

@@ -1,0 +1,85 @@
+"""What a trace's prefixes are worth: by a real prover in this process, or by what they have revealed.
+
+A prover of the study goes the whole way of every trainer: `TraceScorer`, the HTTP contract and the `Scorer`, without a
+socket between them. Revealed truth skips that way, and cuts episodes as it would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import numpy as np
+
+from mrt_reward.config import load_settings
+from mrt_reward.core.episodes import episode_spans, find_thinking
+from mrt_reward.core.prefixes import token_spans
+from mrt_reward.errors import ConfigError
+from mrt_reward.mini.island import Problem
+from mrt_reward.mini.truth import revealed_values
+from mrt_reward.server.app import create_app
+from mrt_reward.training.alignment import PolicyTokens
+from mrt_reward.training.records import Lapse, Record, Scored
+from mrt_reward.training.scoring import TraceScorer
+from mrt_reward.training.settings import TrainingSettings
+from mrt_reward.wiring import build_scorer
+
+Source = Literal["revealed", "likelihood", "answers", "coupled", "posterior"]
+LATER = ("posterior",)
+
+
+@dataclass(frozen=True)
+class ValueSpec:
+    """Where values come from.
+
+    Attributes:
+        source: `revealed` truth; the prover's `likelihood` of the gold answer; or the graded `answers` that it draws,
+            each prefix for itself or `coupled`. A `posterior` along the trace is refused until there is one.
+        num_answers: K answers of each prefix.
+        prover: model folder of the prover.
+
+    """
+
+    source: Source = "revealed"
+    num_answers: int = 4
+    prover: Path = Path()
+
+    def __post_init__(self) -> None:
+        if self.source in LATER:
+            raise ConfigError(
+                f"values {self.source}: the service works out no {self.source} yet; use revealed, likelihood, answers "
+                "or coupled",
+                param="values",
+            )
+
+    def asked(self) -> dict[str, Any]:
+        """Training settings that ask for them."""
+        if self.source in ("answers", "coupled"):
+            drawn = {"estimator": "rollouts", "num_samples": self.num_answers, "temperature": 1.0}
+            return {**drawn, "coupled": self.source == "coupled"}
+        return {}
+
+
+def in_process(settings: TrainingSettings, tokens: PolicyTokens, spec: ValueSpec) -> TraceScorer:
+    """A scorer of responses whose server is here; nothing listens."""
+    serving = load_settings(model=str(spec.prover), _env_file=None)
+    app = create_app(build_scorer(serving), serving)
+    return TraceScorer(settings, tokens, transport=httpx.ASGITransport(app))
+
+
+def revealed_record(ids: Sequence[int], problem: Problem, tokens: PolicyTokens, settings: TrainingSettings) -> Record:
+    """A response's episodes, in its own tokens, valued by what each prefix has revealed."""
+    text, char_ends = tokens.locate(ids)
+    thinking = find_thinking(text, settings.delimiters, opened=True)
+    if thinking is None:
+        return Record(Lapse.NO_THINKING)
+    options = settings.score_options()
+    spans = episode_spans(text, thinking, options.segmenter, char_ends=char_ends)
+    value_P = revealed_values(problem, ["", *(text[thinking.start : span.end] for span in spans)])
+    ends = tuple(span.end for span in token_spans(spans, char_ends))
+    if any(after <= before for before, after in zip((0, *ends), ends, strict=False)):
+        return Record(Lapse.MALFORMED, "two episodes end within one token")
+    return Record(Scored(0, ends, np.asarray(value_P, np.float64), cut_off=not thinking.closed))
