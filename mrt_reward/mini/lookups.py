@@ -81,10 +81,10 @@ def _axes(model: LlamaForCausalLM, tokenizer: Tokenizer, seed: int) -> _Axes:
     generator = torch.Generator().manual_seed(seed)
     num_rest = place_ND.shape[1] - place_ND.shape[0]
     filled_DD = torch.cat([place_ND.T, torch.randn(place_ND.shape[1], num_rest, generator=generator)], 1)
-    note_ND = cast("Tensor", torch.linalg.qr(filled_DD)[0]).T[place_ND.shape[0] :]
+    note_ND: Tensor = cast("Tensor", torch.linalg.qr(filled_DD)[0]).T[place_ND.shape[0] :]
     for common_D in (place_word_D, path_end_D):
         note_ND = note_ND - (note_ND @ common_D)[:, None] * common_D
-    to_D = embedding_VD[token_ids(tokenizer, " to")[0]]
+    to_D: Tensor = embedding_VD[token_ids(tokenizer, " to")[0]]
     to_D = to_D - place_ND.T @ (place_ND @ to_D)
     to_D = _unit(to_D - (to_D @ place_word_D) * place_word_D)
     return _Axes(place_ND, note_ND, path_end_D, place_word_D, to_D, float(word_ND.norm(dim=1).mean()))
