@@ -52,7 +52,10 @@ def test_a_misspelt_key_names_the_one_that_was_meant(toml: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [('weights_marker = ".done"\n', "weights_marker"), ("[options]\nwaste_threshold = 0.1\n", "options.waste_threshold")],
+    [
+        ('weights_marker = ".done"\n', "weights_marker"),
+        ("[options]\nwaste_threshold = 0.1\n", "options.waste_threshold"),
+    ],
 )
 def test_a_setting_that_is_gone_says_so_and_why(toml: Path, text: str, name: str) -> None:
     toml.write_text(text)
