@@ -5,7 +5,7 @@ Dimension key: P probes of a trace · S spellings of the answer · M sampled ans
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Literal, Protocol, runtime_checkable
 
@@ -75,7 +75,7 @@ class RolloutQuery:
     max_tokens: int
     stop_at_close: bool
     logprobs: bool = False
-    coupled: bool = False
+    coupled: bool = field(default=False, repr=False)  # seeds and keys are made of what is shown: see `plan_rollouts`
 
 
 Query = LikelihoodQuery | RolloutQuery

@@ -246,6 +246,9 @@ def plan_rollouts(
     identity = (
         f"rollouts|{query!r}|{options.best_of}|{options.seed}|{grader.identity}|{item.answers!r}|{item.problem!r}"
     )
+    # Said only where it is asked for: seeds are made of this, and with them the answers of all others.
+    if options.coupled:
+        identity += "|coupled"
     if options.keep_answers:
         identity += "|answers"
     return RolloutPlan(query, identity, options.best_of, grader, tokenizer, item, keep_answers=options.keep_answers)

@@ -37,7 +37,7 @@ OTHER_MEANING = {
     "Direct.truncated", "DirectCaveats.truncated",
     # Fields of a trace or of a request, and what vLLM and stored scores say.
     "ScoreRequest.options", "Sampled.num_tokens", "Record.num_tokens", "ProverInfo.dtype", "Probe.seed",
-    "RolloutPlan.keep_answers", "RolloutQuery.coupled",
+    "RolloutPlan.keep_answers",
     # How a policy is sampled or continued, and what is drawn: no part of what a value is.
     "LoopSettings.model", "LoopSettings.temperature", "LoopSettings.max_tokens", "LoopSettings.seed",
     "BranchSettings.num_samples", "BranchSettings.temperature", "BranchSettings.top_p", "BranchSettings.max_tokens",

@@ -35,3 +35,18 @@ def test_draws_depend_on_the_prefix_and_the_seed_and_not_on_who_proves() -> None
     assert not set(first) & set(seeds(1, "one\n\ntwo</think> 42"))
     # What two traces have in common is drawn alike.
     assert seeds(0, "three</think> 42")[0] == first[0]
+
+
+def test_draws_are_those_of_earlier_versions_and_coupled_ones_are_others() -> None:
+    def made(**options: bool) -> tuple[list[int], tuple[bytes, ...]]:
+        trace = Trace("t", problem="Q?", completion="one\n\ntwo</think> 42", answer=("42",))
+        chosen = ScoreOptions(estimator=Rollouts("rollouts", **options))
+        job = prepare(trace, chosen, ScriptedProver([0.5]).tokenizer, WordGrader(), speller)
+        return job.seeds(), job.digests
+
+    # A file of cached values outlives an upgrade, so an option that is new must not move what does not use it.
+    assert made()[0] == [1437147413, 2413550992]
+    assert made(keep_answers=True)[0] == [3024341821, 2243500717]
+    coupled, digests = made(coupled=True)
+    assert len(set(coupled)) == 1
+    assert not set(digests) & set(made()[1])
