@@ -87,13 +87,16 @@ def _axes(model: LlamaForCausalLM, tokenizer: Tokenizer, seed: int) -> _Axes:
     to_D: Tensor = embedding_VD[token_ids(tokenizer, " to")[0]]
     to_D = to_D - place_ND.T @ (place_ND @ to_D)
     to_D = _unit(to_D - (to_D @ place_word_D) * place_word_D)
-    return _Axes(
-        place_ND, note_ND, path_end_D, place_word_D, to_D, float(torch.linalg.vector_norm(word_ND, dim=1).mean())
-    )
+    word_size = float(torch.stack([_size(row) for row in word_ND]).mean())
+    return _Axes(place_ND, note_ND, path_end_D, place_word_D, to_D, word_size)
 
 
 def _unit(vector_D: Tensor) -> Tensor:
-    return vector_D / torch.linalg.vector_norm(vector_D)
+    return vector_D / _size(vector_D)
+
+
+def _size(vector_D: Tensor) -> Tensor:
+    return (vector_D * vector_D).sum().sqrt()
 
 
 def _rotated(offset: int, pairs: Sequence[int], size: float) -> Tensor:
