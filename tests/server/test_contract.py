@@ -58,7 +58,14 @@ def _says_all(path: str, body: object) -> bool:
         or credit.get("truncated", "zero") != "zero"
         or credit.get("charge_closing")
     )
-    return path != "/get_reward" and not per_token and not needs
+    groups = cast("list[Any]", held.get("groups")) if isinstance(held.get("groups"), list) else []
+    spare = any(_length(group, "token_ends") > _length(group, "traces") for group in groups)
+    return path != "/get_reward" and not per_token and not needs and not spare
+
+
+def _length(group: object, name: str) -> int:
+    held = cast("dict[str, object]", group).get(name) if isinstance(group, dict) else None
+    return len(cast("list[object]", held)) if isinstance(held, list) else 0
 
 
 def _is_valid(document: dict[str, Any], path: str, body: object) -> bool:
