@@ -13,7 +13,8 @@ from mrt_reward.graders.assignments import num_elements, value_pairs
         (r"x=3\text{ and }y=4", r"\left(3,4\right)", [("3", "3"), ("4", "4")]), ("(1,2,3)", "x=1,y=2", []),
         ("x=(1,2), y=3", "y=3, x=(1,2)", [("3", "3"), ("(1,2)", "(1,2)")]),
         ("x=1, x=2", "1,2", None), ("(1,2)", "(1,2)", None), ("5", "x=5", None), ("x=5", "5", None),
-        ("7", "x=3,y=4", None),
+        ("7", "x=3,y=4", None), ("1:2", "1:2", None), ("1:2:3", "1:2", []), ("1::3", "1:2:3", None),
+        ("2:4:6", "1:2:3", [(r"\frac{4}{2}", r"\frac{2}{1}"), (r"\frac{6}{2}", r"\frac{3}{1}")]),
     ],
 )  # fmt: skip
 def test_values_are_paired_by_name(answer: str, gold: str, pairs: list[tuple[str, str]] | None) -> None:

@@ -83,6 +83,25 @@ def test_equal_values_are_correct_to_the_digits_that_are_written(answer: str, go
 
 
 @pytest.mark.usefixtures("mathematics")
+def test_what_is_no_answer_or_untrue_is_no_answer_that_is_right() -> None:
+    assert verdict("", "3") == "unparsed"
+    assert verdict("1=2=3", "3") == "incorrect"
+
+
+@pytest.mark.usefixtures("mathematics")
+@pytest.mark.parametrize(
+    ("answer", "gold", "expected"),
+    [
+        (r"x<1\text{ or }x>2", r"(-\infty,1)\cup(2,\infty)", "correct"),
+        (r"x<1\text{ or }x>3", r"(-\infty,1)\cup(2,\infty)", "incorrect"),
+        (r"3\text{ or }5", r"\{3,5\}", "correct"),
+    ],
+)
+def test_inequalities_joined_by_or_are_the_numbers_that_satisfy_one(answer: str, gold: str, expected: str) -> None:
+    assert verdict(answer, gold) == expected
+
+
+@pytest.mark.usefixtures("mathematics")
 def test_no_text_reaches_eval(tmp_path: Path) -> None:
     canary = tmp_path / "executed"
     with pytest.raises(judges.Forbidden):
