@@ -1,0 +1,43 @@
+"""Scoring and paying in this process, with the bundled model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mrt_reward.api import advantages, score
+from mrt_reward.core.credit_config import CreditConfig
+from mrt_reward.errors import ConfigError
+from mrt_reward.mini.island import sample_problems
+from mrt_reward.mini.writer import BASE_SLOPPINESS, write_thinking
+from mrt_reward.types import ScoredTrace, Status, Trace, Value
+
+
+def test_traces_are_scored_here_and_what_they_earned_is_paid() -> None:
+    [problem] = sample_problems(1, seed=3)
+    thinking = write_thinking(problem, BASE_SLOPPINESS, np.random.default_rng(3)).text
+    completion = f"<think>\n{thinking}</think>\n\n\\boxed{{{problem.answer}}}"
+    record = Trace("record", problem=problem.text, completion=completion, answer=(str(problem.answer),))
+    fields = {"id": "fields", "problem": problem.text, "completion": "It is late.", "answer": problem.answer}
+    right, idle = score([record, fields], grader_workers=1)
+    assert (right.id, right.status, right.outcome) == ("record", Status.OK, 1.0)
+    assert (idle.id, idle.status, idle.outcome) == ("fields", Status.OK, 0.0)
+    paid, _ = advantages([right, idle])
+    earned = [episode.progress for episode in right.episodes]
+    assert (paid.episode_advantage_K - (paid.outcome_advantage or 0)).tolist() == pytest.approx(earned)
+
+
+def test_a_trace_without_values_is_paid_its_outcome_alone() -> None:
+    group = [
+        ScoredTrace("a", Status.OK, outcome=1.0, values=(Value(0.25), Value(0.75))),
+        ScoredTrace("b", Status.ERROR, outcome=0.0),
+    ]
+    first, second = advantages(group, CreditConfig(alpha=2.0, scale_by_std=False))
+    # Outcomes 1 and 0: ± 1/2. One episode earned 1/2, twice.
+    assert first.episode_advantage_K.tolist() == pytest.approx([0.5 + 1.0])
+    assert (second.outcome_advantage, second.episode_advantage_K.size) == (-0.5, 0)
+
+
+def test_a_wrong_setting_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="modle"):
+        score([], modle="x")
