@@ -15,6 +15,7 @@ from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from mrt_reward.core.differences import Difference, independent, paired
+from mrt_reward.core.values import counts_of
 from mrt_reward.ranges import option
 from mrt_reward.types import Episode, ScoredTrace, Value
 
@@ -102,24 +103,20 @@ def _measured(episode: Episode, before: Value, after: Value) -> Episode:
     if before.stderr == after.stderr == 0:
         return replace(episode, low=episode.progress, high=episode.progress)
     found = _difference(before, after)
-    return episode if found is None else replace(episode, stderr=found.stderr, low=found.low, high=found.high)
+    if found is None:
+        return episode
+    # Where an answer was not graded, the pairs that are left may come to another progress than the values do.
+    low, high = min(found.low, episode.progress), max(found.high, episode.progress)
+    return replace(episode, stderr=found.stderr, low=low, high=high)
 
 
 def _difference(before: Value, after: Value) -> Difference | None:
-    first, second = _counts(before), _counts(after)
+    first, second = counts_of(before), counts_of(after)
     if first is None or second is None:
         return None
     if before.verdicts is None or after.verdicts is None:
         return independent(first, second)
     return paired(before.verdicts, after.verdicts)
-
-
-def _counts(value: Value) -> tuple[int, int] | None:
-    """Answers that were right, and that were graded; None of a value that is not their quotient."""
-    if value.correct is None:
-        return None
-    graded = value.correct + (value.incorrect or 0) + (value.unparsed or 0)
-    return (value.correct, graded) if graded and value.value == value.correct / graded else None
 
 
 def _number(number: float) -> float | None:

@@ -61,6 +61,14 @@ def rollout_value(verdicts: Sequence[Verdict], *, best_of: int = 1) -> Value:
     return Value(value, stderr, low, high, None, *counts)
 
 
+def counts_of(value: Value) -> tuple[int, int] | None:
+    """Answers that were right, and that were graded; None of a value that is not their quotient."""
+    if value.correct is None:
+        return None
+    graded = value.correct + (value.incorrect or 0) + (value.unparsed or 0)
+    return (value.correct, graded) if graded and value.value == value.correct / graded else None
+
+
 def likelihood_value(logprobs: Sequence[float]) -> Value:
     """Probability that the prover at temperature 1 writes one of the listed spellings and closes it.
 

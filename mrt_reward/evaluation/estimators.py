@@ -15,6 +15,7 @@ import numpy as np
 
 from mrt_reward.core.posterior import SegmentPrior, fit_prior, posterior
 from mrt_reward.core.progress import WasteOptions, nan_array
+from mrt_reward.core.values import counts_of
 from mrt_reward.evaluation.bootstrap import Estimate, Floats, estimate, ratio_of_sums, resample_counts
 from mrt_reward.evaluation.pool import places_by_problem
 from mrt_reward.evaluation.provers import Scores
@@ -86,7 +87,10 @@ def posterior_estimates(scores: Scores, prior: SegmentPrior | None = None) -> Es
         prior: None fits it to these traces.
 
     """
-    counted = [[_counts(value) for value in trace.scored.values] for trace in scores.traces]
+    counted = [
+        [None if value.verdicts is not None else counts_of(value) for value in trace.scored.values]
+        for trace in scores.traces
+    ]
     if any(count is None for trace in counted for count in trace):
         return None
     count_TP2 = [np.array(trace, np.int64) for trace in counted]
@@ -156,14 +160,6 @@ def _covered(range_E2: Floats, truth_E: Floats) -> Floats:
 
 def _ranges(ends: Sequence[tuple[float | None, float | None]]) -> Floats:
     return nan_array(end for both in ends for end in both).reshape(-1, 2)
-
-
-def _counts(value: Value) -> tuple[int, int] | None:
-    """Answers that were right, and that were graded; None of coupled answers and of values that are no such share."""
-    if value.verdicts is not None or value.correct is None:
-        return None
-    graded = value.correct + (value.incorrect or 0) + (value.unparsed or 0)
-    return (value.correct, graded) if not graded or value.value == value.correct / graded else None
 
 
 def _answer_tokens(traces: Sequence[Result]) -> float:

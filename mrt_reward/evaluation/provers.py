@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrt_reward.core.progress import WasteOptions, waste_mask
+from mrt_reward.core.values import counts_of
 from mrt_reward.evaluation.bootstrap import Estimate, Floats, estimate, ratio_of_sums, resample_counts
 from mrt_reward.evaluation.pool import places_by_problem
 from mrt_reward.evaluation.result import Result
@@ -169,11 +170,10 @@ def _squares(steps: Sequence[Step]) -> tuple[float, float]:
 
 def _noise(value: Value) -> float:
     """Variance of a value by sampling: p(1 - p)/(n - 1) of a share of n answers, which is unbiased; else stderr²."""
-    if value.correct is not None:
-        num = value.correct + (value.incorrect or 0) + (value.unparsed or 0)
-        share = value.correct / num if num else 0.0
-        if num > 1 and value.value == share:
-            return share * (1 - share) / (num - 1)
+    counted = counts_of(value)
+    if counted is not None and counted[1] > 1:
+        correct, graded = counted
+        return correct / graded * (1 - correct / graded) / (graded - 1)
     return _known(value.stderr) ** 2
 
 

@@ -85,3 +85,13 @@ def test_likelihoods_have_no_interval_and_other_estimates_only_an_error() -> Non
     [other] = with_progress([Episode(0, 1, 0, 1)], best)
     assert other.stderr
     assert (other.progress, other.low, other.high) == (0, None, None)
+
+
+def test_an_interval_holds_its_progress_also_where_an_answer_was_not_graded() -> None:
+    # J rises from 1/2 to 1, but the two pairs that are left are right before and after.
+    before = (Verdict.CORRECT, Verdict.CORRECT, Verdict.INCORRECT, Verdict.INCORRECT) * 100
+    after = (Verdict.CORRECT, Verdict.CORRECT, Verdict.UNGRADED, Verdict.UNGRADED) * 100
+    [episode] = with_progress([Episode(0, 1, 0, 1)], [rate(*before, coupled=True), rate(*after, coupled=True)])
+    assert (episode.progress, episode.high) == (0.5, 0.5)
+    assert episode.low is not None
+    assert episode.low < 0

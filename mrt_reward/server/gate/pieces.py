@@ -1,7 +1,7 @@
 """JSON read piece by piece, so that nothing holds the interpreter for long.
 
 The parser keeps all other threads from running, the event loop among them, until it is done: a tenth of a second for
-31 MB of escapes, several times as much on a busy machine. So a large text is cut where its structure allows it, between
+31 MB of escapes. So a large text is cut where its structure allows it, between
 the members of lists and objects and within long strings, and the interpreter is free after each piece.
 """
 
