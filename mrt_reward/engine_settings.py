@@ -33,7 +33,7 @@ class EngineSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: Annotated[str | None, Field(description="Prover: folder or hub name; none is the bundled mini.")] = None
+    model: Annotated[str | None, Field(description="Prover: folder, hub name or bundled model; none is mini.")] = None
     engine: Annotated[
         Literal["transformers", "vllm", "openai"],
         Field(description="Engine that runs the prover: transformers, vllm or openai."),

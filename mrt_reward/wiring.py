@@ -10,19 +10,21 @@ from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.graders.build import build_grader
 from mrt_reward.graders.spellings import spellings
-from mrt_reward.mini import MODEL_DIR
+from mrt_reward.mini.bundled import BUNDLED
 from mrt_reward.protocols import Prover
 from mrt_reward.service.cache import ScoreCache, SQLiteStore
 from mrt_reward.service.scorer import Scorer
 
-MINI_NOTE = (
-    "the bundled mini model proves: its values are meaningful on its own island problems only; "
+BUNDLED_NOTE = (
+    "the bundled {name} model proves: its values are meaningful on its own island problems only; "
     "pass --model for a real prover"
 )
 
 
 def build_prover(settings: EngineSettings) -> Prover:
     """The engine that the settings name; without a model, the bundled mini proves.
+
+    A bundled model goes by its name, where there is no folder of that name.
 
     Raises:
         ConfigError: what it needs is missing, or not installed.
@@ -35,9 +37,10 @@ def build_prover(settings: EngineSettings) -> Prover:
             build = _vllm_prover
         case "transformers":
             build = _transformers_prover
-    if settings.model:
+    model = settings.model or "mini"
+    if model not in BUNDLED or Path(model).exists():
         return build(settings, "")
-    return build(settings.model_copy(update={"model": str(MODEL_DIR)}), MINI_NOTE)
+    return build(settings.model_copy(update={"model": str(BUNDLED[model].folder)}), BUNDLED_NOTE.format(name=model))
 
 
 def _transformers_prover(settings: EngineSettings, note: str) -> Prover:

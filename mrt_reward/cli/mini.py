@@ -15,33 +15,39 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from mrt_reward.mini import MODEL_DIR
+from mrt_reward.mini.bundled import BUNDLED, Bundled, BundledName
 
 if TYPE_CHECKING:
     from mrt_reward.mini.comparison import Interval
     from mrt_reward.mini.evaluation import Measurement
 
-app = typer.Typer(no_args_is_help=True, help="Train and measure the bundled model.")
+app = typer.Typer(no_args_is_help=True, help="Train and measure the bundled models.")
 
-BUNDLED = "the bundled model"
+ITSELF = "the bundled one"
 
+Name = Annotated[BundledName, typer.Option("--name", help="Bundled model whose problems and budget these are.")]
 Folder = Annotated[Path, typer.Argument(help="Model folder.", file_okay=False)]
 
 
 @app.command()
 def train(
     folder: Folder,
+    name: Name = "mini",
     seed: Annotated[int | None, typer.Option(min=0, help="Of the weights and of the text.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.")] = None,
     tidy: Annotated[bool, typer.Option(help="Train on searches without waste instead of sloppy ones.")] = False,
     problems: Annotated[int, typer.Option(min=0, help="Fresh problems to measure on; 0 writes no card.")] = 500,
 ) -> None:
-    """Train the bundled model from its seed into FOLDER, measure it, and write its model card."""
+    """Train a bundled model from its seed into FOLDER, measure it, and write its model card.
+
+    Say the same again after a kill, and it goes on.
+    """
     from mrt_reward.mini.card import write_card  # noqa: PLC0415 - torch takes seconds to import
-    from mrt_reward.mini.training import TrainingSettings  # noqa: PLC0415
+    from mrt_reward.mini.training import SETTINGS  # noqa: PLC0415
     from mrt_reward.mini.training import train as train_model  # noqa: PLC0415
     from mrt_reward.mini.writer import TIDY  # noqa: PLC0415
 
-    settings = TrainingSettings()
+    settings = SETTINGS[name]
     settings = replace(
         settings,
         seed=settings.seed if seed is None else seed,
@@ -55,24 +61,25 @@ def train(
     if problems:
         made = f"{settings.num_steps} steps, seed {settings.seed}"
         note = f"{made}, {minutes:.1f} minutes on {settings.num_threads} CPU thread(s)."
-        write_card(folder, _measure(folder, problems), note)
+        write_card(folder, _measure(folder, BUNDLED[name], problems), note)
 
 
 @app.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="Model folder.", file_okay=False, show_default=BUNDLED)] = MODEL_DIR,
-    problems: Annotated[int, typer.Option(min=1, help="Fresh problems; the model card's numbers use 500.")] = 500,
+    folder: Annotated[Path | None, typer.Argument(help="Model folder.", file_okay=False, show_default=ITSELF)] = None,
+    name: Name = "mini",
+    problems: Annotated[int, typer.Option(min=1, help="Fresh problems; the model cards say how many they used.")] = 500,
 ) -> None:
     """Measure a model on fresh problems against what each prefix has revealed."""
-    _measure(folder, problems)
+    _measure(folder, BUNDLED[name], problems)
 
 
-def _measure(folder: Path, num_problems: int) -> Measurement:
+def _measure(folder: Path | None, bundled: Bundled, num_problems: int) -> Measurement:
     from mrt_reward.mini.card import tables  # noqa: PLC0415
     from mrt_reward.mini.evaluation import measure  # noqa: PLC0415
 
     with _progress() as report:
-        measured = measure(folder, num_problems, report)
+        measured = measure(folder, bundled, num_problems, report)
     console = Console()
     for shown in tables(measured):
         console.print(shown)
@@ -98,36 +105,39 @@ def _progress() -> Generator[Callable[[str, int, int], None]]:
 def sample(
     output: Annotated[Path, typer.Argument(help="JSONL to write, as `mrt-reward score` reads it.", dir_okay=False)],
     folder: Annotated[
-        Path, typer.Option("--model", help="Model folder.", file_okay=False, show_default=BUNDLED)
-    ] = MODEL_DIR,
+        Path | None, typer.Option("--model", help="Model folder.", file_okay=False, show_default=ITSELF)
+    ] = None,
+    name: Name = "mini",
     problems: Annotated[int, typer.Option(min=1, help="Problems to draw.")] = 500,
     traces: Annotated[int, typer.Option(min=0, help="Traces of each problem; 0 writes the problems alone.")] = 8,
-    budget: Annotated[int, typer.Option(min=1, help="Most tokens of a completion.")] = 180,
+    budget: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens of a completion.", show_default="the model's own")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the problems and of the sampling.")] = 0,
 ) -> None:
-    """Sample traces of a bundled model on island problems."""
+    """Sample traces of a bundled model on its problems."""
     from mrt_reward.files import write_jsonl  # noqa: PLC0415
-    from mrt_reward.mini.island import sample_problems  # noqa: PLC0415
     from mrt_reward.mini.policy import SamplingSettings, load_model, sample_traces  # noqa: PLC0415
 
-    drawn = sample_problems(problems, seed)
-    names = [f"s{seed}-p{place}" for place in range(problems)]
+    bundled = BUNDLED[name]
+    drawn = bundled.sample(problems, seed)
+    ids = [f"s{seed}-p{place}" for place in range(problems)]
     asked = [{"problem": problem.text, "answer": str(problem.answer)} for problem in drawn]
     if traces == 0:
-        write_jsonl(output, ({"id": name, **row} for name, row in zip(names, asked, strict=True)))
+        write_jsonl(output, ({"id": each, **row} for each, row in zip(ids, asked, strict=True)))
         Console(stderr=True).print(f"{output}: {problems} problems", highlight=False, soft_wrap=True)
         return
     with _progress() as report:
         groups = sample_traces(
-            load_model(folder),
+            load_model(folder or bundled.folder),
             drawn,
             traces,
-            SamplingSettings(budget, seed=seed),
+            SamplingSettings(budget or bundled.budget_tokens, seed=seed),
             lambda done, total: report("sampling", done, total),
         )
     rows = (
-        {"id": f"{name}-t{number}", "group": name, **row, "completion": trace.completion}
-        for name, row, group in zip(names, asked, groups, strict=True)
+        {"id": f"{each}-t{number}", "group": each, **row, "completion": trace.completion}
+        for each, row, group in zip(ids, asked, groups, strict=True)
         for number, trace in enumerate(group)
     )
     num_rows = write_jsonl(output, rows)
@@ -139,7 +149,8 @@ def tune(
     data: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSONL of chats (`messages`).")],
     folder: Annotated[Path, typer.Argument(help="Model folder to write.", file_okay=False)],
     base: Annotated[
-        Path, typer.Option("--model", help="Model folder to start from.", file_okay=False, show_default=BUNDLED)
+        Path,
+        typer.Option("--model", help="Model folder to start from.", file_okay=False, show_default="the bundled mini"),
     ] = MODEL_DIR,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the chats.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak of Adam.")] = None,
@@ -161,6 +172,7 @@ def tune(
 @app.command()
 def compare(
     folders: Annotated[list[Path], typer.Argument(help="Model folders; the first is what others are compared with.")],
+    name: Name = "mini",
     problems: Annotated[int, typer.Option(min=2, help="Fresh problems, the same for all.")] = 500,
     traces: Annotated[int, typer.Option(min=1, help="Traces of each problem.")] = 8,
 ) -> None:
@@ -169,7 +181,7 @@ def compare(
     from mrt_reward.mini.comparison import compare as compare_models  # noqa: PLC0415
 
     with _progress() as report:
-        measures = compare_models(folders, problems, traces, report)
+        measures = compare_models(folders, BUNDLED[name], problems, traces, report)
     table = Table(title=f"{problems} fresh problems, {traces} traces each; difference to the first, paired by problem")
     for column in ("model", *QUANTITIES):
         table.add_column(column)

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from mrt_reward.core.progress import WasteOptions, nan_array, waste_mask
 from mrt_reward.core.regret import mean_normalised_regret
-from mrt_reward.mini.policy import POLICY_BUDGET_TOKENS, SampledTrace
+from mrt_reward.mini.bundled import MINI
+from mrt_reward.mini.policy import SampledTrace
 from mrt_reward.mini.truth import revealed_values
 from mrt_reward.types import Episode, ScoredTrace, Status
 
@@ -110,7 +111,7 @@ def show_summary(console: Console, run: DemoRun) -> None:
     table.add_row("accuracy of the policy", f"{np.mean([outcome == 1.0 for outcome in outcomes]):.1%}")
     table.add_row(f"wasted episodes (|progress| < {threshold})", f"{waste_mask(progress, threshold).mean():.1%}")
     table.add_row("mean |value - revealed value|", f"{errors.mean():.3f}")
-    table.add_row(f"normalised regret at {POLICY_BUDGET_TOKENS} tokens", f"{_regret(run, indices):.3f}")
+    table.add_row(f"normalised regret at {MINI.budget_tokens} tokens", f"{_regret(run, indices):.3f}")
     table.add_row("prefixes per second, over HTTP", f"{probes / run.seconds:,.0f}")
     console.print(table)
     by_episode = Table(title="Mean value after j episodes", title_justify="left", box=None, pad_edge=False)
@@ -131,4 +132,4 @@ def _regret(run: DemoRun, indices: Sequence[int]) -> float:
         ends = [0, *(episode.token_end for episode in run.scored[index].episodes)]
         tokens = np.array(ends, np.float64) + ANSWER_TOKENS
         grouped.setdefault(int(problem_of[index]), []).append((tokens, run.values(index)))
-    return float(mean_normalised_regret(list(grouped.values()), float(POLICY_BUDGET_TOKENS)))
+    return float(mean_normalised_regret(list(grouped.values()), float(MINI.budget_tokens)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MODEL_DIR = Path(__file__).resolve().parent / "model"
+MODEL_DIR = Path(__file__).resolve().parent / "models" / "mini"
 """Folder of the bundled model: safetensors, configuration, tokenizer and model card."""
 
 __all__ = ["MODEL_DIR"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 
+from mrt_reward.mini.bundled import MINI, Bars
 from mrt_reward.mini.evaluation import Measurement, ValueReport
 from mrt_reward.mini.tokenizer import MAX_POSITIONS, VOCAB_SIZE
 
@@ -31,17 +33,20 @@ class Bar:
     is_met: bool
 
 
-def _value_bars(report: ValueReport) -> list[Bar]:
+def _between(name: str, share: float, least_most: tuple[float, float]) -> Bar:
+    """A share that has to lie in a range."""
+    least, most = least_most
+    return Bar(name, f"{100 * least:.0f} to {100 * most:.0f} %", f"{share:.1%}", least <= share <= most)
+
+
+def _value_bars(report: ValueReport, wanted: Bars) -> list[Bar]:
     """Bars on the prover's values and on what the episodes reveal."""
-    ratio = report.error / report.index_error
     return [
-        Bar(
-            "waste: episodes with revealed progress 0", "25 to 60 %", f"{report.waste:.1%}", 0.25 <= report.waste <= 0.6
-        ),
+        _between("waste: episodes with revealed progress 0", report.waste, wanted.waste),
         Bar("forced answers right where J_revealed = 1", "at least 97 %", f"{report.known:.2%}", report.known >= 0.97),
         Bar("prefixes with 0.1 < J_revealed < 0.9", "at least 30 %", f"{report.between:.1%}", report.between >= 0.3),
         Bar("mean absolute error of the value on those", "at most 0.05", f"{report.error:.4f}", report.error <= 0.05),
-        Bar("its ratio to the best predictor by episode index", "at most 0.25", f"{ratio:.3f}", ratio <= 0.25),
+        *_index_bars(report, wanted.index_ratio),
         Bar(
             "correlation of estimated and revealed progress",
             "at least 0.9",
@@ -51,18 +56,41 @@ def _value_bars(report: ValueReport) -> list[Bar]:
     ]
 
 
+def _index_bars(report: ValueReport, most: float | None) -> list[Bar]:
+    """How much better than what the episode's index alone tells; nothing where that tells nearly all."""
+    if most is None:
+        return []
+    ratio = report.error / report.index_error
+    return [Bar("its ratio to the best predictor by episode index", f"at most {most}", f"{ratio:.3f}", ratio <= most)]
+
+
+def _episode_bars(median: float, least: int | None) -> list[Bar]:
+    return (
+        []
+        if least is None
+        else [Bar("median of episodes a trace", f"at least {least}", f"{median:.0f}", median >= least)]
+    )
+
+
 def bars(measured: Measurement) -> list[Bar]:
-    """All requirements on the bundled model, values on natural episodes."""
+    """All requirements on a bundled model, values on natural episodes."""
+    wanted = measured.bundled.bars
     size_mb = measured.folder_bytes / 1e6
     parameters_m = measured.num_parameters / 1e6
-    accuracy, mixed, gap = measured.accuracy, measured.mixed, measured.chance_gap
+    mixed, gap = measured.mixed, measured.chance_gap
     return [
-        Bar("accuracy at the policy's budget", "40 to 80 %", f"{accuracy:.1%}", 0.4 <= accuracy <= 0.8),
+        _between("accuracy at the policy's budget", measured.accuracy, wanted.accuracy),
         Bar("groups of 8 with mixed outcomes", "at least 50 %", f"{mixed:.1%}", mixed >= 0.5),
-        Bar("distance from chance 1/N at z[:0], worst N", "at most 0.05", f"{gap:.4f}", gap <= 0.05),
-        *_value_bars(measured.natural),
+        *_episode_bars(measured.episode_quantiles[1], wanted.episodes),
+        Bar(
+            "distance from chance 1/N at z[:0], worst N",
+            f"at most {wanted.chance_gap}",
+            f"{gap:.4f}",
+            gap <= wanted.chance_gap,
+        ),
+        *_value_bars(measured.natural, wanted),
         Bar("parameters", "under 3 M", f"{parameters_m:.2f} M", parameters_m < 3.0),
-        Bar("folder size", "at most 8 MB", f"{size_mb:.2f} MB", size_mb <= 8.0),
+        Bar("folder size", f"at most {wanted.folder_mb:g} MB", f"{size_mb:.2f} MB", size_mb <= wanted.folder_mb),
     ]
 
 
@@ -78,7 +106,7 @@ def tables(measured: Measurement) -> list[Table]:
     """Both tables: all bars on natural episodes, and the values again on at most 8 episodes."""
     return [
         table(f"{measured.num_problems} fresh problems, natural episodes", bars(measured)),
-        table("the same traces, merged to at most 8 episodes", _value_bars(measured.merged)),
+        table("the same traces, merged to at most 8 episodes", _value_bars(measured.merged, measured.bundled.bars)),
     ]
 
 
@@ -86,6 +114,19 @@ def _markdown(rows: list[Bar]) -> str:
     lines = ["| what | bar | measured | met |", "|---|---|---|---|"]
     lines += [f"| {row.name} | {row.wanted} | {row.measured} | {'yes' if row.is_met else 'no'} |" for row in rows]
     return "\n".join(lines)
+
+
+def _description(measured: Measurement) -> str:
+    """What the model is, in lines of the usual width."""
+    return textwrap.fill(
+        f"A causal language model (Llama architecture, {measured.num_parameters / 1e6:.2f} M parameters, bfloat16) that "
+        f"searches islands for an exit. {measured.bundled.problems} The model walks out one place per thinking episode "
+        "and answers in `\\boxed{}` after `</think>`. It is sloppy on purpose: it repeats places, double-checks, muses, "
+        "goes on after it is done and sometimes guesses. It is policy and prover of mrt-reward's own examples, tests "
+        "and study, and of no use elsewhere.",
+        width=120,
+        break_on_hyphens=False,
+    )
 
 
 def card_text(measured: Measurement, training_note: str) -> str:
@@ -97,6 +138,8 @@ def card_text(measured: Measurement, training_note: str) -> str:
 
     """
     low, middle, high = measured.episode_quantiles
+    bundled = measured.bundled
+    name = "" if bundled is MINI else f" --name {bundled.name}"
     return f"""---
 license: apache-2.0
 language: en
@@ -104,24 +147,20 @@ library_name: transformers
 pipeline_tag: text-generation
 ---
 
-# mini: a tiny model that reasons, with known truth
+# {bundled.name}: a tiny model that reasons, with known truth
 
-A causal language model (Llama architecture, {measured.num_parameters / 1e6:.2f} M parameters, bfloat16) that searches
-a fixed island map. A question lists 2 to 5 places and asks which of them leads to an exit after 3 to 5 steps; the model
-walks out one place per thinking episode and answers in `\\boxed{{}}` after `</think>`. It is sloppy on purpose: it
-repeats places, double-checks, muses, goes on after it is done and sometimes guesses. It is policy and prover of
-mrt-reward's demo and tests, and of no use elsewhere.
+{_description(measured)}
 
 - Vocabulary: {VOCAB_SIZE} byte-level BPE entries; places 0 to 63 are one token each.
 - Positions: {MAX_POSITIONS}; trained on short ones only.
 - Delimiters `<think>`, `</think>`; ChatML turns; the chat template opens the thinking.
-- The map is never printed. Before any walk, the model was trained to answer at chance.
+- Before any walk, the model was trained to answer at chance.
 
 ## Measured
 
-Weights as shipped (rounded to bfloat16), computing in float32, temperature 1, budget {measured.budget_tokens} tokens.
-`mrt-reward mini evaluate --problems {measured.num_problems}` prints these tables: fresh problems, 8 traces each, values
-on the first trace of each.
+Weights as shipped (rounded to bfloat16), computing in float32, temperature 1, budget {bundled.budget_tokens} tokens.
+`mrt-reward mini evaluate{name} --problems {measured.num_problems}` prints these tables: fresh problems, 8 traces
+each, values on the first trace of each.
 
 {_markdown(bars(measured))}
 
@@ -131,11 +170,11 @@ traces. A forced answer is one of the candidates with probability at least {meas
 
 The same traces merged to at most 8 episodes, as the segmenter `markers` does:
 
-{_markdown(_value_bars(measured.merged))}
+{_markdown(_value_bars(measured.merged, measured.bundled.bars))}
 
 ## Made by
 
-`mrt-reward mini train` (seeded; no download). {training_note}
+`mrt-reward mini train{name}` (seeded; no download). {training_note}
 """
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mrt_reward.mini.island import Problem, sample_problems
-from mrt_reward.mini.policy import POLICY_BUDGET_TOKENS, SampledTrace, SamplingSettings, load_model, sample_traces
+from mrt_reward.mini.bundled import MINI, Bundled
+from mrt_reward.mini.island import Problem
+from mrt_reward.mini.policy import SampledTrace, SamplingSettings, load_model, sample_traces
 from mrt_reward.mini.truth import prefixes, revealed_values
 
 Floats = NDArray[np.float64]
@@ -81,6 +82,7 @@ def measure_group(problem: Problem, traces: Sequence[SampledTrace]) -> dict[str,
 
 def compare(
     folders: Sequence[Path],
+    bundled: Bundled = MINI,
     num_problems: int = 500,
     num_traces: int = 8,
     progress: Callable[[str, int, int], None] | None = None,
@@ -88,7 +90,8 @@ def compare(
     """Sample each model on the same problems at the policy's budget, temperature 1.
 
     Args:
-        folders: bundled models.
+        folders: of the models.
+        bundled: whose problems and budget.
         num_problems: N, at least 2.
         num_traces: G of each problem.
         progress: called with (folder, completions finished, completions in all).
@@ -97,7 +100,7 @@ def compare(
         One measure per folder, in their order.
 
     """
-    problems = sample_problems(num_problems, COMPARISON_SEED)
+    problems = bundled.sample(num_problems, COMPARISON_SEED)
     measures: list[ModelMeasure] = []
     for folder in folders:
 
@@ -105,7 +108,7 @@ def compare(
             if progress is not None:
                 progress(str(folder), done, total)
 
-        settings = SamplingSettings(POLICY_BUDGET_TOKENS, seed=COMPARISON_SEED)
+        settings = SamplingSettings(bundled.budget_tokens, seed=COMPARISON_SEED)
         groups = sample_traces(load_model(folder), problems, num_traces, settings, report)
         rows = [measure_group(problem, group) for problem, group in zip(problems, groups, strict=True)]
         measures.append(ModelMeasure(folder, {name: np.array([row[name] for row in rows]) for name in QUANTITIES}))

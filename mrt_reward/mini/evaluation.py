@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from mrt_reward.mini import MODEL_DIR
+from mrt_reward.mini.bundled import MINI, Bundled
 from mrt_reward.mini.exact import CausalLM, answer_probabilities
-from mrt_reward.mini.island import Problem, sample_problems
-from mrt_reward.mini.policy import POLICY_BUDGET_TOKENS, SampledTrace, SamplingSettings, load_model, sample_traces
+from mrt_reward.mini.island import Problem
+from mrt_reward.mini.policy import SampledTrace, SamplingSettings, load_model, sample_traces
 from mrt_reward.mini.truth import prefixes, revealed_values
 
 FRESH_SEED = 1_000_003
@@ -58,10 +58,10 @@ class Measurement:
     """Everything that is measured of a bundled model.
 
     Attributes:
+        bundled: whose problems, budget and bars.
         num_problems: fresh problems.
         num_parameters: weights of the model, tied ones counted once.
         folder_bytes: size of the folder's files.
-        budget_tokens: budget of the policy.
         accuracy: of the policy at its budget.
         mixed: share of groups of 8 with right and wrong traces.
         truncated: share of traces that the budget ended.
@@ -73,10 +73,10 @@ class Measurement:
 
     """
 
+    bundled: Bundled
     num_problems: int
     num_parameters: int
     folder_bytes: int
-    budget_tokens: int
     accuracy: float
     mixed: float
     truncated: float
@@ -145,12 +145,16 @@ def _chance_gap(scored: Sequence[_Scored]) -> float:
 
 
 def measure(
-    folder: Path = MODEL_DIR, num_problems: int = 500, progress: Callable[[str, int, int], None] | None = None
+    folder: Path | None = None,
+    bundled: Bundled = MINI,
+    num_problems: int = 500,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Measurement:
     """Measure a model folder on fresh problems: groups of 8 at the policy's budget, values on the first of each.
 
     Args:
-        folder: a bundled model.
+        folder: of the model; None is the bundled one itself.
+        bundled: whose problems, budget and bars.
         num_problems: fresh problems; the sampling error of each share falls as its square root.
         progress: called with (what is done, how much of it, of how much).
 
@@ -163,9 +167,10 @@ def measure(
         if progress is not None:
             progress(what, done, total)
 
+    folder = folder or bundled.folder
     model, tokenizer = load_model(folder)
-    problems = sample_problems(num_problems, FRESH_SEED)
-    settings = SamplingSettings(POLICY_BUDGET_TOKENS, seed=FRESH_SEED)
+    problems = bundled.sample(num_problems, FRESH_SEED)
+    settings = SamplingSettings(bundled.budget_tokens, seed=FRESH_SEED)
     groups = sample_traces(
         (model, tokenizer), problems, GROUP_SIZE, settings, lambda done, total: report("sampling", done, total)
     )
@@ -181,10 +186,10 @@ def measure(
     right_GT = np.array([[trace.is_right for trace in group] for group in groups])
     quantiles = np.percentile([trace.revealed_P.size - 1 for trace in scored], [5, 50, 95])
     return Measurement(
+        bundled=bundled,
         num_problems=num_problems,
         num_parameters=sum(weight.numel() for weight in model.parameters()),
         folder_bytes=sum(path.stat().st_size for path in folder.iterdir()),
-        budget_tokens=POLICY_BUDGET_TOKENS,
         accuracy=float(right_GT.mean()),
         mixed=float(np.mean(right_GT.any(axis=1) & ~right_GT.all(axis=1))),
         truncated=float(np.mean([[trace.is_truncated for trace in group] for group in groups])),

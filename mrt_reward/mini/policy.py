@@ -17,12 +17,10 @@ from torch import Tensor
 from transformers import LlamaForCausalLM, StoppingCriteria, StoppingCriteriaList
 
 from mrt_reward.mini import MODEL_DIR, template
+from mrt_reward.mini.bundled import MINI
 from mrt_reward.mini.island import Problem
 from mrt_reward.mini.tokenizer import load_tokenizer, token_ids
 from mrt_reward.ranges import check_ranges
-
-POLICY_BUDGET_TOKENS = 180
-"""Tokens of a completion, answer included, at which the base policy's accuracy leaves something to learn."""
 
 MAX_ROWS = 128
 """Completions sampled side by side."""
@@ -75,7 +73,7 @@ class SamplingSettings:
 
     """
 
-    budget_tokens: Annotated[int, Ge(1)] = POLICY_BUDGET_TOKENS
+    budget_tokens: Annotated[int, Ge(1)] = MINI.budget_tokens
     temperature: Annotated[float, Gt(0)] = 1.0
     seed: int = 0
 

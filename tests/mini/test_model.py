@@ -13,9 +13,10 @@ from transformers import LlamaForCausalLM
 
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.mini import MODEL_DIR, template
+from mrt_reward.mini.bundled import MINI
 from mrt_reward.mini.exact import exact_values
 from mrt_reward.mini.island import Problem, sample_problems, walk
-from mrt_reward.mini.policy import POLICY_BUDGET_TOKENS, SampledTrace, SamplingSettings, load_model, sample_traces
+from mrt_reward.mini.policy import SampledTrace, SamplingSettings, load_model, sample_traces
 from mrt_reward.mini.truth import prefixes, revealed_values
 from mrt_reward.options import Likelihood, Rollouts, ScoreOptions
 from mrt_reward.provers.hf.prover import TransformersProver
@@ -41,9 +42,9 @@ def test_traces_come_in_groups_within_their_budget(sampled: list[list[SampledTra
     for group in sampled:
         assert len({trace.problem for trace in group}) == 1
         for trace in group:
-            assert len(trace.completion_ids) <= POLICY_BUDGET_TOKENS
+            assert len(trace.completion_ids) <= MINI.budget_tokens
             if trace.is_truncated:
-                assert len(trace.completion_ids) == POLICY_BUDGET_TOKENS
+                assert len(trace.completion_ids) == MINI.budget_tokens
             else:
                 assert template.boxed_answer(trace.completion) is not None
 

@@ -11,12 +11,13 @@ import torch
 import transformers
 
 from mrt_reward.mini import MODEL_DIR, training
+from mrt_reward.mini.bundled import BUNDLED, Bundled
 from mrt_reward.mini.card import CARD_NAME, bars, tables, write_card
 from mrt_reward.mini.evaluation import Measurement, measure
 from mrt_reward.mini.network import NetworkSize, new_model
 from mrt_reward.mini.packing import PackingRule
 from mrt_reward.mini.tokenizer import load_tokenizer
-from mrt_reward.mini.training import MINI_DEEP, Stage, TrainingSettings, batches, loss, train
+from mrt_reward.mini.training import MINI_DEEP, SETTINGS, Stage, TrainingSettings, batches, loss, train
 
 SMALL = TrainingSettings(
     stages=(Stage(2, 2, PackingRule(max_thinking_tokens=8)), Stage(1, 3, PackingRule(max_thinking_tokens=64))),
@@ -85,7 +86,7 @@ def test_a_batch_is_the_same_as_its_rows_alone() -> None:
 @pytest.fixture(scope="module")
 def measured() -> Measurement:
     seen: dict[str, tuple[int, int]] = {}
-    result = measure(MODEL_DIR, 12, lambda what, done, total: seen.update({what: (done, total)}))
+    result = measure(num_problems=12, progress=lambda what, done, total: seen.update({what: (done, total)}))
     assert seen["scoring"] == (12, 12)
     assert seen["sampling"][1] == 12 * 8
     return result
@@ -110,18 +111,20 @@ def test_the_card_states_what_was_measured(measured: Measurement, tmp_path: Path
     assert [table.row_count for table in tables(measured)] == [len(bars(measured)), 6]
 
 
-def test_the_shipped_card_is_of_the_shipped_model() -> None:
-    card = (MODEL_DIR / CARD_NAME).read_text()
-    model: Any = transformers.AutoModelForCausalLM.from_pretrained(str(MODEL_DIR))
+@pytest.mark.parametrize("bundled", BUNDLED.values(), ids=BUNDLED)
+def test_the_shipped_card_is_of_the_shipped_model(bundled: Bundled) -> None:
+    card, settings = (bundled.folder / CARD_NAME).read_text(), SETTINGS[bundled.name]
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(str(bundled.folder))
     assert f"{sum(weight.numel() for weight in model.parameters()) / 1e6:.2f} M parameters" in card
-    assert f"{TrainingSettings().num_steps} steps, seed {TrainingSettings().seed}" in card
+    assert f"{settings.num_steps} steps, seed {settings.seed}" in card
 
 
-def test_the_shipped_card_meets_every_bar_on_many_problems() -> None:
-    card = (MODEL_DIR / CARD_NAME).read_text()
+@pytest.mark.parametrize(("name", "bars", "problems"), [("mini", 17, 500), ("mini-deep", 16, 200)])
+def test_the_shipped_card_meets_every_bar_on_many_problems(name: str, bars: int, problems: int) -> None:
+    card = (BUNDLED[name].folder / CARD_NAME).read_text()
     assert "| no |" not in card
-    assert card.count("| yes |") == 17
-    assert "--problems 500" in card
+    assert card.count("| yes |") == bars
+    assert f"--problems {problems}" in card
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 10, 95, 950, 2000])

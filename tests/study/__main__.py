@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mrt_reward.errors import ConfigError, MRTRewardError
+from mrt_reward.mini.bundled import MINI_DEEP
 from mrt_reward.server.telemetry import configure_logs
 from tests.study.comparing import read_runs
 from tests.study.report import draw, page
@@ -29,10 +30,13 @@ Runs = Annotated[Path, typer.Option(help="Folder of the runs' files.", file_okay
 
 @app.command()
 def run(  # noqa: PLR0913, PLR0917 - options of a command
-    policy: Annotated[Path, typer.Option(help="Model folder that is trained; also the prover.", exists=True)],
     stage: Annotated[str, typer.Option(help="quick, one, long or short.")] = "quick",
+    policy: Annotated[
+        Path, typer.Option(help="Model folder that is trained; also the prover.", exists=True)
+    ] = MINI_DEEP.folder,
     values: Annotated[str, typer.Option(help="revealed, likelihood, answers or coupled.")] = "likelihood",
     answers: Annotated[int, typer.Option(min=1, help="K answers of a prefix, where values are answers.")] = 4,
+    following: Annotated[bool, typer.Option("--following", help="Whether the prover follows the policy.")] = False,
     arm: Annotated[list[str] | None, typer.Option(help="Only these arms.")] = None,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="Only these seeds.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
@@ -42,7 +46,7 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
     torch.set_num_threads(threads)
     configure_logs("off")
     try:
-        spec = ValueSpec(_source(values), answers, policy)
+        spec = ValueSpec(_source(values), answers, policy, following)
         planned = specs(stage_of(stage), policy, spec, arms=tuple(arm or ()), seeds=tuple(seed or ()))
         asyncio.run(_carry_out(planned, out))
     except MRTRewardError as error:

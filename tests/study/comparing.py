@@ -86,7 +86,7 @@ def read_run(path: Path) -> Finished | None:
         what["arm"],
         what["regime"],
         what["seed"],
-        f"{what['values']}{what['num_answers']}" if what["values"] == "answers" else what["values"],
+        what["values"],
         points,
         problems,
         np.array(last["candidates"]),

@@ -8,6 +8,7 @@ Dimension key: N problems · P prefixes. x counts tokens of the response: thinki
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ TIMES_BUDGET = 3
 """How many times the training budget a trace may take, and regret is integrated to."""
 CURVE_POINTS = 24
 _AT_ONCE = 16
+_VERDICT = re.compile(r"(works from|rules out) (\d{1,2})\b")
 
 METRICS = (
     "regret",
@@ -50,10 +52,12 @@ METRICS = (
     "waste",
     "episodes",
     "unthought",
+    "false_claims",
 )
 """Of a trace. `regret` is the study's primary one: of the policy's own forced answers, to 3 times the budget.
 `regret_budget` is the same to the budget, `revealed_regret` by what is revealed. `right` within 3 times the budget,
-`within` the budget itself; `unthought` is the forced answer's success rate before any thinking."""
+`within` the budget itself; `unthought` is the forced answer's success rate before any thinking, and
+`false_claims` counts verdicts on places that the map contradicts: what a prover that believes claims might pay for."""
 
 
 @dataclass(frozen=True)
@@ -162,9 +166,16 @@ class _Row:
             "waste": float((np.abs(progress_K) < 1e-12).mean()) if progress_K.size else np.nan,
             "episodes": float(progress_K.size),
             "unthought": float(value_P[0]),
+            "false_claims": float(false_claims(text, problem)),
         }
         grid = np.linspace(0.0, TIMES_BUDGET * budget, CURVE_POINTS + 1)[1:]
         return cls(metrics, accuracy_at(x_P, value_P, grid))
+
+
+def false_claims(text: str, problem: Problem) -> int:
+    """Verdicts in a text that the problem's map contradicts; a place that is no candidate has none."""
+    told = [(int(place), "works" in words) for words, place in _VERDICT.findall(text)]
+    return sum(works != problem.works(place) for place, works in told if place in problem.candidates)
 
 
 def answer_tokens(model: Path) -> int:

@@ -6,8 +6,10 @@ Dimension key: B rows of a batch, group after group · P prompts · G rows of a 
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -62,7 +64,7 @@ class StudyLoop(Loop):
             cast("int", self.tokenizer.convert_tokens_to_ids(token)) for token in (template.TURN_CLOSE, template.PAD)
         )
         if values.source != "revealed":
-            self.scorer = in_process(settings.mrt, self.scorer.tokens, values)
+            self.scorer, self.service = in_process(settings.mrt, self.scorer.tokens, values)
 
     def draw(self, rng: np.random.Generator) -> Sequence[Problem]:
         """Problems of a step; the seed alone decides, so that all arms see the same."""
@@ -102,6 +104,8 @@ class StudyLoop(Loop):
     async def score(self, rollouts: Rollouts) -> tuple[list[Record], dict[str, float]]:
         """Outcome of each row beside the values of its prefixes."""
         if self.values.source != "revealed":
+            if self.values.following:
+                await self.follow()
             records, how = await super().score(rollouts)
         else:
             found = [
@@ -115,6 +119,12 @@ class StudyLoop(Loop):
             ]
             how = record_metrics(found)
         return [self.with_scalar(record) for record in records] if self.arm.scalar else records, how
+
+    async def follow(self) -> None:
+        """Let the prover have the policy's weights."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.export(Path(folder))
+            await self.service.load_weights(Path(folder), "checkpoint")
 
     def with_scalar(self, record: Record) -> Record:
         """Progress as one number on the outcome; its episodes are then paid nothing."""
@@ -145,7 +155,7 @@ class StudyLoop(Loop):
     def identity(self) -> dict[str, Any]:
         """The settings that make a run what it is."""
         mine = {"arm": self.arm.name, "regime": self.regime.name, "values": self.values.source}
-        return super().identity() | mine | {"num_answers": self.values.num_answers}
+        return super().identity() | mine | {"num_answers": self.values.num_answers, "following": self.values.following}
 
     async def close(self) -> None:
         """Let the prover go, if there is one."""

@@ -28,6 +28,7 @@ _COLUMNS = {
     "waste": "waste",
     "episodes": "episodes",
     "unthought": "right without thinking",
+    "false_claims": "false verdicts",
 }
 _PAIRED = ("regret", "within", "right", "tokens", "waste")
 

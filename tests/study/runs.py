@@ -6,6 +6,7 @@ is a file without the last one, and beside it the loop's own state, which the ne
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -73,9 +74,7 @@ class RunSpec:
     @property
     def name(self) -> str:
         """Of its files."""
-        source = self.values.source
-        told = f"{source}{self.values.num_answers}" if source not in ("revealed", "likelihood") else source
-        return f"{self.regime}-{self.arm}-{told}-s{self.seed}"
+        return f"{self.regime}-{self.arm}-{self.values.name}-s{self.seed}"
 
     def record(self) -> dict[str, Any]:
         """What identifies it, for its file."""
@@ -83,16 +82,20 @@ class RunSpec:
             "arm": self.arm,
             "regime": self.regime,
             "seed": self.seed,
+            "policy": _digest(self.policy / "model.safetensors"),
             "steps": self.num_steps,
             "every": self.every,
-            "values": self.values.source,
-            "num_answers": self.values.num_answers,
+            "values": self.values.name,
             "problems": self.problems,
             "group_size": self.group_size,
             "learning_rate": self.learning_rate,
             "between": [self.between.num_problems, self.between.num_traces],
             "final": [self.final.num_problems, self.final.num_traces],
         }
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def is_done(path: Path) -> bool:

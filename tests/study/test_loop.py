@@ -76,6 +76,28 @@ def test_values_come_from_what_is_revealed_or_from_a_prover_in_this_process(loop
         assert ours.scored.value_P[0] in (1 / 3, 1 / 4)
 
 
+def test_a_following_prover_proves_with_the_policys_own_weights(
+    loop: StudyLoop, rollouts: Written, tmp_path: Path
+) -> None:
+    changed = StudyLoop(loop.settings, loop.arm, loop.regime, ValueSpec("likelihood", prover=MODEL_DIR, following=True))
+    with torch.no_grad():
+        for weight in changed.policy.parameters():
+            weight.mul_(1.05)
+    changed.export(tmp_path)
+    frozen = StudyLoop(loop.settings, loop.arm, loop.regime, ValueSpec("likelihood", prover=tmp_path))
+
+    async def values(made: StudyLoop) -> list[float]:
+        try:
+            records, _ = await made.score(rollouts)
+        finally:
+            await made.close()
+        return [float(value) for record in records if record.scored for value in record.scored.value_P]
+
+    assert asyncio.run(values(changed)) == asyncio.run(values(frozen))
+    with pytest.raises(ConfigError, match="no prover that could follow"):
+        ValueSpec("revealed", following=True)
+
+
 def test_length_costs_what_the_arm_says(loop: StudyLoop, rollouts: Written) -> None:
     response = rollouts.response(0)
     plain = loop.outcome(response)

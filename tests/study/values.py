@@ -21,6 +21,7 @@ from mrt_reward.errors import ConfigError
 from mrt_reward.mini.island import Problem
 from mrt_reward.mini.truth import revealed_values
 from mrt_reward.server.app import create_app
+from mrt_reward.service.scorer import Scorer
 from mrt_reward.training.alignment import PolicyTokens
 from mrt_reward.training.records import Lapse, Record, Scored
 from mrt_reward.training.scoring import TraceScorer
@@ -40,12 +41,17 @@ class ValueSpec:
             each prefix for itself or `coupled`. A `posterior` along the trace is refused until there is one.
         num_answers: K answers of each prefix.
         prover: model folder of the prover.
+        following: whether it proves with the policy's own weights, as they are at each step.
+
+    Raises:
+        ConfigError: there is no such source yet, or revealed truth is asked to follow.
 
     """
 
     source: Source = "revealed"
     num_answers: int = 4
     prover: Path = Path()
+    following: bool = False
 
     def __post_init__(self) -> None:
         if self.source in LATER:
@@ -55,6 +61,15 @@ class ValueSpec:
                 param="values",
             )
 
+        if self.following and self.source == "revealed":
+            raise ConfigError("revealed values have no prover that could follow: leave --following out", param="values")
+
+    @property
+    def name(self) -> str:
+        """Of the files of runs."""
+        drawn = self.source in ("answers", "coupled")
+        return f"{self.source}{self.num_answers if drawn else ''}{'-following' if self.following else ''}"
+
     def asked(self) -> dict[str, Any]:
         """Training settings that ask for them."""
         if self.source in ("answers", "coupled"):
@@ -63,11 +78,11 @@ class ValueSpec:
         return {}
 
 
-def in_process(settings: TrainingSettings, tokens: PolicyTokens, spec: ValueSpec) -> TraceScorer:
-    """A scorer of responses whose server is here; nothing listens."""
+def in_process(settings: TrainingSettings, tokens: PolicyTokens, spec: ValueSpec) -> tuple[TraceScorer, Scorer]:
+    """A scorer of responses, and the service that it asks, which is here; nothing listens."""
     serving = load_settings(model=str(spec.prover), _env_file=None)
-    app = create_app(build_scorer(serving), serving)
-    return TraceScorer(settings, tokens, transport=httpx.ASGITransport(app))
+    service = build_scorer(serving)
+    return TraceScorer(settings, tokens, transport=httpx.ASGITransport(create_app(service, serving))), service
 
 
 def revealed_record(ids: Sequence[int], problem: Problem, tokens: PolicyTokens, settings: TrainingSettings) -> Record:
