@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from mrt_reward.cli.flags import engine_args_from
 from mrt_reward.config import load_settings
 from mrt_reward.errors import ConfigError
+from mrt_reward.mini.bundled import BUNDLED
 from mrt_reward.wiring import build_prover, build_scorer
 
 
@@ -58,3 +60,17 @@ def test_a_model_that_cannot_be_loaded_leaves_no_cache_file_open(tmp_path: Path)
         build_scorer(load_settings(engine="openai", cache_path=str(path), cache_disk_mb=5))
     # The last connection to close takes the log away.
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", ["mini", "mini-deep"])
+def test_a_bundled_model_goes_by_its_name_and_says_what_it_is_good_for(name: str) -> None:
+    prover = build_prover(load_settings(model=name))
+    assert Path(prover.info.model) == BUNDLED[name].folder
+    assert f"the bundled {name} model proves" in prover.info.note
+
+
+def test_a_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(BUNDLED["mini"].folder, tmp_path / "mini-deep")
+    monkeypatch.chdir(tmp_path)
+    prover = build_prover(load_settings(model="mini-deep"))
+    assert (prover.info.model, prover.info.note) == ("mini-deep", "")

@@ -16,7 +16,7 @@ from mrt_reward.mini.bundled import MINI_DEEP
 from mrt_reward.server.telemetry import configure_logs
 from tests.study.comparing import read_runs
 from tests.study.report import draw, page
-from tests.study.runs import RunSpec
+from tests.study.runs import LEARNING_RATE, RunSpec
 from tests.study.runs import run as carry_out
 from tests.study.stages import specs, stage_of
 from tests.study.values import Source, ValueSpec
@@ -39,6 +39,7 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
     following: Annotated[bool, typer.Option("--following", help="Whether the prover follows the policy.")] = False,
     arm: Annotated[list[str] | None, typer.Option(help="Only these arms.")] = None,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="Only these seeds.")] = None,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Of AdamW.")] = LEARNING_RATE,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
     out: Runs = RUNS,
 ) -> None:
@@ -47,7 +48,9 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
     configure_logs("off")
     try:
         spec = ValueSpec(_source(values), answers, policy, following)
-        planned = specs(stage_of(stage), policy, spec, arms=tuple(arm or ()), seeds=tuple(seed or ()))
+        planned = specs(
+            stage_of(stage), policy, spec, arms=tuple(arm or ()), seeds=tuple(seed or ()), learning_rate=learning_rate
+        )
         asyncio.run(_carry_out(planned, out))
     except MRTRewardError as error:
         raise SystemExit(f"error: {error}") from error

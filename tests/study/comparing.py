@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrt_reward.errors import ConfigError
+from tests.study.runs import LEARNING_RATE
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ class Finished:
         arm: by name.
         regime: by name.
         seed: of the run.
-        values: where the values of prefixes came from.
+        values: where the values of prefixes came from; and the learning rate, where it is not the usual one.
         points: its evaluations, the last one the final one.
         problems: of the final one, by metric, one number per problem; NaN where there is none.
         candidates: of each of these problems.
@@ -70,7 +71,7 @@ def read_run(path: Path) -> Finished | None:
     if not lines or "done" not in lines[-1]:
         return None
     what = lines[0]["run"]
-    traces = what["problems"] * what["group_size"]
+    traces, rate = what["problems"] * what["group_size"], what["learning_rate"]
     tokens, points, last = 0.0, list[Point](), {}
     for line in lines:
         if "step" in line:
@@ -86,7 +87,7 @@ def read_run(path: Path) -> Finished | None:
         what["arm"],
         what["regime"],
         what["seed"],
-        what["values"],
+        what["values"] + ("" if rate == LEARNING_RATE else f", learning rate {rate:g}"),
         points,
         problems,
         np.array(last["candidates"]),

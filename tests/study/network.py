@@ -10,6 +10,7 @@ D channels · A heads · H channels of a head.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,6 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaForCausalLM
+
+Attend = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+"""What queries get from keys and values of their own, by layer."""
 
 
 @dataclass
@@ -107,40 +111,58 @@ class Network:
             cache: of what the rows wrote before, which grows; None where they start here, and may be trained.
 
         """
-        _, group_size, num_new = id_PGT.shape
+        num_new = id_PGT.shape[2]
         before = cache.num_tokens if cache else 0
         position = (prompts.lengths[:, None] + before + torch.arange(num_new, device=self.device))[
             :, None, :
         ].expand_as(id_PGT)
         x = self.model.model.embed_tokens.weight[id_PGT]
-        causal_TT = torch.ones(num_new, before + num_new, dtype=torch.bool, device=self.device).tril(before)
-        unseen = ~prompts.seen_PW[:, None, None, :]
-
-        def attend(q: Tensor, k: Tensor, v: Tensor, layer: int) -> Tensor:
-            if cache is not None:
-                cache.keys[layer][:, :, :, before : before + num_new] = k
-                cache.values[layer][:, :, :, before : before + num_new] = v
-                k, v = (kept[layer][:, :, :, : before + num_new] for kept in (cache.keys, cache.values))
-            q = q / math.sqrt(self.head_size)
-            # All rows of a prompt ask it at once.
-            asked = q.permute(0, 2, 1, 3, 4).flatten(2, 3)
-            of_prompt = (asked @ prompts.keys[layer].transpose(2, 3)).masked_fill(unseen, -torch.inf)
-            width = of_prompt.shape[-1]
-            of_prompt = of_prompt.unflatten(2, (group_size, num_new)).permute(0, 2, 1, 3, 4)
-            own = q @ k.transpose(3, 4)
-            if num_new > 1:
-                own = own.masked_fill(~causal_TT, -torch.inf)
-            share = torch.cat([of_prompt, own], -1).softmax(-1)
-            on_prompt = share[..., :width].permute(0, 2, 1, 3, 4).flatten(2, 3) @ prompts.values[layer]
-            on_prompt = on_prompt.unflatten(2, (group_size, num_new)).permute(0, 2, 1, 3, 4)
-            return on_prompt + share[..., width:] @ v
-
+        attend = self._from_here(prompts, num_new) if cache is None else self._going_on(prompts, cache)
         output = self._layers(x, position, attend)
         if cache is not None:
             cache.num_tokens += num_new
         return output
 
-    def _layers(self, x: Tensor, position: Tensor, attend: Any) -> Tensor:
+    @staticmethod
+    def _from_here(prompts: Prompts, num_new: int) -> Attend:
+        """All new tokens at once, each row with a copy of its prompt: the fastest where gradients are wanted."""
+        causal_TT = torch.ones(num_new, num_new, dtype=torch.bool, device=prompts.seen_PW.device).tril()
+        seen_PTW = prompts.seen_PW[:, None].expand(-1, num_new, -1)
+        visible_PTS = torch.cat([seen_PTW, causal_TT.expand(len(seen_PTW), -1, -1)], -1)
+
+        def attend(q: Tensor, k: Tensor, v: Tensor, layer: int) -> Tensor:
+            group_size = q.shape[1]
+
+            def after(prompt: Tensor, own: Tensor) -> Tensor:
+                return torch.cat([prompt[:, None].expand(-1, group_size, -1, -1, -1), own], 3).flatten(0, 1)
+
+            visible = visible_PTS.repeat_interleave(group_size, 0)[:, None]
+            k, v = after(prompts.keys[layer], k), after(prompts.values[layer], v)
+            attended = functional.scaled_dot_product_attention(q.flatten(0, 1), k, v, attn_mask=visible)
+            return attended.unflatten(0, (-1, group_size))
+
+        return attend
+
+    def _going_on(self, prompts: Prompts, cache: Cache) -> Attend:
+        """One token a row, behind what it wrote before; all rows of a prompt ask it at once."""
+        before = cache.num_tokens
+        unseen = ~prompts.seen_PW[:, None, None, :]
+
+        def attend(q: Tensor, k: Tensor, v: Tensor, layer: int) -> Tensor:
+            cache.keys[layer][:, :, :, before : before + 1] = k
+            cache.values[layer][:, :, :, before : before + 1] = v
+            k, v = (kept[layer][:, :, :, : before + 1] for kept in (cache.keys, cache.values))
+            q = q / math.sqrt(self.head_size)
+            asked = q[..., 0, :].transpose(1, 2)
+            of_prompt = (asked @ prompts.keys[layer].transpose(2, 3)).masked_fill(unseen, -torch.inf)
+            width = of_prompt.shape[-1]
+            share = torch.cat([of_prompt.transpose(1, 2)[..., None, :], q @ k.transpose(3, 4)], -1).softmax(-1)
+            on_prompt = share[..., 0, :width].transpose(1, 2) @ prompts.values[layer]
+            return on_prompt.transpose(1, 2)[..., None, :] + share[..., width:] @ v
+
+        return attend
+
+    def _layers(self, x: Tensor, position: Tensor, attend: Attend) -> Tensor:
         angle = position[..., None].float() * self.frequency
         cos, sin = (torch.cat([part, part], -1).unsqueeze(-3) for part in (angle.cos(), angle.sin()))
         for number, layer in enumerate(self.model.model.layers):

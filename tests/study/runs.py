@@ -36,6 +36,7 @@ _KEPT = {
     "seconds": "seconds",
 }
 _DIGITS = 4
+LEARNING_RATE = 2e-4
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,15 @@ class RunSpec:
     policy: Path
     problems: int = 16
     group_size: int = 8
-    learning_rate: float = 2e-4
+    learning_rate: float = LEARNING_RATE
     between: Size = BETWEEN
     final: Size = FINAL
 
     @property
     def name(self) -> str:
         """Of its files."""
-        return f"{self.regime}-{self.arm}-{self.values.name}-s{self.seed}"
+        rate = "" if self.learning_rate == LEARNING_RATE else f"-lr{self.learning_rate:g}"
+        return f"{self.regime}-{self.arm}-{self.values.name}{rate}-s{self.seed}"
 
     def record(self) -> dict[str, Any]:
         """What identifies it, for its file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.mini.charts import REGIMES
@@ -45,7 +46,13 @@ STAGES = {
 
 
 def specs(
-    stage: Stage, policy: Path, values: ValueSpec, *, arms: tuple[str, ...] = (), seeds: tuple[int, ...] = ()
+    stage: Stage,
+    policy: Path,
+    values: ValueSpec,
+    *,
+    arms: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    **changed: Any,
 ) -> list[RunSpec]:
     """Runs of a stage, seed after seed, so that what is finished first can be compared.
 
@@ -55,6 +62,7 @@ def specs(
         values: where the values of prefixes come from.
         arms: instead of the stage's own.
         seeds: instead of the stage's own.
+        changed: other fields of `RunSpec`, such as the learning rate.
 
     Raises:
         ConfigError: an arm is unknown.
@@ -62,7 +70,18 @@ def specs(
     """
     chosen = [arm_of(name).name for name in arms or stage.arms]
     return [
-        RunSpec(arm, regime, seed, stage.num_steps, stage.every, values, policy, between=BETWEEN, final=stage.final)
+        RunSpec(
+            arm,
+            regime,
+            seed,
+            stage.num_steps,
+            stage.every,
+            values,
+            policy,
+            between=BETWEEN,
+            final=stage.final,
+            **changed,
+        )
         for regime in stage.regimes
         for seed in seeds or stage.seeds
         for arm in chosen
