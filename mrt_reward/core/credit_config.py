@@ -10,6 +10,7 @@ from annotated_types import Ge, Le
 from mrt_reward.options import Strict
 from mrt_reward.ranges import check_ranges, option
 
+PaidValues = Literal["raw", "posterior"]
 Baseline = Literal["none", "group", "group_index", "rate", "leave_one_out"]
 
 
@@ -22,6 +23,11 @@ class CreditOptions:
         "immediate",
         "An episode is paid its own progress (the paper), or all that follows as well; anytime weighs each progress by "
         "how many budgets it comes in time for.",
+    )
+    paid_values: PaidValues = option(
+        "raw",
+        "Values whose progress is paid: raw, each from its own prefix alone, or their posterior along the trace, which "
+        "is surer, biased, and known of sampled answers only.",
     )
     gamma: Annotated[float, Ge(0), Le(1)] = option(1.0, "Discount per episode, for to_go.")
     anytime_budget: Annotated[int, Ge(1)] | None = option(
