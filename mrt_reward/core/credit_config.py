@@ -24,11 +24,6 @@ class CreditOptions:
         "An episode is paid its own progress (the paper), or all that follows as well; anytime weighs each progress by "
         "how many budgets it comes in time for.",
     )
-    paid_values: PaidValues = option(
-        "raw",
-        "Values whose progress is paid: raw, each from its own prefix alone, or their posterior along the trace, which "
-        "is surer, biased, and known of sampled answers only.",
-    )
     gamma: Annotated[float, Ge(0), Le(1)] = option(1.0, "Discount per episode, for to_go.")
     anytime_budget: Annotated[int, Ge(1)] | None = option(
         None, "C of anytime, in tokens of the response up to which budgets lie; it has to be given for anytime."
@@ -50,6 +45,11 @@ class CreditOptions:
     )
     progress_norm: Literal["none", "group_std"] = option(
         "none", "group_std divides progress by its deviation in the group, where it varies."
+    )
+    paid_values: PaidValues = option(
+        "raw",
+        "Values whose progress is paid: raw, each from its own prefix alone, or their posterior along the trace, which "
+        "is surer, biased, and known of sampled answers only.",
     )
 
 

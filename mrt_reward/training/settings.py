@@ -242,11 +242,6 @@ def _check_together(settings: TrainingSettings, where: str) -> None:
             param=f"{where}.charge_closing",
         )
     _check_answers(settings, where)
-    if settings.best_of > settings.num_samples:
-        raise ConfigError(
-            f"{where}.best_of must be at most num_samples = {settings.num_samples}, got {settings.best_of}",
-            param=f"{where}.best_of",
-        )
 
 
 def _as_mapping(record: Any) -> str:  # noqa: ANN401 - any dataclass
@@ -254,26 +249,25 @@ def _as_mapping(record: Any) -> str:  # noqa: ANN401 - any dataclass
 
 
 def _check_answers(settings: TrainingSettings, where: str) -> None:
-    """What the posterior of sampled answers needs, and what needs it."""
-    if settings.paid_values == "posterior" and (settings.estimator != "rollouts" or settings.best_of > 1):
+    """The posterior of sampled answers: what it needs, and what needs it."""
+    posterior = settings.paid_values == "posterior"
+    if posterior and (settings.estimator != "rollouts" or settings.best_of > 1):
         raise ConfigError(
-            f"{where}.paid_values=posterior needs {where}.estimator=rollouts and {where}.best_of=1: other values have "
-            "no posterior",
+            f"{where}.paid_values=posterior needs {where}.estimator=rollouts and {where}.best_of=1",
             param=f"{where}.paid_values",
         )
-    if settings.mean_samples is None:
-        return
-    if settings.paid_values != "posterior":
+    if settings.mean_samples is not None and not posterior:
         raise ConfigError(
             f"{where}.mean_samples gives answers where they help, which biases raw values: set "
             f"{where}.paid_values=posterior",
             param=f"{where}.paid_values",
         )
-    if settings.mean_samples > settings.num_samples:
-        raise ConfigError(
-            f"{where}.mean_samples must be at most num_samples = {settings.num_samples}, got {settings.mean_samples:g}",
-            param=f"{where}.mean_samples",
-        )
+    for name, number in (("best_of", settings.best_of), ("mean_samples", settings.mean_samples or 1)):
+        if number > settings.num_samples:
+            raise ConfigError(
+                f"{where}.{name} must be at most num_samples = {settings.num_samples}, got {number:g}",
+                param=f"{where}.{name}",
+            )
 
 
 def settings_table(prefix: str) -> str:

@@ -117,11 +117,15 @@ ASKED: dict[str, dict[str, object]] = {
     "temperature": {"estimator": "rollouts", "temperature": 1.0},
     "best_of": {"estimator": "rollouts", "best_of": 2},
     "coupled": {"estimator": "rollouts", "coupled": True},
+    "mean_samples": {"estimator": "rollouts", "paid_values": "posterior", "mean_samples": 3},
+    "likelihood_prior": {"estimator": "rollouts", "likelihood_prior": True},
+    "prior": {"estimator": "rollouts", "prior": {"change": 0.2}},
     "grader": {"grader": "exact"},
 }
 PAID: dict[str, dict[str, object]] = {
     "alpha": {"alpha": 0.5},
     "credit": {"credit": "to_go"},
+    "paid_values": {"estimator": "rollouts", "paid_values": "posterior"},
     "gamma": {"gamma": 0.9},
     "anytime_budget": {"credit": "anytime", "anytime_budget": 100},
     "anytime_weights": {"anytime_weights": "trapezoid"},
