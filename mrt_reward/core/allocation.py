@@ -1,7 +1,8 @@
 """Answers in rounds: a few everywhere, then more at the episodes whose progress is least certain, none where it is.
 
-Every round adds a block of answers to some prefixes, by the answers of earlier rounds alone. An episode's progress
-needs both of its prefixes, so both get a block, unless one already has more: coupled answers tell only in pairs.
+Every round spends half of what is left: it adds a block of answers to some prefixes, by the answers of earlier rounds
+alone. An episode's progress needs both of its prefixes, so both get a block, unless one already has more: coupled
+answers tell only in pairs.
 
 Dimension key: P = K + 1 prefixes · K episodes.
 """
@@ -42,7 +43,7 @@ class Allocation:
         return max(1, self.most // self.block)
 
     def next_round(self, posterior: Posterior, blocks_P: Sequence[int]) -> list[int]:
-        """Prefixes that get one more block, least certain first in line for what is left; none where all is done.
+        """Prefixes that get one more block, those of the least certain episodes first; none where all is done.
 
         Args:
             posterior: from the answers that are there.
@@ -50,6 +51,7 @@ class Allocation:
 
         """
         left = math.floor(self.mean * len(blocks_P) / self.block) - sum(blocks_P)
+        room = min(left, max(2, math.ceil(left / 2)))
         stderr_K = posterior.progress_stderrs
         chosen: set[int] = set()
         for j in sorted(range(len(stderr_K)), key=lambda j: -stderr_K[j]):
@@ -57,6 +59,6 @@ class Allocation:
                 break
             level = min(blocks_P[j], blocks_P[j + 1])
             more = {place for place in (j, j + 1) if blocks_P[place] == level} - chosen
-            if level < self.most_blocks and len(chosen) + len(more) <= left:
+            if level < self.most_blocks and len(chosen) + len(more) <= room:
                 chosen |= more
         return sorted(chosen)

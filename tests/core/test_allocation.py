@@ -15,14 +15,17 @@ def told(stderrs: Sequence[float]) -> Posterior:
     return Posterior((0.5,) * (num + 1), ((0.0, 1.0),) * (num + 1), (0.5,) * num, tuple(stderrs), ((-1.0, 1.0),) * num)
 
 
-def test_the_least_certain_episode_is_first_in_line() -> None:
-    # Four answers a prefix, of 4 prefixes: 16 in blocks of 2, of which 4 are given. So 4 blocks are left.
+def test_the_least_certain_episode_is_first_in_line_for_half_of_what_is_left() -> None:
+    # Four answers a prefix, of 4 prefixes: 16 in blocks of 2, of which 4 blocks are given. Of 4 that are left, 2 go.
     allocation = Allocation(4.0, 16)
     assert (allocation.block, allocation.most_blocks) == (2, 8)
-    assert allocation.next_round(told([0.1, 0.3, 0.06]), [1, 1, 1, 1]) == [0, 1, 2, 3]
-    assert allocation.next_round(told([0.1, 0.3, 0.06]), [1, 1, 1, 2]) == [0, 1, 2]
-    assert allocation.next_round(told([0.1, 0.3, 0.06]), [2, 1, 1, 2]) == [1, 2]
+    assert allocation.next_round(told([0.1, 0.3, 0.06]), [1, 1, 1, 1]) == [1, 2]
+    # Of 2 that are left, both: half would not be a pair.
+    assert allocation.next_round(told([0.1, 0.3, 0.06]), [1, 2, 2, 1]) == [1, 2]
+    assert allocation.next_round(told([0.3, 0.1, 0.06]), [1, 2, 2, 1]) == [0, 3]
     assert allocation.next_round(told([0.1, 0.3, 0.06]), [2, 2, 2, 2]) == []
+    # Eight of 8 prefixes: 8 blocks are left, and 4 go to the two least certain episodes.
+    assert allocation.next_round(told([0.1, 0.06, 0.4, 0.06, 0.06, 0.06, 0.3]), [1] * 8) == [2, 3, 6, 7]
 
 
 def test_what_is_settled_gets_nothing() -> None:
