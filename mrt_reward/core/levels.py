@@ -81,7 +81,7 @@ def levels_of(prior: PathPrior) -> Levels:
     start_G = np.exp(log_start_G - log_start_G.max())
     start_G /= start_G.sum()
     still_GG = (1 - prior.change) * _drift(middle_G, prior.drift)
-    difference_GG = np.subtract.outer(level_G, level_G).T
+    difference_GG = level_G[None, :] - level_G[:, None]
     order_D = np.argsort(difference_GG, axis=None, kind="stable")
     return Levels(
         level_G,

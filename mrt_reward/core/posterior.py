@@ -102,10 +102,10 @@ def _evidence(values: Sequence[Value], prior: PathPrior, likelihood_P: Floats | 
         return None
     pairs_K = tuple(_pairs(before, after) for before, after in pairwise(values))
     # What has a partner tells by its pair alone.
-    pair_P2 = np.array(
-        [(0, 0), *((twice + gained, sum(pairs)) for pairs in pairs_K for twice, _, gained, _ in [pairs])]
-    )
-    right_P, graded_P = (np.array(known, np.float64) - pair_P2).T
+    right_P = np.array([right for right, _ in known], np.float64)
+    right_P[1:] -= [twice + gained for twice, _, gained, _ in pairs_K]
+    graded_P = np.array([graded for _, graded in known], np.float64)
+    graded_P[1:] -= [sum(pairs) for pairs in pairs_K]
     if likelihood_P is not None:
         if likelihood_P.shape != right_P.shape or not ((likelihood_P >= 0) & (likelihood_P <= 1)).all():
             raise ValueError(f"expected {right_P.size} likelihoods in [0, 1], got {likelihood_P.tolist()}")

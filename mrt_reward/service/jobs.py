@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ from mrt_reward.core.episodes import episode_spans
 from mrt_reward.core.prefixes import PrefixPlan, align, plan_prefixes
 from mrt_reward.errors import TraceError
 from mrt_reward.options import Estimator, Likelihood, Rollouts, ScoreOptions, Terminator
-from mrt_reward.protocols import Grader, Probe, Proof, ProverInfo, RolloutQuery, Tokenizer
+from mrt_reward.protocols import Grader, Probe, Proof, ProverInfo, Query, RolloutQuery, Tokenizer
 from mrt_reward.service.cache import Key
 from mrt_reward.service.encoding import Encoded, encode_trace
 from mrt_reward.service.estimators import Plan, RolloutPlan, Speller, plan_estimator
@@ -135,7 +136,7 @@ def prepare(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer, grader: G
             suffixes,
             plan,
             digests=_digests(plan, token_ids, probes),
-            num_tokens=Proof(token_ids, probes, plan.query).num_tokens,
+            num_tokens=Proof(token_ids, probes, _on_average(plan.query, options.estimator)).num_tokens,
             estimator=options.estimator,
             warnings=plan.warnings,
         )
@@ -143,6 +144,13 @@ def prepare(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer, grader: G
     asked = job(options)
     wanted = _likelihood_options(options)
     return asked if wanted is None else _with_likelihood(asked, lambda: job(wanted))
+
+
+def _on_average(query: Query, estimator: Estimator) -> Query:
+    """What a prefix is asked, on average over a trace whose answers are given in rounds."""
+    if not isinstance(estimator, Rollouts) or estimator.mean_samples is None or not isinstance(query, RolloutQuery):
+        return query
+    return replace(query, num_samples=math.ceil(estimator.mean_samples))
 
 
 def _likelihood_options(options: ScoreOptions) -> ScoreOptions | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -95,6 +96,18 @@ async def test_a_value_and_its_posterior_are_the_same_alone_and_in_any_batch(mak
             assert one.posterior == other.posterior
 
 
+async def test_the_first_value_of_a_group_is_answered_once_whatever_its_traces_ask(make_scorer: MakeScorer) -> None:
+    prover = Seeded()
+    traces = [make_trace(str(n), completion=THINKING[: 18 + 20 * n] + "</think> 42", group="g") for n in range(4)]
+    scored = await make_scorer(prover).score(traces, ScoreOptions(estimator=ROUNDS))
+    start = min(probe.cut for proof in prover.proofs for probe in proof.probes)
+    seeds = [probe.seed for proof in prover.proofs for probe in proof.probes if probe.cut == start]
+    assert len(seeds) == len(set(seeds)) == max(len(trace.values[0].verdicts or ()) for trace in scored) // 2
+    # A trace that asked for fewer has the first of them.
+    firsts = sorted((trace.values[0].verdicts or () for trace in scored), key=len)
+    assert all(longer[: len(shorter)] == shorter for shorter, longer in pairwise(firsts))
+
+
 class Seeded(Drawn):
     """Right by the probe's seed and the length of its prefix alone."""
 
@@ -103,6 +116,7 @@ class Seeded(Drawn):
 
     async def prove(self, proof: Proof) -> Proven:
         assert isinstance(proof.query, RolloutQuery)
+        self.proofs.append(proof)
         answers = [
             ProbeAnswer(
                 completions=tuple(
