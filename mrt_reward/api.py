@@ -48,7 +48,13 @@ def score(
 
 
 def advantages(group: Sequence[ScoredTrace], config: CreditConfig | None = None) -> tuple[Credit, ...]:
-    """Advantages of the scored traces of one problem; a trace that failed is paid its outcome alone."""
+    """Advantages of the scored traces of one problem; a trace that failed is paid its outcome alone.
+
+    Raises:
+        ValueError: the values that are to be paid are not there; see `values_of`.
+
+    """
+    config = config or CreditConfig()
     extents = [Extent.of(trace) for trace in group]
-    values = [values_of(trace) for trace in group]
-    return credit([trace.outcome for trace in group], values, config or CreditConfig(), extents)
+    values = [values_of(trace, config.paid_values) for trace in group]
+    return credit([trace.outcome for trace in group], values, config, extents)

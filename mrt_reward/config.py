@@ -17,6 +17,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from mrt_reward.core.credit_config import PaidValues
 from mrt_reward.engine_settings import EngineSettings, Key
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import ScoreOptions
@@ -91,6 +92,10 @@ class ServeSettings(EngineSettings, BaseSettings):
         int, Field(ge=1, description="Connections at once; the system's limit of descriptors may allow fewer.")
     ] = 4096
     alpha: Annotated[float, Field(ge=0, description="Weight of progress in /get_reward.")] = 1.0
+    paid_values: Annotated[
+        PaidValues,
+        Field(description="Values whose progress /get_reward pays: raw, or their posterior along the trace."),
+    ] = "raw"
     log_format: Annotated[Literal["console", "json", "off"], Field(description="How to log to stderr.")] = "console"
     options: Annotated[ScoreOptions, Field(description="Scoring options where a request gives none.")] = ScoreOptions()
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 
 class MRTRewardError(Exception):
@@ -158,6 +159,21 @@ class ConfigError(MRTRewardError):
     """A setting is missing, misspelt or contradicts another."""
 
     code = "invalid_setting"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """A failure as the wire tells it (the OpenAI shape)."""
+
+    message: str
+    type: str
+    code: str
+    param: str | None = None
+
+    @classmethod
+    def of(cls, error: MRTRewardError) -> ErrorInfo:
+        """One of our own errors."""
+        return cls(str(error), type(error).__name__, error.code, error.param)
 
 
 @contextmanager

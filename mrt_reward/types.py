@@ -19,7 +19,7 @@ import numpy as np
 from annotated_types import Ge, Le, MaxLen, MinLen
 from numpy.typing import NDArray
 
-from mrt_reward.errors import MRTRewardError
+from mrt_reward.errors import ErrorInfo
 from mrt_reward.fields import GOLDS, ID, IdsField
 
 TokenIds = Annotated[NDArray[np.int32], IdsField]
@@ -169,6 +169,7 @@ class Value:
         answer_tokens: mean length of the sampled answers in prover tokens; of a likelihood, the first spelling's.
         answers: the sampled answers themselves, where `Rollouts.keep_answers` asked for them.
         verdicts: of coupled answers, in the order m, which is the same at all prefixes of a problem; None of others.
+        adaptive: whether earlier answers decided how many there are, which biases the share: pay the posterior.
 
     """
 
@@ -184,6 +185,7 @@ class Value:
     answer_tokens: float | None = None
     answers: tuple[SampledAnswer, ...] | None = None
     verdicts: tuple[Verdict, ...] | None = None
+    adaptive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +210,26 @@ class Episode:
     high: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """What all answers of a trace say together of each J, with a prior (`core.posterior`): biased, and no value itself.
+
+    Attributes:
+        means: posterior mean of J[0] … J[K].
+        intervals: for each, the ends of its 95 % interval.
+        unchanged: for each episode, the probability that J did not jump.
+        progress_stderrs: for each episode, the standard deviation of its progress.
+        progress_intervals: for each episode, the ends of the 95 % interval of its progress, in [-1, 1].
+
+    """
+
+    means: tuple[Share, ...]
+    intervals: tuple[tuple[Share, Share], ...]
+    unchanged: tuple[Share, ...]
+    progress_stderrs: tuple[float, ...]
+    progress_intervals: tuple[tuple[float, float], ...]
+
+
 class Status(str, Enum):
     """How much of a trace was scored."""
 
@@ -216,21 +238,6 @@ class Status(str, Enum):
     """Some values are missing."""
     ERROR = "error"
     """None was measured; `error` says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorInfo:
-    """A failure as the wire tells it (the OpenAI shape)."""
-
-    message: str
-    type: str
-    code: str
-    param: str | None = None
-
-    @classmethod
-    def of(cls, error: MRTRewardError) -> ErrorInfo:
-        """One of our own errors."""
-        return cls(str(error), type(error).__name__, error.code, error.param)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +268,7 @@ class ScoredTrace:
         warnings: what the caller should look at in this trace.
         notes: what holds for its whole batch and is said once in a reply: the prover's caveat, and what the prompt's
             template does that was dealt with. Of a client, they stand at the traces at which the server said them.
+        posterior: of its values, where they are rates of sampled answers.
         prefix_tokens: length of each of the K+1 terminated prefixes in prover tokens: prompt, prefix and terminator.
         truncated: whether the trace was cut off while thinking, so that it gives no answer; None where that is not
             known, as of a trace that was scored before this was told.
@@ -286,5 +294,6 @@ class ScoredTrace:
     error: ErrorInfo | None = None
     prefix_tokens: tuple[int, ...] = ()
     truncated: bool | None = None
+    posterior: Posterior | None = None
     # A reply says them once, beside its traces.
     notes: tuple[str, ...] = field(default=(), metadata={"exclude": True})

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from mrt_reward.errors import TraceError
 from mrt_reward.fields import encode_ids
 from mrt_reward.options import Rollouts, ScoreOptions
-from mrt_reward.types import Episode, ErrorInfo, Message, ScoredTrace, Status, Trace, Usage, Value
+from mrt_reward.types import Episode, ErrorInfo, Message, Posterior, ScoredTrace, Status, Trace, Usage, Value
 from mrt_reward.wire import (
     AdvantagesRequest,
     RefusedTrace,
@@ -95,7 +95,7 @@ def test_a_scored_trace_survives_the_wire() -> None:
         Status.PARTIAL,
         outcome=1.0,
         values=(
-            Value(0.5, 0.1, 0.3, 0.7, correct=1, incorrect=1, unparsed=0, ungraded=0),
+            Value(0.5, 0.1, 0.3, 0.7, correct=1, incorrect=1, unparsed=0, ungraded=0, adaptive=True),
             Value(None, None, None, None),
         ),
         episodes=(Episode(0, 3, 0, 2, None, None),),
@@ -105,6 +105,7 @@ def test_a_scored_trace_survives_the_wire() -> None:
         warnings=("w",),
         metadata={"k": None},
         error=ErrorInfo("m", "t", "c", "p"),
+        posterior=Posterior((0.4, 0.5), ((0.1, 0.8), (0.2, 1.0)), (0.9,), (0.25,), ((-0.5, 0.75),)),
     )
     assert read_scored(json.loads(json.dumps(scored_fields(scored)))) == scored
     reply = ScoreResponse(traces=[scored]).model_dump_json()

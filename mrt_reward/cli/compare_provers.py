@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +23,7 @@ from mrt_reward.config import ServeSettings
 from mrt_reward.core.progress import WasteOptions
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.datasets.branching import BranchSettings, Point, policy_value
-from mrt_reward.evaluation.estimators import EstimatorError, compare, posterior_estimates, raw_estimates
+from mrt_reward.evaluation.estimators import EstimatorError, compare, fitted_prior, posterior_estimates, raw_estimates
 from mrt_reward.evaluation.pool import why_unusable
 from mrt_reward.evaluation.prover_choice import Recommendation, recommend
 from mrt_reward.evaluation.provers import PolicyValues, ProverMeasure, Scores, agreement, common_traces, measure
@@ -63,6 +64,9 @@ def compare_provers(
         str | None,
         typer.Option(help="Name of the prover that counts as the truth; adds each other one's error and its cost."),
     ] = None,
+    fit_prior: Annotated[
+        bool, typer.Option("--fit-prior", help="Also fit the posterior's prior to these traces, for options of others.")
+    ] = False,
     policy_samples: Annotated[
         int,
         typer.Option(min=0, help="Continuations of a prefix by --model, for the policy's advantage; 0: outcomes."),
@@ -103,7 +107,11 @@ def compare_provers(
     advice = recommend(measures)
     source = f"{policy_samples} continuations a prefix" if policy_samples else "outcomes of traces that share a prefix"
     errors = _errors(scores, reference)
-    more = {"reference": reference, "errors": [asdict(each) for each in errors]} if reference else {}
+    more: dict[str, object] = {}
+    if reference:
+        more = {"reference": reference, "errors": [asdict(each) for each in errors]}
+    if fit_prior:
+        more["priors"] = _fitted(scores, console)
     _write(output, measures, agreements, advice, {"policy_advantage": source, "sampled": dict(sampled), **more})
     _show(measures, agreements, advice, source)
     if errors:
@@ -147,6 +155,15 @@ def _errors(scores: Sequence[Scores], reference: str | None) -> list[EstimatorEr
             kinds = (raw_estimates(each), posterior_estimates(each))
             found += [compare(estimates, truth) for estimates in kinds if estimates is not None]
     return found
+
+
+def _fitted(scores: Sequence[Scores], console: Console) -> dict[str, dict[str, float]]:
+    """The prior of each prover's sampled answers, shown as it goes into options."""
+    found = {each.name: fitted_prior(each) for each in scores}
+    priors = {name: asdict(prior) for name, prior in found.items() if prior is not None}
+    for name, prior in priors.items():
+        console.print(f"prior fitted to {name}: {json.dumps(prior)}", highlight=False, markup=False, soft_wrap=True)
+    return priors
 
 
 def _score(spec: Spec, traces: Sequence[Result], console: Console) -> Scores:

@@ -10,6 +10,7 @@ from annotated_types import Ge, Le
 from mrt_reward.options import Strict
 from mrt_reward.ranges import check_ranges, option
 
+PaidValues = Literal["raw", "posterior"]
 Baseline = Literal["none", "group", "group_index", "rate", "leave_one_out"]
 
 
@@ -44,6 +45,11 @@ class CreditOptions:
     )
     progress_norm: Literal["none", "group_std"] = option(
         "none", "group_std divides progress by its deviation in the group, where it varies."
+    )
+    paid_values: PaidValues = option(
+        "raw",
+        "Values whose progress is paid: raw, each from its own prefix alone, or their posterior along the trace, which "
+        "is surer, biased, and known of sampled answers only.",
     )
 
 

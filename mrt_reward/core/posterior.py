@@ -1,243 +1,201 @@
-"""A posterior of J along one trace: values mostly stand still and sometimes jump, so neighbours tell of each other.
+"""A posterior of J along one trace: values nearly stand still and sometimes jump, so neighbours tell of each other.
 
-J is piecewise constant: across each episode it changes with probability `change`, independently, and every stretch
-without a change has a J of its own, drawn from Beta(`a`, `b`). All 2^K segmentations are summed exactly, in O(P²).
+Across each episode J jumps with probability `change`, to a value from Beta(`a`, `b`), and drifts a little otherwise.
+All 2^K choices of episodes that jump are summed exactly, in O(P), on a grid of levels of J. Without drift J is
+piecewise constant, and each segment's answers are Beta-binomial.
+
+Independent answers are right with probability J each. Coupled ones are compared with the same answer m at the prefix
+before, because what has not changed repeats them: a pair at J and J' is (right, right) with probability min(J, J'), and
+so on, the most that its two rates allow, or independent with probability 1 - `coupling`.
 
 What comes out is biased towards the prior and looks ahead at later prefixes. It is not the value J, and never goes by
 that name: a caller chooses which of the two is paid.
 
-Dimension key: P = K + 1 prefixes · K episodes · G grid points. A segment [i, e) holds the prefixes i … e - 1.
+Dimension key: P = K + 1 prefixes · K episodes · G levels of J.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Annotated
+from itertools import pairwise
 
 import numpy as np
-from annotated_types import Gt, Le, Lt
-from numpy.typing import NDArray
 
-from mrt_reward.core.values import TAIL
-from mrt_reward.ranges import check_ranges
-
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
-
-MAX_PREFIXES = 512
-"""Longest trace, in prefixes; all segments of one are held at once."""
-
-_NUM_POINTS = 2049
-_LOG_NEGLIGIBLE = 16.0
-"""The grid ends where densities have fallen to e^-16 of their scale."""
-_NEGLIGIBLE = 1e-6
-"""Segments that are less probable do not widen the grid."""
+from mrt_reward.core.levels import NO_PAIRS, NUM_LEVELS, Floats, Levels, Pairs, levels_of
+from mrt_reward.core.values import TAIL, counts_of
+from mrt_reward.options import PathPrior
+from mrt_reward.types import Posterior, Value, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentPrior:
-    """What is believed of a trace's values before its answers are seen.
+class _Evidence:
+    """What a trace's answers say, before any prior.
 
     Attributes:
-        change: probability that J differs after an episode from before it.
-        a: of J's Beta distribution on each stretch.
-        b: likewise.
-
-    Raises:
-        ValueError: a field is outside its range.
+        log_PG: logarithm of the likelihood of each prefix's independent answers.
+        pairs_K: of each prefix after the first, with the one before it.
 
     """
 
-    change: Annotated[float, Gt(0), Lt(1)] = 0.35
-    a: Annotated[float, Gt(0), Le(100)] = 0.5
-    b: Annotated[float, Gt(0), Le(100)] = 0.5
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
+    log_PG: Floats
+    pairs_K: tuple[Pairs, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Posterior:
-    """What a trace's answers say of its values, together with the prior.
+def posterior(values: Sequence[Value], prior: PathPrior, likelihood_P: Floats | None = None) -> Posterior | None:
+    """Posterior of J at each prefix of one trace, and of its progress.
 
-    Attributes:
-        mean_P: posterior mean of J, in [0, 1].
-        low_P: lower end of the equal-tailed 95 % interval.
-        high_P: upper end.
-        unchanged_K: probability that the episode changed nothing.
-        log_evidence: log-probability of the answers under the prior, in one order of each prefix's.
-
-    """
-
-    mean_P: Floats
-    low_P: Floats
-    high_P: Floats
-    unchanged_K: Floats
-    log_evidence: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Segments:
-    """All segments of a trace; entry [i, e] is of [i, e), and -inf or 0 where e ≤ i."""
-
-    a_PE: Floats
-    b_PE: Floats
-    log_marginal_PE: Floats
-
-
-def posterior(correct_P: Counts, graded_P: Counts, prior: SegmentPrior) -> Posterior:
-    """Posterior of J at each prefix of one trace.
-
-        p(answers) = Σ_segmentations Π_changes h · Π_others (1 - h) · Π_segments B(a + c, b + n - c) / B(a, b)
-
-    Answers of different prefixes must be independent: coupled ones would be counted as if they were.
+        p(answers) = Σ_jumps h^|jumps| (1 - h)^(K - |jumps|) Σ_levels p(levels | jumps) Π_prefixes p(answers | levels)
 
     Args:
-        correct_P: answers graded correct at each prefix.
-        graded_P: answers graded at all; 0 where none was, and then the neighbours alone decide.
-        prior: h, a and b.
+        values: K + 1 of them, from sampled answers; coupled where they have `verdicts`.
+        prior: h and the rest.
+        likelihood_P: of the gold answer, in [0, 1]; each counts as `prior.strength` independent answers of its prefix.
 
     Returns:
-        See `Posterior`.
+        None where one of the values is missing, or no rate of right answers.
 
     Raises:
-        ValueError: shapes differ or are not (P,) with 1 <= P <= 512, or a count is out of its range.
+        ValueError: there are not as many likelihoods as values, or one is outside [0, 1].
 
     """
-    _check_counts(correct_P, graded_P)
-    segments = _segments(correct_P, graded_P, prior)
-    forward_B, backward_B = _messages(segments.log_marginal_PE, prior.change)
-    log_evidence = float(forward_B[-1])
-    weight_PE = np.exp(forward_B[:-1, None] + segments.log_marginal_PE + backward_B[None, :] - log_evidence)
-    mean_PE = segments.a_PE / (segments.a_PE + segments.b_PE)
-    low_P, high_P = _interval(weight_PE, segments)
+    evidence = _evidence(values, prior, likelihood_P)
+    if evidence is None:
+        return None
+    levels = levels_of(prior)
+    law_PG, _ = _forward(levels, evidence)
+    beliefs = [_belief(levels, law_PG[-1])]
+    moves: list[_Move] = []
+    for joint_GG, unchanged in _backward(levels, evidence, law_PG):
+        beliefs.append(_belief(levels, joint_GG.sum(axis=1)))
+        moves.append(_move(levels, joint_GG, unchanged))
+    beliefs.reverse()
+    moves.reverse()
     return Posterior(
-        np.clip(_covering(weight_PE * mean_PE), 0.0, 1.0),
-        low_P,
-        high_P,
-        np.clip(_covering(weight_PE, beyond=1), 0.0, 1.0),
-        log_evidence,
+        means=tuple(each.mean for each in beliefs),
+        intervals=tuple((each.low, each.high) for each in beliefs),
+        unchanged=tuple(each.unchanged for each in moves),
+        progress_stderrs=tuple(each.stderr for each in moves),
+        progress_intervals=tuple((each.low, each.high) for each in moves),
     )
 
 
-def fit_prior(traces: Sequence[tuple[Counts, Counts]]) -> SegmentPrior:
-    """The prior of a fixed grid under which the answers of many traces are most probable (empirical Bayes).
-
-    Args:
-        traces: `correct_P` and `graded_P` of each.
-
-    Raises:
-        ValueError: there is no trace, or the counts of one are not of `posterior`.
-
-    """
-    if not traces:
-        raise ValueError("expected the answers of at least one trace, got none")
-    for correct_P, graded_P in traces:
-        _check_counts(correct_P, graded_P)
-    shapes = ((0.3, 0.3), (0.5, 0.5), (0.5, 1.0), (1.0, 0.5), (1.0, 1.0), (1.0, 2.0), (2.0, 1.0))
-    changes = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
-    priors = [SegmentPrior(change, a, b) for change, (a, b) in product(changes, shapes)]
-    return max(priors, key=lambda prior: sum(_log_evidence(trace, prior) for trace in traces))
+def log_evidence(values: Sequence[Value], prior: PathPrior, likelihood_P: Floats | None = None) -> float | None:
+    """Logarithm of the probability of a trace's answers in their order, given its likelihoods; arguments as above."""
+    evidence = _evidence(values, prior, likelihood_P)
+    if evidence is None:
+        return None
+    levels = levels_of(prior)
+    found = _forward(levels, evidence)[1]
+    if likelihood_P is None:
+        return found
+    known = _Evidence(_log_rates(levels, *_as_answers(likelihood_P, prior)), (NO_PAIRS,) * len(evidence.pairs_K))
+    return found - _forward(levels, known)[1]
 
 
-def _log_evidence(trace: tuple[Counts, Counts], prior: SegmentPrior) -> float:
-    log_marginal_PE = _segments(*trace, prior).log_marginal_PE
-    return float(_messages(log_marginal_PE, prior.change)[0][-1])
+def _evidence(values: Sequence[Value], prior: PathPrior, likelihood_P: Floats | None) -> _Evidence | None:
+    counts = [counts_of(value) for value in values]
+    known = [count for count in counts if count is not None]
+    if not known or len(known) < len(values):
+        return None
+    pairs_K = tuple(_pairs(before, after) for before, after in pairwise(values))
+    # What has a partner tells by its pair alone.
+    right_P = np.array([right for right, _ in known], np.float64)
+    right_P[1:] -= [twice + gained for twice, _, gained, _ in pairs_K]
+    graded_P = np.array([graded for _, graded in known], np.float64)
+    graded_P[1:] -= [sum(pairs) for pairs in pairs_K]
+    if likelihood_P is not None:
+        if likelihood_P.shape != right_P.shape or not ((likelihood_P >= 0) & (likelihood_P <= 1)).all():
+            raise ValueError(f"expected {right_P.size} likelihoods in [0, 1], got {likelihood_P.tolist()}")
+        right, graded = _as_answers(likelihood_P, prior)
+        right_P, graded_P = right_P + right, graded_P + graded
+    return _Evidence(_log_rates(levels_of(prior), right_P, graded_P), pairs_K)
 
 
-def _check_counts(correct_P: Counts, graded_P: Counts) -> None:
-    if correct_P.shape != graded_P.shape or correct_P.ndim != 1 or not 1 <= correct_P.size <= MAX_PREFIXES:
-        shapes = f"{correct_P.shape} and {graded_P.shape}"
-        raise ValueError(f"expected correct_P and graded_P of shape (P,), 1 <= P <= {MAX_PREFIXES}, got {shapes}")
-    if ((correct_P < 0) | (correct_P > graded_P)).any():
-        raise ValueError(f"expected 0 <= correct <= graded, got {correct_P.tolist()} of {graded_P.tolist()}")
+def _as_answers(likelihood_P: Floats, prior: PathPrior) -> tuple[Floats, Floats]:
+    """Right answers and all answers that likelihoods count as."""
+    return prior.strength * likelihood_P, np.full(likelihood_P.shape, prior.strength)
 
 
-def _segments(correct_P: Counts, graded_P: Counts, prior: SegmentPrior) -> _Segments:
-    before_B, graded_B = (np.concatenate([[0], np.cumsum(count_P)]) for count_P in (correct_P, graded_P))
-    valid_PE = np.arange(correct_P.size)[:, None] < np.arange(graded_B.size)[None, :]
-    correct_PE = np.where(valid_PE, before_B[None, :] - before_B[:-1, None], 0)
-    graded_PE = np.where(valid_PE, graded_B[None, :] - graded_B[:-1, None], 0)
-    total = int(graded_B[-1])
-    log_marginal_PE = (
-        _log_rising(prior.a, total)[correct_PE]
-        + _log_rising(prior.b, total)[graded_PE - correct_PE]
-        - _log_rising(prior.a + prior.b, total)[graded_PE]
+def _log_rates(levels: Levels, right_P: Floats, graded_P: Floats) -> Floats:
+    return np.outer(right_P, np.log(levels.level_G)) + np.outer(graded_P - right_P, np.log1p(-levels.level_G))
+
+
+def _pairs(before: Value, after: Value) -> Pairs:
+    """Answers m that were graded at both; none of values that are not coupled."""
+    met = Counter(zip(before.verdicts or (), after.verdicts or (), strict=False))
+    right = Verdict.CORRECT
+    wrong = (Verdict.INCORRECT, Verdict.UNPARSED)
+    return (
+        met[right, right],
+        sum(met[right, miss] for miss in wrong),
+        sum(met[miss, right] for miss in wrong),
+        sum(met[first, second] for first in wrong for second in wrong),
     )
-    return _Segments(
-        prior.a + correct_PE,
-        prior.b + graded_PE - correct_PE,
-        np.where(valid_PE, log_marginal_PE + _log_unchanged(valid_PE, prior), -np.inf),
-    )
 
 
-def _log_unchanged(valid_PE: NDArray[np.bool_], prior: SegmentPrior) -> Floats:
-    """Of the episodes within each segment, none of which changes anything."""
-    start_P, end_E = (np.arange(size, dtype=np.float64) for size in valid_PE.shape)
-    within_PE = end_E[None, :] - start_P[:, None] - 1
-    return np.where(valid_PE, within_PE * math.log1p(-prior.change), 0.0)
+def _forward(levels: Levels, evidence: _Evidence) -> tuple[Floats, float]:
+    """Law of each level given the answers up to its prefix, and the logarithm of the probability of all answers."""
+    law_PG = np.empty(evidence.log_PG.shape)
+    scale_P = evidence.log_PG.max(axis=1)
+    weight_PG = np.exp(evidence.log_PG - scale_P[:, None])
+    log_total = float(scale_P.sum())
+    coming_G = levels.start_G
+    for j, weight_G in enumerate(weight_PG):
+        if j:
+            moved = levels.moved(evidence.pairs_K[j - 1])
+            coming_G, log_total = law_PG[j - 1] @ moved.move_GG, log_total + moved.log_scale
+        law_PG[j] = coming_G * weight_G
+        total = float(law_PG[j].sum())
+        law_PG[j] /= total
+        log_total += math.log(total)
+    return law_PG, log_total
 
 
-def _log_rising(start: float, most: int) -> Floats:
-    """Logarithm of Γ(start + k) / Γ(start) for k = 0 … most."""
-    return np.concatenate([[0.0], np.cumsum(np.log(start + np.arange(most)))])
+def _backward(levels: Levels, evidence: _Evidence, law_PG: Floats) -> Iterator[tuple[Floats, float]]:
+    """From the last episode to the first: the law of its two levels given all answers, and of not having jumped."""
+    weight_PG = np.exp(evidence.log_PG - evidence.log_PG.max(axis=1, keepdims=True))
+    ahead_G = np.ones(NUM_LEVELS)
+    for j in range(len(law_PG) - 2, -1, -1):
+        moved = levels.moved(evidence.pairs_K[j])
+        ahead_G = ahead_G * weight_PG[j + 1]
+        joint_GG = law_PG[j][:, None] * moved.move_GG * ahead_G
+        total = joint_GG.sum()
+        unchanged = float(law_PG[j] @ moved.still_GG @ ahead_G / total)
+        yield joint_GG / total, min(1.0, unchanged)
+        ahead_G = moved.move_GG @ ahead_G
+        ahead_G /= ahead_G.max()
 
 
-def _messages(log_marginal_PE: Floats, change: float) -> tuple[Floats, Floats]:
-    """Log-probability of what lies before each bound, and of what lies after it, a change at the bound in both."""
-    num_prefixes = log_marginal_PE.shape[0]
-    change_B = np.full(num_prefixes + 1, math.log(change))
-    change_B[0] = change_B[-1] = 0.0
-    forward_B, backward_B = np.zeros(num_prefixes + 1), np.zeros(num_prefixes + 1)
-    for bound in range(1, num_prefixes + 1):
-        ways = forward_B[:bound] + log_marginal_PE[:bound, bound]
-        forward_B[bound] = change_B[bound] + np.logaddexp.reduce(ways)
-    for bound in range(num_prefixes - 1, -1, -1):
-        ways = backward_B[bound + 1 :] + log_marginal_PE[bound, bound + 1 :]
-        backward_B[bound] = change_B[bound] + np.logaddexp.reduce(ways)
-    return forward_B, backward_B
+@dataclass(frozen=True, slots=True)
+class _Belief:
+    mean: float
+    low: float
+    high: float
 
 
-def _covering(amount_PE: Floats, beyond: int = 0) -> Floats:
-    """For each prefix j, the sum over the segments that hold it; with `beyond` 1, that hold j and j + 1 as well."""
-    sum_PE = np.cumsum(amount_PE[:, ::-1], axis=1)[:, ::-1].cumsum(axis=0)
-    index = np.arange(amount_PE.shape[0] - beyond, dtype=np.intp)
-    return sum_PE[index, index + 1 + beyond]
+@dataclass(frozen=True, slots=True)
+class _Move:
+    unchanged: float
+    stderr: float
+    low: float
+    high: float
 
 
-def _interval(weight_PE: Floats, segments: _Segments) -> tuple[Floats, Floats]:
-    """Quantiles of each prefix's mixture of Beta distributions, by sums over a grid of logit J.
-
-    There a Beta density is x^a (1 - x)^b / B(a, b), which is smooth and falls off on both sides.
-    """
-    logit_G = _grid(weight_PE, segments)
-    log_x_G, log_rest_G = -np.logaddexp(0, -logit_G), -np.logaddexp(0, logit_G)
-    density_PG = np.zeros((weight_PE.shape[0], _NUM_POINTS))
-    for i, weight_E in enumerate(weight_PE):
-        log_EG = segments.a_PE[i, i + 1 :, None] * log_x_G + segments.b_PE[i, i + 1 :, None] * log_rest_G
-        density_EG = np.exp(log_EG - log_EG.max(axis=1, keepdims=True))
-        density_EG *= (weight_E[i + 1 :] / density_EG.sum(axis=1))[:, None]
-        # The segment [i, e) tells of the prefixes i … e - 1.
-        density_PG[i:] += np.cumsum(density_EG[::-1], axis=0)[::-1]
-    x_G = np.exp(log_x_G)
-    low_P = [_quantile(density_PG[j], x_G, TAIL) for j in range(len(density_PG))]
-    high_P = [_quantile(density_PG[j], x_G, 1 - TAIL) for j in range(len(density_PG))]
-    return np.array(low_P), np.array(high_P)
+def _belief(levels: Levels, law_G: Floats) -> _Belief:
+    """Mean and interval of a level; a cell that holds an end is within the interval as a whole."""
+    below_G = np.cumsum(law_G)
+    low, high = np.searchsorted(below_G, (TAIL, below_G[-1] - TAIL))
+    return _Belief(float(law_G @ levels.level_G), float(levels.bound_B[low]), float(levels.bound_B[high + 1]))
 
 
-def _quantile(mass_G: Floats, x_G: Floats, share: float) -> float:
-    below_G: Floats = np.cumsum(mass_G) - mass_G / 2
-    return float(np.interp(share * float(mass_G.sum()), below_G, x_G))
-
-
-def _grid(weight_PE: Floats, segments: _Segments) -> Floats:
-    """Points of logit J, evenly spaced, that reach as far as any probable segment's density does."""
-    probable = weight_PE > _NEGLIGIBLE
-    a_N, b_N = segments.a_PE[probable], segments.b_PE[probable]
-    spread_N = np.sqrt(2 * _LOG_NEGLIGIBLE * (1 / a_N + 1 / b_N))
-    low = np.min(np.log(a_N / b_N) - spread_N - _LOG_NEGLIGIBLE / a_N)
-    high = np.max(np.log(a_N / b_N) + spread_N + _LOG_NEGLIGIBLE / b_N)
-    return np.linspace(low, high, _NUM_POINTS)
+def _move(levels: Levels, joint_GG: Floats, unchanged: float) -> _Move:
+    """Of the difference of two levels; the interval holds its mean."""
+    law_D = joint_GG.ravel()[levels.order_D]
+    below_D = np.cumsum(law_D)
+    low, high = levels.difference_D[np.searchsorted(below_D, (TAIL, below_D[-1] - TAIL))].tolist()
+    mean = float(law_D @ levels.difference_D)
+    variance = float(law_D @ (levels.difference_D - mean) ** 2)
+    return _Move(unchanged, math.sqrt(variance), min(low, mean), max(high, mean))

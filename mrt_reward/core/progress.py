@@ -14,6 +14,7 @@ import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
+from mrt_reward.core.credit_config import PaidValues
 from mrt_reward.core.differences import Difference, independent, paired
 from mrt_reward.core.values import counts_of
 from mrt_reward.ranges import option
@@ -27,9 +28,32 @@ def nan_array(numbers: Iterable[float | None]) -> Floats:
     return np.array([np.nan if number is None else number for number in numbers], np.float64)
 
 
-def values_of(trace: ScoredTrace) -> Floats | None:
-    """`value_P` of a trace, NaN where one is missing; None where it was not scored at all."""
-    return nan_array(value.value for value in trace.values) if trace.values else None
+def values_of(trace: ScoredTrace, paid: PaidValues = "raw") -> Floats | None:
+    """What a trace's credit is made of: `value_P`, NaN where one is missing; None where it was not scored at all.
+
+    Args:
+        trace: scored.
+        paid: `raw` values, or the means of their `posterior`, which are NaN where a value is missing.
+
+    Raises:
+        ValueError: there is no posterior; or answers were given in rounds, so that raw values are biased.
+
+    """
+    value_P = nan_array(value.value for value in trace.values)
+    if not trace.values:
+        return None
+    if paid == "raw":
+        if any(value.adaptive for value in trace.values):
+            raise ValueError(f"the answers of trace {trace.id!r} were given in rounds: set paid_values to posterior")
+        return value_P
+    if trace.posterior is not None and len(trace.posterior.means) == len(trace.values):
+        return np.array(trace.posterior.means)
+    if np.isnan(value_P).any():
+        return np.full(value_P.shape, np.nan)
+    raise ValueError(
+        f"trace {trace.id!r} has no posterior: score it with rollouts, best_of 1 and a grader of right and wrong, or "
+        "set paid_values to raw"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +140,9 @@ def _difference(before: Value, after: Value) -> Difference | None:
         return None
     if before.verdicts is None or after.verdicts is None:
         return independent(first, second)
-    return paired(before.verdicts, after.verdicts)
+    # Answers in rounds are not equally many everywhere; those that both prefixes have are the first.
+    common = min(len(before.verdicts), len(after.verdicts))
+    return paired(before.verdicts[:common], after.verdicts[:common])
 
 
 def _number(number: float) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from mrt_reward.types import Value, Verdict
 
 TAIL = 0.025
 """Probability outside a 95 % interval, on each side."""
+
+Counts = tuple[int, int, int, int]
+"""Answers that were correct, incorrect, unparsed and ungraded."""
 
 LOG_SLACK = 1e-3
 """How far above 0 rounding may lift a log-probability, that of a certain token in half precision included."""
@@ -43,9 +47,37 @@ def rollout_value(verdicts: Sequence[Verdict], *, best_of: int = 1) -> Value:
     if best_of < 1:
         raise ValueError(f"best_of must be at least 1, got {best_of}")
     count = Counter(verdicts)
-    correct = count[Verdict.CORRECT]
-    graded = len(verdicts) - count[Verdict.UNGRADED]
-    counts = (correct, count[Verdict.INCORRECT], count[Verdict.UNPARSED], count[Verdict.UNGRADED])
+    kinds = (Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSED, Verdict.UNGRADED)
+    correct, incorrect, unparsed, ungraded = (count[kind] for kind in kinds)
+    return _rate((correct, incorrect, unparsed, ungraded), best_of)
+
+
+def pooled(first: Value, more: Value) -> Value:
+    """One value from more answers to the same prefix, which were asked for because of the first: it is adaptive.
+
+    Args:
+        first: a rate of right answers, or missing.
+        more: likewise; coupled, if the first one is.
+
+    """
+    correct, incorrect, unparsed, ungraded = (sum(each) for each in zip(_counts(first), _counts(more), strict=True))
+    lengths = [(sum(_counts(each)), each.answer_tokens) for each in (first, more) if each.answer_tokens is not None]
+    num_answers = sum(num for num, _ in lengths)
+    return replace(
+        _rate((correct, incorrect, unparsed, ungraded), 1),
+        answer_tokens=sum(num * mean for num, mean in lengths) / num_answers if num_answers else None,
+        answers=None if first.answers is None else first.answers + (more.answers or ()),
+        verdicts=None if first.verdicts is None else first.verdicts + (more.verdicts or ()),
+        adaptive=True,
+    )
+
+
+def _counts(value: Value) -> Counts:
+    return value.correct or 0, value.incorrect or 0, value.unparsed or 0, value.ungraded or 0
+
+
+def _rate(counts: Counts, best_of: int) -> Value:
+    correct, graded = counts[0], sum(counts[:3])
     if graded == 0 or graded < best_of:
         return Value(None, None, None, None, None, *counts)
     a, b = correct + 0.5, graded - correct + 0.5

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mrt_reward.core.posterior import SegmentPrior, fit_prior, posterior
+from mrt_reward.core.prior_fit import fit_prior
 from mrt_reward.core.progress import WasteOptions, nan_array
-from mrt_reward.core.values import counts_of
 from mrt_reward.evaluation.bootstrap import Estimate, Floats, estimate, ratio_of_sums, resample_counts
 from mrt_reward.evaluation.pool import places_by_problem
 from mrt_reward.evaluation.provers import Scores
 from mrt_reward.evaluation.result import Result
+from mrt_reward.options import PathPrior
 from mrt_reward.types import Value
 
 
@@ -79,31 +79,25 @@ def raw_estimates(scores: Scores) -> Estimates:
     )
 
 
-def posterior_estimates(scores: Scores, prior: SegmentPrior | None = None) -> Estimates | None:
-    """The posterior along each trace instead of its values; None where these are no counts of independent answers.
-
-    Args:
-        scores: of rollouts, not coupled and not best-of-k.
-        prior: None fits it to these traces.
-
-    """
-    counted = [
-        [None if value.verdicts is not None else counts_of(value) for value in trace.scored.values]
-        for trace in scores.traces
-    ]
-    if any(count is None for trace in counted for count in trace):
+def posterior_estimates(scores: Scores) -> Estimates | None:
+    """The posterior along each trace instead of its values; None where not every trace has one."""
+    found = [trace.scored.posterior for trace in scores.traces]
+    known = [each for each in found if each is not None]
+    if len(known) < len(found):
         return None
-    count_TP2 = [np.array(trace, np.int64) for trace in counted]
-    pairs = [(count_P2[:, 0], count_P2[:, 1]) for count_P2 in count_TP2]
-    chosen = prior or fit_prior(pairs)
-    found = [posterior(correct_P, graded_P, chosen) for correct_P, graded_P in pairs]
     return Estimates(
         f"{scores.name}, posterior",
-        [each.mean_P for each in found],
-        [np.stack([each.low_P, each.high_P], axis=1) for each in found],
-        [np.full((each.mean_P.size - 1, 2), np.nan) for each in found],
+        [np.array(each.means) for each in known],
+        [_ranges(each.intervals) for each in known],
+        [_ranges(each.progress_intervals) for each in known],
         _answer_tokens(scores.traces),
     )
+
+
+def fitted_prior(scores: Scores) -> PathPrior | None:
+    """The prior that fits these traces best, for the options of others; None where no trace has a posterior."""
+    found = [trace.scored.values for trace in scores.traces if trace.scored.posterior is not None]
+    return fit_prior(found) if found else None
 
 
 def compare(

@@ -207,6 +207,11 @@ class Run:
         name = options.grader or next(iter(graders))
         if name not in graders:
             raise ConfigError(f"unknown grader {name!r}: there is {', '.join(graders)}", param="options.grader")
+        if isinstance(options.estimator, Rollouts) and options.estimator.mean_samples is not None:
+            raise ConfigError(
+                "an evaluation reports raw values, which answers given in rounds would bias: leave out mean_samples",
+                param="options.estimator.mean_samples",
+            )
         if not trace.answer and (not isinstance(options.estimator, Rollouts) or graders[name].needs_answer):
             raise TraceError(
                 "the problem has no answer to grade with: give `answer`, or a grader that needs none",

@@ -6,6 +6,7 @@ a trainer's settings share with the wire's records stands in bases of both.
 """
 
 from mrt_reward.options.estimators import MAX_SAMPLES, Estimator, EstimatorName, Likelihood, Rollouts, SamplingOptions
+from mrt_reward.options.priors import PathPrior
 from mrt_reward.options.scoring import AnswerOptions, ScoreOptions
 from mrt_reward.options.segmenters import (
     AUTHORS_SEGMENTERS,
@@ -42,6 +43,7 @@ __all__ = [
     "Likelihood",
     "MarkerSegmenter",
     "ParagraphSegmenter",
+    "PathPrior",
     "Rollouts",
     "SamplingOptions",
     "ScoreOptions",

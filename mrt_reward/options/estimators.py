@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
+from mrt_reward.options.priors import PathPrior
 from mrt_reward.ranges import Strict, option
 
 MAX_SAMPLES = 128
@@ -36,6 +37,15 @@ class SamplingOptions:
     temperature: Annotated[float, Ge(0), Le(10)] = option(0.6, "Temperature of these answers; 0 is greedy.")
     best_of: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = option(1, "k of the Best-of-k prover, for rollouts.")
     coupled: bool = option(False, "Whether a problem's prefixes draw with the same noise: surer progress.")
+    mean_samples: Annotated[float, Ge(1), Le(MAX_SAMPLES)] | None = option(
+        None,
+        "Answers per prefix on average over a trace, given in rounds where progress is uncertain, and then the "
+        "posterior has to be paid; num_samples is the most per prefix. Unset: num_samples everywhere.",
+    )
+    likelihood_prior: bool = option(
+        False, "Whether the likelihood of the boxed gold answer sharpens the posterior of sampled answers."
+    )
+    prior: PathPrior = option(PathPrior(), "What the posterior believes of values before it sees answers.")
 
 
 @dataclass(frozen=True)

@@ -72,9 +72,8 @@ def _all_paid(request: AdvantagesRequest, measured: Sequence[ScoredTrace]) -> li
 def _paid(request: AdvantagesRequest, group: Group, scored: Sequence[ScoredTrace]) -> list[AdvantageOut]:
     extents = [Extent.of(trace) for trace in scored]
     try:
-        paid = credit(
-            [trace.outcome for trace in scored], [values_of(trace) for trace in scored], request.credit, extents
-        )
+        values = [values_of(trace, request.credit.paid_values) for trace in scored]
+        paid = credit([trace.outcome for trace in scored], values, request.credit, extents)
     except ValueError as error:
         raise TraceError(f"credit: {error}", param="credit") from error
     outs: list[AdvantageOut] = []

@@ -131,7 +131,7 @@ class Routes:
         scored = await self._scorer.score(traces, options)
         for trace in scored:
             self._telemetry.count_trace(trace)
-        return openrlhf.to_rewards(scored, self._settings.alpha)
+        return openrlhf.to_rewards(scored, self._settings.alpha, self._settings.paid_values)
 
     async def prover(self) -> ProverOut:
         """Who proves, and how when a request does not say."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+from mrt_reward.core.credit_config import PaidValues
+from mrt_reward.core.progress import values_of
 from mrt_reward.errors import GraderError, TraceError
 from mrt_reward.golds import golds_of
 from mrt_reward.server.queries import taken_apart
@@ -65,13 +68,15 @@ def _trace(request: GetRewardRequest, place: int, *, needs_answer: bool) -> Trac
     return Trace(id=str(place), prompt=parts[0], completion=parts[1], answer=answer)
 
 
-def to_rewards(scored: Sequence[ScoredTrace], alpha: float) -> GetRewardResponse:
+def to_rewards(scored: Sequence[ScoredTrace], alpha: float, paid: PaidValues = "raw") -> GetRewardResponse:
     """Rewards r + α(J[K] - J[0]), scores r, and the same numeric logs for every query.
 
-    A query that could not be proved keeps its outcome, and says `mrt_failed`.
+    A query that could not be proved keeps its outcome, and says `mrt_failed`. With `posterior`, the progress that is
+    paid and logged is that of the posterior means; values are logged as they are.
 
     Raises:
         GraderError: an outcome could not be judged; there is no honest number to send.
+        TraceError: the values that are to be paid are not there; see `values_of`.
 
     """
     outcomes: list[float] = []
@@ -81,13 +86,14 @@ def to_rewards(scored: Sequence[ScoredTrace], alpha: float) -> GetRewardResponse
             raise GraderError(f"query.{trace.id}: no outcome: {why}", param=f"labels.{trace.id}")
         outcomes.append(trace.outcome)
     ends = [_ends(trace) for trace in scored]
-    gains = [0.0 if each is None else each[1] - each[0] for each in ends]
+    gained = [_gain(trace, paid) for trace in scored]
+    gains = [gain or 0.0 for gain in gained]
     return GetRewardResponse(
         rewards=[outcome + alpha * gain for outcome, gain in zip(outcomes, gains, strict=True)],
         scores=outcomes,
         extra_logs={
             # The protocol knows numbers alone: where this is 1, the zeros below say nothing.
-            "mrt_failed": [float(each is None) for each in ends],
+            "mrt_failed": [float(gain is None) for gain in gained],
             "mrt_progress": gains,
             "mrt_value_first": [0.0 if each is None else each[0] for each in ends],
             "mrt_value_last": [0.0 if each is None else each[1] for each in ends],
@@ -96,6 +102,18 @@ def to_rewards(scored: Sequence[ScoredTrace], alpha: float) -> GetRewardResponse
             ],
         },
     )
+
+
+def _gain(trace: ScoredTrace, paid: PaidValues) -> float | None:
+    """From the first value to the last one, of those that are paid; None if either is missing."""
+    if trace.status is Status.ERROR:
+        return None
+    try:
+        paid_P = values_of(trace, paid)
+    except ValueError as error:
+        raise TraceError(f"query.{trace.id}: {error}", param="paid_values") from error
+    gain = float("nan") if paid_P is None else float(paid_P[-1] - paid_P[0])
+    return None if math.isnan(gain) else gain
 
 
 def _ends(trace: ScoredTrace) -> tuple[float, float] | None:

@@ -109,6 +109,11 @@ class RolloutPlan:
     warnings: tuple[str, ...] = ()
     keep_answers: bool = False
 
+    def block(self, index: int, num_samples: int) -> RolloutPlan:
+        """The plan of one block of answers of those that are given in rounds; each block has noise of its own."""
+        query = replace(self.query, num_samples=num_samples)
+        return replace(self, query=query, identity=f"{self.identity}|block {index} of {num_samples}")
+
     async def values(self, answers: Sequence[ProbeAnswer], seeds: Sequence[int]) -> list[Value]:
         """One value for each probe, from its M graded answers."""
         texts_P = [[self.tokenizer.decode(ids) for ids in answer.completions] for answer in answers]
@@ -233,6 +238,8 @@ def plan_rollouts(
         raise TraceError(
             f"best_of needs verdicts, and grader {grader.identity!r} returns scores", param="options.estimator.best_of"
         )
+    if options.mean_samples is not None:
+        _check_rounds(options, options.mean_samples, grader)
     boxed = terminator.answer == "boxed"
     query = RolloutQuery(
         num_samples=options.num_samples,
@@ -252,6 +259,20 @@ def plan_rollouts(
     if options.keep_answers:
         identity += "|answers"
     return RolloutPlan(query, identity, options.best_of, grader, tokenizer, item, keep_answers=options.keep_answers)
+
+
+def _check_rounds(options: Rollouts, mean_samples: float, grader: Grader) -> None:
+    if options.best_of > 1 or not grader.binary:
+        raise TraceError(
+            "mean_samples gives answers by the posterior of rates of right answers: use a grader of right and wrong, "
+            "and best_of 1",
+            param="options.estimator.mean_samples",
+        )
+    if mean_samples > options.num_samples:
+        raise TraceError(
+            f"mean_samples must be at most num_samples = {options.num_samples}, got {mean_samples:g}",
+            param="options.estimator.mean_samples",
+        )
 
 
 def outcome_of(grade: Grade) -> float | None:

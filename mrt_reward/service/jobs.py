@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mrt_reward.core.allocation import Allocation
 from mrt_reward.core.episodes import episode_spans
 from mrt_reward.core.prefixes import PrefixPlan, align, plan_prefixes
 from mrt_reward.errors import TraceError
-from mrt_reward.options import ScoreOptions, Terminator
-from mrt_reward.protocols import Grader, Probe, Proof, ProverInfo, RolloutQuery, Tokenizer
+from mrt_reward.options import Estimator, Likelihood, Rollouts, ScoreOptions, Terminator
+from mrt_reward.protocols import Grader, Probe, Proof, ProverInfo, Query, RolloutQuery, Tokenizer
 from mrt_reward.service.cache import Key
 from mrt_reward.service.encoding import Encoded, encode_trace
-from mrt_reward.service.estimators import Plan, Speller, plan_estimator
+from mrt_reward.service.estimators import Plan, RolloutPlan, Speller, plan_estimator
 from mrt_reward.types import MAX_EPISODES, Episode, TokenIds, Trace
 
 
@@ -32,6 +34,9 @@ class Job:
         plan: how answers become values.
         digests: for each prefix, a hash of everything but the prover that can change its value.
         num_tokens: what the whole job would cost the engine.
+        estimator: that `plan` follows.
+        likelihood: the same prefixes valued by likelihood, where that serves as a prior.
+        warnings: what the caller should know of how the trace is valued.
 
     """
 
@@ -43,6 +48,27 @@ class Job:
     plan: Plan
     digests: tuple[bytes, ...]
     num_tokens: int
+    estimator: Estimator
+    likelihood: Job | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def allocation(self) -> Allocation | None:
+        """How answers are given in rounds; None where all are asked for at once."""
+        options = self.estimator
+        if not isinstance(options, Rollouts) or options.mean_samples is None:
+            return None
+        return Allocation(options.mean_samples, options.num_samples)
+
+    def block(self, index: int, num_samples: int) -> Job:
+        """The job of one block of answers of those that are given in rounds."""
+        assert isinstance(self.plan, RolloutPlan)  # noqa: S101 - only these have an allocation
+        plan = self.plan.block(index, num_samples)
+        return replace(self, plan=plan, digests=_digests(plan, self.token_ids, self._probes))
+
+    @property
+    def _probes(self) -> tuple[Probe, ...]:
+        return tuple(Probe(cut, suffix) for cut, suffix in zip(self.cuts, self.suffixes, strict=True))
 
     def proof(self, places: Sequence[int], seeds: Sequence[int]) -> Proof:
         """Ask about the prefixes at these places, shortest first."""
@@ -95,21 +121,52 @@ def prepare(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer, grader: G
     """
     encoded, episodes = segment(trace, options, tokenizer)
     prefixes = plan_prefixes(encoded.completion, encoded.thinking, episodes)
-    token_ids = np.concatenate([encoded.context, encoded.thinking_ids])
-    cuts = tuple(len(encoded.context) + cut for cut in prefixes.cuts)
-    suffixes = _suffixes(prefixes, options.resolved_terminator(), tokenizer)
-    plan = plan_estimator(trace, options, tokenizer, grader, speller)
-    probes = tuple(Probe(cut, suffix) for cut, suffix in zip(cuts, suffixes, strict=True))
-    return Job(
-        encoded,
-        episodes,
-        token_ids,
-        cuts,
-        suffixes,
-        plan,
-        digests=_digests(plan, token_ids, probes),
-        num_tokens=Proof(token_ids, probes, plan.query).num_tokens,
-    )
+
+    def job(options: ScoreOptions) -> Job:
+        token_ids = np.concatenate([encoded.context, encoded.thinking_ids])
+        cuts = tuple(len(encoded.context) + cut for cut in prefixes.cuts)
+        suffixes = _suffixes(prefixes, options.resolved_terminator(), tokenizer)
+        plan = plan_estimator(trace, options, tokenizer, grader, speller)
+        probes = tuple(Probe(cut, suffix) for cut, suffix in zip(cuts, suffixes, strict=True))
+        return Job(
+            encoded,
+            episodes,
+            token_ids,
+            cuts,
+            suffixes,
+            plan,
+            digests=_digests(plan, token_ids, probes),
+            num_tokens=Proof(token_ids, probes, _on_average(plan.query, options.estimator)).num_tokens,
+            estimator=options.estimator,
+            warnings=plan.warnings,
+        )
+
+    asked = job(options)
+    wanted = _likelihood_options(options)
+    return asked if wanted is None else _with_likelihood(asked, lambda: job(wanted))
+
+
+def _on_average(query: Query, estimator: Estimator) -> Query:
+    """What a prefix is asked, on average over a trace whose answers are given in rounds."""
+    if not isinstance(estimator, Rollouts) or estimator.mean_samples is None or not isinstance(query, RolloutQuery):
+        return query
+    return replace(query, num_samples=math.ceil(estimator.mean_samples))
+
+
+def _likelihood_options(options: ScoreOptions) -> ScoreOptions | None:
+    """How likelihoods are asked for as a prior of sampled answers; after a free ending, those of the boxed one."""
+    if not isinstance(options.estimator, Rollouts) or not options.estimator.likelihood_prior:
+        return None
+    boxed = options.resolved_terminator().answer == "boxed"
+    return replace(options, estimator=Likelihood(), terminator=options.terminator if boxed else "boxed")
+
+
+def _with_likelihood(job: Job, likelihood: Callable[[], Job]) -> Job:
+    try:
+        known = likelihood()
+    except TraceError as error:
+        return replace(job, warnings=(*job.warnings, f"likelihood_prior has no effect here: {error}"))
+    return replace(job, likelihood=known, num_tokens=job.num_tokens + known.num_tokens)
 
 
 def _digests(plan: Plan, token_ids: TokenIds, probes: Sequence[Probe]) -> tuple[bytes, ...]:

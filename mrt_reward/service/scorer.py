@@ -29,6 +29,7 @@ from mrt_reward.protocols import (
     asking_together,
 )
 from mrt_reward.service.activity import Activity
+from mrt_reward.service.answering import Answering, VersionChanged
 from mrt_reward.service.bounded import BoundedTokenizer
 from mrt_reward.service.cache import ScoreCache
 from mrt_reward.service.encoding import finished_of, problem_text
@@ -38,7 +39,7 @@ from mrt_reward.service.outcomes import Judged, judged, needs_grading
 from mrt_reward.service.preparing import Segmented, each_prepared
 from mrt_reward.service.queue import ProofQueue
 from mrt_reward.service.weights import WeightsLoader
-from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace, Usage, Value
+from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
 
 MAX_VERSION_RETRIES = 3
 MAX_SEGMENTED_TOKENS = 262_144
@@ -239,21 +240,10 @@ class Scorer:
         raise ProverError(f"the weights changed {MAX_VERSION_RETRIES} times while this trace was scored; send it again")
 
     async def _score_with(self, trace: Trace, job: Job, info: ProverInfo) -> ScoredTrace | None:
-        keys, seeds = job.keys(info, self.tokenizer_sha256), job.seeds()
-        computed_tokens = 0
-
-        async def compute(places: Sequence[int]) -> Sequence[Value]:
-            nonlocal computed_tokens
-            asked = [seeds[place] for place in places]
-            proven = await self.queue.prove(job.proof(places, asked))
-            if proven.version != info.version:
-                raise _VersionChanged
-            computed_tokens += proven.computed_tokens
-            return await job.plan.values(proven.answers, asked)
-
+        answering = Answering(self.queue, self.cache, info, self.tokenizer_sha256)
         try:
-            values, num_cached = await self.cache.resolve(keys, compute)
-        except _VersionChanged:
+            values, posterior = await answering.values(job)
+        except VersionChanged:
             return None
         return ScoredTrace(
             trace.id,
@@ -261,12 +251,13 @@ class Scorer:
             values=tuple(values),
             episodes=with_progress(job.episodes, values),
             prover=f"{info.name}@{info.version}",
-            usage=Usage(job.longest, computed_tokens, len(keys), num_cached),
+            usage=answering.usage,
             spellings=job.plan.spellings,
-            warnings=(*job.encoded.warnings, *job.plan.warnings),
+            warnings=(*job.encoded.warnings, *job.warnings),
             notes=self._notes(job),
             prefix_tokens=job.prefix_tokens,
             truncated=job.encoded.truncated,
+            posterior=posterior,
         )
 
     async def _outcome(self, trace: Trace, job: Job | TraceError, options: ScoreOptions, grader: Grader) -> Judged:
@@ -294,7 +285,3 @@ def _told(error: BaseException) -> ErrorInfo:
         return ErrorInfo.of(error)
     logger.error("trace_failed", exc_info=error)
     return ErrorInfo(f"internal error ({type(error).__name__})", "InternalError", "internal_error")
-
-
-class _VersionChanged(Exception):
-    """The engine answered with other weights than the ones the score is for."""

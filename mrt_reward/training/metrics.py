@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import numpy as np
 
+from mrt_reward.core.credit_config import PaidValues
 from mrt_reward.core.progress import progress_rewards, waste_mask
 from mrt_reward.core.regret import normalised_regret
 from mrt_reward.training.advantages import failed_lapse
@@ -54,7 +55,9 @@ def batch_metrics(records: Sequence[Record], settings: TrainingSettings, budget:
     if np.isfinite(outcome_N).any():
         metrics["mrt/outcome/mean"] = float(outcome_N[np.isfinite(outcome_N)].mean())
     if scored:
-        metrics |= _value_metrics(scored, budget) | _episode_metrics(scored, settings.waste_threshold)
+        metrics |= _value_metrics(scored, budget, settings.paid_values) | _episode_metrics(
+            scored, settings.waste_threshold
+        )
     return metrics
 
 
@@ -97,11 +100,13 @@ def record_metrics(records: Sequence[Record]) -> dict[str, float]:
     return metrics
 
 
-def _value_metrics(scored: Sequence[Scored], budget: int) -> dict[str, float]:
+def _value_metrics(scored: Sequence[Scored], budget: int, paid: PaidValues) -> dict[str, float]:
+    """Of what is paid; a posterior does not go by the name of the value."""
+    name = "value" if paid == "raw" else "posterior"
     curves = [(np.array([each.start, *each.ends], np.float64), np.clip(each.value_P, 0.0, 1.0)) for each in scored]
     return {
-        "mrt/value/first": _mean(each.value_P[0] for each in scored),
-        "mrt/value/last": _mean(each.value_P[-1] for each in scored),
+        f"mrt/{name}/first": _mean(each.value_P[0] for each in scored),
+        f"mrt/{name}/last": _mean(each.value_P[-1] for each in scored),
         "mrt/regret": _mean(normalised_regret(tokens, values, budget) for tokens, values in curves),
         "mrt/thinking/cut_off_share": _mean(each.cut_off for each in scored),
     }

@@ -52,7 +52,7 @@ class Scored:
     Attributes:
         start: first token of the first episode.
         ends: one past the last token of each episode, increasing.
-        value_P: J of its prefixes; none is missing.
+        value_P: J of its prefixes, or their posterior means where `paid_values` says so; none is missing.
         cut_off: whether the response ended while thinking, so that there is no answer.
         version: `number_of` the prover that scored it.
 

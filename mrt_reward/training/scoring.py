@@ -16,6 +16,7 @@ import numpy as np
 
 from mrt_reward.client import MALFORMED, UNREACHABLE, AsyncClient, RetryPolicy
 from mrt_reward.core.prefixes import token_spans
+from mrt_reward.core.progress import values_of
 from mrt_reward.errors import (
     DeadlineExceeded,
     GraderError,
@@ -147,8 +148,7 @@ class TraceScorer:
         if reply.status is Status.ERROR:
             code = reply.error.code if reply.error else ""
             return _LAPSES.get(code, Lapse.REJECTED), f"{code}: {reply.error.message if reply.error else 'no reason'}"
-        values = [value.value for value in reply.values if value.value is not None]
-        if reply.status is Status.PARTIAL or len(values) != len(reply.values):
+        if reply.status is Status.PARTIAL or any(value.value is None for value in reply.values):
             return Lapse.PARTIAL, "the server could not measure all prefixes"
         if len(reply.values) != len(reply.episodes) + 1:
             num = f"{len(reply.values)} values and {len(reply.episodes)} episodes"
@@ -156,7 +156,13 @@ class TraceScorer:
         spans = [Span(max(e.char_start - sent.num_added, 0), e.char_end - sent.num_added) for e in reply.episodes]
         if any(span.end > len(sent.text) or span.end < span.start for span in spans):
             return Lapse.MALFORMED, f"episodes leave the response of {len(sent.text)} characters"
-        return self._in_tokens(values, sent, spans, number_of(reply.prover)), ""
+        try:
+            paid_P = values_of(reply, self.settings.paid_values)
+        except ValueError as error:
+            return Lapse.MALFORMED, str(error)
+        if paid_P is None:
+            return Lapse.MALFORMED, "expected J[0] … J[K], got no values"
+        return self._in_tokens(paid_P.tolist(), sent, spans, number_of(reply.prover)), ""
 
     def _in_tokens(self, values: Sequence[float], sent: _Sent, spans: Sequence[Span], version: int) -> Scored:
         closer = self.settings.delimiters.close

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -20,7 +20,6 @@ from mrt_reward.options import (
     AUTHORS_SEGMENTERS,
     AnswerOptions,
     BalancedSegmenter,
-    Delimiters,
     EpisodeLimit,
     EpisodeTokens,
     Estimator,
@@ -242,11 +241,33 @@ def _check_together(settings: TrainingSettings, where: str) -> None:
             f"{where}.charge_closing needs {where}.baseline group or rate, got {settings.baseline}",
             param=f"{where}.charge_closing",
         )
-    if settings.best_of > settings.num_samples:
+    _check_answers(settings, where)
+
+
+def _as_mapping(record: Any) -> str:  # noqa: ANN401 - any dataclass
+    return "{" + ", ".join(f"{each.name}: {getattr(record, each.name)}" for each in fields(record)) + "}"
+
+
+def _check_answers(settings: TrainingSettings, where: str) -> None:
+    """The posterior of sampled answers: what it needs, and what needs it."""
+    posterior = settings.paid_values == "posterior"
+    if posterior and (settings.estimator != "rollouts" or settings.best_of > 1):
         raise ConfigError(
-            f"{where}.best_of must be at most num_samples = {settings.num_samples}, got {settings.best_of}",
-            param=f"{where}.best_of",
+            f"{where}.paid_values=posterior needs {where}.estimator=rollouts and {where}.best_of=1",
+            param=f"{where}.paid_values",
         )
+    if settings.mean_samples is not None and not posterior:
+        raise ConfigError(
+            f"{where}.mean_samples gives answers where they help, which biases raw values: set "
+            f"{where}.paid_values=posterior",
+            param=f"{where}.paid_values",
+        )
+    for name, number in (("best_of", settings.best_of), ("mean_samples", settings.mean_samples or 1)):
+        if number > settings.num_samples:
+            raise ConfigError(
+                f"{where}.{name} must be at most num_samples = {settings.num_samples}, got {number:g}",
+                param=f"{where}.{name}",
+            )
 
 
 def settings_table(prefix: str) -> str:
@@ -255,7 +276,7 @@ def settings_table(prefix: str) -> str:
     declared: dict[str, FieldInfo] = cast("Any", TrainingSettings).__pydantic_fields__
     for name, field in declared.items():
         default = field.default
-        told = "{open: <think>, close: </think>}" if isinstance(default, Delimiters) else str(default)
+        told = _as_mapping(default) if is_dataclass(default) else str(default)
         choices = get_args(field.annotation)
         shown = ", ".join(choices) if choices and all(isinstance(choice, str) for choice in choices) else ""
         meaning = (field.description or "") + (f" One of {shown}." if shown else "")

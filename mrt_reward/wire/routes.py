@@ -15,7 +15,7 @@ from mrt_reward.types import Episode, ErrorInfo, ScoredTrace, TokenIds
 from mrt_reward.wire.refused import LenientScored, LenientTrace
 from mrt_reward.wire.traces import MAX_TRACES, Model, WholeScored
 
-_SWITCHES = frozenset({"coupled", "keep_answers", "scale_by_std", "charge_closing"})
+_SWITCHES = frozenset({"coupled", "keep_answers", "likelihood_prior", "scale_by_std", "charge_closing"})
 """Options that are true or false; all others that hold such a value are mistaken."""
 
 

@@ -17,6 +17,7 @@ from mrt_reward.cli.app import app
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.mini import MODEL_DIR
+from mrt_reward.options import PathPrior
 from mrt_reward.protocols import Prover
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.service.scorer import Scorer
@@ -247,6 +248,13 @@ def test_provers_are_compared_on_the_same_traces(file: Path, tmp_path: Path, eng
     assert json.loads(out.read_text())["policy_advantage"] == "2 continuations a prefix"
     assert "understated" in told
     assert json.loads(out.read_text())["provers"][1]["seconds"] > 0
+    sampled = 'sampled={"options": {"estimator": {"kind": "rollouts", "num_samples": 4}}}'
+    told = run("compare-provers", file, "-o", out, "--prover", sampled, "--reference", "as scored", "--fit-prior")
+    assert "prior fitted to sampled: {" in told
+    record = json.loads(out.read_text())
+    assert [each["name"] for each in record["errors"]] == ["sampled", "sampled, posterior"]
+    assert list(record["priors"]) == ["sampled"]
+    assert PathPrior(**record["priors"]["sampled"]).coupling == PathPrior().coupling
     for words, what in (
         (["--prover", "x"], "NAME=JSON"),
         (["--prover", "x=[1]"], "a JSON object"),

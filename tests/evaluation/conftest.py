@@ -61,11 +61,12 @@ async def run(
     prover: ScriptedProver,
     *,
     forcing: ForcingSpec | None = None,
+    options: ScoreOptions | None = None,
     tell: Callable[[int], None] = lambda _: None,
 ) -> RunCounts:
     scorer = Scorer(prover, {"word": WordGrader()}, speller)
     try:
         with Folder(path) as folder:
-            return await Run(scorer, folder, RunPlan("m", OPTIONS, SAMPLING, forcing), tell)(rows)
+            return await Run(scorer, folder, RunPlan("m", options or OPTIONS, SAMPLING, forcing), tell)(rows)
     finally:
         await scorer.close()

@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mrt_reward.core.posterior import SegmentPrior
+from mrt_reward.core.posterior import posterior
 from mrt_reward.core.values import rollout_value
-from mrt_reward.evaluation.estimators import compare, posterior_estimates, raw_estimates
+from mrt_reward.evaluation.estimators import compare, fitted_prior, posterior_estimates, raw_estimates
 from mrt_reward.evaluation.provers import Scores
+from mrt_reward.evaluation.result import Result
+from mrt_reward.options import PathPrior
 from mrt_reward.types import Value, Verdict
 from tests.evaluation.datasets.made import scored
 
@@ -55,17 +57,31 @@ def test_intervals_that_miss_the_reference_do_not_cover_it() -> None:
     assert found.covered_progress.value == pytest.approx(2 / 4)
 
 
-def test_the_posterior_smooths_counts_and_is_not_had_of_others() -> None:
+def test_the_posterior_is_that_of_the_scores_and_is_not_had_of_others() -> None:
     raw = scores("k", [rate(1), rate(2), rate(3)], [rate(2), rate(4), rate(4)])
-    found = posterior_estimates(raw, SegmentPrior(0.3))
+    assert posterior_estimates(raw) is None
+    smooth = Scores("k", [with_posterior(trace) for trace in raw.traces])
+    found = posterior_estimates(smooth)
     assert found is not None
     assert found.name == "k, posterior"
     raw_K, smooth_K = (np.diff(each.value_TP[0]) for each in (raw_estimates(raw), found))
     assert np.abs(smooth_K).sum() < np.abs(raw_K).sum()
     against = compare(found, TRUTH)
     assert against.answer_tokens == 36.0
-    assert against.covered_progress.value is None
-    coupled = [replace(rate(1), verdicts=(RIGHT, WRONG, WRONG, WRONG))] * 3
-    best = [rollout_value([RIGHT, WRONG, WRONG], best_of=2)] * 3
-    for other in (scores("c", coupled), scores("b", best), TRUTH):
-        assert posterior_estimates(other) is None
+    assert against.covered_progress.value == against.covered_values.value == 1.0
+    assert posterior_estimates(Scores("k", [*smooth.traces, TRUTH.traces[0]])) is None
+
+
+def test_a_prior_is_fitted_to_what_has_a_posterior() -> None:
+    raw = scores("k", *[[rate(0), rate(0), rate(4)]] * 3)
+    assert fitted_prior(raw) is None
+    found = fitted_prior(Scores("k", [with_posterior(trace) for trace in raw.traces]))
+    assert found is not None
+    # All answers are alike at each prefix, so J is near 0 or 1.
+    assert found.a < 0.5
+    assert found.b < 0.5
+
+
+def with_posterior(trace: Result) -> Result:
+    found = posterior(trace.scored.values, PathPrior(change=0.3))
+    return replace(trace, rescored=replace(trace.scored, posterior=found))

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from mrt_reward.errors import ProverUnavailable, TraceError
+from mrt_reward.errors import ConfigError, ProverUnavailable, TraceError
 from mrt_reward.evaluation.folder import RESULTS, TRACES
 from mrt_reward.evaluation.forcing import ForcingSpec
 from mrt_reward.evaluation.traces import Results
+from mrt_reward.options import Rollouts, ScoreOptions
 from mrt_reward.types import Trace
 from tests.evaluation.conftest import SAMPLING, CountingProver, InputRow, given, problem, run
 
@@ -100,6 +101,12 @@ async def test_rows_that_cannot_be_evaluated_are_named_and_tried_again(tmp_path:
     counts = await run(tmp_path, [fixed, problem("a")], prover)
     assert (counts.scored, counts.failed, counts.already) == (3, 0, 3)
     assert {line["status"] for line in lines(tmp_path / RESULTS)} == {"ok"}
+
+
+async def test_answers_in_rounds_are_no_evaluation(tmp_path: Path) -> None:
+    options = ScoreOptions(estimator=Rollouts("rollouts", mean_samples=4))
+    with pytest.raises(ConfigError, match="leave out mean_samples"):
+        await run(tmp_path, [problem("a")], CountingProver(), options=options)
 
 
 async def test_thinking_is_forced_on_and_valued_there(tmp_path: Path) -> None:

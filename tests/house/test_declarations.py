@@ -32,7 +32,7 @@ OTHER_MEANING = {
     "BalancedSegmenter.markers", "MarkerSegmenter.markers", "BalancedSegmenter.min_paragraphs",
     "MarkerSegmenter.min_paragraphs", "MarkerSegmenter.group", "ParagraphSegmenter.group",
     # /get_reward pays a scalar, and no episodes.
-    "ServeSettings.alpha",
+    "ServeSettings.alpha", "ServeSettings.paid_values",
     # How many answers without thinking were cut off, or whether one was.
     "Direct.truncated", "DirectCaveats.truncated",
     # Fields of a trace or of a request, and what vLLM and stored scores say.

@@ -150,3 +150,37 @@ async def test_the_document_says_that_numbers_and_lists_are_taken(live: Live) ->
     assert short["properties"]["values"]["items"]["anyOf"][1] == {"type": "null"}
     kinds = [each.get("type") for each in schemas["Trace"]["properties"]["completion_ids"]["anyOf"]]
     assert kinds == ["array", "string", "null"]
+
+
+SAMPLED = {"estimator": {"kind": "rollouts", "num_samples": 4}}
+
+
+async def test_values_or_their_posterior_are_paid_by_name(live: Live) -> None:
+    reply = (await post(live, "/v1/score", {"traces": [RIGHT, WRONG], "options": SAMPLED})).json()
+    means = np.array(reply["traces"][0]["posterior"]["means"])
+    alone = {"scale_by_std": False}
+    [[raw, _]] = await _paid(live, reply, credit=alone)
+    [[smooth, _]] = await _paid(live, reply, credit={**alone, "paid_values": "posterior"})
+    # ± 1/2 for the outcome, and progress on top.
+    assert raw["episode_advantages"] == pytest.approx([0.75, 0.5, 1.0])
+    assert smooth["episode_advantages"] == pytest.approx(0.5 + np.diff(means))
+    assert np.abs(np.diff(means) - [0.25, 0, 0.5]).max() > 0.01
+
+
+async def test_a_posterior_that_is_not_there_is_no_number(live: Live) -> None:
+    exact = await _scored(live, RIGHT)
+    refused = await post(live, "/v1/advantages", {"groups": [exact], "credit": {"paid_values": "posterior"}})
+    assert refused.status_code == 422
+    assert "has no posterior" in refused.json()["error"]["message"]
+
+
+async def test_answers_in_rounds_are_paid_by_their_posterior_alone(live: Live) -> None:
+    options = {"estimator": {**SAMPLED["estimator"], "num_samples": 16, "mean_samples": 4}}
+    body = {"groups": [{"traces": [RIGHT]}], "options": options}
+    refused = await post(live, "/v1/advantages", body)
+    assert refused.status_code == 422
+    assert "set paid_values to posterior" in refused.json()["error"]["message"]
+    paid = await post(live, "/v1/advantages", {**body, "credit": {"paid_values": "posterior"}})
+    [[right]] = paid.json()["groups"]
+    assert any(value["adaptive"] for value in right["trace"]["values"])
+    assert right["scored"]

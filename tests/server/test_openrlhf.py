@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mrt_reward.errors import TraceError
+from mrt_reward.options import Rollouts, ScoreOptions
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.server.openrlhf import to_traces
 from mrt_reward.wire import GetRewardRequest
@@ -25,6 +26,21 @@ async def test_openrlhf_gets_one_number_per_query(live: Live) -> None:
     assert reply["scores"] == [1.0, 1.0]
     assert reply["extra_logs"]["mrt_failed"] == [0.0, 0.0]
     assert reply["extra_logs"]["mrt_progress"] == pytest.approx([0.75, 0.75])
+
+
+async def test_openrlhf_is_paid_the_posterior_where_the_server_says_so_and_told_the_values() -> None:
+    sampled = ScoreOptions(estimator=Rollouts("rollouts", num_samples=4))
+    body = {"query": [CHAT + str(TRACE["completion"])], "prompts": [CHAT], "labels": ["42"]}
+    async with live_server(paid_values="posterior", options=sampled) as live:
+        reply = (await post(live, "/get_reward", body)).json()
+        [scored] = (await post(live, "/v1/score", {"traces": [TRACE]})).json()["traces"]
+    means = scored["posterior"]["means"]
+    assert reply["rewards"] == pytest.approx([1 + means[-1] - means[0]])
+    assert means[-1] - means[0] != pytest.approx(0.75)
+    assert (reply["extra_logs"]["mrt_value_first"], reply["extra_logs"]["mrt_value_last"]) == ([0.25], [1.0])
+    async with live_server(paid_values="posterior") as live:
+        refused = await post(live, "/get_reward", body)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (422, "paid_values")
 
 
 async def test_openrlhf_keeps_the_outcome_when_the_prover_fails() -> None:

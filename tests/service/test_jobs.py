@@ -38,9 +38,9 @@ def test_draws_depend_on_the_prefix_and_the_seed_and_not_on_who_proves() -> None
 
 
 def test_draws_are_those_of_earlier_versions_and_coupled_ones_are_others() -> None:
-    def made(**options: bool) -> tuple[list[int], tuple[bytes, ...]]:
+    def made(*, coupled: bool = False, keep_answers: bool = False) -> tuple[list[int], tuple[bytes, ...]]:
         trace = Trace("t", problem="Q?", completion="one\n\ntwo</think> 42", answer=("42",))
-        chosen = ScoreOptions(estimator=Rollouts("rollouts", **options))
+        chosen = ScoreOptions(estimator=Rollouts("rollouts", coupled=coupled, keep_answers=keep_answers))
         job = prepare(trace, chosen, ScriptedProver([0.5]).tokenizer, WordGrader(), speller)
         return job.seeds(), job.digests
 

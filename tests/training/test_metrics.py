@@ -39,6 +39,14 @@ def test_a_batch_is_described() -> None:
     assert metrics["mrt/regret"] == pytest.approx(1 - (3 + 4.04) / 16)
 
 
+def test_a_posterior_does_not_go_by_the_name_of_the_value() -> None:
+    records = [Record(Scored(0, (4,), np.array([0.25, 0.5]), cut_off=False), outcome=1.0, num_tokens=4)]
+    settings = TrainingSettings(estimator="rollouts", paid_values="posterior")
+    metrics = batch_metrics(records, settings, budget=8)
+    assert (metrics["mrt/posterior/first"], metrics["mrt/posterior/last"]) == (0.25, 0.5)
+    assert not [name for name in metrics if name.startswith("mrt/value")]
+
+
 def test_what_was_not_measured_is_not_logged() -> None:
     metrics = batch_metrics([Record(Lapse.TIMEOUT, outcome=1.0, num_tokens=3)], SETTINGS, budget=8)
     assert not [name for name in metrics if "progress" in name or "value" in name]

@@ -12,6 +12,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from mrt_reward.client import RetryPolicy
+from mrt_reward.core.posterior import posterior
+from mrt_reward.core.values import rollout_value
 from mrt_reward.errors import GraderError, ProverError, RequestRejected, TraceError, WireError
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.training.alignment import PolicyTokens
@@ -19,7 +21,7 @@ from mrt_reward.training.records import Lapse, Record, Scored
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import PATIENCE, TraceScorer, lapse_of
 from mrt_reward.training.settings import TrainingSettings, load_training_settings
-from mrt_reward.types import Message
+from mrt_reward.types import Message, Verdict
 from tests.provers.conftest import byte_level, metaspace
 from tests.server.conftest import VALUES, Live, live_server
 
@@ -192,6 +194,30 @@ async def test_token_ids_are_sent_where_the_tokenizers_are_the_same_and_text_els
     await scorer.score(response(backend))
     await scorer.close()
     assert ("completion_ids" in sent[0], "prompt_ids" in sent[0], "completion" in sent[0]) == (same, same, not same)
+
+
+async def test_a_trainer_is_paid_the_posterior_where_it_says_so() -> None:
+    backend = byte_level()
+    async with scoring(backend, estimator="rollouts", num_samples=4, paid_values="posterior") as (scorer, live):
+        record = await scorer.score(response(backend))
+        values = [
+            rollout_value([Verdict.CORRECT] * right + [Verdict.INCORRECT] * (4 - right)) for right in (1, 2, 2, 4)
+        ]
+        found = posterior(values, scorer.settings.prior)
+        assert found is not None
+        assert isinstance(record.what, Scored), record
+        assert record.what.value_P == pytest.approx(found.means)
+    assert live.prover.num_calls == 1
+
+
+async def test_a_reply_without_the_posterior_that_is_to_be_paid_is_malformed() -> None:
+    backend = byte_level()
+    async with scoring(backend) as (scorer, _):
+        # As of a server whose grader returns scores, or that knows no posterior.
+        scorer.settings = replace(scorer.settings, paid_values="posterior")
+        record = await scorer.score(response(backend))
+    assert record.what is Lapse.MALFORMED
+    assert "has no posterior" in record.reason
 
 
 async def test_replies_that_do_not_fit_are_malformed() -> None:
