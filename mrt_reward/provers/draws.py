@@ -9,8 +9,9 @@ Dimension key: R rows · M draws of a row · V vocabulary · N answers · C list
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mrt_reward.protocols import RolloutQuery
-from mrt_reward.provers.noise import REST, Address, exponentials
+from mrt_reward.provers.noise import REST, Address, Words, exponentials, keys
 
 _NUM_TOP = 256
-_ROUNDING = 1e-12
-"""Of a sum of probabilities in double precision."""
+_NUM_LISTED = 64
+"""Tokens with noise of their own wherever they may be drawn."""
 
 
 def draw(logits_RV: Tensor, uniform_RM: NDArray[np.float64], query: RolloutQuery) -> NDArray[np.int64]:
@@ -56,9 +57,10 @@ def draw_coupled(
 
         token = argmax_v (log p[v] + g[v]) = argmin_v e[v] / p[v],    e = exp(-g) exponential
 
-    over the nucleus. P(token = v) is what `draw` gives it. Noise is made for the `_NUM_TOP` most probable tokens alone;
-    the others race as one, with noise of their own for their sum, and among each other where that one wins: the least
-    of exponentials with rates p[v] is exponential with rate Σ p[v], whichever of them it is.
+    over the nucleus. P(token = v) is what `draw` gives it, as exactly as logits in float32 tell. Noise is made for the
+    `_NUM_LISTED` most probable tokens alone. The others race as one, with noise of their own for their sum, and then
+    among each other where that wins: the least of exponentials with rates p[v] is exponential with rate Σ p[v],
+    whichever of them it is.
 
     Args:
         logits_RV: of R rows.
@@ -70,67 +72,69 @@ def draw_coupled(
         `token_N`, int64.
 
     """
-    probability_RV = (logits_RV.double() / query.temperature).softmax(dim=-1)
-    law = _listed(probability_RV, query.top_p)
-    rows = np.asarray(row_N)
-    listed_NC = law.token_RC[rows]
-    race_NC = _race(exponentials(address_N, listed_NC), law.weight_RC[rows])
-    first_N = race_NC.argmin(axis=1)[:, None]
-    token_N = np.take_along_axis(listed_NC, first_N, axis=1)[:, 0]
-    rest_N = _race(exponentials(address_N, np.full((len(rows), 1), REST)), law.rest_R[rows, None])
-    beaten_N = (rest_N < np.take_along_axis(race_NC, first_N, axis=1))[:, 0]
-    for row in np.unique(rows[beaten_N]):
-        weight_V = _unlisted(probability_RV[row], law.token_RC[row], query.top_p)
-        token_V = np.arange(len(weight_V))[None]
-        for answer in np.flatnonzero(beaten_N & (rows == row)):
-            token_N[answer] = _race(exponentials([address_N[answer]], token_V), weight_V[None]).argmin()
+    probability_RV = (logits_RV.float() / query.temperature).softmax(dim=-1)
+    law = _law(probability_RV) if query.top_p == 1 else _nucleus_law(probability_RV, query.top_p)
+    row_of, key_N = np.asarray(row_N), keys(address_N)
+    token_N = _race(key_N, law.token_RC[row_of], law.weight_RC[row_of])
+    for answer in np.flatnonzero(token_N == REST):
+        tokens, weights = law.others(int(row_of[answer]))
+        token_N[answer] = _race(key_N[answer, None], _array(tokens)[None], _array(weights.double())[None])[0]
     return token_N
 
 
 @dataclass(frozen=True, slots=True)
-class _Listed:
-    """The most probable tokens of each row, and the mass of the others.
+class _Law:
+    """How probable the next tokens of some rows are, but for a factor.
 
     Attributes:
-        token_RC: most probable first.
-        weight_RC: their probabilities; 0 outside of the nucleus.
-        rest_R: probability of the nucleus beyond them; exactly 0 where nothing is left.
+        token_RC: those that are listed, and `REST`.
+        weight_RC: their probabilities, 0 outside of the nucleus; of `REST` the sum of the others'.
+        others: of a row, the tokens that are not listed, and the probabilities of all that have any.
 
     """
 
     token_RC: NDArray[np.int64]
     weight_RC: NDArray[np.float64]
-    rest_R: NDArray[np.float64]
+    others: Callable[[int], tuple[Tensor, Tensor]]
 
 
-def _listed(probability_RV: Tensor, top_p: float) -> _Listed:
+def _law(probability_RV: Tensor) -> _Law:
+    top, ids = probability_RV.topk(min(_NUM_LISTED, probability_RV.shape[-1]), dim=-1)
+    other_RV = probability_RV.scatter(1, ids, 0.0)
+    every_V = torch.arange(probability_RV.shape[-1])
+    return _Law(*_listed(ids, top, other_RV.sum(dim=-1)), lambda row: (every_V, other_RV[row]))
+
+
+def _nucleus_law(probability_RV: Tensor, top_p: float) -> _Law:
     top, ids = probability_RV.topk(min(_NUM_TOP, probability_RV.shape[-1]), dim=-1)
-    rest = torch.zeros_like(top[:, 0])
-    if top_p == 1 and top.shape[-1] < probability_RV.shape[-1]:
-        rest = 1 - top.sum(dim=-1)
-        rest = torch.where(rest > _ROUNDING, rest, 0.0)
-    elif top_p < 1:
-        for row in _flat_rows(top, probability_RV, top_p).tolist():
-            ordered, order = probability_RV[row].sort(descending=True, stable=True)
-            inside = torch.where(_in_nucleus(ordered, top_p), ordered, 0.0)
-            top[row], ids[row], rest[row] = ordered[:_NUM_TOP], order[:_NUM_TOP], inside[_NUM_TOP:].sum()
-        top = torch.where(_in_nucleus(top, top_p), top, 0.0)
-    return _Listed(ids.cpu().numpy(), top.cpu().numpy(), rest.cpu().numpy())
+    top = top.double()
+    kept = torch.where(_in_nucleus(top, top_p), top, 0.0)
+    rest = kept[:, _NUM_LISTED:].sum(dim=-1)
+    others = [(ids[row, _NUM_LISTED:], kept[row, _NUM_LISTED:]) for row in range(len(ids))]
+    for row in _flat_rows(top, probability_RV, top_p).tolist():
+        ordered, order = probability_RV[row].double().sort(descending=True, stable=True)
+        ordered = torch.where(_in_nucleus(ordered, top_p), ordered, 0.0)
+        ids[row, :_NUM_LISTED], kept[row, :_NUM_LISTED] = order[:_NUM_LISTED], ordered[:_NUM_LISTED]
+        others[row] = order[_NUM_LISTED:], ordered[_NUM_LISTED:]
+        rest[row] = others[row][1].sum()
+    return _Law(*_listed(ids[:, :_NUM_LISTED], kept[:, :_NUM_LISTED], rest), others.__getitem__)
 
 
-def _unlisted(probability_V: Tensor, listed_C: NDArray[np.int64], top_p: float) -> NDArray[np.float64]:
-    """Probabilities of a row's nucleus, 0 where they are listed."""
-    if top_p < 1:
-        ordered, order = probability_V.sort(descending=True, stable=True)
-        probability_V = probability_V.index_fill(0, order[~_in_nucleus(ordered, top_p)], 0.0)
-    weight_V = probability_V.cpu().numpy().copy()
-    weight_V[listed_C] = 0.0
-    return weight_V
+def _listed(ids: Tensor, weights: Tensor, rest_R: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Tokens of each row and their weights, with `REST` behind them."""
+    tokens = torch.nn.functional.pad(ids, (0, 1), value=REST)
+    return _array(tokens), _array(torch.cat([weights.double(), rest_R.double()[:, None]], dim=1))
 
 
-def _race(exponential: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """When each arrives; never where the weight is 0."""
-    return np.divide(exponential, weight, out=np.full(exponential.shape, np.inf), where=weight > 0)
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return tensor.cpu().numpy()
+
+
+def _race(key_N: Words, token_NC: NDArray[np.int64], weight_NC: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The token of each answer that arrives first; one without weight never does."""
+    with np.errstate(divide="ignore"):
+        first_N = (exponentials(key_N, token_NC) / weight_NC).argmin(axis=1)
+    return np.take_along_axis(token_NC, first_N[:, None], axis=1)[:, 0]
 
 
 def _flat_rows(top: Tensor, probability_RV: Tensor, top_p: float) -> Tensor:

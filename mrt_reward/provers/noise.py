@@ -10,7 +10,7 @@ Dimension key: N answers · C tokens of each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,14 +41,20 @@ class Address:
     position: int
 
 
-def exponentials(address_N: Sequence[Address], token_NC: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Standard exponential noise e[n, c], positive and finite, a function of the n-th address and of the token alone.
+def keys(address_N: Sequence[Address]) -> Words:
+    """Of each address, what `exponentials` finds its noise by."""
+    parts_N3 = [(address.seed, address.sample, address.position) for address in address_N]
+    key_N = np.zeros(len(address_N), np.uint64)
+    for part_N in np.array(parts_N3, np.uint64).T:
+        key_N = _mixed((key_N ^ part_N) + _GAMMA)
+    return key_N
+
+
+def exponentials(key_N: Words, token_NC: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Standard exponential noise e[n, c], positive and finite, a function of the n-th key and of the token alone.
 
     -log e is standard Gumbel noise.
     """
-    key_N = np.zeros(len(address_N), np.uint64)
-    for part_N in np.array([astuple(address) for address in address_N], np.uint64).T:
-        key_N = _mixed((key_N ^ part_N) + _GAMMA)
     word_NC = _mixed(key_N[:, None] + (token_NC.astype(np.uint64) + np.uint64(1)) * _GAMMA)
     # In the middle of 2^53 equal steps, so that neither 0 nor 1 is among them.
     return -np.log(((word_NC >> np.uint64(11)) + 0.5) * 2.0**-53)

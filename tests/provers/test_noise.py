@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrt_reward.provers.noise import REST, Address, exponentials
+from mrt_reward.provers.noise import REST, Address, exponentials, keys
 
 
 def noise(address: Address, *tokens: int) -> list[float]:
-    return exponentials([address], np.array([tokens]))[0].tolist()
+    return exponentials(keys([address]), np.array([tokens]))[0].tolist()
 
 
 def test_noise_is_that_of_its_address_and_token_and_of_nothing_else() -> None:
     here = Address(1, 2, 3)
     assert noise(here, 7, 8, 9) == [*noise(here, 7), *noise(here, 8), *noise(here, 9)]
-    beside = exponentials([Address(5, 0, 0), here], np.array([[1, 2, 3], [9, 7, 8]]))
+    beside = exponentials(keys([Address(5, 0, 0), here]), np.array([[1, 2, 3], [9, 7, 8]]))
     assert beside[1].tolist() == noise(here, 9, 7, 8)
     others = (Address(2, 2, 3), Address(1, 3, 3), Address(1, 2, 4), Address(3, 2, 1))
     assert len({noise(address, token)[0] for address in (here, *others) for token in (0, 7, 8, REST)}) == 20
@@ -49,11 +49,11 @@ def by_hand(*address: int, token: int) -> float:
 def test_noise_is_standard_exponential_and_neighbours_are_independent(axis: str) -> None:
     numbers = range(100_000)
     if axis == "token":
-        found = exponentials([Address(3, 1, 4)], np.array([numbers]))[0]
+        found = exponentials(keys([Address(3, 1, 4)]), np.array([numbers]))[0]
     else:
         fixed = {"seed": 3, "sample": 1, "position": 4}
         addresses = [Address(**{**fixed, axis: number}) for number in numbers]
-        found = exponentials(addresses, np.full((len(addresses), 1), 5))[:, 0]
+        found = exponentials(keys(addresses), np.full((len(addresses), 1), 5))[:, 0]
     assert ((found > 0) & np.isfinite(found)).all()
     # Twenty equally likely bins: chi-square with 19 degrees of freedom, of which 43.8 leaves 0.1 %.
     counts = np.bincount((np.exp(-found) * 20).astype(int), minlength=20)
