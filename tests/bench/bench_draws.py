@@ -27,13 +27,20 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mrt_reward.engine_settings import EngineSettings
+from mrt_reward.graders.exact import ExactGrader
 from mrt_reward.mini import MODEL_DIR
-from mrt_reward.protocols import Probe, Proof, RolloutQuery
+from mrt_reward.mini.island import sample_problems
+from mrt_reward.mini.writer import BASE_SLOPPINESS, write_thinking
+from mrt_reward.options import Rollouts, ScoreOptions
+from mrt_reward.protocols import Proof, RolloutQuery
 from mrt_reward.provers.draws import draw, draw_coupled
 from mrt_reward.provers.hf import TransformersProver
 from mrt_reward.provers.noise import Address
+from mrt_reward.provers.tokenizer import HFTokenizer
+from mrt_reward.service.jobs import prepare
+from mrt_reward.types import Trace
 
-NUM_ROWS, NUM_ANSWERS, NUM_PROBES = 8, 4, 6
+NUM_ROWS, NUM_ANSWERS = 8, 4
 QUERY = RolloutQuery(NUM_ANSWERS, temperature=1.0, top_p=1.0, max_tokens=12, stop_at_close=False)
 SPREAD = 6.0
 """Standard deviation of the logits."""
@@ -90,18 +97,33 @@ def network(size: int, folder: Path) -> Path:
     return folder
 
 
+def proofs(num_problems: int) -> list[Proof]:
+    """Traces of the bundled model's writer, cut where its episodes end."""
+    rng = np.random.default_rng(11)
+    tokenizer = HFTokenizer(MODEL_DIR)
+    found: list[Proof] = []
+    for problem in sample_problems(num_problems, seed=11):
+        thought = write_thinking(problem, BASE_SLOPPINESS, rng).text
+        asked = Trace("0", problem=problem.text, completion=f"<think>\n{thought}</think>\n\n", answer=("1",))
+        job = prepare(asked, ScoreOptions(estimator=Rollouts("rollouts")), tokenizer, ExactGrader(), lambda gold: (gold,))
+        found.append(job.proof(range(len(job.cuts)), job.seeds()))
+    return found
+
+
 async def measure_rollouts(name: str, folder: Path, query: RolloutQuery, num_rounds: int) -> None:
-    """Rollouts of traces of 400 tokens, for each token run through the network."""
+    """Rollouts of a few traces, for each prefix."""
     prover = TransformersProver(EngineSettings(model=str(folder)), num_threads=1)
     loop = asyncio.get_running_loop()
+    asked = proofs(4)
 
     def way(number: int, *, coupled: bool) -> int:
-        rng = np.random.default_rng(number + 1)
-        probes = tuple(Probe(cut, (7, 8), int(rng.integers(2**32))) for cut in np.linspace(50, 400, NUM_PROBES, dtype=int))
-        if coupled:
-            probes = tuple(replace(probe, seed=number + 1) for probe in probes)
-        asked = Proof(rng.integers(3, 4000, 400).astype(np.int32), probes, replace(query, coupled=coupled))
-        return asyncio.run_coroutine_threadsafe(prover.prove(asked), loop).result().computed_tokens
+        for proof in asked:
+            rng = np.random.default_rng(number + 1)
+            seeds = [number + 1] * len(proof.probes) if coupled else rng.integers(2**32, size=len(proof.probes)).tolist()
+            probes = tuple(replace(probe, seed=seed) for probe, seed in zip(proof.probes, seeds, strict=True))
+            one = Proof(proof.token_ids, probes, replace(query, coupled=coupled))
+            asyncio.run_coroutine_threadsafe(prover.prove(one), loop).result()
+        return sum(len(proof.probes) for proof in asked)
 
     ways = {"plain": lambda number: way(number, coupled=False), "coupled": lambda number: way(number, coupled=True)}
     try:
@@ -112,12 +134,14 @@ async def measure_rollouts(name: str, folder: Path, query: RolloutQuery, num_rou
 
 
 async def measure_engines(num_rounds: int) -> None:
+    boxed = replace(QUERY, max_tokens=64, stop_at_close=True)
     with tempfile.TemporaryDirectory() as root:
-        folders = {"mini, V = 4,096": MODEL_DIR}
-        folders |= {f"random, V = {size:,}": network(size, Path(root) / str(size)) for size in (32_768, 152_064)}
-        for name, folder in folders.items():
+        for top_p in (1.0, 0.95):
+            await measure_rollouts("mini, V = 4,096, boxed", MODEL_DIR, replace(boxed, top_p=top_p), num_rounds)
+        for size in (32_768, 152_064):
+            folder = network(size, Path(root) / str(size))
             for top_p in (1.0, 0.95):
-                await measure_rollouts(name, folder, replace(QUERY, top_p=top_p), num_rounds)
+                await measure_rollouts(f"random, V = {size:,}", folder, replace(QUERY, top_p=top_p), num_rounds)
 
 
 def main() -> None:
@@ -125,7 +149,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="of each pair of timings")
     num_rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
-    print(f"{'CPU ms of an answer’s token, or of a token computed':52} {'plain':>9} {'coupled':>9} {'ratio':>6}")
+    print(f"{'CPU ms of a token of an answer, or of a prefix':52} {'plain':>9} {'coupled':>9} {'ratio':>6}")
     for size in (4_096, 32_768, 152_064, 262_144):
         for top_p in (1.0, 0.95):
             measure_draws(size, replace(QUERY, top_p=top_p), num_rounds)
