@@ -4,7 +4,9 @@ Servers differ, and say nothing of it. vLLM's V1 runner gives each answer a gene
 tokens use one after the other: prefixes of any length are aligned. Its V2 runner, and SGLang, seed each token by its
 place in the whole text: only prefixes of equal length are. Others ignore the field, give all answers of a request one
 seed, or let the batch change them. So it is tried, in the way in which proofs are asked: two prefixes of different
-length, after which the same is likely, in one request where the server takes lists.
+length, in one request where the server takes lists. One repeats a text eight times and the other nine times, so that any
+model expects nearly the same after both, and many tokens are about as probable at the highest temperature that servers
+take: answers agree where they are drawn from the same noise, and next to never by chance.
 
 Dimension key: M answers of a prefix.
 """
@@ -25,17 +27,17 @@ from mrt_reward.provers.openai.requests import Completer, Question
 NUM_ANSWERS = 32
 """M. Every one of them is a request where the server takes one at a time."""
 
-ANSWER = {"max_tokens": 4, "temperature": 1.0, "top_p": 0.95}
+ANSWER = {"max_tokens": 3, "temperature": 2.0, "top_p": 0.95}
 
-SHORT = "Here is a list of random words:"
-BEFORE = "Here is a list of random words: house, green, often. "
+REPEATED = "Let me think about this step by step. First, I look at what is given, and then at what is asked for. "
+SHORT = 8 * REPEATED + "The final answer is"
 SEED, OTHER_SEED = 1, 1_000_001
 """Far apart, because servers may add m to a seed."""
 
 MIN_REPRODUCED = 0.9
 """Of answers that are asked for again; half precision may settle a tie the other way."""
 
-MIN_AGREEMENT = 0.3
+MIN_AGREEMENT = 0.5
 MIN_DEVIATIONS = 4.5
 """Of agreement by chance: three in a million."""
 
@@ -85,7 +87,7 @@ async def seed_couples(completer: Completer, tokenizer: Tokenizer) -> bool:
         ProverUnavailable: the server does not answer.
 
     """
-    short, before = ([int(token) for token in tokenizer.encode_trusted(text)] for text in (SHORT, BEFORE))
+    short, before = (tokenizer.encode_trusted(text).tolist() for text in (SHORT, REPEATED))
     long = [*before, *short]
     try:
         after_long, after_short = await _answers(completer, [long, short], SEED)

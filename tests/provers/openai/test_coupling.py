@@ -9,7 +9,7 @@ import pytest
 from starlette.responses import Response
 
 from mrt_reward.errors import ProverUnavailable
-from mrt_reward.provers.openai.coupling import NUM_ANSWERS, Agreement, agreement
+from mrt_reward.provers.openai.coupling import ANSWER, NUM_ANSWERS, Agreement, agreement
 from mrt_reward.provers.tokenizer import HFTokenizer
 from tests.provers.openai.fake_endpoint import FakeEndpoint
 from tests.provers.openai.kit import SAMPLED, make_proof, prover_of
@@ -32,7 +32,7 @@ def test_agreement_that_chance_may_bring_is_not_coupling() -> None:
     assert not Agreement(0.85, 0.5, 32).coupled
     assert Agreement(0.95, 0.5, 32).coupled
     # Sure, and too little to be of use.
-    assert not Agreement(0.2, 0.01, 10_000).coupled
+    assert not Agreement(0.4, 0.01, 10_000).coupled
     assert not Agreement(1.0, 1.0, 32).coupled
 
 
@@ -85,9 +85,9 @@ async def test_answers_that_are_all_alike_tell_nothing(vllm: FakeEndpoint, qwen_
     assert prover.info.coupled == "none"
 
 
-async def test_an_endpoint_that_refuses_the_questions_does_not_couple(vllm: FakeEndpoint, qwen_dir: Path) -> None:
+async def test_an_endpoint_that_answers_the_questions_badly_does_not_couple(vllm: FakeEndpoint, qwen_dir: Path) -> None:
     def change(reply: dict[str, list[object]]) -> object:
-        return {**reply, "choices": []} if len(reply["choices"]) >= NUM_ANSWERS else reply
+        return {**reply, "choices": []} if vllm.asked[-1][1]["max_tokens"] == ANSWER["max_tokens"] else reply
 
     vllm.memory, vllm.changed = 3, change
     prover = prover_of(vllm, qwen_dir)
