@@ -4,7 +4,7 @@ Servers differ, and say nothing of it. vLLM's V1 runner gives each answer a gene
 tokens use one after the other: prefixes of any length are aligned. Its V2 runner, and SGLang, seed each token by its
 place in the whole text: only prefixes of equal length are. Others ignore the field, give all answers of a request one
 seed, or let the batch change them. So it is tried, in the way in which proofs are asked: two prefixes of different
-length, in one request where the server takes lists. One repeats a text eight times and the other nine times, so that any
+length, in one request where the server takes lists. One repeats a text four times and the other five times, so that any
 model expects nearly the same after both, and many tokens are about as probable at the highest temperature that servers
 take: answers agree where they are drawn from the same noise, and next to never by chance.
 
@@ -27,10 +27,10 @@ from mrt_reward.provers.openai.requests import Completer, Question
 NUM_ANSWERS = 32
 """M. Every one of them is a request where the server takes one at a time."""
 
-ANSWER = {"max_tokens": 3, "temperature": 2.0, "top_p": 0.95}
+ANSWER = {"max_tokens": 2, "temperature": 2.0, "top_p": 0.95}
 
-REPEATED = "Let me think about this step by step. First, I look at what is given, and then at what is asked for. "
-SHORT = 8 * REPEATED + "The final answer is"
+REPEATED = "1 + 1 = 2. 2 + 2 = 4. "
+SHORT = 4 * REPEATED + "3 + 3 ="
 SEED, OTHER_SEED = 1, 1_000_001
 """Far apart, because servers may add m to a seed."""
 
