@@ -1,4 +1,4 @@
-"""What a label says: what its sample is for and when it was made, its gold answer, and the prefix that its row is of."""
+"""What a label says: what its sample is for, when it was made, its gold answer, and the prefix that its row is of."""
 
 from __future__ import annotations
 

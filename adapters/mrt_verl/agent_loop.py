@@ -21,7 +21,7 @@ from mrt_verl.tracking import follow_manager
 MARKS = "mrt_marks"
 MAX_RECORDS = 100_000
 
-_trajectory: ContextVar[Mapping[str, Any]] = ContextVar("mrt_trajectory", default={VALIDATING: False})
+_trajectory: ContextVar[Mapping[str, Any] | None] = ContextVar("mrt_trajectory", default=None)
 
 advantage.register()
 
@@ -41,7 +41,7 @@ class Marking:
             _trajectory.reset(token)
 
     async def _compute_score(self, outputs: Any, *, kwargs: dict[str, Any], **more: Any) -> None:  # noqa: ANN401
-        trajectory = _trajectory.get()
+        trajectory = _trajectory.get() or {VALIDATING: False}
         await super()._compute_score(outputs, kwargs={**kwargs, **trajectory}, **more)  # type: ignore[misc]
         # veRL 0.7 has one output at a time.
         final: AgentLoopOutput = outputs[-1] if isinstance(outputs, list) else outputs

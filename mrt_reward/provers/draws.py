@@ -1,8 +1,8 @@
 """Tokens from logits and random numbers: the two ways in which the engines that run here draw.
 
 `draw` inverts the cumulative distribution at uniform numbers of a probe's own. `draw_coupled` adds Gumbel noise that is
-addressed and not streamed (`noise`), so that the m-th answers of all probes with one seed are drawn with the same noise: each by
-itself is distributed as ever, and where two probes expect the same tokens they write the same answer.
+addressed and not streamed (`noise`), so that the m-th answers of all probes with one seed are drawn with the same
+noise: each by itself is distributed as ever, and where two probes expect the same tokens they write the same answer.
 
 Dimension key: R rows · M draws of a row · V vocabulary · N answers · C listed tokens, the most probable ones.
 """
@@ -53,7 +53,7 @@ def draw(logits_RV: Tensor, uniform_RM: NDArray[np.float64], query: RolloutQuery
 def draw_coupled(
     logits_RV: Tensor, row_N: Sequence[int], address_N: Sequence[Address], query: RolloutQuery
 ) -> NDArray[np.int64]:
-    """The next token of N answers, by the Gumbel-max trick with addressed noise, written as a race:
+    """The next token of N answers, by the Gumbel-max trick with addressed noise, written as a race.
 
         token = argmax_v (log p[v] + g[v]) = argmin_v e[v] / p[v],    e = exp(-g) exponential
 

@@ -105,7 +105,9 @@ def proofs(num_problems: int) -> list[Proof]:
     for problem in sample_problems(num_problems, seed=11):
         thought = write_thinking(problem, BASE_SLOPPINESS, rng).text
         asked = Trace("0", problem=problem.text, completion=f"<think>\n{thought}</think>\n\n", answer=("1",))
-        job = prepare(asked, ScoreOptions(estimator=Rollouts("rollouts")), tokenizer, ExactGrader(), lambda gold: (gold,))
+        job = prepare(
+            asked, ScoreOptions(estimator=Rollouts("rollouts")), tokenizer, ExactGrader(), lambda gold: (gold,)
+        )
         found.append(job.proof(range(len(job.cuts)), job.seeds()))
     return found
 
@@ -119,7 +121,9 @@ async def measure_rollouts(name: str, folder: Path, query: RolloutQuery, num_rou
     def way(number: int, *, coupled: bool) -> int:
         for proof in asked:
             rng = np.random.default_rng(number + 1)
-            seeds = [number + 1] * len(proof.probes) if coupled else rng.integers(2**32, size=len(proof.probes)).tolist()
+            seeds = (
+                [number + 1] * len(proof.probes) if coupled else rng.integers(2**32, size=len(proof.probes)).tolist()
+            )
             probes = tuple(replace(probe, seed=seed) for probe, seed in zip(proof.probes, seeds, strict=True))
             one = Proof(proof.token_ids, probes, replace(query, coupled=coupled))
             asyncio.run_coroutine_threadsafe(prover.prove(one), loop).result()

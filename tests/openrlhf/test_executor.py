@@ -162,7 +162,9 @@ async def test_evaluation_is_never_proved(agent: Any, tokenizer: Any) -> None:
     assert KEY not in output["extra_logs"]
 
 
-def test_openrlhfs_own_generator_says_what_samples_are_for_and_in_which_round_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openrlhfs_own_generator_says_what_samples_are_for_and_in_which_round_they_are_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[Any] = []
 
     def dispatch(self: Any, prompts: Any, labels: Any, **_: Any) -> list[Any]:

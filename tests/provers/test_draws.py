@@ -126,7 +126,7 @@ def nucleus_law(logits: torch.Tensor, top_p: float) -> np.ndarray:
 
 
 def test_answers_of_a_large_vocabulary_agree_although_other_tokens_are_listed() -> None:
-    # 3,000 tokens of which 64 are listed: they hold a fifth of the mass, and noise of the logits changes which they are.
+    # 64 of 3,000 tokens are listed: they hold a seventh of the mass, and noise of the logits changes which they are.
     rng = np.random.default_rng(6)
     base = rng.normal(size=(1, 3000))
     near = base + rng.normal(size=(1, 3000)) * 0.02

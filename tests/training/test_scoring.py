@@ -31,6 +31,7 @@ PROVER = {
     "engine": "scripted",
     "max_tokens": 1024,
     "note": "",
+    "coupled": "exact",
     "tokenizer": "another",
     "graders": ["math"],
     "options": {},

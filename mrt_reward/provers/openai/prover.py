@@ -68,8 +68,9 @@ class OpenAIProver:
 
     Sampling is seeded, once a request (`Completer`): unlike an embedded engine's, a prefix's answers depend on the
     longest prefix that was asked about together with it. Coupled answers have one seed anyway; they are taken where the
-    endpoint's seed was seen to couple (`coupling`), and refused elsewhere, with code `unsupported_query`. vLLM 0.32 on a CPU dies of a seeded request whose prompt it
-    works through in parts: start it with `--no-enable-chunked-prefill`. On a GPU it does not.
+    endpoint's seed was seen to couple (`coupling`), and refused elsewhere, with code `unsupported_query`. vLLM 0.32 on
+    a CPU dies of a seeded request whose prompt it works through in parts: start it with `--no-enable-chunked-prefill`.
+    On a GPU it does not.
 
     Args:
         settings: `engine_url`, such as `http://127.0.0.1:8000`, with or without `/v1`; `tokenizer`, the model's own,
