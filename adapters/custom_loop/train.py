@@ -15,7 +15,7 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -141,7 +141,8 @@ class Loop:
 
     async def score(self, rollouts: Rollouts) -> tuple[list[Record], dict[str, float]]:
         """Outcome of each row beside the prover's values, or why there are none; and how scoring went."""
-        responses = [rollouts.response(row) for row in range(len(rollouts.problems))]
+        step = len(self.log)  # the problems of later steps get fresh noise where answers are coupled
+        responses = [replace(rollouts.response(row), step=step) for row in range(len(rollouts.problems))]
         records = await asyncio.gather(*(self.scorer.score(response) for response in responses))
         records = [
             record.rewarded(self.outcome(response), len(response.response_ids))

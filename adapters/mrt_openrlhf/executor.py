@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from openrlhf.utils.agent import AgentExecutorBase, SingleTurnAgentExecutor
 from transformers.utils.hub import cached_file
 
-from mrt_openrlhf.labels import EvaluationLabel, prefix_columns
+from mrt_openrlhf.labels import EvaluationLabel, TrainingLabel, prefix_columns
 from mrt_openrlhf.payload import KEY, pack
 from mrt_openrlhf.setup import Setup
 from mrt_reward.errors import GraderError
@@ -24,6 +25,21 @@ from mrt_reward.training.scoring import TraceScorer
 logger = logging.getLogger("mrt")
 
 _IF_THERE: dict[str, Any] = {"_raise_exceptions_for_missing_entries": False}
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What is known of a sample before it is answered: its own label without our marks, and its row of prefixes."""
+
+    prompt: str
+    label: Any
+    row: Prefixed | None
+    step: int
+
+    @property
+    def answer(self) -> object:
+        """Accepted gold answers."""
+        return cast("Mapping[str, Any]", self.label).get("answer") if isinstance(self.label, Mapping) else self.label
 
 
 class AgentExecutor(AgentExecutorBase):
@@ -57,7 +73,8 @@ class AgentExecutor(AgentExecutorBase):
 
         """
         evaluating = isinstance(label, EvaluationLabel)
-        given = label.label if evaluating else label
+        step = label.step if isinstance(label, TrainingLabel) else 0
+        given = label.label if isinstance(label, (EvaluationLabel, TrainingLabel)) else label
         row = None
         if self._settings.mode == "prefix":
             row, given = prefix_columns(given)
@@ -73,7 +90,8 @@ class AgentExecutor(AgentExecutorBase):
         if not evaluating:
             # An agent's text may be longer than what OpenRLHF keeps of it.
             tokens = list(output["observation_tokens"][:max_length])
-            record, num_tokens = await self._scored(tokens, output["action_ranges"], hf_tokenizer, (prompt, given, row))
+            sample = _Sample(prompt, given, row, step)
+            record, num_tokens = await self._scored(tokens, output["action_ranges"], hf_tokenizer, sample)
             output["extra_logs"] = {**(output.get("extra_logs") or {}), KEY: pack(record, num_tokens)}
         return output
 
@@ -82,10 +100,9 @@ class AgentExecutor(AgentExecutorBase):
         tokens: Sequence[int],
         action_ranges: Sequence[tuple[int, int]],
         hf_tokenizer: Any,  # noqa: ANN401 - of transformers
-        sample: tuple[str, Any, Prefixed | None],
+        sample: _Sample,
     ) -> tuple[Record, int]:
         """Record of a sample, and how many of its tokens the policy wrote."""
-        prompt, label, row = sample
         # OpenRLHF's mask has no place for the very first token.
         written = [(max(start, 1), min(end, len(tokens))) for start, end in action_ranges if start < len(tokens)]
         num_tokens = sum(end - start for start, end in written)
@@ -94,11 +111,10 @@ class AgentExecutor(AgentExecutorBase):
             return self._told(Record(Lapse.UNSUPPORTED, why)), num_tokens
         [(start, end)] = written
         scorer = self._scorer = self._scorer or TraceScorer(self._settings, policy_tokens(hf_tokenizer))
-        group = hashlib.sha256(prompt.encode()).hexdigest()[:16]
-        answer: object = label.get("answer") if isinstance(label, Mapping) else label
-        response = Response(tokens[:start], tokens[start:end], answer=answer, group=group)
-        if row is not None:
-            return Record(trained_part(row, response, scorer.tokens, self._settings.delimiters)), num_tokens
+        group = hashlib.sha256(sample.prompt.encode()).hexdigest()[:16]
+        response = Response(tokens[:start], tokens[start:end], answer=sample.answer, group=group, step=sample.step)
+        if sample.row is not None:
+            return Record(trained_part(sample.row, response, scorer.tokens, self._settings.delimiters)), num_tokens
         return self._told(await scorer.score(response)), num_tokens
 
     def _told(self, record: Record) -> Record:

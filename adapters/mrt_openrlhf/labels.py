@@ -1,4 +1,4 @@
-"""What a dataset's label says: that a sample is for evaluation, its gold answer, and the prefix that its row is of."""
+"""What a label says: what its sample is for, when it was made, its gold answer, and the prefix that its row is of."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ class EvaluationLabel:
     """The label of a sample that is never proved; OpenRLHF tells its agents no other way what a sample is for."""
 
     label: Any
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingLabel:
+    """The label of a sample that is proved, with the round of sampling that it was made in."""
+
+    label: Any
+    step: int
 
 
 def for_evaluation(batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -7,25 +7,47 @@ from pathlib import Path
 from typing import Any
 
 from mrt_openrlhf.advantages import METRICS
-from mrt_openrlhf.labels import for_evaluation
+from mrt_openrlhf.labels import EvaluationLabel, TrainingLabel, for_evaluation
 from mrt_openrlhf.setup import Setup
 from mrt_reward.training.following import hand_over
+
+_ROUND = "mrt_round"
+"""Attribute of a generator of samples that counts its rounds; a run that is resumed counts from 0 again."""
 
 _FOLLOWING = "mrt_following"
 """Attribute of a trainer that holds what following did after the last step, for the log of the next."""
 
 
 def extend_samples_generator(module: Any) -> None:  # noqa: ANN401 - of OpenRLHF
-    """Make evaluation say that it is one, in the labels of its samples."""
+    """Make labels say what their samples are for, and those of training in which round they were made."""
     generator = module.SamplesGenerator
-    original = generator.generate_eval_samples
+    evaluate, generate, dispatch = (
+        generator.generate_eval_samples,
+        generator.generate_samples,
+        generator._dispatch_prompts_to_vllm,  # noqa: SLF001
+    )
 
-    @functools.wraps(original)
+    @functools.wraps(evaluate)
     def generate_eval_samples(self: Any, **kwargs: Any) -> list[Any]:  # noqa: ANN401 - OpenRLHF's own
         self._eval_dataloader_iter = for_evaluation(iter(self.eval_dataloader))
-        return original(self, **kwargs)
+        return evaluate(self, **kwargs)
+
+    @functools.wraps(generate)
+    def generate_samples(self: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - OpenRLHF's own
+        setattr(self, _ROUND, getattr(self, _ROUND, -1) + 1)
+        return generate(self, **kwargs)
+
+    @functools.wraps(dispatch)
+    def dispatch_prompts(self: Any, prompts: list[str], labels: list[Any], **kwargs: Any) -> Any:  # noqa: ANN401
+        marked = [
+            label if isinstance(label, EvaluationLabel) else TrainingLabel(label, getattr(self, _ROUND))
+            for label in labels
+        ]
+        return dispatch(self, prompts, marked, **kwargs)
 
     generator.generate_eval_samples = generate_eval_samples
+    generator.generate_samples = generate_samples
+    generator._dispatch_prompts_to_vllm = dispatch_prompts  # noqa: SLF001
 
 
 def extend_datasets(module: Any) -> None:  # noqa: ANN401 - of OpenRLHF

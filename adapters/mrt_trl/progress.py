@@ -35,13 +35,15 @@ class ProgressBatch:
         setup: of the trainer.
         rows: of this process.
         portal: an event loop in a thread of its own, which lives as long as the batch.
+        step: of the trainer.
 
     """
 
-    def __init__(self, setup: Setup, rows: Rows, portal: BlockingPortal) -> None:
+    def __init__(self, setup: Setup, rows: Rows, portal: BlockingPortal, step: int) -> None:
         self._setup = setup
         self._rows = rows
         self._portal = portal
+        self._step = step
         self._scoring: Future[list[Record]] | None = None
         self._lengths: list[int] = []
         self._added_BT: list[Floats] = []
@@ -58,6 +60,7 @@ class ProgressBatch:
                 messages=messages_of(prompt),
                 answer=row.get(self._setup.answer_column),
                 group=str(groups[place]),
+                step=self._step,
             )
             responses.append(None if shows_images(row, prompt) else response)
         self._scoring = self._portal.start_task_soon(self._scored, responses)

@@ -116,7 +116,8 @@ class MRTGRPOTrainer(GRPOTrainer):
             if self._mrt.settings.mode == "prefix":
                 self._mrt_batch = PrefixBatch(self._mrt, rows)
             else:
-                self._mrt_batch = ProgressBatch(self._mrt, rows, stack.enter_context(start_blocking_portal()))
+                portal = stack.enter_context(start_blocking_portal())
+                self._mrt_batch = ProgressBatch(self._mrt, rows, portal, self.state.global_step)
             try:
                 yield self._mrt_batch
             finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -15,13 +15,13 @@ from verl.protocol import DataProto
 from mrt_reward.training.records import Lapse, Prefixed, Record
 from mrt_verl import advantage
 from mrt_verl.marks import Mark, encode, encode_prefixed
-from mrt_verl.reward_manager import RECORD, VALIDATING
+from mrt_verl.reward_manager import RECORD, STEP, VALIDATING
 from mrt_verl.tracking import follow_manager
 
 MARKS = "mrt_marks"
 MAX_RECORDS = 100_000
 
-_validating: ContextVar[bool] = ContextVar("mrt_validating", default=False)
+_trajectory: ContextVar[Mapping[str, Any] | None] = ContextVar("mrt_trajectory", default=None)
 
 advantage.register()
 
@@ -32,20 +32,22 @@ class Marking:
     _records: deque[Record]
 
     async def _run_agent_loop(self, sampling_params: Any, trajectory: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        token = _validating.set(bool(trajectory["validate"]))
+        # The V1 trainer batches samples of several steps, and tells each its own.
+        step = int(kwargs.get("global_steps", trajectory["step"]))
+        token = _trajectory.set({VALIDATING: bool(trajectory["validate"]), STEP: step})
         try:
             return await super()._run_agent_loop(sampling_params, trajectory, **kwargs)  # type: ignore[misc]
         finally:
-            _validating.reset(token)
+            _trajectory.reset(token)
 
     async def _compute_score(self, outputs: Any, *, kwargs: dict[str, Any], **more: Any) -> None:  # noqa: ANN401
-        sample = {**kwargs, VALIDATING: _validating.get()}
-        await super()._compute_score(outputs, kwargs=sample, **more)  # type: ignore[misc]
+        trajectory = _trajectory.get() or {VALIDATING: False}
+        await super()._compute_score(outputs, kwargs={**kwargs, **trajectory}, **more)  # type: ignore[misc]
         # veRL 0.7 has one output at a time.
         final: AgentLoopOutput = outputs[-1] if isinstance(outputs, list) else outputs
         info = final.extra_fields.get("reward_extra_info")
         record = info.pop(RECORD, None) if info else None
-        if _validating.get():
+        if trajectory[VALIDATING]:
             return
         if record is None:
             record = Record(Lapse.UNSUPPORTED, "the agent loop rewarded this trajectory itself")

@@ -28,6 +28,9 @@ RECORD = "mrt_record"
 VALIDATING = "__mrt_validate__"
 """Key of the sample that says that it is for validation, which is never scored."""
 
+STEP = "__mrt_step__"
+"""Key of the sample that says at which step of the trainer it was made."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -104,6 +107,7 @@ def _response(item: Any) -> Response:  # noqa: ANN401 - DataProtoItem
         messages=_messages(columns.get("raw_prompt")),
         answer=graded.get("ground_truth") if isinstance(graded, Mapping) else None,
         group=str(columns["uid"]) if "uid" in columns else None,
+        step=int(columns.get(STEP, 0)),
     )
 
 

@@ -7,6 +7,7 @@ apart before this seam: what arrives here is token ids, and the untrusted part h
 
 from mrt_reward.protocols.grading import GradeItem, Grader, Party, asking_for, asking_party, asking_together
 from mrt_reward.protocols.proving import (
+    Coupling,
     LikelihoodQuery,
     Probe,
     ProbeAnswer,
@@ -25,6 +26,7 @@ from mrt_reward.protocols.proving import (
 from mrt_reward.protocols.tokens import TokenizedText, Tokenizer
 
 __all__ = [
+    "Coupling",
     "GradeItem",
     "Grader",
     "LikelihoodQuery",

@@ -65,7 +65,7 @@ class RolloutQuery:
         stop_at_close: an answer is over once its braces balance; otherwise at the model's end of turn.
         logprobs: whether to tell how probable each answer was, where the engine can.
         coupled: whether the m-th answers of all probes with one seed are drawn with the same noise. An engine that
-            cannot do so draws them as ever: values are as right, and progress is less sure.
+            cannot do so refuses the proof (`ProverInfo.coupled`).
 
     """
 
@@ -168,6 +168,11 @@ class Proven:
     computed_tokens: int
 
 
+Coupling = Literal["exact", "endpoint", "none", "unknown"]
+"""How an engine couples answers: by noise of its own, addressed by token; by an endpoint's seed, which was seen to do
+so; not at all; or not known before the endpoint was asked for the first time."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProverInfo:
     """Who proves.
@@ -179,6 +184,7 @@ class ProverInfo:
         max_tokens: longest context, answer included.
         note: a caveat for whoever reads the values, such as that the model is a tiny demonstration.
         dtype: precision that it computes in, which moves values a little; empty where it is not known.
+        coupled: whether it can couple answers, and how.
 
     """
 
@@ -188,6 +194,7 @@ class ProverInfo:
     max_tokens: int
     note: str = ""
     dtype: str = ""
+    coupled: Coupling = "none"
 
     @property
     def name(self) -> str:

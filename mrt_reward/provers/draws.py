@@ -1,16 +1,17 @@
 """Tokens from logits and random numbers: the two ways in which the engines that run here draw.
 
 `draw` inverts the cumulative distribution at uniform numbers of a probe's own. `draw_coupled` adds Gumbel noise that is
-addressed and not streamed, so that the m-th answers of all probes with one seed are drawn with the same noise: each by
-itself is distributed as ever, and where two probes expect the same tokens they write the same answer.
+addressed and not streamed (`noise`), so that the m-th answers of all probes with one seed are drawn with the same
+noise: each by itself is distributed as ever, and where two probes expect the same tokens they write the same answer.
 
-Dimension key: R rows · M draws of a row · V vocabulary · N answers · C candidate tokens.
+Dimension key: R rows · M draws of a row · V vocabulary · N answers · C listed tokens, the most probable ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mrt_reward.protocols import RolloutQuery
+from mrt_reward.provers.noise import REST, Address, Words, exponentials, keys
 
 _NUM_TOP = 256
+_NUM_LISTED = 64
+"""Tokens with noise of their own wherever they may be drawn."""
 
 
 def draw(logits_RV: Tensor, uniform_RM: NDArray[np.float64], query: RolloutQuery) -> NDArray[np.int64]:
@@ -46,31 +50,17 @@ def draw(logits_RV: Tensor, uniform_RM: NDArray[np.float64], query: RolloutQuery
     return token_RM.cpu().numpy()
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the noise of one drawn token is found, wherever and whenever that is.
-
-    Attributes:
-        seed: shared by what is coupled.
-        sample: index m of the answer.
-        position: of the token in its answer.
-
-    """
-
-    seed: int
-    sample: int
-    position: int
-
-
 def draw_coupled(
     logits_RV: Tensor, row_N: Sequence[int], address_N: Sequence[Address], query: RolloutQuery
 ) -> NDArray[np.int64]:
-    """The next token of N answers, by the Gumbel-max trick with addressed noise.
+    """The next token of N answers, by the Gumbel-max trick with addressed noise, written as a race.
 
-        token = argmax_v (logit[v] / temperature + g[v]),    g[v] = -log(-log u[v])
+        token = argmax_v (log p[v] + g[v]) = argmin_v e[v] / p[v],    e = exp(-g) exponential
 
-    over the nucleus, with u[v] the v-th number of the Philox stream that the address names. P(token = v) is what
-    `draw` gives it.
+    over the nucleus. P(token = v) is what `draw` gives it, as exactly as logits in float32 tell. Noise is made for the
+    `_NUM_LISTED` most probable tokens alone. The others race as one, with noise of their own for their sum, and then
+    among each other where that wins: the least of exponentials with rates p[v] is exponential with rate Σ p[v],
+    whichever of them it is.
 
     Args:
         logits_RV: of R rows.
@@ -79,42 +69,72 @@ def draw_coupled(
         query: `temperature` above 0, and `top_p`.
 
     Returns:
-        `token_N`.
+        `token_N`, int64.
 
     """
-    score_RV = logits_RV.double() / query.temperature
-    if query.top_p < 1:
-        score_RV = _only_nucleus(score_RV, query.top_p)
-    answers_of: dict[Address, list[int]] = {}
-    for answer, address in enumerate(address_N):
-        answers_of.setdefault(address, []).append(answer)
-    token_N = np.empty(len(row_N), np.int64)
-    for address, answers in answers_of.items():
-        noise_V = torch.from_numpy(gumbel(address, score_RV.shape[-1]))  # pyright: ignore[reportUnknownMemberType] - partial
-        rows = [row_N[answer] for answer in answers]
-        token_N[answers] = (score_RV[rows] + noise_V.to(score_RV.device)).argmax(dim=-1).cpu().numpy()
+    probability_RV = (logits_RV.float() / query.temperature).softmax(dim=-1)
+    law = _law(probability_RV) if query.top_p == 1 else _nucleus_law(probability_RV, query.top_p)
+    row_of, key_N = np.asarray(row_N), keys(address_N)
+    token_N = _race(key_N, law.token_RC[row_of], law.weight_RC[row_of])
+    for answer in np.flatnonzero(token_N == REST):
+        tokens, weights = law.others(int(row_of[answer]))
+        token_N[answer] = _race(key_N[answer, None], _array(tokens)[None], _array(weights.double())[None])[0]
     return token_N
 
 
-def gumbel(address: Address, num_tokens: int) -> NDArray[np.float64]:
-    """Standard Gumbel noise g[v] for v = 0 … num_tokens - 1, a function of the address alone."""
-    # The lowest word counts blocks of tokens; the address is in the others, so no two streams meet.
-    stream = np.random.Philox(key=address.seed, counter=[0, 0, address.position, address.sample])
-    uniform_V = np.random.Generator(stream).random(num_tokens)
-    # Where u is 0 the noise would be infinite, and hide the score that it is added to.
-    return -np.log(-np.log1p(-uniform_V) + 2**-60)
+@dataclass(frozen=True, slots=True)
+class _Law:
+    """How probable the next tokens of some rows are, but for a factor.
+
+    Attributes:
+        token_RC: those that are listed, and `REST`.
+        weight_RC: their probabilities, 0 outside of the nucleus; of `REST` the sum of the others'.
+        others: of a row, the tokens that are not listed, and the probabilities of all that have any.
+
+    """
+
+    token_RC: NDArray[np.int64]
+    weight_RC: NDArray[np.float64]
+    others: Callable[[int], tuple[Tensor, Tensor]]
 
 
-def _only_nucleus(score_RV: Tensor, top_p: float) -> Tensor:
-    """The scores, -∞ outside each row's nucleus."""
-    probability_RV = score_RV.softmax(dim=-1)
+def _law(probability_RV: Tensor) -> _Law:
+    top, ids = probability_RV.topk(min(_NUM_LISTED, probability_RV.shape[-1]), dim=-1)
+    other_RV = probability_RV.scatter(1, ids, 0.0)
+    every_V = torch.arange(probability_RV.shape[-1])
+    return _Law(*_listed(ids, top, other_RV.sum(dim=-1)), lambda row: (every_V, other_RV[row]))
+
+
+def _nucleus_law(probability_RV: Tensor, top_p: float) -> _Law:
     top, ids = probability_RV.topk(min(_NUM_TOP, probability_RV.shape[-1]), dim=-1)
-    kept_RV = torch.zeros_like(probability_RV, dtype=torch.bool).scatter(1, ids, _in_nucleus(top, top_p))
-    flat = _flat_rows(top, probability_RV, top_p)
-    if len(flat):
-        top, ids = probability_RV[flat].sort(dim=-1, descending=True, stable=True)
-        kept_RV[flat] = torch.zeros_like(kept_RV[flat]).scatter(1, ids, _in_nucleus(top, top_p))
-    return score_RV.masked_fill(~kept_RV, -torch.inf)
+    top = top.double()
+    kept = torch.where(_in_nucleus(top, top_p), top, 0.0)
+    rest = kept[:, _NUM_LISTED:].sum(dim=-1)
+    others = [(ids[row, _NUM_LISTED:], kept[row, _NUM_LISTED:]) for row in range(len(ids))]
+    for row in _flat_rows(top, probability_RV, top_p).tolist():
+        ordered, order = probability_RV[row].double().sort(descending=True, stable=True)
+        ordered = torch.where(_in_nucleus(ordered, top_p), ordered, 0.0)
+        ids[row, :_NUM_LISTED], kept[row, :_NUM_LISTED] = order[:_NUM_LISTED], ordered[:_NUM_LISTED]
+        others[row] = order[_NUM_LISTED:], ordered[_NUM_LISTED:]
+        rest[row] = others[row][1].sum()
+    return _Law(*_listed(ids[:, :_NUM_LISTED], kept[:, :_NUM_LISTED], rest), others.__getitem__)
+
+
+def _listed(ids: Tensor, weights: Tensor, rest_R: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Tokens of each row and their weights, with `REST` behind them."""
+    tokens = torch.nn.functional.pad(ids, (0, 1), value=REST)
+    return _array(tokens), _array(torch.cat([weights.double(), rest_R.double()[:, None]], dim=1))
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return tensor.cpu().numpy()
+
+
+def _race(key_N: Words, token_NC: NDArray[np.int64], weight_NC: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The token of each answer that arrives first; one without weight never does."""
+    with np.errstate(divide="ignore"):
+        first_N = (exponentials(key_N, token_NC) / weight_NC).argmin(axis=1)
+    return np.take_along_axis(token_NC, first_N[:, None], axis=1)[:, 0]
 
 
 def _flat_rows(top: Tensor, probability_RV: Tensor, top_p: float) -> Tensor:

@@ -165,7 +165,9 @@ class ScriptedProver:
     @property
     def info(self) -> ProverInfo:
         """Current identity."""
-        return ProverInfo("scripted", self.version, "scripted", self._max_tokens, "answers from a script")
+        note = "answers from a script"
+        # Its m-th answer is right where m < value · M, so that answers of all prefixes are as alike as they can be.
+        return ProverInfo("scripted", self.version, "scripted", self._max_tokens, note, coupled="exact")
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -97,7 +97,7 @@ class TraceScorer:
         # One server per group, because J[0] is in the cache of the one that proved it.
         place = zlib.crc32((response.group or "").encode()) % len(self._clients)
         sent = self._sent(response, shared=await self._prover_hash(place) == self.tokens.sha256)
-        [reply] = await self._clients[place].score([sent.trace], self.settings.score_options())
+        [reply] = await self._clients[place].score([sent.trace], self.settings.score_options(response.step))
         return self._read(reply, sent)
 
     async def _prover_hash(self, place: int) -> str:

@@ -15,7 +15,7 @@ def check_servers(settings: TrainingSettings, where: str) -> None:
         where: place of these settings in the framework's configuration, for messages.
 
     Raises:
-        ConfigError: one does not answer.
+        ConfigError: one does not answer, or cannot do what is asked for.
 
     """
     for url in settings.urls:
@@ -28,4 +28,10 @@ def check_servers(settings: TrainingSettings, where: str) -> None:
                     "see that its address and API key are right from this machine",
                     param=f"{where}.url",
                 ) from error
+        if settings.estimator == "rollouts" and settings.coupled and prover.coupled == "none":
+            raise ConfigError(
+                f"{where}.coupled needs a prover that couples answers, and the one at {url} does not: leave it out, or "
+                "start the server with --engine vllm or transformers",
+                param=f"{where}.coupled",
+            )
         print(f"[mrt] {url} proves with {prover.model} (version {prover.version})")  # noqa: T201 - as trainers do

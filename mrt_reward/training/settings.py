@@ -117,9 +117,13 @@ class TrainingSettings(WasteOptions, EpisodeLimit, SamplingOptions, AnswerOption
         """The admin key itself, from the environment; never log it."""
         return os.environ.get(self.admin_key_env) or self.api_key
 
-    def score_options(self) -> ScoreOptions:
-        """What servers are asked for; nothing is left to their own settings but the grader."""
-        return ScoreOptions(segmenter=self._segmenter(), estimator=self._estimator(), **_own(self, AnswerOptions))
+    def score_options(self, step: int = 0) -> ScoreOptions:
+        """What servers are asked for at a step; nothing is left to their own settings but the grader.
+
+        The step seeds coupled answers, so that a problem that is met again gets fresh noise. Others are seeded by what
+        they continue.
+        """
+        return ScoreOptions(segmenter=self._segmenter(), estimator=self._estimator(step), **_own(self, AnswerOptions))
 
     def credit_config(
         self, *, scale_by_std: bool = True, epsilon: float = 1e-6, singleton: Literal["raw", "zero"] = "raw"
@@ -133,12 +137,13 @@ class TrainingSettings(WasteOptions, EpisodeLimit, SamplingOptions, AnswerOption
             **_own(self, CreditOptions),
         )
 
-    def _estimator(self) -> Estimator:
+    def _estimator(self, step: int) -> Estimator:
         match self.estimator:
             case "likelihood":
                 return Likelihood()
             case "rollouts":
-                return Rollouts("rollouts", **_own(self, SamplingOptions))
+                seed = step % 2**32 if self.coupled else 0
+                return Rollouts("rollouts", seed=seed, **_own(self, SamplingOptions))
 
     def _segmenter(self) -> Segmenter:
         match self.segmenter:

@@ -11,6 +11,7 @@ from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import TraceError
 from mrt_reward.fields import IdsField, encode_ids, ids_of
 from mrt_reward.options import ScoreOptions
+from mrt_reward.protocols import Coupling
 from mrt_reward.types import Episode, ErrorInfo, ScoredTrace, TokenIds
 from mrt_reward.wire.refused import LenientScored, LenientTrace
 from mrt_reward.wire.traces import MAX_TRACES, Model, WholeScored
@@ -207,6 +208,7 @@ class ProverOut(Model):
     engine: str
     max_tokens: int
     note: str
+    coupled: Coupling
     tokenizer: str
     graders: list[str]
     options: ScoreOptions

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from adapters.custom_loop.train import Loop, LoopSettings, train
 from mrt_reward.errors import ConfigError, ProverError
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.training.records import Lapse, Record, Scored
+from mrt_reward.training.responses import Response
 from tests.custom_loop.conftest import Served
 from tests.server.conftest import threaded_server
 
@@ -148,6 +150,24 @@ def test_responses_come_in_groups_without_padding(loop: Loop, tmp_path: Path) ->
         wanted = plain.gather(1, torch.tensor(response.response_ids)[:, None])[:, 0]
         found = loop.logprobs(rollouts, torch.tensor([row]))[0, : len(response.response_ids)]
         assert torch.allclose(found, wanted, atol=1e-4)
+
+
+def test_responses_say_at_which_step_they_were_sampled(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Response] = []
+
+    async def score(response: Response) -> Record:
+        seen.append(response)
+        return Record(Lapse.NO_THINKING)
+
+    loop.settings = settings_of(tmp_path)
+    rollouts = loop.think(loop.draw(np.random.default_rng(0)))
+    monkeypatch.setattr(loop, "scorer", SimpleNamespace(score=score))
+    for log in ([], [{}] * 4):
+        monkeypatch.setattr(loop, "log", log)
+        asyncio.run(loop.score(rollouts))
+    assert [response.step for response in seen] == [0] * 6 + [4] * 6
 
 
 def test_one_step_makes_what_was_paid_likelier(tmp_path: Path) -> None:

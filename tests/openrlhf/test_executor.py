@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from mrt_openrlhf.agent import AgentExecutor
 from mrt_openrlhf.executor import policy_tokens
-from mrt_openrlhf.labels import EvaluationLabel, for_evaluation
+from mrt_openrlhf.labels import EvaluationLabel, TrainingLabel, for_evaluation
 from mrt_openrlhf.payload import KEY, unpack
 from mrt_openrlhf.setup import AGENT, Setup
 from mrt_openrlhf.trainer import extend_samples_generator
@@ -96,6 +96,19 @@ async def test_the_outcome_is_the_users_and_progress_rides_beside_it(agent: Any,
     assert pieces == ["One.", "Two 🦊.", "Three."]
 
 
+async def test_coupled_answers_are_seeded_by_the_round_that_the_label_tells(agent: Any, tokenizer: Any) -> None:
+    prover = ScriptedProver(VALUES)
+    with threaded_server(prover) as url:
+        ours = agent(url=url, estimator="rollouts", coupled=True)
+        for step in (3, 3, 4):
+            engine = Engine(tokenizer, TEXT.replace("Two", f"Number {len(prover.proofs)}"))
+            output = await sample(ours, tokenizer, TrainingLabel("42", step), engine=engine)
+            assert output["label"] == "42"
+    first, second, later = [{probe.seed for probe in proof.probes} for proof in prover.proofs]
+    assert first == second
+    assert first.isdisjoint(later)
+
+
 @pytest.mark.parametrize("kind", ["byte_level", "sentencepiece"])
 async def test_episodes_end_on_whole_characters_of_the_policys_own_tokens(agent: Any, kind: str) -> None:
     backend = byte_level() if kind == "byte_level" else metaspace()
@@ -149,9 +162,9 @@ async def test_evaluation_is_never_proved(agent: Any, tokenizer: Any) -> None:
     assert KEY not in output["extra_logs"]
 
 
-def test_openrlhfs_own_generator_says_which_samples_are_for_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = SimpleNamespace(SamplesGenerator=type("Ours", (samples_generator.SamplesGenerator,), {}))
-    extend_samples_generator(module)
+def test_openrlhfs_own_generator_says_what_samples_are_for_and_in_which_round_they_are_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[Any] = []
 
     def dispatch(self: Any, prompts: Any, labels: Any, **_: Any) -> list[Any]:
@@ -159,6 +172,8 @@ def test_openrlhfs_own_generator_says_which_samples_are_for_evaluation(monkeypat
         return []
 
     monkeypatch.setattr(samples_generator.SamplesGenerator, "_dispatch_prompts_to_vllm", dispatch)
+    module = SimpleNamespace(SamplesGenerator=type("Ours", (samples_generator.SamplesGenerator,), {}))
+    extend_samples_generator(module)
     batches = [(["d"], ["p"], ["1"], [None]), (["d"], ["q"], ["2"], [None])]
     args = SimpleNamespace(
         vllm=SimpleNamespace(enable_sleep=False),
@@ -168,9 +183,10 @@ def test_openrlhfs_own_generator_says_which_samples_are_for_evaluation(monkeypat
     made = module.SamplesGenerator(SimpleNamespace(args=args), batches, batches, None, [])
     made.generate_eval_samples()
     assert asked == [EvaluationLabel("1"), EvaluationLabel("2")]
-    asked.clear()
-    made.generate_samples()
-    assert asked == ["1", "2"]
+    for step in range(2):
+        asked.clear()
+        made.generate_samples()
+        assert asked == [TrainingLabel("1", step), TrainingLabel("2", step)]
     assert next(for_evaluation(iter(batches)))[1] == ["p"]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
 
 import pytest
 
@@ -27,3 +29,24 @@ async def failure_of(prover: Prover, proof: Proof) -> ProverError:
     with pytest.raises(ProverError) as raised:
         await prover.prove(proof)
     return raised.value
+
+
+def assert_same_law(one: Sequence[Hashable], other: Sequence[Hashable]) -> None:
+    """Two samples of equal size come from one distribution, by the chi-square test at 0.1 %.
+
+    What was drawn less than 20 times in both together counts as one outcome.
+    """
+    assert len(one) == len(other)
+    counts = Counter(one), Counter(other)
+    bins: Counter[tuple[Hashable, int]] = Counter()
+    for which, counted in enumerate(counts):
+        for outcome, count in counted.items():
+            bins[outcome if counts[0][outcome] + counts[1][outcome] >= 20 else "rare", which] += count
+    outcomes = {outcome for outcome, _ in bins}
+    assert len(outcomes) > 4, "an experiment with so few outcomes tells little"
+    pairs = [(bins[outcome, 0], bins[outcome, 1]) for outcome in outcomes]
+    statistic = sum((a - b) ** 2 / (a + b) for a, b in pairs)
+    # The 99.9th percentile of chi-square by Wilson and Hilferty, within 0.5 % from 4 degrees of freedom on.
+    degrees = len(pairs) - 1
+    spread = 2 / (9 * degrees)
+    assert statistic < degrees * (1 - spread + 3.0902 * math.sqrt(spread)) ** 3

@@ -8,7 +8,8 @@ import torch
 
 from mrt_reward.protocols import RolloutQuery
 from mrt_reward.provers import draws
-from mrt_reward.provers.draws import Address, draw, draw_coupled, gumbel
+from mrt_reward.provers.draws import draw, draw_coupled
+from mrt_reward.provers.noise import Address
 
 
 def query(temperature: float = 1.0, top_p: float = 1.0) -> RolloutQuery:
@@ -91,18 +92,6 @@ def test_rows_that_expect_the_same_draw_the_same_and_similar_rows_nearly_always(
     assert (tokens[0] == other[0]).mean() < 0.9
 
 
-def test_noise_is_found_by_its_address_and_by_nothing_else() -> None:
-    here = gumbel(Address(1, 2, 3), 100)
-    assert here.tolist() == gumbel(Address(1, 2, 3), 1000)[:100].tolist()
-    for other in (Address(2, 2, 3), Address(1, 3, 3), Address(1, 2, 4)):
-        assert not np.isclose(here, gumbel(other, 100)).any()
-    many = np.concatenate([gumbel(Address(9, sample, 0), 1000) for sample in range(50)])
-    assert np.isfinite(many).all()
-    # Mean γ and variance π²/6 of a standard Gumbel, within five standard errors of 50,000 draws.
-    assert many.mean() == pytest.approx(0.5772, abs=5 * 1.2825 / 50_000**0.5)
-    assert many.var() == pytest.approx(np.pi**2 / 6, rel=0.05)
-
-
 @pytest.mark.parametrize("top_p", [1.0, 0.9, 0.3])
 def test_a_coupled_token_does_not_depend_on_its_neighbours(top_p: float) -> None:
     rng = np.random.default_rng(0)
@@ -110,3 +99,43 @@ def test_a_coupled_token_does_not_depend_on_its_neighbours(top_p: float) -> None
     together = coupled(logits, 8, query(top_p=top_p))
     for row in range(4):
         assert together[row].tolist() == coupled(logits[row : row + 1], 8, query(top_p=top_p))[0].tolist()
+
+
+@pytest.mark.parametrize(("top_p", "num_top"), [(1.0, 4), (0.9, 4), (0.9, 11)])
+def test_what_is_not_listed_is_drawn_as_often_as_it_is_probable(
+    monkeypatch: pytest.MonkeyPatch, top_p: float, num_top: int
+) -> None:
+    # Three tokens of twelve are listed, and the others race as one: first against these, then among each other.
+    logits = torch.tensor(np.random.default_rng(3).normal(size=(1, 12)) * 0.4)
+    expected_V = nucleus_law(logits, top_p)
+    monkeypatch.setattr(draws, "_NUM_LISTED", 3)
+    monkeypatch.setattr(draws, "_NUM_TOP", num_top)
+    counts_V = np.bincount(coupled(logits, 10_000, query(top_p=top_p))[0], minlength=12)
+    assert (counts_V[expected_V == 0] == 0).all()
+    assert 0.3 < counts_V[np.argsort(-expected_V)[3:]].sum() / 10_000 < 0.7
+    # At most 11 degrees of freedom, of which 31.3 leaves 0.1 %.
+    assert chi_square(counts_V, expected_V * 10_000) < 31.3
+
+
+def nucleus_law(logits: torch.Tensor, top_p: float) -> np.ndarray:
+    """Probabilities by sorting, as the definition has them."""
+    probability_V = logits.double().softmax(dim=-1)[0].numpy()
+    order = np.argsort(-probability_V)
+    kept = order[np.cumsum(probability_V[order]) - probability_V[order] < top_p]
+    return np.where(np.isin(np.arange(len(probability_V)), kept), probability_V, 0.0) / probability_V[kept].sum()
+
+
+def test_answers_of_a_large_vocabulary_agree_although_other_tokens_are_listed() -> None:
+    # 64 of 3,000 tokens are listed: they hold a seventh of the mass, and noise of the logits changes which they are.
+    rng = np.random.default_rng(6)
+    base = rng.normal(size=(1, 3000))
+    near = base + rng.normal(size=(1, 3000)) * 0.02
+    tokens = coupled(torch.tensor(np.concatenate([base, base, near])), 1_000, query())
+    assert (tokens[0] == tokens[1]).all()
+    assert (tokens[0] == tokens[2]).mean() > 0.9
+
+
+def test_tokens_without_any_probability_are_never_drawn() -> None:
+    logits = torch.full((1, 1000), -torch.inf)
+    logits[0, :2] = 0.0
+    assert set(coupled(logits, 500, query())[0].tolist()) == {0, 1}

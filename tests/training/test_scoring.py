@@ -33,6 +33,7 @@ PROVER = {
     "engine": "scripted",
     "max_tokens": 1024,
     "note": "",
+    "coupled": "exact",
     "tokenizer": "another",
     "graders": ["math"],
     "options": {},
@@ -74,6 +75,29 @@ async def test_episodes_land_on_the_policys_own_tokens(kind: str) -> None:
     assert record.what.value_P == pytest.approx(VALUES)
     assert not record.what.cut_off
     assert (record.probes, record.prover is not None, record.latency_s > 0) == (4, True, True)
+
+
+async def seeds(given: dict[str, object], *asked: dict[str, object]) -> list[set[int]]:
+    """Seeds of the probes of each response in turn."""
+    backend, prover = byte_level(), ScriptedProver(VALUES)
+    async with scoring(backend, prover, estimator="rollouts", num_samples=4, **given) as (scorer, _):
+        for number, fields in enumerate(asked):
+            record = await scorer.score(response(backend, **fields))  # type: ignore[arg-type]
+            assert isinstance(record.what, Scored), record
+            assert len(prover.proofs) == number + 1, "nothing of it was in the cache"
+    return [{probe.seed for probe in proof.probes} for proof in prover.proofs]
+
+
+async def test_coupled_answers_of_one_step_share_a_seed_and_those_of_another_have_a_fresh_one() -> None:
+    other = TEXT.replace("Two", "Zwei")
+    first, second, later = await seeds({"coupled": True}, {"step": 3}, {"step": 3, "text": other}, {"step": 4})
+    assert first == second
+    assert first.isdisjoint(later)
+    assert len(first) == len(later) == 1
+
+
+async def test_the_step_leaves_plain_answers_alone() -> None:
+    assert await seeds({}, {"step": 3}) == await seeds({}, {"step": 4})
 
 
 async def test_a_truncated_response_is_cut_off_to_its_last_token() -> None:

@@ -1,17 +1,38 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mrt_reward.errors import ConfigError
+from mrt_reward.protocols import ProverInfo
+from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.training.servers import check_servers
 from mrt_reward.training.settings import TrainingSettings
-from tests.server.conftest import threaded_server
+from tests.server.conftest import VALUES, threaded_server
 
 
 def test_every_server_says_who_proves(capsys: pytest.CaptureFixture[str]) -> None:
     with threaded_server() as url:
         check_servers(TrainingSettings(url=[url, url]), "reward.mrt")
     assert capsys.readouterr().out.count(f"[mrt] {url} proves with") == 2
+
+
+class Uncoupled(ScriptedProver):
+    """As an endpoint whose seed does not couple."""
+
+    @property
+    def info(self) -> ProverInfo:
+        return replace(super().info, coupled="none")
+
+
+def test_coupled_answers_need_a_prover_that_couples() -> None:
+    with threaded_server(Uncoupled(VALUES)) as url:
+        for alone in (TrainingSettings(url=url, coupled=True), TrainingSettings(url=url, estimator="rollouts")):
+            check_servers(alone, "--mrt")
+        with pytest.raises(ConfigError, match=r"--mrt\.coupled needs a prover that couples answers") as caught:
+            check_servers(TrainingSettings(url=url, estimator="rollouts", coupled=True), "--mrt")
+    assert caught.value.param == "--mrt.coupled"
 
 
 def test_one_that_does_not_answer_is_told_with_what_to_do() -> None:

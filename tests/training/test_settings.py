@@ -38,7 +38,7 @@ def load(**given: object) -> TrainingSettings:
 
 def test_the_defaults_are_the_papers_and_those_of_the_package() -> None:
     settings = load()
-    assert settings.score_options() == ScoreOptions()
+    assert settings.score_options() == settings.score_options(step=7) == ScoreOptions()
     credit = settings.credit_config(scale_by_std=True, epsilon=1e-6, singleton="raw")
     assert credit == settings.credit_config() == CreditConfig()
     assert (credit.credit, credit.baseline) == ("immediate", "none")

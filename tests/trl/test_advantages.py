@@ -17,7 +17,9 @@ from mrt_reward.core.credit import credit, outcome_advantages
 from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import ProverError, TraceError
 from mrt_reward.mini import MODEL_DIR
+from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.training.records import number_of
+from tests.server.conftest import threaded_server
 from tests.trl.policy import (
     TEXT,
     VALUES,
@@ -28,6 +30,7 @@ from tests.trl.policy import (
     scripted_problems,
     scripted_server,
     trainer,
+    value_of,
 )
 
 WRONG = TEXT.replace("42", "41")
@@ -106,6 +109,21 @@ def test_the_difference_is_alpha_times_what_core_gives(url: str, tmp_path: Path)
         places = added_by_hand([1.0, 2.0, 3.0])
         wanted = [paid.answer_advantage if not place else paid.episode_advantage_K[int(place) - 1] for place in places]
         assert batch.advantages[row, : len(wanted)].numpy() == pytest.approx(wanted, abs=1e-5)
+
+
+def test_coupled_answers_are_seeded_by_trls_own_step(tmp_path: Path) -> None:
+    prover = ScriptedProver(value_of)
+    with threaded_server(prover) as url:
+        made = made_of(tmp_path, url, [TEXT, WRONG], {"estimator": "rollouts", "coupled": True})
+        seeds: list[set[int]] = []
+        for step in (0, 5):
+            made.state.global_step = step
+            prover.proofs.clear()
+            generated(made)
+            seeds.append({probe.seed for proof in prover.proofs for probe in proof.probes})
+    # All rows ask about one problem.
+    assert len(seeds[0]) == len(seeds[1]) == 1
+    assert seeds[0] != seeds[1]
 
 
 def test_rows_that_no_function_rewards_are_paid_nothing_as_trl_does(url: str, tmp_path: Path) -> None:

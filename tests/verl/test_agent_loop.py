@@ -11,7 +11,7 @@ import pytest
 import torch
 from mrt_verl import agent_loop, agent_loop_v1
 from mrt_verl.marks import decode, encode
-from mrt_verl.reward_manager import RECORD, VALIDATING
+from mrt_verl.reward_manager import RECORD, STEP, VALIDATING
 from verl.experimental.agent_loop import AgentLoopOutput
 
 from mrt_reward.training.records import Lapse, Record, Scored
@@ -38,7 +38,7 @@ class Base:
 
 class Worker(agent_loop.Marking, Base):
     async def run(self, made: Any, validate: bool = False) -> Any:
-        return await self._run_agent_loop({}, {"validate": validate}, made=made, uid="u")
+        return await self._run_agent_loop({}, {"validate": validate, "step": 3}, made=made, uid="u")
 
 
 def output(mask: list[int]) -> AgentLoopOutput:
@@ -54,8 +54,17 @@ async def test_marks_are_made_in_training_alone_and_records_are_kept_once() -> N
     checked = await worker.run(output([1] * 4), True)
     assert agent_loop.MARKS not in checked.extra_fields
     assert [seen[VALIDATING] for seen in worker.seen] == [False, True]
+    assert [seen[STEP] for seen in worker.seen] == [3, 3]
     assert [record.prover for record in await worker.mrt_records()] == ["m@1"]
     assert await worker.mrt_records() == []
+
+
+async def test_a_sample_that_says_its_own_step_is_believed() -> None:
+    # veRL's V1 trainer tells the steps of a whole batch as the trajectory's.
+    worker = Worker()
+    trajectory = {"validate": False, "step": [7, 8]}
+    await worker._run_agent_loop({}, trajectory, made=output([1] * 4), global_steps=8)
+    assert [seen[STEP] for seen in worker.seen] == [8]
 
 
 async def test_a_reward_that_the_agent_loop_gave_itself_has_no_progress() -> None:
@@ -67,7 +76,7 @@ async def test_a_reward_that_the_agent_loop_gave_itself_has_no_progress() -> Non
         pass
 
     worker = OwnWorker()
-    done = await worker._run_agent_loop({}, {"validate": False}, made=output([1] * 4))
+    done = await worker._run_agent_loop({}, {"validate": False, "step": 1}, made=output([1] * 4))
     assert done.extra_fields[agent_loop.MARKS] == encode(Lapse.UNSUPPORTED, 4)
     [record] = await worker.mrt_records()
     assert "rewarded this trajectory itself" in record.reason

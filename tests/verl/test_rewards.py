@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from mrt_verl import agent_loop
-from mrt_verl.reward_manager import RECORD, VALIDATING
+from mrt_verl.reward_manager import RECORD, STEP, VALIDATING
 from tensordict import TensorDict
 from transformers import AutoTokenizer
 from verl.protocol import DataProto
@@ -182,6 +182,19 @@ async def test_nothing_blocks_the_event_loop_while_the_prover_is_slow(tokenizer:
         results = await asyncio.wait_for(asyncio.gather(*calls), 120)
         await letting
     assert all(isinstance(result["reward_extra_info"][RECORD].what, Scored) for result in results)
+
+
+async def test_coupled_answers_are_seeded_by_the_step_that_the_agent_loop_tells(tokenizer: Any) -> None:
+    prover = ScriptedProver([0.25, 0.5, 0.5, 1.0])
+    with threaded_server(prover) as url:
+        ours = manager(url, tokenizer, "reward.mrt.estimator=rollouts", "reward.mrt.coupled=True")
+        for step in (3, 3, 4):
+            text = TEXT.replace("Two", f"Number {len(prover.proofs)}")
+            result = await ours.run_single(trajectory(tokenizer, text, **{STEP: step}))
+            assert isinstance(result["reward_extra_info"][RECORD].what, Scored)
+    first, second, later = [{probe.seed for probe in proof.probes} for proof in prover.proofs]
+    assert first == second
+    assert first.isdisjoint(later)
 
 
 async def test_validation_never_reaches_the_prover(url: str, tokenizer: Any) -> None:

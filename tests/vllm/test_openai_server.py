@@ -134,6 +134,28 @@ async def test_everything_that_the_prover_can_use_is_found(prover: OpenAIProver)
     assert (first.model, first.engine) == ("prover", "openai")
     await prover.check()
     assert prover.info == first
+    # The V1 runner, which a CPU has, gives each answer a generator of its own.
+    assert prover.info.coupled == "endpoint"
+
+
+async def test_coupled_answers_cancel_where_nothing_has_changed(prover: OpenAIProver) -> None:
+    num_samples, num_traces = 8, 8
+    query = RolloutQuery(num_samples, temperature=1.0, top_p=1.0, max_tokens=16, stop_at_close=True, coupled=True)
+    paid, independent = list[float](), list[float]()
+    known = await prove_all(prover, proofs_of(prover, num_traces=num_traces))
+    for number, proof in enumerate(proofs_of(prover, query, num_traces=num_traces)):
+        probes = tuple(replace(probe, seed=number) for probe in proof.probes)
+        value_P = values_of([known[number]])
+        # Each prefix in a request of its own, as where others are in the cache.
+        proven = await prove_all(prover, [replace(proof, probes=(probe,)) for probe in probes])
+        texts_PM = [[prover.tokenizer.decode(ids) for ids in one.answers[0].completions] for one in proven]
+        answer = f"{{{sample_problems(num_traces, seed=5)[number].answer}}}"
+        rate_P = np.array([np.mean([text == answer for text in texts]) for texts in texts_PM])
+        idle_K = np.abs(np.diff(value_P)) < 0.02
+        paid += np.abs(np.diff(rate_P))[idle_K].tolist()
+        independent += np.sqrt(2 * value_P * (1 - value_P) / num_samples)[1:][idle_K].tolist()
+    assert sum(value > 0.05 for value in independent) >= 5, "nothing is uncertain here"
+    assert np.mean(paid) <= np.mean(independent) / 3
 
 
 async def test_likelihoods_equal_the_embedded_engines(prover: OpenAIProver, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, RolloutQuery, SpellingIds
-from tests.provers.proving import prove_all
+from tests.provers.hf.test_coupling import uncertain
+from tests.provers.proving import assert_same_law, prove_all
 from tests.vllm.conftest import asked, island_traces, logprobs, proofs_of
 
 if TYPE_CHECKING:
@@ -74,3 +76,31 @@ async def test_sampled_answers_repeat_with_their_seed_and_differ_without(prover:
     moved = Proof(hot.token_ids, tuple(Probe(p.cut, p.suffix, p.seed + 1000) for p in hot.probes), hot.query)
     [third] = await prove_all(prover, [moved])
     assert third.answers != first.answers
+
+
+async def test_coupling_leaves_the_distribution_of_the_engines_answers_alone(prover: VLLMProver) -> None:
+    proof, query = uncertain(prover.tokenizer), RolloutQuery(10_000, 3.0, 0.9, 1, stop_at_close=False)
+    both = [
+        (await prover.prove(Proof(proof.token_ids, proof.probes, replace(query, coupled=coupled)))).answers[0]
+        for coupled in (False, True)
+    ]
+    assert_same_law(both[0].completions, both[1].completions)
+
+
+async def test_coupled_answers_are_those_of_the_transformers_prover(prover: VLLMProver) -> None:
+    from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415
+
+    [proof] = proofs_of(island_traces(1), prover.tokenizer)
+    probes = tuple(replace(probe, seed=5) for probe in proof.probes)
+    query = RolloutQuery(8, temperature=1.0, top_p=0.95, max_tokens=16, stop_at_close=True, coupled=True)
+    reference = TransformersProver(EngineSettings(model=str(MODEL_DIR), dtype="float32", device="cpu"))
+    [expected] = await prove_all(reference, [Proof(proof.token_ids, probes, query)])
+    await reference.close()
+    [found] = await prove_all(prover, [Proof(proof.token_ids, probes, query)])
+    pairs = [
+        (one, other)
+        for answer, wanted in zip(found.answers, expected.answers, strict=True)
+        for one, other in zip(answer.completions, wanted.completions, strict=True)
+    ]
+    # Two engines' logits differ in the seventh digit, which settles a tie in ten thousand the other way.
+    assert sum(one == other for one, other in pairs) >= len(pairs) - 1

@@ -89,7 +89,8 @@ async def test_coupled_draws_are_those_of_the_other_engines() -> None:
     import torch  # noqa: PLC0415
 
     from mrt_reward.protocols import RolloutQuery  # noqa: PLC0415
-    from mrt_reward.provers.draws import Address, draw_coupled  # noqa: PLC0415 - needs torch
+    from mrt_reward.provers.draws import draw_coupled  # noqa: PLC0415 - needs torch
+    from mrt_reward.provers.noise import Address  # noqa: PLC0415
 
     query = RolloutQuery(3, 1.0, 1.0, 9, stop_at_close=False, coupled=True)
     processor = control()

@@ -52,7 +52,13 @@ class TransformersProver:
         self._packed = loaded.packed
         self._tokenizer = loaded.tokenizer
         self._info = ProverInfo(
-            settings.named_model, loaded.version, "transformers", loaded.packed.max_tokens, note, dtype_of(settings)
+            settings.named_model,
+            loaded.version,
+            "transformers",
+            loaded.packed.max_tokens,
+            note,
+            dtype_of(settings),
+            coupled="exact",
         )
         # torch counts threads for each calling thread, so the worker sets its own.
         self._worker = ThreadPoolExecutor(

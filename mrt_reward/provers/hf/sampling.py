@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mrt_reward.protocols import Probe, RolloutQuery
-from mrt_reward.provers.draws import Address, draw, draw_coupled
+from mrt_reward.provers.draws import draw, draw_coupled
+from mrt_reward.provers.noise import Address
 from mrt_reward.provers.stops import Stops, after_braces
 
 

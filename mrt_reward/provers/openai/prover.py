@@ -21,7 +21,18 @@ import httpx
 from mrt_reward.backoff import Backoff
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError, MRTRewardError, ProverError, ProverUnavailable, TraceError
-from mrt_reward.protocols import LikelihoodQuery, ProbeAnswer, Proof, Proven, ProverInfo, RolloutQuery, Tokenizer
+from mrt_reward.protocols import (
+    Coupling,
+    LikelihoodQuery,
+    ProbeAnswer,
+    Proof,
+    Proven,
+    ProverInfo,
+    Query,
+    RolloutQuery,
+    Tokenizer,
+)
+from mrt_reward.provers.openai.coupling import seed_couples
 from mrt_reward.provers.openai.dialect import TOKENS_AS_IDS, Interview, LikelihoodWay
 from mrt_reward.provers.openai.endpoint import MAX_IN_FLIGHT, Choice, Endpoint, ModelCard
 from mrt_reward.provers.openai.likelihood import likelihoods
@@ -56,8 +67,10 @@ class OpenAIProver:
     text is encoded again, which changes nothing that is graded.
 
     Sampling is seeded, once a request (`Completer`): unlike an embedded engine's, a prefix's answers depend on the
-    longest prefix that was asked about together with it. vLLM 0.32 on a CPU dies of a seeded request whose prompt it
-    works through in parts: start it with `--no-enable-chunked-prefill`. On a GPU it does not.
+    longest prefix that was asked about together with it. Coupled answers have one seed anyway; they are taken where the
+    endpoint's seed was seen to couple (`coupling`), and refused elsewhere, with code `unsupported_query`. vLLM 0.32 on
+    a CPU dies of a seeded request whose prompt it works through in parts: start it with `--no-enable-chunked-prefill`.
+    On a GPU it does not.
 
     Args:
         settings: `engine_url`, such as `http://127.0.0.1:8000`, with or without `/v1`; `tokenizer`, the model's own,
@@ -106,7 +119,8 @@ class OpenAIProver:
         """Current identity; its version is `UNKNOWN_VERSION` until the endpoint was asked for the first time."""
         if self._connection is None:
             named = self._settings.model or self._endpoint.shown
-            return ProverInfo(named, UNKNOWN_VERSION, "openai", self._settings.max_model_len or 0)
+            max_tokens = self._settings.max_model_len or 0
+            return ProverInfo(named, UNKNOWN_VERSION, "openai", max_tokens, coupled="unknown")
         return self._connection.info
 
     @property
@@ -133,6 +147,7 @@ class OpenAIProver:
         except MRTRewardError as error:
             raise ProverError(str(error), code=error.code, param=error.param) from error
         proof.check_fits(connection.info.max_tokens, runs_close=True)
+        _refuse_uncoupled(proof.query, connection.info)
         session = hashlib.blake2b(proof.token_ids.astype("<i4").tobytes(), digest_size=16).hexdigest()
         if isinstance(proof.query, LikelihoodQuery):
             logprob_PS, num_tokens = await likelihoods(
@@ -171,17 +186,22 @@ class OpenAIProver:
             try:
                 card = self._chosen(await self._endpoint.models())
                 max_tokens = self._max_tokens(card)
-                completer = self._connection.completer if self._connection else None
-                if completer is None or self._connection is None or self._connection.info.model != card.id:
-                    dialect = await Interview(self._endpoint, card.id, self._tokenizer).dialect()
-                    completer = Completer(self._endpoint, card.id, dialect)
+                known = self._connection if self._connection and self._connection.info.model == card.id else None
+                completer, coupled = (known.completer, known.info.coupled) if known else await self._interview(card.id)
             except (ProverUnavailable, ConfigError):
                 raise
             except ProverError as error:
                 raise ProverUnavailable(f"the endpoint cannot be used: {error}") from error
-            info = ProverInfo(card.id, self._version(card), "openai", max_tokens, NOTES[completer.dialect.likelihood])
+            note = NOTES[completer.dialect.likelihood]
+            info = ProverInfo(card.id, self._version(card), "openai", max_tokens, note, coupled=coupled)
             self._connection = _Connection(info, completer)
             return self._connection
+
+    async def _interview(self, model: str) -> tuple[Completer, Coupling]:
+        """What the server can do."""
+        dialect = await Interview(self._endpoint, model, self._tokenizer).dialect()
+        completer = Completer(self._endpoint, model, dialect)
+        return completer, "endpoint" if await seed_couples(completer, self._tokenizer) else "none"
 
     def _chosen(self, cards: Sequence[ModelCard]) -> ModelCard:
         names, asked = ", ".join(card.id for card in cards) or "none", self._settings.model
@@ -257,3 +277,14 @@ class OpenAIProver:
             return [int(token) for token in self._tokenizer.encode_untrusted(text).ids]
         except TraceError as error:
             raise ProverError(f"a sampled answer cannot be encoded: {error}") from error
+
+
+def _refuse_uncoupled(query: Query, info: ProverInfo) -> None:
+    if isinstance(query, RolloutQuery) and query.coupled and query.temperature > 0 and info.coupled != "endpoint":
+        raise ProverError(
+            "this endpoint's `seed` does not give answers of two prefixes the same noise (it was tried: the server's "
+            "log says how they agreed), which coupled answers need: leave estimator.coupled out, or use engine 'vllm' "
+            "or 'transformers', or an endpoint that seeds each answer's own tokens, such as vLLM's V1 runner",
+            code="unsupported_query",
+            param="options.estimator.coupled",
+        )

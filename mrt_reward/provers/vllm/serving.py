@@ -88,7 +88,7 @@ def start(settings: EngineSettings, folder: Path, tokenizer: HFTokenizer, note: 
         stops,
         runner,
         SelfCheck(runner, engine, tokenizer, version),
-        ProverInfo(settings.named_model, version, "vllm", engine.max_model_len, note, engine.dtype),
+        ProverInfo(settings.named_model, version, "vllm", engine.max_model_len, note, engine.dtype, "exact"),
         version,
     )
 

@@ -21,7 +21,8 @@ from vllm.v1.sample.logits_processor import LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
 from mrt_reward.protocols import RolloutQuery
-from mrt_reward.provers.draws import Address, draw, draw_coupled
+from mrt_reward.provers.draws import draw, draw_coupled
+from mrt_reward.provers.noise import Address
 from mrt_reward.provers.stops import after_braces
 
 if TYPE_CHECKING:

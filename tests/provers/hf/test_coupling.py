@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from mrt_reward.config import ServeSettings
+from mrt_reward.engine_settings import EngineSettings
+from mrt_reward.mini import MODEL_DIR
 from mrt_reward.mini.island import sample_problems
 from mrt_reward.mini.writer import BASE_SLOPPINESS, write_thinking
 from mrt_reward.options import Likelihood, Rollouts, ScoreOptions
+from mrt_reward.protocols import Probe, Proof, RolloutQuery, Tokenizer
+from mrt_reward.provers.hf.prover import TransformersProver
 from mrt_reward.service.scorer import Scorer
-from mrt_reward.types import ScoredTrace, Trace
+from mrt_reward.types import Message, ScoredTrace, Trace
 from mrt_reward.wiring import build_scorer
+from tests.provers.proving import assert_same_law
 
 Floats = NDArray[np.float64]
 
@@ -80,3 +86,28 @@ async def test_a_coupled_value_is_the_same_alone_and_in_any_batch_and_group() ->
         both.append(found)
     together, alone = both[0], both[1][::-1]
     assert all(one.tolist() == other.tolist() for one, other in zip(together, alone, strict=True))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+async def test_coupling_leaves_the_distribution_of_the_engines_answers_alone(top_p: float) -> None:
+    query = RolloutQuery(10_000, temperature=3.0, top_p=top_p, max_tokens=1, stop_at_close=False)
+    prover = TransformersProver(EngineSettings(model=str(MODEL_DIR)), num_threads=1)
+    try:
+        proof = uncertain(prover.tokenizer)
+        both = [
+            (await prover.prove(Proof(proof.token_ids, proof.probes, replace(query, coupled=coupled)))).answers[0]
+            for coupled in (False, True)
+        ]
+    finally:
+        await prover.close()
+    assert_same_law(both[0].completions, both[1].completions)
+
+
+def uncertain(tokenizer: Tokenizer) -> Proof:
+    """A bare problem, whose answer is open after the brace, at a high temperature."""
+    [problem] = sample_problems(1, seed=11)
+    ids = tokenizer.encode_chat([Message("user", problem.text)])
+    suffix = tokenizer.encode_trusted("</think>\n\nThe final answer is \\boxed{").tolist()
+    query = RolloutQuery(1, temperature=1.0, top_p=1.0, max_tokens=1, stop_at_close=False)
+    return Proof(ids, (Probe(len(ids), tuple(suffix), seed=3),), query)

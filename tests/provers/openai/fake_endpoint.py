@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -27,6 +27,9 @@ END_ID = 347
 KEY = "sk-very-secret"
 NUM_SLOTS = 8
 """Of llama.cpp: as many completions of a prompt as it takes."""
+
+
+_Stream = Callable[[int], float]
 
 
 def rule(ids: Sequence[int]) -> NDArray[np.float64]:
@@ -50,6 +53,10 @@ class FakeEndpoint:
         replies: sent instead, first in first out.
         changed: applied to each reply's JSON.
         hang: requests never end, and `closed` counts those that were cut.
+        memory: how many of the last tokens the rule reads; all where it is None.
+        seeding: what a seed is good for. "answer": each answer's own stream (vLLM V1, llama.cpp); "place": each token's
+            place in the whole text (vLLM V2, SGLang); "request": one stream for all answers of a request; "same": one
+            stream for each answer, and all of them alike; "ignored": nothing.
 
     """
 
@@ -68,6 +75,8 @@ class FakeEndpoint:
         self.replies: deque[Response] = deque()
         self.changed: Callable[[dict[str, Any]], Any] = lambda reply: reply
         self.hang = False
+        self.memory: int | None = None
+        self.seeding = "answer"
         self.num_running = self.most_running = self.closed = 0
         app = Starlette(
             routes=[Route("/v1/models", self._models), Route("/v1/completions", self._completions, methods=["POST"])]
@@ -120,7 +129,8 @@ class FakeEndpoint:
     def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
         prompts = _prompts(body)
         num_samples = 1 if self.dialect == "plain" else body.get("n", 1)
-        choices = [self._choice(prompt, sample, body) for prompt in prompts for sample in range(num_samples)]
+        streams = self._streams(body, len(prompts) * num_samples, num_samples)
+        choices = [self._choice(prompt, next(streams), body) for prompt in prompts for _ in range(num_samples)]
         num_prompt = sum(map(len, prompts))
         return {
             # Servers may send choices in any order; `index` tells which is which.
@@ -128,17 +138,28 @@ class FakeEndpoint:
             "usage": {"prompt_tokens": num_prompt, "completion_tokens": len(choices)},
         }
 
-    def _choice(self, prompt: list[int], sample: int, body: dict[str, Any]) -> dict[str, Any]:
-        rng = np.random.default_rng(body.get("seed", 0) + sample)
+    def _streams(self, body: dict[str, Any], num_choices: int, num_samples: int) -> Iterator[_Stream]:
+        """Random numbers of each choice, by the place of the token."""
+        seed, whole = body.get("seed", 0), np.random.default_rng(body.get("seed", 0))
+        for choice in range(num_choices):
+            sample = choice % num_samples
+            if self.seeding == "place":
+                yield lambda place, sample=sample: float(np.random.default_rng([seed + sample, place]).random())
+                continue
+            own = {"answer": seed + sample, "same": seed, "ignored": None}
+            rng = whole if self.seeding == "request" else np.random.default_rng(own[self.seeding])
+            yield lambda _, rng=rng: float(rng.random())
+
+    def _choice(self, prompt: list[int], stream: _Stream, body: dict[str, Any]) -> dict[str, Any]:
         ids, finish = list[int](), "length"
         for _ in range(body["max_tokens"]):
-            logprobs = rule([*prompt, *ids])
+            logprobs = rule([*prompt, *ids][-(self.memory or 0) :])
             temperature = body["temperature"]
             if temperature == 0:
                 ids.append(int(logprobs.argmax()))
             else:
                 cumulative = np.exp(logprobs / temperature).cumsum()
-                ids.append(int(np.searchsorted(cumulative, rng.random() * cumulative[-1])))
+                ids.append(int(np.searchsorted(cumulative, stream(len(prompt) + len(ids)) * cumulative[-1])))
             if ids[-1] == END_ID:
                 finish = "stop"
                 break
