@@ -1,4 +1,4 @@
-"""The embedded engine's bound: the same network, called plainly.
+"""The embedded engine's plain work: the same network, called plainly.
 
 Dimension key: R rows of a decoding batch.
 """
@@ -21,7 +21,7 @@ DECODE_ROWS = 256
 
 
 class PlainForward:
-    """A `Bound` over a transformers model.
+    """A `Forward` over a transformers model.
 
     Args:
         network: a causal language model.

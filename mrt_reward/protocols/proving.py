@@ -179,6 +179,7 @@ class ProverInfo:
         max_tokens: longest context, answer included.
         note: a caveat for whoever reads the values, such as that the model is a tiny demonstration.
         dtype: precision that it computes in, which moves values a little; empty where it is not known.
+        num_threads: CPU threads of one operation; None where the engine does not say.
 
     """
 
@@ -188,6 +189,7 @@ class ProverInfo:
     max_tokens: int
     note: str = ""
     dtype: str = ""
+    num_threads: int | None = None
 
     @property
     def name(self) -> str:
