@@ -34,8 +34,11 @@ class PlainForward:
 
     @classmethod
     def of(cls, prover: Prover) -> PlainForward:
-        """Of the network that a `TransformersProver` runs."""
-        return cls(cast("TransformersProver", prover).network)
+        """Of the network that a `TransformersProver` runs, with as many threads as its worker takes."""
+        engine = cast("TransformersProver", prover)
+        if engine.info.num_threads is not None:
+            torch.set_num_threads(engine.info.num_threads)
+        return cls(engine.network)
 
     async def prefill(self, lengths: Sequence[int], seed: int) -> None:
         """One forward for each prompt, without a cache."""
