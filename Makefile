@@ -4,7 +4,7 @@
 # make test-verl   types, tests and coverage of the veRL adapter, and stock veRL training the bundled model on a CPU
 # make test-trl    types, tests and coverage of the TRL adapter, and TRL training the bundled model on a CPU
 # make test-openrlhf types, tests and coverage of the OpenRLHF adapter, and its own trainer on a CPU
-# make bench       the embedded engine against its bound, in minutes
+# make bench       the embedded engine against one full forward, in minutes
 # make bench-full  both engines, through the server, against peers on vLLM's own, in an hour
 # Each creates its environment by itself, CPU only, from the pinned set in constraints/.
 

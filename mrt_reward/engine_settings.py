@@ -53,6 +53,22 @@ class EngineSettings(BaseModel):
         Field(description="Precision of the weights; auto is bfloat16 for vllm on a GPU, and float32 otherwise."),
     ] = "auto"
     device: Annotated[str, Field(description="auto, cpu, cuda or cuda:N; for engine transformers.")] = "auto"
+    threads: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="CPU threads of one operation; none is OMP_NUM_THREADS, or all cores, but 1 for models below "
+            "100 million parameters on engine transformers.",
+        ),
+    ] = None
+    max_kv_tokens: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Tokens whose keys and values sampled answers of several traces hold at once; one trace alone "
+            "may hold more; for engine transformers.",
+        ),
+    ] = 32_768
     max_model_len: Annotated[
         int | None, Field(ge=2, description="Longest context in tokens, answer included; none is the model's own.")
     ] = None

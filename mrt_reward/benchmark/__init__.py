@@ -1,1 +1,1 @@
-"""How fast a prover is here: prefixes per CPU-second, against a bound and against plain ways."""
+"""How fast a prover is here: prefixes per CPU-second, against one full forward and against plain ways."""

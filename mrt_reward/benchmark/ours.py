@@ -1,4 +1,4 @@
-"""Our own ways: the whole pipeline in this process and through our server, beside the bound.
+"""Our own ways: the whole pipeline in this process and through our server, beside one full forward.
 
 Dimension key: P prefixes · M sampled answers.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from mrt_reward.benchmark.bounds import Bound, bound_of_engine
 from mrt_reward.benchmark.counting import prefill_lengths
+from mrt_reward.benchmark.forwards import Forward, forward_of_engine
 from mrt_reward.benchmark.plan import WARM_UP, Measurement, Plan, Run, Told
 from mrt_reward.benchmark.recording import RecordingProver, Sampled
 from mrt_reward.benchmark.rows import Kind, Way
@@ -112,17 +112,17 @@ class InProcess:
     async def measurements(self) -> list[Measurement]:
         """What to measure, after a warm-up."""
         found: list[Measurement] = []
-        bound = bound_of_engine(self.prover.inner)
+        forward = forward_of_engine(self.prover.inner)
         for name in self.plan.estimators:
             warm_up = warm_up_work(self.plan, name, self.prover.tokenizer)
             await self._ours(name)(warm_up)
             rounds = works(self.plan, name, self.prover.tokenizer)
             found.append(Measurement(self._way("ours", name, name), rounds, self._ours(name)))
-            if bound is not None:
+            if forward is not None:
                 # It decodes answers as long as ours, so it comes after them.
-                run = self._bound(bound, name, [warm_up, *rounds])
+                run = self._forward(forward, name, [warm_up, *rounds])
                 await run(warm_up)
-                found.append(Measurement(self._way("bound", name, name), rounds, run))
+                found.append(Measurement(self._way("forward", name, name), rounds, run))
         found += [
             Measurement(self._way("ours", f"likelihood of {size:,}", "likelihood"), rounds, self._ours("likelihood"))
             for size, rounds in grown(self.plan, self.prover.tokenizer)
@@ -142,16 +142,16 @@ class InProcess:
 
         return run
 
-    def _bound(self, bound: Bound, name: EstimatorName, rounds: Sequence[Work]) -> Run:
+    def _forward(self, forward: Forward, name: EstimatorName, rounds: Sequence[Work]) -> Run:
         prompts = {work.seed: prefill_lengths(work.jobs, self.prover.info.max_tokens - 1) for work in rounds}
 
         async def run(work: Work) -> Told:
-            await bound.prefill(prompts[work.seed], work.seed)
+            await forward.prefill(prompts[work.seed], work.seed)
             computed = sum(prompts[work.seed])
             if name == "rollouts":
                 counted = self.sampled[work.seed]
                 length = max(1, round(counted.mean_tokens))
-                await bound.decode(counted.num_answers, length, work.seed)
+                await forward.decode(counted.num_answers, length, work.seed)
                 computed += counted.num_answers * (length - 1)
             return told(name, work, computed, self.sampled)
 
@@ -198,7 +198,8 @@ async def through_server(
         return run
 
     def add(label: str, name: EstimatorName, rounds: Sequence[Work]) -> None:
-        found.append(Measurement(Way("ours", label, "server", engine, name), rounds, run_of(name), elsewhere))
+        way = Way("ours", label, "server", engine, name)
+        found.append(Measurement(way, rounds, run_of(name), elsewhere=elsewhere))
 
     for name in plan.estimators:
         await run_of(name)(warm_up_work(plan, name, tokenizer))

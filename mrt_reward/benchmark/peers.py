@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import httpx
 
 from mrt_reward.benchmark.plan import WARM_UP, Measurement, Plan, Told
-from mrt_reward.benchmark.rows import Way
+from mrt_reward.benchmark.rows import Way, why_of
 from mrt_reward.benchmark.workload import Work, all_prompts, apart, first_problems, make_work
 from mrt_reward.errors import ProverError
 from mrt_reward.protocols import Tokenizer
+from mrt_reward.provers.together import together
 
 IN_FLIGHT = 128
 """Requests at once, of the concurrent peers."""
@@ -31,12 +32,16 @@ class PlainClient:
 
     Args:
         http: with the server's base URL.
+        last_words: what the server wrote last, for when it breaks off.
         model: its name there.
 
     """
 
-    def __init__(self, http: httpx.AsyncClient, model: str = "prover") -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, last_words: Callable[[], str] = lambda: "", model: str = "prover"
+    ) -> None:
         self._http = http
+        self._last_words = last_words
         self._model = model
         self._slots = asyncio.Semaphore(IN_FLIGHT)
 
@@ -44,13 +49,18 @@ class PlainClient:
         """One request; returns how many tokens it ran.
 
         Raises:
-            ProverError: it was refused.
+            ProverError: it was refused, or the server broke off.
 
         """
         body = {"model": self._model, "prompt": list(ids), "temperature": 0.0, "ignore_eos": True, **fields}
         headers = {"Content-Type": "application/json"}
         async with self._slots:
-            reply = await self._http.post("/v1/completions", content=json.dumps(body), headers=headers)
+            try:
+                reply = await self._http.post("/v1/completions", content=json.dumps(body), headers=headers)
+            except httpx.HTTPError as error:
+                words = self._last_words()
+                told = f"; its last words: {words}" if words else ""
+                raise ProverError(f"the peer's server broke off ({why_of(error)}){told}") from error
         if not reply.is_success:
             raise ProverError(f"the peer's server answered {reply.status_code}: {reply.text[:500]}")
         usage = cast("dict[str, Any]", json.loads(reply.content)["usage"])
@@ -67,13 +77,13 @@ class PlainClient:
         """(c)."""
         length = len(work.answer_ids)
         asked = [self.complete(ids.tolist(), max_tokens=length) for ids in all_prompts(work)]
-        return Told(sum(await asyncio.gather(*asked)))
+        return Told(sum(await together(asked)))
 
     async def by_prompt_logprobs(self, work: Work) -> Told:
         """(d)."""
         prompts = [[*ids.tolist(), *work.answer_ids] for ids in all_prompts(work)]
         asked = [self.complete(ids, max_tokens=1, prompt_logprobs=0) for ids in prompts]
-        return Told(sum(await asyncio.gather(*asked)))
+        return Told(sum(await together(asked)))
 
 
 def client_of(url: str, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
@@ -82,9 +92,8 @@ def client_of(url: str, transport: httpx.AsyncBaseTransport | None = None) -> ht
     return httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, limits=limits, transport=transport)
 
 
-async def over_http(http: httpx.AsyncClient, tokenizer: Tokenizer, plan: Plan, label: str) -> list[Measurement]:
-    """What to measure, after a warm-up of each; the label tells the server's set-up."""
-    peer = PlainClient(http)
+def over_http(peer: PlainClient, tokenizer: Tokenizer, plan: Plan, label: str) -> list[Measurement]:
+    """What to measure; the label tells the server's set-up."""
     ways = (
         ("(a) a request a prefix, in turn", peer.one_by_one, plan.spec),
         ("(c) a request a prefix, at once", peer.all_at_once, plan.spec),
@@ -92,7 +101,8 @@ async def over_http(http: httpx.AsyncClient, tokenizer: Tokenizer, plan: Plan, l
     )
     found: list[Measurement] = []
     for place, (name, run, spec) in enumerate(ways):
-        await run(make_work(apart(first_problems(spec, 1), WARM_UP + place), tokenizer).first(1))
+        warm_up = make_work(apart(first_problems(spec, 1), WARM_UP + place), tokenizer).first(1)
         works = [make_work(apart(spec, 300 + 20 * place + turn), tokenizer) for turn in range(plan.rounds)]
-        found.append(Measurement(Way("peer", f"{name}; {label}", "server", "vllm", "likelihood"), works, run))
+        way = Way("peer", f"{name}; {label}", "server", "vllm", "likelihood")
+        found.append(Measurement(way, works, run, warm_up))
     return found

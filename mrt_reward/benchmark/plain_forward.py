@@ -1,4 +1,4 @@
-"""The embedded engine's bound: the same network, called plainly.
+"""The embedded engine's plain work: the same network, called plainly.
 
 Dimension key: R rows of a decoding batch.
 """
@@ -21,7 +21,7 @@ DECODE_ROWS = 256
 
 
 class PlainForward:
-    """A `Bound` over a transformers model.
+    """A `Forward` over a transformers model.
 
     Args:
         network: a causal language model.
@@ -34,8 +34,11 @@ class PlainForward:
 
     @classmethod
     def of(cls, prover: Prover) -> PlainForward:
-        """Of the network that a `TransformersProver` runs."""
-        return cls(cast("TransformersProver", prover).network)
+        """Of the network that a `TransformersProver` runs, with as many threads as its worker takes."""
+        engine = cast("TransformersProver", prover)
+        if engine.info.num_threads is not None:
+            torch.set_num_threads(engine.info.num_threads)
+        return cls(engine.network)
 
     async def prefill(self, lengths: Sequence[int], seed: int) -> None:
         """One forward for each prompt, without a cache."""

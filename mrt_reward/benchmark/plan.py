@@ -8,8 +8,9 @@ from typing import Annotated, get_args
 
 from annotated_types import Ge, Le
 
-from mrt_reward.benchmark.processes import Cost, measured
-from mrt_reward.benchmark.rows import Done, Row, Way, row, total
+from mrt_reward.benchmark.processes import measured
+from mrt_reward.benchmark.results import Results
+from mrt_reward.benchmark.rows import Done, Way
 from mrt_reward.benchmark.workload import Work, WorkSpec
 from mrt_reward.options import MAX_SAMPLES, Estimator, EstimatorName, Likelihood, Rollouts
 from mrt_reward.ranges import check_ranges, option
@@ -88,6 +89,7 @@ class Measurement:
         way: which.
         works: one a round.
         run: does the work.
+        warm_up: work that comes before, and is not counted.
         elsewhere: what proves is not below this process.
 
     """
@@ -95,33 +97,31 @@ class Measurement:
     way: Way
     works: Sequence[Work]
     run: Run
+    warm_up: Work | None = None
     elsewhere: bool = False
 
 
-Tell = Callable[[str], None]
-"""Called with what is being measured, at the start of each."""
+async def measure(measurements: Sequence[Measurement], results: Results) -> None:
+    """Measure; rounds of all take turns, so that a noisy minute harms them alike.
 
-
-async def measure(measurements: Sequence[Measurement], tell: Tell) -> list[Row]:
-    """Rows in the order of the measurements; rounds of all take turns, so that a noisy minute harms them alike."""
-    costs: list[list[Cost]] = [[] for _ in measurements]
-    done: list[Done | None] = [None for _ in measurements]
+    A way that fails is left out from then on, and the others go on.
+    """
+    for one in measurements:
+        if one.warm_up is not None:
+            with results.surviving(one.way):
+                await one.run(one.warm_up)
     for turn in range(max((len(one.works) for one in measurements), default=0)):
-        for place, one in enumerate(measurements):
-            if turn >= len(one.works):
-                continue
-            tell(f"{one.way.engine}, {one.way.place}: {one.way.name}")
-            work = one.works[turn]
-            prefixes, needed = work.num_prefixes, work.needed_tokens
-            with measured() as cost:
-                told = await one.run(work)
-            costs[place].append(cost)
-            all_needed = None if told.decoded_tokens is None else needed + told.decoded_tokens
-            this = Done(prefixes, told.computed_tokens, all_needed, told.answer_tokens)
-            before = done[place]
-            done[place] = this if before is None else before.plus(this)
-    return [
-        row(one.way, came, total(spent), elsewhere=one.elsewhere)
-        for one, came, spent in zip(measurements, done, costs, strict=True)
-        if came is not None
-    ]
+        for one in measurements:
+            if turn < len(one.works) and not results.has_failed(one.way):
+                results.tell(f"{one.way.engine}, {one.way.place}: {one.way.name}")
+                with results.surviving(one.way):
+                    await _round(one, one.works[turn], results)
+
+
+async def _round(one: Measurement, work: Work, results: Results) -> None:
+    prefixes, needed = work.num_prefixes, work.needed_tokens
+    with measured() as cost:
+        told = await one.run(work)
+    all_needed = None if told.decoded_tokens is None else needed + told.decoded_tokens
+    done = Done(prefixes, told.computed_tokens, all_needed, told.answer_tokens)
+    results.add(one.way, done, cost, elsewhere=one.elsewhere)

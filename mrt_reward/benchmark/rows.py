@@ -8,7 +8,7 @@ from typing import Literal
 
 from mrt_reward.benchmark.processes import Cost
 
-Kind = Literal["bound", "ours", "peer"]
+Kind = Literal["forward", "ours", "peer"]
 Place = Literal["in process", "server"]
 
 
@@ -17,7 +17,7 @@ class Row:
     """One way of doing some work.
 
     Attributes:
-        kind: the bound, ours, or a peer.
+        kind: one full forward, ours, or a peer.
         name: which way.
         place: in this process, or over HTTP on loopback from a server of its own.
         engine: that ran the model.
@@ -127,6 +127,25 @@ def row(way: Way, done: Done, cost: Cost, *, elsewhere: bool = False) -> Row:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A way that could not be measured, or not any further.
+
+    Attributes:
+        way: which.
+        why: for people.
+
+    """
+
+    way: Way
+    why: str
+
+
+def why_of(error: BaseException) -> str:
+    """What an exception says; some say nothing but their name."""
+    return str(error).strip() or type(error).__name__
+
+
 def total(costs: Sequence[Cost]) -> Cost:
     """Costs of rounds added up; memory is the highest of them."""
     return Cost(
@@ -146,19 +165,19 @@ def speed_ratio(one: Row, other: Row) -> float | None:
     return first / second
 
 
-def bound_of(one: Row, rows: Iterable[Row]) -> Row | None:
-    """The bound for a row: of its own engine and estimator; None where that was not measured."""
+def forward_of(one: Row, rows: Iterable[Row]) -> Row | None:
+    """The full forward for a row: of its own engine and estimator; None where that was not measured."""
     mine = (one.engine, one.estimator)
-    return next((bound for bound in rows if bound.kind == "bound" and (bound.engine, bound.estimator) == mine), None)
+    return next((row for row in rows if row.kind == "forward" and (row.engine, row.estimator) == mine), None)
 
 
 def record(one: Row, rows: Sequence[Row]) -> Mapping[str, object]:
     """A row for JSON, with what follows from it."""
-    bound = bound_of(one, rows)
+    forward = forward_of(one, rows)
     return {
         **asdict(one),
         "prefixes_per_s": one.prefixes_per_s,
         "prefixes_per_cpu_s": one.prefixes_per_cpu_s,
-        "ratio_to_bound": None if bound is None else speed_ratio(one, bound),
+        "ratio_to_forward": None if forward is None else speed_ratio(one, forward),
         "computed_to_needed": one.computed_to_needed,
     }

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 
-from mrt_reward.benchmark.bounds import WITH_BOUND
+from mrt_reward.benchmark.forwards import WITH_FORWARD
 from mrt_reward.benchmark.ours import InProcess, SampledByWork, rounds_of_size, through_server
-from mrt_reward.benchmark.plan import Plan, Tell, measure
+from mrt_reward.benchmark.plan import Plan, measure
 from mrt_reward.benchmark.recording import RecordingProver
-from mrt_reward.benchmark.rows import Row
+from mrt_reward.benchmark.results import Results
+from mrt_reward.benchmark.rows import Way
 from mrt_reward.benchmark.serving import our_server
 from mrt_reward.client import AsyncClient
 from mrt_reward.config import ServeSettings
@@ -26,7 +27,7 @@ class Places:
     """Where to measure.
 
     Attributes:
-        in_process: the pipeline in this process, and the bound.
+        in_process: the pipeline in this process, and one full forward.
         server: through our server.
         peers: through vLLM's own server, and the authors' shape.
         url: a server of ours that runs already, instead of all these.
@@ -50,58 +51,58 @@ def num_steps(engine: str, plan: Plan, places: Places) -> int:
     ours = plan.rounds * len(plan.estimators) + sum(map(rounds_of_size, plan.sizes))
     if places.url is not None:
         return ours
-    bounds = plan.rounds * len(plan.estimators) if engine in WITH_BOUND else 0
-    in_process = (1 + ours + bounds + 1) if places.in_process else 0
+    forwards = plan.rounds * len(plan.estimators) if engine in WITH_FORWARD else 0
+    in_process = (1 + ours + forwards + 1) if places.in_process else 0
     server = (1 + ours) if places.server else 0
     peers = (2 * (1 + 3 * plan.rounds) + 1) if places.peers else 0
     return in_process + server + peers
 
 
-async def bench(settings: ServeSettings, plan: Plan, places: Places, tell: Tell) -> list[Row]:
-    """Rows in the order of the table.
+async def bench(settings: ServeSettings, plan: Plan, places: Places, results: Results) -> None:
+    """Measure, in the order of the table; what fails is written down beside what was measured.
 
     Args:
         settings: what proves.
         plan: what to measure.
         places: where.
-        tell: called at the start of each measurement.
+        results: to fill.
 
     Raises:
-        ConfigError: something does not start.
-        ProverError: some of the work was not done.
+        ConfigError: the peers need vLLM, or the running server is another model's.
 
     """
     if places.url is not None:
-        return await _running_server(places.url, settings, plan, tell)
+        await _running_server(places.url, settings, plan, results)
+        return
     if places.peers and importlib.util.find_spec("vllm") is None:
         raise ConfigError("the peers run on vLLM: pip install 'mrt-reward[vllm]', or leave out --peers", param="peers")
-    rows: list[Row] = []
     sampled: SampledByWork = {}
     if places.in_process:
-        tell(f"{settings.engine}, in process: starting")
-        rows += await _in_process(settings, plan, tell, sampled)
+        results.tell(f"{settings.engine}, in process: starting")
+        with results.surviving(Way("ours", "the engine", "in process", settings.engine, "likelihood")):
+            await _in_process(settings, plan, sampled, results)
     if places.server:
-        tell(f"{settings.engine}, server: starting ours")
-        async with our_server(settings) as url, AsyncClient(url, api_key=settings.plain_api_key) as client:
-            rows += await measure(await through_server(client, tokenizer_of(settings), plan, sampled), tell)
+        results.tell(f"{settings.engine}, server: starting ours")
+        with results.surviving(Way("ours", "our server", "server", settings.engine, "likelihood")):
+            async with our_server(settings) as url, AsyncClient(url, api_key=settings.plain_api_key) as client:
+                await measure(await through_server(client, tokenizer_of(settings), plan, sampled), results)
     if places.peers:
-        from mrt_reward.benchmark.vllm_peers import authors_row, http_rows  # noqa: PLC0415 - loads vLLM
+        from mrt_reward.benchmark.vllm_peers import measure_authors, measure_over_http  # noqa: PLC0415 - loads vLLM
 
-        rows += await http_rows(settings, tokenizer_of(settings), plan, tell)
-        rows.append(await authors_row(settings, tokenizer_of(settings), plan, tell))
-    return rows
+        await measure_over_http(settings, tokenizer_of(settings), plan, results)
+        await measure_authors(settings, tokenizer_of(settings), plan, results)
 
 
-async def _in_process(settings: ServeSettings, plan: Plan, tell: Tell, sampled: SampledByWork) -> list[Row]:
+async def _in_process(settings: ServeSettings, plan: Plan, sampled: SampledByWork, results: Results) -> None:
     prover = RecordingProver(build_prover(settings))
     scorer = build_scorer(settings, prover)
     try:
-        return await measure(await InProcess(scorer, prover, plan, sampled).measurements(), tell)
+        await measure(await InProcess(scorer, prover, plan, sampled).measurements(), results)
     finally:
         await scorer.close()
 
 
-async def _running_server(url: str, settings: ServeSettings, plan: Plan, tell: Tell) -> list[Row]:
+async def _running_server(url: str, settings: ServeSettings, plan: Plan, results: Results) -> None:
     tokenizer: Tokenizer = tokenizer_of(settings)
     async with AsyncClient(url, api_key=settings.plain_api_key) as client:
         served = await client.prover()
@@ -111,4 +112,4 @@ async def _running_server(url: str, settings: ServeSettings, plan: Plan, tell: T
                 f"{settings.tokenizer or settings.model or 'mini'}: name its model with --model",
                 param="model",
             )
-        return await measure(await through_server(client, tokenizer, plan, {}, elsewhere=True), tell)
+        await measure(await through_server(client, tokenizer, plan, {}, elsewhere=True), results)

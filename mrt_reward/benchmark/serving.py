@@ -60,8 +60,10 @@ async def our_server(settings: ServeSettings) -> AsyncGenerator[str]:
 
 
 @asynccontextmanager
-async def vllm_server(model: Path, flags: Sequence[str], environment: Mapping[str, str]) -> AsyncGenerator[str]:
-    """URL of vLLM's own OpenAI server on a model, which it serves under the name `prover`.
+async def vllm_server(
+    model: Path, flags: Sequence[str], environment: Mapping[str, str]
+) -> AsyncGenerator[tuple[str, Callable[[], str]]]:
+    """URL and last words of vLLM's own OpenAI server on a model, which it serves under the name `prover`.
 
     Raises:
         ConfigError: it does not start.
@@ -75,7 +77,7 @@ async def vllm_server(model: Path, flags: Sequence[str], environment: Mapping[st
     url = f"http://127.0.0.1:{port}"
     async with _running(command, environment) as server:
         await server.answers(f"{url}/health")
-        yield url
+        yield url, server.last_words
 
 
 Look = Callable[[], Awaitable[str | None]]
@@ -118,8 +120,13 @@ class _Server:
             if found:
                 return found
             await asyncio.sleep(POLL_S)
-        told = self._log.read_text(errors="replace")[-2000:].strip()
-        raise ConfigError(f"a server for the benchmark did not start within {START_TIMEOUT_S:g} s, it said: {told}")
+        raise ConfigError(
+            f"a server for the benchmark did not start within {START_TIMEOUT_S:g} s, it said: {self.last_words()}"
+        )
+
+    def last_words(self) -> str:
+        """The end of what it wrote."""
+        return self._log.read_text(errors="replace")[-2000:].strip()
 
     async def stop(self) -> None:
         """End it; by force where it does not go."""

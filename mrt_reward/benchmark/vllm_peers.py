@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mrt_reward.benchmark.peers import client_of, over_http
-from mrt_reward.benchmark.plan import WARM_UP, Plan, Tell, measure
+from mrt_reward.benchmark.peers import PlainClient, client_of, over_http
+from mrt_reward.benchmark.plan import WARM_UP, Plan, measure
 from mrt_reward.benchmark.processes import Cost
-from mrt_reward.benchmark.rows import Done, Row, Way, row
+from mrt_reward.benchmark.results import Results
+from mrt_reward.benchmark.rows import Done, Way
 from mrt_reward.benchmark.serving import ONE_PROCESS, VLLM_ON_CPU, vllm_server
 from mrt_reward.benchmark.workload import Work, apart, first_problems, make_work
 from mrt_reward.config import ServeSettings
@@ -47,47 +48,49 @@ def _folder(settings: ServeSettings) -> Path:
     return resolve_folder(str(settings.model or MODEL_DIR), settings.revision)
 
 
-async def http_rows(settings: ServeSettings, tokenizer: Tokenizer, plan: Plan, tell: Tell) -> list[Row]:
+async def measure_over_http(settings: ServeSettings, tokenizer: Tokenizer, plan: Plan, results: Results) -> None:
     """(a), (c) and (d): on vLLM's server as it comes, and on one that has its engine in as few processes as ours."""
-    rows: list[Row] = []
     for label, names, environment in (
         (AS_IT_COMES, SAME_WORK, VLLM_ON_CPU),
         (LIKE_OURS, SAME_PROCESSES, VLLM_ON_CPU | ONE_PROCESS),
     ):
-        flags = ["--enable-prompt-tokens-details", "--disable-log-stats"]
-        for name, value in shared_arguments(settings, names).items():
-            flag = f"--{name.replace('_', '-')}"
-            flags += [flag] if value is True else [flag, str(value)]
-        tell(f"vllm, server: starting vLLM's own, with {label}")
-        async with vllm_server(_folder(settings), flags, environment) as url, client_of(url) as http:
-            rows += await measure(await over_http(http, tokenizer, plan, label), tell)
-    return rows
+        results.tell(f"vllm, server: starting vLLM's own, with {label}")
+        with results.surviving(Way("peer", f"vLLM's own server; {label}", "server", "vllm", "likelihood")):
+            flags = ["--enable-prompt-tokens-details", "--disable-log-stats"]
+            for name, value in shared_arguments(settings, names).items():
+                flag = f"--{name.replace('_', '-')}"
+                flags += [flag] if value is True else [flag, str(value)]
+            async with vllm_server(_folder(settings), flags, environment) as (url, last_words), client_of(url) as http:
+                await measure(over_http(PlainClient(http, last_words), tokenizer, plan, label), results)
 
 
-async def authors_row(settings: ServeSettings, tokenizer: Tokenizer, plan: Plan, tell: Tell) -> Row:
+async def measure_authors(settings: ServeSettings, tokenizer: Tokenizer, plan: Plan, results: Results) -> None:
     """(b), on the first problem."""
-    tell(f"vllm, in process: {AUTHORS}")
-    work = make_work(apart(first_problems(plan.spec, 1), 400), tokenizer, plan.estimator("rollouts"), "official")
-    warm_up = make_work(apart(first_problems(plan.spec, 1), 400 + WARM_UP), tokenizer)
-    asked: dict[str, Any] = {
-        "engine": {
-            "model": str(_folder(settings)),
-            "disable_log_stats": True,
-            **shared_arguments(settings, SAME_PROCESSES),
-        },
-        "num_samples": NUM_SAMPLES,
-        "max_tokens": plan.free_tokens,
-        "traces": _ids(work),
-        "warm_up": [[ids[:64] for ids in _ids(warm_up.first(1))[0]]],
-    }
-    told = await _in_a_process(asked)
-    done = Done(
-        work.num_prefixes,
-        told["computed_tokens"],
-        work.needed_tokens + round(work.num_prefixes * NUM_SAMPLES * (told["answer_tokens"] - 1)),
-        told["answer_tokens"],
-    )
-    return row(Way("peer", AUTHORS, "in process", "vllm", "free answers"), done, Cost(**told["cost"]))
+    results.tell(f"vllm, in process: {AUTHORS}")
+    way = Way("peer", AUTHORS, "in process", "vllm", "free answers")
+    with results.surviving(way):
+        work = make_work(apart(first_problems(plan.spec, 1), 400), tokenizer, plan.estimator("rollouts"), "official")
+        warm_up = make_work(apart(first_problems(plan.spec, 1), 400 + WARM_UP), tokenizer)
+        told = await _in_a_process(
+            {
+                "engine": {
+                    "model": str(_folder(settings)),
+                    "disable_log_stats": True,
+                    **shared_arguments(settings, SAME_PROCESSES),
+                },
+                "num_samples": NUM_SAMPLES,
+                "max_tokens": plan.free_tokens,
+                "traces": _ids(work),
+                "warm_up": [[ids[:64] for ids in _ids(warm_up.first(1))[0]]],
+            }
+        )
+        done = Done(
+            work.num_prefixes,
+            told["computed_tokens"],
+            work.needed_tokens + round(work.num_prefixes * NUM_SAMPLES * (told["answer_tokens"] - 1)),
+            told["answer_tokens"],
+        )
+        results.add(way, done, Cost(**told["cost"]))
 
 
 def _ids(work: Work) -> list[list[list[int]]]:

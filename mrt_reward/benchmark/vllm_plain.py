@@ -1,4 +1,4 @@
-"""vLLM's bound: plain requests to the same running engine, all at once, that find nothing in its cache."""
+"""vLLM's plain work: requests to the same running engine, all at once, that find nothing in its cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mrt_reward.provers.vllm.prover import VLLMProver
 
 
 class PlainRequests:
-    """A `Bound` over a running engine.
+    """A `Forward` over a running engine.
 
     Args:
         engine: it.
@@ -44,7 +44,7 @@ class PlainRequests:
         def params() -> SamplingParams:
             return SamplingParams(temperature=0.0, max_tokens=num_tokens, ignore_eos=True)
 
-        await together([self._engine.ask(prompt, params(), f"bound-{seed}") for prompt in prompts])
+        await together([self._engine.ask(prompt, params(), f"forward-{seed}") for prompt in prompts])
 
     def _drawn(self, rng: np.random.Generator, length: int) -> list[int]:
         return rng.integers(0, self._engine.vocab_size, length).tolist()

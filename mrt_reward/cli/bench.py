@@ -1,4 +1,4 @@
-"""`mrt-reward bench`: how fast this machine proves with this model, and how near that is to the bound."""
+"""`mrt-reward bench`: how fast this machine proves with this model, beside one full forward."""
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ def bench(
     slow_problems: Annotated[int, flag(Plan, "slow_problems")] = _PLAN.slow_problems,
     estimator: Annotated[Literal["both", EstimatorName], typer.Option(help="Which estimators to measure.")] = "both",
     grow: Annotated[bool, typer.Option(help="Also 100, 1,000 and 10,000 prefixes, by likelihood.")] = False,
-    in_process: Annotated[bool, typer.Option(help="Measure in this process, beside the bound.")] = True,
+    in_process: Annotated[bool, typer.Option(help="Measure in this process, beside one full forward.")] = True,
     server: Annotated[bool, typer.Option(help="Measure through our server, on loopback.")] = True,
     peers: Annotated[bool, typer.Option(help="Measure plain ways on vLLM's own server; needs vLLM.")] = False,
     url: Annotated[
         str | None, typer.Option(help="Measure a server of ours that runs already, and nothing else.")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of each engine. \\[default: OMP_NUM_THREADS, or all cores]")
+    output: Annotated[
+        Path | None, typer.Option("--json", help="Also write the rows to this file, as JSON, as they come.")
     ] = None,
-    output: Annotated[Path | None, typer.Option("--json", help="Also write the rows to this file, as JSON.")] = None,
 ) -> None:
     """Measure prefixes per CPU-second of the prover, in this process and through the server.
 
     The same work is done each way: PROBLEMS × TRACES × EPISODES × EPISODE_TOKENS, of made-up text, as speed does not
-    hang on what a trace says. The bound is one prefill of the unique tokens on the same engine, and for rollouts the
-    decoding of as many answer tokens. CPU-seconds are of all processes, the caller's own included. Linux only.
+    hang on what a trace says. One full forward is a prefill of the unique tokens on the same engine, and for rollouts
+    the decoding of as many answer tokens. CPU-seconds are of all processes, the caller's own included. What fails takes
+    no row of the others away: it is told, and the exit status is 1. Linux only.
     """
-    if threads is not None:
-        # Read by torch when it is loaded, here and in every process started from here.
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+    if settings.threads is not None:
+        # Read by torch when it is loaded, here and in the peers, which do not know our settings.
+        os.environ["OMP_NUM_THREADS"] = str(settings.threads)
     # vLLM tells much, and on stdout, where the table goes.
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
@@ -80,13 +80,28 @@ def bench(
 
 
 def run(settings: ServeSettings, plan: Plan, places: Places, output: Path | None) -> None:
-    """Measure, show the table, write the rows."""
+    """Measure, write the rows as they come, show the table.
+
+    Raises:
+        typer.Exit: with status 1, where something could not be measured.
+
+    """
     try:
         from mrt_reward.benchmark import run as benchmark  # noqa: PLC0415 - loads a tokenizer
         from mrt_reward.benchmark.table import show  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError(f"bench needs transformers ({error}): pip install 'mrt-reward[transformers]'") from error
-    from mrt_reward.benchmark.rows import record  # noqa: PLC0415
+    from mrt_reward.benchmark.results import Results  # noqa: PLC0415
+
+    spec = plan.spec
+    title = (
+        f"{settings.model or 'mini'}, {settings.engine}: {spec.problems} problems x {spec.traces} traces x "
+        f"{spec.episodes} episodes x {spec.episode_tokens} tokens"
+    )
+
+    def save(results: Results, *, complete: bool = False) -> None:
+        if output is not None:
+            write_json(output, {"work": title, "complete": complete, "rows": results.records()})
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -100,13 +115,14 @@ def run(settings: ServeSettings, plan: Plan, places: Places, output: Path | None
             if not console.is_terminal:
                 console.print(what, highlight=False)  # a bar is drawn on terminals alone
 
-        rows = asyncio.run(benchmark.bench(settings, plan, places, tell))
+        def changed(results: Results) -> None:
+            save(results)
+            console.print(results.latest, highlight=False, markup=False)
+
+        results = Results(tell, changed)
+        asyncio.run(benchmark.bench(settings, plan, places, results))
         progress.update(task, description="measured", completed=len(begun))
-    spec = plan.spec
-    title = (
-        f"{settings.model or 'mini'}, {settings.engine}: {spec.problems} problems x {spec.traces} traces x "
-        f"{spec.episodes} episodes x {spec.episode_tokens} tokens"
-    )
-    show(rows, title)
-    if output is not None:
-        write_json(output, {"work": title, "rows": [record(one, rows) for one in rows]})
+    save(results, complete=not results.failures)
+    show(results.rows, results.failures, title)
+    if results.failures:
+        raise typer.Exit(1)

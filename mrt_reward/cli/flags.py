@@ -33,10 +33,10 @@ _NO_FLAG = frozenset(
 """Keys, which lists of processes would show, and what is rather set for good, in a file or a variable."""
 
 SERVE_FLAGS = tuple(name for name in ServeSettings.model_fields if name not in _NO_FLAG)
-LOCAL_ENGINE = ("model", "engine", "dtype", "device", "max_model_len", "engine_args")
+LOCAL_ENGINE = ("model", "engine", "dtype", "device", "threads", "max_kv_tokens", "max_model_len", "engine_args")
 """Settings of an engine that samples, for verbs that may need one."""
 
-ENGINE = ("model", "engine", "engine_url", "tokenizer", "dtype", "device", "max_model_len", "engine_args")
+ENGINE = ("model", "engine", "engine_url", "tokenizer", *LOCAL_ENGINE[2:])
 
 _WORDS: dict[str, tuple[str, Any]] = {
     "engine_args": (

@@ -185,6 +185,7 @@ class ProverInfo:
         note: a caveat for whoever reads the values, such as that the model is a tiny demonstration.
         dtype: precision that it computes in, which moves values a little; empty where it is not known.
         coupled: whether it can couple answers, and how.
+        num_threads: CPU threads of one operation; None where the engine does not say.
 
     """
 
@@ -195,6 +196,7 @@ class ProverInfo:
     note: str = ""
     dtype: str = ""
     coupled: Coupling = "none"
+    num_threads: int | None = None
 
     @property
     def name(self) -> str:

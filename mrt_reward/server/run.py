@@ -102,7 +102,15 @@ async def _serve_on(
         await _until_up(scorer, ports, stopping)
         if not signals.stop.is_set():
             port, admin_port = (int(sock.getsockname()[1]) for sock in sockets)
-            logger.info("serving", model=scorer.info.model, host=settings.host, port=port, admin_port=admin_port)
+            info = scorer.info
+            logger.info(
+                "serving",
+                model=info.model,
+                num_threads=info.num_threads,
+                host=settings.host,
+                port=port,
+                admin_port=admin_port,
+            )
             if on_ready is not None:
                 on_ready(port)
         await asyncio.wait({stopping, dying, *ports.running}, return_when=asyncio.FIRST_COMPLETED)

@@ -3,8 +3,9 @@
     python -m tests.bench.bench_full [--models mini 60M] [--engines vllm transformers] [--out FOLDER]
 
 It runs `mrt-reward bench --json` with one thread for each model and engine, for the peers, and for a cache that holds
-four traces. Rows that are in FOLDER already are not measured again. `mini` is the bundled model; `60M` has random
-weights, always the same, as speed does not depend on them. Needs vLLM for its engine and for the peers.
+four traces. Runs that are complete in FOLDER are not measured again; those that failed are. `mini` is the bundled
+model; `60M` has random weights, always the same, as speed does not depend on them. Needs vLLM for its engine and for
+the peers.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rich.table import Table
 
 from mrt_reward.benchmark.table import show
 from mrt_reward.mini import MODEL_DIR
-from tests.bench.bars import Bar, as_rows, bars
+from tests.bench.bars import Bar, as_failures, as_rows, bars
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = 2304
@@ -60,14 +61,15 @@ def build_large(folder: Path) -> Path:
 
 
 def measure(out: Path, name: str, flags: list[str]) -> list[dict[str, Any]]:
-    """Rows of one run, from its file where it is there."""
+    """Rows and failures of one run, from its file where all of them are there."""
     file = out / f"{name}.json"
-    if not file.is_file():
+    if not (file.is_file() and json.loads(file.read_text())["complete"]):
         command = [sys.executable, "-m", "mrt_reward.cli", "bench", "--threads", "1", "--max-model-len", str(CONTEXT)]
         Console().print(f"mrt-reward bench --threads 1 --max-model-len {CONTEXT} {' '.join(flags)}", soft_wrap=True)
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        subprocess.run([*command, *flags, "--json", str(file)], check=True, env=environment)
-    return json.loads(file.read_text())["rows"]
+        # What failed stands in the file, beside what was measured.
+        subprocess.run([*command, *flags, "--json", str(file)], check=False, env=environment)
+    return json.loads(file.read_text())["rows"] if file.is_file() else []
 
 
 def runs(model: str, engines: list[str], folder: Path) -> dict[str, list[str]]:
@@ -105,21 +107,26 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     large = build_large(arguments.out.resolve() / "60M") if "60M" in arguments.models else arguments.out
     checks: list[Bar] = []
+    num_failed = 0
     for model in arguments.models:
-        rows = {
-            name: as_rows(measure(arguments.out, name, flags))
-            for name, flags in runs(model, arguments.engines, large).items()
+        records = {
+            name: measure(arguments.out, name, flags) for name, flags in runs(model, arguments.engines, large).items()
         }
+        rows = {name: as_rows(each) for name, each in records.items()}
+        failures = {name: as_failures(each) for name, each in records.items()}
+        num_failed += sum(map(len, failures.values())) + sum(not each for each in records.values())
         for engine in arguments.engines:
-            peers = rows.get(f"{model}-peers", []) if engine == "vllm" else []
-            mine = [*rows[f"{model}-{engine}"], *peers]
-            show(mine, f"{model}, {engine}")
+            names = [f"{model}-{engine}", *([f"{model}-peers"] if engine == "vllm" else [])]
+            mine = [row for name in names for row in rows[name]]
+            show(mine, [failure for name in names for failure in failures[name]], f"{model}, {engine}")
             checks += bars(model, engine, mine)
         if "vllm" in arguments.engines:
-            small = rows[f"{model}-small-cache"]
-            show(small, f"{model}, vllm, with a cache of four traces")
-            checks += [bar for bar in bars(model, "vllm", small) if "computed" in bar.name]
+            small = f"{model}-small-cache"
+            show(rows[small], failures[small], f"{model}, vllm, with a cache of four traces")
+            checks += [bar for bar in bars(model, "vllm", rows[small]) if "computed" in bar.name]
     tell(checks)
+    if num_failed:
+        sys.exit(f"{num_failed} failed; run it again to measure the runs that they belong to")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Prefixes per CPU-second of the embedded engine, against one plain forward per prefix and against the bound.
+"""Prefixes per CPU-second of the embedded engine, against a forward per prefix and one full forward.
 
     python -m tests.bench.bench_prefixes [--dtype bfloat16] [--large] [--rounds 5]
 
-(a) plain: one forward per terminated prefix, nothing shared. (b) bound: one causal forward per trace over
+(a) plain: one forward per terminated prefix, nothing shared. (b) one full forward per trace over
 as many tokens as are unique in it, with logits for as many rows as the answers need. Process CPU time with one thread,
 modes interleaved trace by trace, median over rounds. Weights are random: speed does not depend on them.
 """
@@ -78,7 +78,7 @@ def prove_plainly(model: Any, proof: Proof) -> list[list[float]]:
 
 
 @torch.inference_mode()
-def run_bound(model: Any, proof: Proof) -> None:
+def run_forward(model: Any, proof: Proof) -> None:
     num_nodes = len(spelling_tree(QUERY.spellings).tokens)
     size = len(proof.token_ids) + sum(len(probe.suffix) + num_nodes for probe in proof.probes)
     model(torch.zeros(1, size, dtype=torch.long), use_cache=False, logits_to_keep=len(proof.probes) * (num_nodes + 1))
@@ -107,11 +107,11 @@ def main() -> None:
         engine, plain = build(Path(folder), large=arguments.large, dtype=arguments.dtype)
     proofs = make_proofs(arguments.traces)
     difference = max(largest_difference(engine, plain, proof) for proof in proofs[:2])
-    totals: dict[str, list[float]] = {"packed": [], "bound": [], "plain": []}
+    totals: dict[str, list[float]] = {"packed": [], "forward": [], "plain": []}
     for index in range(arguments.rounds):
         spent = dict.fromkeys(totals, 0.0)
         for proof in proofs:
-            spent["bound"] += cpu_seconds(lambda: run_bound(plain, proof))  # noqa: B023 - called at once
+            spent["forward"] += cpu_seconds(lambda: run_forward(plain, proof))  # noqa: B023 - called at once
             spent["packed"] += cpu_seconds(lambda: engine.prove(proof, lambda: None))  # noqa: B023 - called at once
             if index == 0:
                 spent["plain"] += cpu_seconds(lambda: prove_plainly(plain, proof))  # noqa: B023 - called at once
@@ -120,11 +120,11 @@ def main() -> None:
                 totals[mode].append(seconds)
     num_prefixes = sum(len(proof.probes) for proof in proofs)
     speeds = {mode: num_prefixes / statistics.median(seconds) for mode, seconds in totals.items()}
-    ratios = [bound / packed for bound, packed in zip(totals["bound"], totals["packed"], strict=True)]
+    ratios = [forward / packed for forward, packed in zip(totals["forward"], totals["packed"], strict=True)]
     print(f"{arguments.dtype}, {len(proofs)} traces x {NUM_PREFIXES} prefixes, 1 thread, prefixes per CPU-second:")
-    print(f"  packed {speeds['packed']:.1f} | plain {speeds['plain']:.1f} | bound {speeds['bound']:.1f}")
+    print(f"  packed {speeds['packed']:.1f} | plain {speeds['plain']:.1f} | one full forward {speeds['forward']:.1f}")
     print(f"  packed / plain {speeds['packed'] / speeds['plain']:.2f} (target 4)")
-    print(f"  packed / bound {statistics.median(ratios):.3f}, rounds {min(ratios):.3f} to {max(ratios):.3f}")
+    print(f"  packed / one full forward {statistics.median(ratios):.3f}, rounds {min(ratios):.3f} to {max(ratios):.3f}")
     print(f"  largest difference of log-probabilities from plain: {difference:.2e}")
 
 

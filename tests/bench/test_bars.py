@@ -11,7 +11,7 @@ def measured(kind: Kind, name: str, place: Place, cpu_s: float, prefixes: int = 
 
 
 ROWS = [
-    measured("bound", "likelihood", "in process", 8.0),
+    measured("forward", "likelihood", "in process", 8.0),
     measured("ours", "likelihood", "in process", 10.0),
     measured("ours", "likelihood of 100", "in process", 1.0),
     measured("ours", "likelihood of 1,000", "in process", 13.0, 1000),
@@ -23,8 +23,8 @@ ROWS = [
 
 def test_bars_compare_what_was_measured() -> None:
     found = {bar.name: bar for bar in bars("mini", "vllm", ROWS)}
-    assert found["mini, vllm: likelihood in process / bound"].value == 0.8
-    assert found["mini, vllm: likelihood in process / bound"].holds
+    assert found["mini, vllm: likelihood in process / one full forward"].value == 0.8
+    assert found["mini, vllm: likelihood in process / one full forward"].holds
     assert found["mini, vllm: likelihood through our server / in process"].value == 0.8
     assert found["mini, vllm: likelihood through our server / in process"].holds is False
     assert found["mini, vllm: likelihood through our server / (a), vLLM's defaults"].value == 2.0

@@ -10,11 +10,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from mrt_reward.benchmark.bounds import bound_of_engine
+from mrt_reward.benchmark.forwards import forward_of_engine
 from mrt_reward.benchmark.ours import scored, specs, told
 from mrt_reward.benchmark.plain_forward import PlainForward
 from mrt_reward.benchmark.plan import Measurement, Plan, Told, measure
 from mrt_reward.benchmark.recording import RecordingProver, Sampled
+from mrt_reward.benchmark.results import Results
 from mrt_reward.benchmark.rows import Way
 from mrt_reward.benchmark.workload import Work, WorkSpec, make_work
 from mrt_reward.engine_settings import EngineSettings
@@ -95,20 +96,22 @@ async def test_rounds_take_turns_and_add_up(mini_tokenizer: HFTokenizer) -> None
 
     said: list[str] = []
     way = Way("ours", "w", "in process", "scripted", "likelihood")
-    rows = await measure([Measurement(way, works, one), Measurement(way, works[:1], other)], said.append)
+    second = dataclasses.replace(way, name="v")
+    results = Results(said.append)
+    await measure([Measurement(way, works, one), Measurement(second, works[:1], other)], results)
+    rows = results.rows
     assert order == ["one 0", "other 0", "one 1"]
-    assert said == ["scripted, in process: w"] * 3
+    assert said == [f"scripted, in process: {name}" for name in "wvw"]
     assert (rows[0].prefixes, rows[0].computed_tokens) == (10, 14)
     assert rows[0].needed_tokens == sum(work.needed_tokens for work in works)
     assert (rows[1].computed_tokens, rows[1].needed_tokens) == (None, None)
-    assert await measure([], said.append) == []
 
 
-def test_an_engine_elsewhere_has_no_bound() -> None:
-    assert bound_of_engine(ScriptedProver([0.5])) is None
+def test_an_engine_elsewhere_has_no_full_forward() -> None:
+    assert forward_of_engine(ScriptedProver([0.5])) is None
 
 
-async def test_the_bound_calls_the_network_as_transformers_does() -> None:
+async def test_a_full_forward_calls_the_network_as_transformers_does() -> None:
     prover = TransformersProver(EngineSettings(model=str(MODEL_DIR)))
     try:
         plain = AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype=torch.float32, attn_implementation="sdpa").eval()
@@ -117,9 +120,9 @@ async def test_the_bound_calls_the_network_as_transformers_does() -> None:
             ours = prover.network(input_ids=ids, use_cache=False, logits_to_keep=1).logits
             theirs = plain(input_ids=ids, use_cache=False, logits_to_keep=1).logits
         assert torch.allclose(ours, theirs, atol=1e-4)
-        bound = bound_of_engine(prover)
-        assert isinstance(bound, PlainForward)
-        await bound.prefill([5, 9], seed=0)
-        await bound.decode(3, 2, seed=0)
+        forward = forward_of_engine(prover)
+        assert isinstance(forward, PlainForward)
+        await forward.prefill([5, 9], seed=0)
+        await forward.decode(3, 2, seed=0)
     finally:
         await prover.close()

@@ -22,6 +22,9 @@ RUN = CliRunner()
 TINY = ["bench", "--problems", "1", "--traces", "2", "--episodes", "2", "--episode-tokens", "8", "--answer-tokens", "4"]
 
 
+BROKEN = {"model": "/no_such_folder"}
+
+
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the verb sets is forgotten afterwards."""
@@ -35,21 +38,23 @@ def test_the_embedded_engine_is_measured_here_and_through_the_server(tmp_path: P
     done = RUN.invoke(app, [*TINY, "--samples", "2", "--threads", "1", "--json", str(output)])
     assert done.exit_code == 0, done.output
     assert "ours, transformers, server: likelihood" in done.output
-    rows = json.loads(output.read_text())["rows"]
+    told = json.loads(output.read_text())
+    assert told["complete"]
+    rows = told["rows"]
     ways = [(row["kind"], row["place"], row["name"]) for row in rows]
     assert ways == [
         ("ours", "in process", "likelihood"),
-        ("bound", "in process", "likelihood"),
+        ("forward", "in process", "likelihood"),
         ("ours", "in process", "rollouts"),
-        ("bound", "in process", "rollouts"),
+        ("forward", "in process", "rollouts"),
         ("peer", "in process", "likelihood, one proof a prefix"),
         ("ours", "server", "likelihood"),
         ("ours", "server", "rollouts"),
     ]
     assert {row["prefixes"] for row in rows} == {5}
     by_way = dict(zip(ways, rows, strict=True))
-    ours, bound = by_way["ours", "in process", "likelihood"], by_way["bound", "in process", "likelihood"]
-    assert bound["computed_tokens"] == bound["needed_tokens"] == ours["needed_tokens"]
+    ours, forward = by_way["ours", "in process", "likelihood"], by_way["forward", "in process", "likelihood"]
+    assert forward["computed_tokens"] == forward["needed_tokens"] == ours["needed_tokens"]
     assert ours["computed_tokens"] >= ours["needed_tokens"]
     # Naive: every prefix from its beginning.
     assert by_way[ways[4]]["computed_tokens"] > ours["computed_tokens"]
@@ -91,10 +96,22 @@ def test_without_transformers_it_says_what_to_install(monkeypatch: pytest.Monkey
     assert "pip install" in str(done.exception)
 
 
-def test_a_server_that_does_not_start_is_told_with_its_last_words(tmp_path: Path) -> None:
-    done = RUN.invoke(app, [*TINY, "--no-in-process", "--engine", "vllm", "--model", str(tmp_path)])
-    assert isinstance(done.exception, ConfigError)
-    assert "did not start" in str(done.exception)
+def test_a_server_that_does_not_start_is_told_with_its_last_words_beside_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    output = tmp_path / "rows.json"
+    # The engine runs in this process; its server is given a setting that is none.
+    monkeypatch.setattr(
+        "mrt_reward.benchmark.run.our_server", lambda settings: serving.our_server(settings.model_copy(update=BROKEN))
+    )
+    done = RUN.invoke(app, [*TINY, "--estimator", "likelihood", "--json", str(output)])
+    assert done.exit_code == 1
+    assert "failed: ours, transformers, server: our server: a server for the benchmark did not start" in done.output
+    told = json.loads(output.read_text())
+    assert told["complete"] is False
+    *measured, failed = told["rows"]
+    assert [row["kind"] for row in measured] == ["ours", "forward", "peer"]
+    assert "no_such_folder" in failed["failed"]
 
 
 def test_a_server_gets_the_same_engine() -> None:
@@ -110,7 +127,7 @@ def test_steps_are_counted_before_they_are_done() -> None:
     plan = Plan(rounds=2, sizes=(100, 10_000))
     # Two rounds of two estimators, thirty rounds of the small size and one of the large one.
     assert num_steps("vllm", plan, Places(url="http://x")) == 35
-    # A start, the same with four bounds, and one proof a prefix; a start and the same;
+    # A start, the same with four forwards, and one proof a prefix; a start and the same;
     # a start and three peers twice, for two set-ups; (b).
     assert num_steps("vllm", plan, Places(peers=True)) == (1 + 35 + 4 + 1) + (1 + 35) + (2 * (1 + 6) + 1)
     assert num_steps("openai", plan, Places(server=False)) == 1 + 35 + 1

@@ -104,7 +104,7 @@ def test_no_thought_gives_chance_on_average(policy: Policy) -> None:
 
 
 async def _scored(problem: Problem, completion: str, options: ScoreOptions) -> ScoredTrace:
-    prover = TransformersProver(EngineSettings(model=str(MODEL_DIR), device="cpu"), num_threads=1)
+    prover = TransformersProver(EngineSettings(model=str(MODEL_DIR), device="cpu", threads=1))
     scorer = Scorer(prover, {"word": WordGrader()}, lambda answer: (answer,))
     try:
         [scored] = await scorer.score(

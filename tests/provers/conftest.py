@@ -107,9 +107,9 @@ def qwen_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def prover(model_dir: Path) -> Iterator[TransformersProver]:
-    built = TransformersProver(EngineSettings(model=str(model_dir), device="cpu"), num_threads=1)
+    built = TransformersProver(EngineSettings(model=str(model_dir), device="cpu", threads=1))
     yield built
-    built._worker.shutdown()  # pyright: ignore[reportPrivateUsage] - closing it needs a loop
+    built._worker.close()  # pyright: ignore[reportPrivateUsage] - closing it needs a loop
 
 
 @pytest.fixture(scope="session")

@@ -27,9 +27,9 @@ def test_vllm_is_measured_against_its_bound_and_its_peers(tmp_path: Path, monkey
     rows = json.loads(output.read_text())["rows"]
     assert [(row["kind"], row["place"], row["name"][:10], row["prefixes"]) for row in rows] == [
         ("ours", "in process", "likelihood", 14),
-        ("bound", "in process", "likelihood", 14),
+        ("forward", "in process", "likelihood", 14),
         ("ours", "in process", "rollouts", 7),
-        ("bound", "in process", "rollouts", 7),
+        ("forward", "in process", "rollouts", 7),
         ("peer", "in process", "likelihood", 7),
         ("ours", "server", "likelihood", 14),
         ("ours", "server", "rollouts", 7),

@@ -164,7 +164,7 @@ async def test_likelihoods_equal_the_embedded_engines(prover: OpenAIProver, caps
     served_values = values_of(await prove_all(prover, proofs_of(prover)))
     plain: dict[str, Any] = {}
     for dtype in ("float32", "bfloat16"):
-        embedded = TransformersProver(EngineSettings(model=str(MODEL_DIR), dtype=dtype, device="cpu"), num_threads=1)
+        embedded = TransformersProver(EngineSettings(model=str(MODEL_DIR), dtype=dtype, device="cpu", threads=1))
         plain[dtype] = values_of(await prove_all(embedded, proofs_of(embedded)))
         await embedded.close()
     difference = {dtype: np.abs(served_values - plain[dtype]) for dtype in plain}

@@ -1,17 +1,19 @@
-"""One trace's keys and values, computed once and read by every probe: three caches and one attention function.
+"""Keys and values of a trace, computed once and read by every probe: three caches and one attention function.
 
 `PrefixCache` is filled by the causal pass over the trace. `PackedCache` lends it to a packed pass without changing it.
-`TreeCache` adds to a packed row what is sampled after it: each live row reads the packed row and its own past only, so
-a step costs rows · (shared + own) and never rows · rows.
+`StepCache` is a step of decoding, in which rows of several proofs stand side by side.
 
-Dimension key: H query heads · K key heads · R live rows · N shared columns · T own steps · D head size.
+Dimension key: H query heads · K key heads · R rows · N columns · D head size.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any, cast
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -50,28 +52,37 @@ class _Layers(Cache):
         """Columns stored."""
         return self.stored[layer_idx][0].shape[-2] if len(self.stored) > layer_idx else 0
 
-    def _store(self, layer_idx: int, stored: KeyValue) -> KeyValue:
-        self.stored[layer_idx : layer_idx + 1] = [stored]
-        return stored
-
 
 class PrefixCache(_Layers):
-    """Grows by each chunk of the trace, and ends the pass (`PrefillDone`) once its last layer is stored."""
+    """Grows by each chunk of the trace, and ends the pass (`PrefillDone`) once its last layer is stored.
 
-    def __init__(self, num_layers: int) -> None:
+    Args:
+        num_layers: of the network.
+        num_tokens: of the trace: room for all of them is made once.
+
+    """
+
+    def __init__(self, num_layers: int, num_tokens: int) -> None:
         super().__init__()
         self._num_layers = num_layers
+        self._room: list[KeyValue] = []
+        self._num_tokens = num_tokens
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: object, **__: object) -> KeyValue:
         """Append, and return everything so far."""
-        if layer_idx < len(self.stored):
-            keys, values = self.stored[layer_idx]
-            key_states = torch.cat([keys, key_states], dim=-2)
-            value_states = torch.cat([values, value_states], dim=-2)
-        self._store(layer_idx, (key_states, value_states))
+        start = self.get_seq_length(layer_idx)
+        if not start:
+            self._room.append((self._empty_like(key_states), self._empty_like(value_states)))
+        end = start + key_states.shape[-2]
+        keys, values = self._room[layer_idx]
+        keys[:, :, start:end], values[:, :, start:end] = key_states, value_states
+        self.stored[layer_idx : layer_idx + 1] = [(keys[:, :, :end], values[:, :, :end])]
         if layer_idx == self._num_layers - 1:
             raise PrefillDone
-        return key_states, value_states
+        return self.stored[layer_idx]
+
+    def _empty_like(self, states: Tensor) -> Tensor:
+        return states.new_empty((*states.shape[:2], self._num_tokens, states.shape[-1]))
 
 
 class PackedCache(_Layers):
@@ -80,7 +91,7 @@ class PackedCache(_Layers):
     Args:
         prefix: whose columns are lent.
         num_shared: how many of them.
-        keep: whether to hold on to the result, for sampling after it.
+        keep: whether to hold on to the packed columns, for sampling after them.
 
     """
 
@@ -90,41 +101,85 @@ class PackedCache(_Layers):
         self._num_shared = num_shared
         self._keep = keep
 
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Columns lent, and packed ones that are kept."""
+        return self._num_shared + super().get_seq_length(layer_idx)
+
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: object, **__: object) -> KeyValue:
         """The lent columns and the packed ones."""
         keys, values = self._prefix.stored[layer_idx]
-        packed = (
+        if self._keep:
+            self.stored.append((key_states, value_states))
+        return (
             torch.cat([keys[:, :, : self._num_shared], key_states], dim=-2),
             torch.cat([values[:, :, : self._num_shared], value_states], dim=-2),
         )
-        return self._store(layer_idx, packed) if self._keep else packed
 
 
-class TreeCache(_Layers):
-    """A packed row, and after it T steps of R rows, step by step: column `N + t·R + r` is row r's step t."""
+class Decoding(Protocol):
+    """Rows that go on by a token each: they keep its keys and values, and attend by themselves."""
 
-    def __init__(self, packed: PackedCache) -> None:
-        super().__init__()
-        self._packed = packed
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        """Keep one column of each row, both (K, R, D)."""
+        ...
+
+    def attend(self, layer: int, query_RHD: Tensor) -> Tensor:
+        """What the rows read, (R, H, D), for their scaled queries."""
+        ...
+
+
+class StepCache(Cache):
+    """One decoding step, which is one row of the network's batch: whatever is decoded keeps its own columns.
+
+    Args:
+        rows: what is decoded, and its rows of the step.
+
+    """
+
+    def __init__(self, rows: Sequence[tuple[Decoding, slice]]) -> None:
+        super().__init__(layers=[])
+        self._rows = rows
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """None are to be counted: positions are given."""
+        del layer_idx
+        return 0
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: object, **__: object) -> KeyValue:
-        """Append one step, and return shared and own columns."""
-        own = (key_states, value_states)
-        if layer_idx < len(self.stored):
-            own = tuple(torch.cat(pair, dim=-2) for pair in zip(self.stored[layer_idx], own, strict=True))
-        keys, values = self._store(layer_idx, (own[0], own[1]))
-        shared_keys, shared_values = self._packed.stored[layer_idx]
-        return torch.cat([shared_keys, keys], dim=-2), torch.cat([shared_values, values], dim=-2)
+        """Keep the step's columns, and return them."""
+        for each, rows in self._rows:
+            each.append(layer_idx, key_states[0, :, rows], value_states[0, :, rows])
+        return key_states, value_states
 
-    def follow(self, parents: Tensor, num_rows: int) -> None:
-        """Rows of the next step continue these rows of the last one: some end, some branch."""
-        self.stored = [
-            (_rows(keys, parents, num_rows), _rows(values, parents, num_rows)) for keys, values in self.stored
-        ]
+    def attend(self, layer_idx: int, query: Tensor) -> Tensor:
+        """What each row reads; rows that belong to nothing read zeros.
+
+        Args:
+            layer_idx: of the attention layer.
+            query: (H, R, D), scaled.
+
+        Returns:
+            (1, R, H, D).
+
+        """
+        query_RHD = query.transpose(0, 1)
+        output_RHD = query_RHD.new_zeros(query_RHD.shape)
+        for each, rows in self._rows:
+            output_RHD[rows] = each.attend(layer_idx, query_RHD[rows])
+        return output_RHD[None]
 
 
-def _rows(states: Tensor, parents: Tensor, num_rows: int) -> Tensor:
-    return states.reshape(1, states.shape[1], -1, num_rows, states.shape[-1]).index_select(3, parents).flatten(2, 3)
+_STEP: ContextVar[StepCache | None] = ContextVar("step", default=None)
+
+
+@contextmanager
+def stepping(cache: StepCache) -> Generator[None]:
+    """Let `shared_prefix_attention` ask this step's rows."""
+    token = _STEP.set(cache)
+    try:
+        yield
+    finally:
+        _STEP.reset(token)
 
 
 def shared_prefix_attention(
@@ -135,12 +190,12 @@ def shared_prefix_attention(
     attention_mask: Tensor | None,
     **kwargs: object,
 ) -> tuple[Tensor, None]:
-    """Scaled dot-product attention; where keys outnumber the mask's columns, the rest is each row's own past.
+    """Scaled dot-product attention; in a decoding step each row reads its own proof's columns instead.
 
     Args:
         module: the attention layer.
         query: (1, H, R, D).
-        key: (1, K, N, D), or (1, K, N + T·R, D) as `TreeCache` lays it out.
+        key: (1, K, N, D).
         value: like `key`.
         attention_mask: additive, (1, 1, R, N); None for a causal first chunk.
         kwargs: `scaling`, and what concerns transformers.
@@ -149,26 +204,12 @@ def shared_prefix_attention(
         (1, R, H, D), and no weights.
 
     """
-    if attention_mask is None or attention_mask.shape[-1] == key.shape[-2]:
+    step = _STEP.get()
+    if step is None:
         # transformers does not say what it forwards to its own attention functions.
         return sdpa_attention.sdpa_attention_forward(module, query, key, value, attention_mask, **cast("Any", kwargs))
-    num_shared, (num_heads, num_rows, size) = attention_mask.shape[-1], query.shape[1:]
-    num_key_heads = key.shape[1]
-    scale = cast("float | None", kwargs.get("scaling")) or size**-0.5
-    query_KGRD = (query * scale).reshape(num_key_heads, -1, num_rows, size)
-    shared_keys, own_keys = _split(key, num_shared, num_rows)
-    shared_values, own_values = _split(value, num_shared, num_rows)
-    shared_KGRN = torch.einsum("kgrd,knd->kgrn", query_KGRD, shared_keys) + attention_mask[0]
-    own_KGRT = torch.einsum("kgrd,ktrd->kgrt", query_KGRD, own_keys)
-    weights = torch.cat([shared_KGRN, own_KGRT], dim=-1).softmax(dim=-1, dtype=torch.float32).to(query.dtype)
-    output_KGRD = torch.einsum("kgrn,knd->kgrd", weights[..., :num_shared], shared_values)
-    output_KGRD += torch.einsum("kgrt,ktrd->kgrd", weights[..., num_shared:], own_values)
-    return output_KGRD.reshape(1, num_heads, num_rows, -1).transpose(1, 2).contiguous(), None
-
-
-def _split(states: Tensor, num_shared: int, num_rows: int) -> tuple[Tensor, Tensor]:
-    """(K, N, D) of the shared columns and (K, T, R, D) of the own ones."""
-    return states[0, :, :num_shared], states[0, :, num_shared:].reshape(states.shape[1], -1, num_rows, states.shape[-1])
+    scale = cast("float | None", kwargs.get("scaling")) or query.shape[-1] ** -0.5
+    return step.attend(cast("int", module.layer_idx), query[0] * scale), None
 
 
 AttentionInterface.register(ATTENTION, shared_prefix_attention)

@@ -5,7 +5,7 @@ Dimension key: P probes of a chunk · S spellings · Q packed tokens · N shared
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,20 +16,18 @@ from torch import Tensor
 
 from mrt_reward.errors import ProverError
 from mrt_reward.protocols import LikelihoodQuery, ProbeAnswer, Proof, RolloutQuery
-from mrt_reward.provers.hf.kv_cache import PackedCache, PrefillDone, PrefixCache, TreeCache, cache_name
+from mrt_reward.provers.hf.decoding import Sampling, step
+from mrt_reward.provers.hf.kv_cache import PackedCache, PrefillDone, PrefixCache, StepCache, cache_name, stepping
 from mrt_reward.provers.hf.packing import PackedRow, pack
-from mrt_reward.provers.hf.sampling import Answers
-from mrt_reward.provers.likelihood import NO_SPELLINGS, SpellingTree, spelling_logprobs, spelling_tree
+from mrt_reward.provers.likelihood import SpellingTree, spelling_logprobs, spelling_tree
 from mrt_reward.provers.stops import Stops
 
 PREFILL_CHUNK = 2048
-MAX_ROWS = 256
-"""Answers that are sampled side by side, unless one probe alone asks for more."""
 
 
 @dataclass(slots=True)
 class PackedModel:
-    """Answers proofs, one at a time, without any batching between them.
+    """Answers proofs: likelihoods one trace at a time, sampled answers of several traces side by side.
 
     Attributes:
         model: a decoder-only transformers model that uses `shared_prefix_attention`.
@@ -47,6 +45,11 @@ class PackedModel:
         """The model's configuration."""
         return cast("Any", self.model).config
 
+    @property
+    def vocab_size(self) -> int:
+        """Its ids are below it."""
+        return int(self.config.vocab_size)
+
     @torch.inference_mode()
     def prove(self, proof: Proof, pause: Callable[[], None]) -> tuple[tuple[ProbeAnswer, ...], int]:
         """Answers of all probes, and the number of tokens run through the network.
@@ -57,17 +60,34 @@ class PackedModel:
             ProverError: the trace does not fit, its ids are not the model's, or the network gave no finite numbers.
 
         """
-        proof.check_fits(self.max_tokens, int(self.config.vocab_size))
-        prefix, num_tokens = self._prefill(proof.token_ids[: max(probe.cut for probe in proof.probes)], pause)
         if isinstance(proof.query, LikelihoodQuery):
-            answers, num_packed = self._likelihood(proof, proof.query, prefix, pause)
-        else:
-            answers, num_packed = self._rollouts(proof, proof.query, prefix, pause)
-        return tuple(answers), num_tokens + num_packed
+            proof.check_fits(self.max_tokens, self.vocab_size)
+            return self._likelihood(proof, proof.query, pause)
+        sampling = self.sample(proof, proof.query, pause)
+        while sampling.growing is not None:
+            pause()
+            self.grow([sampling])
+        return tuple(sampling.answers), sampling.num_tokens
 
-    def _prefill(self, ids: NDArray[np.int32], pause: Callable[[], None]) -> tuple[PrefixCache, int]:
+    @torch.inference_mode()
+    def sample(self, proof: Proof, query: RolloutQuery, pause: Callable[[], None]) -> Sampling:
+        """Read a trace whose answers are then sampled by `grow`, beside those of others.
+
+        Raises:
+            ProverError: see `prove`.
+
+        """
+        proof.check_fits(self.max_tokens, self.vocab_size)
+        return Sampling(self, proof, query, pause)
+
+    @torch.inference_mode()
+    def grow(self, samplings: Sequence[Sampling]) -> None:
+        """One token for every unfinished answer of all; see `step`."""
+        step(self, samplings)
+
+    def prefill(self, ids: NDArray[np.int32], pause: Callable[[], None]) -> PrefixCache:
         """Keys and values of the trace. The last layer's own output is never needed, so it is not computed."""
-        cache = PrefixCache(int(self.config.num_hidden_layers))
+        cache = PrefixCache(int(self.config.num_hidden_layers), len(ids))
         for start in range(0, len(ids), PREFILL_CHUNK):
             pause()
             chunk = np.arange(start, min(start + PREFILL_CHUNK, len(ids)))
@@ -77,80 +97,40 @@ class PackedModel:
             except PrefillDone:
                 continue
             raise ProverError("this model does not fill its key-value cache layer by layer", code="unsupported_model")
-        return cache, len(ids)
+        return cache
 
     def _likelihood(
-        self, proof: Proof, query: LikelihoodQuery, prefix: PrefixCache, pause: Callable[[], None]
-    ) -> tuple[list[ProbeAnswer], int]:
+        self, proof: Proof, query: LikelihoodQuery, pause: Callable[[], None]
+    ) -> tuple[tuple[ProbeAnswer, ...], int]:
         tree = spelling_tree(query.spellings)
+        prefix = self.prefill(proof.token_ids[: max(probe.cut for probe in proof.probes)], pause)
         answers: list[ProbeAnswer] = []
-        num_packed = 0
-        for row in pack(proof.probes, tree, int(self.config.vocab_size)):
+        num_tokens = prefix.get_seq_length()
+        for row in pack(proof.probes, tree, self.vocab_size):
             pause()
-            logits = self._packed(row, PackedCache(prefix, row.num_shared, keep=False))
+            logits = self.packed(row, PackedCache(prefix, row.num_shared, keep=False))
             logprob_PS = _spelling_logprobs(logits.reshape(len(row.probes), -1, logits.shape[-1]), tree)
             answers += [ProbeAnswer(spelling_logprobs=tuple(logprobs)) for logprobs in logprob_PS.tolist()]
-            num_packed += len(row.ids)
-        return answers, num_packed
+            num_tokens += len(row.ids)
+        return tuple(answers), num_tokens
 
-    def _rollouts(
-        self, proof: Proof, query: RolloutQuery, prefix: PrefixCache, pause: Callable[[], None]
-    ) -> tuple[list[ProbeAnswer], int]:
-        completions: list[ProbeAnswer] = []
-        num_tokens = 0
-        group = max(1, MAX_ROWS // query.num_samples)
-        for start in range(0, len(proof.probes), group):
-            probes = proof.probes[start : start + group]
-            for row in pack(probes, NO_SPELLINGS, int(self.config.vocab_size)):
-                pause()
-                packed = PackedCache(prefix, row.num_shared, keep=True)
-                logits = self._packed(row, packed)
-                chunk = probes[row.probes.start : row.probes.stop]
-                room = [self.max_tokens - probe.cut - len(probe.suffix) for probe in chunk]
-                answers = Answers(chunk, query, self.stops, room)
-                num_tokens += len(row.ids) + self._decode(row, packed, logits, answers, pause)
-                completions += [
-                    ProbeAnswer(
-                        completions=answers.completions(index), completion_logprobs=answers.mean_logprobs(index)
-                    )
-                    for index in range(len(chunk))
-                ]
-        return completions, num_tokens
-
-    def _decode(
-        self, row: PackedRow, packed: PackedCache, logits: Tensor, answers: Answers, pause: Callable[[], None]
-    ) -> int:
-        """Step until no answer is left; returns the number of tokens run."""
-        ends = row.logit_rows
-        mask = self._mask(row.visible[ends])
-        origin = np.arange(len(ends))
-        tree = TreeCache(packed)
-        num_tokens = num_steps = 0
-        while True:
-            num_rows = len(answers.rows)
-            parents = np.array(answers.step(logits), np.int64)
-            if not len(parents):
-                return num_tokens
-            pause()
-            if not np.array_equal(parents, np.arange(num_rows)):
-                tree.follow(_tensor(parents, mask.device), num_rows)
-                origin = origin[parents]
-                mask = mask[:, :, _tensor(parents, mask.device)]
-            num_steps += 1
-            ids = np.array([live.token for live in answers.rows])
-            positions = row.positions[ends[origin]] + num_steps
-            logits = self._forward(ids, positions, mask, tree, np.arange(len(ids)))
-            num_tokens += len(ids)
-
-    def _packed(self, row: PackedRow, cache: PackedCache) -> Tensor:
+    def packed(self, row: PackedRow, cache: PackedCache) -> Tensor:
+        """Logits (rows, V) of a packed row's `logit_rows`."""
         return self._forward(row.ids, row.positions, row.visible, cache, row.logit_rows)
+
+    def step(self, ids_R: NDArray[np.int64], position_R: NDArray[np.int64], cache: StepCache) -> Tensor:
+        """Logits (R, V) after one token of each row of a decoding step."""
+        # The rows attend by themselves; a mask that is made already keeps transformers from making one.
+        mask = np.ones((len(ids_R), 1), np.bool_)
+        with stepping(cache):
+            return self._forward(ids_R, position_R, mask, cache, np.arange(len(ids_R)))
 
     def _forward(
         self,
         ids: NDArray[np.int32] | NDArray[np.int64],
         positions: NDArray[np.int64],
-        visible: NDArray[np.bool_] | Tensor | None,
-        cache: PrefixCache | PackedCache | TreeCache,
+        visible: NDArray[np.bool_] | None,
+        cache: PrefixCache | PackedCache | StepCache,
         logit_rows: NDArray[np.int64],
     ) -> Tensor:
         """Logits (rows, V) in float32."""
@@ -158,7 +138,7 @@ class PackedModel:
         output = self.model(
             input_ids=_tensor(ids, device)[None],
             position_ids=_tensor(positions, device)[None],
-            attention_mask=visible if visible is None or isinstance(visible, Tensor) else self._mask(visible),
+            attention_mask=None if visible is None else self._mask(visible),
             use_cache=True,
             logits_to_keep=_tensor(logit_rows, device),
             **{cache_name(type(self.model)): cache},

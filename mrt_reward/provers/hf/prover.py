@@ -1,15 +1,13 @@
 """The embedded engine: a Hugging Face model in this process, on a CPU or one GPU.
 
-Work runs in one thread of its own, so the event loop is never blocked and the model is never called twice at once.
+Work runs in one thread of its own (`worker`), so the event loop is never blocked.
 """
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 import torch
@@ -21,19 +19,20 @@ from mrt_reward.provers.checkpoints import refuse_other_model
 from mrt_reward.provers.hf.loading import dtype_of, load
 from mrt_reward.provers.hf.model import PackedModel
 from mrt_reward.provers.hf.pulse import Pulse
+from mrt_reward.provers.hf.threads import num_threads
+from mrt_reward.provers.hf.worker import Weights, Worker
 
-
-class _Left(Exception):
-    """The caller has left."""
+NUM_SLOTS = 32
 
 
 class TransformersProver:
     """A `Prover` over transformers: one causal pass a trace, its terminated suffixes packed into masked passes.
 
+    Sampled answers of several traces grow side by side, as many as `max_kv_tokens` has room for.
+
     Args:
-        settings: model, dtype ("auto" is float32), device, longest context, revision, and whether its code may run.
-            Hub names respect `HF_HUB_OFFLINE`.
-        num_threads: of the CPU, for one operation; None is torch's own choice.
+        settings: model, dtype ("auto" is float32), device, threads, longest context, revision, and whether its code may
+            run. Hub names respect `HF_HUB_OFFLINE`.
         note: a caveat for whoever reads the values.
 
     Raises:
@@ -41,7 +40,7 @@ class TransformersProver:
 
     """
 
-    def __init__(self, settings: EngineSettings, *, num_threads: int | None = None, note: str = "") -> None:
+    def __init__(self, settings: EngineSettings, *, note: str = "") -> None:
         if settings.engine_args:
             raise ConfigError("engine_args are vLLM's: add --engine vllm, or leave them out", param="engine_args")
         self._settings = settings
@@ -51,6 +50,7 @@ class TransformersProver:
         self._folder = loaded.folder
         self._packed = loaded.packed
         self._tokenizer = loaded.tokenizer
+        threads = num_threads(loaded.packed.model, settings.threads)
         self._info = ProverInfo(
             settings.named_model,
             loaded.version,
@@ -59,12 +59,14 @@ class TransformersProver:
             note,
             dtype_of(settings),
             coupled="exact",
+            num_threads=threads,
         )
-        # torch counts threads for each calling thread, so the worker sets its own.
-        self._worker = ThreadPoolExecutor(
-            1, "mrt-reward-prover", initializer=lambda: torch.set_num_threads(num_threads) if num_threads else None
+        self._worker = Worker(
+            Weights(loaded.packed, loaded.version),
+            self._pulse,
+            num_threads=threads,
+            max_columns=settings.max_kv_tokens,
         )
-        self._closing = Event()
 
     @property
     def info(self) -> ProverInfo:
@@ -83,8 +85,8 @@ class TransformersProver:
 
     @property
     def num_slots(self) -> int:
-        """One that runs, and one that waits, so that the one worker never does."""
-        return 2
+        """As many as `evaluate` asks at once, and more: which of them run side by side, the worker decides."""
+        return NUM_SLOTS
 
     @property
     def silent_s(self) -> float | None:
@@ -100,17 +102,7 @@ class TransformersProver:
             ProverError: it failed; `ProverUnavailable` if the prover was closed.
 
         """
-        left = Event()
-        try:
-            work = asyncio.get_running_loop().run_in_executor(self._worker, self._prove, proof, left)
-        except RuntimeError as error:
-            raise ProverUnavailable("the prover was closed") from error
-        try:
-            return await work
-        except _Left as error:
-            raise ProverUnavailable("the prover was closed while it worked") from error
-        finally:
-            left.set()
+        return await asyncio.wrap_future(self._worker.prove(proof))
 
     async def check(self) -> None:
         """Generate one token.
@@ -158,46 +150,11 @@ class TransformersProver:
             raise WeightsError(f"these weights do not answer, the old ones serve on: {error}", param="path") from error
 
     async def _change_over(self, weights: tuple[PackedModel, ProverInfo, Path]) -> None:
-        """Take these weights, in the worker's own thread, so that no proof is under way."""
-
-        def change() -> None:
-            self._packed, self._info, self._folder = weights
-
-        await asyncio.get_running_loop().run_in_executor(self._worker, change)
+        """Take these weights, once no proof is under way."""
+        packed, info, _ = weights
+        await asyncio.wrap_future(self._worker.change(Weights(packed, info.version)))
+        self._packed, self._info, self._folder = weights
 
     async def close(self) -> None:
         """Stop what runs, and release the worker."""
-        self._closing.set()
-        # What waits for the worker is not cancelled: it finds the prover closing, and says so to its caller.
-        await asyncio.to_thread(self._worker.shutdown)
-
-    def _prove(self, proof: Proof, left: Event) -> Proven:
-        """Answer a proof, in the worker's thread."""
-
-        def pause() -> None:
-            self._pulse.beat()
-            if left.is_set() or self._closing.is_set():
-                raise _Left
-
-        self._pulse.begin()
-        try:
-            pause()
-            answers, num_tokens = self._packed.prove(proof, pause)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise _out_of_memory(proof, error) from error
-        except RuntimeError as error:
-            # A CPU that runs out of memory says so in words only.
-            if "alloc" in str(error) and "memory" in str(error):
-                raise _out_of_memory(proof, error) from error
-            raise ProverError(f"the engine failed on this trace: {error}") from error
-        finally:
-            self._pulse.end()
-        return Proven(answers, self._info.version, num_tokens)
-
-
-def _out_of_memory(proof: Proof, error: BaseException) -> ProverError:
-    return ProverError(
-        f"out of memory on a trace of {len(proof.token_ids)} tokens and {len(proof.probes)} probes: shorten it, set "
-        f"max_model_len, or use a device with more memory ({error})",
-        code="out_of_memory",
-    )
+        await asyncio.to_thread(self._worker.close)

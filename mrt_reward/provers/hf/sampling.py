@@ -1,14 +1,15 @@
 """Sampled answers from one packed row: every distinct beginning of an answer is computed once.
 
 The M answers of a probe start as one row, the suffix's end, and part where their draws differ. A live row is a distinct
-(probe, tokens so far), so greedy answers need one row whatever M is.
+(probe, tokens so far), so greedy answers need one row whatever M is. Rows of several packed rows are drawn together,
+each by its own draws alone.
 
 Dimension key: P probes · M answers · R live rows · V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +67,20 @@ class Answers:
         everyone = tuple(range(query.num_samples))
         self.rows = [Row(index, -1, 0, everyone) for index in range(len(probes))]
 
+    @property
+    def query(self) -> RolloutQuery:
+        """How they are sampled."""
+        return self._query
+
+    def probes(self) -> NDArray[np.int64]:
+        """`probe_R`, the probe of each live row, ascending."""
+        return np.array([row.probe for row in self.rows], np.int64)
+
+    @property
+    def num_unfinished(self) -> int:
+        """Answers that still grow."""
+        return sum(len(row.samples) for row in self.rows)
+
     def step(self, logits_RV: Tensor) -> list[int]:
         """Draw one token for every unfinished answer, and regroup them into rows.
 
@@ -73,8 +88,10 @@ class Answers:
             For each new row, the index of the row it continues.
 
         """
-        coupled = self._query.coupled and self._query.temperature > 0
-        token_RM = self._draw_coupled(logits_RV) if coupled else self._draw(logits_RV)
+        return self.grow(logits_RV, draw_together([self], logits_RV))
+
+    def grow(self, logits_RV: Tensor, token_RM: NDArray[np.int64]) -> list[int]:
+        """Go on by the tokens that `draw_together` gave; see `step`."""
         self._position += 1
         if self._query.logprobs:
             self._remember(logits_RV, token_RM)
@@ -91,6 +108,17 @@ class Answers:
         self.rows = rows
         return parents
 
+    def uniforms(self) -> NDArray[np.float64]:
+        """All M draws of each row's probe, finished answers or not, so that an answer depends on its own alone."""
+        uniform_PM = [draws.random(self._query.num_samples) for draws in self._draws]
+        return np.stack([uniform_PM[row.probe] for row in self.rows])
+
+    def addresses(self) -> Iterator[tuple[int, Address]]:
+        """Row and noise of each unfinished answer's next token."""
+        for index, row in enumerate(self.rows):
+            for sample in row.samples:
+                yield index, Address(self._seeds[row.probe], sample, self._position)
+
     def completions(self, probe: int) -> tuple[tuple[int, ...], ...]:
         """The M answers of one probe."""
         return tuple(tuple(tokens) for tokens in self._tokens[probe])
@@ -100,20 +128,6 @@ class Answers:
         if not self._query.logprobs:
             return ()
         return tuple(sum(drawn) / len(drawn) for drawn in self._logprobs[probe])
-
-    def _draw(self, logits_RV: Tensor) -> NDArray[np.int64]:
-        """Draw all M of a probe, finished or not, so that an answer depends on its own draws only."""
-        uniform_PM = [draws.random(self._query.num_samples) for draws in self._draws]
-        return draw(logits_RV, np.stack([uniform_PM[row.probe] for row in self.rows]), self._query)
-
-    def _draw_coupled(self, logits_RV: Tensor) -> NDArray[np.int64]:
-        """Draw for the unfinished answers alone; entries of others are 0."""
-        places = [(index, sample) for index, row in enumerate(self.rows) for sample in row.samples]
-        addresses = [Address(self._seeds[self.rows[index].probe], sample, self._position) for index, sample in places]
-        token_RM = np.zeros((len(self.rows), self._query.num_samples), np.int64)
-        rows, samples = zip(*places, strict=True)
-        token_RM[rows, samples] = draw_coupled(logits_RV, rows, addresses, self._query)
-        return token_RM
 
     def _remember(self, logits_RV: Tensor, token_RM: NDArray[np.int64]) -> None:
         """Log-probability of each token that was just drawn for an unfinished answer."""
@@ -136,3 +150,29 @@ class Answers:
         if closed or len(self._tokens[row.probe][samples[0]]) == self._limits[row.probe]:
             return None
         return Row(row.probe, token, depth, tuple(samples))
+
+
+def draw_together(growing: Sequence[Answers], logits_RV: Tensor) -> NDArray[np.int64]:
+    """The next tokens of several packed rows' answers, which are sampled alike.
+
+    Args:
+        growing: each with live rows, and with the same query but for its `max_tokens`.
+        logits_RV: of all their rows, one after the other.
+
+    Returns:
+        `token_RM`; what is drawn for a finished answer means nothing.
+
+    """
+    query = growing[0].query
+    if not query.coupled or query.temperature == 0:
+        return draw(logits_RV, np.concatenate([each.uniforms() for each in growing]), query)
+    starts = np.cumsum([0, *(len(each.rows) for each in growing)]).tolist()
+    places = [
+        (start + index, address)
+        for start, each in zip(starts, growing, strict=False)
+        for index, address in each.addresses()
+    ]
+    rows, addresses = zip(*places, strict=True)
+    token_RM = np.zeros((len(logits_RV), query.num_samples), np.int64)
+    token_RM[rows, [address.sample for address in addresses]] = draw_coupled(logits_RV, rows, addresses, query)
+    return token_RM

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from vllm import SamplingParams
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import VLLMClientError
@@ -145,6 +146,10 @@ class Engine:
         # On a small machine the default leaves all work to one core.
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        if settings.threads is not None:
+            # A process that is forked has what is set here, one that starts anew reads the variable.
+            os.environ["OMP_NUM_THREADS"] = str(settings.threads)
+            torch.set_num_threads(settings.threads)
         if current_platform.is_cpu():
             # Otherwise the first request waits for a compiler; a CPU gains nothing from it.
             os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")

@@ -14,9 +14,10 @@ from mrt_reward.provers.hf.kv_cache import (
     PackedCache,
     PrefillDone,
     PrefixCache,
-    TreeCache,
+    StepCache,
     cache_name,
     shared_prefix_attention,
+    stepping,
 )
 
 K, D = 2, 4
@@ -27,7 +28,7 @@ def states(length: int, seed: int) -> torch.Tensor:
 
 
 def filled(length: int) -> PrefixCache:
-    cache = PrefixCache(num_layers=1)
+    cache = PrefixCache(num_layers=1, num_tokens=length)
     with pytest.raises(PrefillDone):
         cache.update(states(length, 1), states(length, 2), 0)
     return cache
@@ -58,7 +59,7 @@ def test_a_cache_is_handed_over_by_the_name_that_the_network_has_for_it() -> Non
 
 
 def test_a_prefix_grows_by_its_chunks_and_ends_the_pass_at_the_last_layer() -> None:
-    cache = PrefixCache(num_layers=2)
+    cache = PrefixCache(num_layers=2, num_tokens=5)
     cache.update(states(3, 1), states(3, 2), 0)
     with pytest.raises(PrefillDone):
         cache.update(states(3, 3), states(3, 4), 1)
@@ -68,6 +69,13 @@ def test_a_prefix_grows_by_its_chunks_and_ends_the_pass_at_the_last_layer() -> N
     assert (cache.get_seq_length(0), cache.get_seq_length(1)) == (5, 3)
 
 
+def test_a_prefix_has_room_for_all_its_tokens_from_the_start() -> None:
+    cache = PrefixCache(num_layers=2, num_tokens=5)
+    keys, values = cache.update(states(3, 1), states(3, 2), 0)
+    more_keys, more_values = cache.update(states(2, 3), states(2, 4), 0)
+    assert (more_keys.data_ptr(), more_values.data_ptr()) == (keys.data_ptr(), values.data_ptr())
+
+
 def test_a_packed_pass_borrows_the_first_columns_and_leaves_the_prefix_as_it_is() -> None:
     prefix = filled(5)
     packed = PackedCache(prefix, 3, keep=True)
@@ -75,33 +83,35 @@ def test_a_packed_pass_borrows_the_first_columns_and_leaves_the_prefix_as_it_is(
     assert torch.equal(keys, torch.cat([states(5, 1)[:, :, :3], states(2, 7)], dim=-2))
     assert prefix.get_seq_length() == 5
     assert packed.get_seq_length() == 5
+    assert torch.equal(packed.stored[0][0], states(2, 7)), "its own columns alone are kept"
     passing = PackedCache(prefix, 3, keep=False)
     passing.update(states(2, 7), states(2, 8), 0)
-    assert passing.get_seq_length() == 0
+    assert passing.stored == []
 
 
-def test_rows_that_sample_read_the_shared_columns_and_their_own_past_only() -> None:
-    packed = PackedCache(filled(3), 3, keep=True)
-    packed.update(states(2, 7), states(2, 8), 0)
-    tree = TreeCache(packed)
-    tree.update(states(2, 10), states(2, 11), 0)
-    # Row 0 ends; row 1 goes on as three rows.
-    parents = torch.tensor([1, 1, 1])
-    tree.follow(parents, num_rows=2)
-    keys, values = tree.update(states(3, 12), states(3, 13), 0)
-    # Four query heads over two key heads; a hidden column tells whether the mask counts.
-    query = torch.randn(1, 4, 3, D, generator=torch.Generator().manual_seed(14))
-    mask = torch.zeros(1, 1, 3, 5)
-    mask[..., 1, 2] = -torch.inf
-    module: Any = cast("Any", SimpleNamespace(num_key_value_groups=2, training=False, is_causal=True))
-    found, weights = shared_prefix_attention(module, query, keys, values, mask, scaling=0.3)
+class Remembering:
+    """Rows of a step, that read their number."""
+
+    def __init__(self, number: float) -> None:
+        self.number = number
+        self.kept: list[tuple[int, torch.Size]] = []
+
+    def append(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        assert keys.shape == values.shape
+        self.kept.append((layer, keys.shape))
+
+    def attend(self, layer: int, query_RHD: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(query_RHD, self.number + layer)
+
+
+def test_in_a_step_rows_keep_and_read_columns_of_their_own_and_dummies_read_zeros() -> None:
+    first, second = Remembering(10), Remembering(20)
+    step = StepCache([(first, slice(0, 2)), (second, slice(2, 3))])
+    step.update(states(8, 1), states(8, 2), 0)
+    assert (first.kept, second.kept) == ([(0, (K, 2, D))], [(0, (K, 1, D))])
+    query = torch.ones(1, 4, 8, D)
+    module: Any = cast("Any", SimpleNamespace(layer_idx=3))
+    with stepping(step):
+        found, weights = shared_prefix_attention(module, query, states(8, 1), states(8, 2), None, scaling=0.5)
     assert weights is None
-    for row in range(3):
-        shared = torch.cat([states(3, 1), states(2, 7)], dim=-2), torch.cat([states(3, 2), states(2, 8)], dim=-2)
-        own_keys = torch.cat([shared[0], states(2, 10)[:, :, 1:2], states(3, 12)[:, :, row : row + 1]], dim=-2)
-        own_values = torch.cat([shared[1], states(2, 11)[:, :, 1:2], states(3, 13)[:, :, row : row + 1]], dim=-2)
-        own_mask = torch.cat([mask[:, :, row : row + 1], torch.zeros(1, 1, 1, 2)], dim=-1)
-        expected = torch.nn.functional.scaled_dot_product_attention(
-            query[:, :, row : row + 1], own_keys, own_values, own_mask, scale=0.3, enable_gqa=True
-        )
-        torch.testing.assert_close(found[:, row : row + 1], expected.transpose(1, 2))
+    assert found[0, :, 0, 0].tolist() == [13, 13, 23, 0, 0, 0, 0, 0]

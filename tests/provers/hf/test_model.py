@@ -13,7 +13,7 @@ import pytest
 
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.protocols import Proof
-from mrt_reward.provers.hf import model, packing
+from mrt_reward.provers.hf import decoding, model, packing
 from mrt_reward.provers.hf.prover import TransformersProver
 from tests.provers.hf.plain import (
     END_ID,
@@ -44,7 +44,7 @@ async def test_chunked_passes_give_the_same_answers(
 ) -> None:
     monkeypatch.setattr(model, "PREFILL_CHUNK", 16)
     monkeypatch.setattr(packing, "MAX_MASK_ELEMENTS", 2000)
-    monkeypatch.setattr(model, "MAX_ROWS", 8)
+    monkeypatch.setattr(decoding, "MAX_ANSWERS", 8)
     proof = make_proof([10, 20, 33, 47, 50])
     np.testing.assert_allclose(
         likelihoods(await prover.prove(proof)), expected_likelihoods(reference, proof), atol=1e-4

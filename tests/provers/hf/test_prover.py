@@ -68,14 +68,14 @@ async def test_check_generates_and_closing_ends_it(qwen_dir: Path) -> None:
     prover = TransformersProver(EngineSettings(model=str(qwen_dir), max_model_len=64), note="tiny")
     await prover.check()
     assert (prover.info.max_tokens, prover.info.note, prover.info.engine) == (64, "tiny", "transformers")
-    assert prover.num_slots == 2
+    assert prover.num_slots >= 16, "as many as an evaluation has under way"
     await prover.close()
     with pytest.raises(ProverUnavailable):
         await prover.check()
 
 
 async def test_cancelling_stops_the_work_soon(qwen_dir: Path) -> None:
-    prover = TransformersProver(EngineSettings(model=str(qwen_dir)), num_threads=1)
+    prover = TransformersProver(EngineSettings(model=str(qwen_dir), threads=1))
     proofs = [make_proof(list(range(1000, 4000, 100)), seed=seed) for seed in range(300)]
     call = asyncio.create_task(prove_all(prover, proofs))
     await asyncio.sleep(0)
@@ -88,7 +88,7 @@ async def test_cancelling_stops_the_work_soon(qwen_dir: Path) -> None:
 
 
 async def test_closing_stops_what_runs(qwen_dir: Path) -> None:
-    prover = TransformersProver(EngineSettings(model=str(qwen_dir)), num_threads=1)
+    prover = TransformersProver(EngineSettings(model=str(qwen_dir), threads=1))
     call = asyncio.create_task(prove_all(prover, [make_proof([3000], seed=seed) for seed in range(300)]))
     await asyncio.sleep(0.01)
     await asyncio.wait_for(prover.close(), timeout=5)

@@ -47,7 +47,7 @@ def test_every_layer_of_a_model_is_a_beat() -> None:
 
 
 async def test_a_long_proof_beats_all_along(qwen_dir: Path) -> None:
-    prover = TransformersProver(EngineSettings(model=str(qwen_dir)), num_threads=1)
+    prover = TransformersProver(EngineSettings(model=str(qwen_dir), threads=1))
     seen: list[float | None] = []
     proof = make_proof(list(range(100, 3000, 10)))
     proving = asyncio.create_task(prover.prove(proof))

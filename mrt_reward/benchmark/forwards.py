@@ -1,6 +1,8 @@
-"""The bound: what an engine takes for the unique tokens alone, in plain prompts that share nothing, and for decoding.
+"""One full forward: what an engine takes for the unique tokens alone, in plain prompts that share nothing.
 
-Nothing that answers the same questions can be cheaper, unless it leaves out part of the network.
+Rollouts also decode as many answers, of as many tokens, each after a single token. This is a measure and no bound: of
+the trace nobody reads what the last layer puts out, and the embedded engine does not compute it; and answers must read
+the trace, which those after a single token are spared.
 """
 
 from __future__ import annotations
@@ -10,11 +12,11 @@ from typing import Protocol
 
 from mrt_reward.protocols import Prover
 
-WITH_BOUND = frozenset({"transformers", "vllm"})
-"""Engines that have one: the network of any other is elsewhere, or nobody can ask it for plain work."""
+WITH_FORWARD = frozenset({"transformers", "vllm"})
+"""Engines that can do that: the network of any other is elsewhere, or nobody can ask it for plain work."""
 
 
-class Bound(Protocol):
+class Forward(Protocol):
     """An engine, asked for plain work."""
 
     async def prefill(self, lengths: Sequence[int], seed: int) -> None:
@@ -26,8 +28,8 @@ class Bound(Protocol):
         ...
 
 
-def bound_of_engine(prover: Prover) -> Bound | None:
-    """The bound of a prover's engine; None for one that is not `WITH_BOUND`."""
+def forward_of_engine(prover: Prover) -> Forward | None:
+    """Plain work on a prover's engine; None for one that is not `WITH_FORWARD`."""
     if prover.info.engine == "transformers":
         from mrt_reward.benchmark.plain_forward import PlainForward  # noqa: PLC0415 - loads torch
 
