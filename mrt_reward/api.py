@@ -48,7 +48,14 @@ def score(
 
 
 def advantages(group: Sequence[ScoredTrace], config: CreditConfig | None = None) -> tuple[Credit, ...]:
-    """Advantages of the scored traces of one problem; a trace that failed is paid its outcome alone."""
+    """Advantages of the scored traces of one problem; a trace that failed is paid its outcome alone.
+
+    Raises:
+        ValueError: what the configuration needs of the traces is not there, or their values do not go with it.
+
+    """
+    chosen = config or CreditConfig()
+    chosen.check_values(group)
     extents = [Extent.of(trace) for trace in group]
     values = [values_of(trace) for trace in group]
-    return credit([trace.outcome for trace in group], values, config or CreditConfig(), extents)
+    return credit([trace.outcome for trace in group], values, chosen, extents)

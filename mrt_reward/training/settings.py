@@ -242,6 +242,18 @@ def _check_together(settings: TrainingSettings, where: str) -> None:
             f"{where}.charge_closing needs {where}.baseline group or rate, got {settings.baseline}",
             param=f"{where}.charge_closing",
         )
+    if settings.progress == "log" and settings.estimator != "likelihood":
+        raise ConfigError(
+            f"{where}.progress=log needs {where}.estimator=likelihood: none right of a few sampled answers does not "
+            f"tell how small J is; got {settings.estimator}",
+            param=f"{where}.progress",
+        )
+    if settings.progress == "log" and settings.answer_progress != "none":
+        raise ConfigError(
+            f"{where}.answer_progress=add pays r - J[K], which is no difference of logarithms: leave it at none with "
+            f"{where}.progress=log",
+            param=f"{where}.answer_progress",
+        )
     if settings.best_of > settings.num_samples:
         raise ConfigError(
             f"{where}.best_of must be at most num_samples = {settings.num_samples}, got {settings.best_of}",
