@@ -169,6 +169,7 @@ class Value:
         answer_tokens: mean length of the sampled answers in prover tokens; of a likelihood, the first spelling's.
         answers: the sampled answers themselves, where `Rollouts.keep_answers` asked for them.
         verdicts: of coupled answers, in the order m, which is the same at all prefixes of a problem; None of others.
+        scores: of all answers, in that order, where the grader returns scores; None where one was not graded.
 
     """
 
@@ -184,6 +185,7 @@ class Value:
     answer_tokens: float | None = None
     answers: tuple[SampledAnswer, ...] | None = None
     verdicts: tuple[Verdict, ...] | None = None
+    scores: tuple[Share | None, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

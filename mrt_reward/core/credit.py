@@ -10,7 +10,8 @@ episode; `to_go` pays each episode for all that follows as well, and `anytime` f
 different algorithms. `group` is a price per episode and `rate` one per token, because closing is not charged; see
 `core.prices`.
 
-Dimension key: G traces of a group · K episodes · P = K + 1 values, or levels on that scale · T tokens. NaN marks what is missing.
+Dimension key: G traces of a group · K episodes · P = K + 1 values, or their levels · T tokens. NaN marks what is
+missing.
 """
 
 from __future__ import annotations

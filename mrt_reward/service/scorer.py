@@ -249,7 +249,7 @@ class Scorer:
             if proven.version != info.version:
                 raise _VersionChanged
             computed_tokens += proven.computed_tokens
-            return await job.plan.values(proven.answers, asked)
+            return await job.plan.values(proven.answers)
 
         try:
             values, num_cached = await self.cache.resolve(keys, compute)
@@ -259,7 +259,7 @@ class Scorer:
             trace.id,
             Status.PARTIAL if any(value.value is None for value in values) else Status.OK,
             values=tuple(values),
-            episodes=with_progress(job.episodes, values),
+            episodes=with_progress(job.episodes, values, best_of=job.plan.best_of),
             prover=f"{info.name}@{info.version}",
             usage=Usage(job.longest, computed_tokens, len(keys), num_cached),
             spellings=job.plan.spellings,

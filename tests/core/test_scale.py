@@ -133,5 +133,5 @@ def test_values_of_sampled_answers_are_refused_by_log_alone() -> None:
 
 
 def test_r_minus_j_does_not_go_with_logarithms() -> None:
-    with pytest.raises(ValueError, match="answer_progress add is r - J.K., which is no difference of logarithms"):
+    with pytest.raises(ValueError, match=r"answer_progress add is r - J\[K\], which is no difference of logarithms"):
         CreditConfig(progress="log", answer_progress="add")
