@@ -81,7 +81,6 @@ class LikelihoodPlan:
     query: LikelihoodQuery
     identity: str
     spellings: tuple[str, ...]
-    best_of: int = 1
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -93,6 +92,11 @@ class LikelihoodPlan:
             f"no model is likely to write the gold answer as it is spelt ({shortest!r:.80}, {len(shortest)} in all), "
             "and J is the probability of just that: send the answer alone, or list options.estimator.spellings",
         )
+
+    @property
+    def best_of(self) -> int:
+        """No answer is taken as the best of several."""
+        return 1
 
     async def values(self, answers: Sequence[ProbeAnswer]) -> list[Value]:
         """Values without sampling error."""
