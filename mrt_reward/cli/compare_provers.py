@@ -104,6 +104,8 @@ def compare_provers(
     """
     console = Console(stderr=True)
     scoring = options_from(options, ScoreOptions())
+    if estimators and (prover or also or policy_samples):
+        raise ConfigError("--estimators compares those of one prover: leave out --prover, --also and --policy-samples")
     if estimators:
         wanted = LineUp(settings, scoring, reference, answers or NUMS, output, figure)
         measure_estimators(scored, wanted, console)

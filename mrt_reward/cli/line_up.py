@@ -15,7 +15,7 @@ from mrt_reward.cli.jsonl import read_rows
 from mrt_reward.cli.pooling import pool_and_prompts
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
-from mrt_reward.evaluation.error_figure import save_errors
+from mrt_reward.evaluation.error_figure import check_figure, save_errors
 from mrt_reward.evaluation.line_up import Contender, line_up, reference_of
 from mrt_reward.evaluation.pool import why_unusable
 from mrt_reward.evaluation.provers import Scores, common_traces
@@ -58,6 +58,8 @@ def measure_estimators(paths: Sequence[Path], wanted: LineUp, console: Console) 
         ConfigError: a name or number is none, or no trace could be scored by all.
 
     """
+    if wanted.figure is not None:
+        check_figure(wanted.figure)
     reference = reference_of(wanted.reference, wanted.options)
     contenders = [each for each in line_up(wanted.options, wanted.nums) if each != reference]
     traces = [trace for path in paths for trace in _traces(path, wanted.options, console)]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mrt_reward.core.differences import Difference, independent, paired
 from mrt_reward.core.scores import score_progress
-from mrt_reward.core.values import graded_of
+from mrt_reward.core.values import counts_of, graded_of
 from mrt_reward.ranges import option
 from mrt_reward.types import Episode, ScoredTrace, Value
 
@@ -119,7 +119,8 @@ def _measured(episode: Episode, before: Value, after: Value, best_of: int) -> Ep
 
 
 def _difference(before: Value, after: Value, best_of: int) -> Difference | None:
-    first, second = graded_of(before), graded_of(after)
+    # Values that are no rates, of a k that nobody told, have no law here.
+    first, second = (counts_of(value) if best_of == 1 else graded_of(value) for value in (before, after))
     if first is None or second is None:
         return None
     found = None

@@ -14,6 +14,20 @@ from mrt_reward.files import replacing
 INCHES = (5.6, 3.8)
 
 
+def check_figure(path: Path) -> str:
+    """The kind of file that a figure becomes, `svg` or `png`.
+
+    Raises:
+        ConfigError: of another ending, or matplotlib is not installed.
+
+    """
+    kind = path.suffix[1:]
+    if kind not in ("svg", "png"):
+        raise ConfigError(f"--figure {path}: expected a name that ends in .svg or .png", param="figure")
+    figure_of(INCHES)
+    return kind
+
+
 def save_errors(errors: Sequence[EstimatorError], reference: str, path: Path) -> None:
     """Write the figure; estimators that draw nothing are lines across it.
 
@@ -26,9 +40,7 @@ def save_errors(errors: Sequence[EstimatorError], reference: str, path: Path) ->
         ConfigError: of another ending, or matplotlib is not installed.
 
     """
-    kind = path.suffix[1:]
-    if kind not in ("svg", "png"):
-        raise ConfigError(f"--figure {path}: expected a name that ends in .svg or .png", param="figure")
+    kind = check_figure(path)
     figure = figure_of(INCHES)
     axes = figure.subplots()
     series: dict[str, list[EstimatorError]] = {}

@@ -251,6 +251,7 @@ def test_estimators_are_compared_on_traces_that_nobody_scored(
         (["--answers", 4, "--answers", 4], "each once"),
         (["--reference", "as scored"], "such as 'coupled 128'"),
         (["--figure", tmp_path / "e.pdf"], "ends in .svg or .png"),
+        (["--prover", 'x={"options": {}}'], "those of one prover"),
     ):
         assert what in refused("compare-provers", raw, "-o", out, "--estimators", *words)
     empty = write(tmp_path / "empty.jsonl")
