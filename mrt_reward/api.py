@@ -51,10 +51,11 @@ def advantages(group: Sequence[ScoredTrace], config: CreditConfig | None = None)
     """Advantages of the scored traces of one problem; a trace that failed is paid its outcome alone.
 
     Raises:
-        ValueError: the values that are to be paid are not there; see `values_of`.
+        ValueError: what the configuration needs of the traces is not there, or their values do not go with it.
 
     """
-    config = config or CreditConfig()
+    chosen = config or CreditConfig()
+    chosen.check_values(group)
     extents = [Extent.of(trace) for trace in group]
-    values = [values_of(trace, config.paid_values) for trace in group]
-    return credit([trace.outcome for trace in group], values, config, extents)
+    values = [values_of(trace, chosen.paid_values) for trace in group]
+    return credit([trace.outcome for trace in group], values, chosen, extents)

@@ -160,8 +160,7 @@ class Value:
 
     Attributes:
         value: in [0, 1]; None when nothing could be measured.
-        stderr: standard error; 0 for likelihoods, which have no sampling error; None with the value, and where a caller
-            gave the value alone.
+        stderr: standard error; 0 for likelihoods; None with the value, and where a caller gave the value alone.
         low: lower end of the 95 % interval.
         high: upper end of the 95 % interval.
         bound: "lower" when the value can only understate (likelihood of listed spellings).
@@ -170,6 +169,7 @@ class Value:
         answers: the sampled answers themselves, where `Rollouts.keep_answers` asked for them.
         verdicts: of coupled answers, in the order m, which is the same at all prefixes of a problem; None of others.
         adaptive: whether earlier answers decided how many there are, which biases the share: pay the posterior.
+        scores: of all answers, in that order, where the grader returns scores; None where one was not graded.
 
     """
 
@@ -186,6 +186,7 @@ class Value:
     answers: tuple[SampledAnswer, ...] | None = None
     verdicts: tuple[Verdict, ...] | None = None
     adaptive: bool = False
+    scores: tuple[Share | None, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,15 @@
 whole numbers below 2^24, which float32 holds exactly, and a row says by itself how long it is.
 
     kind, tokens of the response, latency_s, probes, cached probes, prover
-    + version (two numbers), start, cut off, K, K ends, K + 1 values      where it was scored
+    + version (two numbers), start, cut off, K, K ends, K + 1 values      where it was scored, each value as mantissa
+                                                                          and exponent: it may be less than 1e-38
     + lapse                                                               where it was not
     + group (two numbers), has value, value, stop, start                  of a row of prefixes
 """
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 
@@ -32,7 +34,7 @@ def pack(record: Record, num_tokens: int) -> list[float]:
     match record.what:
         case Scored() as what:
             places = [*divmod(what.version, _HALF), what.start, what.cut_off, len(what.ends), *what.ends]
-            kind, body = _SCORED, [*places, *what.value_P.tolist()]
+            kind, body = _SCORED, [*places, *(part for value in what.value_P.tolist() for part in math.frexp(value))]
         case Prefixed() as what:
             told = [what.value is not None, what.value or 0.0, what.stop, what.start]
             kind, body = _PREFIXED, [*divmod(what.group, _HALF), *told]
@@ -56,8 +58,9 @@ def unpack(row: Sequence[float]) -> tuple[Record, int]:
     what: Scored | Lapse | Prefixed
     if kind == _SCORED:
         num = int(body[4])
-        ends, values = body[5 : 5 + num], body[5 + num : 6 + 2 * num]
-        what = Scored(int(body[2]), tuple(map(int, ends)), np.array(values, np.float64), bool(body[3]), _whole(body))
+        ends, parts = body[5 : 5 + num], body[5 + num : 7 + 3 * num]
+        value_P = np.ldexp(np.array(parts[::2], np.float64), np.array(parts[1::2], np.int64))
+        what = Scored(int(body[2]), tuple(map(int, ends)), value_P, bool(body[3]), _whole(body))
     elif kind == _LAPSE:
         what = Lapse(int(body[0]))
     elif kind == _PREFIXED:

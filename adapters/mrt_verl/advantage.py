@@ -68,7 +68,7 @@ def mrt_advantage(
 def _of_episodes(
     rows: Sequence[Floats], groups: Sequence[str], settings: TrainingSettings, credit: CreditConfig
 ) -> list[Floats]:
-    records = [decode(row) for row in rows]
+    records = [decode(row, settings) for row in rows]
     check_failures(records, settings.on_failure, settings.max_failed_share, WHERE)
     paid = batch_advantages(records, groups, credit, settings.on_failure)
     metrics = batch_metrics(records, settings, settings.regret_budget or max(map(len, rows)))

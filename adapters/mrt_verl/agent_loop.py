@@ -12,16 +12,19 @@ import torch
 from verl.experimental.agent_loop.agent_loop import AgentLoopManager, AgentLoopOutput, AgentLoopWorker
 from verl.protocol import DataProto
 
+from mrt_reward.core.scale import ProgressScale
 from mrt_reward.training.records import Lapse, Prefixed, Record
 from mrt_verl import advantage
 from mrt_verl.marks import Mark, encode, encode_prefixed
-from mrt_verl.reward_manager import RECORD, STEP, VALIDATING
+from mrt_verl.reward_manager import RECORD, SCALE, STEP, VALIDATING
 from mrt_verl.tracking import follow_manager
 
 MARKS = "mrt_marks"
 MAX_RECORDS = 100_000
 
 _trajectory: ContextVar[Mapping[str, Any] | None] = ContextVar("mrt_trajectory", default=None)
+
+_OF_J = ProgressScale()
 
 advantage.register()
 
@@ -47,12 +50,13 @@ class Marking:
         final: AgentLoopOutput = outputs[-1] if isinstance(outputs, list) else outputs
         info = final.extra_fields.get("reward_extra_info")
         record = info.pop(RECORD, None) if info else None
+        scale = info.pop(SCALE, None) if info else None
         if trajectory[VALIDATING]:
             return
         if record is None:
             record = Record(Lapse.UNSUPPORTED, "the agent loop rewarded this trajectory itself")
         self._keep(record)
-        final.extra_fields[MARKS] = marks_of(record, final.response_mask)
+        final.extra_fields[MARKS] = marks_of(record, final.response_mask, scale or _OF_J)
 
     def _keep(self, record: Record) -> None:
         if not hasattr(self, "_records"):
@@ -66,12 +70,12 @@ class Marking:
         return records
 
 
-def marks_of(record: Record, response_mask: Sequence[int]) -> list[Mark]:
+def marks_of(record: Record, response_mask: Sequence[int], scale: ProgressScale = _OF_J) -> list[Mark]:
     """Marks of a scored trajectory; the outcome's token must be one that the policy wrote."""
     if isinstance(record.what, Prefixed):
         return encode_prefixed(record.what, len(response_mask))
     what = record.what if response_mask and response_mask[-1] else Lapse.UNSUPPORTED
-    return [] if what is None else encode(what, len(response_mask))
+    return [] if what is None else encode(what, len(response_mask), scale)
 
 
 class MRTAgentLoopWorker(Marking, AgentLoopWorker):

@@ -7,6 +7,9 @@ credit needs. Every mark is a normal float32; `decode(encode(...))` returns what
     version mark   -2^-(50 + v % 32)·(1 + v // 32 / 2^23)   one token before the opening mark; v has 28 bits
     opening mark   -2^-(40 + tag)·(1 + J[0]/2)              just before the first episode, or as early as it can be
     episode mark   r_prg[j], or 1e-12 for none              on the last token of the episode
+
+(where progress is of log J, in place of J[0] how far its level is up the scale, and r_prg in nats)
+
     lapse mark     2^-(80 + lapse)                          on the first token of a trace without progress to carry
 
 A row that starts from a prefix carries two instead:
@@ -25,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrt_reward.core.progress import progress_rewards
+from mrt_reward.core.scale import ProgressScale
 from mrt_reward.errors import TraceError
 from mrt_reward.training.records import Lapse, Prefixed, Record, Scored
 
@@ -36,6 +40,8 @@ NO_PROGRESS = 1e-12
 
 SMALLEST_PROGRESS = 1e-9
 """Progress below this is zero: float32 values near one differ by more."""
+
+_OF_J = ProgressScale()
 
 _OPENING_EXPONENT, _VERSION_EXPONENT, _LAPSE_EXPONENT = 40, 50, 80
 _GROUP_EXPONENT, _VALUE_EXPONENT = 90, 70
@@ -52,7 +58,7 @@ def marked_number(mark: float, exponent: int) -> int:
     return 1 - power - exponent + 32 * round((2 * mantissa - 1) * 2**23)
 
 
-def encode(what: Scored | Lapse, num_tokens: int) -> list[Mark]:
+def encode(what: Scored | Lapse, num_tokens: int, scale: ProgressScale = _OF_J) -> list[Mark]:
     """Marks of one trace; the last token is left to the outcome.
 
     An episode that ends on the last token is marked one token earlier. Where two marks would share a token, the two
@@ -66,26 +72,30 @@ def encode(what: Scored | Lapse, num_tokens: int) -> list[Mark]:
     opening = max(what.start - 1, 1)
     if opening > last:
         return []
+    first, *levels = scale.levels(what.value_P).tolist()
     kept: list[tuple[int, float]] = []
-    for end, value in zip(what.ends, what.value_P[1:].tolist(), strict=True):
+    for end, level in zip(what.ends, levels, strict=True):
         place = min(end - 1, last)
         if kept and kept[-1][0] >= place:
-            kept[-1] = (place, value)
+            kept[-1] = (place, level)
         elif place > opening:
-            kept.append((place, value))
-    value_P = np.array([what.value_P[0], *(value for _, value in kept)])
+            kept.append((place, level))
+    level_P = np.array([first, *(level for _, level in kept)])
     tag = 3 * what.cut_off + min(what.start, 2)
     marks = [
         (opening - 1, -number_mark(what.version, _VERSION_EXPONENT)),
-        (opening, -math.ldexp(1.0 + float(what.value_P[0]) / 2, -_OPENING_EXPONENT - tag)),
+        (opening, -math.ldexp(1.0 + scale.share(first) / 2, -_OPENING_EXPONENT - tag)),
     ]
-    for (place, _), progress in zip(kept, progress_rewards(value_P).tolist(), strict=True):
+    for (place, _), progress in zip(kept, progress_rewards(level_P).tolist(), strict=True):
         marks.append((place, NO_PROGRESS if abs(progress) < SMALLEST_PROGRESS else progress))
     return marks
 
 
-def decode(reward_T: NDArray[np.floating]) -> Record:
-    """What a row says; `reward_T` ends with the response's last token, where the outcome is."""
+def decode(reward_T: NDArray[np.floating], scale: ProgressScale = _OF_J) -> Record:
+    """What a row says; `reward_T` ends with the response's last token, where the outcome is.
+
+    Values come back as far as the scale tells them apart: what was below the floor of `log` is the floor.
+    """
     num_tokens = len(reward_T)
     if num_tokens == 0:
         raise ValueError("expected the rewards of at least one token, got none")
@@ -106,9 +116,9 @@ def decode(reward_T: NDArray[np.floating]) -> Record:
     ends = [place + 1 for place in rest]
     if cut_off and ends:
         ends[-1] = num_tokens
-    value_P = (4 * mantissa - 2) + np.append(0.0, np.cumsum(progress_K))
+    level_P = scale.level_at(4 * mantissa - 2) + np.append(0.0, np.cumsum(progress_K))
     version = marked_number(-first, _VERSION_EXPONENT)
-    scored = Scored(opening - 1 + offset, tuple(ends), value_P, bool(cut_off), version)
+    scored = Scored(opening - 1 + offset, tuple(ends), scale.values(level_P), bool(cut_off), version)
     return Record(scored, outcome=outcome, num_tokens=num_tokens)
 
 

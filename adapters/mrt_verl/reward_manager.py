@@ -25,6 +25,9 @@ from mrt_verl.expand import OUTCOME_MANAGER, settings_of
 RECORD = "mrt_record"
 """Key of `reward_extra_info` that carries a `Record` to the agent loop's worker, which takes it out."""
 
+SCALE = "mrt_scale"
+"""Key beside it that carries the `ProgressScale` on which the record's progress is paid."""
+
 VALIDATING = "__mrt_validate__"
 """Key of the sample that says that it is for validation, which is never scored."""
 
@@ -69,7 +72,8 @@ class MRTRewardManager(RewardManagerBase):
             record = await scoring
         finally:
             scoring.cancel()
-        result["reward_extra_info"] = {**(result.get("reward_extra_info") or {}), RECORD: record}
+        extra = result.get("reward_extra_info") or {}
+        result["reward_extra_info"] = {**extra, RECORD: record, SCALE: self._settings.scale}
         return result
 
     async def _scored(self, data: DataProto) -> Record:

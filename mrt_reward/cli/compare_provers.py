@@ -16,14 +16,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mrt_reward.cli.estimator_errors import show_errors, with_interval
+from mrt_reward.cli.estimator_errors import errors_against, show_errors, with_interval
 from mrt_reward.cli.flags import LOCAL_ENGINE, flag, named_settings, options_from, with_settings
+from mrt_reward.cli.line_up import LineUp, measure_estimators
 from mrt_reward.cli.pooling import BranchRun, Options, Policy, Scored, on_engine, pool_and_prompts, show_notes
 from mrt_reward.config import ServeSettings
 from mrt_reward.core.progress import WasteOptions
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.datasets.branching import BranchSettings, Point, policy_value
-from mrt_reward.evaluation.estimators import EstimatorError, compare, fitted_prior, posterior_estimates, raw_estimates
+from mrt_reward.evaluation.estimators import fitted_prior
+from mrt_reward.evaluation.line_up import NUMS
 from mrt_reward.evaluation.pool import why_unusable
 from mrt_reward.evaluation.prover_choice import Recommendation, recommend
 from mrt_reward.evaluation.provers import PolicyValues, ProverMeasure, Scores, agreement, common_traces, measure
@@ -45,7 +47,7 @@ class Spec:
     options: ScoreOptions
 
 
-@with_settings(*LOCAL_ENGINE)
+@with_settings(*LOCAL_ENGINE, "cache_path")
 def compare_provers(
     scored: Scored,
     output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="JSON to write.")],
@@ -62,7 +64,28 @@ def compare_provers(
     name: Annotated[str, typer.Option(help="Of the prover that scored the traces.")] = "as scored",
     reference: Annotated[
         str | None,
-        typer.Option(help="Name of the prover that counts as the truth; adds each other one's error and its cost."),
+        typer.Option(
+            help="Name of the prover that counts as the truth; adds each other one's error and its cost. With "
+            "--estimators: likelihood, or plain or coupled and a number, such as 'coupled 128'."
+        ),
+    ] = None,
+    estimators: Annotated[
+        bool,
+        typer.Option(
+            "--estimators",
+            help="Compare estimators of one prover instead: likelihood, and plain and coupled answers. The traces need "
+            "not be scored. --cache-path lets it go on where it was stopped.",
+        ),
+    ] = False,
+    answers: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Answers a prefix of these estimators. Repeatable. \\[default: 2, 4, 8, 16]", show_default=False
+        ),
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="SVG or PNG to draw with --estimators: error against answer tokens."),
     ] = None,
     fit_prior: Annotated[
         bool, typer.Option("--fit-prior", help="Also fit the posterior's prior to these traces, for options of others.")
@@ -86,6 +109,12 @@ def compare_provers(
     """
     console = Console(stderr=True)
     scoring = options_from(options, ScoreOptions())
+    if estimators and (prover or also or policy_samples):
+        raise ConfigError("--estimators compares those of one prover: leave out --prover, --also and --policy-samples")
+    if estimators:
+        wanted = LineUp(settings, scoring, reference, answers or NUMS, output, figure)
+        measure_estimators(scored, wanted, console)
+        return
     specs = [_spec(word, scoring) for word in prover or ()]
     pool, _ = pool_and_prompts(scored, None, policy, scoring.delimiters)
     show_notes(console, pool.notes)
@@ -106,7 +135,8 @@ def compare_provers(
     agreements = {f"{a.name} ~ {b.name}": agreement(a, b) for a, b in combinations(scores, 2)}
     advice = recommend(measures)
     source = f"{policy_samples} continuations a prefix" if policy_samples else "outcomes of traces that share a prefix"
-    errors = _errors(scores, reference)
+    truth = next((each for each in scores if each.name == reference), None)
+    errors = [] if truth is None else errors_against(truth, [each for each in scores if each is not truth])
     more: dict[str, object] = {}
     if reference:
         more = {"reference": reference, "errors": [asdict(each) for each in errors]}
@@ -145,16 +175,6 @@ def _check_reference(reference: str | None, names: Sequence[str]) -> None:
         raise ConfigError(
             f"--reference {reference!r}: expected the name of a prover, one of {', '.join(names)}", param="reference"
         )
-
-
-def _errors(scores: Sequence[Scores], reference: str | None) -> list[EstimatorError]:
-    """Each other prover against the reference, and the posterior along the trace where it can be had."""
-    found: list[EstimatorError] = []
-    for truth in (each for each in scores if each.name == reference):
-        for each in (each for each in scores if each is not truth):
-            kinds = (raw_estimates(each), posterior_estimates(each))
-            found += [compare(estimates, truth) for estimates in kinds if estimates is not None]
-    return found
 
 
 def _fitted(scores: Sequence[Scores], console: Console) -> dict[str, dict[str, float]]:

@@ -9,7 +9,18 @@ from rich.table import Table
 
 from mrt_reward.core.progress import WasteOptions
 from mrt_reward.evaluation.bootstrap import Estimate
-from mrt_reward.evaluation.estimators import EstimatorError
+from mrt_reward.evaluation.estimators import Bin, EstimatorError, compare, posterior_estimates, raw_estimates
+from mrt_reward.evaluation.provers import Scores
+
+
+def errors_against(truth: Scores, scores: Sequence[Scores]) -> list[EstimatorError]:
+    """Of each, and of the posterior along the trace where it has one; all of the same traces (`common_traces`)."""
+    kinds = [estimates for each in scores for estimates in (raw_estimates(each), posterior_estimates(each))]
+    return [compare(estimates, truth) for estimates in kinds if estimates is not None]
+
+
+ENOUGH = 30
+"""Prefixes or episodes of a bin from which its share is told."""
 
 
 def show_errors(errors: Sequence[EstimatorError], reference: str) -> None:
@@ -23,7 +34,9 @@ def show_errors(errors: Sequence[EstimatorError], reference: str) -> None:
         "of values": lambda each: with_interval(each.values),
         idle: lambda each: with_interval(each.idle),
         "intervals that hold progress": lambda each: _share(each.covered_progress),
+        "lowest in a bin": lambda each: _lowest(each.progress_bins),
         "values": lambda each: _share(each.covered_values),
+        "lowest in a bin ": lambda each: _lowest(each.value_bins),
     }
     for what in columns:
         table.add_column(what, justify="left" if what == "estimator" else "right")
@@ -39,6 +52,12 @@ def with_interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.4f}"
     return f"{estimate.value:.4f} [{estimate.low:.4f}, {estimate.high:.4f}]"
+
+
+def _lowest(bins: Sequence[Bin]) -> str:
+    """Smallest share of the bins that hold enough to tell."""
+    shares = [each.covered for each in bins if each.covered is not None and each.num >= ENOUGH]
+    return f"{min(shares):.1%}" if shares else "not known"
 
 
 def _share(estimate: Estimate) -> str:

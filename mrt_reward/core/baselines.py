@@ -71,7 +71,7 @@ class Extent:
 
 def baselines(
     return_G: Sequence[Floats | None],
-    value_GP: Sequence[Floats | None],
+    level_GP: Sequence[Floats | None],
     extent_G: Sequence[Extent | None],
     config: CreditConfig,
 ) -> list[Floats]:
@@ -79,7 +79,7 @@ def baselines(
 
     Args:
         return_G: G of each trace's episodes; None where it is not complete, and then it is in no baseline.
-        value_GP: J of each trace's prefixes; None where it was not scored.
+        level_GP: J of each trace's prefixes on the scale of progress (`core.scale`); None where it was not scored.
         extent_G: where prefixes end; needed of all traces with returns for `rate` and `leave_one_out`.
         config: `baseline` and `charge_closing`.
 
@@ -88,7 +88,7 @@ def baselines(
         scored.
 
     """
-    size_G = [0 if value_P is None else value_P.size - 1 for value_P in value_GP]
+    size_G = [0 if level_P is None else level_P.size - 1 for level_P in level_GP]
     match config.baseline:
         case "none":
             return [np.zeros(size + 1) for size in size_G]
@@ -98,8 +98,8 @@ def baselines(
             return [np.append(np.full(size, price), closing) for size in size_G]
         case "rate":
             progress_G = [
-                np.nan if return_K is None or value_P is None else float(value_P[-1] - value_P[0])
-                for return_K, value_P in zip(return_G, value_GP, strict=True)
+                np.nan if return_K is None or level_P is None else float(level_P[-1] - level_P[0])
+                for return_K, level_P in zip(return_G, level_GP, strict=True)
             ]
             return _rate(return_G, np.array(progress_G), extent_G, charge_closing=config.charge_closing)
         case "group_index":

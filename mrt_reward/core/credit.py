@@ -2,13 +2,16 @@
 
     A_t = A_outcome + α·(G[j] - b[j])      for the tokens of episode j
 
+where G is of progress on the scale that is chosen (`core.scale`): of J, or of log J in nats.
+
 The opening delimiter and what stands before it get A_outcome; the closing delimiter belongs to the answer, whose tokens
 get A_outcome and, if asked, α·(r - J[K]). `immediate` is the paper's gradient, where progress is a bonus on its own
 episode; `to_go` pays each episode for all that follows as well, and `anytime` for what comes in time. They are
 different algorithms. `group` is a price per episode and `rate` one per token, because closing is not charged; see
 `core.prices`.
 
-Dimension key: G traces of a group · K episodes · P = K + 1 values · T tokens. NaN marks what is missing.
+Dimension key: G traces of a group · K episodes · P = K + 1 values, or their levels · T tokens. NaN marks what is
+missing.
 """
 
 from __future__ import annotations
@@ -84,8 +87,8 @@ def termination_advantage(outcome: float, value_prefix: float) -> float:
     return outcome - value_prefix
 
 
-def returns(value_P: Floats, outcome: float, config: CreditConfig, extent: Extent | None = None) -> Floats:
-    """G of each episode, before baselines.
+def returns(level_P: Floats, outcome: float, config: CreditConfig, extent: Extent | None = None) -> Floats:
+    """G of each episode, before baselines; of J, or of what `config.levels` makes of it.
 
     Under `to_go`, `answer_progress: add` appends the answer's own progress r - J[K] to the sum. With γ = 1 and without
     it, `G[j] = J[K] - J[j]`; with it, `G[j] = r - J[j]`. `anytime` needs to know where the prefixes end.
@@ -94,12 +97,12 @@ def returns(value_P: Floats, outcome: float, config: CreditConfig, extent: Exten
         `return_K`, NaN where it is missing.
 
     """
-    progress_K = progress_rewards(value_P)
+    progress_K = progress_rewards(level_P)
     if config.credit == "immediate":
         return progress_K
     if config.credit == "anytime":
         return anytime_returns(progress_K, _weights(extent, config))
-    follows = outcome - value_P[-1] if config.answer_progress == "add" else 0.0
+    follows = outcome - level_P[-1] if config.answer_progress == "add" else 0.0
     return_K = np.empty_like(progress_K)
     for j in range(progress_K.size - 1, -1, -1):
         follows = return_K[j] = progress_K[j] + config.gamma * follows
@@ -170,12 +173,13 @@ def credit(
     _check_extents(value_GP, extent_G, config)
     reward_G = rewards(outcome_G, value_GP, extent_G, config)
     advantage_G = outcome_advantages(nan_array(reward_G), config)
+    level_GP = [None if value_P is None else config.levels(value_P) for value_P in value_GP]
     returns_G = [
-        None if value_P is None or reward is None else returns(value_P, reward, config, extent)
-        for reward, value_P, extent in zip(reward_G, value_GP, extent_G, strict=True)
+        None if level_P is None or reward is None else returns(level_P, reward, config, extent)
+        for reward, level_P, extent in zip(reward_G, level_GP, extent_G, strict=True)
     ]
     complete = [None if each is None or np.isnan(each).any() else each for each in returns_G]
-    baseline_GP = baselines(complete, value_GP, extent_G, config)
+    baseline_GP = baselines(complete, level_GP, extent_G, config)
     scale = _progress_scale(complete, config)
     paid: list[Credit] = []
     for index, (reward, value_P) in enumerate(zip(reward_G, value_GP, strict=True)):

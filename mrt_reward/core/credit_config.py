@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
+from mrt_reward.core.scale import ProgressScale
 from mrt_reward.options import Strict
 from mrt_reward.ranges import check_ranges, option
 
@@ -15,7 +16,7 @@ Baseline = Literal["none", "group", "group_index", "rate", "leave_one_out"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CreditOptions:
+class CreditOptions(ProgressScale):
     """What a trainer's settings and `CreditConfig` share."""
 
     alpha: Annotated[float, Ge(0), Le(1000)] = option(1.0, "Weight of progress; 0 is outcome reward alone.")
@@ -85,6 +86,9 @@ class CreditConfig(CreditOptions):
             raise ValueError("credit=anytime needs anytime_budget: the largest budget C, in tokens of the response")
         if self.charge_closing and self.baseline not in ("group", "rate"):
             raise ValueError(f"charge_closing needs baseline group or rate, which are prices; got {self.baseline}")
+
+        if self.progress == "log" and self.answer_progress != "none":
+            raise ValueError("answer_progress add is r - J[K], which is no difference of logarithms: leave it at none")
 
     @property
     def needs_tokens(self) -> bool:

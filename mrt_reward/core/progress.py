@@ -5,6 +5,7 @@ Dimension key: K episodes · P = K + 1 prefixes. NaN marks what is missing, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from mrt_reward.core.credit_config import PaidValues
 from mrt_reward.core.differences import Difference, independent, paired
-from mrt_reward.core.values import counts_of
+from mrt_reward.core.scores import score_progress
+from mrt_reward.core.values import counts_of, graded_of
 from mrt_reward.ranges import option
 from mrt_reward.types import Episode, ScoredTrace, Value
 
@@ -103,30 +105,36 @@ def waste_mask(progress_K: Floats, threshold: float) -> NDArray[np.bool_]:
     return np.abs(progress_K) < threshold
 
 
-def with_progress(episodes: Sequence[Episode], values: Sequence[Value]) -> tuple[Episode, ...]:
+def with_progress(episodes: Sequence[Episode], values: Sequence[Value], *, best_of: int = 1) -> tuple[Episode, ...]:
     """The K episodes, with progress and how sure it is, from the K + 1 values.
 
-    Coupled answers are compared in pairs, and independent ones by their posteriors (`core.differences`). Of values that
-    are no success rates, such as best-of-k and mean scores, only the standard error is told, as of independent ones.
+    Coupled answers are compared in pairs, and independent ones by their posteriors (`core.differences`,
+    `core.scores`). Of values that a caller gave with no more than a standard error, that is all there is to say.
+
+    Args:
+        episodes: K of them.
+        values: K + 1.
+        best_of: k, where the values are of a Best-of-k prover.
+
     """
     if len(values) != len(episodes) + 1:
         raise ValueError(f"{len(episodes)} episodes need {len(episodes) + 1} values, got {len(values)}")
     progress_K = progress_rewards(nan_array(value.value for value in values))
     stderr_K = progress_stderr(nan_array(value.stderr for value in values))
     return tuple(
-        _measured(replace(episode, progress=_number(progress), stderr=_number(stderr)), before, after)
+        _measured(replace(episode, progress=_number(progress), stderr=_number(stderr)), before, after, best_of)
         for episode, progress, stderr, (before, after) in zip(
             episodes, progress_K.tolist(), stderr_K.tolist(), pairwise(values), strict=True
         )
     )
 
 
-def _measured(episode: Episode, before: Value, after: Value) -> Episode:
+def _measured(episode: Episode, before: Value, after: Value, best_of: int) -> Episode:
     if episode.progress is None:
         return episode
     if before.stderr == after.stderr == 0:
         return replace(episode, low=episode.progress, high=episode.progress)
-    found = _difference(before, after)
+    found = _difference_of_scores(before, after) or _difference(before, after, best_of)
     if found is None:
         return episode
     # Where an answer was not graded, the pairs that are left may come to another progress than the values do.
@@ -134,15 +142,27 @@ def _measured(episode: Episode, before: Value, after: Value) -> Episode:
     return replace(episode, stderr=found.stderr, low=low, high=high)
 
 
-def _difference(before: Value, after: Value) -> Difference | None:
-    first, second = counts_of(before), counts_of(after)
+def _difference(before: Value, after: Value, best_of: int) -> Difference | None:
+    # Values that are no rates, of a k that nobody told, have no law here.
+    first, second = (counts_of(value) if best_of == 1 else graded_of(value) for value in (before, after))
     if first is None or second is None:
         return None
-    if before.verdicts is None or after.verdicts is None:
-        return independent(first, second)
-    # Answers in rounds are not equally many everywhere; those that both prefixes have are the first.
-    common = min(len(before.verdicts), len(after.verdicts))
-    return paired(before.verdicts[:common], after.verdicts[:common])
+    found = None
+    if before.verdicts is not None and after.verdicts is not None:
+        # Answers in rounds are not equally many everywhere; those that both prefixes have are the first.
+        common = min(len(before.verdicts), len(after.verdicts))
+        found = paired(before.verdicts[:common], after.verdicts[:common], best_of=best_of)
+    # Where no pair was graded, the answers of each prefix still tell of it.
+    return found or independent(first, second, best_of)
+
+
+def _difference_of_scores(before: Value, after: Value) -> Difference | None:
+    if before.scores is None or after.scores is None:
+        return None
+    coupled = before.verdicts is not None and after.verdicts is not None
+    spread = score_progress(before.scores, after.scores, coupled=coupled)
+    spread = spread or score_progress(before.scores, after.scores, coupled=False)
+    return None if spread is None else Difference(math.sqrt(spread.variance), *spread.interval(-1.0))
 
 
 def _number(number: float) -> float | None:

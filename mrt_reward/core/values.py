@@ -1,6 +1,6 @@
 """From what the prover answered to a value J with its uncertainty.
 
-Dimension key: M answers to one prefix · S spellings · B bootstrap resamples.
+Dimension key: M answers to one prefix · S spellings.
 """
 
 from __future__ import annotations
@@ -9,9 +9,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mrt_reward.core.beta import beta_quantile
 from mrt_reward.types import Value, Verdict
@@ -32,9 +29,9 @@ def rollout_value(verdicts: Sequence[Verdict], *, best_of: int = 1) -> Value:
         J = c / n                                    (MRT, section 5: mean accuracy of forced answers)
         J_k = 1 - C(n - c, k) / C(n, k)              (Best-of-k prover, Rewarding Progress; unbiased)
 
-    UNPARSED is a miss; UNGRADED is left out of n. Standard error and interval are those of the posterior
-    Beta(c + 1/2, n - c + 1/2), carried through 1 - (1 - p)^k for k > 1. The interval reaches 0 where none was right and
-    1 where all were, as J itself may.
+    UNPARSED is a miss; UNGRADED is left out of n. Standard error and interval are those of the posterior of p,
+    Beta(c + 1/2, n - c + 1/2), carried through 1 - (1 - p)^k, which rises, so that its quantiles are exact for k > 1
+    too. The interval reaches 0 where none was right and 1 where all were, as J itself may, and holds the value.
 
     Args:
         verdicts: M of them.
@@ -85,20 +82,32 @@ def _rate(counts: Counts, best_of: int) -> Value:
     high = 1.0 if correct == graded else beta_quantile(a, b, 1 - TAIL)
     stderr = math.sqrt(a * b / ((a + b) ** 2 * (a + b + 1)))
     if best_of > 1:
-        stderr *= best_of * (1 - a / (a + b)) ** (best_of - 1)
+        missed = _miss_moment(a, b, best_of)
+        stderr = math.sqrt(max(0.0, _miss_moment(a, b, 2 * best_of) - missed**2))
         low, high = 1 - (1 - low) ** best_of, 1 - (1 - high) ** best_of
     # One division of whole numbers, so that k = 1 gives c / n to the last bit.
     subsets = math.comb(graded, best_of)
     value = (subsets - math.comb(graded - correct, best_of)) / subsets
-    return Value(value, stderr, low, high, None, *counts)
+    return Value(value, stderr, min(low, value), max(high, value), None, *counts)
+
+
+def _miss_moment(a: float, b: float, power: int) -> float:
+    """E[(1 - p)^power] of p ~ Beta(a, b)."""
+    return math.prod((b + i) / (a + b + i) for i in range(power))
+
+
+def graded_of(value: Value) -> tuple[int, int] | None:
+    """Answers that were right, and that were graded; None where no verdicts are known."""
+    if value.correct is None:
+        return None
+    graded = value.correct + (value.incorrect or 0) + (value.unparsed or 0)
+    return (value.correct, graded) if graded else None
 
 
 def counts_of(value: Value) -> tuple[int, int] | None:
     """Answers that were right, and that were graded; None of a value that is not their quotient."""
-    if value.correct is None:
-        return None
-    graded = value.correct + (value.incorrect or 0) + (value.unparsed or 0)
-    return (value.correct, graded) if graded and value.value == value.correct / graded else None
+    counts = graded_of(value)
+    return counts if counts is not None and value.value == counts[0] / counts[1] else None
 
 
 def likelihood_value(logprobs: Sequence[float]) -> Value:
@@ -123,29 +132,3 @@ def likelihood_value(logprobs: Sequence[float]) -> Value:
         raise ValueError(f"expected at least one log-probability, each at most 0, got {list(logprobs)}")
     value = min(1.0, math.fsum(math.exp(logprob) for logprob in logprobs))
     return Value(value, 0.0, value, value, "lower")
-
-
-def mean_score_value(scores: Sequence[float], resample_BM: NDArray[np.intp]) -> Value:
-    """Mean reward over answers, for graders that return scores; interval by bootstrap.
-
-    Args:
-        scores: M of them, in [0, 1].
-        resample_BM: indices into the scores, drawn with replacement by the caller.
-
-    Returns:
-        A value in [0, 1]; no value when there are no scores.
-
-    Raises:
-        ValueError: a score is outside [0, 1], or the resamples are not of as many scores.
-
-    """
-    if not scores:
-        return Value(None, None, None, None)
-    score_M = np.asarray(scores, np.float64)
-    if not ((score_M >= 0) & (score_M <= 1)).all():
-        raise ValueError(f"scores must be in [0, 1], got {list(scores)}")
-    if resample_BM.ndim != 2 or resample_BM.shape[0] == 0 or resample_BM.shape[1] != score_M.size:
-        raise ValueError(f"resample_BM must have shape (B, {score_M.size}) with B >= 1, got {resample_BM.shape}")
-    mean_B: NDArray[np.float64] = score_M[resample_BM].mean(axis=1)
-    low, high = float(np.quantile(mean_B, TAIL)), float(np.quantile(mean_B, 1 - TAIL))
-    return Value(float(score_M.mean()), float(mean_B.std()), low, high)

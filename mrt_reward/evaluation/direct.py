@@ -86,7 +86,7 @@ async def answer_directly(
         )
     seed = draw_seed(spec.sampling.seed, problem.id, prompt)
     proven = await sample(scorer, prompt, plan.query, seed)
-    [value] = await plan.values(proven.answers, (seed,))
+    [value] = await plan.values(proven.answers)
     if value.value is None:
         raise GraderError(f"none of {spec.sampling.num_samples} direct answers could be judged")
     scored = ScoredTrace(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,7 +21,29 @@ from mrt_reward.evaluation.pool import places_by_problem
 from mrt_reward.evaluation.provers import Scores
 from mrt_reward.evaluation.result import Result
 from mrt_reward.options import PathPrior
-from mrt_reward.types import Value
+from mrt_reward.types import Episode, Value
+
+VALUE_BINS = (0.2, 0.4, 0.6, 0.8)
+PROGRESS_BINS = (-0.5, -0.02, 0.02, 0.2, 0.5)
+"""Between bins of what is true, in which the intervals' coverage is told apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """How many intervals hold the reference, where that lies in a range.
+
+    Attributes:
+        low: of the range.
+        high: likewise.
+        num: prefixes or episodes there that have an interval.
+        covered: share of them; None where there is none.
+
+    """
+
+    low: float
+    high: float
+    num: int
+    covered: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +57,8 @@ class EstimatorError:
         idle: mean |progress| of the episodes whose progress is below the waste threshold by the reference.
         covered_progress: share of the episodes whose 95 % interval holds the reference; not known without intervals.
         covered_values: likewise, of the prefixes.
+        progress_bins: the same by what progress is by the reference.
+        value_bins: likewise.
         answer_tokens: tokens of sampled answers, per trace.
 
     """
@@ -44,6 +69,8 @@ class EstimatorError:
     idle: Estimate
     covered_progress: Estimate
     covered_values: Estimate
+    progress_bins: tuple[Bin, ...]
+    value_bins: tuple[Bin, ...]
     answer_tokens: float
 
 
@@ -68,13 +95,16 @@ class Estimates:
 
 
 def raw_estimates(scores: Scores) -> Estimates:
-    """The values themselves."""
+    """The values themselves; lower bounds have no interval."""
     scored = [trace.scored for trace in scores.traces]
     return Estimates(
         scores.name,
         [trace.values for trace in scores.traces],
-        [_ranges([(value.low, value.high) for value in each.values]) for each in scored],
-        [_ranges([(episode.low, episode.high) for episode in each.episodes]) for each in scored],
+        [_ranges([_ends(value, value) for value in each.values]) for each in scored],
+        [
+            _ranges([_ends(episode, *both) for episode, both in zip(each.episodes, pairwise(each.values), strict=True)])
+            for each in scored
+        ],
         _answer_tokens(scores.traces),
     )
 
@@ -117,6 +147,13 @@ def compare(
     truth_TP = [trace.values for trace in reference.traces]
     progress_TK = [np.diff(value_P) for value_P in truth_TP]
     found_TK = [np.diff(value_P) for value_P in estimates.value_TP]
+    held_TK, held_TP = (
+        [_covered(range_E2, true_E) for range_E2, true_E in zip(ranges, truths, strict=True)]
+        for ranges, truths in (
+            (estimates.progress_range_TK2, progress_TK),
+            (estimates.value_range_TP2, truth_TP),
+        )
+    )
     idle_TK = [np.abs(progress_K) < threshold for progress_K in progress_TK]
 
     def mean(of_trace: Callable[[int], Floats]) -> Estimate:
@@ -131,8 +168,10 @@ def compare(
         progress=mean(lambda t: (found_TK[t] - progress_TK[t]) ** 2),
         values=mean(lambda t: (estimates.value_TP[t] - truth_TP[t]) ** 2),
         idle=mean(lambda t: np.abs(found_TK[t])[idle_TK[t]]),
-        covered_progress=mean(lambda t: _covered(estimates.progress_range_TK2[t], progress_TK[t])),
-        covered_values=mean(lambda t: _covered(estimates.value_range_TP2[t], truth_TP[t])),
+        covered_progress=mean(lambda t: held_TK[t]),
+        covered_values=mean(lambda t: held_TP[t]),
+        progress_bins=_bins(held_TK, progress_TK, (-1.0, *PROGRESS_BINS, 1.0)),
+        value_bins=_bins(held_TP, truth_TP, (0.0, *VALUE_BINS, 1.0)),
         answer_tokens=estimates.answer_tokens,
     )
 
@@ -150,6 +189,21 @@ def _covered(range_E2: Floats, truth_E: Floats) -> Floats:
     """Whether each range holds the truth, NaN where there is no range."""
     inside_E = (range_E2[:, 0] - _ROUNDING <= truth_E) & (truth_E <= range_E2[:, 1] + _ROUNDING)
     return np.where(np.isnan(range_E2).any(axis=1), np.nan, inside_E)
+
+
+def _bins(held: Sequence[Floats], truth: Sequence[Floats], bounds: Sequence[float]) -> tuple[Bin, ...]:
+    held_E, truth_E = np.concatenate(held), np.concatenate(truth)
+    bin_E = np.digitize(truth_E, bounds[1:-1])
+    found: list[Bin] = []
+    for place, (low, high) in enumerate(pairwise(bounds)):
+        known_E = held_E[(bin_E == place) & np.isfinite(held_E)]
+        found.append(Bin(low, high, known_E.size, float(known_E.mean()) if known_E.size else None))
+    return tuple(found)
+
+
+def _ends(told: Value | Episode, *values: Value) -> tuple[float | None, float | None]:
+    """Of the interval of what these values are behind."""
+    return (None, None) if any(value.bound for value in values) else (told.low, told.high)
 
 
 def _ranges(ends: Sequence[tuple[float | None, float | None]]) -> Floats:

@@ -35,14 +35,10 @@ def save_figures(summary: Summary, folder: Path) -> list[Path]:
         ConfigError: matplotlib is not installed, or the folder cannot be written.
 
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - an optional extra
-    except ImportError as error:
-        raise ConfigError(f"figures need matplotlib ({error}): pip install 'mrt-reward[eval]'") from error
     written: list[Path] = []
 
     def save(name: str, draw: Callable[[Any], None]) -> None:
-        figure = Figure(figsize=INCHES, layout="constrained")
+        figure = figure_of(INCHES)
         axes = figure.subplots()
         draw(axes)
         axes.spines[["top", "right"]].set_visible(False)
@@ -83,6 +79,20 @@ def save_figures(summary: Summary, folder: Path) -> list[Path]:
     return written
 
 
+def figure_of(inches: tuple[float, float]) -> Any:  # noqa: ANN401 - matplotlib's own
+    """An empty figure.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise ConfigError(f"figures need matplotlib ({error}): pip install 'mrt-reward[eval]'") from error
+    return Figure(figsize=inches, layout="constrained")
+
+
 def _known(points: Sequence[Mark]) -> list[Mark]:
     return [point for point in points if point.y is not None]
 
@@ -91,7 +101,7 @@ def _lines(axes: Any, lines: Lines, title: str) -> None:  # noqa: ANN401 - matpl
     for place, (name, points) in enumerate(lines):
         known, style = _known(points), place % len(COLOURS)
         x = [point.x for point in known]
-        axes.plot(x, [point.y for point in known], color=COLOURS[style], linestyle=DASHES[style], label=_plain(name))
+        axes.plot(x, [point.y for point in known], color=COLOURS[style], linestyle=DASHES[style], label=plain(name))
         low, high = (np.array([np.nan if end is None else end for end in ends], np.float64) for ends in
                      ([point.low for point in known], [point.high for point in known]))  # fmt: skip
         axes.fill_between(x, low, high, color=COLOURS[style], alpha=0.15, linewidth=0)
@@ -112,7 +122,7 @@ def _dots(axes: Any, lines: Lines, categories: Sequence[str], title: str) -> Non
             reach = [[point.y - (point.y if point.low is None else point.low)],
                      [(point.y if point.high is None else point.high) - point.y]]  # fmt: skip
             style = place % len(COLOURS)
-            label = _plain(name) if index == 0 else None
+            label = plain(name) if index == 0 else None
             axes.errorbar([index + shift], [point.y], yerr=reach, fmt=SHAPES[style], color=COLOURS[style], label=label)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks(range(len(categories)), categories)
@@ -121,6 +131,6 @@ def _dots(axes: Any, lines: Lines, categories: Sequence[str], title: str) -> Non
         axes.legend(frameon=False, fontsize=8)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name that matplotlib takes for no formula, and not for an entry to leave out of the legend."""
     return name.replace("$", r"\$").lstrip("_")[:60]

@@ -125,10 +125,10 @@ def _description(measured: Measurement) -> str:
     """What the model is, in lines of the usual width."""
     return textwrap.fill(
         f"A causal language model (Llama architecture, {measured.num_parameters / 1e6:.2f} M parameters, bfloat16) "
-        f"that searches islands for an exit. {measured.bundled.problems} The model walks out one place per thinking episode "
-        "and answers in `\\boxed{}` after `</think>`. It is sloppy on purpose: it repeats places, double-checks, muses, "
-        "goes on after it is done and sometimes guesses. It is policy and prover of mrt-reward's own examples, tests "
-        "and study, and of no use elsewhere.",
+        f"that searches islands for an exit. {measured.bundled.problems} The model walks out one place per thinking "
+        "episode and answers in `\\boxed{}` after `</think>`. It is sloppy on purpose: it repeats places, "
+        "double-checks, muses, goes on after it is done and sometimes guesses. It is policy and prover of mrt-reward's "
+        "own examples, tests and study, and of no use elsewhere.",
         width=120,
         break_on_hyphens=False,
     )

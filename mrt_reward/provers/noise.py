@@ -45,8 +45,9 @@ def keys(address_N: Sequence[Address]) -> Words:
     """Of each address, what `exponentials` finds its noise by."""
     parts_N3 = [(address.seed, address.sample, address.position) for address in address_N]
     key_N = np.zeros(len(address_N), np.uint64)
-    for part_N in np.array(parts_N3, np.uint64).T:
-        key_N = _mixed((key_N ^ part_N) + _GAMMA)
+    part_N3: Words = np.array(parts_N3, np.uint64).reshape(-1, 3)
+    for column in range(3):
+        key_N = _mixed((key_N ^ part_N3[:, column]) + _GAMMA)
     return key_N
 
 

@@ -72,6 +72,7 @@ def _all_paid(request: AdvantagesRequest, measured: Sequence[ScoredTrace]) -> li
 def _paid(request: AdvantagesRequest, group: Group, scored: Sequence[ScoredTrace]) -> list[AdvantageOut]:
     extents = [Extent.of(trace) for trace in scored]
     try:
+        request.credit.check_values(scored)
         values = [values_of(trace, request.credit.paid_values) for trace in scored]
         paid = credit([trace.outcome for trace in scored], values, request.credit, extents)
     except ValueError as error:

@@ -88,7 +88,7 @@ class Answering:
             if proven.version != self.info.version:
                 raise VersionChanged
             computed_tokens += proven.computed_tokens
-            return await job.plan.values(proven.answers, asked)
+            return await job.plan.values(proven.answers)
 
         values, num_cached = await self.cache.resolve([keys[place] for place in places], compute)
         self.usage = Usage(

@@ -12,7 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from mrt_reward.core.values import likelihood_value, mean_score_value, rollout_value
+from mrt_reward.core.scores import mean_score_value
+from mrt_reward.core.values import likelihood_value, rollout_value
 from mrt_reward.errors import TraceError
 from mrt_reward.golds import is_odd
 from mrt_reward.options import Likelihood, Rollouts, ScoreOptions, Terminator
@@ -35,7 +36,6 @@ MAX_SPELLING_TOKENS = 256
 
 A longer one has no probability to speak of: it is left out beside shorter ones, and refused alone.
 """
-NUM_RESAMPLES = 1000
 
 Speller = Callable[[str], tuple[str, ...]]
 """Accepted spellings of a gold answer, best first."""
@@ -64,7 +64,12 @@ class Plan(Protocol):
         """What the caller should know of how the trace is valued."""
         ...
 
-    async def values(self, answers: Sequence[ProbeAnswer], seeds: Sequence[int]) -> list[Value]:
+    @property
+    def best_of(self) -> int:
+        """The k of a Best-of-k prover; 1 of others."""
+        ...
+
+    async def values(self, answers: Sequence[ProbeAnswer]) -> list[Value]:
         """One value for each probe."""
         ...
 
@@ -88,9 +93,13 @@ class LikelihoodPlan:
             "and J is the probability of just that: send the answer alone, or list options.estimator.spellings",
         )
 
-    async def values(self, answers: Sequence[ProbeAnswer], seeds: Sequence[int]) -> list[Value]:
-        """Values without sampling error; the seeds are not used."""
-        del seeds
+    @property
+    def best_of(self) -> int:
+        """No answer is taken as the best of several."""
+        return 1
+
+    async def values(self, answers: Sequence[ProbeAnswer]) -> list[Value]:
+        """Values without sampling error."""
         answer_tokens = len(self.query.spellings[0].ids) + 1.0
         return [replace(likelihood_value(answer.spelling_logprobs), answer_tokens=answer_tokens) for answer in answers]
 
@@ -114,7 +123,7 @@ class RolloutPlan:
         query = replace(self.query, num_samples=num_samples)
         return replace(self, query=query, identity=f"{self.identity}|block {index} of {num_samples}")
 
-    async def values(self, answers: Sequence[ProbeAnswer], seeds: Sequence[int]) -> list[Value]:
+    async def values(self, answers: Sequence[ProbeAnswer]) -> list[Value]:
         """One value for each probe, from its M graded answers."""
         texts_P = [[self.tokenizer.decode(ids) for ids in answer.completions] for answer in answers]
         # The same short answer comes again and again; it is judged once.
@@ -125,8 +134,8 @@ class RolloutPlan:
         ]
         grade_of = dict(zip(unique, await self.grader.grade(items), strict=True))
         return [
-            self._with_answers(self._value([grade_of[text] for text in texts], seed), answer, texts, grade_of)
-            for answer, texts, seed in zip(answers, texts_P, seeds, strict=True)
+            self._with_answers(self._value([grade_of[text] for text in texts]), answer, texts, grade_of)
+            for answer, texts in zip(answers, texts_P, strict=True)
         ]
 
     def _with_answers(
@@ -145,15 +154,13 @@ class RolloutPlan:
             answers=kept if self.keep_answers else None,
         )
 
-    def _value(self, grades: Sequence[Grade], seed: int) -> Value:
+    def _value(self, grades: Sequence[Grade]) -> Value:
+        verdicts = tuple(grade.verdict for grade in grades)
         if self.grader.binary:
-            verdicts = tuple(grade.verdict for grade in grades)
             value = rollout_value(verdicts, best_of=self.best_of)
-            return replace(value, verdicts=verdicts) if self.query.coupled else value
-        scores = [grade.score for grade in grades if grade.score is not None]
-        shape = (NUM_RESAMPLES, len(scores))
-        resample_BM = np.random.default_rng(seed).integers(0, max(len(scores), 1), size=shape, dtype=np.intp)
-        return mean_score_value(scores, resample_BM)
+        else:
+            value = mean_score_value([grade.score for grade in grades])
+        return replace(value, verdicts=verdicts) if self.query.coupled else value
 
 
 def plan_estimator(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer, grader: Grader, speller: Speller) -> Plan:

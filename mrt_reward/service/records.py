@@ -16,13 +16,16 @@ ANSWER_BYTES = 200
 VERDICT_BYTES = 8
 """Of one verdict that is kept in its order."""
 
+SCORE_BYTES = 32
+"""Of one score: a number, and its place."""
+
 _VALUE = TypeAdapter(Value)
 
 
 def size_of(value: Value) -> int:
     """Bytes of one entry in memory, about."""
     answers = sum(ANSWER_BYTES + len(answer.text) for answer in value.answers or ())
-    return ENTRY_BYTES + answers + VERDICT_BYTES * len(value.verdicts or ())
+    return ENTRY_BYTES + answers + VERDICT_BYTES * len(value.verdicts or ()) + SCORE_BYTES * len(value.scores or ())
 
 
 def record_of(value: Value) -> bytes | None:

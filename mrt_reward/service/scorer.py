@@ -249,7 +249,7 @@ class Scorer:
             trace.id,
             Status.PARTIAL if any(value.value is None for value in values) else Status.OK,
             values=tuple(values),
-            episodes=with_progress(job.episodes, values),
+            episodes=with_progress(job.episodes, values, best_of=job.plan.best_of),
             prover=f"{info.name}@{info.version}",
             usage=answering.usage,
             spellings=job.plan.spellings,

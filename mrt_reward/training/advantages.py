@@ -97,7 +97,7 @@ def progress_token_rewards(record: Record, config: CreditConfig) -> Floats:
 
     Args:
         record: of one row.
-        config: for `alpha` and `answer_progress`.
+        config: for `alpha`, the scale of progress and `answer_progress`.
 
     Returns:
         `reward_T`: α·r_prg[j] on the last token of episode j, and with `answer_progress: add` α·(r - J[K]) on the last
@@ -108,7 +108,8 @@ def progress_token_rewards(record: Record, config: CreditConfig) -> Floats:
     scored = record.scored
     if scored is None:
         return reward_T
-    for end, progress in zip(scored.ends, progress_rewards(scored.value_P).tolist(), strict=True):
+    progress_K = progress_rewards(config.levels(scored.value_P))
+    for end, progress in zip(scored.ends, progress_K.tolist(), strict=True):
         reward_T[end - 1] += config.alpha * progress
     if config.answer_progress == "add" and record.num_tokens:
         reward_T[-1] += config.alpha * (record.outcome - float(scored.value_P[-1]))

@@ -20,6 +20,9 @@ from mrt_reward.training.settings import TrainingSettings
 MAX_INDEX = 8
 """Episodes whose progress is logged by index."""
 
+FLOORED = 1.001
+"""Times the floor, up to which a value counts as at it: what came back from float32 differs by rounding."""
+
 _WORDS = (
     "accuracy {mrt/outcome/mean:.2f}",
     "{mrt/prefix/stop/outcome:.2f} where it stops and {mrt/prefix/continue/outcome:.2f} where it goes on",
@@ -55,9 +58,7 @@ def batch_metrics(records: Sequence[Record], settings: TrainingSettings, budget:
     if np.isfinite(outcome_N).any():
         metrics["mrt/outcome/mean"] = float(outcome_N[np.isfinite(outcome_N)].mean())
     if scored:
-        metrics |= _value_metrics(scored, budget, settings.paid_values) | _episode_metrics(
-            scored, settings.waste_threshold
-        )
+        metrics |= _value_metrics(scored, budget, settings.paid_values) | _episode_metrics(scored, settings)
     return metrics
 
 
@@ -112,12 +113,13 @@ def _value_metrics(scored: Sequence[Scored], budget: int, paid: PaidValues) -> d
     }
 
 
-def _episode_metrics(scored: Sequence[Scored], waste_threshold: float) -> dict[str, float]:
+def _episode_metrics(scored: Sequence[Scored], settings: TrainingSettings) -> dict[str, float]:
+    """Of progress as it is paid: in nats where it is that of log J."""
     with_episodes = [each for each in scored if each.ends]
     metrics = {"mrt/episodes/mean": _mean(len(each.ends) for each in scored)}
     if not with_episodes:
         return metrics
-    progress = [progress_rewards(each.value_P) for each in with_episodes]
+    progress = [progress_rewards(settings.levels(each.value_P)) for each in with_episodes]
     pooled = np.concatenate(progress)
     tokens = np.concatenate([np.diff([each.start, *each.ends]) for each in with_episodes])
     # What came back from float32 differs from zero by rounding alone.
@@ -126,9 +128,13 @@ def _episode_metrics(scored: Sequence[Scored], waste_threshold: float) -> dict[s
         "mrt/progress/mean": float(pooled.mean()),
         "mrt/progress/std": float(pooled.std()),
         "mrt/progress/zero_share": float(zero.mean()),
-        "mrt/progress/waste_share": float((zero | waste_mask(pooled, waste_threshold)).mean()),
+        "mrt/progress/waste_share": float((zero | waste_mask(pooled, settings.waste_threshold)).mean()),
         "mrt/episodes/tokens": float(tokens.mean()),
     }
+    if settings.progress == "log":
+        # A floor that many values reach hides their progress.
+        value_V = np.concatenate([each.value_P for each in with_episodes])
+        metrics["mrt/progress/floored_share"] = float((value_V <= settings.log_floor * FLOORED).mean())
     for j in range(min(MAX_INDEX, max(len(each.ends) for each in with_episodes))):
         here = np.array([each[j] for each in progress if each.size > j])
         metrics[f"mrt/progress/z{j}/mean"] = float(here.mean())

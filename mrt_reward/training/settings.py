@@ -237,14 +237,25 @@ def _check_together(settings: TrainingSettings, where: str) -> None:
         )
     if settings.credit == "anytime" and settings.anytime_budget is None:
         raise ConfigError(
-            f"{where}.credit=anytime needs {where}.anytime_budget: the largest budget C, in tokens of the response, "
-            "such as the longest one that is sampled",
+            f"{where}.credit=anytime needs {where}.anytime_budget: the largest budget C, in tokens of the response",
             param=f"{where}.anytime_budget",
         )
     if settings.charge_closing and settings.baseline not in ("group", "rate"):
         raise ConfigError(
             f"{where}.charge_closing needs {where}.baseline group or rate, got {settings.baseline}",
             param=f"{where}.charge_closing",
+        )
+    if settings.progress == "log" and settings.estimator != "likelihood":
+        raise ConfigError(
+            f"{where}.progress=log needs {where}.estimator=likelihood: none right of a few sampled answers does not "
+            f"tell how small J is; got {settings.estimator}",
+            param=f"{where}.progress",
+        )
+    if settings.progress == "log" and settings.answer_progress != "none":
+        raise ConfigError(
+            f"{where}.answer_progress=add pays r - J[K], which is no difference of logarithms: leave it at none with "
+            f"{where}.progress=log",
+            param=f"{where}.answer_progress",
         )
     _check_answers(settings, where)
 

@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
 
-from mrt_reward.cli import compare_provers, pooling
+from mrt_reward.cli import compare_provers, line_up, pooling
 from mrt_reward.cli.app import app
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
@@ -136,6 +136,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedProver:
     monkeypatch.setattr(pooling, "build_prover", lambda _: prover)
     monkeypatch.setattr(pooling, "build_scorer", build)
     monkeypatch.setattr(compare_provers, "build_scorer", build)
+    monkeypatch.setattr(line_up, "build_scorer", build)
     return prover
 
 
@@ -220,6 +221,42 @@ def test_a_schedule_is_written_with_the_problems_that_teach(tmp_path: Path) -> N
     assert schedule["problems"]["learnable"] == ["g0", "g1", "g2", "g3"]
     assert read(tmp_path / "next.jsonl")[0] == {"group": "g0", "problem": "Q0", "answer": ["42"]}
     assert "low_rate" in refused("curriculum", file, "-o", out, "--low-rate", 0.9, "--high-rate", 0.1)
+
+
+def test_estimators_are_compared_on_traces_that_nobody_scored(
+    file: Path, tmp_path: Path, engine: ScriptedProver
+) -> None:
+    pytest.importorskip("matplotlib")
+    traces = [
+        {"id": f"{n}", "problem": f"{n}?", "answer": "42", "completion": f"<think>\n{A}{B}</think>\n\n\\boxed{{42}}"}
+        for n in range(3)
+    ]
+    raw, out, figure = write(tmp_path / "t.jsonl", *traces), tmp_path / "e.json", tmp_path / "e.svg"
+    told = run("compare-provers", raw, "-o", out, "--estimators", "--answers", 4, "--answers", 8, "--figure", figure)
+    assert "error against likelihood" in told
+    record = json.loads(out.read_text())
+    assert (record["reference"], record["traces"]) == ("likelihood", 3)
+    names = [each["name"] for each in record["errors"]]
+    assert [name for name in names if "posterior" not in name] == ["plain 4", "coupled 4", "plain 8", "coupled 8"]
+    assert all(each["progress"]["value"] is not None for each in record["errors"])
+    assert "answer tokens a trace" in figure.read_text()
+    # Traces that were scored before are scored again; those that cannot be are left out and counted.
+    lone = write(tmp_path / "l.jsonl", *traces, {**traces[0], "id": "no gold", "answer": None}, {"id": "none"})
+    told = run("compare-provers", lone, file, "-o", out, "--estimators", "--answers", 4, "--reference", "plain 16")
+    assert "1 of 7 traces were left out" in told
+    assert "1 lines were skipped, the first: line 5, " in told
+    record = json.loads(out.read_text())
+    assert (record["reference"], record["traces"]) == ("plain 16", 6)
+    assert "likelihood" in [each["name"] for each in record["errors"]]
+    for words, what in (
+        (["--answers", 4, "--answers", 4], "each once"),
+        (["--reference", "as scored"], "such as 'coupled 128'"),
+        (["--figure", tmp_path / "e.pdf"], "ends in .svg or .png"),
+        (["--prover", 'x={"options": {}}'], "those of one prover"),
+    ):
+        assert what in refused("compare-provers", raw, "-o", out, "--estimators", *words)
+    empty = write(tmp_path / "empty.jsonl")
+    assert "got none" in refused("compare-provers", empty, "-o", out, "--estimators")
 
 
 def test_provers_are_compared_on_the_same_traces(file: Path, tmp_path: Path, engine: ScriptedProver) -> None:

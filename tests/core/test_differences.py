@@ -93,6 +93,35 @@ def test_the_interval_of_independent_answers_is_that_of_two_betas(
     agrees(independent(before, after), y_N - x_N, after[0] / after[1] - before[0] / before[1])
 
 
+@pytest.mark.parametrize("k", [2, 4])
+@pytest.mark.parametrize(
+    ("gained", "lost", "both", "neither"), [(0, 0, 0, 4), (1, 0, 2, 1), (4, 0, 0, 0), (2, 2, 3, 1), (3, 1, 30, 30)]
+)
+def test_best_of_k_from_pairs_is_the_same_dirichlet_carried_through(
+    gained: int, lost: int, both: int, neither: int, k: int
+) -> None:
+    before = [WRONG] * gained + [RIGHT] * lost + [RIGHT] * both + [WRONG] * neither
+    after = [RIGHT] * gained + [WRONG] * lost + [RIGHT] * both + [WRONG] * neither
+    counts_4 = np.array([gained, lost, both, neither]) + 0.5
+    gain_N, lose_N, both_N, _ = np.random.default_rng(0).dirichlet(counts_4, 400_000).T
+    rise_N = (1 - both_N - lose_N) ** k - (1 - both_N - gain_N) ** k
+    found = known(paired(before, after, best_of=k))
+    assert found.stderr == pytest.approx(rise_N.std(), rel=0.02)
+    ends = np.quantile(rise_N, [0.025, 0.975])
+    assert (found.low, found.high) == pytest.approx(tuple(ends), abs=0.03 * (ends[1] - ends[0]))
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_best_of_k_from_independent_answers_is_two_betas_carried_through(k: int) -> None:
+    rng = np.random.default_rng(0)
+    x_N, y_N = (rng.beta(c + 0.5, n - c + 0.5, 400_000) for c, n in ((1, 4), (6, 8)))
+    rise_N = (1 - x_N) ** k - (1 - y_N) ** k
+    found = independent((1, 4), (6, 8), k)
+    assert found.stderr == pytest.approx(rise_N.std(), rel=0.01)
+    ends = np.quantile(rise_N, [0.025, 0.975])
+    assert (found.low, found.high) == pytest.approx(tuple(ends), abs=0.02 * (ends[1] - ends[0]))
+
+
 def agrees(found: Difference, difference_N: np.ndarray, progress: float) -> None:
     """Draws have the same spread and ends; the interval is widened to hold the progress itself."""
     assert found.stderr == pytest.approx(difference_N.std(), rel=0.01)

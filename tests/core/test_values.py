@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrt_reward.core.beta import beta_cdf, beta_quantile
-from mrt_reward.core.values import likelihood_value, mean_score_value, rollout_value
+from mrt_reward.core.values import likelihood_value, rollout_value
 from mrt_reward.types import Verdict
 
 RIGHT, WRONG, NONE, LOST = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSED, Verdict.UNGRADED
@@ -121,13 +121,32 @@ def test_a_likelihood_is_a_probability(logprobs: list[float]) -> None:
     assert 0 <= value <= 1
 
 
-def test_scores_give_a_mean_with_a_bootstrap_interval() -> None:
-    value = mean_score_value([0.0, 1.0], np.array([[0, 0], [0, 1], [1, 1]]))
-    assert value.value == 0.5
-    assert value.stderr == pytest.approx(math.sqrt(1 / 6))  # resampled means 0, 1/2, 1
-    assert mean_score_value([], np.zeros((5, 0), np.intp)).value is None
-    with pytest.raises(ValueError, match="in \\[0, 1\\]"):
-        mean_score_value([1.5], np.array([[0]]))
-    for wrong in (np.zeros((0, 2), np.intp), np.zeros((3, 7), np.intp), np.zeros(2, np.intp)):
-        with pytest.raises(ValueError, match="resample_BM must have shape"):
-            mean_score_value([0.5, 0.6], wrong)
+@pytest.mark.parametrize("k", [2, 4])
+@pytest.mark.parametrize("num", [4, 8, 16])
+def test_intervals_of_best_of_k_hold_the_truth(num: int, k: int) -> None:
+    # Exactly: over all counts of right answers, by their binomial probabilities.
+    found = [rollout_value([RIGHT] * right + [WRONG] * (num - right), best_of=k) for right in range(num + 1)]
+    for each in found:
+        assert each.low is not None
+        assert each.high is not None
+        assert each.value is not None
+        assert each.low <= each.value <= each.high
+    share: list[float] = []
+    for rate in np.linspace(0, 1, 101).tolist():
+        truth = 1 - (1 - rate) ** k
+        weight = [math.comb(num, right) * rate**right * (1 - rate) ** (num - right) for right in range(num + 1)]
+        held = [(each.low or 0.0) - 1e-9 <= truth <= (each.high or 0.0) + 1e-9 for each in found]
+        share.append(sum(w for w, hit in zip(weight, held, strict=True) if hit))
+    assert np.mean(share) >= 0.95
+    assert min(share) >= 0.85
+
+
+@given(counts, counts, st.integers(2, 6))
+def test_the_standard_error_of_best_of_k_is_the_posteriors(correct: int, wrong: int, k: int) -> None:
+    value = rollout_value([RIGHT] * correct + [WRONG] * wrong, best_of=k)
+    if value.stderr is None:
+        assert correct + wrong < max(k, 1)
+        return
+    miss_N = np.random.default_rng(0).beta(wrong + 0.5, correct + 0.5, 200_000)
+    # Rare misses of every answer make the far tail, which draws reach late.
+    assert value.stderr == pytest.approx((miss_N**k).std(), rel=0.1, abs=1e-4)

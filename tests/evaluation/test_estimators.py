@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from mrt_reward.core.posterior import posterior
-from mrt_reward.core.values import rollout_value
+from mrt_reward.core.values import likelihood_value, rollout_value
 from mrt_reward.evaluation.estimators import compare, fitted_prior, posterior_estimates, raw_estimates
 from mrt_reward.evaluation.provers import Scores
 from mrt_reward.evaluation.result import Result
@@ -49,12 +50,28 @@ def test_an_estimator_is_right_about_itself_and_one_that_draws_nothing_spends_no
     assert found.covered_progress.value == 1.0
 
 
+def test_a_lower_bound_has_no_interval_to_be_covered_by() -> None:
+    bound = [likelihood_value([math.log(0.25)])] * 3
+    found = compare(raw_estimates(scores("likelihood", bound, bound)), TRUTH)
+    assert (found.covered_values.value, found.covered_progress.value) == (None, None)
+
+
 def test_intervals_that_miss_the_reference_do_not_cover_it() -> None:
     sure = [rollout_value([RIGHT] * 400)] * 3
     found = compare(raw_estimates(scores("k", sure, sure)), TRUTH)
     # Only the two ones of the second trace; and only progress that is 0 by the reference.
     assert found.covered_values.value == pytest.approx(2 / 6)
     assert found.covered_progress.value == pytest.approx(2 / 4)
+
+
+def test_coverage_is_told_apart_by_what_is_true() -> None:
+    sure = [rollout_value([RIGHT] * 400)] * 3
+    found = compare(raw_estimates(scores("k", sure, sure)), TRUTH)
+    # The truth is 0.25 twice, 0.5, 0.75 and 1 twice; of progress 0 twice and 0.5 twice. Only ones and zeros are held.
+    values = [(each.low, each.high, each.num, each.covered) for each in found.value_bins]
+    assert values == [(0, 0.2, 0, None), (0.2, 0.4, 2, 0), (0.4, 0.6, 1, 0), (0.6, 0.8, 1, 0), (0.8, 1, 2, 1)]
+    progress = {(each.low, each.high): (each.num, each.covered) for each in found.progress_bins if each.num}
+    assert progress == {(-0.02, 0.02): (2, 1), (0.5, 1): (2, 0)}
 
 
 def test_the_posterior_is_that_of_the_scores_and_is_not_had_of_others() -> None:

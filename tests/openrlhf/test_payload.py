@@ -50,6 +50,16 @@ def test_every_record_comes_back_through_openrlhfs_own_merging(
             assert type(record.what) is type(what)
 
 
+def test_values_of_long_answers_come_through_float32() -> None:
+    # The smallest normal float32 is 1.2e-38.
+    value_P = np.array([0.0, 1e-300, 3e-120, 0.75, 1.0])
+    row = torch.tensor([pack(Record(Scored(0, (1, 2, 3, 4), value_P, False)), 9)], dtype=torch.float32)
+    what = unpack(row[0].tolist())[0].what
+    assert isinstance(what, Scored)
+    assert what.value_P == pytest.approx(value_P, rel=1e-7, abs=0)
+    assert what.value_P[0] == 0
+
+
 def test_zeros_are_no_record() -> None:
     with pytest.raises(ValueError, match="kind 1 to 3, got 0"):
         unpack([0.0] * 8)

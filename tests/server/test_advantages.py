@@ -58,6 +58,26 @@ async def test_a_value_that_is_missing_in_a_reply_leaves_its_trace_out_of_baseli
     assert (right["scored"], wrong["scored"]) == (True, False)
 
 
+async def test_progress_may_be_that_of_log_j_where_values_have_no_sampling_error(live: Live) -> None:
+    spans = [{"char_start": j, "char_end": j + 1} for j in range(2)]
+    short = {"id": "a", "outcome": 1, "values": [1e-40, 1e-30, 1e-200], "episodes": spans}
+    log = {"progress": "log", "alpha": 0.01, "singleton": "zero"}
+    [[paid]] = await _paid(live, {"traces": [short]}, credit=log)
+    # Ten decades up, and from there 70 down to the floor of 1e-100; log 10 = 2.302585 nats a decade.
+    assert paid["episode_advantages"] == pytest.approx([0.23026, -1.61181], abs=1e-5)
+    [[paid]] = await _paid(live, {"traces": [short]}, credit={**log, "log_floor": 1e-35})
+    assert paid["episode_advantages"] == pytest.approx([0.11513, -0.11513], abs=1e-5)
+    [[paid]] = await _paid(live, {"traces": [short]}, credit={**log, "alpha": 0})
+    assert paid["episode_advantages"] == [0, 0]
+    rollouts = {"estimator": {"kind": "rollouts", "num_samples": 2}}
+    body = {"groups": [{"traces": [RIGHT]}], "options": rollouts, "credit": log}
+    refused = await post(live, "/v1/advantages", body)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (422, "credit")
+    assert "progress log needs values without sampling error" in refused.json()["error"]["message"]
+    refused = await post(live, "/v1/advantages", {"groups": [{"traces": [short]}], "credit": {"log_floor": 0}})
+    assert refused.status_code == 422
+
+
 CUT = {**TRACE, "id": "cut", "completion": str(TRACE["completion"]).partition("</think>")[0]}
 
 

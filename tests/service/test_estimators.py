@@ -56,7 +56,7 @@ async def test_what_is_graded_of_a_trace_is_its_problem_and_where_its_answer_sta
         )
         grader = WordGrader()
         plan = plan_estimator(trace, options, ScriptedTokenizer(), grader, speller)
-        await plan.values([ProbeAnswer(completions=(tuple(b"{42}"),))], [0])
+        await plan.values([ProbeAnswer(completions=(tuple(b"{42}"),))])
         assert grader.seen == [GradeItem("{42}", ("42",), "Twice 21?", boxed_prefix=boxed)]
 
 
@@ -134,7 +134,7 @@ async def test_the_same_answer_is_judged_once() -> None:
     item = GradeItem("", ("42",), "6 times 7?", boxed_prefix=True)
     plan = plan_rollouts(Rollouts(kind="rollouts", num_samples=3), BOXED, ScriptedTokenizer(), grader, item)
     right, wrong = tuple(b"{42}"), tuple(b"{0}")
-    values = await plan.values([ProbeAnswer(completions=(right, wrong, right))] * 2, [0, 0])
+    values = await plan.values([ProbeAnswer(completions=(right, wrong, right))] * 2)
     assert [value.correct for value in values] == [2, 2]
     assert [seen.completion for seen in grader.seen] == ["{42}", "{0}"]
     assert all(seen.boxed_prefix and seen.problem == "6 times 7?" for seen in grader.seen)
@@ -175,7 +175,7 @@ async def test_answers_are_kept_where_that_was_asked_for_and_always_measured() -
     answer = ProbeAnswer(completions=(tuple(b"42"), tuple(b"7 or 8")))
     for keep in (False, True):
         plan = plan_rollouts(Rollouts("rollouts", keep_answers=keep), FREE, ScriptedTokenizer(), WordGrader(), item)
-        [value] = await plan.values([answer], [0])
+        [value] = await plan.values([answer])
         # Two answers of 2 and 6 tokens.
         assert (value.value, value.answer_tokens) == (0.5, 4.0)
         kept = (SampledAnswer("42", Verdict.CORRECT, 2), SampledAnswer("7 or 8", Verdict.INCORRECT, 6))
@@ -183,5 +183,5 @@ async def test_answers_are_kept_where_that_was_asked_for_and_always_measured() -
         assert isinstance(plan.query, RolloutQuery)
         assert plan.query.logprobs is keep
     told = ProbeAnswer(completions=answer.completions, completion_logprobs=(-0.5, -1.5))
-    [value] = await plan.values([told], [0])
+    [value] = await plan.values([told])
     assert [kept.logprob for kept in value.answers or ()] == [-0.5, -1.5]

@@ -158,6 +158,16 @@ def test_rewards_of_tokens_add_up_to_what_is_to_go(answer_progress: Literal["non
     assert not np.any(progress_token_rewards(Record(Lapse.TIMEOUT, outcome=1.0, num_tokens=3), config))
 
 
+def test_rewards_of_tokens_may_be_those_of_log_j() -> None:
+    one = scored(1.0, [1e-40, 1e-30, 1e-45, 1e-15], (3, 5, 8))
+    config = CreditConfig(alpha=0.01, credit="to_go", progress="log")
+    reward_T = progress_token_rewards(one, config)
+    # 10 decades up, 15 down, 30 up.
+    assert reward_T[[2, 4, 7]] == pytest.approx(0.01 * np.log(10) * np.array([10, -15, 30]))
+    [added] = progress_advantages([one], ["g"], config, "mask").advantage_NT
+    assert np.cumsum(reward_T[::-1])[::-1][1:] == pytest.approx(added[1:])
+
+
 def test_a_dropped_outcome_moves_no_mean() -> None:
     outcome_N = np.array([1.0, 0.0, 7.0, 0.5, 9.0])
     neutral_N = neutral_outcomes(outcome_N, ["a", "a", "a", "b", "c"], [False, False, True, False, True])

@@ -47,6 +47,18 @@ def test_a_posterior_does_not_go_by_the_name_of_the_value() -> None:
     assert not [name for name in metrics if name.startswith("mrt/value")]
 
 
+def test_progress_is_described_as_it_is_paid_and_a_floor_that_hides_it_is_told() -> None:
+    values = np.array([1e-40, 1e-30, 1e-200])
+    records = [Record(Scored(0, (4, 8), values, cut_off=False), outcome=1.0, num_tokens=10)]
+    metrics = batch_metrics(records, TrainingSettings(progress="log"), budget=8)
+    # 23.026 nats up, and 161.181 down to the floor of 1e-100.
+    assert metrics["mrt/progress/z0/mean"] == pytest.approx(23.026, abs=1e-3)
+    assert metrics["mrt/progress/z1/mean"] == pytest.approx(-161.181, abs=1e-3)
+    assert metrics["mrt/progress/floored_share"] == pytest.approx(1 / 3)
+    assert metrics["mrt/value/last"] == 1e-200
+    assert "mrt/progress/floored_share" not in batch_metrics(records, SETTINGS, budget=8)
+
+
 def test_what_was_not_measured_is_not_logged() -> None:
     metrics = batch_metrics([Record(Lapse.TIMEOUT, outcome=1.0, num_tokens=3)], SETTINGS, budget=8)
     assert not [name for name in metrics if "progress" in name or "value" in name]

@@ -55,7 +55,7 @@ def test_a_misspelt_setting_is_refused_with_the_right_name(given: str, meant: st
 
 def test_an_unknown_setting_without_a_near_one_is_refused_with_all_names() -> None:
     assert suggestion("qqqqqq", ["alpha"]) is None
-    with pytest.raises(ConfigError, match="known: alpha, credit, gamma"):
+    with pytest.raises(ConfigError, match="known: progress, log_floor, alpha, credit, gamma"):
         load(qqqqqq=1)
 
 
@@ -75,6 +75,10 @@ def test_an_unknown_setting_without_a_near_one_is_refused_with_all_names() -> No
         ({"prior": {"change": 1}}, "reward.mrt.prior"),
         ({"credit": "anytime"}, "needs reward.mrt.anytime_budget"),
         ({"charge_closing": True}, "needs reward.mrt.baseline group or rate, got none"),
+        ({"progress": "log", "estimator": "rollouts"}, "reward.mrt.progress=log needs .*likelihood.*got rollouts"),
+        ({"progress": "log", "answer_progress": "add"}, "reward.mrt.answer_progress=add pays r - J.K.*no difference"),
+        ({"log_floor": 0.0}, "reward.mrt.log_floor: .*got 0.0"),
+        ({"log_floor": 1}, "reward.mrt.log_floor: .*less than 1"),
     ],
 )
 def test_wrong_settings_are_refused_by_name(given: dict[str, object], told: str) -> None:
@@ -128,6 +132,8 @@ ASKED: dict[str, dict[str, object]] = {
     "grader": {"grader": "exact"},
 }
 PAID: dict[str, dict[str, object]] = {
+    "progress": {"progress": "log"},
+    "log_floor": {"progress": "log", "log_floor": 1e-30},
     "alpha": {"alpha": 0.5},
     "credit": {"credit": "to_go"},
     "paid_values": {"estimator": "rollouts", "paid_values": "posterior"},

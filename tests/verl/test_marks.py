@@ -6,17 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mrt_verl.marks import NO_PROGRESS, decode, decode_prefixed, encode, encode_prefixed
 
+from mrt_reward.core.scale import ProgressScale
 from mrt_reward.errors import TraceError
 from mrt_reward.training.records import Lapse, Prefixed, Record, Scored, number_of
 
 
-def carried(what: Scored | Lapse, num_tokens: int, outcome: float = 1.0) -> Record:
+def carried(what: Scored | Lapse, num_tokens: int, outcome: float = 1.0, scale: ProgressScale | None = None) -> Record:
     """There and back, in the float32 that frameworks keep."""
     row = np.zeros(num_tokens, np.float32)
     row[-1] = outcome
-    for place, value in encode(what, num_tokens):
+    for place, value in encode(what, num_tokens, scale or ProgressScale()):
         row[place] += value
-    return decode(row)
+    return decode(row, scale or ProgressScale())
 
 
 def scored(
@@ -43,6 +44,26 @@ def test_what_goes_in_comes_out(data: st.DataObject) -> None:
     if not (num_answer == 0 and not ends):
         assert reading.scored.ends == ends
     assert reading.scored.value_P == pytest.approx(what.value_P, abs=2e-6)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-700, 0), min_size=2, max_size=8), st.sampled_from([1e-300, 1e-100, 1e-12]))
+def test_nats_come_through_however_small_values_are(log_values: list[float], floor: float) -> None:
+    scale = ProgressScale(progress="log", log_floor=floor)
+    value_P = np.exp(log_values)
+    ends = tuple(5 * (j + 1) for j in range(len(log_values) - 1))
+    reading = carried(scored(0, ends, value_P.tolist()), ends[-1] + 3, scale=scale).scored
+    assert reading is not None
+    # float32 keeps 24 bits, of up to 690 nats.
+    assert scale.levels(reading.value_P) == pytest.approx(scale.levels(value_P), abs=1e-3)
+    assert np.diff(scale.levels(reading.value_P)) == pytest.approx(np.diff(scale.levels(value_P)), abs=1e-3)
+
+
+def test_an_episode_that_changes_no_small_value_earns_nothing_exactly() -> None:
+    scale = ProgressScale(progress="log")
+    marks = encode(scored(0, (3, 5, 7), [1e-40, 1e-30, 1e-30, 1e-90]), 9, scale)
+    assert marks[3] == (4, NO_PROGRESS)
+    assert [progress for _, progress in marks[2:]] == pytest.approx([np.log(1e10), NO_PROGRESS, -np.log(1e60)])
 
 
 @pytest.mark.parametrize("lapse", Lapse)
