@@ -73,7 +73,7 @@ def draw_coupled(
 
     """
     probability_RV = (logits_RV.float() / query.temperature).softmax(dim=-1)
-    law = _law(probability_RV) if query.top_p == 1 else _nucleus_law(probability_RV, query.top_p)
+    law = _whole_law(probability_RV) if query.top_p == 1 else _nucleus_law(probability_RV, query.top_p)
     row_of, key_N = np.asarray(row_N), keys(address_N)
     token_N = _race(key_N, law.token_RC[row_of], law.weight_RC[row_of])
     for answer in np.flatnonzero(token_N == REST):
@@ -98,7 +98,7 @@ class _Law:
     others: Callable[[int], tuple[Tensor, Tensor]]
 
 
-def _law(probability_RV: Tensor) -> _Law:
+def _whole_law(probability_RV: Tensor) -> _Law:
     top, ids = probability_RV.topk(min(_NUM_LISTED, probability_RV.shape[-1]), dim=-1)
     other_RV = probability_RV.scatter(1, ids, 0.0)
     every_V = torch.arange(probability_RV.shape[-1])
