@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -111,7 +111,7 @@ def _nucleus_law(probability_RV: Tensor, top_p: float) -> _Law:
     kept = torch.where(_in_nucleus(top, top_p), top, 0.0)
     rest = kept[:, _NUM_LISTED:].sum(dim=-1)
     others = [(ids[row, _NUM_LISTED:], kept[row, _NUM_LISTED:]) for row in range(len(ids))]
-    for row in _flat_rows(top, probability_RV, top_p).tolist():
+    for row in cast("list[int]", _flat_rows(top, probability_RV, top_p).tolist()):
         ordered, order = probability_RV[row].double().sort(descending=True, stable=True)
         ordered = torch.where(_in_nucleus(ordered, top_p), ordered, 0.0)
         ids[row, :_NUM_LISTED], kept[row, :_NUM_LISTED] = order[:_NUM_LISTED], ordered[:_NUM_LISTED]
