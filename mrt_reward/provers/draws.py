@@ -73,7 +73,7 @@ def draw_coupled(
 
     """
     probability_RV = (logits_RV.float() / query.temperature).softmax(dim=-1)
-    law = _law(probability_RV) if query.top_p == 1 else _nucleus_law(probability_RV, query.top_p)
+    law = _whole_law(probability_RV) if query.top_p == 1 else _nucleus_law(probability_RV, query.top_p)
     row_of, key_N = np.asarray(row_N), keys(address_N)
     token_N = _race(key_N, law.token_RC[row_of], law.weight_RC[row_of])
     for answer in np.flatnonzero(token_N == REST):
@@ -98,7 +98,7 @@ class _Law:
     others: Callable[[int], tuple[Tensor, Tensor]]
 
 
-def _law(probability_RV: Tensor) -> _Law:
+def _whole_law(probability_RV: Tensor) -> _Law:
     top, ids = probability_RV.topk(min(_NUM_LISTED, probability_RV.shape[-1]), dim=-1)
     other_RV = probability_RV.scatter(1, ids, 0.0)
     every_V = torch.arange(probability_RV.shape[-1])
@@ -111,8 +111,7 @@ def _nucleus_law(probability_RV: Tensor, top_p: float) -> _Law:
     kept = torch.where(_in_nucleus(top, top_p), top, 0.0)
     rest = kept[:, _NUM_LISTED:].sum(dim=-1)
     others = [(ids[row, _NUM_LISTED:], kept[row, _NUM_LISTED:]) for row in range(len(ids))]
-    flat = cast("list[int]", _flat_rows(top, probability_RV, top_p).tolist())
-    for row in flat:
+    for row in cast("list[int]", _flat_rows(top, probability_RV, top_p).tolist()):
         ordered, order = probability_RV[row].double().sort(descending=True, stable=True)
         ordered = torch.where(_in_nucleus(ordered, top_p), ordered, 0.0)
         ids[row, :_NUM_LISTED], kept[row, :_NUM_LISTED] = order[:_NUM_LISTED], ordered[:_NUM_LISTED]

@@ -43,11 +43,11 @@ class Address:
 
 def keys(address_N: Sequence[Address]) -> Words:
     """Of each address, what `exponentials` finds its noise by."""
-    parts_N3 = [(address.seed, address.sample, address.position) for address in address_N]
-    key_N = np.zeros(len(address_N), np.uint64)
-    part_N3: Words = np.array(parts_N3, np.uint64).reshape(-1, 3)
-    for column in range(3):
-        key_N = _mixed((key_N ^ part_N3[:, column]) + _GAMMA)
+    parts = [(address.seed, address.sample, address.position) for address in address_N]
+    part_N3: Words = np.array(parts, np.uint64).reshape(-1, 3)
+    key_N = np.zeros(len(parts), np.uint64)
+    for which in range(3):
+        key_N = _mixed((key_N ^ part_N3[:, which]) + _GAMMA)
     return key_N
 
 
