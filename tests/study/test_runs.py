@@ -81,4 +81,4 @@ def test_a_file_of_a_run_with_other_settings_is_not_gone_on_with(tmp_path: Path)
     with pytest.raises(Killed):
         asyncio.run(run(SPEC, tmp_path, kill))
     with pytest.raises(ConfigError, match="other settings"):
-        asyncio.run(run(replace(SPEC, learning_rate=2e-3), tmp_path))
+        asyncio.run(run(replace(SPEC, group_size=3), tmp_path))
