@@ -91,6 +91,12 @@ def test_evaluation_has_a_loader_of_its_own_that_is_kept_where_we_put_ours() -> 
     assert "dataloader_iter=self._eval_dataloader_iter" in source
 
 
+def test_a_round_of_sampling_is_one_call_and_its_labels_go_through_one_method() -> None:
+    assert parameters(SamplesGenerator.generate_samples) == ["self", "generate_kwargs"]
+    sent = parameters(SamplesGenerator._dispatch_prompts_to_vllm)
+    assert sent == ["self", "prompts", "labels", "images", "generate_kwargs"]
+
+
 def test_advantages_are_worked_out_in_one_method_and_rewards_in_one_function() -> None:
     maker = experience_maker.RemoteExperienceMaker
     assert parameters(maker.compute_advantages_and_returns) == ["self", "experiences"]

@@ -131,7 +131,8 @@ def test_a_worker_waits_for_the_modules_that_are_extended(monkeypatch: pytest.Mo
         "openrlhf.trainer.ppo_utils.samples_generator",
     ]
     maker = type("RemoteExperienceMaker", (), {"compute_advantages_and_returns": lambda *_: None})
-    generator = type("SamplesGenerator", (), {"generate_eval_samples": lambda *_: None})
+    names = ("generate_eval_samples", "generate_samples", "_dispatch_prompts_to_vllm")
+    generator = type("SamplesGenerator", (), dict.fromkeys(names, lambda *_: None))
     sync, asynchronous = actor(), actor()
     module = SimpleNamespace(
         RemoteExperienceMaker=maker,
