@@ -18,6 +18,9 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.cache_utils import Cache
 from transformers.integrations import sdpa_attention
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from mrt_reward.provers.hf.attention import is_unusual, unusual_attention
 
 ATTENTION = "mrt_shared_prefix"
 """Name under which transformers knows `shared_prefix_attention`."""
@@ -30,9 +33,10 @@ def cache_name(network: type[torch.nn.Module]) -> str:
     """What a network's `forward` calls its cache.
 
     Newer releases of transformers say `cache`, and deprecate the `past_key_values` of older ones, and of code that
-    comes with a model.
+    comes with a model. Models without attention say `cache_params`.
     """
-    return "cache" if "cache" in inspect.signature(network.forward).parameters else "past_key_values"
+    names = inspect.signature(network.forward).parameters
+    return next((name for name in ("cache", "cache_params") if name in names), "past_key_values")
 
 
 class PrefillDone(Exception):
@@ -149,6 +153,8 @@ def shared_prefix_attention(
         (1, R, H, D), and no weights.
 
     """
+    if is_unusual(kwargs):
+        return unusual_attention(query, key, value, attention_mask, kwargs)
     if attention_mask is None or attention_mask.shape[-1] == key.shape[-2]:
         # transformers does not say what it forwards to its own attention functions.
         return sdpa_attention.sdpa_attention_forward(module, query, key, value, attention_mask, **cast("Any", kwargs))
@@ -172,3 +178,4 @@ def _split(states: Tensor, num_shared: int, num_rows: int) -> tuple[Tensor, Tens
 
 
 AttentionInterface.register(ATTENTION, shared_prefix_attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)

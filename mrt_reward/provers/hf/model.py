@@ -6,7 +6,7 @@ Dimension key: P probes of a chunk · S spellings · Q packed tokens · N shared
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -17,8 +17,10 @@ from torch import Tensor
 from mrt_reward.errors import ProverError
 from mrt_reward.protocols import LikelihoodQuery, ProbeAnswer, Proof, RolloutQuery
 from mrt_reward.provers.hf.kv_cache import PackedCache, PrefillDone, PrefixCache, TreeCache, cache_name
+from mrt_reward.provers.hf.logits import finite
 from mrt_reward.provers.hf.packing import PackedRow, pack
 from mrt_reward.provers.hf.sampling import Answers
+from mrt_reward.provers.hf.windows import FULL, Windows, within
 from mrt_reward.provers.likelihood import NO_SPELLINGS, SpellingTree, spelling_logprobs, spelling_tree
 from mrt_reward.provers.stops import Stops
 
@@ -35,17 +37,19 @@ class PackedModel:
         model: a decoder-only transformers model that uses `shared_prefix_attention`.
         max_tokens: longest context.
         stops: what ends a sampled answer.
+        windows: what its layers see of the past. Answers are sampled only where all of them see all of it.
 
     """
 
     model: torch.nn.Module
     max_tokens: int
     stops: Stops
+    windows: Windows = field(default_factory=lambda: FULL)
 
     @property
     def config(self) -> Any:  # noqa: ANN401 - transformers' own
-        """The model's configuration."""
-        return cast("Any", self.model).config
+        """The configuration of the model that reads text."""
+        return cast("Any", self.model).config.get_text_config()
 
     @torch.inference_mode()
     def prove(self, proof: Proof, pause: Callable[[], None]) -> tuple[tuple[ProbeAnswer, ...], int]:
@@ -68,12 +72,14 @@ class PackedModel:
     def _prefill(self, ids: NDArray[np.int32], pause: Callable[[], None]) -> tuple[PrefixCache, int]:
         """Keys and values of the trace. The last layer's own output is never needed, so it is not computed."""
         cache = PrefixCache(int(self.config.num_hidden_layers))
+        shortest = min((window for window in self.windows.values() if window is not None), default=len(ids))
         for start in range(0, len(ids), PREFILL_CHUNK):
             pause()
             chunk = np.arange(start, min(start + PREFILL_CHUNK, len(ids)))
             visible = np.arange(start + len(chunk))[None] <= chunk[:, None]
             try:
-                self._forward(ids[chunk], chunk, visible if start else None, cache, np.zeros(1, np.int64))
+                masked = start or len(chunk) > shortest
+                self._forward(ids[chunk], chunk, visible if masked else None, cache, np.zeros(1, np.int64))
             except PrefillDone:
                 continue
             raise ProverError("this model does not fill its key-value cache layer by layer", code="unsupported_model")
@@ -158,19 +164,21 @@ class PackedModel:
         output = self.model(
             input_ids=_tensor(ids, device)[None],
             position_ids=_tensor(positions, device)[None],
-            attention_mask=visible if visible is None or isinstance(visible, Tensor) else self._mask(visible),
+            attention_mask=self._masks(visible, positions) if isinstance(visible, np.ndarray) else visible,
             use_cache=True,
             logits_to_keep=_tensor(logit_rows, device),
             **{cache_name(type(self.model)): cache},
         )
-        logits = cast("Tensor", output.logits)[0].float()
-        # A log-sum-exp is finite exactly where no logit is NaN or +inf and not all are -inf.
-        if not bool(logits.logsumexp(dim=-1).isfinite().all()):
-            raise ProverError(
-                "the model gave logits that are not finite numbers; check its weights, or use a wider dtype",
-                code="non_finite_logits",
-            )
-        return logits
+        return finite(cast("Tensor", output.logits)[0].float())
+
+    def _masks(self, visible: NDArray[np.bool_], positions: NDArray[np.int64]) -> Tensor | dict[str, Tensor]:
+        """The mask of all layers, or one for each kind of layer."""
+        columns = np.concatenate([np.arange(visible.shape[1] - len(positions)), positions])
+        masks = {
+            kind: self._mask(visible if window is None else visible & within(window, positions, columns))
+            for kind, window in self.windows.items()
+        }
+        return masks if len(masks) > 1 else next(iter(masks.values()))
 
     def _mask(self, visible: NDArray[np.bool_]) -> Tensor:
         """Additive, (1, 1, Q, N + Q), in the model's dtype: made once, while each layer would convert a boolean one."""

@@ -19,8 +19,8 @@ from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable, Weigh
 from mrt_reward.protocols import Probe, Proof, Proven, ProverInfo, RolloutQuery, Tokenizer, WeightsKind
 from mrt_reward.provers.checkpoints import refuse_other_model
 from mrt_reward.provers.hf.loading import dtype_of, load
-from mrt_reward.provers.hf.model import PackedModel
 from mrt_reward.provers.hf.pulse import Pulse
+from mrt_reward.provers.hf.selfcheck import ProvedModel
 
 
 class _Left(Exception):
@@ -30,6 +30,8 @@ class _Left(Exception):
 class TransformersProver:
     """A `Prover` over transformers: one causal pass a trace, its terminated suffixes packed into masked passes.
 
+    A model whose layers cannot be packed is asked cut by cut, and one that no way of asking proves right is refused.
+
     Args:
         settings: model, dtype ("auto" is float32), device, longest context, revision, and whether its code may run.
             Hub names respect `HF_HUB_OFFLINE`.
@@ -37,7 +39,7 @@ class TransformersProver:
         note: a caveat for whoever reads the values.
 
     Raises:
-        ConfigError: the model cannot be loaded, or its attention is of a kind that cannot be packed.
+        ConfigError: the model cannot be loaded, or cannot be asked rightly.
 
     """
 
@@ -47,12 +49,12 @@ class TransformersProver:
         self._settings = settings
         loaded = load(settings)
         self._pulse = Pulse()
-        self._pulse.follow(loaded.packed.model)
+        self._pulse.follow(loaded.model.model)
         self._folder = loaded.folder
-        self._packed = loaded.packed
+        self._model = loaded.model
         self._tokenizer = loaded.tokenizer
         self._info = ProverInfo(
-            settings.named_model, loaded.version, "transformers", loaded.packed.max_tokens, note, dtype_of(settings)
+            settings.named_model, loaded.version, "transformers", loaded.model.max_tokens, note, dtype_of(settings)
         )
         # torch counts threads for each calling thread, so the worker sets its own.
         self._worker = ThreadPoolExecutor(
@@ -73,7 +75,7 @@ class TransformersProver:
     @property
     def network(self) -> torch.nn.Module:
         """The model itself, as it was loaded; not to be called while a proof runs."""
-        return self._packed.model
+        return self._model.model
 
     @property
     def num_slots(self) -> int:
@@ -141,9 +143,9 @@ class TransformersProver:
             raise WeightsError(
                 f"these weights cannot be loaded, the old ones serve on: {error}", param="path"
             ) from error
-        self._pulse.follow(loaded.packed.model)
-        old = self._packed, self._info, self._folder
-        new = loaded.packed, replace(self._info, model=str(folder), version=loaded.version), folder
+        self._pulse.follow(loaded.model.model)
+        old = self._model, self._info, self._folder
+        new = loaded.model, replace(self._info, model=str(folder), version=loaded.version), folder
         await self._change_over(new)
         try:
             await self.check()
@@ -151,11 +153,11 @@ class TransformersProver:
             await self._change_over(old)
             raise WeightsError(f"these weights do not answer, the old ones serve on: {error}", param="path") from error
 
-    async def _change_over(self, weights: tuple[PackedModel, ProverInfo, Path]) -> None:
+    async def _change_over(self, weights: tuple[ProvedModel, ProverInfo, Path]) -> None:
         """Take these weights, in the worker's own thread, so that no proof is under way."""
 
         def change() -> None:
-            self._packed, self._info, self._folder = weights
+            self._model, self._info, self._folder = weights
 
         await asyncio.get_running_loop().run_in_executor(self._worker, change)
 
@@ -176,7 +178,7 @@ class TransformersProver:
         self._pulse.begin()
         try:
             pause()
-            answers, num_tokens = self._packed.prove(proof, pause)
+            answers, num_tokens = self._model.prove(proof, pause)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise _out_of_memory(proof, error) from error
         except RuntimeError as error:

@@ -1,0 +1,79 @@
+"""One trace that an engine must answer alike whenever it is asked: what self-checks prove.
+
+A prefix cache, a copied weight, a mask or a state can go wrong without any error. Then log-probabilities are off by
+whole nats, where rounding moves them by hundredths, so that one comparison tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mrt_reward.protocols.proving import LikelihoodQuery, Probe, ProbeAnswer, Proof, Query, SpellingIds
+from mrt_reward.protocols.tokens import Tokenizer
+
+PROMPT = "Let me think about this step by step. First, I look at what is given, and then at what is asked for. "
+SUFFIX = "So the answer is "
+ANSWER = "{42 and then 17"
+CUTS = (0.07, 0.3, 0.55, 1.0)
+"""Where the trace is cut, as shares of its tokens."""
+
+MAX_OVERHEAD = 1.5
+"""Tokens computed per token needed, above which an engine shares too little of a trace between its prefixes."""
+
+_TOLERANCES = {"float32": 1e-3, "float16": 0.1}
+_ROUGH_TOLERANCE = 0.25
+"""Of bfloat16, and where the precision is not known; bfloat16 stays below a fifth of it."""
+
+
+def canary_query(tokenizer: Tokenizer) -> LikelihoodQuery:
+    """The likelihood of one answer of several tokens."""
+    ids = tuple(tokenizer.encode_untrusted(ANSWER).ids.tolist())
+    return LikelihoodQuery((SpellingIds(ids, tokenizer.close_ids or ids[:1]),))
+
+
+def canary_proof(tokenizer: Tokenizer, num_tokens: int, query: Query | None = None) -> Proof:
+    """A proof about a trace of this many tokens, cut at `CUTS`.
+
+    Args:
+        tokenizer: of the model.
+        num_tokens: of the trace; at least 2.
+        query: what is asked; None is `canary_query`.
+
+    """
+    once = tokenizer.encode_untrusted(PROMPT).ids
+    trace = np.resize(once, num_tokens)
+    suffix = tuple(tokenizer.encode_untrusted(SUFFIX).ids.tolist())
+    cuts = sorted({max(1, round(share * num_tokens)) for share in CUTS})
+    probes = tuple(Probe(cut, suffix, seed=index) for index, cut in enumerate(cuts))
+    return Proof(trace, probes, query or canary_query(tokenizer))
+
+
+def tolerance(dtype: str) -> float:
+    """How far two log-probabilities of one token may lie apart by rounding, in nats."""
+    return _TOLERANCES.get(dtype, _ROUGH_TOLERANCE)
+
+
+def worst_difference(found: Sequence[ProbeAnswer], expected: Sequence[ProbeAnswer]) -> float:
+    """The largest difference between two answers to one likelihood query, in nats; infinite where one is no number."""
+    found_PS, expected_PS = (np.array([answer.spelling_logprobs for answer in side]) for side in (found, expected))
+    with np.errstate(invalid="ignore"):
+        apart_PS = np.where(found_PS == expected_PS, 0.0, np.abs(found_PS - expected_PS))
+    return float(np.nan_to_num(apart_PS, nan=np.inf).max())
+
+
+def needed_tokens(proof: Proof) -> int:
+    """Tokens that a likelihood proof runs through the network where everything in common is run once."""
+    if not isinstance(proof.query, LikelihoodQuery):
+        raise TypeError(f"expected a proof of likelihoods, got {type(proof.query).__name__}")
+    beginnings = {spelling.ids[:end] for spelling in proof.query.spellings for end in range(1, len(spelling.ids) + 1)}
+    suffixes = sum(len(probe.suffix) for probe in proof.probes)
+    return max(probe.cut for probe in proof.probes) + suffixes + len(beginnings) * len(proof.probes)
+
+
+def spelling_tokens(proof: Proof) -> int:
+    """Tokens of the longest spelling, its close included: what a difference in nats is spread over."""
+    if not isinstance(proof.query, LikelihoodQuery):
+        raise TypeError(f"expected a proof of likelihoods, got {type(proof.query).__name__}")
+    return 1 + max(len(spelling.ids) for spelling in proof.query.spellings)
