@@ -179,6 +179,8 @@ class ProverInfo:
         max_tokens: longest context, answer included.
         note: a caveat for whoever reads the values, such as that the model is a tiny demonstration.
         dtype: precision that it computes in, which moves values a little; empty where it is not known.
+        computed_per_needed: tokens that its self-check ran through the network for likelihoods, per token that had to
+            be; None where it has none, or did not run yet.
 
     """
 
@@ -188,6 +190,7 @@ class ProverInfo:
     max_tokens: int
     note: str = ""
     dtype: str = ""
+    computed_per_needed: float | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:

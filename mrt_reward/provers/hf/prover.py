@@ -54,7 +54,13 @@ class TransformersProver:
         self._model = loaded.model
         self._tokenizer = loaded.tokenizer
         self._info = ProverInfo(
-            settings.named_model, loaded.version, "transformers", loaded.model.max_tokens, note, dtype_of(settings)
+            settings.named_model,
+            loaded.version,
+            "transformers",
+            loaded.model.max_tokens,
+            note,
+            dtype_of(settings),
+            computed_per_needed=loaded.model.overhead,
         )
         # torch counts threads for each calling thread, so the worker sets its own.
         self._worker = ThreadPoolExecutor(
