@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mrt_reward.protocols.proving import LikelihoodQuery, Probe, ProbeAnswer, Proof, Query, SpellingIds
+from mrt_reward.protocols.proving import LikelihoodQuery, Probe, ProbeAnswer, Proof, SpellingIds
 from mrt_reward.protocols.tokens import Tokenizer
 
 PROMPT = "Let me think about this step by step. First, I look at what is given, and then at what is asked for. "
@@ -22,37 +22,44 @@ CUTS = (0.07, 0.3, 0.55, 1.0)
 MAX_OVERHEAD = 1.5
 """Tokens computed per token needed, above which an engine shares too little of a trace between its prefixes."""
 
+_REMEDIES = {
+    "vllm": "if the model has window or recurrent layers, keep more of their blocks with --engine-arg "
+    "prefix_cache_retention_interval=N, a multiple of the block size (it takes cache); else set a smaller --engine-arg "
+    "block_size",
+}
+
 _TOLERANCES = {"float32": 1e-3, "float16": 0.1}
 _ROUGH_TOLERANCE = 0.25
 """Of bfloat16, and where the precision is not known; bfloat16 stays below a fifth of it."""
 
 
-def canary_query(tokenizer: Tokenizer) -> LikelihoodQuery:
-    """The likelihood of one answer of several tokens."""
-    ids = tuple(tokenizer.encode_untrusted(ANSWER).ids.tolist())
-    return LikelihoodQuery((SpellingIds(ids, tokenizer.close_ids or ids[:1]),))
-
-
-def canary_proof(tokenizer: Tokenizer, num_tokens: int, query: Query | None = None) -> Proof:
-    """A proof about a trace of this many tokens, cut at `CUTS`.
+def canary_proof(tokenizer: Tokenizer, num_tokens: int, max_tokens: int) -> Proof:
+    """A proof of the likelihood of one answer of several tokens, after a trace that is cut at `CUTS`.
 
     Args:
         tokenizer: of the model.
-        num_tokens: of the trace; at least 2.
-        query: what is asked; None is `canary_query`.
+        num_tokens: of the trace, where the context holds them.
+        max_tokens: of the context.
 
     """
-    once = tokenizer.encode_untrusted(PROMPT).ids
-    trace = np.resize(once, num_tokens)
-    suffix = tuple(tokenizer.encode_untrusted(SUFFIX).ids.tolist())
-    cuts = sorted({max(1, round(share * num_tokens)) for share in CUTS})
-    probes = tuple(Probe(cut, suffix, seed=index) for index, cut in enumerate(cuts))
-    return Proof(trace, probes, query or canary_query(tokenizer))
+    once, suffix, answer = (tokenizer.encode_untrusted(text).ids for text in (PROMPT, SUFFIX, ANSWER))
+    length = max(1, min(num_tokens, max_tokens - len(suffix) - len(answer) - 1))
+    cuts = sorted({max(1, round(share * length)) for share in CUTS})
+    probes = tuple(Probe(cut, tuple(suffix.tolist()), seed=index) for index, cut in enumerate(cuts))
+    ids = tuple(answer.tolist())
+    return Proof(np.resize(once, length), probes, LikelihoodQuery((SpellingIds(ids, tokenizer.close_ids or ids[:1]),)))
 
 
 def tolerance(dtype: str) -> float:
     """How far two log-probabilities of one token may lie apart by rounding, in nats."""
     return _TOLERANCES.get(dtype, _ROUGH_TOLERANCE)
+
+
+def sharing_remedy(engine: str, computed_per_needed: float | None) -> str:
+    """What to do where an engine's prefixes share too little; empty where they do not, or nobody knows."""
+    if computed_per_needed is None or computed_per_needed <= MAX_OVERHEAD:
+        return ""
+    return _REMEDIES.get(engine, "serve this model with another engine")
 
 
 def worst_difference(found: Sequence[ProbeAnswer], expected: Sequence[ProbeAnswer]) -> float:

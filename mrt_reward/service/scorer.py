@@ -31,6 +31,7 @@ from mrt_reward.protocols import (
 from mrt_reward.service.activity import Activity
 from mrt_reward.service.bounded import BoundedTokenizer
 from mrt_reward.service.cache import ScoreCache
+from mrt_reward.service.canary import Canary
 from mrt_reward.service.encoding import finished_of, problem_text
 from mrt_reward.service.estimators import Speller
 from mrt_reward.service.jobs import Job, prepare, segment
@@ -79,6 +80,7 @@ class Scorer:
         self._speller = speller
         self.cache = cache or ScoreCache()
         self.queue = ProofQueue(prover, max_queue_tokens)
+        self.canary = Canary(prover, self.queue)
         self.activity = Activity()
         self._loader = WeightsLoader(prover)
 
@@ -117,10 +119,12 @@ class Scorer:
         Raises:
             Overloaded: the queue is full; nothing was started.
             Draining: the service is shutting down.
+            ProverUnavailable: the prover's values are not what they were.
             TraceError: the options name a grader that is not there, or the traces have too many episodes in all.
 
         """
         grader = self._grader(options)
+        self.canary.refuse_if_wrong()
         with self.activity.one_more():
             # An overloaded server should not spend its time tokenizing what it will refuse.
             with self.queue.admitted(1):

@@ -207,6 +207,13 @@ class ProverOut(Model):
     engine: str
     max_tokens: int
     note: str
+    computed_per_needed: Annotated[
+        float | None,
+        Field(
+            description="Tokens that the engine's self-check ran through the network, per token that had to be; above 1.5 "
+            "prefixes share too little, and the server's log says what to set. Null: not measured."
+        ),
+    ]
     tokenizer: str
     graders: list[str]
     options: ScoreOptions

@@ -34,7 +34,7 @@ from tests.service.conftest import WordGrader, speller
 
 async def main():
     scorer = Scorer(ScriptedProver([0.25, 0.5, 0.5, 1.0], delay_s=1.0), {"word": WordGrader()}, speller)
-    settings = ServeSettings(port=0, admin_port=0, log_format="json")
+    settings = ServeSettings(port=0, admin_port=0, log_format="json", canary_every_s=None)
     await serve(scorer, settings, on_ready=lambda port: print(port, flush=True))
 
 asyncio.run(main())
@@ -65,7 +65,7 @@ async def test_sigterm_finishes_what_was_accepted_and_exits_with_0() -> None:
 
 
 def make_settings(**fields: object) -> ServeSettings:
-    return ServeSettings(**{"port": 0, "admin_port": 0, "log_format": "off", **fields})  # type: ignore[arg-type]
+    return ServeSettings(**{"port": 0, "admin_port": 0, "log_format": "off", "canary_every_s": None, **fields})  # type: ignore[arg-type]
 
 
 def make_scorer(prover: ScriptedProver | None = None) -> Scorer:

@@ -132,7 +132,7 @@ def _checked(candidate: ProvedModel, tokenizer: Tokenizer) -> float:
     """
     plain = PlainModel(candidate.model)
     dtype = str(plain.model.dtype).removeprefix("torch.")
-    proof = canary_proof(tokenizer, TRACE)
+    proof = canary_proof(tokenizer, TRACE, candidate.max_tokens)
     drawn = Proof(proof.token_ids, proof.probes[1::2], ROLLOUTS)
     with shortened(plain.model.config.get_text_config(), WINDOW):
         expected = _expected(plain, proof)
