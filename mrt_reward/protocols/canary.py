@@ -7,6 +7,7 @@ whole nats, where rounding moves them by hundredths, so that one comparison tell
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
@@ -55,6 +56,15 @@ def tolerance(dtype: str) -> float:
     return _TOLERANCES.get(dtype, _ROUGH_TOLERANCE)
 
 
+def rounding(proof: Proof, dtype: str) -> float:
+    """How far two answers to one likelihood proof may lie apart by rounding, in nats.
+
+    A spelling of n tokens sums n errors that know nothing of each other, so that it grows with the root of n.
+    """
+    num_tokens = 1 + max(len(spelling.ids) for spelling in cast("LikelihoodQuery", proof.query).spellings)
+    return tolerance(dtype) * num_tokens**0.5
+
+
 def sharing_remedy(engine: str, computed_per_needed: float | None) -> str:
     """What to do where an engine's prefixes share too little; empty where they do not, or nobody knows."""
     if computed_per_needed is None or computed_per_needed <= MAX_OVERHEAD:
@@ -67,20 +77,12 @@ def worst_difference(found: Sequence[ProbeAnswer], expected: Sequence[ProbeAnswe
     found_PS, expected_PS = (np.array([answer.spelling_logprobs for answer in side]) for side in (found, expected))
     with np.errstate(invalid="ignore"):
         apart_PS = np.where(found_PS == expected_PS, 0.0, np.abs(found_PS - expected_PS))
-    return float(np.nan_to_num(apart_PS, nan=np.inf).max())
+    return float(np.where(np.isnan(apart_PS), np.inf, apart_PS).max())
 
 
 def needed_tokens(proof: Proof) -> int:
     """Tokens that a likelihood proof runs through the network where everything in common is run once."""
-    if not isinstance(proof.query, LikelihoodQuery):
-        raise TypeError(f"expected a proof of likelihoods, got {type(proof.query).__name__}")
-    beginnings = {spelling.ids[:end] for spelling in proof.query.spellings for end in range(1, len(spelling.ids) + 1)}
+    spellings = cast("LikelihoodQuery", proof.query).spellings
+    beginnings = {spelling.ids[:end] for spelling in spellings for end in range(1, len(spelling.ids) + 1)}
     suffixes = sum(len(probe.suffix) for probe in proof.probes)
     return max(probe.cut for probe in proof.probes) + suffixes + len(beginnings) * len(proof.probes)
-
-
-def spelling_tokens(proof: Proof) -> int:
-    """Tokens of the longest spelling, its close included: what a difference in nats is spread over."""
-    if not isinstance(proof.query, LikelihoodQuery):
-        raise TypeError(f"expected a proof of likelihoods, got {type(proof.query).__name__}")
-    return 1 + max(len(spelling.ids) for spelling in proof.query.spellings)

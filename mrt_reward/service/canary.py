@@ -13,7 +13,7 @@ import structlog
 
 from mrt_reward.errors import MRTRewardError, ProverUnavailable
 from mrt_reward.protocols import ProbeAnswer, Proof, Prover
-from mrt_reward.protocols.canary import canary_proof, spelling_tokens, tolerance, worst_difference
+from mrt_reward.protocols.canary import canary_proof, rounding, worst_difference
 from mrt_reward.service.queue import ProofQueue
 
 NUM_TOKENS = 96
@@ -78,12 +78,12 @@ class Canary:
             await self.prove()
 
     def _compare(self, proof: Proof, found: Sequence[ProbeAnswer]) -> None:
-        apart = worst_difference(found, self._expected) / spelling_tokens(proof)
-        limit = tolerance(self._prover.info.dtype)
+        apart = worst_difference(found, self._expected)
+        limit = rounding(proof, self._prover.info.dtype)
         # Not `>`, which NaN would pass.
         if not apart <= limit:
             self._sound_alarm(
-                f"a trace that was proved before is now {apart:.3g} nats a token away, at most {limit:g} is rounding"
+                f"a trace that was proved before is now {apart:.3g} nats away, at most {limit:.2g} is rounding"
             )
 
     def _sound_alarm(self, what: str) -> None:

@@ -19,7 +19,7 @@ import transformers
 
 from mrt_reward.errors import ConfigError, ProverError
 from mrt_reward.protocols import LikelihoodQuery, ProbeAnswer, Proof, RolloutQuery, Tokenizer
-from mrt_reward.protocols.canary import canary_proof, needed_tokens, spelling_tokens, tolerance, worst_difference
+from mrt_reward.protocols.canary import canary_proof, needed_tokens, rounding, tolerance, worst_difference
 from mrt_reward.provers.hf.kv_cache import ATTENTION
 from mrt_reward.provers.hf.model import PackedModel
 from mrt_reward.provers.hf.plain import PlainModel, is_switchable
@@ -137,11 +137,11 @@ def _checked(candidate: ProvedModel, tokenizer: Tokenizer) -> float:
     with shortened(plain.model.config.get_text_config(), WINDOW):
         expected = _expected(plain, proof)
         found, num_tokens = _short(candidate.likelihood).prove(proof, _go_on)
-        apart = worst_difference(found, expected) / spelling_tokens(proof)
-        _refuse("likelihoods", apart, dtype)
+        _refuse("likelihoods", worst_difference(found, expected), rounding(proof, dtype))
         answers, _ = _short(candidate.rollouts).prove(drawn, _go_on)
         told = np.array([answer.completion_logprobs for answer in answers])
-        _refuse("sampled answers", float(np.abs(told - plain.mean_logprobs(drawn, answers)).max()), dtype)
+        apart = float(np.abs(told - plain.mean_logprobs(drawn, answers)).max())
+        _refuse("mean log-probabilities of sampled answers", apart, tolerance(dtype))
     return num_tokens / needed_tokens(proof)
 
 
@@ -160,12 +160,11 @@ def _short(way: Way) -> Way:
     return replace(way, stops=ends, windows=windows_of(way.config) or way.windows)
 
 
-def _refuse(what: str, apart: float, dtype: str) -> None:
+def _refuse(what: str, apart: float, limit: float) -> None:
     # Not `>`, which NaN would pass.
-    if not apart <= tolerance(dtype):
+    if not apart <= limit:
         raise ProverError(
-            f"{what} are {apart:.3g} nats a token away, at most {tolerance(dtype):g} is rounding in {dtype}",
-            code="self_check_failed",
+            f"{what} are {apart:.3g} nats away, at most {limit:.2g} is rounding", code="self_check_failed"
         )
 
 

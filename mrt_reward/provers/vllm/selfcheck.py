@@ -22,8 +22,8 @@ from mrt_reward.protocols.canary import (
     PROMPT,
     canary_proof,
     needed_tokens,
+    rounding,
     sharing_remedy,
-    spelling_tokens,
     tolerance,
     worst_difference,
 )
@@ -41,7 +41,7 @@ MAX_PLAIN = 1024
 """Tokens of the uncached pass: the engine makes all logits of its prompt, 4 bytes a token and word."""
 
 TF32 = 0.02
-"""In nats a token: GPUs may multiply float32 with 10 bits of mantissa, in other blocks for other lengths."""
+"""In nats: GPUs may multiply float32 with 10 bits of mantissa, in other blocks for other lengths."""
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -109,12 +109,12 @@ async def keep_cheaper_order(runner: ProbeRunner, engine: Engine, tokenizer: Tok
 def _refuse_other(
     found: Sequence[ProbeAnswer], expected: Sequence[ProbeAnswer], proof: Proof, dtype: str, cache: str
 ) -> None:
-    apart, limit = worst_difference(found, expected) / spelling_tokens(proof), max(tolerance(dtype), TF32)
+    apart, limit = worst_difference(found, expected), max(rounding(proof, dtype), TF32)
     # Not `>`, which NaN would pass.
     if not apart <= limit:
         raise ProverError(
-            f"the engine's values from {cache} prefix cache are {apart:.3g} nats a token away from those of the same "
-            f"prefixes run from scratch, at most {limit:g} is rounding in {dtype}: use another vLLM release, "
+            f"the engine's values from {cache} prefix cache are {apart:.3g} nats away from those of the same "
+            f"prefixes run from scratch, at most {limit:.2g} is rounding in {dtype}: use another vLLM release, "
             f"or another dtype",
             code="self_check_failed",
         )

@@ -63,10 +63,10 @@ FAMILIES: dict[str, dict[str, object]] = {
 """By transformers' name; what differs from the common shape."""
 
 
-def save_family(folder: Path, family: str) -> Path:
+def save_family(folder: Path, family: str, **changes: object) -> Path:
     """A random model of a family, whole enough to be served."""
     torch.manual_seed(0)
-    config: Any = cast("Any", transformers.AutoConfig).for_model(family, **{**_SHAPE, **FAMILIES[family]})
+    config: Any = cast("Any", transformers.AutoConfig).for_model(family, **{**_SHAPE, **FAMILIES[family], **changes})
     cast("Any", transformers.AutoModelForCausalLM).from_config(config).float().save_pretrained(folder)
     save_tokenizer(folder, byte_level(), chat_template=TEMPLATE)
     return folder
