@@ -87,11 +87,11 @@ class ServeSettings(EngineSettings, BaseSettings):
         float, Field(ge=0, description="Time for requests in flight to finish on SIGTERM, in seconds.")
     ] = 45.0
     canary_every_s: Annotated[
-        float | None,
+        float,
         Field(
-            gt=0,
-            description="Time between proofs of a trace with known values, in seconds: where they change, the server is not "
-            "ready; none proves it never again.",
+            ge=0,
+            description="Time between proofs of a trace with known values, in seconds: where they change, the server "
+            "is not ready; 0: never.",
         ),
     ] = 600.0
     max_body_mb: Annotated[float, Field(gt=0, description="Largest request body, decompressed, in megabytes.")] = 32.0

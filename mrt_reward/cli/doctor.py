@@ -1,4 +1,4 @@
-"""`mrt-reward doctor`: what is installed, which engines can run, whether a prover is right, and what to do about each."""
+"""`mrt-reward doctor`: what is installed, which engines can run, whether a prover is right, and what to do."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ async def _serve_on(
     dying = asyncio.create_task(scorer.wait_dead())
     watching = asyncio.create_task(scorer.canary.watch(settings.canary_every_s))
     try:
-        await _until_up(scorer, ports, stopping, with_canary=settings.canary_every_s is not None)
+        await _until_up(scorer, ports, stopping, with_canary=settings.canary_every_s > 0)
         if not signals.stop.is_set():
             port, admin_port = (int(sock.getsockname()[1]) for sock in sockets)
             logger.info("serving", model=scorer.info.model, host=settings.host, port=port, admin_port=admin_port)

@@ -71,9 +71,9 @@ class Canary:
         if proven.version == self._version:
             self._compare(proof, proven.answers)
 
-    async def watch(self, every_s: float | None) -> None:
-        """Prove the trace again and again, until cancelled; never, where no time is given."""
-        while every_s is not None:
+    async def watch(self, every_s: float) -> None:
+        """Prove the trace again and again, until cancelled; never, where the time is 0."""
+        while every_s > 0:
             await asyncio.sleep(every_s)
             await self.prove()
 
@@ -89,7 +89,7 @@ class Canary:
     def _sound_alarm(self, what: str) -> None:
         logger.error("canary_changed", what=what, version=self._version)
         self.problem = ProverUnavailable(
-            f"the prover's values cannot be trusted: {what}; restart the server, and look at the memory and the weights "
-            f"of its engine",
+            f"the prover's values cannot be trusted: {what}; restart the server, and look at the memory and the "
+            f"weights of its engine",
             code="canary_changed",
         )

@@ -45,7 +45,7 @@ async def live_server(prover: ScriptedProver | None = None, **settings: object) 
     scorer = Scorer(prover, {"word": WordGrader()}, speller)
     own: dict[str, object] = {"port": 0, "admin_port": 0, "log_format": "off", "drain_timeout_s": 2}
     # A script tells what is asked, and nobody but the test asks.
-    fields = {**own, "canary_every_s": None, **settings}
+    fields = {**own, "canary_every_s": 0, **settings}
     chosen = ServeSettings(**fields)  # type: ignore[arg-type]
     ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve(scorer, chosen, on_ready=ready.set_result))

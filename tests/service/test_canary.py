@@ -46,7 +46,7 @@ async def test_other_values_of_the_same_weights_stop_the_service_until_new_weigh
     prover.value = 0.1
     await scorer.canary.prove()
     trace = Trace("a", problem="p", completion="<think>\na</think>\n\\boxed{42}", answer=("42",))
-    with pytest.raises(ProverUnavailable, match="cannot be trusted: a trace .* nats away") as raised:
+    with pytest.raises(ProverUnavailable, match=r"cannot be trusted: a trace .* nats away") as raised:
         await scorer.score([trace], ScoreOptions())
     assert raised.value.code == "canary_changed"
     # Right again is not right: nobody knows what happened.
@@ -82,7 +82,7 @@ async def test_numbers_that_cannot_be_right_are_a_problem_and_other_failures_are
 async def test_watching_proves_again_and_again_or_never() -> None:
     prover = Drifting()
     canary = canary_of(prover)
-    await asyncio.wait_for(canary.watch(None), 5)
+    await asyncio.wait_for(canary.watch(0), 5)
     assert prover.num_calls == 0
     watching = asyncio.create_task(canary.watch(0.001))
     while prover.num_calls < 4:  # noqa: ASYNC110 - the task's own pace

@@ -1,11 +1,10 @@
-"""Models whose layers do not all see the whole past, on real engines: the numbers, and how much their prefixes share."""
+"""Models whose layers do not all see the whole past, on real engines: their numbers, and what prefixes share."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,12 +28,18 @@ CUTS = [200, 500, 700, 900, 1100, 1400, 1700, 2000]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session", params=["gemma3_text", "gpt_oss"])
-async def windowed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[VLLMProver]:
+async def windowed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncGenerator[VLLMProver]:
     """An engine of each layout: windows of three blocks, and every other layer without."""
     from mrt_reward.provers.vllm.prover import VLLMProver  # noqa: PLC0415 - an optional engine
 
     folder = save_family(
-        tmp_path_factory.mktemp(request.param), request.param, sliding_window=96, head_dim=64, max_position_embeddings=4096
+        tmp_path_factory.mktemp(request.param),
+        request.param,
+        sliding_window=96,
+        head_dim=64,
+        max_position_embeddings=4096,
     )
     settings = EngineSettings(model=str(folder), dtype="float32", max_model_len=MAX_MODEL_LEN)
     built = await asyncio.to_thread(VLLMProver, settings)

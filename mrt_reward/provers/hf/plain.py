@@ -1,4 +1,4 @@
-"""A model asked in the plain way: one forward for each terminated prefix and answer, without any cache. Slow, and right.
+"""A model asked in the plain way: one forward for each terminated prefix and answer, without any cache.
 
 Dimension key: P probes · S spellings · M sampled answers · L tokens · T last tokens · V vocabulary.
 """

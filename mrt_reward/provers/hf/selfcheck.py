@@ -88,16 +88,11 @@ def proved(model: Any, max_tokens: int, stops: Stops, tokenizer: Tokenizer) -> P
     """
     problems: list[str] = []
     for candidate in _candidates(model, max_tokens, stops):
-        try:
-            overhead = _checked(candidate, tokenizer)
-        except ConfigError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a way may fail in any manner on a model that is not for it
-            way = WORDS[type(candidate.likelihood)]
-            logger.info("way_is_not_right", way=way, problem=str(error))
-            problems.append(f"{way}: {error}")
-        else:
-            return replace(candidate, overhead=overhead)
+        checked = _checked(candidate, tokenizer)
+        if isinstance(checked, float):
+            return replace(candidate, overhead=checked)
+        problems.append(f"{WORDS[type(candidate.likelihood)]}: {checked}")
+        logger.info("way_is_not_right", problem=problems[-1])
     config = model.config.get_text_config()
     raise ConfigError(
         f"engine 'transformers' cannot prove with this model ({config.model_type}): what transformers "
@@ -122,14 +117,22 @@ def _candidates(model: Any, max_tokens: int, stops: Stops) -> Iterator[ProvedMod
     yield ProvedModel(walked, walked)
 
 
-def _checked(candidate: ProvedModel, tokenizer: Tokenizer) -> float:
-    """Tokens computed for likelihoods, per token needed.
+def _checked(candidate: ProvedModel, tokenizer: Tokenizer) -> float | Exception:
+    """Tokens computed for likelihoods, per token needed; what is wrong, where something is.
 
     Raises:
-        ProverError: an answer is not that of plain forwards.
-        ConfigError: theirs are no numbers.
+        ConfigError: plain forwards give no numbers.
 
     """
+    try:
+        return _overhead(candidate, tokenizer)
+    except ConfigError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a way may fail in any manner on a model that is not for it
+        return error
+
+
+def _overhead(candidate: ProvedModel, tokenizer: Tokenizer) -> float:
     plain = PlainModel(candidate.model)
     dtype = str(plain.model.dtype).removeprefix("torch.")
     proof = canary_proof(tokenizer, TRACE, candidate.max_tokens)

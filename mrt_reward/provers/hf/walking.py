@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
-from mrt_reward.errors import ProverError
 from mrt_reward.protocols import LikelihoodQuery, Probe, ProbeAnswer, Proof, RolloutQuery
 from mrt_reward.provers.hf.kv_cache import cache_name
 from mrt_reward.provers.hf.logits import finite

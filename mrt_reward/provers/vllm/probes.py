@@ -1,8 +1,8 @@
 """One trace's probes as engine requests: what fills the cache goes first and is awaited, then everything else at once.
 
-Longest prefix first is enough where the engine keeps every block. The blocks of window and recurrent layers are kept only
-where a request ends, so that shorter prefixes find nothing then. Shortest first, the trace is run from cut to cut, each
-request ending at the last full block before a cut. `selfcheck` finds out which order computes less.
+Longest prefix first is enough where the engine keeps every block. The blocks of window and recurrent layers are kept
+only where a request ends, so that shorter prefixes find nothing then. Shortest first, the trace is run from cut to cut,
+each request ending at the last full block before a cut. `selfcheck` finds out which order computes less.
 
 Dimension key: P probes of a trace · S spellings · M sampled answers.
 """

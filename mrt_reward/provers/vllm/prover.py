@@ -1,7 +1,8 @@
 """The production engine: vLLM, asked with token ids, scheduled trace by trace, sharing prefixes through its own cache.
 
-A trace is computed first, whole or from cut to cut; its probes then find their prefixes in the cache, and the trace gives
-its blocks back. So many traces are in flight as fit 0.8 of the cache, which keeps every prefix there until it was used.
+A trace is computed first, whole or from cut to cut; its probes then find their prefixes in the cache, and the trace
+gives its blocks back. So many traces are in flight as fit 0.8 of the cache, which keeps every prefix there until it was
+used.
 
 Dimension key: P probes of a trace · S spellings · M sampled answers.
 """

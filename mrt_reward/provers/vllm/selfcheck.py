@@ -30,7 +30,7 @@ from mrt_reward.protocols.canary import (
 from mrt_reward.provers.likelihood import spelling_tree
 from mrt_reward.provers.vllm.engine import Engine
 from mrt_reward.provers.vllm.forced import forced_paths
-from mrt_reward.provers.vllm.probes import ProbeRunner, Ways
+from mrt_reward.provers.vllm.probes import ProbeRunner
 
 TRACE_BLOCKS = 16
 """Length of the trace in blocks of the cache, so that what is lost at the edge of a block does not tell most."""

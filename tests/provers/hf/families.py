@@ -63,6 +63,18 @@ FAMILIES: dict[str, dict[str, object]] = {
 """By transformers' name; what differs from the common shape."""
 
 
+PACKED, WALKED, REFUSED = "packed", "cut by cut", "refused"
+
+WAYS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(("llama", "qwen3", "qwen3_moe"), (PACKED, PACKED)),
+    **dict.fromkeys(("mistral", "gemma2", "gemma3_text", "gpt_oss"), (PACKED, WALKED)),
+    **dict.fromkeys(("llama4_text", "mamba2", "nemotron_h", "qwen3_next", "qwen3_5_text"), (WALKED, WALKED)),
+    **dict.fromkeys(("lfm2", "bloom"), (WALKED, WALKED)),
+    **dict.fromkeys(("mamba", "jamba"), (REFUSED, REFUSED)),
+}
+"""How the embedded engine asks each of them for likelihoods and for rollouts; the README says the same."""
+
+
 def save_family(folder: Path, family: str, **changes: object) -> Path:
     """A random model of a family, whole enough to be served."""
     torch.manual_seed(0)

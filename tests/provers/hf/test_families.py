@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,17 +14,15 @@ import transformers
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.provers.hf import model, packing, walking
+from mrt_reward.provers.hf.model import PackedModel
 from mrt_reward.provers.hf.prover import TransformersProver
-from tests.provers.hf.families import FAMILIES, WINDOW, save_family
+from tests.provers.hf.families import FAMILIES, PACKED, REFUSED, WALKED, WAYS, WINDOW, save_family
 from tests.provers.hf.plain import END_ID, expected_likelihoods, likelihoods, make_proof, plain_logprobs, rollouts
-
-REFUSED = ("mamba", "jamba")
-"""transformers 5.19 starts anew where it is given several tokens to go on with from their state."""
 
 CUTS = [3, WINDOW - 1, WINDOW, 40, 90, 90]
 
 
-@pytest.fixture(scope="module", params=[family for family in FAMILIES if family not in REFUSED])
+@pytest.fixture(scope="module", params=[family for family in FAMILIES if REFUSED not in WAYS[family]])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_family(tmp_path_factory.mktemp(request.param), request.param)
 
@@ -38,6 +37,8 @@ async def test_likelihoods_equal_one_plain_forward_per_prefix(
     folder: Path, reference: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prover = TransformersProver(EngineSettings(model=str(folder)))
+    words = {PackedModel: PACKED, walking.WalkedModel: WALKED}
+    assert (words[type(prover._model.likelihood)], words[type(prover._model.rollouts)]) == WAYS[folder.name.rstrip("0")]
     proof = make_proof(CUTS)
     expected = expected_likelihoods(reference, proof)
     whole = await prover.prove(proof)
@@ -74,15 +75,30 @@ async def test_sampled_answers_are_as_probable_as_plain_forwards_say(folder: Pat
     assert max(lengths) > WINDOW
 
 
-@pytest.mark.parametrize("family", REFUSED)
+@pytest.mark.parametrize("family", [family for family in FAMILIES if REFUSED in WAYS[family]])
 def test_a_family_whose_state_does_not_go_on_is_refused(tmp_path: Path, family: str) -> None:
     folder = save_family(tmp_path / family, family)
-    with pytest.raises(ConfigError, match="cut by cut: likelihoods are .* away.* Use --engine vllm") as raised:
+    with pytest.raises(ConfigError, match=r"cut by cut: likelihoods are .* away.* Use --engine vllm") as raised:
         TransformersProver(EngineSettings(model=str(folder), max_model_len=512))
     assert raised.value.param == "model"
 
 
 def test_a_model_without_a_longest_context_must_be_given_one(tmp_path: Path) -> None:
-    folder = save_family(tmp_path / "mamba", "mamba")
+    folder = save_family(tmp_path / "mamba2", "mamba2")
+    settings = json.loads((folder / "config.json").read_text())
+    del settings["max_position_embeddings"]
+    (folder / "config.json").write_text(json.dumps(settings))
     with pytest.raises(ConfigError, match="names no longest context: give max_model_len"):
         TransformersProver(EngineSettings(model=str(folder)))
+
+
+def test_the_readme_says_how_each_family_is_asked() -> None:
+    rows = [line.split("|")[1:-1] for line in Path("README.md").read_text().splitlines() if line.startswith("|")]
+    told = {
+        family.strip(" `"): tuple(next(word for word in (PACKED, WALKED, REFUSED) if word in cell) for cell in row[1:3])
+        for row in rows
+        if len(row) == 4
+        for family in row[0].split("(")[-1].rstrip(") ").split(",")
+        if family.strip(" `") in FAMILIES
+    }
+    assert told == WAYS

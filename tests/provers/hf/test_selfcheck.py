@@ -61,7 +61,9 @@ def test_sampled_answers_are_checked_as_well(qwen_dir: Path, monkeypatch: pytest
 
     def forgetful(self: WalkedModel, proof: Any, pause: Any) -> Any:
         answers, num_tokens = wrong(self, proof, pause)
-        return [type(a)(a.spelling_logprobs, a.completions, tuple(p - 1 for p in a.completion_logprobs)) for a in answers], num_tokens
+        return [
+            type(a)(a.spelling_logprobs, a.completions, tuple(p - 1 for p in a.completion_logprobs)) for a in answers
+        ], num_tokens
 
     monkeypatch.setattr("mrt_reward.provers.hf.selfcheck.windows_of", lambda _: None)
     monkeypatch.setattr(WalkedModel, "prove", forgetful)
