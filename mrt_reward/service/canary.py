@@ -90,6 +90,6 @@ class Canary:
         logger.error("canary_changed", what=what, version=self._version)
         self.problem = ProverUnavailable(
             f"the prover's values cannot be trusted: {what}; restart the server, and look at the memory and the "
-            f"weights of its engine",
+            f"weights of its engine (weights that change on purpose need another version, such as engine_version)",
             code="canary_changed",
         )

@@ -102,6 +102,8 @@ class PackedModel:
     def _rollouts(
         self, proof: Proof, query: RolloutQuery, prefix: PrefixCache, pause: Callable[[], None]
     ) -> tuple[list[ProbeAnswer], int]:
+        if any(self.windows.values()):
+            raise ProverError("answers behind windows are not packed: ask cut by cut", code="unsupported_query")
         completions: list[ProbeAnswer] = []
         num_tokens = 0
         group = max(1, MAX_ROWS // query.num_samples)

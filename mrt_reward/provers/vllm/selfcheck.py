@@ -35,6 +35,9 @@ from mrt_reward.provers.vllm.probes import ProbeRunner
 TRACE_BLOCKS = 16
 """Length of the trace in blocks of the cache, so that what is lost at the edge of a block does not tell most."""
 
+TRACE_WINDOWS = 3
+"""Length of the trace in windows at least, so that its cuts outgrow them."""
+
 MAX_TRACE = 8192
 
 MAX_PLAIN = 1024
@@ -88,7 +91,8 @@ async def keep_cheaper_order(runner: ProbeRunner, engine: Engine, tokenizer: Tok
         ProverError: an answer from the cache is not the one from scratch.
 
     """
-    proof = canary_proof(tokenizer, min(TRACE_BLOCKS * engine.block_size + 5, MAX_TRACE), engine.max_model_len)
+    length = max(TRACE_BLOCKS * engine.block_size, TRACE_WINDOWS * engine.window) + 5
+    proof = canary_proof(tokenizer, min(length, MAX_TRACE), engine.max_model_len)
     expected, _ = await runner.asking(f"{salt}-scratch", cached=False).prove(proof)
     computed: dict[bool, int] = {}
     for longest_first in (True, False):
