@@ -11,13 +11,7 @@ from pathlib import Path
 import structlog
 
 from mrt_reward.core.progress import with_progress
-from mrt_reward.errors import (
-    ConfigError,
-    MRTRewardError,
-    ProverError,
-    ProverUnavailable,
-    TraceError,
-)
+from mrt_reward.errors import ConfigError, MRTRewardError, ProverError, ProverUnavailable, TraceError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.protocols import (
     Grader,

@@ -15,10 +15,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface
+from transformers import AttentionInterface, masking_utils
 from transformers.cache_utils import Cache
 from transformers.integrations import sdpa_attention
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.masking_utils import AttentionMaskInterface
 
 from mrt_reward.provers.hf.attention import is_unusual, unusual_attention
 
@@ -178,4 +178,4 @@ def _split(states: Tensor, num_shared: int, num_rows: int) -> tuple[Tensor, Tens
 
 
 AttentionInterface.register(ATTENTION, shared_prefix_attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+AttentionMaskInterface.register(ATTENTION, cast("Any", masking_utils).sdpa_mask)

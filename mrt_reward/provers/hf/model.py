@@ -175,7 +175,7 @@ class PackedModel:
 
     def _masks(self, visible: NDArray[np.bool_], positions: NDArray[np.int64]) -> Tensor | dict[str, Tensor]:
         """The mask of all layers, or one for each kind of layer."""
-        columns = np.concatenate([np.arange(visible.shape[1] - len(positions)), positions])
+        columns = np.concatenate([np.arange(visible.shape[1] - len(positions), dtype=np.int64), positions])
         masks = {
             kind: self._mask(visible if window is None else visible & within(window, positions, columns))
             for kind, window in self.windows.items()

@@ -5,7 +5,7 @@ Dimension key: P probes · S spellings · M sampled answers · L tokens · T las
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -63,7 +63,7 @@ class PlainModel:
         return finite(logits[0, len(before) - 1 :]).double().log_softmax(dim=-1).cpu().numpy()
 
     @contextmanager
-    def _eager(self) -> Iterator[None]:
+    def _eager(self) -> Generator[None]:
         attention = self.model.config._attn_implementation  # noqa: SLF001 - transformers has no other name for it
         self._switch("eager")
         try:

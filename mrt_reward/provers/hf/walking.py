@@ -103,7 +103,8 @@ class _Walk:
 
     def follow(self, parents: Sequence[int]) -> None:
         """Rows from now on continue these rows: some end, some branch."""
-        self._past.reorder_cache(torch.tensor(parents, device=cast("torch.device", self._model.device)))
+        rows = torch.tensor(parents, device=cast("torch.device", self._model.device))
+        self._past.reorder_cache(cast("torch.LongTensor", rows))
 
     def on(self, ids_RL: NDArray[np.int32] | NDArray[np.int64], num_last: int = 1) -> Tensor:
         """Read on; logits (R, num_last, V) after the last tokens, in float32."""
@@ -144,7 +145,7 @@ def _likelihood(tree: SpellingTree, after_suffix: Tensor, branch: _Walk) -> Prob
 
 def _gathered(logits_V: Tensor, tokens: Sequence[int]) -> dict[int, float]:
     logprobs = logits_V[list(tokens)] - logits_V.logsumexp(dim=-1)
-    return dict(zip(tokens, logprobs.double().tolist(), strict=True))
+    return dict(zip(tokens, cast("list[float]", logprobs.double().tolist()), strict=True))
 
 
 def _alike(tree: SpellingTree, vocab_size: int) -> Iterator[list[tuple[int, ...]]]:

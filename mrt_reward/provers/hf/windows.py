@@ -5,7 +5,7 @@ transformers names the kind of each layer, and a model whose layers differ takes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -46,7 +46,7 @@ def within(window: int, positions: NDArray[np.int64], columns: NDArray[np.int64]
 
 
 @contextmanager
-def shortened(config: Any, length: int) -> Iterator[None]:  # noqa: ANN401 - transformers' own
+def shortened(config: Any, length: int) -> Generator[None]:  # noqa: ANN401 - transformers' own
     """Cut all windows to this many tokens for a while, so that a short trace is enough to show whether they are kept.
 
     transformers reads them from the settings whenever it makes a mask or a cache.

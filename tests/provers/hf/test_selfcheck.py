@@ -5,17 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
 import torch
 import transformers
 
 from mrt_reward.errors import ConfigError
-from mrt_reward.protocols.canary import canary_proof
 from mrt_reward.provers.hf.kv_cache import ATTENTION
 from mrt_reward.provers.hf.model import PackedModel
-from mrt_reward.provers.hf.plain import PlainModel
-from mrt_reward.provers.hf.selfcheck import ProvedModel, proved
+from mrt_reward.provers.hf.selfcheck import proved
 from mrt_reward.provers.hf.walking import WalkedModel
 from mrt_reward.provers.hf.windows import FULL
 from mrt_reward.provers.stops import Stops
@@ -95,18 +92,3 @@ def test_a_window_as_long_as_the_trace_changes_no_bit(qwen_dir: Path) -> None:
     full, _ = PackedModel(model, 512, STOPS).prove(proof, lambda: None)
     wide, _ = PackedModel(model, 512, STOPS, {"all": 4096}).prove(proof, lambda: None)
     assert full == wide
-
-
-def test_plain_forwards_are_the_models_own_and_leave_its_attention_as_it_was(windowed: Path) -> None:
-    model = load(windowed)
-    model.set_attn_implementation(ATTENTION)
-    proof = canary_proof(HFTokenizer(windowed), 60, 512)
-    plain = PlainModel(model)
-    packed = ProvedModel(*[PackedModel(model, 512, STOPS, {"full_attention": None, "sliding_attention": WINDOW})] * 2)
-    found, _ = packed.prove(proof, lambda: None)
-    np.testing.assert_allclose(
-        [answer.spelling_logprobs for answer in found],
-        [answer.spelling_logprobs for answer in plain.likelihoods(proof)],
-        atol=1e-4,
-    )
-    assert model.config._attn_implementation == ATTENTION
