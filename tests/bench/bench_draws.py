@@ -114,7 +114,7 @@ def proofs(num_problems: int) -> list[Proof]:
 
 async def measure_rollouts(name: str, folder: Path, query: RolloutQuery, num_rounds: int) -> None:
     """Rollouts of a few traces, for each prefix."""
-    prover = TransformersProver(EngineSettings(model=str(folder)), num_threads=1)
+    prover = TransformersProver(EngineSettings(model=str(folder), threads=1))
     loop = asyncio.get_running_loop()
     asked = proofs(4)
 

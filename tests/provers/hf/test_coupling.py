@@ -92,7 +92,7 @@ async def test_a_coupled_value_is_the_same_alone_and_in_any_batch_and_group() ->
 @pytest.mark.parametrize("top_p", [1.0, 0.9])
 async def test_coupling_leaves_the_distribution_of_the_engines_answers_alone(top_p: float) -> None:
     query = RolloutQuery(10_000, temperature=3.0, top_p=top_p, max_tokens=1, stop_at_close=False)
-    prover = TransformersProver(EngineSettings(model=str(MODEL_DIR)), num_threads=1)
+    prover = TransformersProver(EngineSettings(model=str(MODEL_DIR), threads=1))
     try:
         proof = uncertain(prover.tokenizer)
         both = [
