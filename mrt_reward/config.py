@@ -87,6 +87,14 @@ class ServeSettings(EngineSettings, BaseSettings):
     drain_timeout_s: Annotated[
         float, Field(ge=0, description="Time for requests in flight to finish on SIGTERM, in seconds.")
     ] = 45.0
+    canary_every_s: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="Time between proofs of a trace with known values, in seconds: where they change, the server "
+            "is not ready; 0: never.",
+        ),
+    ] = 600.0
     max_body_mb: Annotated[float, Field(gt=0, description="Largest request body, decompressed, in megabytes.")] = 32.0
     max_connections: Annotated[
         int, Field(ge=1, description="Connections at once; the system's limit of descriptors may allow fewer.")

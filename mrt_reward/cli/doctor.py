@@ -1,7 +1,8 @@
-"""`mrt-reward doctor`: what is installed, which engines can run, and what to do about each."""
+"""`mrt-reward doctor`: what is installed, which engines can run, whether a prover is right, and what to do."""
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import platform
@@ -13,8 +14,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mrt_reward.cli.flags import ENGINE, with_settings
+from mrt_reward.config import ServeSettings
+from mrt_reward.engine_settings import EngineSettings
+from mrt_reward.errors import MRTRewardError
 from mrt_reward.mini import MODEL_DIR
+from mrt_reward.protocols.canary import sharing_remedy
+from mrt_reward.service.canary import Canary
+from mrt_reward.service.queue import ProofQueue
 from mrt_reward.version import __version__
+from mrt_reward.wiring import build_prover
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +121,45 @@ def findings() -> list[Finding]:
     ]
 
 
-def doctor() -> None:
-    """Say what is installed, which engines can run here, and what to do about each."""
+async def prover_finding(settings: EngineSettings) -> Finding:
+    """What the self-check of the prover that the settings name says."""
+    what = f"prover {settings.model or settings.engine_url}"
+    try:
+        prover = await asyncio.to_thread(build_prover, settings)
+    except MRTRewardError as error:
+        return Finding(what, False, str(error), "see its message")
+    try:
+        await prover.check()
+        canary = Canary(prover, ProofQueue(prover))
+        await canary.prove()
+        canary.refuse_if_wrong()
+    except MRTRewardError as error:
+        return Finding(what, False, str(error), "see its message")
+    finally:
+        await prover.close()
+    info = prover.info
+    shared = info.computed_per_needed
+    told = "not measured" if shared is None else f"{shared:.2f}"
+    found = f"engine {info.engine}, {info.dtype or 'unknown precision'}, tokens computed per token needed: {told}"
+    remedy = sharing_remedy(info.engine, shared)
+    return Finding(what, None if remedy else True, found, remedy)
+
+
+@with_settings(*ENGINE)
+def doctor(*, settings: ServeSettings) -> None:
+    """Say what is installed, which engines can run here, and what to do about each.
+
+    With a --model or an --engine-url it also starts that prover, and says whether it is right and how much of a trace
+    its prefixes share.
+    """
     console = Console()
     table = Table(title="mrt-reward doctor", title_justify="left")
     for column in ("", "what", "found", "to do"):
         table.add_column(column, overflow="fold")
     signs = {True: "[green]ok[/]", False: "[red]no[/]", None: "[yellow]--[/]"}
     seen = findings()
+    if settings.model or settings.engine_url:
+        seen.append(asyncio.run(prover_finding(settings)))
     for finding in seen:
         # A remedy such as mrt-reward[vllm] would be read as markup.
         table.add_row(signs[finding.ok], *map(escape, (finding.what, finding.found, finding.remedy)))

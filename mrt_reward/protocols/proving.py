@@ -186,6 +186,8 @@ class ProverInfo:
         dtype: precision that it computes in, which moves values a little; empty where it is not known.
         coupled: whether it can couple answers, and how.
         num_threads: CPU threads of one operation; None where the engine does not say.
+        computed_per_needed: tokens that its self-check ran through the network for likelihoods, per token that had to
+            be; None where it has none, or did not run yet.
 
     """
 
@@ -197,6 +199,7 @@ class ProverInfo:
     dtype: str = ""
     coupled: Coupling = "none"
     num_threads: int | None = None
+    computed_per_needed: float | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:

@@ -143,6 +143,7 @@ class Routes:
             max_tokens=info.max_tokens,
             note=info.note,
             coupled=info.coupled,
+            computed_per_needed=info.computed_per_needed,
             tokenizer=self._scorer.tokenizer_sha256,
             graders=list(self._scorer.graders),
             options=self._settings.options,

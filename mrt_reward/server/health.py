@@ -49,12 +49,13 @@ class Readiness:
 
         Raises:
             Draining: the service is shutting down.
-            ProverUnavailable: the engine cannot prove at present.
+            ProverUnavailable: the engine cannot prove at present, or its values are not what they were.
 
         """
         if self._scorer.draining:
             raise Draining("the server is shutting down: use another replica", retry_after_s=5.0)
         self.refuse_hanging()
+        self._scorer.canary.refuse_if_wrong()
         if self._gets_on():
             return
         async with self._asking:

@@ -98,8 +98,9 @@ async def _serve_on(
     ports = _Ports.opened(sockets, scorer, settings)
     stopping = asyncio.create_task(signals.stop.wait())
     dying = asyncio.create_task(scorer.wait_dead())
+    watching = asyncio.create_task(scorer.canary.watch(settings.canary_every_s))
     try:
-        await _until_up(scorer, ports, stopping)
+        await _until_up(scorer, ports, stopping, with_canary=settings.canary_every_s > 0)
         if not signals.stop.is_set():
             port, admin_port = (int(sock.getsockname()[1]) for sock in sockets)
             info = scorer.info
@@ -120,6 +121,8 @@ async def _serve_on(
     finally:
         stopping.cancel()
         dying.cancel()
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await _drain(scorer, settings.drain_timeout_s, signals.hurry)
         try:
             await ports.closed()
@@ -127,9 +130,9 @@ async def _serve_on(
             await scorer.close()
 
 
-async def _until_up(scorer: Scorer, ports: _Ports, stopping: asyncio.Task[bool]) -> None:
-    """Wait until the prover has generated a token and both ports answer, or until there is a reason not to."""
-    checking = asyncio.create_task(scorer.check())
+async def _until_up(scorer: Scorer, ports: _Ports, stopping: asyncio.Task[bool], *, with_canary: bool) -> None:
+    """Wait until the prover has proved its first and both ports answer, or until there is a reason not to."""
+    checking = asyncio.create_task(_first_proved(scorer) if with_canary else scorer.check())
     try:
         await asyncio.wait({checking, stopping, *ports.running}, return_when=asyncio.FIRST_COMPLETED)
         if checking.done():
@@ -142,6 +145,12 @@ async def _until_up(scorer: Scorer, ports: _Ports, stopping: asyncio.Task[bool])
     finally:
         checking.cancel()
         await asyncio.gather(checking, return_exceptions=True)
+
+
+async def _first_proved(scorer: Scorer) -> None:
+    await scorer.check()
+    await scorer.canary.prove()
+    scorer.canary.refuse_if_wrong()
 
 
 async def _drain(scorer: Scorer, timeout_s: float, hurry: asyncio.Event) -> None:

@@ -78,6 +78,11 @@ class _ScorerCollector(Collector):
         info = self._scorer.info
         labels = {"model": info.name, "version": info.version, "engine": info.engine}
         yield InfoMetricFamily("mrt_reward_weight_version", "Which weights prove.", value=labels)
+        wrong = float(self._scorer.canary.problem is not None)
+        yield GaugeMetricFamily("mrt_reward_canary_changed", "Whether a known trace got other values.", value=wrong)
+        if info.computed_per_needed is not None:
+            help_text = "Tokens computed per token needed, in the engine's self-check."
+            yield GaugeMetricFamily("mrt_reward_computed_per_needed", help_text, value=info.computed_per_needed)
 
 
 def _store_metrics(store: SQLiteStore | None) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:

@@ -11,13 +11,7 @@ from pathlib import Path
 import structlog
 
 from mrt_reward.core.progress import with_progress
-from mrt_reward.errors import (
-    ConfigError,
-    MRTRewardError,
-    ProverError,
-    ProverUnavailable,
-    TraceError,
-)
+from mrt_reward.errors import ConfigError, MRTRewardError, ProverError, ProverUnavailable, TraceError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.protocols import (
     Grader,
@@ -32,6 +26,7 @@ from mrt_reward.service.activity import Activity
 from mrt_reward.service.answering import Answering, VersionChanged
 from mrt_reward.service.bounded import BoundedTokenizer
 from mrt_reward.service.cache import ScoreCache
+from mrt_reward.service.canary import Canary
 from mrt_reward.service.encoding import finished_of, problem_text
 from mrt_reward.service.estimators import Speller
 from mrt_reward.service.jobs import Job, prepare, segment
@@ -80,6 +75,7 @@ class Scorer:
         self._speller = speller
         self.cache = cache or ScoreCache()
         self.queue = ProofQueue(prover, max_queue_tokens)
+        self.canary = Canary(prover, self.queue)
         self.activity = Activity()
         self._loader = WeightsLoader(prover)
 
@@ -118,10 +114,12 @@ class Scorer:
         Raises:
             Overloaded: the queue is full; nothing was started.
             Draining: the service is shutting down.
+            ProverUnavailable: the prover's values are not what they were.
             TraceError: the options name a grader that is not there, or the traces have too many episodes in all.
 
         """
         grader = self._grader(options)
+        self.canary.refuse_if_wrong()
         with self.activity.one_more():
             # An overloaded server should not spend its time tokenizing what it will refuse.
             with self.queue.admitted(1):

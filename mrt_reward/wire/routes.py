@@ -209,6 +209,13 @@ class ProverOut(Model):
     max_tokens: int
     note: str
     coupled: Coupling
+    computed_per_needed: Annotated[
+        float | None,
+        Field(
+            description="Tokens that the engine's self-check ran through the network, per token that had to be; above "
+            "1.5 prefixes share too little, and the server's log says what to set. Null: not measured."
+        ),
+    ]
     tokenizer: str
     graders: list[str]
     options: ScoreOptions

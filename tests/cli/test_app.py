@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from mrt_reward.cli import doctor, main
 from mrt_reward.cli.app import app
+from mrt_reward.config import load_settings
+from mrt_reward.mini import MODEL_DIR
 from mrt_reward.version import __version__
 
 RUN = CliRunner()
@@ -64,3 +68,13 @@ def test_our_errors_end_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: p
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code
+
+
+def test_doctor_starts_a_prover_and_says_whether_it_is_right(tmp_path: Path) -> None:
+    settings = load_settings(model=str(MODEL_DIR))
+    right = asyncio.run(doctor.prover_finding(settings))
+    assert (right.ok, right.remedy) == (True, "")
+    assert "tokens computed per token needed: 1.00" in right.found
+    wrong = asyncio.run(doctor.prover_finding(load_settings(model=str(tmp_path))))
+    assert wrong.ok is False
+    assert "cannot be loaded" in wrong.found

@@ -43,7 +43,9 @@ async def live_server(prover: ScriptedProver | None = None, **settings: object) 
     """Start a server, and stop it afterwards."""
     prover = prover or ScriptedProver(VALUES)
     scorer = Scorer(prover, {"word": WordGrader()}, speller)
-    fields: dict[str, object] = {"port": 0, "admin_port": 0, "log_format": "off", "drain_timeout_s": 2, **settings}
+    own: dict[str, object] = {"port": 0, "admin_port": 0, "log_format": "off", "drain_timeout_s": 2}
+    # A script tells what is asked, and nobody but the test asks.
+    fields = {**own, "canary_every_s": 0, **settings}
     chosen = ServeSettings(**fields)  # type: ignore[arg-type]
     ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve(scorer, chosen, on_ready=ready.set_result))

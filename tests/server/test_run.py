@@ -34,7 +34,7 @@ from tests.service.conftest import WordGrader, speller
 
 async def main():
     scorer = Scorer(ScriptedProver([0.25, 0.5, 0.5, 1.0], delay_s=1.0), {"word": WordGrader()}, speller)
-    settings = ServeSettings(port=0, admin_port=0, log_format="json")
+    settings = ServeSettings(port=0, admin_port=0, log_format="json", canary_every_s=0)
     await serve(scorer, settings, on_ready=lambda port: print(port, flush=True))
 
 asyncio.run(main())
@@ -65,7 +65,7 @@ async def test_sigterm_finishes_what_was_accepted_and_exits_with_0() -> None:
 
 
 def make_settings(**fields: object) -> ServeSettings:
-    return ServeSettings(**{"port": 0, "admin_port": 0, "log_format": "off", **fields})  # type: ignore[arg-type]
+    return ServeSettings(**{"port": 0, "admin_port": 0, "log_format": "off", "canary_every_s": 0, **fields})  # type: ignore[arg-type]
 
 
 def make_scorer(prover: ScriptedProver | None = None) -> Scorer:
@@ -85,6 +85,27 @@ async def test_a_prover_that_cannot_prove_at_the_start_is_told() -> None:
     prover.unavailable = True
     with pytest.raises(ProverUnavailable):
         await serve(make_scorer(prover), make_settings())
+
+
+async def test_a_server_whose_known_trace_changes_is_not_ready_and_says_why() -> None:
+    value = 0.5
+    async with live_server(ScriptedProver(lambda _text, _index: value), canary_every_s=0.01) as live:
+        assert live.prover.num_calls >= 2
+        assert (await live.http.get("/readyz")).status_code == 200
+        assert "mrt_reward_canary_changed 0.0" in (await live.http.get("/metrics")).text
+        value = 0.01
+        while live.scorer.canary.problem is None:  # noqa: ASYNC110 - another task's state
+            await asyncio.sleep(0.01)
+        refused = await live.http.get("/readyz")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "canary_changed")
+        assert "mrt_reward_canary_changed 1.0" in (await live.http.get("/metrics")).text
+        assert (await post(live, "/v1/score", {"traces": [TRACE]})).status_code == 503
+
+
+async def test_a_server_whose_known_trace_differs_cold_and_warm_does_not_start() -> None:
+    prover = ScriptedProver(lambda _text, _index: 0.5 if prover.num_calls == 1 else 0.01)
+    with pytest.raises(ProverUnavailable, match="cannot be trusted"):
+        await serve(make_scorer(prover), make_settings(canary_every_s=600))
 
 
 async def test_a_drain_that_takes_too_long_is_cut_short() -> None:

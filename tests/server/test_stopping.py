@@ -32,7 +32,7 @@ class Counting(ScriptedProver):
 
 async def main():
     scorer = Scorer(Counting([0.25, 0.5, 0.5, 1.0], delay_s=DELAY), {"word": WordGrader()}, speller)
-    settings = ServeSettings(port=0, admin_port=0, log_format="json")
+    settings = ServeSettings(port=0, admin_port=0, log_format="json", canary_every_s=0)
     await serve(scorer, settings, on_ready=lambda port: print(port, flush=True))
 
 asyncio.run(main())

@@ -43,11 +43,11 @@ async def test_single_steps_say_the_same_as_forced_answers(prover: VLLMProver) -
     proofs = proofs_of(island_traces(2), prover.tokenizer)
     expected = logprobs(await prove_all(prover, proofs))
     runner = prover._serving.runner
-    runner.forced = False
+    runner.ways.forced = False
     try:
         np.testing.assert_allclose(logprobs(await prove_all(prover, proofs)), expected, atol=1e-4)
     finally:
-        runner.forced = True
+        runner.ways.forced = True
 
 
 async def test_drawn_answers_full_of_braces_end_where_the_transformers_provers_do(prover: VLLMProver) -> None:

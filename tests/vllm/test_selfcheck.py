@@ -29,12 +29,12 @@ async def test_the_self_check_falls_back_to_single_steps_and_then_refuses(prover
         async def forced_steps(self, prompt: Any, path: Any) -> Any:
             steps, num_tokens = await super().forced_steps(prompt, path)
             lies = [dict.fromkeys(step, 0.0) for step in steps]
-            return (lies if self.forced or self.always else steps), num_tokens
+            return (lies if self.ways.forced or self.always else steps), num_tokens
 
     serving = prover._serving
     runner = Lying(serving.engine, serving.stops, "lying")
     await verify(runner, serving.engine, prover.tokenizer, "lying")
-    assert not runner.forced
+    assert not runner.ways.forced
     proofs = proofs_of(island_traces(1), prover.tokenizer)
     answers, _ = await runner.prove(proofs[0])
     np.testing.assert_allclose(

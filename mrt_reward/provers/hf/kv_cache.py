@@ -17,9 +17,13 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface
+from transformers import AttentionInterface, masking_utils
 from transformers.cache_utils import Cache
 from transformers.integrations import sdpa_attention
+from transformers.masking_utils import AttentionMaskInterface
+
+from mrt_reward.errors import ProverError
+from mrt_reward.provers.hf.attention import is_unusual, unusual_attention
 
 ATTENTION = "mrt_shared_prefix"
 """Name under which transformers knows `shared_prefix_attention`."""
@@ -32,9 +36,10 @@ def cache_name(network: type[torch.nn.Module]) -> str:
     """What a network's `forward` calls its cache.
 
     Newer releases of transformers say `cache`, and deprecate the `past_key_values` of older ones, and of code that
-    comes with a model.
+    comes with a model. Models without attention say `cache_params`.
     """
-    return "cache" if "cache" in inspect.signature(network.forward).parameters else "past_key_values"
+    names = inspect.signature(network.forward).parameters
+    return next((name for name in ("cache", "cache_params") if name in names), "past_key_values")
 
 
 class PrefillDone(Exception):
@@ -203,8 +208,15 @@ def shared_prefix_attention(
     Returns:
         (1, R, H, D), and no weights.
 
+    Raises:
+        ProverError: a decoding step of a layer that wants more than scaled dot products.
+
     """
     step = _STEP.get()
+    if is_unusual(kwargs):
+        if step is not None:
+            raise ProverError("a decoding step knows neither capped scores nor sinks", code="unsupported_model")
+        return unusual_attention(query, key, value, attention_mask, kwargs)
     if step is None:
         # transformers does not say what it forwards to its own attention functions.
         return sdpa_attention.sdpa_attention_forward(module, query, key, value, attention_mask, **cast("Any", kwargs))
@@ -213,3 +225,4 @@ def shared_prefix_attention(
 
 
 AttentionInterface.register(ATTENTION, shared_prefix_attention)
+AttentionMaskInterface.register(ATTENTION, cast("Any", masking_utils).sdpa_mask)

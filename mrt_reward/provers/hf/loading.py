@@ -1,4 +1,4 @@
-"""A model from a folder or the hub, checked to be one that can be packed, and the identity of its weights."""
+"""A model from a folder or the hub, checked to prove rightly, and the identity of its weights."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import transformers
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError, translated
 from mrt_reward.provers.checkpoints import end_ids, resolve_folder, weights_version
-from mrt_reward.provers.hf.kv_cache import ATTENTION
-from mrt_reward.provers.hf.model import PackedModel
+from mrt_reward.provers.hf.selfcheck import ProvedModel, proved
 from mrt_reward.provers.stops import Stops
 from mrt_reward.provers.tokenizer import HFTokenizer
 
@@ -31,7 +30,7 @@ class Loaded:
     """
 
     folder: Path
-    packed: PackedModel
+    model: ProvedModel
     tokenizer: HFTokenizer
     version: str
 
@@ -40,7 +39,7 @@ def load(settings: EngineSettings) -> Loaded:
     """Load the model onto the device, in evaluation mode.
 
     Raises:
-        ConfigError: nothing loadable is there, or its attention cannot be packed.
+        ConfigError: nothing loadable is there, or the model cannot be asked rightly.
 
     """
     folder = resolve_folder(settings.named_model, settings.revision)
@@ -52,14 +51,13 @@ def load(settings: EngineSettings) -> Loaded:
             folder,
             config=config,
             dtype=_DTYPES[dtype],
-            attn_implementation=ATTENTION,
             use_safetensors=True,
             trust_remote_code=trusted,
         )
         model = with_full_precision_head(model.to(_device(settings.device)).eval())
     tokenizer = HFTokenizer(folder, trust_remote_code=trusted)
     stops = Stops(end_ids(folder, tokenizer.end_id), tokenizer.braces)
-    return Loaded(folder, PackedModel(model, max_tokens, stops), tokenizer, weights_version(folder))
+    return Loaded(folder, proved(model, max_tokens, stops, tokenizer), tokenizer, weights_version(folder))
 
 
 def dtype_of(settings: EngineSettings) -> str:
@@ -93,19 +91,29 @@ def with_full_precision_head(model: Any) -> Any:  # noqa: ANN401 - transformers'
 
 
 def _checked_context(config: Any, asked: int | None) -> int:  # noqa: ANN401 - transformers' own
-    """Longest context, for a model whose every layer attends to all of it in the plain way."""
-    kinds = set(cast("list[str]", getattr(config, "layer_types", None) or ["full_attention"]))
-    window = None if hasattr(config, "layer_types") else getattr(config, "sliding_window", None)
-    if kinds != {"full_attention"} or window or getattr(config, "attn_logit_softcapping", None):
+    """Longest context, within which the model sees every token alike whatever follows it."""
+    own = _longest(config.get_text_config())
+    if own is None and asked is None:
         raise ConfigError(
-            f"engine 'transformers' packs models with plain full attention, this one ({config.model_type}) has "
-            f"{', '.join(sorted(kinds))}, window {window}: use the vllm engine for it",
-            param="model",
+            f"this model ({config.model_type}) names no longest context: give max_model_len, in tokens",
+            param="max_model_len",
         )
-    own = int(config.max_position_embeddings)
-    if asked is not None and not 1 < asked <= own:
+    if asked is not None and not 1 < asked <= (own or asked):
         raise ConfigError(f"max_model_len must be in [2, {own}] for this model, got {asked}", param="max_model_len")
-    return asked or own
+    return asked or own or 0
+
+
+CHANGING = ("dynamic", "longrope")
+"""Kinds of rotary embedding that turn all tokens by other angles once a context outgrows the first length."""
+
+
+def _longest(config: Any) -> int | None:  # noqa: ANN401 - transformers' own
+    own = getattr(config, "max_position_embeddings", None)
+    rope = cast("dict[str, Any]", getattr(config, "rope_parameters", None) or {})
+    if rope.get("rope_type") in CHANGING:
+        # Beyond it the prefixes of a trace are not turned as the trace is, so that they share nothing with it.
+        own = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", own)
+    return None if own is None else int(own)
 
 
 def _device(name: str) -> torch.device:

@@ -6,7 +6,7 @@ Dimension key: P probes of a chunk · S spellings · Q packed tokens · N shared
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -18,7 +18,9 @@ from mrt_reward.errors import ProverError
 from mrt_reward.protocols import LikelihoodQuery, ProbeAnswer, Proof, RolloutQuery
 from mrt_reward.provers.hf.decoding import Sampling, step
 from mrt_reward.provers.hf.kv_cache import PackedCache, PrefillDone, PrefixCache, StepCache, cache_name, stepping
+from mrt_reward.provers.hf.logits import finite
 from mrt_reward.provers.hf.packing import PackedRow, pack
+from mrt_reward.provers.hf.windows import FULL, Windows, within
 from mrt_reward.provers.likelihood import SpellingTree, spelling_logprobs, spelling_tree
 from mrt_reward.provers.stops import Stops
 
@@ -33,17 +35,19 @@ class PackedModel:
         model: a decoder-only transformers model that uses `shared_prefix_attention`.
         max_tokens: longest context.
         stops: what ends a sampled answer.
+        windows: what its layers see of the past. Answers are sampled only where all of them see all of it.
 
     """
 
     model: torch.nn.Module
     max_tokens: int
     stops: Stops
+    windows: Windows = field(default_factory=lambda: FULL)
 
     @property
     def config(self) -> Any:  # noqa: ANN401 - transformers' own
-        """The model's configuration."""
-        return cast("Any", self.model).config
+        """The configuration of the model that reads text."""
+        return cast("Any", self.model).config.get_text_config()
 
     @property
     def vocab_size(self) -> int:
@@ -74,9 +78,12 @@ class PackedModel:
         """Read a trace whose answers are then sampled by `grow`, beside those of others.
 
         Raises:
-            ProverError: see `prove`.
+            ProverError: see `prove`; or the model has windows.
 
         """
+        if any(self.windows.values()):
+            # Answers behind a window see another part of the trace at every step, which `Branches` does not know.
+            raise ProverError("answers behind windows are not packed: ask cut by cut", code="unsupported_query")
         proof.check_fits(self.max_tokens, self.vocab_size)
         return Sampling(self, proof, query, pause)
 
@@ -88,12 +95,14 @@ class PackedModel:
     def prefill(self, ids: NDArray[np.int32], pause: Callable[[], None]) -> PrefixCache:
         """Keys and values of the trace. The last layer's own output is never needed, so it is not computed."""
         cache = PrefixCache(int(self.config.num_hidden_layers), len(ids))
+        shortest = min((window for window in self.windows.values() if window is not None), default=len(ids))
         for start in range(0, len(ids), PREFILL_CHUNK):
             pause()
             chunk = np.arange(start, min(start + PREFILL_CHUNK, len(ids)))
             visible = np.arange(start + len(chunk))[None] <= chunk[:, None]
             try:
-                self._forward(ids[chunk], chunk, visible if start else None, cache, np.zeros(1, np.int64))
+                masked = start or len(chunk) > shortest
+                self._forward(ids[chunk], chunk, visible if masked else None, cache, np.zeros(1, np.int64))
             except PrefillDone:
                 continue
             raise ProverError("this model does not fill its key-value cache layer by layer", code="unsupported_model")
@@ -138,19 +147,21 @@ class PackedModel:
         output = self.model(
             input_ids=_tensor(ids, device)[None],
             position_ids=_tensor(positions, device)[None],
-            attention_mask=None if visible is None else self._mask(visible),
+            attention_mask=None if visible is None else self._masks(visible, positions),
             use_cache=True,
             logits_to_keep=_tensor(logit_rows, device),
             **{cache_name(type(self.model)): cache},
         )
-        logits = cast("Tensor", output.logits)[0].float()
-        # A log-sum-exp is finite exactly where no logit is NaN or +inf and not all are -inf.
-        if not bool(logits.logsumexp(dim=-1).isfinite().all()):
-            raise ProverError(
-                "the model gave logits that are not finite numbers; check its weights, or use a wider dtype",
-                code="non_finite_logits",
-            )
-        return logits
+        return finite(cast("Tensor", output.logits)[0].float())
+
+    def _masks(self, visible: NDArray[np.bool_], positions: NDArray[np.int64]) -> Tensor | dict[str, Tensor]:
+        """The mask of all layers, or one for each kind of layer."""
+        columns = np.concatenate([np.arange(visible.shape[1] - len(positions), dtype=np.int64), positions])
+        masks = {
+            kind: self._mask(visible if window is None else visible & within(window, positions, columns))
+            for kind, window in self.windows.items()
+        }
+        return masks if len(masks) > 1 else next(iter(masks.values()))
 
     def _mask(self, visible: NDArray[np.bool_]) -> Tensor:
         """Additive, (1, 1, Q, N + Q), in the model's dtype: made once, while each layer would convert a boolean one."""

@@ -17,8 +17,8 @@ from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable, Weigh
 from mrt_reward.protocols import Probe, Proof, Proven, ProverInfo, RolloutQuery, Tokenizer, WeightsKind
 from mrt_reward.provers.checkpoints import refuse_other_model
 from mrt_reward.provers.hf.loading import dtype_of, load
-from mrt_reward.provers.hf.model import PackedModel
 from mrt_reward.provers.hf.pulse import Pulse
+from mrt_reward.provers.hf.selfcheck import ProvedModel
 from mrt_reward.provers.hf.threads import num_threads
 from mrt_reward.provers.hf.worker import Weights, Worker
 
@@ -28,7 +28,8 @@ NUM_SLOTS = 32
 class TransformersProver:
     """A `Prover` over transformers: one causal pass a trace, its terminated suffixes packed into masked passes.
 
-    Sampled answers of several traces grow side by side, as many as `max_kv_tokens` has room for.
+    Sampled answers of several traces grow side by side, as many as `max_kv_tokens` has room for. A model whose layers
+    cannot be packed is asked cut by cut, one trace at a time, and one that no way of asking proves right is refused.
 
     Args:
         settings: model, dtype ("auto" is float32), device, threads, longest context, revision, and whether its code may
@@ -36,7 +37,7 @@ class TransformersProver:
         note: a caveat for whoever reads the values.
 
     Raises:
-        ConfigError: the model cannot be loaded, or its attention is of a kind that cannot be packed.
+        ConfigError: the model cannot be loaded, or cannot be asked rightly.
 
     """
 
@@ -46,23 +47,24 @@ class TransformersProver:
         self._settings = settings
         loaded = load(settings)
         self._pulse = Pulse()
-        self._pulse.follow(loaded.packed.model)
+        self._pulse.follow(loaded.model.model)
         self._folder = loaded.folder
-        self._packed = loaded.packed
+        self._model = loaded.model
         self._tokenizer = loaded.tokenizer
-        threads = num_threads(loaded.packed.model, settings.threads)
+        threads = num_threads(loaded.model.model, settings.threads)
         self._info = ProverInfo(
             settings.named_model,
             loaded.version,
             "transformers",
-            loaded.packed.max_tokens,
+            loaded.model.max_tokens,
             note,
             dtype_of(settings),
             coupled="exact",
             num_threads=threads,
+            computed_per_needed=loaded.model.overhead,
         )
         self._worker = Worker(
-            Weights(loaded.packed, loaded.version),
+            Weights(loaded.model, loaded.version),
             self._pulse,
             num_threads=threads,
             max_columns=settings.max_kv_tokens,
@@ -81,7 +83,7 @@ class TransformersProver:
     @property
     def network(self) -> torch.nn.Module:
         """The model itself, as it was loaded; not to be called while a proof runs."""
-        return self._packed.model
+        return self._model.model
 
     @property
     def num_slots(self) -> int:
@@ -139,9 +141,10 @@ class TransformersProver:
             raise WeightsError(
                 f"these weights cannot be loaded, the old ones serve on: {error}", param="path"
             ) from error
-        self._pulse.follow(loaded.packed.model)
-        old = self._packed, self._info, self._folder
-        new = loaded.packed, replace(self._info, model=str(folder), version=loaded.version), folder
+        self._pulse.follow(loaded.model.model)
+        old = self._model, self._info, self._folder
+        info = replace(self._info, model=str(folder), version=loaded.version, computed_per_needed=loaded.model.overhead)
+        new = loaded.model, info, folder
         await self._change_over(new)
         try:
             await self.check()
@@ -149,11 +152,11 @@ class TransformersProver:
             await self._change_over(old)
             raise WeightsError(f"these weights do not answer, the old ones serve on: {error}", param="path") from error
 
-    async def _change_over(self, weights: tuple[PackedModel, ProverInfo, Path]) -> None:
+    async def _change_over(self, weights: tuple[ProvedModel, ProverInfo, Path]) -> None:
         """Take these weights, once no proof is under way."""
-        packed, info, _ = weights
-        await asyncio.wrap_future(self._worker.change(Weights(packed, info.version)))
-        self._packed, self._info, self._folder = weights
+        model, info, _ = weights
+        await asyncio.wrap_future(self._worker.change(Weights(model, info.version)))
+        self._model, self._info, self._folder = weights
 
     async def close(self) -> None:
         """Stop what runs, and release the worker."""

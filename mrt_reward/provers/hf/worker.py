@@ -1,7 +1,8 @@
 """The engine's one thread: traces are read one at a time, sampled answers of many of them grow side by side.
 
 A proof waits until there is room for it. Where the answers under way come to need more room than there is, the youngest
-proof is begun anew later; its answers are the same then.
+proof is begun anew later; its answers are the same then. A model that cannot sample for several proofs at once answers
+one after the other.
 """
 
 from __future__ import annotations
@@ -11,31 +12,23 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Protocol
 
 import torch
 
 from mrt_reward.errors import ProverError, ProverUnavailable
-from mrt_reward.protocols import ProbeAnswer, Proof, Proven, RolloutQuery
+from mrt_reward.protocols import Proof, Proven, RolloutQuery
 from mrt_reward.provers.hf.branches import MIN_ROOM
 from mrt_reward.provers.hf.decoding import MAX_ANSWERS, Sampling, num_together
 from mrt_reward.provers.hf.model import PackedModel
 from mrt_reward.provers.hf.pulse import Pulse
-
-
-class Network(Protocol):
-    """A model that answers proofs one at a time."""
-
-    def prove(self, proof: Proof, pause: Callable[[], None]) -> tuple[tuple[ProbeAnswer, ...], int]:
-        """Answers of all probes, and the number of tokens run; `pause` may raise to end the work."""
-        ...
+from mrt_reward.provers.hf.selfcheck import ProvedModel
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """What answers at present, and the version that it answers for."""
 
-    network: Network
+    model: ProvedModel
     version: str
 
 
@@ -181,20 +174,21 @@ class Worker:
         return not apart and columns <= self._max_columns and answers <= MAX_ANSWERS
 
     def _begin(self, task: _Task) -> bool:
-        """Read the trace, and answer what is not sampled; returns whether answers grow now."""
+        """Read the trace, and answer what is not sampled side by side; returns whether answers grow now."""
 
         def pause() -> None:
             self._pulse.beat()
             if task.answered.cancelled() or self._closing.is_set():
                 raise _Left
 
-        network, query = self._weights.network, task.proof.query
+        model, query = self._weights.model, task.proof.query
         try:
             pause()
-            if isinstance(network, PackedModel) and isinstance(query, RolloutQuery):
-                self._running.append(_Running(task, network, network.sample(task.proof, query, pause)))
+            if model.side_by_side is not None and isinstance(query, RolloutQuery):
+                sampling = model.side_by_side.sample(task.proof, query, pause)
+                self._running.append(_Running(task, model.side_by_side, sampling))
                 return True
-            answers, num_tokens = network.prove(task.proof, pause)
+            answers, num_tokens = model.prove(task.proof, pause)
             self._tell(task, Proven(answers, self._weights.version, num_tokens))
         except _Left:
             self._tell(task, _closed())

@@ -133,6 +133,7 @@ class Engine:
         dtype: of weights and cache.
         vocab_size: ids are below it.
         block_size: tokens of one block of the key-value cache.
+        window: tokens that layers with a window see; 0 where there are none.
         num_blocks: of the cache.
         max_num_seqs: sequences that run at once.
         max_lora_rank: largest rank of an adapter; None where adapters are off.
@@ -164,6 +165,7 @@ class Engine:
         self.dtype = str(llm.model_config.dtype).removeprefix("torch.")
         self.vocab_size = int(llm.model_config.get_vocab_size())
         self.block_size = int(llm.vllm_config.cache_config.block_size)
+        self.window = int(getattr(llm.model_config.hf_text_config, "sliding_window", None) or 0)
         self.num_blocks = int(llm.vllm_config.cache_config.num_gpu_blocks or 0)
         self.max_num_seqs = int(llm.vllm_config.scheduler_config.max_num_seqs)
         self.max_lora_rank = None if lora is None else int(lora.max_lora_rank)

@@ -1,4 +1,8 @@
-"""One trace's probes as engine requests: the longest prefix first and awaited, then everything else at once.
+"""One trace's probes as engine requests: what fills the cache goes first and is awaited, then everything else at once.
+
+Longest prefix first is enough where the engine keeps every block. The blocks of window and recurrent layers are kept
+only where a request ends, so that shorter prefixes find nothing then. Shortest first, the trace is run from cut to cut,
+each request ending at the last full block before a cut. `selfcheck` finds out which order computes less.
 
 Dimension key: P probes of a trace · S spellings · M sampled answers.
 """
@@ -6,7 +10,7 @@ Dimension key: P probes of a trace · S spellings · M sampled answers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 from vllm import SamplingParams
@@ -38,6 +42,22 @@ def blocks_needed(proof: Proof, engine: Engine) -> int:
     return -(-len(proof.token_ids) // engine.block_size) + min(num_tails, engine.max_num_seqs) * blocks_per_tail
 
 
+@dataclass(slots=True)
+class Ways:
+    """How one engine is asked; its self-check finds out.
+
+    Attributes:
+        forced: answers can be forced; otherwise every token of a spelling is a request of its own.
+        longest_first: the longest prefix fills the cache; otherwise all do, one after the other, shortest first.
+        cached: prefixes are read from the cache.
+
+    """
+
+    forced: bool = True
+    longest_first: bool = True
+    cached: bool = True
+
+
 class ProbeRunner:
     """Runs traces' probes on one engine, with one version of the weights.
 
@@ -46,18 +66,28 @@ class ProbeRunner:
         stops: what ends an answer.
         version: of the weights; prefixes are cached under it.
         adapter: weights to add to the engine's own.
-        forced: whether answers can be forced; otherwise every token of a spelling is a request of its own.
+        ways: how requests are made; shared by whoever asks the same engine.
 
     """
 
     def __init__(
-        self, engine: Engine, stops: Stops, version: str, adapter: LoRARequest | None = None, *, forced: bool = True
+        self,
+        engine: Engine,
+        stops: Stops,
+        version: str,
+        adapter: LoRARequest | None = None,
+        *,
+        ways: Ways | None = None,
     ) -> None:
         self._engine = engine
         self._stops = stops
         self._version = version
         self._adapter = adapter
-        self.forced = forced
+        self.ways = ways or Ways()
+
+    def asking(self, version: str, **changes: bool) -> ProbeRunner:
+        """One that asks in other ways, and shares no prefix with any other version."""
+        return type(self)(self._engine, self._stops, version, self._adapter, ways=replace(self.ways, **changes))
 
     async def prove(self, proof: Proof) -> tuple[tuple[ProbeAnswer, ...], int]:
         """Answers of all probes, and the number of tokens run through the network.
@@ -69,9 +99,24 @@ class ProbeRunner:
         ids = cast("list[int]", proof.token_ids.tolist())
         prompts = [[*ids[: probe.cut], *probe.suffix] for probe in proof.probes]
         longest = max(range(len(prompts)), key=lambda index: proof.probes[index].cut)
+        filled = 0 if self.ways.longest_first else await self._filled(ids, proof.probes)
+        leader = longest if self.ways.longest_first else None
         if isinstance(proof.query, LikelihoodQuery):
-            return await self._likelihoods(prompts, longest, proof.query)
-        return await self._rollouts(prompts, longest, proof.probes, proof.query)
+            answers, num_tokens = await self._likelihoods(prompts, leader, proof.query)
+        else:
+            answers, num_tokens = await self._rollouts(prompts, leader, proof.probes, proof.query)
+        return answers, filled + num_tokens
+
+    async def _filled(self, ids: Sequence[int], probes: Sequence[Probe]) -> int:
+        """Run the trace on from cut to cut, shortest first; returns the number of tokens run.
+
+        The last token of a prompt is run whatever is cached, so a request that ends right after a full block leaves it.
+        """
+        size = self._engine.block_size
+        num_tokens = 0
+        for end in sorted({probe.cut // size * size for probe in probes} - {0}):
+            num_tokens += await self.generate_token([*ids[:end], probes[0].suffix[0]])
+        return num_tokens
 
     async def generate_token(self, prompt: Sequence[int] = (0,)) -> int:
         """Generate one token; returns the number of tokens run."""
@@ -84,7 +129,7 @@ class ProbeRunner:
             ProverError: the engine failed, or did not emit what it was told to.
 
         """
-        if not self.forced:
+        if not self.ways.forced:
             steps = [self._single_step(prompt, path, index) for index in range(len(path.ids) + 1)]
             told = await together(steps)
             return [step for step, _ in told], sum(num_tokens for _, num_tokens in told)
@@ -123,26 +168,26 @@ class ProbeRunner:
         return step, sum(num_tokens for _, num_tokens in parts)
 
     async def _likelihoods(
-        self, prompts: Sequence[Sequence[int]], longest: int, query: LikelihoodQuery
+        self, prompts: Sequence[Sequence[int]], leader: int | None, query: LikelihoodQuery
     ) -> tuple[tuple[ProbeAnswer, ...], int]:
         tree = spelling_tree(query.spellings)
         paths = forced_paths(tree)
-        others = [(index, path) for index in range(len(prompts)) for path in paths]
-        others.remove((longest, paths[0]))
-        first = await self.forced_steps(prompts[longest], paths[0])
-        rest = await together([self.forced_steps(prompts[index], path) for index, path in others])
+        first = [] if leader is None else [(leader, paths[0])]
+        others = [(index, path) for index in range(len(prompts)) for path in paths if (index, path) not in first]
+        told = [await self.forced_steps(prompts[index], path) for index, path in first]
+        told += await together([self.forced_steps(prompts[index], path) for index, path in others])
         steps_of: list[list[tuple[ForcedPath, list[Step]]]] = [[] for _ in prompts]
-        for (index, path), (steps, _) in zip([(longest, paths[0]), *others], [first, *rest], strict=True):
+        for (index, path), (steps, _) in zip([*first, *others], told, strict=True):
             steps_of[index].append((path, steps))
-        logprob_PS = [spelling_logprobs(tree, steps_lookup(told)) for told in steps_of]
+        logprob_PS = [spelling_logprobs(tree, steps_lookup(steps)) for steps in steps_of]
         answers = tuple(ProbeAnswer(spelling_logprobs=tuple(logprobs.tolist())) for logprobs in logprob_PS)
-        return answers, sum(num_tokens for _, num_tokens in (first, *rest))
+        return answers, sum(num_tokens for _, num_tokens in told)
 
     async def _rollouts(
-        self, prompts: Sequence[Sequence[int]], longest: int, probes: Sequence[Probe], query: RolloutQuery
+        self, prompts: Sequence[Sequence[int]], leader: int | None, probes: Sequence[Probe], query: RolloutQuery
     ) -> tuple[tuple[ProbeAnswer, ...], int]:
         # An answer may be long; one token of it is enough to have the trace in the cache.
-        num_tokens = await self.generate_token(prompts[longest])
+        num_tokens = 0 if leader is None else await self.generate_token(prompts[leader])
         # At temperature 0 one answer stands for all M.
         num_different = 1 if query.temperature == 0 else query.num_samples
         places = [(index, sample) for index in range(len(prompts)) for sample in range(num_different)]
@@ -184,6 +229,8 @@ class ProbeRunner:
         )
 
     async def _ask(self, prompt: Sequence[int], params: SamplingParams) -> RequestOutput:
+        if not self.ways.cached:
+            params.skip_reading_prefix_cache = True
         return await self._engine.ask(prompt, params, self._version, self._adapter)
 
 

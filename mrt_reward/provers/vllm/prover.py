@@ -1,7 +1,8 @@
 """The production engine: vLLM, asked with token ids, scheduled trace by trace, sharing prefixes through its own cache.
 
-A trace's longest prefix is computed first; its other probes then find their prefixes in the cache, and the trace gives
-its blocks back. So many traces are in flight as fit 0.8 of the cache, which keeps every prefix there until it was used.
+A trace is computed first, whole or from cut to cut; its probes then find their prefixes in the cache, and the trace
+gives its blocks back. So many traces are in flight as fit 0.8 of the cache, which keeps every prefix there until it was
+used.
 
 Dimension key: P probes of a trace · S spellings · M sampled answers.
 """
@@ -9,6 +10,7 @@ Dimension key: P probes of a trace · S spellings · M sampled answers.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -57,7 +59,7 @@ class VLLMProver:
     @property
     def info(self) -> ProverInfo:
         """Current identity."""
-        return self._serving.info
+        return replace(self._serving.info, computed_per_needed=self._serving.self_check.overhead)
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -112,7 +112,7 @@ async def with_adapter(serving: Serving, folder: Path) -> Serving:
     version = f"{serving.base}+{adapter.version}"
     number = serving.num_adapters + 1
     request = LoRARequest(version, number, str(folder))
-    runner = ProbeRunner(serving.engine, serving.stops, version, request, forced=serving.runner.forced)
+    runner = ProbeRunner(serving.engine, serving.stops, version, request, ways=serving.runner.ways)
     try:
         await serving.engine.add_adapter(request)
         await runner.generate_token()

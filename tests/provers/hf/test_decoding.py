@@ -22,7 +22,9 @@ def model(request: pytest.FixtureRequest, model_dir: Any) -> Iterator[PackedMode
     """The bundled model, whose layers are wide enough for a CPU's fast kernels, and tiny ones of other families."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield load(EngineSettings(model=str(MODEL_DIR if request.param == "mini" else model_dir), device="cpu")).packed
+    loaded = load(EngineSettings(model=str(MODEL_DIR if request.param == "mini" else model_dir), device="cpu"))
+    assert loaded.model.side_by_side is not None
+    yield loaded.model.side_by_side
     torch.set_num_threads(before)
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 import torch
 
+from mrt_reward.errors import ProverError
 from mrt_reward.provers.hf.kv_cache import (
     PackedCache,
     PrefillDone,
@@ -115,3 +116,10 @@ def test_in_a_step_rows_keep_and_read_columns_of_their_own_and_dummies_read_zero
         found, weights = shared_prefix_attention(module, query, states(8, 1), states(8, 2), None, scaling=0.5)
     assert weights is None
     assert found[0, :, 0, 0].tolist() == [13, 13, 23, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("unusual", [{"softcap": 4.0}, {"s_aux": torch.zeros(4)}])
+def test_a_step_refuses_layers_that_want_more_than_scaled_dot_products(unusual: dict[str, Any]) -> None:
+    module: Any = cast("Any", SimpleNamespace(layer_idx=0))
+    with stepping(StepCache([(Remembering(1), slice(0, 8))])), pytest.raises(ProverError, match="capped scores"):
+        shared_prefix_attention(module, torch.ones(1, 4, 8, D), states(8, 1), states(8, 2), None, **unusual)

@@ -33,12 +33,7 @@ def test_logits_are_in_full_precision_whatever_the_dtype(qwen_dir: Path) -> None
     assert with_full_precision_head(wide).lm_head is wide.lm_head
 
 
-def test_what_cannot_be_packed_or_loaded_is_refused(
-    qwen_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save_model(tmp_path / "window", "Qwen2", use_sliding_window=True, sliding_window=16, max_window_layers=1)
-    with pytest.raises(ConfigError, match="sliding_attention"):
-        TransformersProver(EngineSettings(model=str(tmp_path / "window")))
+def test_what_cannot_be_loaded_is_refused(qwen_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="engine 'transformers' needs a model"):
         TransformersProver(EngineSettings())
     with pytest.raises(ConfigError, match="engine_args are vLLM's"):
@@ -51,3 +46,17 @@ def test_what_cannot_be_packed_or_loaded_is_refused(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ConfigError, match="neither a folder"):
         TransformersProver(EngineSettings(model="not a/model name"))
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_a_context_ends_where_rotary_angles_would_change(tmp_path: Path, kind: str) -> None:
+    rope: dict[str, object] = {
+        "rope_type": kind, "rope_theta": 10000.0, "factor": 8.0, "original_max_position_embeddings": 512,
+    }  # fmt: skip
+    if kind == "longrope":
+        rope |= {"short_factor": [1.0] * 32, "long_factor": [4.0] * 32}
+    save_model(tmp_path / kind, "Llama", rope_parameters=rope)
+    prover = TransformersProver(EngineSettings(model=str(tmp_path / kind)))
+    assert prover.info.max_tokens == 512
+    with pytest.raises(ConfigError, match="max_model_len must be in \\[2, 512\\]"):
+        TransformersProver(EngineSettings(model=str(tmp_path / kind), max_model_len=MAX_TOKENS))

@@ -14,7 +14,7 @@ import torch
 from safetensors import torch as safetensors_torch
 
 from mrt_reward.engine_settings import EngineSettings
-from mrt_reward.errors import ProverError, ProverUnavailable
+from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable
 from mrt_reward.protocols import LikelihoodQuery, Proof, Proven, SpellingIds
 from mrt_reward.provers.hf.prover import TransformersProver
 from tests.provers.conftest import MAX_TOKENS
@@ -117,7 +117,7 @@ async def test_the_event_loop_stays_free(qwen_dir: Path) -> None:
 )
 async def test_a_failure_of_the_network_stays_with_its_trace(qwen_dir: Path, error: Exception, code: str) -> None:
     prover = TransformersProver(EngineSettings(model=str(qwen_dir)))
-    module: Any = prover._packed.model  # pyright: ignore[reportPrivateUsage] - the network itself must fail
+    module: Any = prover.network
 
     def fail(*_: object) -> None:
         raise error
@@ -130,20 +130,26 @@ async def test_a_failure_of_the_network_stays_with_its_trace(qwen_dir: Path, err
     await prover.close()
 
 
-async def test_a_model_of_nans_gives_errors_and_no_numbers(qwen_dir: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(qwen_dir, tmp_path / "nan")
-    [file] = folder.glob("*.safetensors")
-    weights = cast("Any", safetensors_torch).load_file(file)
-    weights["model.norm.weight"][:] = float("nan")
-    cast("Any", safetensors_torch).save_file(weights, file, metadata={"format": "pt"})
-    prover = TransformersProver(EngineSettings(model=str(folder)))
+async def test_a_model_that_gives_nans_while_it_serves_gives_errors_and_no_numbers(qwen_dir: Path) -> None:
+    prover = TransformersProver(EngineSettings(model=str(qwen_dir)))
+    with torch.no_grad():
+        cast("Any", prover.network).model.norm.weight[:] = float("nan")
     for query in (LIKELIHOOD, rollouts()):
         error = await failure_of(prover, make_proof([5], query))
         assert error.code == "non_finite_logits"
     with pytest.raises(ProverUnavailable):
         await prover.check()
-    assert prover.info.version != TransformersProver(EngineSettings(model=str(qwen_dir))).info.version
     await prover.close()
+
+
+def test_a_model_of_nans_is_refused(qwen_dir: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(qwen_dir, tmp_path / "nan")
+    [file] = folder.glob("*.safetensors")
+    weights = cast("Any", safetensors_torch).load_file(file)
+    weights["model.norm.weight"][:] = float("nan")
+    cast("Any", safetensors_torch).save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match="cannot prove: the model gave logits that are not finite numbers"):
+        TransformersProver(EngineSettings(model=str(folder)))
 
 
 def test_the_light_modules_load_no_torch() -> None:

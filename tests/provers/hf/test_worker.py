@@ -17,13 +17,17 @@ from mrt_reward.provers.hf.decoding import Sampling
 from mrt_reward.provers.hf.loading import load
 from mrt_reward.provers.hf.model import PackedModel
 from mrt_reward.provers.hf.pulse import Pulse
+from mrt_reward.provers.hf.selfcheck import ProvedModel
+from mrt_reward.provers.hf.walking import WalkedModel
 from mrt_reward.provers.hf.worker import Weights, Worker
 from tests.provers.hf.plain import make_proof, rollouts
 
 
 @pytest.fixture(scope="module")
 def model(qwen_dir: Path) -> PackedModel:
-    return load(EngineSettings(model=str(qwen_dir), device="cpu")).packed
+    packed = load(EngineSettings(model=str(qwen_dir), device="cpu")).model.side_by_side
+    assert packed is not None
+    return packed
 
 
 class Steps:
@@ -56,7 +60,11 @@ async def answers(worker: Worker, proofs: Sequence[Proof]) -> list[Proven]:
 
 
 def working(model: PackedModel, max_columns: int = 10_000) -> Worker:
-    return Worker(Weights(model, "first"), Pulse(), num_threads=1, max_columns=max_columns)
+    return Worker(weights(model), Pulse(), num_threads=1, max_columns=max_columns)
+
+
+def weights(model: PackedModel, version: str = "first") -> Weights:
+    return Weights(ProvedModel(model, model), version)
 
 
 @pytest.fixture
@@ -133,6 +141,41 @@ async def test_a_likelihood_is_answered_while_answers_grow(model: PackedModel) -
     worker.close()
 
 
+async def test_a_model_that_is_walked_is_asked_one_proof_after_the_other_and_answers_the_same(
+    model: PackedModel, steps: Steps, alone: list[Proven]
+) -> None:
+    num_alone = len(steps.proofs)
+    walked = WalkedModel(model.model, model.max_tokens, model.stops)
+    worker = Worker(Weights(ProvedModel(model, walked), "first"), Pulse(), num_threads=1, max_columns=10_000)
+    calls = [worker.prove(proof) for proof in PROOFS[:3]]
+    order: list[int] = []
+    for index, call in enumerate(calls):
+        call.add_done_callback(lambda _, index=index: order.append(index))
+    told = await asyncio.gather(*map(asyncio.wrap_future, calls))
+    worker.close()
+    assert [proven.answers for proven in told] == [proven.answers for proven in alone[:3]]
+    assert order == [0, 1, 2]
+    assert len(steps.proofs) == num_alone
+
+
+async def test_who_leaves_while_a_trace_is_walked_ends_it(model: PackedModel) -> None:
+    walked = WalkedModel(model.model, model.max_tokens, model.stops)
+    worker = Worker(Weights(ProvedModel(model, walked), "first"), Pulse(), num_threads=1, max_columns=10_000)
+    started, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def tell(*_: object) -> None:
+        loop.call_soon_threadsafe(started.set)
+
+    handle = model.model.register_forward_pre_hook(tell)
+    endless = asyncio.wrap_future(worker.prove(make_proof([20], rollouts(4, 3.0, max_tokens=2000))))
+    await started.wait()
+    handle.remove()
+    later = asyncio.wrap_future(worker.prove(PROOFS[0]))
+    endless.cancel()
+    assert (await later).version == "first"
+    worker.close()
+
+
 async def test_other_weights_wait_for_what_is_under_way_and_what_waits_is_answered_by_them(
     model: PackedModel,
 ) -> None:
@@ -146,7 +189,7 @@ async def test_other_weights_wait_for_what_is_under_way_and_what_waits_is_answer
     handle = model.model.register_forward_pre_hook(tell)
     await started.wait()
     handle.remove()
-    changed = worker.change(Weights(model, "second"))
+    changed = worker.change(weights(model, "second"))
     later = worker.prove(PROOFS[1])
     await asyncio.wrap_future(changed)
     assert (await asyncio.wrap_future(first)).version == "first"
@@ -170,7 +213,7 @@ async def test_who_leaves_is_no_longer_decoded_and_closing_answers_the_others(mo
 async def test_the_thread_takes_as_many_threads_for_an_operation_as_it_was_told(model: PackedModel) -> None:
     seen: set[int] = set()
     handle: Any = model.model.register_forward_pre_hook(lambda *_: seen.add(torch.get_num_threads()))
-    worker = Worker(Weights(model, "first"), Pulse(), num_threads=2, max_columns=10_000)
+    worker = Worker(weights(model), Pulse(), num_threads=2, max_columns=10_000)
     await answers(worker, PROOFS[:1])
     worker.close()
     handle.remove()
