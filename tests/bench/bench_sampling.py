@@ -52,13 +52,15 @@ def main() -> None:
     for seed, problem in enumerate(sample_problems(chosen.problems, seed=5)):
         ids = np.array(loaded.tokenizer.encode_trusted(template.prompt_text(problem.text)), np.int32)
         proofs.append(Proof(ids[:-1], (Probe(len(ids) - 1, (int(ids[-1]),), seed),), query))
+    network = loaded.model.side_by_side
+    assert network is not None
     ways: dict[str, Callable[[PackedModel, Sequence[Proof]], Answers]] = {"alone": alone, "side by side": side_by_side}
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     told: dict[str, Answers] = {}
     for _ in range(chosen.rounds):
         for name, way in ways.items():
             began = time.process_time()
-            told[name] = way(loaded.packed, proofs)
+            told[name] = way(network, proofs)
             num_tokens = sum(len(ids) for answers in told[name] for ids in answers[0].completions)
             speeds[name].append(num_tokens / (time.process_time() - began))
     if told["alone"] != told["side by side"]:
