@@ -139,10 +139,9 @@ class Worker:
 
     def _work(self) -> None:
         """Go on until all is answered, or until other weights are to be taken."""
-        self._pulse.begin()
         try:
             while self._running or (self._waiting and not self._changing.is_set()):
-                self._pulse.beat()
+                self._pulse.begin()
                 self._drop_those_left()
                 self._admit()
                 self._step()
@@ -190,11 +189,11 @@ class Worker:
                 self._running.append(_Running(task, model.side_by_side, sampling))
                 return True
             answers, num_tokens = model.prove(task.proof, pause)
-            task.tell(Proven(answers, self._weights.version, num_tokens))
+            self._tell(task, Proven(answers, self._weights.version, num_tokens))
         except _Left:
-            task.tell(_closed())
+            self._tell(task, _closed())
         except Exception as error:  # noqa: BLE001 - raised to whoever asked
-            task.tell(_failure(task.proof, error))
+            self._tell(task, _failure(task.proof, error))
         return False
 
     def _step(self) -> None:
@@ -208,7 +207,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - raised to whoever asked
             self._running = []
             if len(running) == 1:
-                running[0].task.tell(_failure(running[0].task.proof, error))
+                self._tell(running[0].task, _failure(running[0].task.proof, error))
             else:
                 # Nobody knows whose fault it was: each is tried with nothing beside it.
                 self._put_back(running, apart=True)
@@ -217,7 +216,13 @@ class Worker:
         for each in running:
             if each.sampling.growing is None:
                 num_tokens = each.task.wasted + each.sampling.num_tokens
-                each.task.tell(Proven(tuple(each.sampling.answers), self._weights.version, num_tokens))
+                self._tell(each.task, Proven(tuple(each.sampling.answers), self._weights.version, num_tokens))
+
+    def _tell(self, task: _Task, found: Proven | Exception) -> None:
+        if not self._running and not self._waiting:
+            # Whoever is told that all is answered sees the worker at rest.
+            self._pulse.end()
+        task.tell(found)
 
     def _make_room(self) -> None:
         """Put the youngest back while the next step needs more room than there is."""
