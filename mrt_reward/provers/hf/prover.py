@@ -18,7 +18,6 @@ from mrt_reward.protocols import Probe, Proof, Proven, ProverInfo, RolloutQuery,
 from mrt_reward.provers.checkpoints import refuse_other_model
 from mrt_reward.provers.hf.loading import dtype_of, load
 from mrt_reward.provers.hf.pulse import Pulse
-from mrt_reward.provers.hf.selfcheck import ProvedModel
 from mrt_reward.provers.hf.threads import num_threads
 from mrt_reward.provers.hf.worker import Weights, Worker
 
@@ -122,10 +121,11 @@ class TransformersProver:
             raise ProverUnavailable(f"the prover cannot generate: {error}") from error
 
     async def load_weights(self, folder: Path, kind: WeightsKind) -> None:
-        """Load a checkpoint beside the one that serves, and change over between two proofs.
+        """Load a checkpoint beside the one that serves, prove that it is right, and change over between two proofs.
 
         Raises:
-            WeightsError: it does not fit or does not answer; the old one serves on.
+            WeightsError: it does not fit or does not answer rightly; the old one serves on.
+            ProverUnavailable: the prover was closed.
             WeightsUnsupported: it is an adapter.
 
         """
@@ -142,21 +142,9 @@ class TransformersProver:
                 f"these weights cannot be loaded, the old ones serve on: {error}", param="path"
             ) from error
         self._pulse.follow(loaded.model.model)
-        old = self._model, self._info, self._folder
         info = replace(self._info, model=str(folder), version=loaded.version, computed_per_needed=loaded.model.overhead)
-        new = loaded.model, info, folder
-        await self._change_over(new)
-        try:
-            await self.check()
-        except ProverUnavailable as error:
-            await self._change_over(old)
-            raise WeightsError(f"these weights do not answer, the old ones serve on: {error}", param="path") from error
-
-    async def _change_over(self, weights: tuple[ProvedModel, ProverInfo, Path]) -> None:
-        """Take these weights, once no proof is under way."""
-        model, info, _ = weights
-        await asyncio.wrap_future(self._worker.change(Weights(model, info.version)))
-        self._model, self._info, self._folder = weights
+        await asyncio.wrap_future(self._worker.change(Weights(loaded.model, info.version)))
+        self._model, self._info, self._folder = loaded.model, info, folder
 
     async def close(self) -> None:
         """Stop what runs, and release the worker."""
