@@ -47,7 +47,7 @@ def _says_all(path: str, body: object) -> bool:
     """Whether the schema tells all that this body must fulfil.
 
     It cannot say that lists are equally long, that a query begins with its prompt, how many traces all groups hold, or
-    which options of credit need others, or need to know of every trace where it ends.
+    which options of credit need others, need to know of every trace where it ends, or need values of another kind.
     """
     held = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
     per_token, asked = bool(held.get("per_token")), held.get("credit")
@@ -57,10 +57,20 @@ def _says_all(path: str, body: object) -> bool:
         or credit.get("baseline") in ("rate", "leave_one_out")
         or credit.get("truncated", "zero") != "zero"
         or credit.get("charge_closing")
+        or credit.get("progress", "probability") != "probability"
+        or credit.get("paid_values", "raw") != "raw"
     )
     groups = cast("list[Any]", held.get("groups")) if isinstance(held.get("groups"), list) else []
     spare = any(_length(group, "token_ends") > _length(group, "traces") for group in groups)
-    return path != "/get_reward" and not per_token and not needs and not spare
+    return path != "/get_reward" and not per_token and not needs and not spare and not _has_rounds(groups)
+
+
+def _has_rounds(body: object) -> bool:
+    """Whether a value in a body says that its answers were given in rounds, so that it may not be paid raw."""
+    if isinstance(body, dict):
+        held = cast("dict[str, object]", body)
+        return held.get("adaptive") is True or any(map(_has_rounds, held.values()))
+    return isinstance(body, list) and any(map(_has_rounds, cast("list[object]", body)))
 
 
 def _length(group: object, name: str) -> int:

@@ -139,7 +139,7 @@ async def test_everything_that_the_prover_can_use_is_found(prover: OpenAIProver)
 
 
 async def test_coupled_answers_cancel_where_nothing_has_changed(prover: OpenAIProver) -> None:
-    num_samples, num_traces = 8, 8
+    num_samples, num_traces = 8, 12
     query = RolloutQuery(num_samples, temperature=1.0, top_p=1.0, max_tokens=16, stop_at_close=True, coupled=True)
     paid, independent = list[float](), list[float]()
     known = await prove_all(prover, proofs_of(prover, num_traces=num_traces))
