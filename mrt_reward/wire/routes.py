@@ -201,21 +201,21 @@ class GetRewardResponse(Model):
 
 
 class ProverOut(Model):
-    """Who proves, and how when a request does not say."""
+    """Who proves, and how when a request does not say. A server of an earlier version leaves out what has a default."""
 
     model: str
     version: str
     engine: str
     max_tokens: int
     note: str
-    coupled: Coupling
+    coupled: Coupling = "unknown"
     computed_per_needed: Annotated[
         float | None,
         Field(
             description="Tokens that the engine's self-check ran through the network, per token that had to be; above "
             "1.5 prefixes share too little, and the server's log says what to set. Null: not measured."
         ),
-    ]
+    ] = None
     tokenizer: str
     graders: list[str]
     options: ScoreOptions
