@@ -78,6 +78,6 @@ MINI_DEEP = Bundled(
     partial(sample_charted_problems, regime=DEEP),
     "Every problem prints a map of its own, so that no training makes the search needless. A question lists 12 to 16 "
     "places (3 to 16 in training) and asks which of them leads to an exit after 2 or 3 steps.",
-    Bars((0.1, 0.4), (0.3, 0.7), episodes=5, between=0.1, chance_gap=0.02, index_ratio=None, folder_mb=4.0),
+    Bars((0.1, 0.4), (0.3, 0.7), episodes=5, between=0.1, chance_gap=0.02, index_ratio=0.25, folder_mb=4.0),
 )
 BUNDLED: dict[str, Bundled] = {model.name: model for model in (MINI, MINI_DEEP)}

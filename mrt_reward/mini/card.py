@@ -143,6 +143,7 @@ def card_text(measured: Measurement, training_note: str) -> str:
 
     """
     low, middle, high = measured.episode_quantiles
+    mean, least = measured.answered
     bundled = measured.bundled
     name = "" if bundled is MINI else f" --name {bundled.name}"
     return f"""---
@@ -171,7 +172,8 @@ each, values on the first trace of each.
 
 Values on {measured.natural.num_values} prefixes and {measured.natural.num_episodes} episodes;
 {low:.0f} / {middle:.0f} / {high:.0f} episodes a trace (5, 50, 95 %). The budget ended {measured.truncated:.1%} of the
-traces. A forced answer is one of the candidates with probability at least {measured.answered:.4f}.
+traces. A forced answer is one of the candidates with probability {mean:.4f} on average, and {least:.4f} at
+least.
 
 The same traces merged to at most 8 episodes, as the segmenter `markers` does:
 

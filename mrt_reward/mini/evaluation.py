@@ -66,7 +66,7 @@ class Measurement:
         mixed: share of groups of 8 with right and wrong traces.
         truncated: share of traces that the budget ended.
         chance_gap: largest difference, over numbers of candidates N, between the mean value at z[:0] and 1/N.
-        answered: least probability, over prefixes, that a forced answer is one of the candidates.
+        answered: mean and least probability, over prefixes of some traces, that a forced answer is one of the candidates.
         episode_quantiles: 5, 50 and 95 % quantile of the number of episodes of a trace.
         natural: values on the natural episodes.
         merged: values on at most 8 episodes.
@@ -81,7 +81,7 @@ class Measurement:
     mixed: float
     truncated: float
     chance_gap: float
-    answered: float
+    answered: tuple[float, float]
     episode_quantiles: tuple[float, float, float]
     natural: ValueReport
     merged: ValueReport
@@ -178,11 +178,12 @@ def measure(
     for group in groups:
         scored.append(score(model, tokenizer, group[0]))
         report("scoring", len(scored), len(groups))
-    answered: list[float] = []
+    answered: list[NDArray[np.float64]] = []
     for group in groups[:_NUM_FULL_TABLES]:
         problem, texts = group[0].problem, prefixes(group[0].thinking)
         probability_PA = answer_probabilities(model, tokenizer, problem, texts, problem.candidates)
-        answered.append(float(probability_PA.sum(axis=1).min()))
+        answered.append(probability_PA.sum(axis=1))
+    answered_V = np.concatenate(answered)
     right_GT = np.array([[trace.is_right for trace in group] for group in groups])
     quantiles = np.percentile([trace.revealed_P.size - 1 for trace in scored], [5, 50, 95])
     return Measurement(
@@ -194,7 +195,7 @@ def measure(
         mixed=float(np.mean(right_GT.any(axis=1) & ~right_GT.all(axis=1))),
         truncated=float(np.mean([[trace.is_truncated for trace in group] for group in groups])),
         chance_gap=_chance_gap(scored),
-        answered=min(answered),
+        answered=(float(answered_V.mean()), float(answered_V.min())),
         episode_quantiles=(float(quantiles[0]), float(quantiles[1]), float(quantiles[2])),
         natural=value_report(scored),
         merged=value_report([trace.merged() for trace in scored]),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import structlog
 
 from mrt_reward.errors import MRTRewardError, ProverUnavailable
-from mrt_reward.protocols import ProbeAnswer, Proof, Prover
+from mrt_reward.protocols import ProbeAnswer, Proof, Proven, Prover
 from mrt_reward.protocols.canary import canary_proof, rounding, worst_difference
 from mrt_reward.service.queue import ProofQueue
 
@@ -32,9 +32,6 @@ class Canary:
         prover: the engine; its first answers with some weights are what it is held to.
         queue: lends its slots.
 
-    Attributes:
-        problem: why values are not to be trusted any more; None while they are.
-
     """
 
     def __init__(self, prover: Prover, queue: ProofQueue) -> None:
@@ -42,7 +39,13 @@ class Canary:
         self._queue = queue
         self._version: str | None = None
         self._expected: Sequence[ProbeAnswer] = ()
-        self.problem: ProverUnavailable | None = None
+        self._problem: ProverUnavailable | None = None
+        self._wrong_version = ""
+
+    @property
+    def problem(self) -> ProverUnavailable | None:
+        """Why values are not to be trusted any more; None while they are, and as soon as other weights serve."""
+        return self._problem if self._prover.info.version == self._wrong_version else None
 
     def refuse_if_wrong(self) -> None:
         """Raise where the engine's answers changed.
@@ -51,8 +54,8 @@ class Canary:
             ProverUnavailable: they did.
 
         """
-        if self.problem is not None:
-            raise self.problem
+        if (problem := self.problem) is not None:
+            raise problem
 
     async def prove(self) -> None:
         """Prove the trace: twice with new weights, cold and warm, and else once. A difference stays a problem."""
@@ -60,16 +63,16 @@ class Canary:
             proof = canary_proof(self._prover.tokenizer, NUM_TOKENS, self._prover.info.max_tokens)
             proven = await self._queue.prove(proof)
             if proven.version != self._version:
-                self._version, self._expected, self.problem = proven.version, proven.answers, None
+                self._version, self._expected = proven.version, proven.answers
                 proven = await self._queue.prove(proof)
         except MRTRewardError as error:
             if error.code in WRONG:
-                self._sound_alarm(str(error))
+                self._sound_alarm(str(error), self._prover.info.version)
             else:
                 logger.info("canary_not_proved", reason=str(error), code=error.code)
             return
         if proven.version == self._version:
-            self._compare(proof, proven.answers)
+            self._compare(proof, proven)
 
     async def watch(self, every_s: float) -> None:
         """Prove the trace again and again, until cancelled; never, where the time is 0."""
@@ -77,18 +80,20 @@ class Canary:
             await asyncio.sleep(every_s)
             await self.prove()
 
-    def _compare(self, proof: Proof, found: Sequence[ProbeAnswer]) -> None:
-        apart = worst_difference(found, self._expected)
+    def _compare(self, proof: Proof, proven: Proven) -> None:
+        apart = worst_difference(proven.answers, self._expected)
         limit = rounding(proof, self._prover.info.dtype)
         # Not `>`, which NaN would pass.
         if not apart <= limit:
             self._sound_alarm(
-                f"a trace that was proved before is now {apart:.3g} nats away, at most {limit:.2g} is rounding"
+                f"a trace that was proved before is now {apart:.3g} nats away, at most {limit:.2g} is rounding",
+                proven.version,
             )
 
-    def _sound_alarm(self, what: str) -> None:
-        logger.error("canary_changed", what=what, version=self._version)
-        self.problem = ProverUnavailable(
+    def _sound_alarm(self, what: str, version: str) -> None:
+        self._wrong_version = version
+        logger.error("canary_changed", what=what, version=version)
+        self._problem = ProverUnavailable(
             f"the prover's values cannot be trusted: {what}; restart the server, and look at the memory and the "
             f"weights of its engine (weights that change on purpose need another version, such as engine_version)",
             code="canary_changed",

@@ -55,6 +55,8 @@ async def test_other_values_of_the_same_weights_stop_the_service_until_new_weigh
     with pytest.raises(ProverUnavailable):
         scorer.canary.refuse_if_wrong()
     prover.version = "2"
+    # At once, and not only when the trace is proved again.
+    scorer.canary.refuse_if_wrong()
     await scorer.canary.prove()
     scorer.canary.refuse_if_wrong()
     await scorer.close()

@@ -75,18 +75,13 @@ async def test_other_seeds_do_not_couple_and_coupled_answers_are_refused(
     assert len((await prover.prove(make_proof([5], SAMPLED))).answers[0].completions) == 3
 
 
-async def test_answers_that_are_all_alike_tell_nothing(vllm: FakeEndpoint, qwen_dir: Path) -> None:
-    def alike(reply: dict[str, list[dict[str, object]]]) -> object:
-        return {**reply, "choices": [{**choice, "text": "x"} for choice in reply["choices"]]}
-
-    vllm.memory, vllm.changed = 3, alike
-    prover = prover_of(vllm, qwen_dir)
-    await prover.check()
-    assert prover.info.coupled == "none"
-
-
-async def test_an_endpoint_that_answers_the_questions_badly_does_not_couple(vllm: FakeEndpoint, qwen_dir: Path) -> None:
-    def change(reply: dict[str, list[object]]) -> object:
+@pytest.mark.parametrize("answers", ["alike", "missing"])
+async def test_answers_that_are_all_alike_or_missing_tell_nothing(
+    vllm: FakeEndpoint, qwen_dir: Path, answers: str
+) -> None:
+    def change(reply: dict[str, list[dict[str, object]]]) -> object:
+        if answers == "alike":
+            return {**reply, "choices": [{**choice, "text": "x"} for choice in reply["choices"]]}
         return {**reply, "choices": []} if vllm.asked[-1][1]["max_tokens"] == ANSWER["max_tokens"] else reply
 
     vllm.memory, vllm.changed = 3, change
