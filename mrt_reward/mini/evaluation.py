@@ -66,7 +66,7 @@ class Measurement:
         mixed: share of groups of 8 with right and wrong traces.
         truncated: share of traces that the budget ended.
         chance_gap: largest difference, over numbers of candidates N, between the mean value at z[:0] and 1/N.
-        answered: mean and least probability, over prefixes of some traces, that a forced answer is one of the candidates.
+        answered: mean and least probability, over prefixes, that a forced answer is one of the candidates.
         episode_quantiles: 5, 50 and 95 % quantile of the number of episodes of a trace.
         natural: values on the natural episodes.
         merged: values on at most 8 episodes.

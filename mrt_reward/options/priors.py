@@ -14,7 +14,7 @@ from mrt_reward.ranges import Strict, check_ranges
 class PathPrior:
     """How values move along a trace: they stand nearly still, and sometimes jump. See `core.posterior`.
 
-    The defaults were fitted to the bundled model's traces; `compare-provers --fit-prior` fits them to others.
+    The defaults lie beside what `compare-provers --fit-prior` finds on the bundled model's traces.
 
     Attributes:
         change: probability that J jumps across an episode.
