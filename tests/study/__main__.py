@@ -25,12 +25,13 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 RUNS = Path(__file__).parent / "runs"
 
-Runs = Annotated[Path, typer.Option(help="Folder of the runs' files.", file_okay=False)]
+Runs = Annotated[Path, typer.Option(help="Folder of the runs' files, one folder in it for each stage.", file_okay=False)]
+Stages = Annotated[str, typer.Option("--stage", help="quick, one, long or short.")]
 
 
 @app.command()
 def run(  # noqa: PLR0913, PLR0917 - options of a command
-    stage: Annotated[str, typer.Option(help="quick, one, long or short.")] = "quick",
+    stage: Stages = "quick",
     policy: Annotated[
         Path, typer.Option(help="Model folder that is trained; also the prover.", exists=True)
     ] = MINI_DEEP.folder,
@@ -51,7 +52,7 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
         planned = specs(
             stage_of(stage), policy, spec, arms=tuple(arm or ()), seeds=tuple(seed or ()), learning_rate=learning_rate
         )
-        asyncio.run(_carry_out(planned, out))
+        asyncio.run(_carry_out(planned, out / stage))
     except MRTRewardError as error:
         raise SystemExit(f"error: {error}") from error
 
@@ -84,7 +85,7 @@ def _source(name: str) -> Source:
 
 
 @app.command()
-def names(stage: Annotated[str, typer.Option(help="quick, one, long or short.")] = "quick") -> None:
+def names(stage: Stages = "quick") -> None:
     """Arm and seed of each run of a stage, a line each, for scripts that make several at once."""
     try:
         chosen = stage_of(stage)
@@ -97,12 +98,14 @@ def names(stage: Annotated[str, typer.Option(help="quick, one, long or short.")]
 
 @app.command()
 def report(
+    stage: Stages = "quick",
     out: Runs = RUNS,
     figure: Annotated[Path | None, typer.Option(help="SVG to write.", dir_okay=False)] = None,
 ) -> None:
-    """Tables of all runs that are done, in Markdown, and their curves."""
+    """Tables of the runs of a stage that are done, in Markdown, and their curves."""
     try:
-        finished = read_runs(out)
+        stage_of(stage)
+        finished = read_runs(out / stage)
         told = page(finished)
     except MRTRewardError as error:
         raise SystemExit(f"error: {error}") from error

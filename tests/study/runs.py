@@ -150,6 +150,7 @@ async def run(spec: RunSpec, out: Path, told: Callable[[int], None] = lambda _: 
 
     """
     path, folder = out / f"{spec.name}.jsonl", out / "state" / spec.name
+    _check_same(path, spec)
     if is_done(path):
         told(spec.num_steps)
         return path
@@ -175,14 +176,20 @@ async def run(spec: RunSpec, out: Path, told: Callable[[int], None] = lambda _: 
     return path
 
 
+def _check_same(path: Path, spec: RunSpec) -> None:
+    """A file that is there already, begun or done, is of this run."""
+    if path.exists():
+        with path.open(encoding="utf-8") as lines:
+            first = json.loads(next(lines, "null"))
+        if first != {"run": spec.record()}:
+            raise ConfigError(f"{path} is of a run with other settings: choose another folder, or remove it")
+
+
 def _kept_lines(path: Path, spec: RunSpec, num_steps: int) -> list[dict[str, Any]]:
     """Lines of a file that was begun, up to the step that the saved state is at."""
-    first = {"run": spec.record()}
     if not path.exists() or num_steps == 0:
-        return [first]
+        return [{"run": spec.record()}]
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    if lines[0] != first:
-        raise ConfigError(f"{path} is of a run with other settings: choose another folder, or remove it")
     return [
         line
         for line in lines

@@ -38,7 +38,7 @@ class Stage:
 
 STAGES = {
     "quick": Stage(QUICK, (0, 1), ("deep",), 12, 4, Size(64, 4)),
-    "one": Stage(tuple(ARMS), (0, 1), ("deep",), 24, 6),
+    "one": Stage(tuple(ARMS), (0, 1), ("deep",), 24, 8, Size(128, 4)),
     "long": Stage(QUICK, (0, 1), ("long",), 30, 10),
     "short": Stage(QUICK, (0, 1), ("short",), 30, 10),
 }
