@@ -37,7 +37,7 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
     policy: Annotated[
         Path, typer.Option(help="Model folder that is trained; also the prover.", exists=True)
     ] = MINI_DEEP.folder,
-    values: Annotated[str, typer.Option(help="revealed, likelihood, answers or coupled.")] = "likelihood",
+    values: Annotated[str, typer.Option(help="revealed, likelihood, answers, coupled or posterior.")] = "likelihood",
     answers: Annotated[int, typer.Option(min=1, help="K answers of a prefix, where values are answers.")] = 4,
     following: Annotated[bool, typer.Option("--following", help="Whether the prover follows the policy.")] = False,
     arm: Annotated[list[str] | None, typer.Option(help="Only these arms.")] = None,

@@ -58,6 +58,8 @@ OURS = (
     Arm("to-go", {"alpha": 1.0, "credit": "to_go", "answer_progress": "add"}),
     Arm("rate", {"alpha": 4.0, "baseline": "rate"}),
     Arm("rate-forced", {"alpha": 4.0, "baseline": "rate", "truncated": "forced"}),
+    Arm("rate-density", {"alpha": 4.0, "baseline": "rate", "length_norm": "episode"}),
+    Arm("pass", {"alpha": 1.0, "baseline": "group", "progress_norm": "group_std", "length_norm": "episode"}),
     Arm("anytime", {"alpha": 4.0, "credit": "anytime", "baseline": "leave_one_out"}),
     # Control: a price that closing pays as well steers nothing by itself.
     Arm("group-closing", {"alpha": 4.0, "baseline": "group", "charge_closing": True}),

@@ -145,6 +145,7 @@ PAID: dict[str, dict[str, object]] = {
     "truncated": {"truncated": "forced"},
     "answer_progress": {"answer_progress": "add"},
     "progress_norm": {"progress_norm": "group_std"},
+    "length_norm": {"length_norm": "episode"},
     "scale_by_std": {"scale_by_std": False},
 }
 ELSEWHERE = {
