@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mrt_reward.errors import ConfigError, MRTRewardError
 from mrt_reward.mini.bundled import MINI_DEEP
 from mrt_reward.server.telemetry import configure_logs
+from tests.study.arms import ARMS, arm_of
 from tests.study.comparing import read_runs
 from tests.study.report import draw, page
 from tests.study.runs import LEARNING_RATE, RunSpec
@@ -103,16 +104,18 @@ def report(
     stage: Stages = "quick",
     out: Runs = RUNS,
     figure: Annotated[Path | None, typer.Option(help="SVG to write.", dir_okay=False)] = None,
+    drawn: Annotated[list[str] | None, typer.Option("--draw", help="Arms of the picture; all if not given.")] = None,
 ) -> None:
     """Tables of the runs of a stage that are done, in Markdown, and their curves."""
     try:
         stage_of(stage)
+        shown = [arm_of(name).name for name in drawn or ARMS]
         finished = read_runs(out / stage)
         told = page(finished)
     except MRTRewardError as error:
         raise SystemExit(f"error: {error}") from error
     if figure is not None:
-        draw(finished, figure)
+        draw([each for each in finished if each.arm in shown], figure)
     typer.echo(told, nl=False)
 
 
