@@ -86,6 +86,12 @@ ARMS = {arm.name: arm for arm in (*RIVALS, *OURS)}
 QUICK = ("outcome", "forced-length-0.3", "rate-16")
 """Plain, its strongest rival, and ours."""
 
+AUDITED = (
+    "outcome", "forced", "forced-length-0.3", "scalar", "paper-1", "paper-16", "group-16", "rate-1", "rate-4",
+    "rate-16", "to-go-16", "anytime-16", "rate-episodes-8",
+)  # fmt: skip
+"""Whose gradients are measured."""
+
 
 def arm_of(name: str) -> Arm:
     """The arm of that name.
