@@ -43,7 +43,10 @@ STAGES = {
     "long": Stage(QUICK, (0, 1), ("long",), 30, 10),
     "short": Stage(QUICK, (0, 1), ("short",), 30, 10),
 }
-"""`quick` takes the least, and `early` asks who is faster at the start, on seeds of its own. `one` compares all arms, on seeds that decide nothing: the registered ones are others."""
+"""`quick` takes the least, and `early` asks who is faster at the start, on seeds of its own.
+
+`one` compares all arms, on seeds that decide nothing: the registered ones are others.
+"""
 
 
 def specs(
