@@ -22,6 +22,8 @@ from tests.study.runs import LEARNING_RATE
 Floats = NDArray[np.float64]
 
 NUM_RESAMPLES = 4000
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""Student's t at 97.5 %, for 1 to 9 degrees of freedom; with more seeds the last one is a little too wide."""
 HARD_SHARE = 0.5
 """Problems with more candidates than this share of the others are hard."""
 
@@ -48,6 +50,7 @@ class Finished:
         points: its evaluations, the last one the final one.
         problems: of the final one, by metric, one number per problem; NaN where there is none.
         candidates: of each of these problems.
+        outcomes: mean outcome of each step's traces, which is success within the budget where nothing is taken off it.
 
     """
 
@@ -58,6 +61,7 @@ class Finished:
     points: list[Point]
     problems: dict[str, Floats]
     candidates: NDArray[np.int64]
+    outcomes: Floats
 
     @property
     def final(self) -> Point:
@@ -91,6 +95,7 @@ def read_run(path: Path) -> Finished | None:
         points,
         problems,
         np.array(last["candidates"]),
+        np.array([line["step"]["outcome"] for line in lines if "step" in line]),
     )
 
 
@@ -132,6 +137,26 @@ def paired(ours: Sequence[Finished], theirs: Sequence[Finished], metric: str, *,
     sample_R = np.array([_mean(gap_SN[of][:, on]) for of, on in zip(seed_RS, problem_RN, strict=True)])
     low, high = np.quantile(sample_R, [0.025, 0.975])
     return Difference(_mean(gap_SN), float(low), float(high), len(seeds))
+
+
+def trained(ours: Sequence[Finished], theirs: Sequence[Finished], first: int) -> Difference:
+    """Difference of mean outcomes in training from step `first` on, paired by seed; Student's interval over seeds.
+
+    Both see the same problems at each step, of which there are as many in all runs.
+
+    Raises:
+        ConfigError: fewer than two seeds are in both, or they took other numbers of steps.
+
+    """
+    mine, other = ({run.seed: run.outcomes for run in runs} for runs in (ours, theirs))
+    seeds = sorted(mine.keys() & other.keys())
+    if len(seeds) < 2:
+        raise ConfigError("expected runs of both arms with two seeds in common at least")
+    if len({each[seed].size for seed in seeds for each in (mine, other)}) != 1:
+        raise ConfigError("expected runs of as many steps")
+    gap_S = np.array([(mine[seed] - other[seed])[first - 1 :].mean() for seed in seeds])
+    half = STUDENT[min(len(seeds) - 1, len(STUDENT)) - 1] * float(gap_S.std(ddof=1)) / math.sqrt(len(seeds))
+    return Difference(float(gap_S.mean()), float(gap_S.mean()) - half, float(gap_S.mean()) + half, len(seeds))
 
 
 def _mean(gap_SN: Floats) -> float:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.mini.charts import REGIMES
-from tests.study.comparing import Difference, Finished, first_at, grouped, paired, tokens_per_right
+from tests.study.comparing import Difference, Finished, first_at, grouped, paired, tokens_per_right, trained
 from tests.study.evaluating import TIMES_BUDGET
 
 Group = tuple[str, str, str]
@@ -30,6 +30,8 @@ _COLUMNS = {
     "unthought": "right without thinking",
     "false_claims": "false verdicts",
 }
+WARM = 4
+"""Steps whose success in training is left out."""
 _PAIRED = ("regret", "within", "right", "tokens", "waste")
 
 
@@ -57,7 +59,14 @@ def page(runs: Sequence[Finished]) -> str:
     for regime in [name for name in REGIMES if any(run.regime == name for run in runs)]:
         groups = {key: each for key, each in grouped(runs).items() if key[0] == regime}
         rival = strongest_rival(groups)
-        parts += [f"## {regime}", _means(groups), _reached(groups, rival), _differences(groups, rival), _sizes(groups)]
+        tables = (
+            _means(groups),
+            _reached(groups, rival),
+            _differences(groups, rival),
+            _trained(groups),
+            _sizes(groups),
+        )
+        parts += [f"## {regime}", *tables]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -110,6 +119,22 @@ def _differences(groups: Mapping[Group, Sequence[Finished]], rival: Group | None
     head = ["minus the strongest rival", *(_COLUMNS[metric] for metric in _PAIRED)]
     told = "Paired by seed and problem at the last step; 95 % intervals by bootstrap over both:"
     return f"{told}\n\n{_table(head, rows)}" if rows else ""
+
+
+def _trained(groups: Mapping[Group, Sequence[Finished]]) -> str:
+    """Success in training, where nothing is taken off or added to the outcome, against plain outcome reward."""
+    plain = {key: runs for key, runs in groups.items() if not key[1].startswith("scalar") and "length" not in key[1]}
+    base = next((runs for key, runs in plain.items() if key[1] == "outcome"), None)
+    rows: list[list[str]] = []
+    for key, runs in plain.items():
+        mean = np.mean([run.outcomes[WARM:].mean() for run in runs])
+        compared = base is not None and runs is not base and len({a.seed for a in runs} & {b.seed for b in base}) > 1
+        gap = _told(trained(runs, base, WARM + 1)) if base is not None and compared else ""
+        rows.append([_label(key), str(len(runs)), f"{mean:.3f}", gap])
+    told = (
+        f"Success within the budget in training, mean over steps {WARM + 1} to the last; Student's interval over seeds:"
+    )
+    return f"{told}\n\n{_table(['arm (values)', 'seeds', 'success', 'minus outcome'], rows)}" if rows else ""
 
 
 def _told(gap: Difference) -> str:

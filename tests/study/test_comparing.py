@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from mrt_reward.errors import ConfigError
-from tests.study.comparing import Finished, Point, first_at, paired, read_runs, tokens_per_right
+from tests.study.comparing import Finished, Point, first_at, paired, read_runs, tokens_per_right, trained
 from tests.study.report import draw, page, strongest_rival
 
 
@@ -17,7 +18,8 @@ def finished(arm: str, seed: int, regret_N: list[float], *, between: float = 0.6
     problems = {name: np.array(regret_N) for name in ("regret", "within", "right", "tokens", "waste")}
     mean = {name: float(np.mean(each)) for name, each in problems.items()}
     points = [Point(0, {**mean, "regret": between}, [0.1, 0.2], 0.0), Point(10, mean, [0.3, 0.4], 1000.0)]
-    return Finished(arm, "deep", seed, "likelihood", points, problems, np.array([12, 12, 16, 16])[: len(regret_N)])
+    candidates, outcomes = np.array([12, 12, 16, 16])[: len(regret_N)], np.full(10, 1.0 - np.mean(regret_N))
+    return Finished(arm, "deep", seed, "likelihood", points, problems, candidates, outcomes)
 
 
 def test_a_difference_is_paired_by_seed_and_problem() -> None:
@@ -61,6 +63,19 @@ def test_when_a_regret_was_reached() -> None:
     assert first_at(runs, 0.1).step is None
 
 
+def test_success_in_training_is_paired_by_seed() -> None:
+    # Gaps of 0.1 and 0.3: mean 0.2, deviation √0.02, Student's factor 12.706 for two seeds.
+    ours = [finished("rate-16", 0, [0.2]), finished("rate-16", 1, [0.3])]
+    theirs = [finished("outcome", 1, [0.6]), finished("outcome", 0, [0.3])]
+    gap = trained(ours, theirs, 5)
+    assert gap.mean == pytest.approx(0.2)
+    assert gap.high - gap.mean == pytest.approx(12.706 * np.sqrt(0.02 / 2), rel=1e-4)
+    with pytest.raises(ConfigError, match="two seeds in common"):
+        trained(ours[:1], theirs, 5)
+    with pytest.raises(ConfigError, match="as many steps"):
+        trained(ours, [replace(theirs[0], outcomes=np.zeros(9)), theirs[1]], 5)
+
+
 def test_tokens_of_a_right_answer() -> None:
     # `right` and `tokens` are both 0.5 here.
     assert tokens_per_right([finished("rate", 0, [0.5])]) == pytest.approx(1.0)
@@ -81,6 +96,8 @@ def test_the_page_compares_with_the_strongest_rival_and_draws_the_same_picture_t
     assert "| rate (likelihood) | -0.1 [-0.1, -0.1] |" in told
     # Rate comes down from 0.6 to 0.25 and passes 0.35 at 250/350 of the way.
     assert "| rate (likelihood) | 7.1 | 1 k |" in told
+    assert "| rate (likelihood) | 2 | 0.750 | +0.2 [+0.2, +0.2] |" in told
+    assert "forced-length" not in told.partition("in training")[2].partition("Easy")[0]
     assert "| rate (likelihood) | 0.2 |" in told.partition("hard ones more")[2]
     for name in ("a.svg", "b.svg"):
         draw(runs, tmp_path / name)
