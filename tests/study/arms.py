@@ -69,6 +69,7 @@ OURS = (
     *_weighted("rate", {"baseline": "rate"}),
     *_weighted("to-go", {"credit": "to_go", "answer_progress": "add", "baseline": "leave_one_out"}),
     *_weighted("anytime", {"credit": "anytime", "baseline": "leave_one_out"}),
+    Arm("rate-4-balanced", {"alpha": 4.0, "baseline": "rate"}),
     Arm("group-norm", {**_NORMED}),
     Arm("rate-forced", {**_RATE, "truncated": "forced"}),
     # PASS (arXiv 2606.29296): channels normalised apart, progress per token of its episode.
