@@ -3,9 +3,9 @@
 #
 #   tests/gpu/run.sh OUT [--tiny] [--study STAGE] [other flags of python -m tests.gpu]
 #
-# The wheels of tests/gpu/wheels.sh are expected in build/gpu-wheels ($WHEELS); without them, our dependencies have to be
-# installed. With --study the runs of a stage of the study come after it, into OUT/study, and go on until the machine is
-# given back: what is done stands in its files.
+# OUT has gpu.md, gpu.json and gpu.log. The wheels of tests/gpu/wheels.sh are expected in build/gpu-wheels ($WHEELS);
+# without them, our dependencies have to be installed. With --study the runs of a stage of the study come after it, for at
+# most STUDY_SECONDS (400), and are packed into OUT/study.tgz, those that were only begun too.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -34,6 +34,11 @@ if [ -n "$study" ]; then
   mkdir -p "$scratch/bin"
   printf '#!/bin/sh\nexec %q "$@"\n' "$(command -v "$python")" >"$scratch/bin/python"
   chmod +x "$scratch/bin/python"
-  PATH="$scratch/bin:$PATH" tests/study/on_gpu.sh "$study" likelihood "$out/study" || status=$?
+  code=0
+  PATH="$scratch/bin:$PATH" timeout "${STUDY_SECONDS:-400}" \
+    tests/study/on_gpu.sh "$study" likelihood "$scratch/study" || code=$?
+  tar -C "$scratch" -czf "$out/study.tgz" study
+  # Time that is up is no failure.
+  [ "$code" = 0 ] || [ "$code" = 124 ] || status=$code
 fi
 exit "$status"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,10 @@ ON_THE_MACHINE = {"httpx", "numpy", "prometheus-client", "rich", "typer"}
 
 FAKE = """#!/bin/sh
 echo "$@" >> "$CALLS"
-case "$*" in *tests.gpu*) exit "${STATUS:-0}" ;; esac
+case "$*" in
+  *tests.gpu*) exit "${STATUS:-0}" ;;
+  *"tests.study names"*) eval "$STUDY" ;;
+esac
 """
 
 
@@ -36,7 +40,7 @@ def fake(tmp_path: Path) -> Path:
 
 def run(fake: Path, *arguments: str, **environment: str) -> tuple[int, list[str]]:
     calls = fake / "calls"
-    ours = {"PYTHON": str(fake / "python3"), "WHEELS": str(fake / "wheels"), "CALLS": str(calls)}
+    ours = {"PYTHON": str(fake / "python3"), "WHEELS": str(fake / "wheels"), "CALLS": str(calls), "STUDY": ""}
     done = subprocess.run(
         ["bash", HERE / "run.sh", fake / "out", *arguments],
         env={**os.environ, **ours, **environment},
@@ -65,7 +69,18 @@ def test_a_failure_is_the_scripts_own_and_the_study_comes_all_the_same(fake: Pat
     status, calls = run(fake, "--study", "quick", STATUS="3")
     assert status == 3
     assert any(call.startswith("-m tests.study names --stage quick") for call in calls)
-    assert any(call.startswith(f"-m tests.study report --stage quick --out {fake / 'out'}/study") for call in calls)
+    assert any(call.startswith("-m tests.study report --stage quick --out") for call in calls)
+    with tarfile.open(fake / "out" / "study.tgz") as packed:
+        assert "study/quick/report.md" in packed.getnames()
+
+
+def test_what_the_study_did_is_packed_when_its_time_is_up(fake: Path) -> None:
+    status, calls = run(fake, "--study", "quick", STUDY="exec sleep 60", STUDY_SECONDS="1")
+    assert status == 0
+    assert any(call.startswith("-m tests.study names") for call in calls)
+    assert not any(call.startswith("-m tests.study report") for call in calls)
+    with tarfile.open(fake / "out" / "study.tgz") as packed:
+        assert "study/quick" in packed.getnames()
 
 
 def test_the_wheels_are_all_that_we_depend_on_and_the_machine_lacks() -> None:
