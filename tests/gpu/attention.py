@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -212,4 +212,4 @@ def _case(name: str, shape: Shape, visible: Tensor, seen: Any, dtype: torch.dtyp
 
 
 def _on(array: NDArray[Any], device: torch.device) -> Tensor:
-    return cast("Tensor", torch.from_numpy(array)).to(device)  # pyright: ignore[reportUnknownMemberType] - partial
+    return torch.from_numpy(array).to(device)  # pyright: ignore[reportUnknownMemberType] - partial
