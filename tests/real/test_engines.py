@@ -32,8 +32,8 @@ def apart(one: Told, other: Told) -> np.ndarray[tuple[int], np.dtype[np.float64]
 async def compare(tell: Tell, dtype: Precision) -> None:
     """Both engines score all traces alike, and differ in log J by what this precision rounds off.
 
-    The bar is what self-checks allow one token's log-probability, as log J sums those of an answer's tokens. Single ones
-    may be unlucky, so half of all have to be within a tenth of it.
+    The bar is what self-checks allow one token's log-probability, times √tokens, as log J sums those of an answer's
+    tokens. Single ones may be unlucky, so half of all have to be within a tenth of it.
     """
     embedded, vllm = await tell("transformers", dtype), await tell("vllm", dtype)
     assert embedded.scored.keys() == vllm.scored.keys()
