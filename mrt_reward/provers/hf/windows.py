@@ -9,8 +9,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
-import numpy as np
-from numpy.typing import NDArray
+from torch import Tensor
 
 ALIKE = "all"
 """The kind of all layers, of a model that does not tell them apart."""
@@ -40,7 +39,7 @@ def windows_of(config: Any) -> Windows | None:  # noqa: ANN401 - transformers' o
     return {kind: known[kind] for kind in sorted(set(kinds))}
 
 
-def within(window: int, positions: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.bool_]:
+def within(window: int, positions: Tensor, columns: Tensor) -> Tensor:
     """Whether the token at a position sees a column: neither is older than the window; shape (rows, columns)."""
     return positions[:, None] - columns < window
 

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from mrt_reward.provers.hf import attention
 from mrt_reward.provers.hf.attention import is_unusual, unusual_attention
 
 
@@ -30,8 +31,13 @@ def test_a_sink_takes_its_share_and_a_cap_bounds_the_scores_by_hand() -> None:
     assert output.item() == pytest.approx(12 * 1 / 12 + 24 * 9 / 12, rel=1e-4)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 2048])
 @pytest.mark.parametrize("masked", ["none", "boolean", "additive"])
-def test_without_cap_and_sink_it_is_scaled_dot_product_attention(masked: str) -> None:
+def test_without_cap_and_sink_it_is_scaled_dot_product_attention(
+    masked: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However many rows are looked at together.
+    monkeypatch.setattr(attention, "ROWS", rows)
     torch.manual_seed(0)
     query, key, value = states(4, 3), states(2, 5), states(2, 5)
     seen = torch.ones(3, 5, dtype=torch.bool).tril(2)

@@ -54,6 +54,25 @@ async def test_chunked_passes_give_the_same_answers(
         assert set(answer.completions) == {greedy(reference, proof, probe)}
 
 
+@pytest.mark.parametrize("first", [5, 31, 90, 200])
+async def test_a_longer_first_pass_gives_the_same_answers(
+    prover: TransformersProver, reference: Any, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    # As on a GPU, where the first pass is longer than the others; here also shorter, and longer than the trace.
+    monkeypatch.setattr(model, "PREFILL_CHUNK", 30)
+    monkeypatch.setattr(model, "FIRST_CHUNKS", {"cpu": first})
+    proof = make_proof([10, 47, 90, 121])
+    lengths: list[int] = []
+    hook = prover.network.register_forward_pre_hook(
+        lambda _, __, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    proven = await prover.prove(proof)
+    hook.remove()
+    np.testing.assert_allclose(likelihoods(proven), expected_likelihoods(reference, proof), atol=1e-4)
+    passes = [first, *[30] * ((121 - first) // 30), (121 - first) % 30] if first < 121 else [121]
+    assert lengths[:-1] == [length for length in passes if length]
+
+
 async def test_answers_at_temperature_0_equal_plain_greedy_decoding(prover: TransformersProver, reference: Any) -> None:
     proof = make_proof([1, 30, 64, 90], rollouts())
     proven = await prover.prove(proof)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
+import torch
 
 from mrt_reward.provers.hf.windows import ALIKE, shortened, windows_of, within
 
@@ -31,7 +31,7 @@ def test_windows_are_those_of_each_kind_of_layer(settings: dict[str, object], wi
 
 def test_a_token_sees_as_many_as_the_window_holds_and_itself_among_them() -> None:
     # Token 5 sees 3, 4 and 5 through a window of 3; what comes later is for the causal condition to hide.
-    seen = within(3, np.array([2, 5]), np.arange(7))
+    seen = within(3, torch.tensor([2, 5]), torch.arange(7))
     assert seen.tolist() == [[True] * 7, [False, False, False, True, True, True, True]]
 
 
