@@ -24,9 +24,9 @@ from mrt_reward.training.settings import (
     as_json,
     from_flags,
     load_training_settings,
-    settings_table,
     suggestion,
 )
+from mrt_reward.training.table import settings_table
 
 WHERE = "reward.mrt"
 ADAPTERS = sorted((Path(__file__).parents[2] / "adapters").glob("mrt_*/README.md"))
