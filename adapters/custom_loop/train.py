@@ -218,7 +218,7 @@ class Loop:
         """The settings that make a run what it is."""
         servers = {"url", "api_key_env", "admin_url", "admin_key_env", "timeout_s"}
         mrt = {name: value for name, value in as_json(self.settings.mrt).items() if name not in servers}
-        mrt["url"] = self.settings.mrt.url if self.settings.mrt.by_policy else None  # any server is as good as another
+        mrt["url"] = "policy" if self.settings.mrt.by_policy else None  # one server is as good as another
         mine = self.settings.model_dump(mode="json", exclude={"out", "resume", "steps", "save_steps", "mrt"})
         return mine | {f"mrt.{name}": value for name, value in mrt.items()}
 

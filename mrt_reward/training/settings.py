@@ -106,7 +106,7 @@ class TrainingSettings(WasteOptions, EpisodeLimit, SamplingOptions, AnswerOption
     @property
     def by_policy(self) -> bool:
         """Whether the policy itself proves, and no server."""
-        return self.url == BY_POLICY
+        return self.urls == [BY_POLICY]
 
     @property
     def urls(self) -> list[str]:

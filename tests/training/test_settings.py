@@ -194,6 +194,14 @@ def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     )
 
 
+def test_the_policy_proves_where_it_stands_alone_for_the_servers() -> None:
+    # A command line makes a list of one address.
+    assert load(url="policy").by_policy
+    assert load(url=["policy"]).by_policy
+    assert not load().by_policy
+    assert not load(url=["http://a", "policy"]).by_policy
+
+
 def test_the_table_tells_every_setting() -> None:
     table = settings_table("reward.mrt.")
     assert all(f"| `reward.mrt.{name}` | `" in table for name in SETTING_NAMES)

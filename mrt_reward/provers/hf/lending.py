@@ -28,9 +28,12 @@ Attention = Sequence[tuple[Any, str | None]]
 
 @contextmanager
 def lent(model: Any) -> Generator[None]:  # noqa: ANN401 - of transformers
-    """Let a model prove. Afterwards nothing of it is other than before, whatever happened."""
+    """Let a model prove. Afterwards its modes, attention, forward and head are what they were, whatever happened.
+
+    What a forward keeps for the next one, such as tables of angles, stays, as tensors that can be trained through.
+    """
     with ExitStack() as undo:
-        undo.callback(_give_back_buffers, _buffers(model))
+        undo.callback(_make_trainable, model)
         undo.callback(set_attention, attention_of(model))
         undo.callback(_give_back_modes, [(module, module.training) for module in model.modules()])
         model.eval()
@@ -83,16 +86,12 @@ def _configs(model: Any) -> Iterator[Any]:  # noqa: ANN401
     return (config for config in found.values() if hasattr(config, "_attn_implementation_internal"))
 
 
-def _buffers(model: torch.nn.Module) -> list[tuple[torch.nn.Module, dict[str, Tensor | None]]]:
-    return [(module, dict(module._buffers)) for module in model.modules()]  # noqa: SLF001 - in their own modules
-
-
-def _give_back_buffers(buffers: list[tuple[torch.nn.Module, dict[str, Tensor | None]]]) -> None:
-    """Put back those that a forward replaced: what is made without gradients cannot be trained through."""
-    for module, own in buffers:
-        for name, buffer in own.items():
-            if module._buffers[name] is not buffer:  # noqa: SLF001
-                module._buffers[name] = buffer  # noqa: SLF001
+def _make_trainable(model: torch.nn.Module) -> None:
+    """Copy what was made while nothing could be trained: autograd refuses such tensors ever after."""
+    for module in model.modules():
+        for kept in (module._buffers, module.__dict__):  # noqa: SLF001 - torch has no other way to replace them
+            found = [(name, each) for name, each in kept.items() if isinstance(each, Tensor) and each.is_inference()]
+            kept.update({name: each.clone() for name, each in found})
 
 
 def _give_back_modes(modes: list[tuple[torch.nn.Module, bool]]) -> None:

@@ -31,7 +31,7 @@ def state_of(model: Any) -> list[object]:
     parts = list(model.named_modules())
     return [
         [(name, type(part), part.training) for name, part in parts],
-        [(name, id(buffer)) for name, buffer in model.named_buffers()],
+        [(name, buffer.tolist()) for name, buffer in model.named_buffers()],
         [(name, id(weights), weights.requires_grad, weights.grad) for name, weights in model.named_parameters()],
         [(name, sorted(vars(part)), len(part._forward_hooks), len(part._forward_pre_hooks)) for name, part in parts],
         [(id(config), name) for config, name in attention_of(model)],
@@ -60,14 +60,23 @@ def test_all_of_a_module_is_as_before_afterwards(qwen_dir: Path, dtype: torch.dt
         # In bfloat16, logits would be so, too.
         assert not logits.equal(logits.bfloat16().float())
         model.set_attn_implementation(ATTENTION)
-        rotary = model.model.rotary_emb
-        with torch.inference_mode():
-            rotary.register_buffer("inv_freq", rotary.inv_freq * 1, persistent=False)
         _ = fails and 1 / 0
     assert state_of(model) == before
     assert model.forward is patched
     assert model.model._compiled_call_impl is compiled
-    assert not any(buffer.is_inference() for buffer in model.buffers())
+
+
+def test_what_a_forward_keeps_can_be_trained_through(qwen_dir: Path) -> None:
+    model = policy_of(qwen_dir)
+    rotary = model.model.rotary_emb
+    with lent(model), torch.inference_mode():
+        rotary.register_buffer("inv_freq", rotary.inv_freq * 2, persistent=False)
+        rotary.register_buffer("longer", torch.ones(3), persistent=False)
+        rotary.table = torch.ones(2)
+    kept = (rotary.inv_freq, rotary.longer, rotary.table)
+    assert not any(tensor.is_inference() for tensor in kept)
+    assert rotary.longer.tolist() == [1, 1, 1]
+    model(input_ids=torch.tensor([[1, 2, 3]]), labels=torch.tensor([[1, 2, 3]])).loss.backward()
 
 
 def test_an_attention_is_named_again_without_looking_whether_it_is_there(qwen_dir: Path) -> None:
