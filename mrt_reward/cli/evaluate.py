@@ -77,7 +77,7 @@ def evaluate(
     same folder to compare the two. With --direct, another model also answers the problems without thinking, and the
     report sets votes on these against thinking, at matched tokens.
     """
-    scoring = _keeping_answers(options_from(options, ScoreOptions(estimator=Rollouts("rollouts"))))
+    scoring = _for_curves(options_from(options, ScoreOptions(estimator=Rollouts("rollouts"))))
     sampling = chosen(
         SamplingSpec, num_traces=traces, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed
     )
@@ -114,11 +114,16 @@ def evaluate(
         raise SystemExit(1)
 
 
-def _keeping_answers(options: ScoreOptions) -> ScoreOptions:
+def _for_curves(options: ScoreOptions) -> ScoreOptions:
+    """Answers are kept for votes; unless they are to be coupled, each trace has noise of its own.
+
+    Coupling makes differences along a trace surer; a curve averages over a problem's traces, which noise that they
+    share does not cancel in.
+    """
     estimator = options.estimator
     if not isinstance(estimator, Rollouts):
         return options
-    return replace(options, estimator=replace(estimator, keep_answers=True))
+    return replace(options, estimator=replace(estimator, keep_answers=True, coupled=bool(estimator.coupled)))
 
 
 def _run(

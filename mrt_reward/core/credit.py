@@ -181,6 +181,7 @@ def credit(
     complete = [None if each is None or np.isnan(each).any() else each for each in returns_G]
     baseline_GP = baselines(complete, level_GP, extent_G, config)
     scale = _progress_scale(complete, config)
+    weight_GK = _length_weights(level_GP, extent_G, config)
     paid: list[Credit] = []
     for index, (reward, value_P) in enumerate(zip(reward_G, value_GP, strict=True)):
         num_episodes = 0 if value_P is None else value_P.size - 1
@@ -192,6 +193,7 @@ def credit(
         if return_K is not None:
             baseline_P = baseline_GP[index]
             bonus_K = np.where(np.isnan(return_K), 0.0, config.alpha * (return_K - baseline_P[:-1]) / scale)
+            bonus_K *= weight_GK[index]
             closing = config.alpha * (0.0 - float(baseline_P[-1])) / scale
         answer = advantage + config.alpha * _answer_progress(reward, value_P, config)
         scored = value_P is not None and not np.isnan(value_P).any()
@@ -207,8 +209,8 @@ def _check_extents(value_GP: Sequence[Floats | None], extent_G: Sequence[Extent 
             continue
         if config.needs_tokens and (extent is None or extent.token_P is None or extent.token_P.size != value_P.size):
             raise ValueError(
-                f"credit {config.credit} with baseline {config.baseline} needs the tokens of every episode, "
-                "`token_start` and `token_end`, of each trace that has values"
+                f"credit {config.credit} with baseline {config.baseline} and length_norm {config.length_norm} needs "
+                "the tokens of every episode, `token_start` and `token_end`, of each trace that has values"
             )
         if config.needs_ending and (extent is None or extent.cut_off is None):
             raise ValueError(
@@ -241,6 +243,21 @@ def _progress_scale(complete: Sequence[Floats | None], config: CreditConfig) -> 
         return 1.0
     spread = float(np.concatenate(pooled).std(ddof=1))
     return spread + config.epsilon if spread > NO_SPREAD else 1.0
+
+
+def _length_weights(
+    level_GP: Sequence[Floats | None], extent_G: Sequence[Extent | None], config: CreditConfig
+) -> list[Floats]:
+    """What each episode's bonus is multiplied with: mean tokens of the group's episodes over its own."""
+    size_G = [0 if level_P is None else level_P.size - 1 for level_P in level_GP]
+    if config.length_norm == "none":
+        return [np.ones(size) for size in size_G]
+    length_GK = [
+        np.maximum(extent.length_K, 1.0) if extent is not None and size else np.ones(0)
+        for extent, size in zip(extent_G, size_G, strict=True)
+    ]
+    mean = float(np.concatenate(length_GK).mean()) if sum(size_G) else 1.0
+    return [mean / length_K for length_K in length_GK]
 
 
 def token_advantages(paid: Credit, spans_K: Sequence[Span], answer_start: int, num_tokens: int) -> Floats:

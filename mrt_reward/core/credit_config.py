@@ -47,6 +47,11 @@ class CreditOptions(ProgressScale):
     progress_norm: Literal["none", "group_std"] = option(
         "none", "group_std divides progress by its deviation in the group, where it varies."
     )
+    length_norm: Literal["none", "episode"] = option(
+        "none",
+        "episode divides an episode's progress, less its baseline, by its tokens over the group's mean, so that a long "
+        "episode weighs no more than a short one.",
+    )
     paid_values: PaidValues = option(
         "raw",
         "Values whose progress is paid: raw, each from its own prefix alone, or their posterior along the trace, which "
@@ -60,7 +65,8 @@ class CreditConfig(CreditOptions):
 
     Weight α and discount γ; `immediate` is G[j] = r_prg[j], `to_go` is G[j] = Σ_{i≥j} γ^{i-j} r_prg[i], and `anytime`
     is G[j] = Σ_{i≥j} r_prg[i]·w[i] with the weights of `core.anytime`; `group_std` divides G - b by the standard
-    deviation (ddof 1) of the group's G, plus epsilon.
+    deviation (ddof 1) of the group's G, plus epsilon; `length_norm` makes it a density per token of the episode, as in
+    PASS (arXiv 2606.29296).
 
     Attributes:
         baseline: b of progress; see `core.baselines`.
@@ -93,7 +99,7 @@ class CreditConfig(CreditOptions):
     @property
     def needs_tokens(self) -> bool:
         """Whether it depends on where a trace's prefixes end."""
-        return self.credit == "anytime" or self.baseline == "rate"
+        return self.credit == "anytime" or self.baseline == "rate" or self.length_norm == "episode"
 
     @property
     def needs_ending(self) -> bool:

@@ -36,7 +36,9 @@ class SamplingOptions:
     num_samples: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = option(8, "Answers per prefix, for rollouts.")
     temperature: Annotated[float, Ge(0), Le(10)] = option(0.6, "Temperature of these answers; 0 is greedy.")
     best_of: Annotated[int, Ge(1), Le(MAX_SAMPLES)] = option(1, "k of the Best-of-k prover, for rollouts.")
-    coupled: bool = option(False, "Whether a problem's prefixes draw with the same noise: surer progress.")
+    coupled: bool | None = option(
+        None, "Whether a problem's prefixes draw with the same noise: surer progress. Unset: where the engine can."
+    )
     mean_samples: Annotated[float, Ge(1), Le(MAX_SAMPLES)] | None = option(
         None,
         "Answers per prefix on average over a trace, given in rounds where progress is uncertain, and then the "

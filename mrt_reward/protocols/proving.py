@@ -202,6 +202,11 @@ class ProverInfo:
     computed_per_needed: float | None = field(default=None, compare=False)
 
     @property
+    def can_couple(self) -> bool:
+        """Whether it is known to draw the answers of several prefixes with the same noise."""
+        return self.coupled in ("exact", "endpoint")
+
+    @property
     def name(self) -> str:
         """What callers are told: a name of the hub as it is, and of a folder its last part."""
         is_folder = PurePath(self.model).is_absolute() or self.model.startswith((".", "~"))

@@ -22,6 +22,7 @@ from mrt_reward.protocols import (
     Grader,
     LikelihoodQuery,
     ProbeAnswer,
+    ProverInfo,
     Query,
     RolloutQuery,
     SpellingIds,
@@ -163,6 +164,14 @@ class RolloutPlan:
         return replace(value, verdicts=verdicts) if self.query.coupled else value
 
 
+def resolved(options: ScoreOptions, info: ProverInfo) -> ScoreOptions:
+    """The options with what they leave to the prover: answers are coupled where it can do so."""
+    estimator = options.estimator
+    if not isinstance(estimator, Rollouts) or estimator.coupled is not None:
+        return options
+    return replace(options, estimator=replace(estimator, coupled=info.can_couple))
+
+
 def plan_estimator(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer, grader: Grader, speller: Speller) -> Plan:
     """Plan for the estimator that the options name.
 
@@ -255,7 +264,7 @@ def plan_rollouts(
         max_tokens=options.max_tokens or (64 if boxed else 1024),
         stop_at_close=boxed,
         logprobs=options.keep_answers,
-        coupled=options.coupled,
+        coupled=bool(options.coupled),
     )
     identity = (
         f"rollouts|{query!r}|{options.best_of}|{options.seed}|{grader.identity}|{item.answers!r}|{item.problem!r}"

@@ -28,7 +28,7 @@ from mrt_reward.service.bounded import BoundedTokenizer
 from mrt_reward.service.cache import ScoreCache
 from mrt_reward.service.canary import Canary
 from mrt_reward.service.encoding import finished_of, problem_text
-from mrt_reward.service.estimators import Speller
+from mrt_reward.service.estimators import Speller, resolved
 from mrt_reward.service.jobs import Job, prepare, segment
 from mrt_reward.service.outcomes import Judged, judged, needs_grading
 from mrt_reward.service.preparing import Segmented, each_prepared
@@ -119,6 +119,7 @@ class Scorer:
 
         """
         grader = self._grader(options)
+        options = resolved(options, self.info)
         self.canary.refuse_if_wrong()
         with self.activity.one_more():
             # An overloaded server should not spend its time tokenizing what it will refuse.

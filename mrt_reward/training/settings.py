@@ -131,8 +131,7 @@ class TrainingSettings(WasteOptions, EpisodeLimit, SamplingOptions, AnswerOption
     def score_options(self, step: int = 0) -> ScoreOptions:
         """What servers are asked for at a step; nothing is left to their own settings but the grader.
 
-        The step seeds coupled answers, so that a problem that is met again gets fresh noise. Others are seeded by what
-        they continue.
+        The step seeds answers that may be coupled, so that a problem that is met again gets fresh noise.
         """
         return ScoreOptions(segmenter=self._segmenter(), estimator=self._estimator(step), **_own(self, AnswerOptions))
 
@@ -153,7 +152,7 @@ class TrainingSettings(WasteOptions, EpisodeLimit, SamplingOptions, AnswerOption
             case "likelihood":
                 return Likelihood()
             case "rollouts":
-                seed = step % 2**32 if self.coupled else 0
+                seed = 0 if self.coupled is False else step % 2**32
                 return Rollouts("rollouts", seed=seed, **_own(self, SamplingOptions))
 
     def _segmenter(self) -> Segmenter:

@@ -54,6 +54,22 @@ def test_each_episode_pays_for_its_tokens() -> None:
     assert (closing(first), closing(second)) == (0.0, 0.0)
 
 
+def test_a_long_episode_may_weigh_no_more_than_a_short_one() -> None:
+    # Episodes of 10, 30 and 20 tokens, 20 on average; what all tokens of an episode get in sum is 20 times its bonus.
+    first, second = paid(TWO, replace(PLAIN, length_norm="episode"))
+    assert extra(first) == pytest.approx([0.1 * 20 / 10, 0.4 * 20 / 30])
+    assert extra(second) == pytest.approx([0.2])
+    first, second = paid(TWO, replace(PLAIN, length_norm="episode", baseline="rate", alpha=2.0))
+    assert extra(first) == pytest.approx([0.0, 2.0 * 0.1 * 20 / 30])
+    assert extra(second) == pytest.approx([2.0 * -0.05])
+    unscored = (0.0, None, None)
+    first, _, other = paid([*TWO, unscored], replace(PLAIN, length_norm="episode"))
+    assert extra(first) == pytest.approx([0.1 * 20 / 10, 0.4 * 20 / 30])
+    assert extra(other) == []
+    with pytest.raises(ValueError, match="length_norm episode needs the tokens"):
+        paid([(1.0, [0.0, 0.1], None)], replace(PLAIN, length_norm="episode"))
+
+
 def test_closing_may_be_charged_like_an_episode_of_the_others() -> None:
     first, second = paid(TWO, replace(PLAIN, baseline="rate", charge_closing=True))
     # 0.01 a token for the second's 20 tokens an episode; 0.0125 for the first's 20 on average.
@@ -236,7 +252,7 @@ def test_a_scored_trace_says_where_its_prefixes_end_if_it_says_whether_it_was_cu
 def test_what_is_not_known_is_asked_for() -> None:
     one = ([1.0], [np.array([0.0, 1.0])])
     for known in (None, [extent(0.0)], [Extent(None, cut_off=False)]):
-        with pytest.raises(ValueError, match="baseline rate needs the tokens of every episode"):
+        with pytest.raises(ValueError, match="baseline rate and length_norm none needs the tokens of every episode"):
             credit(*one, replace(PLAIN, baseline="rate"), known)
     for known in (None, [Extent(np.array([0.0, 9.0]), None)]):
         with pytest.raises(ValueError, match=r"truncated forced .* whether it was cut off"):

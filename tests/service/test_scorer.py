@@ -10,7 +10,7 @@ import pytest
 
 from mrt_reward.errors import ConfigError, Draining, Overloaded, ProverUnavailable, TraceError
 from mrt_reward.options import Delimiters, ExplicitSegmenter, Rollouts, ScoreOptions, Terminator
-from mrt_reward.protocols import Proof, Proven
+from mrt_reward.protocols import Coupling, Proof, Proven, ProverInfo, RolloutQuery
 from mrt_reward.provers.scripted import ScriptedProver, ScriptedTokenizer
 from mrt_reward.service.outcomes import UNCLOSED
 from mrt_reward.service.prompting import BARE_CLOSE
@@ -184,6 +184,25 @@ async def test_best_of_k_needs_verdicts(grader: WordGrader) -> None:
     scored = await score_one(scorer, ScoreOptions(estimator=Rollouts(kind="rollouts", best_of=2)))
     assert scored.error is not None
     assert scored.error.param == "options.estimator.best_of"
+
+
+@pytest.mark.parametrize(
+    ("coupling", "couples"), [("exact", True), ("endpoint", True), ("none", False), ("unknown", False)]
+)
+async def test_answers_are_coupled_where_the_prover_can_if_that_is_left_to_it(
+    make_scorer: MakeScorer, coupling: Coupling, couples: bool
+) -> None:
+    class Other(ScriptedProver):
+        @property
+        def info(self) -> ProverInfo:
+            return replace(super().info, coupled=coupling)
+
+    prover = Other([0.0, 0.5, 0.5, 1.0])
+    scorer = make_scorer(prover)
+    scored = await score_one(scorer, ScoreOptions(estimator=Rollouts(kind="rollouts", num_samples=4, coupled=None)))
+    assert [value.verdicts is not None for value in scored.values] == [couples] * 4
+    asked = [proof.query.coupled for proof in prover.proofs if isinstance(proof.query, RolloutQuery)]
+    assert set(asked) == {couples}
 
 
 async def test_rollouts_say_when_the_gold_answer_is_missing(make_scorer: MakeScorer) -> None:

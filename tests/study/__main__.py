@@ -13,7 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mrt_reward.errors import ConfigError, MRTRewardError
 from mrt_reward.mini.bundled import MINI_DEEP
+from mrt_reward.mini.charts import REGIMES
 from mrt_reward.server.telemetry import configure_logs
+from tests.study import signal as signals
+from tests.study.arms import ARMS, AUDITED, arm_of
 from tests.study.comparing import read_runs
 from tests.study.report import draw, page
 from tests.study.runs import LEARNING_RATE, RunSpec
@@ -23,9 +26,14 @@ from tests.study.values import Source, ValueSpec
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
-RUNS = Path(__file__).parent / "runs"
+RUNS, SIGNALS = Path(__file__).parent / "runs", Path(__file__).parent / "signals"
 
-Runs = Annotated[Path, typer.Option(help="Folder of the runs' files, one folder in it for each stage.", file_okay=False)]
+Runs = Annotated[
+    Path, typer.Option(help="Folder of the runs' files, one folder in it for each stage.", file_okay=False)
+]
+Values = Annotated[str, typer.Option(help="revealed, likelihood, answers, coupled or posterior.")]
+Answers = Annotated[int, typer.Option(min=1, help="K answers of a prefix, where values are answers.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 Stages = Annotated[str, typer.Option("--stage", help="quick, one, long or short.")]
 
 
@@ -35,13 +43,13 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
     policy: Annotated[
         Path, typer.Option(help="Model folder that is trained; also the prover.", exists=True)
     ] = MINI_DEEP.folder,
-    values: Annotated[str, typer.Option(help="revealed, likelihood, answers or coupled.")] = "likelihood",
-    answers: Annotated[int, typer.Option(min=1, help="K answers of a prefix, where values are answers.")] = 4,
+    values: Values = "likelihood",
+    answers: Answers = 4,
     following: Annotated[bool, typer.Option("--following", help="Whether the prover follows the policy.")] = False,
     arm: Annotated[list[str] | None, typer.Option(help="Only these arms.")] = None,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="Only these seeds.")] = None,
     learning_rate: Annotated[float, typer.Option(min=0, help="Of AdamW.")] = LEARNING_RATE,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    threads: Threads = 2,
     out: Runs = RUNS,
 ) -> None:
     """Make the runs of a stage; say the same again after a kill, and it goes on."""
@@ -57,7 +65,7 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
         raise SystemExit(f"error: {error}") from error
 
 
-async def _carry_out(planned: list[RunSpec], out: Path) -> None:
+def _bar() -> Progress:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -65,7 +73,11 @@ async def _carry_out(planned: list[RunSpec], out: Path) -> None:
         TimeElapsedColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    return Progress(*columns, console=Console(stderr=True))
+
+
+async def _carry_out(planned: list[RunSpec], out: Path) -> None:
+    with _bar() as progress:
         task = progress.add_task("", total=sum(spec.num_steps for spec in planned))
         before = 0
         for spec in planned:
@@ -75,6 +87,12 @@ async def _carry_out(planned: list[RunSpec], out: Path) -> None:
 
             await carry_out(spec, out, told)
             before += spec.num_steps
+
+
+def _regime(name: str) -> str:
+    if name not in REGIMES:
+        raise ConfigError(f"there is no regime {name!r}; there are {', '.join(REGIMES)}", param="regime")
+    return name
 
 
 def _source(name: str) -> Source:
@@ -97,20 +115,56 @@ def names(stage: Stages = "quick") -> None:
 
 
 @app.command()
+def signal(  # noqa: PLR0913, PLR0917 - options of a command
+    regime: Annotated[str, typer.Option(help="deep, long or short.")] = "deep",
+    policy: Annotated[Path, typer.Option(help="Model folder; also the prover.", exists=True)] = MINI_DEEP.folder,
+    values: Values = "likelihood",
+    answers: Answers = 4,
+    arm: Annotated[list[str] | None, typer.Option(help="These arms.")] = None,
+    batches: Annotated[int, typer.Option(min=2, help="Batches, each of 16 problems with 8 traces.")] = 16,
+    threads: Threads = 2,
+    out: Annotated[Path, typer.Option(help="Folder of what is measured.", file_okay=False)] = SIGNALS,
+) -> None:
+    """How much one batch's gradient says, of each way to pay; no training. Say it again after a kill."""
+    torch.set_num_threads(threads)
+    configure_logs("off")
+    try:
+        spec = ValueSpec(_source(values), answers, policy)
+        chosen = [RunSpec(arm_of(name).name, _regime(regime), 0, 1, 1, spec, policy) for name in arm or AUDITED]
+        name = f"{regime}-{spec.name}"
+        with _bar() as bar:
+            task = bar.add_task(name, total=batches)
+            found = signals.measure(
+                chosen, batches, out / "state" / name, lambda done: bar.update(task, completed=done)
+            )
+    except MRTRewardError as error:
+        raise SystemExit(f"error: {error}") from error
+    what = chosen[0].record()
+    signals.write(
+        found,
+        {name: what[name] for name in ("regime", "values", "policy", "problems", "group_size")},
+        out / f"{name}.json",
+    )
+    typer.echo(signals.table(found), nl=False)
+
+
+@app.command()
 def report(
     stage: Stages = "quick",
     out: Runs = RUNS,
     figure: Annotated[Path | None, typer.Option(help="SVG to write.", dir_okay=False)] = None,
+    drawn: Annotated[list[str] | None, typer.Option("--draw", help="Arms of the picture; all if not given.")] = None,
 ) -> None:
     """Tables of the runs of a stage that are done, in Markdown, and their curves."""
     try:
         stage_of(stage)
+        shown = [arm_of(name).name for name in drawn or ARMS]
         finished = read_runs(out / stage)
         told = page(finished)
     except MRTRewardError as error:
         raise SystemExit(f"error: {error}") from error
     if figure is not None:
-        draw(finished, figure)
+        draw([each for each in finished if each.arm in shown], figure)
     typer.echo(told, nl=False)
 
 

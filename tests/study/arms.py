@@ -51,25 +51,46 @@ RIVALS = (
 )
 """Cheap ways that progress rewards have to beat."""
 
+NATURAL: Mapping[str, Any] = {"segmenter": "markers", "max_episodes": None}
+"""An episode is one attempt, check or musing, as this family writes them."""
+WEIGHTS = (1.0, 4.0, 16.0)
+
+
+def _weighted(name: str, mrt: Mapping[str, Any]) -> list[Arm]:
+    return [Arm(f"{name}-{alpha:g}", {**NATURAL, **mrt, "alpha": alpha}) for alpha in WEIGHTS]
+
+
+_RATE = {**NATURAL, "alpha": 16.0, "baseline": "rate"}
+_NORMED = {**NATURAL, "alpha": 4.0, "baseline": "group", "progress_norm": "group_std"}
+
 OURS = (
-    Arm("paper", {"alpha": 1.0}),
-    Arm("group", {"alpha": 4.0, "baseline": "group"}),
-    Arm("group-norm", {"alpha": 1.0, "baseline": "group", "progress_norm": "group_std"}),
-    Arm("to-go", {"alpha": 1.0, "credit": "to_go", "answer_progress": "add"}),
-    Arm("rate", {"alpha": 4.0, "baseline": "rate"}),
-    Arm("rate-forced", {"alpha": 4.0, "baseline": "rate", "truncated": "forced"}),
-    Arm("anytime", {"alpha": 4.0, "credit": "anytime", "baseline": "leave_one_out"}),
+    *_weighted("paper", {}),
+    *_weighted("group", {"baseline": "group"}),
+    *_weighted("rate", {"baseline": "rate"}),
+    *_weighted("to-go", {"credit": "to_go", "answer_progress": "add", "baseline": "leave_one_out"}),
+    *_weighted("anytime", {"credit": "anytime", "baseline": "leave_one_out"}),
+    Arm("group-norm", {**_NORMED}),
+    Arm("rate-forced", {**_RATE, "truncated": "forced"}),
+    # PASS (arXiv 2606.29296): channels normalised apart, progress per token of its episode.
+    Arm("pass", {**_NORMED, "length_norm": "episode"}),
+    Arm("rate-density", {**_RATE, "length_norm": "episode"}),
     # Control: a price that closing pays as well steers nothing by itself.
-    Arm("group-closing", {"alpha": 4.0, "baseline": "group", "charge_closing": True}),
-    Arm("rate-closing", {"alpha": 4.0, "baseline": "rate", "charge_closing": True}),
-    *(Arm(f"rate-episodes-{count}", {"alpha": 4.0, "baseline": "rate", "max_episodes": count}) for count in (2, 4)),
+    Arm("group-closing", {**NATURAL, "alpha": 16.0, "baseline": "group", "charge_closing": True}),
+    Arm("rate-closing", {**_RATE, "charge_closing": True}),
+    *(Arm(f"rate-episodes-{count}", {"alpha": 16.0, "baseline": "rate", "max_episodes": count}) for count in (2, 4, 8)),
 )
 """Forms of progress reward."""
 
 ARMS = {arm.name: arm for arm in (*RIVALS, *OURS)}
 
-QUICK = ("outcome", "forced-length-0.3", "rate")
+QUICK = ("outcome", "forced-length-0.3", "rate-16")
 """Plain, its strongest rival, and ours."""
+
+AUDITED = (
+    "outcome", "forced", "forced-length-0.3", "scalar", "paper-1", "paper-16", "group-16", "rate-1", "rate-4",
+    "rate-16", "to-go-16", "anytime-16", "rate-episodes-8",
+)  # fmt: skip
+"""Whose gradients are measured."""
 
 
 def arm_of(name: str) -> Arm:

@@ -96,10 +96,14 @@ class StudyLoop(Loop):
         each = [problem for problem in problems for _ in range(size)]
         return Written(each, ids.to(self.device), mask.to(self.device), id_PW.shape[1], prompts, written)
 
+    def success(self, response: Response) -> float:
+        """Reward r, and nothing else."""
+        return super().outcome(response)
+
     def outcome(self, response: Response) -> float:
         """Reward r, less the arm's price of length."""
         used = len(response.response_ids) / self.settings.max_tokens
-        return super().outcome(response) - self.arm.length_penalty * used
+        return self.success(response) - self.arm.length_penalty * used
 
     async def score(self, rollouts: Rollouts) -> tuple[list[Record], dict[str, float]]:
         """Outcome of each row beside the values of its prefixes."""

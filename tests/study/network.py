@@ -95,6 +95,8 @@ class Network:
 
         def attend(q: Tensor, k: Tensor, v: Tensor, layer: int) -> Tensor:
             del layer
+            # Read at every token that is written: laid out once.
+            k, v = k.contiguous(), v.contiguous()
             keys.append(k)
             values.append(v)
             return functional.scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None])

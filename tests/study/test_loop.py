@@ -113,14 +113,14 @@ def test_progress_as_one_number_goes_to_the_outcome_alone(loop: StudyLoop) -> No
     assert (told.outcome, told.scored) == (1.5, None)
 
 
-def test_later_kinds_of_values_are_refused_for_now() -> None:
-    with pytest.raises(ConfigError, match="works out no posterior yet"):
-        ValueSpec("posterior")
-    asked = [ValueSpec(source).asked().get("coupled") for source in ("answers", "coupled", "revealed")]
-    assert asked == [False, True, None]
+def test_each_kind_of_values_is_asked_for_by_the_settings_of_any_user() -> None:
+    asked = [ValueSpec(source).asked() for source in ("answers", "coupled", "posterior", "revealed")]
+    assert [each.get("coupled") for each in asked] == [False, True, True, None]
+    assert [each.get("paid_values") for each in asked] == [None, None, "posterior", None]
+    assert [ValueSpec(source, 2).name for source in ("posterior", "likelihood")] == ["posterior2", "likelihood"]
 
 
-@pytest.mark.parametrize("arm", ["forced", "masked", "rate", "anytime", "group-closing"])
+@pytest.mark.parametrize("arm", ["forced", "masked", "rate-16", "anytime-4", "group-closing", "pass"])
 def test_every_way_to_pay_pays_a_batch(arm: str, rollouts: Written, tmp_path: Path) -> None:
     made = new_loop(replace(SPEC, arm=arm, values=ValueSpec("revealed")), tmp_path)
     readings, _ = asyncio.run(made.score(rollouts))
@@ -144,8 +144,8 @@ def test_a_stage_is_made_seed_after_seed(tmp_path: Path) -> None:
     ]
     assert len({each.name for each in planned}) == len(planned)
     assert len(specs(stage_of("one"), tmp_path, values)) == 2 * len(ARMS)
-    given: Any = {"arms": ("rate",), "seeds": (7,)}
-    assert [(each.arm, each.seed) for each in specs(stage_of("one"), tmp_path, values, **given)] == [("rate", 7)]
+    given: Any = {"arms": ("rate-4",), "seeds": (7,)}
+    assert [(each.arm, each.seed) for each in specs(stage_of("one"), tmp_path, values, **given)] == [("rate-4", 7)]
 
 
 def test_what_is_not_there_is_named() -> None:

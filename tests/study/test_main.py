@@ -24,7 +24,7 @@ def test_the_names_of_a_stage_are_what_a_script_makes_at_once() -> None:
         (["--stage", "nine"], "there is no stage 'nine'"),
         (["--arm", "best"], "there is no arm 'best'"),
         (["--values", "guessed"], "expected one of revealed, likelihood, answers"),
-        (["--values", "posterior"], "works out no posterior yet"),
+        (["--values", "revealed", "--following"], "no prover that could follow"),
     ],
 )
 def test_what_is_not_there_is_named_before_anything_is_loaded(given: list[str], said: str, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.study.values import ValueSpec
 
 TINY = Size(2, 2)
 SPEC = RunSpec(
-    "paper",
+    "paper-1",
     "short",
     3,
     2,

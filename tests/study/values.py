@@ -27,7 +27,7 @@ from mrt_reward.training.scoring import TraceScorer
 from mrt_reward.training.settings import TrainingSettings
 
 Source = Literal["revealed", "likelihood", "answers", "coupled", "posterior"]
-LATER = ("posterior",)
+DRAWN = ("answers", "coupled", "posterior")
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class ValueSpec:
 
     Attributes:
         source: `revealed` truth; the prover's `likelihood` of the gold answer; or the graded `answers` that it draws,
-            each prefix for itself or `coupled`. A `posterior` along the trace is refused until there is one.
+            each prefix for itself, or `coupled`, or these with their `posterior` along the trace paid.
         num_answers: K answers of each prefix.
         prover: model folder of the prover.
         following: whether it proves with the policy's own weights, as they are at each step.
 
     Raises:
-        ConfigError: there is no such source yet, or revealed truth is asked to follow.
+        ConfigError: revealed truth is asked to follow.
 
     """
 
@@ -52,28 +52,22 @@ class ValueSpec:
     following: bool = False
 
     def __post_init__(self) -> None:
-        if self.source in LATER:
-            raise ConfigError(
-                f"values {self.source}: the service works out no {self.source} yet; use revealed, likelihood, answers "
-                "or coupled",
-                param="values",
-            )
-
         if self.following and self.source == "revealed":
             raise ConfigError("revealed values have no prover that could follow: leave --following out", param="values")
 
     @property
     def name(self) -> str:
         """Of the files of runs."""
-        drawn = self.source in ("answers", "coupled")
-        return f"{self.source}{self.num_answers if drawn else ''}{'-following' if self.following else ''}"
+        number = self.num_answers if self.source in DRAWN else ""
+        return f"{self.source}{number}{'-following' if self.following else ''}"
 
     def asked(self) -> dict[str, Any]:
         """Training settings that ask for them."""
-        if self.source in ("answers", "coupled"):
-            drawn = {"estimator": "rollouts", "num_samples": self.num_answers, "temperature": 1.0}
-            return {**drawn, "coupled": self.source == "coupled"}
-        return {}
+        if self.source not in DRAWN:
+            return {}
+        drawn = {"estimator": "rollouts", "num_samples": self.num_answers, "temperature": 1.0}
+        paid = {"paid_values": "posterior"} if self.source == "posterior" else {}
+        return {**drawn, **paid, "coupled": self.source != "answers"}
 
 
 def prover_here(settings: TrainingSettings, tokens: PolicyTokens, spec: ValueSpec) -> tuple[TraceScorer, Scorer]:

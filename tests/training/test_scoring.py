@@ -90,14 +90,18 @@ async def seeds(given: dict[str, object], *asked: dict[str, object]) -> list[set
 
 async def test_coupled_answers_of_one_step_share_a_seed_and_those_of_another_have_a_fresh_one() -> None:
     other = TEXT.replace("Two", "Zwei")
-    first, second, later = await seeds({"coupled": True}, {"step": 3}, {"step": 3, "text": other}, {"step": 4})
-    assert first == second
-    assert first.isdisjoint(later)
-    assert len(first) == len(later) == 1
+    # Where nothing is said, answers are coupled, because this prover can.
+    choices: list[dict[str, object]] = [{}, {"coupled": True}]
+    for given in choices:
+        first, second, later = await seeds(given, {"step": 3}, {"step": 3, "text": other}, {"step": 4})
+        assert first == second
+        assert first.isdisjoint(later)
+        assert len(first) == len(later) == 1
 
 
 async def test_the_step_leaves_plain_answers_alone() -> None:
-    assert await seeds({}, {"step": 3}) == await seeds({}, {"step": 4})
+    plain: dict[str, object] = {"coupled": False}
+    assert await seeds(plain, {"step": 3}) == await seeds(plain, {"step": 4})
 
 
 async def test_a_truncated_response_is_cut_off_to_its_last_token() -> None:
@@ -224,9 +228,8 @@ async def test_a_trainer_is_paid_the_posterior_where_it_says_so() -> None:
     backend = byte_level()
     async with scoring(backend, estimator="rollouts", num_samples=4, paid_values="posterior") as (scorer, live):
         record = await scorer.score(response(backend))
-        values = [
-            rollout_value([Verdict.CORRECT] * right + [Verdict.INCORRECT] * (4 - right)) for right in (1, 2, 2, 4)
-        ]
+        drawn = [(Verdict.CORRECT,) * right + (Verdict.INCORRECT,) * (4 - right) for right in (1, 2, 2, 4)]
+        values = [replace(rollout_value(verdicts), verdicts=verdicts) for verdicts in drawn]
         found = posterior(values, scorer.settings.prior)
         assert found is not None
         assert isinstance(record.what, Scored), record

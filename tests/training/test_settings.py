@@ -103,7 +103,7 @@ def test_options_follow_the_settings() -> None:
         segmenter="tokens", episode_tokens=64, max_episodes=3, estimator="rollouts", best_of=4
     ).score_options()
     assert options.segmenter == TokenSegmenter("tokens", num_tokens=64, max_episodes=3)
-    assert options.estimator == Rollouts("rollouts", num_samples=8, temperature=0.6, best_of=4)
+    assert options.estimator == Rollouts("rollouts", num_samples=8, temperature=0.6, best_of=4, coupled=None)
     assert load().score_options().segmenter == BalancedSegmenter()
     assert load(segmenter="balanced", max_episodes=5).score_options().segmenter == BalancedSegmenter(max_episodes=5)
     assert load(segmenter="markers", max_episodes=5).score_options().segmenter == MarkerSegmenter(max_episodes=5)
@@ -125,7 +125,7 @@ ASKED: dict[str, dict[str, object]] = {
     "num_samples": {"estimator": "rollouts", "num_samples": 4},
     "temperature": {"estimator": "rollouts", "temperature": 1.0},
     "best_of": {"estimator": "rollouts", "best_of": 2},
-    "coupled": {"estimator": "rollouts", "coupled": True},
+    "coupled": {"estimator": "rollouts", "coupled": False},
     "mean_samples": {"estimator": "rollouts", "paid_values": "posterior", "mean_samples": 3},
     "likelihood_prior": {"estimator": "rollouts", "likelihood_prior": True},
     "prior": {"estimator": "rollouts", "prior": {"change": 0.2}},
@@ -145,6 +145,7 @@ PAID: dict[str, dict[str, object]] = {
     "truncated": {"truncated": "forced"},
     "answer_progress": {"answer_progress": "add"},
     "progress_norm": {"progress_norm": "group_std"},
+    "length_norm": {"length_norm": "episode"},
     "scale_by_std": {"scale_by_std": False},
 }
 ELSEWHERE = {
