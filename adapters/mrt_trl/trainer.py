@@ -11,7 +11,7 @@ Four of TRL's methods are extended. Each calls TRL's own and changes nothing of 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 import torch
@@ -120,22 +120,17 @@ class MRTGRPOTrainer(GRPOTrainer):
     def _batch(self, inputs: list[dict[str, Any]]) -> Generator[Batch]:
         """What the other two methods work on; an error in any of TRL's cancels what is still being scored."""
         rows = Rows(self.accelerator, inputs, cast("int", self.num_generations))
-        if self._mrt.settings.mode == "prefix":
-            yield from self._with(PrefixBatch(self._mrt, rows))
-            return
-        with self._scoring() as portal:
-            batch = ProgressBatch(self._mrt, rows, portal, self.state.global_step)
+        with ExitStack() as stack:
+            if self._mrt.settings.mode == "prefix":
+                self._mrt_batch = PrefixBatch(self._mrt, rows)
+            else:
+                portal = stack.enter_context(self._scoring())
+                self._mrt_batch = batch = ProgressBatch(self._mrt, rows, portal, self.state.global_step)
+                stack.callback(batch.leave)
             try:
-                yield from self._with(batch)
+                yield self._mrt_batch
             finally:
-                batch.leave()
-
-    def _with(self, batch: Batch) -> Generator[Batch]:
-        self._mrt_batch = batch
-        try:
-            yield batch
-        finally:
-            self._mrt_batch = None
+                self._mrt_batch = None
 
     @contextmanager
     def _scoring(self) -> Generator[BlockingPortal]:
