@@ -48,8 +48,8 @@ def lent(model: Any) -> Generator[None]:  # noqa: ANN401 - of transformers
 
 def full_precision_logits(head: torch.nn.Linear, hidden: Tensor) -> Tensor:
     """A last layer's logits in float32; its weights are so for some rows at a time, and no copy of them is kept."""
-    wide = hidden.float()
-    logits = torch.cat([wide @ rows.float().T for rows in head.weight.split(HEAD_ROWS)], dim=-1)
+    wide, parts = hidden.float(), cast("Sequence[Tensor]", head.weight.split(HEAD_ROWS))
+    logits = torch.cat([wide @ rows.float().T for rows in parts], dim=-1)
     return logits if head.bias is None else logits + head.bias.float()  # pyright: ignore[reportUnnecessaryComparison] - None without one
 
 
@@ -89,7 +89,7 @@ def _configs(model: Any) -> Iterator[Any]:  # noqa: ANN401
 def _make_trainable(model: torch.nn.Module) -> None:
     """Copy what was made while nothing could be trained: autograd refuses such tensors ever after."""
     for module in model.modules():
-        for kept in (module._buffers, module.__dict__):  # noqa: SLF001 - torch has no other way to replace them
+        for kept in (module.__dict__["_buffers"], module.__dict__):
             found = [(name, each) for name, each in kept.items() if isinstance(each, Tensor) and each.is_inference()]
             kept.update({name: each.clone() for name, each in found})
 

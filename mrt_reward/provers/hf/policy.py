@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -131,7 +131,7 @@ class PolicyProver:
 
 def _end_ids(model: Any, own: int | None) -> frozenset[int]:  # noqa: ANN401 - of transformers
     """Ends of turn, found as in a folder: of the generation settings, else the configuration, and the tokenizer's."""
-    parts = (getattr(model, "generation_config", None), model.config)
-    listed = next((ends for part in parts if (ends := getattr(part, "eos_token_id", None)) is not None), [])
-    ids = {listed} if isinstance(listed, int) else set(cast("list[int]", listed))
+    told = [getattr(part, "eos_token_id", None) for part in (getattr(model, "generation_config", None), model.config)]
+    listed: Any = next((ends for ends in told if ends is not None), ())
+    ids: set[int] = {listed} if isinstance(listed, int) else set(listed)
     return frozenset(ids if own is None else {*ids, own})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -57,7 +57,7 @@ def learn(policy: Any) -> None:
 
 
 @contextmanager
-def saved(policy: Any, folder: Path, to: Path) -> Iterator[TransformersProver]:
+def saved(policy: Any, folder: Path, to: Path) -> Generator[TransformersProver]:
     """The embedded engine with the weights that the policy has now, from disk."""
     policy.save_pretrained(to)
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -144,8 +144,9 @@ async def test_what_is_still_asked_for_at_the_end_fails_and_the_module_is_given_
     policy = policy_of(folder)
     prover = prover_of(policy, folder)
     proofs = [make_proof(list(range(1000, 4000, 100)), seed=seed) for seed in range(20)]
+    calls: list[asyncio.Task[Proven]] = []
     with suppress(ZeroDivisionError), prover.proving(0):
-        calls = [asyncio.create_task(prover.prove(proof)) for proof in proofs]
+        calls += [asyncio.create_task(prover.prove(proof)) for proof in proofs]
         await asyncio.sleep(0)
         raise ZeroDivisionError
     assert policy.training
