@@ -40,7 +40,7 @@ OF_OTHERS = (
 """Settings of the server that say who else proves, or keep what holds for one step only."""
 
 
-def in_process(
+def scorer_and_service(
     settings: TrainingSettings, tokens: PolicyTokens, serving: ServeSettings, prover: Prover | None = None
 ) -> tuple[TraceScorer, Scorer]:
     """A scorer of responses, and the service that it asks, which is here.
@@ -106,7 +106,7 @@ class PolicyScorer:
         if not responses:
             return []
         if self._made is None:
-            self._made = in_process(self._settings, self.tokens, self._serving, self._prover)
+            self._made = scorer_and_service(self._settings, self.tokens, self._serving, self._prover)
         scorer, service = self._made
         await service.cache.clear()
         with self._prover.proving(max(response.step for response in responses)):

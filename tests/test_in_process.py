@@ -60,7 +60,7 @@ def responses_of(tokenizer: Any, step: int, num_problems: int = 2) -> list[Respo
 async def served(folder: Path, settings: TrainingSettings, responses: Sequence[Response], tokenizer: Any) -> Any:
     """What a service says whose prover has the weights of a folder."""
     serving = load_settings(model=str(folder))
-    scorer, service = in_process.in_process(settings, PolicyTokens.of(tokenizer, folder), serving)
+    scorer, service = in_process.scorer_and_service(settings, PolicyTokens.of(tokenizer, folder), serving)
     records = await scorer.score_all(responses)
     await scorer.close()
     await service.close()

@@ -41,7 +41,9 @@ class Watched(Loop):
         mode = self.policy.training
         records, how = await super().score(rollouts)
         assert self.policy.training is mode
-        scorer, service = in_process.in_process(self.settings.mrt, self.scorer.tokens, load_settings(model=str(folder)))
+        scorer, service = in_process.scorer_and_service(
+            self.settings.mrt, self.scorer.tokens, load_settings(model=str(folder))
+        )
         self.found.append(records)
         self.wanted.append(await scorer.score_all([rollouts.response(row) for row in range(len(records))]))
         await scorer.close()

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mrt_reward import in_process
 from mrt_reward.config import load_settings
 from mrt_reward.core.episodes import episode_spans, find_thinking
 from mrt_reward.core.prefixes import token_spans
 from mrt_reward.errors import ConfigError
+from mrt_reward.in_process import scorer_and_service
 from mrt_reward.mini.island import Problem
 from mrt_reward.mini.truth import revealed_values
 from mrt_reward.service.scorer import Scorer
@@ -73,7 +73,7 @@ class ValueSpec:
 def prover_here(settings: TrainingSettings, tokens: PolicyTokens, spec: ValueSpec) -> tuple[TraceScorer, Scorer]:
     """A scorer of responses, and the service that it asks, which is here; nothing listens."""
     serving = load_settings(model=str(spec.prover), _env_file=None)
-    return in_process.in_process(settings, tokens, serving)
+    return scorer_and_service(settings, tokens, serving)
 
 
 def revealed_record(ids: Sequence[int], problem: Problem, tokens: PolicyTokens, settings: TrainingSettings) -> Record:

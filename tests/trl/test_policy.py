@@ -57,7 +57,7 @@ class Watched:
         """The same of a service whose prover has the weights of a step from disk."""
         at, responses, _ = self.steps[place]
         settings = replace(self.made._mrt.settings, url="http://127.0.0.1:1")
-        scorer, service = in_process.in_process(settings, self.tokens, load_settings(model=str(at)))
+        scorer, service = in_process.scorer_and_service(settings, self.tokens, load_settings(model=str(at)))
         records = await scorer.score_all(responses)
         await scorer.close()
         await service.close()
