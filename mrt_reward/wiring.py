@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mrt_reward.config import ServeSettings
 from mrt_reward.engine_settings import EngineSettings
@@ -14,6 +15,9 @@ from mrt_reward.mini.bundled import BUNDLED
 from mrt_reward.protocols import Prover
 from mrt_reward.service.cache import ScoreCache, SQLiteStore
 from mrt_reward.service.scorer import Scorer
+
+if TYPE_CHECKING:
+    from mrt_reward.provers.hf.policy import PolicyProver
 
 BUNDLED_NOTE = (
     "the bundled {name} model proves: its values are meaningful on its own island problems only; "
@@ -74,6 +78,22 @@ def _openai_prover(settings: EngineSettings) -> Prover:
             param="engine",
         ) from error
     return OpenAIProver(settings)
+
+
+def build_policy_prover(policy: Any, tokenizer: Path, settings: EngineSettings) -> PolicyProver:  # noqa: ANN401
+    """A policy in training as a prover; see `PolicyProver`.
+
+    Raises:
+        ConfigError: it cannot prove, or what that needs is not installed.
+
+    """
+    try:
+        from mrt_reward.provers.hf.policy import PolicyProver  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise ConfigError(
+            f"url=policy needs torch and transformers ({error}): pip install 'mrt-reward[transformers]'", param="url"
+        ) from error
+    return PolicyProver(policy, tokenizer, settings)
 
 
 def build_scorer(settings: ServeSettings, prover: Prover | None = None) -> Scorer:

@@ -1,7 +1,7 @@
 """GRPO paid for progress: a whole training loop in plain PyTorch and transformers, to copy and to change.
 
-    mrt-reward serve &                                    the prover; without --model, the bundled mini
-    python adapters/custom_loop/train.py --out run        the policy; mini as well, on a CPU, in minutes
+    python adapters/custom_loop/train.py --out run --mrt.url policy      the policy proves itself; mini, on a CPU
+    mrt-reward serve & python adapters/custom_loop/train.py --out run    or a server does, mini as well
 
 A step is draw → think → score → pay → learn. `draw` and `outcome` are the task: replace them. `--mrt.alpha 0` is GRPO.
 MRT-RL, which starts from prefixes of old traces, is prefixes.py.
@@ -28,6 +28,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mrt_reward.errors import ConfigError, MRTRewardError
+from mrt_reward.in_process import PolicyScorer
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.mini.island import sample_problem
 from mrt_reward.mini.template import boxed_answer
@@ -37,14 +38,14 @@ from mrt_reward.training.following import check_shared, hand_over
 from mrt_reward.training.metrics import batch_metrics, in_words, record_metrics
 from mrt_reward.training.records import Record
 from mrt_reward.training.responses import Response
-from mrt_reward.training.scoring import TraceScorer
-from mrt_reward.training.servers import check_servers
+from mrt_reward.training.scoring import BatchScorer, TraceScorer
+from mrt_reward.training.servers import check_policy, check_servers
 from mrt_reward.training.settings import TrainingSettings, as_json, from_flags, load_training_settings
 from mrt_reward.types import Message
 
 
 class LoopSettings(BaseSettings):
-    """GRPO paid for progress, in plain PyTorch. Start the prover first: `mrt-reward serve`."""
+    """GRPO paid for progress, in plain PyTorch. The prover is `mrt-reward serve`, or, by --mrt.url policy, itself."""
 
     model_config = SettingsConfigDict(env_prefix="MRT_LOOP_", cli_implicit_flags=True, cli_hide_none_type=True)
 
@@ -93,7 +94,9 @@ class Loop:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(settings.model, padding_side="left")
         self.policy = cast("Any", AutoModelForCausalLM).from_pretrained(settings.model, dtype="float32").to(self.device)
         self.optimizer = torch.optim.AdamW(self.policy.parameters(), lr=settings.learning_rate, weight_decay=0.0)
-        self.scorer = TraceScorer(settings.mrt, PolicyTokens.of(self.tokenizer, settings.model))
+        self.scorer: BatchScorer = TraceScorer(settings.mrt, PolicyTokens.of(self.tokenizer, settings.model))
+        if settings.mrt.by_policy:
+            self.scorer = PolicyScorer(self.policy, self.tokenizer, settings.mrt, "--mrt")
         self.log: list[dict[str, float]] = []
 
     def draw(self, rng: np.random.Generator) -> Sequence[Any]:
@@ -143,14 +146,16 @@ class Loop:
         """Outcome of each row beside the prover's values, or why there are none; and how scoring went."""
         step = len(self.log)  # the problems of later steps get fresh noise where answers are coupled
         responses = [replace(rollouts.response(row), step=step) for row in range(len(rollouts.problems))]
-        records = await asyncio.gather(*(self.scorer.score(response) for response in responses))
+        started = time.perf_counter()
+        records = await self.scorer.score_all(responses)
+        waited_s = time.perf_counter() - started
         records = [
             record.rewarded(self.outcome(response), len(response.response_ids))
             for response, record in zip(responses, records, strict=True)
         ]
         if reasons := [record.reason for record in records if record.reason]:
             print(f"{len(reasons)} of {len(records)} traces have no values, one because: {reasons[0]}")
-        return records, record_metrics(records)
+        return records, record_metrics(records, waited_s)
 
     def pay(self, records: Sequence[Record]) -> tuple[Tensor, dict[str, float]]:
         """Advantage of each token, (B, T): A_outcome + α·(G[j] - b[j]) in episode j; A_outcome without values."""
@@ -213,6 +218,7 @@ class Loop:
         """The settings that make a run what it is."""
         servers = {"url", "api_key_env", "admin_url", "admin_key_env", "timeout_s"}
         mrt = {name: value for name, value in as_json(self.settings.mrt).items() if name not in servers}
+        mrt["url"] = "policy" if self.settings.mrt.by_policy else None  # one server is as good as another
         mine = self.settings.model_dump(mode="json", exclude={"out", "resume", "steps", "save_steps", "mrt"})
         return mine | {f"mrt.{name}": value for name, value in mrt.items()}
 
@@ -222,7 +228,9 @@ async def train(settings: LoopSettings, kind: type[Loop] = Loop) -> None:
     mrt = load_training_settings(as_json(settings.mrt), where="--mrt")
     if mrt.mode != kind.mode:
         raise ConfigError("--mrt.mode episodes is trained by train.py, and --mrt.mode prefix by prefixes.py beside it")
-    if mrt.mode == "episodes":
+    if mrt.by_policy:
+        check_policy(mrt, "--mrt")
+    elif mrt.mode == "episodes":
         check_servers(mrt, "--mrt")
         check_shared(settings.out.absolute(), mrt, "--mrt")
     settings.out.mkdir(parents=True, exist_ok=True)

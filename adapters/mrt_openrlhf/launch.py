@@ -24,7 +24,7 @@ from mrt_openrlhf.setup import AGENT, WHERE, Setup
 from mrt_reward.errors import ConfigError
 from mrt_reward.training.following import check_shared
 from mrt_reward.training.servers import check_servers
-from mrt_reward.training.settings import settings_table
+from mrt_reward.training.table import settings_table
 
 MAIN = "openrlhf.cli.train_ppo_ray"
 _THEIRS = {"TOKENIZERS_PARALLELISM": "true", "NCCL_DEBUG": "WARN", "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1"}

@@ -3,7 +3,7 @@
 `extra_logs` of a rollout become float32 rows of a tensor, padded with zeros on the right. So counts and places are
 whole numbers below 2^24, which float32 holds exactly, and a row says by itself how long it is.
 
-    kind, tokens of the response, latency_s, probes, cached probes, prover
+    kind, tokens of the response, latency_s, probes, cached probes, computed tokens, proved tokens, prover
     + version (two numbers), start, cut off, K, K ends, K + 1 values      where it was scored, each value as mantissa
                                                                           and exponent: it may be less than 1e-38
     + lapse                                                               where it was not
@@ -24,7 +24,7 @@ KEY = "mrt"
 """Name of the row among a sample's `extra_logs`."""
 
 _SCORED, _LAPSE, _PREFIXED = 1, 2, 3
-_HEAD = 6
+_HEAD = 8
 _EXACT, _HALF = 2**24, 2**14
 
 
@@ -42,7 +42,8 @@ def pack(record: Record, num_tokens: int) -> list[float]:
             kind, body = _LAPSE, [what.value]
         case None:
             raise ValueError("expected a record of scoring, got one that nobody tried to score")
-    head = [kind, num_tokens, record.latency_s, record.probes, record.cached_probes, prover]
+    counts = [record.probes, record.cached_probes, record.computed_tokens, record.proved_tokens]
+    head = [kind, num_tokens, record.latency_s, *counts, prover]
     return [float(number) for number in (*head, *body)]
 
 
@@ -53,7 +54,7 @@ def unpack(row: Sequence[float]) -> tuple[Record, int]:
         ValueError: these are no numbers of `pack`, such as the zeros of a sample that brought none.
 
     """
-    kind, num_tokens, latency_s, probes, cached, prover = row[:_HEAD]
+    kind, num_tokens, latency_s, *counts, prover = row[:_HEAD]
     body = row[_HEAD:]
     what: Scored | Lapse | Prefixed
     if kind == _SCORED:
@@ -67,7 +68,7 @@ def unpack(row: Sequence[float]) -> tuple[Record, int]:
         what = Prefixed(_whole(body), body[3] if body[2] else None, bool(body[4]), int(body[5]))
     else:
         raise ValueError(f"expected a record of kind 1 to 3, got {kind:g}")
-    told = Record(what, "", str(int(prover)) if prover else None, latency_s, int(probes), int(cached))
+    told = Record(what, "", str(int(prover)) if prover else None, latency_s, *map(int, counts))
     return told, int(num_tokens)
 
 

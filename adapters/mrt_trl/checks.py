@@ -64,6 +64,8 @@ def check_config(args: GRPOConfig, settings: TrainingSettings) -> None:
             param=f"{WHERE}.timeout_s",
         )
     _check_following(args, settings.follow_steps)
+    if settings.by_policy:
+        _check_policy(args)
 
 
 def check_columns(columns: Sequence[str] | None, settings: TrainingSettings, answer_column: str) -> None:
@@ -142,3 +144,16 @@ def _check_following(args: GRPOConfig, steps: int | None) -> None:
             f'save_strategy="steps", save_steps={steps}',
             param=f"{WHERE}.follow_steps",
         )
+
+
+def _check_policy(args: GRPOConfig) -> None:
+    for name, why in (
+        ("use_vllm", "vLLM generates and holds the memory that proofs need"),
+        ("torch_compile", "a compiled policy would be compiled anew for proofs of each length"),
+    ):
+        if getattr(args, name):
+            raise ConfigError(
+                f"{WHERE}.url=policy goes with {name}=False, because {why}: set it in GRPOConfig, or start `mrt-reward "
+                f"serve` and set {WHERE}.url to it",
+                param=name,
+            )

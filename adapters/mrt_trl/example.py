@@ -3,6 +3,10 @@
     CUDA_VISIBLE_DEVICES=7 mrt-reward serve --engine vllm --model Qwen/Qwen2.5-1.5B-Instruct --port 8901
     CUDA_VISIBLE_DEVICES=0,1,2,3,4,5,6 accelerate launch --num_processes 7 example.py
 
+Or on all eight without a server: the policy proves itself.
+
+    accelerate launch --num_processes 8 example.py --url policy --use_vllm False
+
 The server runs in an environment of its own, with mrt-reward[vllm]; here are mrt-reward[trl] and trl[vllm,math-verify].
 Everything of `GRPOConfig` is a flag, such as `--max_steps 100`; `--help` tells all.
 """
@@ -28,7 +32,7 @@ class Script:
     Attributes:
         model: of the hub, or a folder.
         dataset: of the hub, or a folder with train.jsonl; columns `prompt`, a chat, and `solution`.
-        url: of the progress server.
+        url: of the progress server, or policy.
 
     """
 

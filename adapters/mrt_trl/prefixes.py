@@ -55,4 +55,4 @@ class PrefixBatch:
 
     def _prefixed(self, row: Mapping[str, Any], response: Response) -> Prefixed:
         read = read_prefixed(row, "a row of train_dataset")
-        return trained_part(read, response, self._setup.tokens, self._setup.settings.delimiters)
+        return trained_part(read, response, self._setup.scorer.tokens, self._setup.settings.delimiters)

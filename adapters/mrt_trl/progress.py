@@ -5,8 +5,8 @@ Dimension key: N rows of all processes · B rows of this process · T tokens, pa
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -19,7 +19,6 @@ from mrt_reward.training.advantages import check_failures, failed_lapse, progres
 from mrt_reward.training.metrics import batch_metrics, record_metrics
 from mrt_reward.training.records import Lapse, Record
 from mrt_reward.training.responses import Response
-from mrt_reward.training.scoring import TraceScorer
 from mrt_trl.checks import WHERE
 from mrt_trl.rows import Rows, Setup, TokenLists, messages_of, padded, shows_images
 
@@ -29,12 +28,12 @@ logger = logging.getLogger(__name__)
 
 
 class ProgressBatch:
-    """Scores completions while TRL works out its log-probabilities and the user's rewards.
+    """Scores completions while TRL works out its log-probabilities and the user's rewards, or before by the policy.
 
     Args:
         setup: of the trainer.
         rows: of this process.
-        portal: an event loop in a thread of its own, which lives as long as the batch.
+        portal: an event loop in a thread of its own.
         step: of the trainer.
 
     """
@@ -45,11 +44,12 @@ class ProgressBatch:
         self._portal = portal
         self._step = step
         self._scoring: Future[list[Record]] | None = None
+        self._waited_s = 0.0
         self._lengths: list[int] = []
         self._added_BT: list[Floats] = []
 
     def generated(self, prompts: Sequence[Any], prompt_ids: TokenLists, completion_ids: TokenLists) -> None:
-        """Send all of them to the server, and do not wait."""
+        """Have all of them scored, and do not wait, unless the policy does so: it is in use then."""
         self._lengths = [len(ids) for ids in completion_ids]
         groups = self._rows.groups[self._rows.mine]
         responses: list[Response | None] = []
@@ -64,6 +64,8 @@ class ProgressBatch:
             )
             responses.append(None if shows_images(row, prompt) else response)
         self._scoring = self._portal.start_task_soon(self._scored, responses)
+        if self._setup.settings.by_policy:
+            self._awaited(self._scoring)
 
     def rewarded(self, outcome_N: Floats) -> Sequence[bool]:
         """Wait for the scores of all processes, and work out what they add.
@@ -75,7 +77,7 @@ class ProgressBatch:
         if self._scoring is None:
             raise RuntimeError("expected TRL to generate before it works out rewards")
         setup, settings = self._setup, self._setup.settings
-        records_B = self._scoring.result()
+        records_B = self._awaited(self._scoring)
         _warn(records_B)
         known = self._rows.gathered(list(zip(records_B, self._lengths, strict=True)))
         records = [
@@ -87,7 +89,7 @@ class ProgressBatch:
         self._added_BT = paid.advantage_NT[self._rows.mine]
         longest = setup.max_tokens or max(record.num_tokens for record in records)
         setup.note(batch_metrics(records, settings, settings.regret_budget or longest))
-        setup.note(record_metrics(records))
+        setup.note(record_metrics(records, max(self._rows.gathered([self._waited_s]))))
         setup.note({"mrt/groups/mixed_versions": float(paid.num_mixed)})
         return [settings.on_failure == "drop" and failed_lapse(record) is not None for record in records]
 
@@ -95,13 +97,20 @@ class ProgressBatch:
         """TRL's own on every token, and what progress adds."""
         return theirs_B.unsqueeze(1) + padded(self._added_BT, num_tokens, theirs_B)
 
-    async def _scored(self, responses: Sequence[Response | None]) -> list[Record]:
-        scorer = TraceScorer(self._setup.settings, self._setup.tokens)
+    def leave(self) -> None:
+        """Stop what is still being scored."""
+        if self._scoring is not None:
+            self._scoring.cancel()
+
+    def _awaited(self, scoring: Future[list[Record]]) -> list[Record]:
+        started = time.perf_counter()
         try:
-            asked = [scorer.score(response) for response in responses if response is not None]
-            records = iter(await asyncio.gather(*asked))
+            return scoring.result()
         finally:
-            await scorer.close()
+            self._waited_s += time.perf_counter() - started
+
+    async def _scored(self, responses: Sequence[Response | None]) -> list[Record]:
+        records = iter(await self._setup.scorer.score_all([each for each in responses if each is not None]))
         return [UNSEEN if response is None else next(records) for response in responses]
 
 

@@ -16,7 +16,7 @@ from accelerate.utils import gather_object
 
 from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.core.progress import Floats
-from mrt_reward.training.alignment import PolicyTokens
+from mrt_reward.training.scoring import BatchScorer
 from mrt_reward.training.settings import TrainingSettings
 from mrt_reward.types import Message
 
@@ -68,7 +68,7 @@ class Setup:
 
     Attributes:
         settings: of the user.
-        tokens: reads the policy's tokens.
+        scorer: of the completions.
         answer_column: of the dataset, with the gold answers.
         max_tokens: longest completion that the trainer allows, if there is such a bound.
         credit: how progress becomes credit.
@@ -77,7 +77,7 @@ class Setup:
     """
 
     settings: TrainingSettings
-    tokens: PolicyTokens
+    scorer: BatchScorer
     answer_column: str
     max_tokens: int | None
     credit: CreditConfig

@@ -1,8 +1,9 @@
 """`MRTGRPOTrainer`: TRL's `GRPOTrainer` with advantages of shape (B, T), which it supports for subclasses.
 
-Three of TRL's methods are extended. Each calls TRL's own and changes nothing of what it does:
+Four of TRL's methods are extended. Each calls TRL's own and changes nothing of what it does:
 
-    _generate                        the completions go to the server while TRL goes on
+    train                            an event loop for scoring is there meanwhile
+    _generate                        the completions go to the server while TRL goes on, or the policy itself proves
     _calculate_rewards               the scores are waited for; rows that are dropped become TRL's own `None`
     _generate_and_score_completions  what progress adds is added to TRL's own advantages
 """
@@ -15,17 +16,17 @@ from typing import Any, cast
 
 import torch
 import trl
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from trl import GRPOConfig, GRPOTrainer
 
-from mrt_reward.training.alignment import PolicyTokens
-from mrt_reward.training.servers import check_servers
+from mrt_reward.training.servers import check_policy, check_servers
 from mrt_reward.training.settings import TrainingSettings, load_training_settings
 from mrt_trl.checks import WHERE, check_columns, check_config, check_loss_method, check_version
 from mrt_trl.following import Following, check_following
 from mrt_trl.prefixes import PrefixBatch
 from mrt_trl.progress import ProgressBatch
 from mrt_trl.rows import TRL_EPSILON, Batch, Rows, Setup, outcomes
+from mrt_trl.scoring import scorer_of
 
 
 class MRTGRPOTrainer(GRPOTrainer):
@@ -45,7 +46,7 @@ class MRTGRPOTrainer(GRPOTrainer):
 
     Raises:
         ConfigError: a setting is wrong, contradicts another, or no server answers, before a model is loaded; or no
-            server may load its checkpoints.
+            server may load its checkpoints, or the policy cannot prove.
 
     """
 
@@ -65,18 +66,20 @@ class MRTGRPOTrainer(GRPOTrainer):
         settings = mrt if isinstance(mrt, TrainingSettings) else load_training_settings(mrt or {}, where=WHERE)
         check_config(GRPOConfig() if args is None else args, settings)
         check_columns(getattr(train_dataset, "column_names", None), settings, answer_column)
-        if settings.mode == "episodes":
+        if settings.by_policy:
+            check_policy(settings, WHERE)
+        elif settings.mode == "episodes":
             check_servers(settings, WHERE)
         self._mrt_batch: Batch | None = None
+        self._mrt_portal: BlockingPortal | None = None
         super().__init__(model, reward_funcs, args, train_dataset, *more, **named)
         if settings.mode == "prefix":
             # Rows of a group are neighbours in the dataset, and are normalised within one batch.
             self.shuffle_dataset = False
         check_following(self, settings)
-        tokenizer: Any = getattr(self.processing_class, "tokenizer", self.processing_class)
         self._mrt = Setup(
             settings=settings,
-            tokens=PolicyTokens.of(tokenizer, tokenizer.name_or_path),
+            scorer=scorer_of(self, settings),
             answer_column=answer_column,
             max_tokens=self.max_completion_length,
             credit=settings.credit_config(
@@ -86,6 +89,11 @@ class MRTGRPOTrainer(GRPOTrainer):
         )
         if settings.follow_steps is not None:
             self.add_callback(Following(settings, self._mrt_note))
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - of transformers
+        """Train, as in `GRPOTrainer`."""
+        with self._scoring():
+            return super().train(*args, **kwargs)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if not cast("torch.nn.Module", self.model).training:
@@ -116,12 +124,27 @@ class MRTGRPOTrainer(GRPOTrainer):
             if self._mrt.settings.mode == "prefix":
                 self._mrt_batch = PrefixBatch(self._mrt, rows)
             else:
-                portal = stack.enter_context(start_blocking_portal())
-                self._mrt_batch = ProgressBatch(self._mrt, rows, portal, self.state.global_step)
+                portal = stack.enter_context(self._scoring())
+                self._mrt_batch = batch = ProgressBatch(self._mrt, rows, portal, self.state.global_step)
+                stack.callback(batch.leave)
             try:
                 yield self._mrt_batch
             finally:
                 self._mrt_batch = None
+
+    @contextmanager
+    def _scoring(self) -> Generator[BlockingPortal]:
+        """The event loop that scores, in a thread of its own: one while training lasts, or while a batch alone does."""
+        if self._mrt_portal is not None:
+            yield self._mrt_portal
+            return
+        with start_blocking_portal() as portal:
+            self._mrt_portal = portal
+            try:
+                yield portal
+            finally:
+                self._mrt_portal = None
+                portal.call(self._mrt.scorer.close)
 
     def _mrt_note(self, metrics: Mapping[str, float]) -> None:
         """Into TRL's own log, which averages over the batches between two lines."""

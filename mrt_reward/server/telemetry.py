@@ -42,9 +42,9 @@ def frames_only(_logger: object, _method: str, event: EventDict) -> EventDict:
     return event
 
 
-def configure_logs(log_format: Literal["console", "json", "off"]) -> None:
-    """Log to standard error: for people, for machines, or not at all."""
-    level = logging.CRITICAL if log_format == "off" else logging.INFO
+def configure_logs(log_format: Literal["console", "json", "off"], level: int = logging.INFO) -> None:
+    """Log to standard error, from a level on: for people, for machines, or not at all."""
+    level = logging.CRITICAL if log_format == "off" else level
     renderer = structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer()
     structlog.configure(
         processors=[

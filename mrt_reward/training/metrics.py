@@ -83,8 +83,14 @@ def merged(batches: Sequence[Mapping[str, float]]) -> dict[str, float]:
     }
 
 
-def record_metrics(records: Sequence[Record]) -> dict[str, float]:
-    """Of how scoring went."""
+def record_metrics(records: Sequence[Record], overhead_s: float | None = None) -> dict[str, float]:
+    """Of how scoring went.
+
+    Args:
+        records: of a step's responses.
+        overhead_s: seconds that the step waited for them and did nothing else; None where the trainer cannot tell.
+
+    """
     if not records:
         return {}
     latency_N = np.array([record.latency_s for record in records])
@@ -94,10 +100,15 @@ def record_metrics(records: Sequence[Record]) -> dict[str, float]:
         "mrt/prover/latency_s/p95": float(np.quantile(latency_N, 0.95)),
         "mrt/prover/latency_s/max": float(latency_N.max()),
         "mrt/prover/probes": float(num_probes),
+        "mrt/prover/computed_tokens": float(sum(record.computed_tokens for record in records)),
         "mrt/prover/versions": float(len({record.prover for record in records if record.prover})),
     }
     if num_probes:
         metrics["mrt/prover/cache_hit_share"] = sum(record.cached_probes for record in records) / num_probes
+    if num_proved := sum(record.proved_tokens for record in records):
+        metrics["mrt/prover/computed_per_token"] = metrics["mrt/prover/computed_tokens"] / num_proved
+    if overhead_s is not None:
+        metrics["mrt/prover/overhead_s"] = overhead_s
     return metrics
 
 

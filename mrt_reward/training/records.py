@@ -105,6 +105,8 @@ class Record:
         latency_s: from the call to the result.
         probes: terminated prefixes.
         cached_probes: of them, answered from the server's cache.
+        computed_tokens: that the prover ran through its network for it.
+        proved_tokens: of its longest terminated prefix, in the prover's tokens.
         outcome: the trainer's own reward of the finished trace; NaN where it is not known, or not yet.
         num_tokens: T, tokens of the response, once the outcome is there.
 
@@ -116,6 +118,8 @@ class Record:
     latency_s: float = 0.0
     probes: int = 0
     cached_probes: int = 0
+    computed_tokens: int = 0
+    proved_tokens: int = 0
     outcome: float = math.nan
     num_tokens: int = 0
 

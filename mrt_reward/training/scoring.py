@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import httpx
 import numpy as np
@@ -47,6 +48,23 @@ class _Sent:
     num_added: int = 0
 
 
+class BatchScorer(Protocol):
+    """What scores the responses of a step, wherever the prover is."""
+
+    @property
+    def tokens(self) -> PolicyTokens:
+        """Reads the policy's tokens."""
+        ...
+
+    async def score_all(self, responses: Sequence[Response]) -> list[Record]:
+        """Score all of them, in their order; what fails is a record that says so."""
+        ...
+
+    async def close(self) -> None:
+        """Let go what the event loop of the calls before holds."""
+        ...
+
+
 @dataclass(slots=True)
 class TraceScorer:
     """Scores responses, many at once; belongs to one event loop.
@@ -77,10 +95,15 @@ class TraceScorer:
             record = Record(lapse_of(error), str(error))
         return replace(record, latency_s=time.perf_counter() - started)
 
+    async def score_all(self, responses: Sequence[Response]) -> list[Record]:
+        """Score the responses of a batch, in their order."""
+        return list(await asyncio.gather(*map(self.score, responses)))
+
     async def close(self) -> None:
-        """Close connections."""
+        """Close connections; the next call opens others."""
         for client in self._clients:
             await client.close()
+        self._clients, self._provers = [], {}
 
     async def _score(self, response: Response) -> Record:
         if not self._clients:
@@ -141,6 +164,8 @@ class TraceScorer:
             reply.prover,
             probes=reply.usage.probes,
             cached_probes=reply.usage.cached_probes,
+            computed_tokens=reply.usage.computed_tokens,
+            proved_tokens=reply.usage.prompt_tokens,
         )
 
     def _understood(self, reply: ScoredTrace, sent: _Sent) -> tuple[Scored | Lapse, str]:

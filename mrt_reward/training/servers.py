@@ -1,10 +1,36 @@
-"""The progress servers of a run, before it starts."""
+"""Who proves in a run, before it starts: servers, or the policy itself."""
 
 from __future__ import annotations
 
 from mrt_reward.client import Client, RetryPolicy
 from mrt_reward.errors import ConfigError, MRTRewardError
-from mrt_reward.training.settings import TrainingSettings
+from mrt_reward.training.settings import BY_POLICY, TrainingSettings
+
+OF_SERVERS = ("follow_steps", "admin_url", "admin_key_env", "api_key_env")
+"""Settings that say something of servers alone."""
+
+
+def check_policy(settings: TrainingSettings, where: str) -> None:
+    """Refuse what does not go with a policy that proves itself.
+
+    Args:
+        settings: whose `url` is policy.
+        where: place of these settings in the framework's configuration, for messages.
+
+    Raises:
+        ConfigError: one is for servers, or nothing is proved at all.
+
+    """
+    for name in OF_SERVERS:
+        given = getattr(settings, name)
+        if given != getattr(TrainingSettings, name):
+            raise ConfigError(
+                f"{where}.url=policy asks no server, and {where}.{name}={given} is for servers: leave it out (the "
+                "policy proves with its weights of each step by itself)",
+                param=f"{where}.{name}",
+            )
+    if settings.mode == "prefix":
+        raise ConfigError(f"{where}.mode=prefix asks no prover: leave {where}.url=policy out", param=f"{where}.url")
 
 
 def check_servers(settings: TrainingSettings, where: str) -> None:
@@ -15,9 +41,17 @@ def check_servers(settings: TrainingSettings, where: str) -> None:
         where: place of these settings in the framework's configuration, for messages.
 
     Raises:
-        ConfigError: one does not answer, or cannot do what is asked for.
+        ConfigError: one does not answer, or cannot do what is asked for; or the policy itself should prove, which a
+            trainer that asks here cannot let it do.
 
     """
+    if BY_POLICY in settings.urls:
+        raise ConfigError(
+            f"{where}.url={settings.url}: the policy itself proves in TRL without vLLM and in loops of your own. "
+            f"Here its weights are in other processes: start `mrt-reward serve`, and set {where}.url to its address, "
+            f"and {where}.follow_steps where it is to follow the policy",
+            param=f"{where}.url",
+        )
     for url in settings.urls:
         with Client(url, api_key=settings.api_key, timeout_s=20.0, retry=RetryPolicy(max_tries=3)) as client:
             try:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args
+from dataclasses import fields
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, CliApp
 
 from mrt_reward.core.credit_config import Baseline, CreditConfig, CreditOptions
@@ -36,6 +35,9 @@ from mrt_reward.options import (
 
 SegmenterName = Literal["balanced", "markers", "paragraphs", "tokens", "mrt-omni-math", "mrt-aime", "mrt-regret"]
 OnFailure = Literal["mask", "drop", "abort"]
+BY_POLICY = "policy"
+"""What `url` is where no server is asked."""
+
 Flags = TypeVar("Flags", bound=BaseSettings)
 
 
@@ -65,7 +67,11 @@ class TrainingSettings(WasteOptions, EpisodeLimit, SamplingOptions, AnswerOption
         "likelihood"
     )
     url: Annotated[
-        str | list[str], Field(description="Server, or several with the same prover; a group's traces go to one.")
+        str | list[str],
+        Field(
+            description="Server, or several with the same prover; a group's traces go to one. policy: the policy "
+            "itself proves, in the trainer's process (TRL without vLLM, loops of your own)."
+        ),
     ] = "http://127.0.0.1:8000"
     api_key_env: Annotated[str, Field(description="Environment variable that holds the servers' API key, if any.")] = (
         "MRT_REWARD_API_KEY"
@@ -96,6 +102,11 @@ class TrainingSettings(WasteOptions, EpisodeLimit, SamplingOptions, AnswerOption
     admin_key_env: Annotated[str, Field(description="Environment variable that holds their admin key, if any.")] = (
         "MRT_REWARD_ADMIN_KEY"
     )
+
+    @property
+    def by_policy(self) -> bool:
+        """Whether the policy itself proves, and no server."""
+        return self.urls == [BY_POLICY]
 
     @property
     def urls(self) -> list[str]:
@@ -259,10 +270,6 @@ def _check_together(settings: TrainingSettings, where: str) -> None:
     _check_answers(settings, where)
 
 
-def _as_mapping(record: Any) -> str:  # noqa: ANN401 - any dataclass
-    return "{" + ", ".join(f"{each.name}: {getattr(record, each.name)}" for each in fields(record)) + "}"
-
-
 def _check_answers(settings: TrainingSettings, where: str) -> None:
     """The posterior of sampled answers: what it needs, and what needs it."""
     posterior = settings.paid_values == "posterior"
@@ -283,17 +290,3 @@ def _check_answers(settings: TrainingSettings, where: str) -> None:
                 f"{where}.{name} must be at most num_samples = {settings.num_samples}, got {number:g}",
                 param=f"{where}.{name}",
             )
-
-
-def settings_table(prefix: str) -> str:
-    """All settings as a Markdown table, for the adapters' documentation."""
-    lines = ["| setting | default | meaning |", "| --- | --- | --- |"]
-    declared: dict[str, FieldInfo] = cast("Any", TrainingSettings).__pydantic_fields__
-    for name, field in declared.items():
-        default = field.default
-        told = _as_mapping(default) if is_dataclass(default) else str(default)
-        choices = get_args(field.annotation)
-        shown = ", ".join(choices) if choices and all(isinstance(choice, str) for choice in choices) else ""
-        meaning = (field.description or "") + (f" One of {shown}." if shown else "")
-        lines.append(f"| `{prefix}{name}` | `{told.replace('None', 'none')}` | {meaning} |")
-    return "\n".join(lines) + "\n"

@@ -28,8 +28,15 @@ from tests.custom_loop.conftest import Served
 from tests.server.conftest import threaded_server
 
 SMALL: dict[str, Any] = {"problems": 2, "group_size": 3, "max_tokens": 70, "steps": 2, "learning_rate": 1e-3}
-CLOCKED = ("seconds", "mrt/prover/latency_s/mean", "mrt/prover/latency_s/p95", "mrt/prover/latency_s/max")
-CACHED = "mrt/prover/cache_hit_share"
+CLOCKED = (
+    "seconds",
+    "mrt/prover/overhead_s",
+    "mrt/prover/latency_s/mean",
+    "mrt/prover/latency_s/p95",
+    "mrt/prover/latency_s/max",
+)
+CACHED = ("mrt/prover/cache_hit_share", "mrt/prover/computed_tokens", "mrt/prover/computed_per_token")
+"""What depends on what the server has proved before."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -52,7 +59,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Loop:
 
 def logged(out: Path) -> list[dict[str, float]]:
     entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    return [{name: each for name, each in entry.items() if name not in (*CLOCKED, CACHED)} for entry in entries]
+    return [{name: each for name, each in entry.items() if name not in (*CLOCKED, *CACHED)} for entry in entries]
 
 
 def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(served: Served, tmp_path: Path) -> None:
@@ -157,13 +164,13 @@ def test_responses_say_at_which_step_they_were_sampled(
 ) -> None:
     seen: list[Response] = []
 
-    async def score(response: Response) -> Record:
-        seen.append(response)
-        return Record(Lapse.NO_THINKING)
+    async def score_all(responses: list[Response]) -> list[Record]:
+        seen.extend(responses)
+        return [Record(Lapse.NO_THINKING)] * len(responses)
 
     loop.settings = settings_of(tmp_path)
     rollouts = loop.think(loop.draw(np.random.default_rng(0)))
-    monkeypatch.setattr(loop, "scorer", SimpleNamespace(score=score))
+    monkeypatch.setattr(loop, "scorer", SimpleNamespace(score_all=score_all))
     for log in ([], [{}] * 4):
         monkeypatch.setattr(loop, "log", log)
         asyncio.run(loop.score(rollouts))

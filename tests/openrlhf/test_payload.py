@@ -31,7 +31,8 @@ def test_every_record_comes_back_through_openrlhfs_own_merging(
     sent: list[tuple[Scored | Lapse | Prefixed, int]],
 ) -> None:
     samples = [
-        Experience(info={KEY: torch.tensor([pack(Record(what, "why", "m@1", 0.5, 7, 3), num)])}) for what, num in sent
+        Experience(info={KEY: torch.tensor([pack(Record(what, "why", "m@1", 0.5, 7, 3, 900, 300), num)])})
+        for what, num in sent
     ]
     merged = Experience.concat_experiences(samples, 0).info[KEY]
     assert merged.dtype == torch.float32
@@ -39,6 +40,7 @@ def test_every_record_comes_back_through_openrlhfs_own_merging(
         record, num_tokens = unpack(row)
         assert num_tokens == num
         assert (record.latency_s, record.probes, record.cached_probes) == (0.5, 7, 3)
+        assert (record.computed_tokens, record.proved_tokens) == (900, 300)
         assert record.prover
         if isinstance(what, Scored):
             assert isinstance(record.what, Scored)

@@ -28,7 +28,7 @@ from mrt_reward.training.responses import Response
 from tests.study.arms import Arm
 from tests.study.network import Network
 from tests.study.sampler import Sampling, padded, sample
-from tests.study.values import ValueSpec, in_process, revealed_record
+from tests.study.values import ValueSpec, prover_here, revealed_record
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class StudyLoop(Loop):
             cast("int", self.tokenizer.convert_tokens_to_ids(token)) for token in (template.TURN_CLOSE, template.PAD)
         )
         if values.source != "revealed":
-            self.scorer, self.service = in_process(settings.mrt, self.scorer.tokens, values)
+            self.scorer, self.service = prover_here(settings.mrt, self.scorer.tokens, values)
 
     def draw(self, rng: np.random.Generator) -> Sequence[Problem]:
         """Problems of a step; the seed alone decides, so that all arms see the same."""

@@ -11,22 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import httpx
 import numpy as np
 
 from mrt_reward.config import load_settings
 from mrt_reward.core.episodes import episode_spans, find_thinking
 from mrt_reward.core.prefixes import token_spans
 from mrt_reward.errors import ConfigError
+from mrt_reward.in_process import scorer_and_service
 from mrt_reward.mini.island import Problem
 from mrt_reward.mini.truth import revealed_values
-from mrt_reward.server.app import create_app
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.training.alignment import PolicyTokens
 from mrt_reward.training.records import Lapse, Record, Scored
 from mrt_reward.training.scoring import TraceScorer
 from mrt_reward.training.settings import TrainingSettings
-from mrt_reward.wiring import build_scorer
 
 Source = Literal["revealed", "likelihood", "answers", "coupled", "posterior"]
 DRAWN = ("answers", "coupled", "posterior")
@@ -72,11 +70,10 @@ class ValueSpec:
         return {**drawn, **paid, "coupled": self.source != "answers"}
 
 
-def in_process(settings: TrainingSettings, tokens: PolicyTokens, spec: ValueSpec) -> tuple[TraceScorer, Scorer]:
+def prover_here(settings: TrainingSettings, tokens: PolicyTokens, spec: ValueSpec) -> tuple[TraceScorer, Scorer]:
     """A scorer of responses, and the service that it asks, which is here; nothing listens."""
     serving = load_settings(model=str(spec.prover), _env_file=None)
-    service = build_scorer(serving)
-    return TraceScorer(settings, tokens, transport=httpx.ASGITransport(create_app(service, serving))), service
+    return scorer_and_service(settings, tokens, serving)
 
 
 def revealed_record(ids: Sequence[int], problem: Problem, tokens: PolicyTokens, settings: TrainingSettings) -> Record:

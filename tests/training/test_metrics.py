@@ -78,14 +78,18 @@ def test_an_outcome_that_is_not_known_is_left_out_of_the_mean() -> None:
 def test_how_scoring_went_is_described() -> None:
     records = [
         Record(Lapse.TIMEOUT, "late", None, 4.0),
-        Record(Lapse.PARTIAL, "", "m@1", 2.0, probes=4, cached_probes=1),
+        Record(Lapse.PARTIAL, "", "m@1", 2.0, probes=4, cached_probes=1, computed_tokens=90, proved_tokens=60),
     ]
-    metrics = record_metrics(records)
+    metrics = record_metrics(records, overhead_s=5.0)
     assert metrics["mrt/prover/latency_s/mean"] == 3.0
     assert metrics["mrt/prover/latency_s/max"] == 4.0
     assert metrics["mrt/prover/cache_hit_share"] == 0.25
     assert metrics["mrt/prover/versions"] == 1.0
-    assert "mrt/prover/cache_hit_share" not in record_metrics(records[:1])
+    # 90 tokens were run for a trace of 60, which one pass over it would have read.
+    assert (metrics["mrt/prover/computed_tokens"], metrics["mrt/prover/computed_per_token"]) == (90.0, 1.5)
+    assert metrics["mrt/prover/overhead_s"] == 5.0
+    unmeasured = {"mrt/prover/cache_hit_share", "mrt/prover/computed_per_token", "mrt/prover/overhead_s"}
+    assert not unmeasured & set(record_metrics(records[:1]))
 
 
 def test_a_step_is_told_in_one_line_without_what_was_not_measured() -> None:

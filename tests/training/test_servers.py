@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.protocols import ProverInfo
 from mrt_reward.provers.scripted import ScriptedProver
-from mrt_reward.training.servers import check_servers
+from mrt_reward.training.servers import check_policy, check_servers
 from mrt_reward.training.settings import TrainingSettings
 from tests.server.conftest import VALUES, threaded_server
 
@@ -39,3 +40,25 @@ def test_one_that_does_not_answer_is_told_with_what_to_do() -> None:
     settings = TrainingSettings(url="http://127.0.0.1:9")
     with pytest.raises(ConfigError, match=r"no progress server answers at --mrt\.url=http://127\.0\.0\.1:9.*serve"):
         check_servers(settings, "--mrt")
+
+
+@pytest.mark.parametrize("url", ["policy", ["http://127.0.0.1:9", "policy"]])
+def test_a_trainer_whose_policy_is_elsewhere_is_told_to_use_a_server(url: str | list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"reward\.mrt\.url=.*policy.* start `mrt-reward serve`.*follow_steps"):
+        check_servers(TrainingSettings(url=url), "reward.mrt")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("follow_steps", 2), ("admin_url", "http://127.0.0.1:9"), ("admin_key_env", "KEY"), ("api_key_env", "KEY")],
+)
+def test_settings_of_servers_contradict_a_policy_that_proves(name: str, value: object) -> None:
+    given: dict[str, Any] = {"url": "policy", name: value}
+    with pytest.raises(ConfigError, match=rf"mrt\.url=policy asks no server, and mrt\.{name}={value} .*: leave it out"):
+        check_policy(TrainingSettings(**given), "mrt")
+
+
+def test_nothing_is_proved_from_prefixes() -> None:
+    check_policy(TrainingSettings(url="policy"), "mrt")
+    with pytest.raises(ConfigError, match=r"mrt\.mode=prefix asks no prover: leave mrt\.url=policy out"):
+        check_policy(TrainingSettings(url="policy", mode="prefix"), "mrt")

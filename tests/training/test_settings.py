@@ -24,9 +24,9 @@ from mrt_reward.training.settings import (
     as_json,
     from_flags,
     load_training_settings,
-    settings_table,
     suggestion,
 )
+from mrt_reward.training.table import settings_table
 
 WHERE = "reward.mrt"
 ADAPTERS = sorted((Path(__file__).parents[2] / "adapters").glob("mrt_*/README.md"))
@@ -193,6 +193,14 @@ def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
         ["http://127.0.0.1:8000"],
         ["http://127.0.0.1:8001"],
     )
+
+
+def test_the_policy_proves_where_it_stands_alone_for_the_servers() -> None:
+    # A command line makes a list of one address.
+    assert load(url="policy").by_policy
+    assert load(url=["policy"]).by_policy
+    assert not load().by_policy
+    assert not load(url=["http://a", "policy"]).by_policy
 
 
 def test_the_table_tells_every_setting() -> None:

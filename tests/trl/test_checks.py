@@ -47,6 +47,8 @@ def test_all_losses_of_trl_are_taken_token_by_token() -> None:
         ({"truncated": "forced"}, {"scale_rewards": "batch"}, "set scale_rewards to 'group' or 'none'"),
         ({"mode": "prefix"}, {"scale_rewards": "batch"}, "set scale_rewards to 'group' or 'none'"),
         ({"mode": "prefix"}, {"multi_objective_aggregation": "normalize_then_sum"}, "'sum_then_normalize'"),
+        ({"url": "policy"}, {"use_vllm": True}, "url=policy goes with use_vllm=False, .* start `mrt-reward serve`"),
+        ({"url": "policy"}, {"torch_compile": True}, "url=policy goes with torch_compile=False"),
         ({"follow_steps": 4}, {"save_strategy": "no"}, 'set save_strategy="steps", save_steps=4'),
         ({"follow_steps": 4}, {"save_steps": 3}, "save_steps=3: set"),
         ({"follow_steps": 4}, {"save_steps": 0.5}, "save_steps=0.5: set"),

@@ -46,7 +46,7 @@ def load(settings: EngineSettings) -> Loaded:
     trusted, dtype = settings.trust_remote_code, dtype_of(settings)
     with translated(lambda error: ConfigError(f"model {settings.model!r} cannot be loaded: {error}", param="model")):
         config: Any = cast("Any", transformers.AutoConfig).from_pretrained(folder, trust_remote_code=trusted)
-        max_tokens = _checked_context(config, settings.max_model_len)
+        max_tokens = checked_context(config, settings.max_model_len)
         model: Any = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
@@ -90,7 +90,7 @@ def with_full_precision_head(model: Any) -> Any:  # noqa: ANN401 - transformers'
     return model
 
 
-def _checked_context(config: Any, asked: int | None) -> int:  # noqa: ANN401 - transformers' own
+def checked_context(config: Any, asked: int | None) -> int:  # noqa: ANN401 - transformers' own
     """Longest context, within which the model sees every token alike whatever follows it."""
     own = _longest(config.get_text_config())
     if own is None and asked is None:

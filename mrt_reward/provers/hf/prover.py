@@ -14,7 +14,7 @@ import torch
 
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable, WeightsError, WeightsUnsupported
-from mrt_reward.protocols import Probe, Proof, Proven, ProverInfo, RolloutQuery, Tokenizer, WeightsKind
+from mrt_reward.protocols import Probe, Proof, Proven, Prover, ProverInfo, RolloutQuery, Tokenizer, WeightsKind
 from mrt_reward.provers.checkpoints import refuse_other_model
 from mrt_reward.provers.hf.loading import dtype_of, load
 from mrt_reward.provers.hf.pulse import Pulse
@@ -112,13 +112,7 @@ class TransformersProver:
             ProverUnavailable: it could not.
 
         """
-        query = RolloutQuery(num_samples=1, temperature=0.0, top_p=1.0, max_tokens=1, stop_at_close=False)
-        try:
-            await self.prove(Proof(np.zeros(1, np.int32), (Probe(1, (0,)),), query))
-        except ProverUnavailable:
-            raise
-        except ProverError as error:
-            raise ProverUnavailable(f"the prover cannot generate: {error}") from error
+        await generate_one(self)
 
     async def load_weights(self, folder: Path, kind: WeightsKind) -> None:
         """Load a checkpoint beside the one that serves, prove that it is right, and change over between two proofs.
@@ -149,3 +143,19 @@ class TransformersProver:
     async def close(self) -> None:
         """Stop what runs, and release the worker."""
         await asyncio.to_thread(self._worker.close)
+
+
+async def generate_one(prover: Prover) -> None:
+    """Let a prover generate one token.
+
+    Raises:
+        ProverUnavailable: it could not.
+
+    """
+    query = RolloutQuery(num_samples=1, temperature=0.0, top_p=1.0, max_tokens=1, stop_at_close=False)
+    try:
+        await prover.prove(Proof(np.zeros(1, np.int32), (Probe(1, (0,)),), query))
+    except ProverUnavailable:
+        raise
+    except ProverError as error:
+        raise ProverUnavailable(f"the prover cannot generate: {error}") from error

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event
+from typing import cast
 
 import torch
 
@@ -22,6 +23,7 @@ from mrt_reward.provers.hf.decoding import MAX_ANSWERS, Sampling, num_together
 from mrt_reward.provers.hf.model import PackedModel
 from mrt_reward.provers.hf.pulse import Pulse
 from mrt_reward.provers.hf.selfcheck import ProvedModel
+from mrt_reward.provers.hf.threads import begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,8 @@ class Worker:
         self._weights = weights
         self._pulse = pulse
         self._max_columns = max_columns
-        # torch counts threads for each calling thread, so the worker sets its own.
-        self._thread = ThreadPoolExecutor(1, "mrt-reward-prover", torch.set_num_threads, (num_threads,))
+        device = cast("torch.device", weights.model.model.device)
+        self._thread = ThreadPoolExecutor(1, "mrt-reward-prover", begin, (num_threads, device))
         self._waiting: deque[_Task] = deque()
         self._running: list[_Running] = []
         self._changing = Event()
