@@ -37,6 +37,7 @@ from mrt_reward.version import __version__
 from mrt_reward.wire import (
     AdvantagesRequest,
     AdvantagesResponse,
+    EndpointOut,
     EpisodesRequest,
     EpisodesResponse,
     GetRewardRequest,
@@ -144,6 +145,7 @@ class Routes:
             note=info.note,
             coupled=info.coupled,
             computed_per_needed=info.computed_per_needed,
+            endpoints=[EndpointOut(url=each.url, up=each.up, problem=each.problem) for each in self._scorer.endpoints],
             tokenizer=self._scorer.tokenizer_sha256,
             graders=list(self._scorer.graders),
             options=self._settings.options,

@@ -14,9 +14,11 @@ from mrt_reward.core.progress import with_progress
 from mrt_reward.errors import ConfigError, MRTRewardError, ProverError, ProverUnavailable, TraceError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.protocols import (
+    EndpointState,
     Grader,
     Prover,
     ProverInfo,
+    Replicated,
     Supervised,
     Tokenizer,
     WeightsKind,
@@ -83,6 +85,11 @@ class Scorer:
     def info(self) -> ProverInfo:
         """Who proves at present."""
         return self._prover.info
+
+    @property
+    def endpoints(self) -> Sequence[EndpointState]:
+        """Servers that prove for it; none where the engine is in this process."""
+        return self._prover.endpoints if isinstance(self._prover, Replicated) else ()
 
     @property
     def tokenizer(self) -> Tokenizer:

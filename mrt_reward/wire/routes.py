@@ -200,6 +200,14 @@ class GetRewardResponse(Model):
     extra_logs: dict[str, list[float]]
 
 
+class EndpointOut(Model):
+    """A server that proves."""
+
+    url: Annotated[str, Field(description="Scheme, host and port.")]
+    up: Annotated[bool, Field(description="Whether it is asked at present.")]
+    problem: Annotated[str, Field(description="Why it is not; empty where it is.")]
+
+
 class ProverOut(Model):
     """Who proves, and how when a request does not say. A server of an earlier version leaves out what has a default."""
 
@@ -216,6 +224,9 @@ class ProverOut(Model):
             "1.5 prefixes share too little, and the server's log says what to set. Null: not measured."
         ),
     ] = None
+    endpoints: Annotated[
+        list[EndpointOut], Field(description="Servers that prove; none where the engine is in the server itself.")
+    ] = Field(default_factory=list[EndpointOut])
     tokenizer: str
     graders: list[str]
     options: ScoreOptions

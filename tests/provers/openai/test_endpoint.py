@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from mrt_reward.backoff import Backoff
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ProverError, ProverUnavailable
-from mrt_reward.provers.openai.endpoint import Usage
+from mrt_reward.provers.openai.replies import Usage
 from mrt_reward.provers.openai.prover import OpenAIProver
 from tests.provers.openai.fake_endpoint import KEY, FakeEndpoint
 from tests.provers.openai.kit import (
@@ -93,15 +93,15 @@ def _aborted(reply: dict[str, Any]) -> Any:
 @pytest.mark.parametrize(
     ("query", "change", "told"),
     [
-        (SAMPLED, lambda _: "{", "is not OpenAI's Completions"),
-        (SAMPLED, lambda _: "[]", "is not OpenAI's Completions"),
+        (SAMPLED, lambda _: "{", "is no Completions"),
+        (SAMPLED, lambda _: "[]", "is no Completions"),
         (SAMPLED, lambda _: "{}", "choices"),
         (SAMPLED, _drop_first, "sent 2"),
         (SAMPLED, _aborted, "gave a completion up"),
         (SAMPLED, without_tokens, "does not any more"),
-        (LIKELIHOOD, _with_logprobs(math.nan), "is not OpenAI's Completions"),
-        (LIKELIHOOD, _with_logprobs(-math.inf), "is not OpenAI's Completions"),
-        (LIKELIHOOD, _with_logprobs(None), "is not OpenAI's Completions"),
+        (LIKELIHOOD, _with_logprobs(math.nan), "is no Completions"),
+        (LIKELIHOOD, _with_logprobs(-math.inf), "is no Completions"),
+        (LIKELIHOOD, _with_logprobs(None), "is no Completions"),
         (LIKELIHOOD, _with_logprobs(0.5), "at most 0"),
         (LIKELIHOOD, without_tokens, "did not tell it"),
     ],
