@@ -29,6 +29,7 @@ from mrt_reward.protocols.proving import (
     trace_name,
 )
 from mrt_reward.protocols.tokens import TokenizedText, Tokenizer
+from mrt_reward.protocols.vouching import WeightsCanary
 
 __all__ = [
     "Coupling",
@@ -52,6 +53,7 @@ __all__ = [
     "Supervised",
     "TokenizedText",
     "Tokenizer",
+    "WeightsCanary",
     "WeightsKind",
     "asking_for",
     "asking_party",

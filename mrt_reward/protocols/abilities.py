@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from mrt_reward.errors import ProverUnavailable
+from mrt_reward.protocols.vouching import WeightsCanary
 
 WeightsKind = Literal["checkpoint", "lora"]
 """All weights of the model, or an adapter to the checkpoint that is served."""
@@ -17,15 +18,16 @@ WeightsKind = Literal["checkpoint", "lora"]
 class Reloadable(Protocol):
     """A prover whose weights can change while it serves."""
 
-    async def load_weights(self, folder: Path, kind: WeightsKind) -> None:
+    async def load_weights(self, folder: Path, kind: WeightsKind, canary: WeightsCanary | None = None) -> None:
         """Serve other weights from now on; `info.version` tells them apart. One call at a time.
 
-        A proof is answered by the old weights or by the new ones, never by both. The new ones have generated a token
-        before the call returns.
+        A proof is answered by the old weights or by the new ones, never by both. The new ones have generated a token,
+        and answered the canary as its sender says, before any proof is answered by them.
 
         Args:
             folder: holds the weights, whole, as safetensors.
             kind: what they are.
+            canary: what their sender says of them; None where it says nothing.
 
         Raises:
             WeightsError: they were not taken, and the old ones serve on.

@@ -21,6 +21,7 @@ from mrt_reward.protocols import (
     Replicated,
     Supervised,
     Tokenizer,
+    WeightsCanary,
     WeightsKind,
     asking_together,
 )
@@ -79,7 +80,7 @@ class Scorer:
         self.queue = ProofQueue(prover, max_queue_tokens)
         self.canary = Canary(prover, self.queue)
         self.activity = Activity()
-        self._loader = WeightsLoader(prover)
+        self.weights = WeightsLoader(prover)
 
     @property
     def info(self) -> ProverInfo:
@@ -183,12 +184,12 @@ class Scorer:
         self.activity.refuse_if_draining()
         await self._prover.check()
 
-    async def load_weights(self, folder: Path, kind: WeightsKind) -> ProverInfo:
+    async def load_weights(self, folder: Path, kind: WeightsKind, canary: WeightsCanary | None = None) -> ProverInfo:
         """Serve other weights, and tell who proves then; raises as `WeightsLoader.load` does.
 
         Traces that are being scored finish on the old weights, or start again on the new ones; none mixes the two.
         """
-        return await self._loader.load(folder, kind)
+        return await self.weights.load(folder, kind, canary)
 
     async def wait_dead(self) -> ProverUnavailable:
         """Return why, once the prover can never prove again; one that lives in this process never returns."""

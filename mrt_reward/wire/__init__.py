@@ -21,6 +21,7 @@ from mrt_reward.wire.routes import (
     StatusOut,
     StreamedTrace,
     VersionOut,
+    WeightsLoading,
     WeightsRequest,
     WeightsResponse,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "StatusOut",
     "StreamedTrace",
     "VersionOut",
+    "WeightsLoading",
     "WeightsRequest",
     "WeightsResponse",
     "read_scored",

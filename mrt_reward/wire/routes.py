@@ -11,7 +11,7 @@ from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import TraceError
 from mrt_reward.fields import IdsField, encode_ids, ids_of
 from mrt_reward.options import ScoreOptions
-from mrt_reward.protocols import Coupling
+from mrt_reward.protocols import Coupling, WeightsCanary
 from mrt_reward.types import Episode, ErrorInfo, ScoredTrace, TokenIds
 from mrt_reward.wire.refused import LenientScored, LenientTrace
 from mrt_reward.wire.traces import MAX_TRACES, Model, WholeScored
@@ -253,6 +253,16 @@ class WeightsRequest(Model):
     kind: Annotated[
         Literal["checkpoint", "lora"], Field(description="All weights, or an adapter to the checkpoint that is served.")
     ] = "checkpoint"
+    canary: Annotated[
+        WeightsCanary | None,
+        Field(description="What the sender says of them; where the server says something else, they are not taken."),
+    ] = None
+
+
+class WeightsLoading(Model):
+    """The weights are being loaded still: send the same request again to wait on."""
+
+    status: Literal["loading"] = "loading"
 
 
 class WeightsResponse(Model):

@@ -25,7 +25,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 RUNS = Path(__file__).parent / "runs"
 
-Runs = Annotated[Path, typer.Option(help="Folder of the runs' files, one folder in it for each stage.", file_okay=False)]
+Runs = Annotated[
+    Path, typer.Option(help="Folder of the runs' files, one folder in it for each stage.", file_okay=False)
+]
 Stages = Annotated[str, typer.Option("--stage", help="quick, one, long or short.")]
 
 

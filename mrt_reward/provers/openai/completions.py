@@ -50,6 +50,4 @@ def _drawn(choice: Choice, *, exact: bool) -> Drawn:
     if not exact:
         return Drawn(None, choice.text)
     told = choice.logprobs.token_logprobs if choice.logprobs else []
-    return Drawn(
-        tuple(sampled_ids(choice)), choice.text, tuple(logprob for logprob in told if logprob is not None)
-    )
+    return Drawn(tuple(sampled_ids(choice)), choice.text, tuple(logprob for logprob in told if logprob is not None))

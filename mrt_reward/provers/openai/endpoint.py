@@ -138,7 +138,7 @@ class Endpoint:
         """
         content = json.dumps(body, separators=(",", ":")).encode()
         async with self._slots:
-            reply = await self._call("POST", path, content, {name: session for name in SESSION_HEADERS})
+            reply = await self._call("POST", path, content, dict.fromkeys(SESSION_HEADERS, session))
         return self._parsed(kind, reply)
 
     async def complete(

@@ -16,7 +16,7 @@ from mrt_reward.provers.openai.speaking import LikelihoodWay
 NUM_TOKENS = 48
 """Of the known trace."""
 
-TEXT = "Wait, 17 + 25 = 42: \\frac{1}{2}·x² ≥ 0, naïve café, 日本語 😀\n\n    return {\"x\": [1.5, -2]}\n"
+TEXT = 'Wait, 17 + 25 = 42: \\frac{1}{2}·x² ≥ 0, naïve café, 日本語 😀\n\n    return {"x": [1.5, -2]}\n'
 """What tokenizers disagree about, if they disagree."""
 
 
@@ -48,9 +48,8 @@ class Identity:
         if self.model != other.model:
             return f"model {other.model!r}, not {self.model!r}"
         if self.way is not other.way:
-            return (
-                f"likelihoods are told by {other.way.name.lower()}, not by {self.way.name.lower()}, which differ a little"
-            )
+            its, own = other.way.name.lower(), self.way.name.lower()
+            return f"likelihoods are told by {its}, not by {own}, which differ a little"
         if None not in (self.token_ids, other.token_ids) and self.token_ids != other.token_ids:
             return "its tokenizer gives other ids for one text"
         return ""

@@ -23,6 +23,7 @@ from mrt_reward.provers.together import together
 MAX_TOKEN_IDS = 128
 """Tokens whose probabilities vLLM returns in one request."""
 
+
 async def likelihoods(
     completer: Completer, proof: Proof, query: LikelihoodQuery, tokenizer: Tokenizer, session: str
 ) -> tuple[NDArray[np.float64], int]:

@@ -1,4 +1,4 @@
-"""An engine that somebody else runs: servers of OpenAI's completions protocol (vLLM, SGLang, llama.cpp), or of SGLang's.
+"""An engine that somebody else runs: servers of OpenAI's completions protocol (vLLM, llama.cpp), or of SGLang's own.
 
 Token ids go in, all probes of a trace in as few requests as the server takes, under one session for each trace, so that
 a router that knows sessions keeps the trace where its prefix is cached. Of several endpoints, a trace goes to one

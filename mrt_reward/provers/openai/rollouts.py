@@ -60,9 +60,7 @@ class Rollouts:
         completions = tuple(self._completion(drawn, query) for drawn in row)
         told = [mean_logprob(drawn, len(ids), query) for drawn, ids in zip(row, completions, strict=True)]
         logprobs = tuple(logprob for logprob in told if logprob is not None)
-        return ProbeAnswer(
-            completions=completions, completion_logprobs=logprobs if len(logprobs) == len(told) else ()
-        )
+        return ProbeAnswer(completions=completions, completion_logprobs=logprobs if len(logprobs) == len(told) else ())
 
     def _completion(self, drawn: Drawn, query: RolloutQuery) -> tuple[int, ...]:
         ids = self._encoded(drawn.text) if drawn.ids is None else drawn.ids

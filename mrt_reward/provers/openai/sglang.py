@@ -85,8 +85,8 @@ class Meta(Record):
 class Generation(Record):
     """The answer to one prompt."""
 
-    output_ids: list[int] = []
     meta_info: Meta
+    output_ids: tuple[int, ...] = ()
 
 
 class Generations(RootModel[list[Generation]]):
@@ -227,11 +227,12 @@ class SGLangSpeaker:
     def _check(self, item: Item, meta: Meta) -> None:
         finish = meta.finish_reason
         if finish is not None and finish.type in BAD_FINISHES:
-            raise ProverError(f"{self.endpoint.shown} gave an answer up ({finish.type}: {finish.message or 'no reason'})")
+            told = f"{finish.type}: {finish.message or 'no reason'}"
+            raise ProverError(f"{self.endpoint.shown} gave an answer up ({told})")
         if meta.prompt_tokens != len(item.ids):
             raise ProverError(
-                f"{self.endpoint.shown} was sent {len(item.ids)} tokens and read {meta.prompt_tokens}: start it without "
-                "--allow-auto-truncate, which shortens what does not fit"
+                f"{self.endpoint.shown} was sent {len(item.ids)} tokens and read {meta.prompt_tokens}: start it "
+                "without --allow-auto-truncate, which shortens what does not fit"
             )
         if None not in (self.weights, meta.weight_version) and meta.weight_version != self.weights:
             raise WeightsMoved(

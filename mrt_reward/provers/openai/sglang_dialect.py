@@ -32,15 +32,19 @@ async def model_info(endpoint: Endpoint) -> ModelInfo | None:
         ProverError: it takes no key, or another one.
 
     """
-    for path in INFO_PATHS:
-        try:
-            return await endpoint.told(path, ModelInfo)
-        except ProverUnavailable:
+    new, old = INFO_PATHS
+    return await _told(endpoint, new) or await _told(endpoint, old)
+
+
+async def _told(endpoint: Endpoint, path: str) -> ModelInfo | None:
+    try:
+        return await endpoint.told(path, ModelInfo)
+    except ProverUnavailable:
+        raise
+    except ProverError as error:
+        if error.code == "engine_key_refused":
             raise
-        except ProverError as error:
-            if error.code == "engine_key_refused":
-                raise
-    return None
+        return None
 
 
 async def sglang_speaker(endpoint: Endpoint, tokenizer: Tokenizer, *, asked_for: bool) -> SGLangSpeaker | None:
@@ -71,6 +75,8 @@ async def sglang_speaker(endpoint: Endpoint, tokenizer: Tokenizer, *, asked_for:
         except ProverUnavailable:
             raise
         except ProverError as error:
+            if error.code == "engine_key_refused":
+                raise
             problem = str(error)
     if asked_for:
         raise ProverError(f"{endpoint.shown} does not answer as SGLang's /generate does: {problem}")

@@ -13,7 +13,6 @@ from starlette.responses import JSONResponse, Response
 from mrt_reward.backoff import Backoff
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ProverError, ProverUnavailable
-from mrt_reward.provers.openai.replies import Usage
 from mrt_reward.provers.openai.prover import OpenAIProver
 from tests.provers.openai.fake_endpoint import KEY, FakeEndpoint
 from tests.provers.openai.kit import (
@@ -159,10 +158,3 @@ async def test_the_key_is_sent_and_never_shown(vllm: FakeEndpoint, qwen_dir: Pat
     vllm.replies.clear()
     vllm.changed = lambda _: json.dumps(KEY)
     assert KEY not in str(await failure_of(prover, make_proof([5], SAMPLED)))
-
-
-def test_cached_tokens_are_not_computed() -> None:
-    usage = Usage.model_validate(
-        {"prompt_tokens": 100, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 90}}
-    )
-    assert usage.computed_tokens == 17

@@ -1,27 +1,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mrt_reward.config import load_settings
-from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.protocols import Probe, Proof
-from mrt_reward.provers.openai.prover import UNKNOWN_VERSION, OpenAIProver
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.wiring import build_prover
-from tests.provers.hf.plain import rollouts
-from tests.provers.openai.fake_endpoint import END_ID, KEY, FakeEndpoint, rule
+from tests.provers.openai.fake_endpoint import KEY, FakeEndpoint
 from tests.provers.openai.kit import (
-    LIKELIHOOD,
     SAMPLED,
     make_proof,
-    prefix_of,
     prover_of,
 )
-from tests.provers.proving import failure_of, prove_all
+from tests.provers.proving import prove_all
 
 
 @pytest.mark.parametrize("dialect", ["vllm", "llama", "plain"])
