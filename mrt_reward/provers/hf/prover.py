@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -170,7 +171,7 @@ def _refuse_others(model: ProvedModel, canary: WeightsCanary, info: ProverInfo) 
         WeightsError: it has not, or cannot be asked.
 
     """
-    canary.check_fits(info.max_tokens, int(model.model.config.vocab_size))
+    canary.check_fits(info.max_tokens, int(cast("Any", model.model).config.get_text_config().vocab_size))
     try:
         answers, _ = model.prove(canary.proof, lambda: None)
     except ProverError as error:

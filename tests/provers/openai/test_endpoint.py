@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from mrt_reward.backoff import Backoff
 from mrt_reward.engine_settings import EngineSettings
-from mrt_reward.errors import ProverError, ProverUnavailable
+from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable
 from mrt_reward.provers.openai.prover import OpenAIProver
 from tests.provers.openai.fake_endpoint import KEY, FakeEndpoint
 from tests.provers.openai.kit import (
@@ -158,3 +158,20 @@ async def test_the_key_is_sent_and_never_shown(vllm: FakeEndpoint, qwen_dir: Pat
     vllm.replies.clear()
     vllm.changed = lambda _: json.dumps(KEY)
     assert KEY not in str(await failure_of(prover, make_proof([5], SAMPLED)))
+
+
+@pytest.mark.parametrize("url", ["http://a:9?key=secret", "http://a:9/v1#secret", "http://me:secret@a:9?key=secret"])
+async def test_a_url_that_holds_more_than_an_address_is_refused_without_showing_it(qwen_dir: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match="http://a:9/… must end with its path") as refused:
+        OpenAIProver(EngineSettings(engine_url=url, tokenizer=str(qwen_dir)))
+    assert "secret" not in str(refused.value)
+
+
+async def test_a_password_in_a_url_is_shown_nowhere(vllm: FakeEndpoint, qwen_dir: Path) -> None:
+    settings = EngineSettings(engine_url="http://me:secret@engine:9/path/v1", tokenizer=str(qwen_dir))
+    prover = OpenAIProver(settings, transport=vllm.transport, backoff=NO_WAIT)
+    with pytest.raises(ProverUnavailable) as missing:
+        await prover.check()
+    told = (str(missing.value), str(prover.endpoints), str(prover.info))
+    assert all("secret" not in text and "http://engine:9" in text for text in told)
+    await prover.close()
