@@ -88,6 +88,7 @@ class WeightsLoader:
             )
         asked = await asyncio.to_thread(publication, folder, kind, canary)
         if self._served == (asked, prover.info) and not self._loads:
+            self._problem = None
             return prover.info
         if asked not in self._loads:
             task = asyncio.create_task(self._load(prover, asked), name="load-weights")

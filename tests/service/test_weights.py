@@ -121,6 +121,12 @@ async def test_a_failed_publication_is_a_problem_until_weights_are_taken() -> No
     assert at.value.code == "weights_not_taken"
     await loader.load(Path("good"), "checkpoint")
     loader.refuse_if_failed()
+    with pytest.raises(WeightsError):
+        await loader.load(Path("broken"), "checkpoint")
+    # Whoever sends what serves says that it is meant to.
+    await loader.load(Path("good"), "checkpoint")
+    loader.refuse_if_failed()
+    assert len(prover.canaries) == 3
 
 
 async def test_an_engine_that_keeps_its_weights_refuses_others_unread() -> None:
