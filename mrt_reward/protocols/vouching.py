@@ -32,7 +32,7 @@ class WeightsCanary:
             description="Natural logarithm of the answer's probability at temperature 1, summed over its tokens.",
         ),
     ]
-    dtype: Annotated[
+    precision: Annotated[
         Literal["float32", "bfloat16", "float16"],
         Field(
             description="Precision in which the sender computed it: the coarser one of two decides what is rounding."
@@ -76,7 +76,7 @@ class WeightsCanary:
 
         """
         [[logprob]] = [answer.spelling_logprobs for answer in answers]
-        limit = max(rounding(self.proof, dtype), rounding(self.proof, self.dtype))
+        limit = max(rounding(self.proof, dtype), rounding(self.proof, self.precision))
         # Not `>`, which NaN would pass.
         if not abs(logprob - self.logprob) <= limit:
             raise WeightsError(

@@ -37,7 +37,6 @@ from mrt_reward.version import __version__
 from mrt_reward.wire import (
     AdvantagesRequest,
     AdvantagesResponse,
-    EndpointOut,
     EpisodesRequest,
     EpisodesResponse,
     GetRewardRequest,
@@ -147,7 +146,7 @@ class Routes:
             note=info.note,
             coupled=info.coupled,
             computed_per_needed=info.computed_per_needed,
-            endpoints=[EndpointOut(url=each.url, up=each.up, problem=each.problem) for each in self._scorer.endpoints],
+            endpoints=list(self._scorer.endpoints),
             tokenizer=self._scorer.tokenizer_sha256,
             graders=list(self._scorer.graders),
             options=self._settings.options,

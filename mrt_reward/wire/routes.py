@@ -11,7 +11,7 @@ from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import TraceError
 from mrt_reward.fields import IdsField, encode_ids, ids_of
 from mrt_reward.options import ScoreOptions
-from mrt_reward.protocols import Coupling, WeightsCanary
+from mrt_reward.protocols import Coupling, EndpointState, WeightsCanary
 from mrt_reward.types import Episode, ErrorInfo, ScoredTrace, TokenIds
 from mrt_reward.wire.refused import LenientScored, LenientTrace
 from mrt_reward.wire.traces import MAX_TRACES, Model, WholeScored
@@ -200,14 +200,6 @@ class GetRewardResponse(Model):
     extra_logs: dict[str, list[float]]
 
 
-class EndpointOut(Model):
-    """A server that proves."""
-
-    url: Annotated[str, Field(description="Scheme, host and port.")]
-    up: Annotated[bool, Field(description="Whether it is asked at present.")]
-    problem: Annotated[str, Field(description="Why it is not; empty where it is.")]
-
-
 class ProverOut(Model):
     """Who proves, and how when a request does not say. A server of an earlier version leaves out what has a default."""
 
@@ -225,8 +217,8 @@ class ProverOut(Model):
         ),
     ] = None
     endpoints: Annotated[
-        list[EndpointOut], Field(description="Servers that prove; none where the engine is in the server itself.")
-    ] = Field(default_factory=list[EndpointOut])
+        list[EndpointState], Field(description="Servers that prove; none where the engine is in the server itself.")
+    ] = Field(default_factory=list[EndpointState])
     tokenizer: str
     graders: list[str]
     options: ScoreOptions

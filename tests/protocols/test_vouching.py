@@ -34,7 +34,7 @@ def test_rounding_is_that_of_the_coarser_precision_and_more_is_refused(
     logprob: float, ours: str, theirs: str, agrees: bool
 ) -> None:
     canary = TypeAdapter(WeightsCanary).validate_python(
-        {"prompt_ids": [5, 6], "answer_ids": [8, 9, 10, 11], "logprob": -4.0, "dtype": theirs}
+        {"prompt_ids": [5, 6], "answer_ids": [8, 9, 10, 11], "logprob": -4.0, "precision": theirs}
     )
     answers = [ProbeAnswer(spelling_logprobs=(logprob,))]
     if agrees:
@@ -54,12 +54,12 @@ def test_rounding_is_that_of_the_coarser_precision_and_more_is_refused(
         {"logprob": 0.5},
         {"logprob": math.nan},
         {"logprob": -math.inf},
-        {"dtype": "int8"},
+        {"precision": "int8"},
         {"log_prob": -1.0},
     ],
 )
 def test_what_is_no_canary_is_refused(changes: dict[str, object]) -> None:
     whole = {"prompt_ids": [5, 6], "answer_ids": [8, 9], "logprob": -4.0}
-    assert TypeAdapter(WeightsCanary).validate_python(whole).dtype == "bfloat16"
+    assert TypeAdapter(WeightsCanary).validate_python(whole).precision == "bfloat16"
     with pytest.raises(ValidationError):
         TypeAdapter(WeightsCanary).validate_python({**whole, **changes})

@@ -56,8 +56,8 @@ async def test_endpoints_that_are_up_are_told_and_nothing_else_of_their_urls() -
     async with live_server(Fleet(VALUES)) as live:
         told = (await live.http.get("/v1/prover")).json()["endpoints"]
         assert told == [
-            {"url": "http://a:9", "up": True, "problem": ""},
-            {"url": "http://b:9", "up": False, "problem": "gone"},
+            {"url": "http://a:9", "up": True, "problem": "", "num_proofs": 7, "num_failures": 1},
+            {"url": "http://b:9", "up": False, "problem": "gone", "num_proofs": 2, "num_failures": 3},
         ]
         metrics = (await live.http.get("/metrics")).text
         for line in (

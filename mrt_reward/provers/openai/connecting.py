@@ -46,7 +46,7 @@ class Connection:
             ProverUnavailable: it does not.
 
         """
-        draw = Draw([tokenizer.encode_trusted("1 + 1 =").tolist()], None, 1, max_tokens=1, temperature=0.0)
+        draw = Draw([tokenizer.encode_trusted("1 + 1 =").tolist()], None, 1, max_tokens=1, temperature=0.0, top_p=1.0)
         try:
             await self.speaker.draw(draw, "check")
         except ProverUnavailable:

@@ -58,7 +58,7 @@ class Draw:
     num_samples: int
     max_tokens: int
     temperature: float
-    top_p: float = 1.0
+    top_p: float
 
 
 @dataclass(frozen=True, slots=True)
