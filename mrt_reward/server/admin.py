@@ -9,6 +9,7 @@ from fastapi import Depends, Response
 
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import DeadlineExceeded
+from mrt_reward.protocols import ProverInfo
 from mrt_reward.server.calls import Caller, caller_of
 from mrt_reward.server.weights import allowed_folder
 from mrt_reward.service.scorer import Scorer
@@ -54,8 +55,15 @@ class AdminRoutes:
         """
         caller.capped(self._settings.default_deadline_s)
         folder = await asyncio.to_thread(allowed_folder, self._settings, body.path)
+        # Begun whatever time the caller has, or 202 might tell of a load that nobody began.
+        load = await self._scorer.weights.begun(folder, body.kind, body.canary)
         try:
-            info = await caller.attend(self._scorer.load_weights(folder, body.kind, body.canary))
+            info = await caller.attend(_ended(load))
         except DeadlineExceeded:
             return Response(WeightsLoading().model_dump_json(), 202, media_type="application/json")
         return WeightsResponse(model=info.name, version=info.version)
+
+
+async def _ended(load: asyncio.Future[ProverInfo]) -> ProverInfo:
+    """Wait for a load, which goes on where nobody waits any more."""
+    return await asyncio.shield(load)

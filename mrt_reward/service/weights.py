@@ -70,14 +70,20 @@ class WeightsLoader:
             raise self._problem
 
     async def load(self, folder: Path, kind: WeightsKind, canary: WeightsCanary | None = None) -> ProverInfo:
-        """Who proves with the weights of a folder. Once begun, the load ends, even if the caller leaves.
+        """Who proves with the weights of a folder; raises as `begun` and its load do."""
+        return await asyncio.shield(await self.begun(folder, kind, canary))
 
-        Whoever asks for weights that are being loaded waits for that load; what is served already is not loaded again.
+    async def begun(
+        self, folder: Path, kind: WeightsKind, canary: WeightsCanary | None = None
+    ) -> asyncio.Future[ProverInfo]:
+        """The load of the weights of a folder, which goes on until it ends, even if the caller leaves: shield it.
+
+        Whoever asks for weights that are being loaded gets that load; what is served already is not loaded again.
 
         Raises:
-            WeightsUnsupported: the engine keeps the weights that it started with.
-            WeightsError: they were not taken, and the old ones serve on.
-            ProverUnavailable: nothing serves any more.
+            WeightsUnsupported: the engine keeps the weights that it started with. The load itself raises
+                `WeightsError` where they were not taken, and the old ones serve on, and `ProverUnavailable` where
+                nothing serves any more.
 
         """
         prover = self._prover
@@ -89,12 +95,14 @@ class WeightsLoader:
         asked = await asyncio.to_thread(publication, folder, kind, canary)
         if self._served == (asked, prover.info) and not self._loads:
             self._problem = None
-            return prover.info
+            known: asyncio.Future[ProverInfo] = asyncio.get_running_loop().create_future()
+            known.set_result(prover.info)
+            return known
         if asked not in self._loads:
             task = asyncio.create_task(self._load(prover, asked), name="load-weights")
             self._loads[asked] = task
             task.add_done_callback(lambda done: self._ended(asked, done))
-        return await asyncio.shield(self._loads[asked])
+        return self._loads[asked]
 
     async def _load(self, prover: Reloadable, asked: Publication) -> ProverInfo:
         async with self._loading:
