@@ -207,6 +207,10 @@ class Fleet:
         if replica.reviving is not None:
             return
         replica.leave(problem)
+        if not any(each.up for each in self._replicas):
+            # Those who did not agree with the others may do alone: they are tried anew.
+            for each in self._replicas:
+                each.num_tries = 0
         logger.warning("endpoint_left_out", endpoint=replica.shown, problem=problem)
         replica.reviving = asyncio.create_task(self._revive(replica), name=f"revive {replica.shown}")
         self._announce()
