@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
@@ -23,6 +24,17 @@ Key = Annotated[SecretStr, Field(min_length=1), AfterValidator(_sendable)]
 """A key that is sent in a header; never shown."""
 
 
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL: what may be shown of it, because passwords and keys stand in the rest."""
+    try:
+        parts = urlsplit(url)
+        port = "" if parts.port is None else f":{parts.port}"
+    except ValueError:
+        return "(no URL)"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}{port}" if host else "(no URL)"
+
+
 class EngineSettings(BaseModel):
     """Settings of an engine. `ServeSettings` has them too, so that they are flags, variables and keys of the TOML file.
 
@@ -39,8 +51,19 @@ class EngineSettings(BaseModel):
         Field(description="Engine that runs the prover: transformers, vllm or openai."),
     ] = "transformers"
     engine_url: Annotated[
-        str | None, Field(description="Engine openai: URL of the endpoint, such as http://127.0.0.1:8000.")
+        str | tuple[str, ...] | None,
+        Field(
+            description="Engine openai: URL of the endpoint, such as http://127.0.0.1:8000, or of several that serve "
+            "one model, with commas between: a trace goes to one of them, and to another where that one fails."
+        ),
     ] = None
+    engine_dialect: Annotated[
+        Literal["auto", "completions", "sglang"],
+        Field(
+            description="Engine openai: how endpoints are asked. auto tries SGLang's own /generate, and takes OpenAI's "
+            "completions where there is none."
+        ),
+    ] = "auto"
     engine_api_key: Annotated[Key | None, Field(description="Engine openai: its API key.")] = None
     engine_version: Annotated[
         str | None, Field(description="Engine openai: version of the endpoint's weights; change it when they change.")
@@ -81,6 +104,12 @@ class EngineSettings(BaseModel):
     engine_args: Annotated[
         dict[str, Any], Field(description="More arguments of vLLM's AsyncEngineArgs, by name; for engine vllm.")
     ] = {}
+
+    @property
+    def engine_urls(self) -> tuple[str, ...]:
+        """All endpoints."""
+        given = self.engine_url.split(",") if isinstance(self.engine_url, str) else self.engine_url or ()
+        return tuple(url.strip() for url in given if url.strip())
 
     @property
     def named_model(self) -> str:

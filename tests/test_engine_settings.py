@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from mrt_reward.config import ServeSettings, load_settings
-from mrt_reward.engine_settings import EngineSettings
+from mrt_reward.engine_settings import EngineSettings, origin_of
 from mrt_reward.errors import ConfigError
 
 
@@ -49,3 +50,43 @@ def test_an_engine_that_loads_a_model_needs_its_name() -> None:
 def test_every_engine_is_named_where_it_is_chosen() -> None:
     field = EngineSettings.model_fields["engine"]
     assert [name for name in get_args(field.annotation) if name not in (field.description or "")] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "urls"),
+    [
+        (None, ()),
+        ("http://a:1", ("http://a:1",)),
+        (" http://a:1, http://b:2/v1 ,", ("http://a:1", "http://b:2/v1")),
+        (("http://a:1", "http://b:2"), ("http://a:1", "http://b:2")),
+    ],
+)
+def test_endpoints_are_one_or_several(given: str | tuple[str, ...] | None, urls: tuple[str, ...]) -> None:
+    assert EngineSettings(engine_url=given).engine_urls == urls
+
+
+def test_endpoints_come_from_all_places_that_settings_come_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MRT_REWARD_ENGINE_URL", "http://a:1,http://b:2")
+    assert load_settings().engine_urls == ("http://a:1", "http://b:2")
+    assert load_settings(engine_url="http://c:3").engine_urls == ("http://c:3",)
+    monkeypatch.delenv("MRT_REWARD_ENGINE_URL")
+    (tmp_path / "settings.toml").write_text('engine_url = ["http://d:4", "http://e:5"]')
+    monkeypatch.setenv("MRT_REWARD_CONFIG", str(tmp_path / "settings.toml"))
+    assert load_settings().engine_urls == ("http://d:4", "http://e:5")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://engine:8000/v1", "http://engine:8000"),
+        ("https://me:secret@engine/secret/v1?key=secret#secret", "https://engine"),
+        ("https://secret@[::1]:9/v1", "https://[::1]:9"),
+        ("http://engine:secret", "(no URL)"),
+        ("secret", "(no URL)"),
+        ("", "(no URL)"),
+    ],
+)
+def test_nothing_of_a_url_is_shown_that_may_be_secret(url: str, shown: str) -> None:
+    assert origin_of(url) == shown

@@ -16,9 +16,10 @@ from rich.table import Table
 
 from mrt_reward.cli.flags import ENGINE, with_settings
 from mrt_reward.config import ServeSettings
-from mrt_reward.engine_settings import EngineSettings
+from mrt_reward.engine_settings import EngineSettings, origin_of
 from mrt_reward.errors import MRTRewardError
 from mrt_reward.mini import MODEL_DIR
+from mrt_reward.protocols import Replicated
 from mrt_reward.protocols.canary import sharing_remedy
 from mrt_reward.service.canary import Canary
 from mrt_reward.service.queue import ProofQueue
@@ -123,7 +124,7 @@ def findings() -> list[Finding]:
 
 async def prover_finding(settings: EngineSettings) -> Finding:
     """What the self-check of the prover that the settings name says."""
-    what = f"prover {settings.model or settings.engine_url}"
+    what = f"prover {settings.model or ', '.join(map(origin_of, settings.engine_urls))}"
     try:
         prover = await asyncio.to_thread(build_prover, settings)
     except MRTRewardError as error:
@@ -141,7 +142,11 @@ async def prover_finding(settings: EngineSettings) -> Finding:
     shared = info.computed_per_needed
     told = "not measured" if shared is None else f"{shared:.2f}"
     found = f"engine {info.engine}, {info.dtype or 'unknown precision'}, tokens computed per token needed: {told}"
-    remedy = sharing_remedy(info.engine, shared)
+    endpoints = prover.endpoints if isinstance(prover, Replicated) else ()
+    down = [f"{each.url}: {each.problem}" for each in endpoints if not each.up]
+    if endpoints:
+        found += f"; up: {', '.join(each.url for each in endpoints if each.up) or 'no endpoint'}"
+    remedy = "; ".join([*down, *filter(None, [sharing_remedy(info.engine, shared)])])
     return Finding(what, None if remedy else True, found, remedy)
 
 

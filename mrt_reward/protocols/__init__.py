@@ -5,6 +5,14 @@ follows each cut, so that every engine can share the common prefix in its own wa
 apart before this seam: what arrives here is token ids, and the untrusted part holds no control token.
 """
 
+from mrt_reward.protocols.abilities import (
+    EndpointState,
+    Reloadable,
+    Replicated,
+    ShowsProgress,
+    Supervised,
+    WeightsKind,
+)
 from mrt_reward.protocols.grading import GradeItem, Grader, Party, asking_for, asking_party, asking_together
 from mrt_reward.protocols.proving import (
     Coupling,
@@ -16,17 +24,16 @@ from mrt_reward.protocols.proving import (
     Prover,
     ProverInfo,
     Query,
-    Reloadable,
     RolloutQuery,
-    ShowsProgress,
     SpellingIds,
-    Supervised,
-    WeightsKind,
+    trace_name,
 )
 from mrt_reward.protocols.tokens import TokenizedText, Tokenizer
+from mrt_reward.protocols.vouching import WeightsCanary
 
 __all__ = [
     "Coupling",
+    "EndpointState",
     "GradeItem",
     "Grader",
     "LikelihoodQuery",
@@ -39,14 +46,17 @@ __all__ = [
     "ProverInfo",
     "Query",
     "Reloadable",
+    "Replicated",
     "RolloutQuery",
     "ShowsProgress",
     "SpellingIds",
     "Supervised",
     "TokenizedText",
     "Tokenizer",
+    "WeightsCanary",
     "WeightsKind",
     "asking_for",
     "asking_party",
     "asking_together",
+    "trace_name",
 ]

@@ -5,13 +5,14 @@ Dimension key: P probes of a trace · S spellings of the answer · M sampled ans
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
-from typing import Literal, Protocol, runtime_checkable
+from pathlib import PurePath
+from typing import Literal, Protocol
 
 import numpy as np
 
-from mrt_reward.errors import ProverError, ProverUnavailable
+from mrt_reward.errors import ProverError
 from mrt_reward.protocols.tokens import Tokenizer
 from mrt_reward.types import TokenIds
 
@@ -81,6 +82,11 @@ class RolloutQuery:
 Query = LikelihoodQuery | RolloutQuery
 
 
+def trace_name(token_ids: TokenIds) -> str:
+    """Of a trace, by its tokens: 32 hexadecimal digits."""
+    return hashlib.blake2b(token_ids.astype("<i4").tobytes(), digest_size=16).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Proof:
     """All that is asked about one trace.
@@ -89,12 +95,20 @@ class Proof:
         token_ids: the trace's tokens, prompt first, up to the longest cut.
         probes: P of them, shortest cut first.
         query: what is asked at each.
+        trace: a name of the whole trace, which all proofs about it have, whatever their longest cut; empty: of no more
+            than this one.
 
     """
 
     token_ids: TokenIds
     probes: tuple[Probe, ...]
     query: Query
+    trace: str = field(default="", compare=False, repr=False)
+
+    @property
+    def session(self) -> str:
+        """What keeps the proofs about one trace together, where its tokens are cached."""
+        return self.trace or trace_name(self.token_ids)
 
     @property
     def num_tokens(self) -> int:
@@ -213,10 +227,6 @@ class ProverInfo:
         return (PurePath(self.model).name if is_folder else "") or self.model
 
 
-WeightsKind = Literal["checkpoint", "lora"]
-"""All weights of the model, or an adapter to the checkpoint that is served."""
-
-
 class Prover(Protocol):
     """An engine that finishes from prefixes."""
 
@@ -255,45 +265,4 @@ class Prover(Protocol):
 
     async def close(self) -> None:
         """Release the engine; no call may follow."""
-        ...
-
-
-@runtime_checkable
-class Reloadable(Protocol):
-    """A prover whose weights can change while it serves."""
-
-    async def load_weights(self, folder: Path, kind: WeightsKind) -> None:
-        """Serve other weights from now on; `info.version` tells them apart. One call at a time.
-
-        A proof is answered by the old weights or by the new ones, never by both. The new ones have generated a token
-        before the call returns.
-
-        Args:
-            folder: holds the weights, whole, as safetensors.
-            kind: what they are.
-
-        Raises:
-            WeightsError: they were not taken, and the old ones serve on.
-            ProverUnavailable: neither the new ones nor the old ones serve.
-
-        """
-        ...
-
-
-@runtime_checkable
-class Supervised(Protocol):
-    """A prover that may end on its own, such as one that runs in a process beside this one."""
-
-    async def wait_dead(self) -> ProverUnavailable:
-        """Return why, once the engine can never prove again."""
-        ...
-
-
-@runtime_checkable
-class ShowsProgress(Protocol):
-    """A prover whose work can be seen to get on while it works."""
-
-    @property
-    def silent_s(self) -> float | None:
-        """Seconds since the work under way last got on, by a pass or a layer; None while idle."""
         ...

@@ -46,6 +46,8 @@ from mrt_reward.wire import (
     ScoreResponse,
     StatusOut,
     VersionOut,
+    WeightsLoading,
+    WeightsResponse,
     scored_json,
 )
 
@@ -144,6 +146,7 @@ class Routes:
             note=info.note,
             coupled=info.coupled,
             computed_per_needed=info.computed_per_needed,
+            endpoints=list(self._scorer.endpoints),
             tokenizer=self._scorer.tokenizer_sha256,
             graders=list(self._scorer.graders),
             options=self._settings.options,
@@ -238,7 +241,8 @@ def create_admin_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemet
     app.post("/admin/drain", responses=documented(400, 401, 403, 415, 422, 503, 504))(admin.drain)
     app.delete("/admin/drain", responses=documented(401, 403, 415, 503))(admin.resume)
     app.delete("/admin/cache", responses=documented(401, 403, 415, 503))(admin.clear_cache)
-    app.post("/admin/weights", responses=documented(400, 401, 403, 415, 422, 501, 503, 504))(admin.load_weights)
+    loading: dict[int | str, Any] = {202: {"model": WeightsLoading}, **documented(400, 401, 403, 415, 422, 501, 503)}
+    app.post("/admin/weights", response_model=WeightsResponse, responses=loading)(admin.load_weights)
     limits = BodyLimits(1_000_000, settings.default_deadline_s, Memory(4_000_000))
     entrance = Entrance(settings.plain_admin_key, settings.admin_host, settings.allowed_hosts, limits)
     guard(app, entrance, app.state.stopping, telemetry.count_request)

@@ -49,13 +49,15 @@ class Readiness:
 
         Raises:
             Draining: the service is shutting down.
-            ProverUnavailable: the engine cannot prove at present, or its values are not what they were.
+            ProverUnavailable: the engine cannot prove at present, its values are not what they were, or the last
+                weights that were published are not served.
 
         """
         if self._scorer.draining:
             raise Draining("the server is shutting down: use another replica", retry_after_s=5.0)
         self.refuse_hanging()
         self._scorer.canary.refuse_if_wrong()
+        self._scorer.weights.refuse_if_failed()
         if self._gets_on():
             return
         async with self._asking:

@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import structlog
@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from structlog.typing import EventDict
 
 from mrt_reward.golds import is_odd
+from mrt_reward.protocols import EndpointState
 from mrt_reward.service.cache import SQLiteStore
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace
@@ -80,9 +81,24 @@ class _ScorerCollector(Collector):
         yield InfoMetricFamily("mrt_reward_weight_version", "Which weights prove.", value=labels)
         wrong = float(self._scorer.canary.problem is not None)
         yield GaugeMetricFamily("mrt_reward_canary_changed", "Whether a known trace got other values.", value=wrong)
+        yield from _endpoint_metrics(self._scorer.endpoints)
         if info.computed_per_needed is not None:
             help_text = "Tokens computed per token needed, in the engine's self-check."
             yield GaugeMetricFamily("mrt_reward_computed_per_needed", help_text, value=info.computed_per_needed)
+
+
+def _endpoint_metrics(endpoints: Sequence[EndpointState]) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+    """Of servers that prove; nothing where the engine is in this process."""
+    if not endpoints:
+        return
+    up = GaugeMetricFamily("mrt_reward_endpoint_up", "Whether an endpoint is asked.", labels=["endpoint"])
+    proofs = CounterMetricFamily("mrt_reward_endpoint_proofs", "Proofs it answered.", labels=["endpoint"])
+    failures = CounterMetricFamily("mrt_reward_endpoint_failures", "Times it did not answer.", labels=["endpoint"])
+    for each in endpoints:
+        up.add_metric([each.url], float(each.up))
+        proofs.add_metric([each.url], each.num_proofs)
+        failures.add_metric([each.url], each.num_failures)
+    yield from (up, proofs, failures)
 
 
 def _store_metrics(store: SQLiteStore | None) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:

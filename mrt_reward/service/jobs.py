@@ -14,7 +14,7 @@ from mrt_reward.core.episodes import episode_spans
 from mrt_reward.core.prefixes import PrefixPlan, align, plan_prefixes
 from mrt_reward.errors import TraceError
 from mrt_reward.options import Estimator, Likelihood, Rollouts, ScoreOptions, Terminator
-from mrt_reward.protocols import Grader, Probe, Proof, ProverInfo, Query, RolloutQuery, Tokenizer
+from mrt_reward.protocols import Grader, Probe, Proof, ProverInfo, Query, RolloutQuery, Tokenizer, trace_name
 from mrt_reward.service.cache import Key
 from mrt_reward.service.encoding import Encoded, encode_trace
 from mrt_reward.service.estimators import Plan, RolloutPlan, Speller, plan_estimator
@@ -35,6 +35,7 @@ class Job:
         digests: for each prefix, a hash of everything but the prover that can change its value.
         num_tokens: what the whole job would cost the engine.
         estimator: that `plan` follows.
+        trace: name of the trace that its proofs have.
         likelihood: the same prefixes valued by likelihood, where that serves as a prior.
         warnings: what the caller should know of how the trace is valued.
 
@@ -49,6 +50,7 @@ class Job:
     digests: tuple[bytes, ...]
     num_tokens: int
     estimator: Estimator
+    trace: str
     likelihood: Job | None = None
     warnings: tuple[str, ...] = ()
 
@@ -75,7 +77,7 @@ class Job:
         probes = tuple(
             Probe(self.cuts[place], self.suffixes[place], seed) for place, seed in zip(places, seeds, strict=True)
         )
-        return Proof(self.token_ids[: probes[-1].cut], probes, self.plan.query)
+        return Proof(self.token_ids[: probes[-1].cut], probes, self.plan.query, self.trace)
 
     @property
     def prefix_tokens(self) -> tuple[int, ...]:
@@ -138,6 +140,7 @@ def prepare(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer, grader: G
             digests=_digests(plan, token_ids, probes),
             num_tokens=Proof(token_ids, probes, _on_average(plan.query, options.estimator)).num_tokens,
             estimator=options.estimator,
+            trace=trace_name(token_ids),
             warnings=plan.warnings,
         )
 

@@ -14,11 +14,14 @@ from mrt_reward.core.progress import with_progress
 from mrt_reward.errors import ConfigError, MRTRewardError, ProverError, ProverUnavailable, TraceError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.protocols import (
+    EndpointState,
     Grader,
     Prover,
     ProverInfo,
+    Replicated,
     Supervised,
     Tokenizer,
+    WeightsCanary,
     WeightsKind,
     asking_together,
 )
@@ -77,12 +80,17 @@ class Scorer:
         self.queue = ProofQueue(prover, max_queue_tokens)
         self.canary = Canary(prover, self.queue)
         self.activity = Activity()
-        self._loader = WeightsLoader(prover)
+        self.weights = WeightsLoader(prover)
 
     @property
     def info(self) -> ProverInfo:
         """Who proves at present."""
         return self._prover.info
+
+    @property
+    def endpoints(self) -> Sequence[EndpointState]:
+        """Servers that prove for it; none where the engine is in this process."""
+        return self._prover.endpoints if isinstance(self._prover, Replicated) else ()
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -177,12 +185,12 @@ class Scorer:
         self.activity.refuse_if_draining()
         await self._prover.check()
 
-    async def load_weights(self, folder: Path, kind: WeightsKind) -> ProverInfo:
+    async def load_weights(self, folder: Path, kind: WeightsKind, canary: WeightsCanary | None = None) -> ProverInfo:
         """Serve other weights, and tell who proves then; raises as `WeightsLoader.load` does.
 
         Traces that are being scored finish on the old weights, or start again on the new ones; none mixes the two.
         """
-        return await self._loader.load(folder, kind)
+        return await self.weights.load(folder, kind, canary)
 
     async def wait_dead(self) -> ProverUnavailable:
         """Return why, once the prover can never prove again; one that lives in this process never returns."""

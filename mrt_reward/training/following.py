@@ -9,7 +9,10 @@ from pathlib import Path
 from mrt_reward.client.admin import load_weights
 from mrt_reward.errors import UNFINISHED, ConfigError, MRTRewardError
 from mrt_reward.files import WEIGHTS_MARKER
+from mrt_reward.protocols import WeightsCanary
+from mrt_reward.training.published import delete_old, publish
 from mrt_reward.training.settings import TrainingSettings
+from mrt_reward.wire import WeightsRequest
 
 logger = logging.getLogger(__name__)
 TRIAL = "mrt_trial"
@@ -56,34 +59,44 @@ def _check_server(url: str, trial: Path, key: str | None, where: str) -> None:
 
 
 def hand_over(
-    folder: Path, settings: TrainingSettings, step: int, *, save: Callable[[Path], None] | None = None
+    folder: Path,
+    settings: TrainingSettings,
+    step: int,
+    *,
+    save: Callable[[Path], None] | None = None,
+    canary: Callable[[], WeightsCanary] | None = None,
 ) -> dict[str, float]:
     """Tell every server to prove with the weights of this step; what was done, for the log.
 
-    A server that refuses keeps its old weights, which is logged and counted, and training goes on.
+    A server that refuses keeps its old weights, which is logged and counted, and training goes on. Folders that were
+    saved here are deleted after `keep_last`, once every server has taken newer ones.
 
     Args:
         folder: where the policy's weights of this step are, in Hugging Face format.
         settings: for `follow_steps` and the admin ports.
         step: of the trainer.
         save: puts them there, where the trainer has not done so by itself; called where they are due.
+        canary: says how probable an answer is by these weights, for the servers to compare; called where they are due.
 
     """
     if settings.follow_steps is None or step % settings.follow_steps:
         return {}
     if save is not None:
-        save(folder)
+        publish(folder, save)
     taken = 0
     if folder.is_dir():
         (folder / WEIGHTS_MARKER).touch()
+        weights = WeightsRequest(path=str(folder), canary=canary() if canary else None)
         for url in settings.admin_urls:
             try:
-                version = load_weights(url, str(folder), key=settings.admin_key)
+                version = load_weights(url, weights, key=settings.admin_key)
             except MRTRewardError as error:
                 logger.error("mrt: %s keeps its old weights at step %d: %s", url, step, error)
                 continue
             taken += 1
             logger.warning("mrt: %s proves with the weights of step %d, version %s", url, step, version)
+        if save is not None and settings.keep_last is not None and taken == len(settings.admin_urls):
+            delete_old(folder, settings.keep_last)
     else:
         logger.error("mrt: expected the weights of step %d in %s, and nothing is there", step, folder)
     return {"mrt/following/step": float(step), "mrt/following/refused": float(len(settings.admin_urls) - taken)}

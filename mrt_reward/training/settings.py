@@ -32,6 +32,7 @@ from mrt_reward.options import (
     Segmenter,
     TokenSegmenter,
 )
+from mrt_reward.training.follow_options import FollowOptions
 
 SegmenterName = Literal["balanced", "markers", "paragraphs", "tokens", "mrt-omni-math", "mrt-aime", "mrt-regret"]
 OnFailure = Literal["mask", "drop", "abort"]
@@ -42,7 +43,7 @@ Flags = TypeVar("Flags", bound=BaseSettings)
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class TrainingSettings(WasteOptions, EpisodeLimit, SamplingOptions, AnswerOptions, CreditOptions):
+class TrainingSettings(FollowOptions, WasteOptions, EpisodeLimit, SamplingOptions, AnswerOptions, CreditOptions):
     """How a training run is paid for progress. The defaults are the paper's where it says.
 
     What is not declared here is an option of credit or of scoring, and is declared there.
@@ -93,15 +94,6 @@ class TrainingSettings(WasteOptions, EpisodeLimit, SamplingOptions, AnswerOption
     regret_budget: Annotated[
         int | None, Field(ge=1, description="C of the logged regret in tokens; none is the longest response allowed.")
     ] = None
-    follow_steps: Annotated[
-        int | None, Field(ge=1, description="Hand the policy's weights to the prover every so many steps; none never.")
-    ] = None
-    admin_url: Annotated[str | list[str], Field(description="Admin ports of the servers, for `follow_steps`.")] = (
-        "http://127.0.0.1:8001"
-    )
-    admin_key_env: Annotated[str, Field(description="Environment variable that holds their admin key, if any.")] = (
-        "MRT_REWARD_ADMIN_KEY"
-    )
 
     @property
     def by_policy(self) -> bool:
@@ -112,11 +104,6 @@ class TrainingSettings(WasteOptions, EpisodeLimit, SamplingOptions, AnswerOption
     def urls(self) -> list[str]:
         """All servers."""
         return [self.url] if isinstance(self.url, str) else list(self.url)
-
-    @property
-    def admin_urls(self) -> list[str]:
-        """All admin ports."""
-        return [self.admin_url] if isinstance(self.admin_url, str) else list(self.admin_url)
 
     @property
     def api_key(self) -> str | None:
@@ -244,6 +231,11 @@ def _check_together(settings: TrainingSettings, where: str) -> None:
     if settings.mode == "prefix" and settings.follow_steps is not None:
         raise ConfigError(
             f"{where}.follow_steps needs mode=episodes: mode=prefix asks no prover", param=f"{where}.mode"
+        )
+    if settings.keep_last is not None and settings.follow_steps is None:
+        raise ConfigError(
+            f"{where}.keep_last deletes weights that {where}.follow_steps wrote: set that too, or leave it out",
+            param=f"{where}.keep_last",
         )
     if settings.credit == "anytime" and settings.anytime_budget is None:
         raise ConfigError(

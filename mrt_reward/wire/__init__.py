@@ -20,6 +20,7 @@ from mrt_reward.wire.routes import (
     StatusOut,
     StreamedTrace,
     VersionOut,
+    WeightsLoading,
     WeightsRequest,
     WeightsResponse,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "StatusOut",
     "StreamedTrace",
     "VersionOut",
+    "WeightsLoading",
     "WeightsRequest",
     "WeightsResponse",
     "read_scored",

@@ -11,7 +11,7 @@ from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import TraceError
 from mrt_reward.fields import IdsField, encode_ids, ids_of
 from mrt_reward.options import ScoreOptions
-from mrt_reward.protocols import Coupling
+from mrt_reward.protocols import Coupling, EndpointState, WeightsCanary
 from mrt_reward.types import Episode, ErrorInfo, ScoredTrace, TokenIds
 from mrt_reward.wire.refused import LenientScored, LenientTrace
 from mrt_reward.wire.traces import MAX_TRACES, Model, WholeScored
@@ -216,6 +216,9 @@ class ProverOut(Model):
             "1.5 prefixes share too little, and the server's log says what to set. Null: not measured."
         ),
     ] = None
+    endpoints: Annotated[
+        list[EndpointState], Field(description="Servers that prove; none where the engine is in the server itself.")
+    ] = Field(default_factory=list[EndpointState])
     tokenizer: str
     graders: list[str]
     options: ScoreOptions
@@ -242,6 +245,16 @@ class WeightsRequest(Model):
     kind: Annotated[
         Literal["checkpoint", "lora"], Field(description="All weights, or an adapter to the checkpoint that is served.")
     ] = "checkpoint"
+    canary: Annotated[
+        WeightsCanary | None,
+        Field(description="What the sender says of them; where the server says something else, they are not taken."),
+    ] = None
+
+
+class WeightsLoading(Model):
+    """The weights are being loaded still: send the same request again to wait on."""
+
+    status: Literal["loading"] = "loading"
 
 
 class WeightsResponse(Model):

@@ -11,6 +11,8 @@ from mrt_reward.cli import doctor, main
 from mrt_reward.cli.app import app
 from mrt_reward.config import load_settings
 from mrt_reward.mini import MODEL_DIR
+from mrt_reward.protocols import EndpointState
+from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.version import __version__
 
 RUN = CliRunner()
@@ -78,3 +80,15 @@ def test_doctor_starts_a_prover_and_says_whether_it_is_right(tmp_path: Path) -> 
     wrong = asyncio.run(doctor.prover_finding(load_settings(model=str(tmp_path))))
     assert wrong.ok is False
     assert "cannot be loaded" in wrong.found
+
+
+def test_doctor_says_which_endpoints_are_up_and_shows_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fleet(ScriptedProver):
+        endpoints = (EndpointState("http://a:9", True), EndpointState("http://b:9", False, "no server at http://b:9"))
+
+    monkeypatch.setattr(doctor, "build_prover", lambda _: Fleet([0.5]))
+    settings = load_settings(engine="openai", engine_url="http://me:secret@a:9,http://b:9/v1")
+    found = asyncio.run(doctor.prover_finding(settings))
+    assert (found.what, found.ok) == ("prover http://a:9, http://b:9", None)
+    assert "up: http://a:9" in found.found
+    assert found.remedy == "http://b:9: no server at http://b:9"

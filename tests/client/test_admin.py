@@ -8,8 +8,10 @@ import httpx
 import pytest
 
 from mrt_reward.client import MALFORMED, UNREACHABLE, RetryPolicy
-from mrt_reward.client.admin import load_weights, set_draining
+from mrt_reward.client.admin import ASK_S, load_weights, set_draining
 from mrt_reward.errors import DeadlineExceeded, Overloaded, RequestRejected, WireError
+from mrt_reward.protocols import WeightsCanary
+from mrt_reward.wire import WeightsRequest
 
 
 def answering(status: int, body: object, seen: list[httpx.Request] | None = None) -> httpx.MockTransport:
@@ -53,6 +55,34 @@ def test_weights_that_are_refused_say_why() -> None:
     body = {"error": {"message": "outside the root", "type": "T", "code": "weights_refused", "param": "path"}}
     with pytest.raises(RequestRejected, match="outside the root"):
         load_weights("http://a", "/w", transport=answering(400, body))
+
+
+def test_a_server_that_still_loads_is_asked_again_until_it_is_done() -> None:
+    # A server of an earlier version says by a 504 what one of this version says by a 202.
+    late = {"error": {"message": "not done", "type": "T", "code": "deadline_exceeded", "param": None}}
+    replies = [
+        (202, {"status": "loading"}),
+        (504, late),
+        (202, {"status": "loading"}),
+        (200, {"model": "m", "version": "v2"}),
+    ]
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        status, body = replies[len(seen) - 1]
+        return httpx.Response(status, json=body)
+
+    weights = WeightsRequest(path="/w", canary=WeightsCanary((1, 2), (3, 4), -0.5))
+    assert load_weights("http://a", weights, transport=httpx.MockTransport(answer)) == "v2"
+    assert len({request.content for request in seen}) == 1, "the same weights each time, which makes it one load"
+    assert json.loads(seen[0].content)["canary"]["logprob"] == -0.5
+    assert all(0 < int(request.headers["x-deadline-ms"]) <= 1000 * ASK_S for request in seen)
+
+
+def test_a_caller_who_has_no_more_time_is_told_that_the_load_goes_on() -> None:
+    with pytest.raises(DeadlineExceeded, match="still loads /w after 0 s, and goes on"):
+        load_weights("http://a", "/w", timeout_s=0.0, transport=answering(202, {"status": "loading"}))
 
 
 def test_an_admin_port_that_is_away_or_talks_nonsense_is_a_wire_error() -> None:

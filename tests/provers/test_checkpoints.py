@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safetensors import torch as safetensors_torch
 
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import WeightsError, WeightsUnsupported
+from mrt_reward.protocols import WeightsCanary
 from mrt_reward.provers.checkpoints import (
     checkpoint_shapes,
     end_ids,
@@ -201,6 +203,34 @@ async def test_the_transformers_prover_changes_over_between_proofs(qwen_dir: Pat
     assert seen == set(expected)
     await prover.close()
     await other.close()
+
+
+@pytest.mark.parametrize("apart", [0.0, -0.5])
+async def test_weights_are_taken_where_their_sender_says_of_an_answer_what_they_say(
+    qwen_dir: Path, copy: Path, apart: float
+) -> None:
+    rewritten(copy, lambda weights: weights["model.norm.weight"].mul_(1.5))
+    prover, sender = (TransformersProver(EngineSettings(model=str(one), device="cpu")) for one in (qwen_dir, copy))
+    asked = WeightsCanary((5, 6, 7), (8, 9, 10), 0.0, "float32")
+    [[own], [sent]] = [likelihoods(await one.prove(asked.proof))[0] for one in (prover, sender)]
+    assert abs(own - sent) > 0.1, "the two sets of weights must be told apart by it"
+    canary = replace(asked, logprob=sent + apart)
+    if apart:
+        before = prover.info
+        with pytest.raises(WeightsError, match="not the weights that the sender has"):
+            await prover.load_weights(copy, "checkpoint", canary)
+        assert prover.info == before
+        assert (await prover.prove(asked.proof)).version == before.version
+        with pytest.raises(
+            WeightsError, match=r"ids up to 99999, the model takes 4096 tokens and ids below 404"
+        ) as refused:
+            await prover.load_weights(copy, "checkpoint", replace(canary, answer_ids=(8, 9, 99_999)))
+        assert refused.value.param == "canary"
+    else:
+        await prover.load_weights(copy, "checkpoint", canary)
+        assert prover.info.version == sender.info.version
+    await prover.close()
+    await sender.close()
 
 
 async def test_weights_that_do_not_answer_leave_the_old_ones_in_service(qwen_dir: Path, copy: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from tests.server.conftest import TRACE, Live, post
+from mrt_reward.errors import WeightsError
+from mrt_reward.protocols import WeightsCanary, WeightsKind
+from mrt_reward.provers.scripted import ScriptedProver
+from tests.server.conftest import TRACE, VALUES, Live, live_server, post
 from tests.server.test_run import admin_of
 
 
@@ -42,3 +46,75 @@ async def test_a_path_that_no_folder_can_have_is_the_callers_error(live: Live, t
     async with admin_of(live.scorer, weights_root=str(tmp_path)) as admin:
         reply = await admin.post("/admin/weights", json={"path": path})
     assert (reply.status_code, reply.json()["error"]["param"]) == (422, "path")
+
+
+class Slow(ScriptedProver):
+    """Takes the folder's name as its version, once it is let; its answer to every canary is -1."""
+
+    def __init__(self) -> None:
+        super().__init__(VALUES)
+        self.let = asyncio.Event()
+        self.num_loads = 0
+
+    async def load_weights(self, folder: Path, kind: WeightsKind, canary: WeightsCanary | None = None) -> None:
+        del kind
+        self.num_loads += 1
+        await self.let.wait()
+        if canary is not None and canary.logprob != -1.0:
+            raise WeightsError("the canary's answer differs", code="canary_differs", param="canary")
+        self.version = folder.name
+
+
+def finished(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).mkdir()
+        (root / name / ".complete").touch()
+
+
+async def test_a_slow_load_is_told_and_done_once(tmp_path: Path) -> None:
+    finished(tmp_path, "step-2")
+    prover = Slow()
+    async with live_server(prover) as live, admin_of(live.scorer, weights_root=str(tmp_path)) as admin:
+        # A deadline that is over before anything is done: the load was begun all the same.
+        soon = {"X-Deadline-Ms": "1"}
+        for _ in range(2):
+            reply = await admin.post("/admin/weights", json={"path": "step-2"}, headers=soon)
+            assert (reply.status_code, reply.json()) == (202, {"status": "loading"})
+        assert prover.num_loads == 1
+        # The old weights prove meanwhile, under their own version.
+        assert (await post(live, "/v1/score", {"traces": [TRACE]})).json()["traces"][0]["prover"].endswith("@1")
+        asking = [asyncio.create_task(admin.post("/admin/weights", json={"path": "step-2"})) for _ in range(3)]
+        prover.let.set()
+        for reply in await asyncio.gather(*asking):
+            assert (reply.status_code, reply.json()["version"]) == (200, "step-2")
+        assert (await admin.post("/admin/weights", json={"path": "step-2"})).json()["version"] == "step-2"
+        assert prover.num_loads == 1
+        assert (await post(live, "/v1/score", {"traces": [TRACE]})).json()["traces"][0]["prover"].endswith("@step-2")
+
+
+async def test_a_failed_publication_is_not_ready_and_nothing_proves_under_its_name(tmp_path: Path) -> None:
+    finished(tmp_path, "step-2", "step-3")
+    prover = Slow()
+    prover.let.set()
+    canary = {"prompt_ids": [1, 2], "answer_ids": [3, 4], "logprob": -2.0}
+    async with live_server(prover) as live, admin_of(live.scorer, weights_root=str(tmp_path)) as admin:
+        reply = await admin.post("/admin/weights", json={"path": "step-2", "canary": canary})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (422, "canary_differs")
+        ready = await live.http.get("/readyz")
+        assert (ready.status_code, ready.json()["error"]["code"]) == (503, "weights_not_taken")
+        assert (await live.http.get("/livez")).status_code == 200
+        # Who asks all the same gets values of the old weights, under their version.
+        assert (await post(live, "/v1/score", {"traces": [TRACE]})).json()["traces"][0]["prover"].endswith("@1")
+        reply = await admin.post("/admin/weights", json={"path": "step-3", "canary": {**canary, "logprob": -1.0}})
+        assert reply.json()["version"] == "step-3"
+        assert (await live.http.get("/readyz")).status_code == 200
+
+
+@pytest.mark.parametrize("wrong", [{"logprob": 1.0}, {"answer_ids": [3]}, {"prompt_ids": [1, -2]}, {"extra": 1}])
+async def test_a_canary_that_is_none_is_the_callers_error(tmp_path: Path, wrong: dict[str, object]) -> None:
+    finished(tmp_path, "step-2")
+    canary = {"prompt_ids": [1, 2], "answer_ids": [3, 4], "logprob": -2.0, **wrong}
+    async with live_server(Slow()) as live, admin_of(live.scorer, weights_root=str(tmp_path)) as admin:
+        reply = await admin.post("/admin/weights", json={"path": "step-2", "canary": canary})
+        assert reply.status_code == 422
+        assert (await live.http.get("/readyz")).status_code == 200, "nothing was published"

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 import pytest
 
-from mrt_reward.protocols import ProverInfo
+from mrt_reward.protocols import EndpointState, ProverInfo
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.server.gate.replies import error_response
 from mrt_reward.server.telemetry import without_controls
@@ -47,3 +47,26 @@ async def test_where_a_model_lies_is_for_nobody_outside() -> None:
         assert prover.json()["model"] == "qwen"
         scored = await live.http.post("/v1/score", json={"traces": [TRACE]}, headers={"authorization": "Bearer k"})
         assert scored.json()["traces"][0]["prover"] == "qwen@1", "as /v1/prover says it"
+
+
+async def test_endpoints_that_are_up_are_told_and_nothing_else_of_their_urls() -> None:
+    class Fleet(ScriptedProver):
+        endpoints = (EndpointState("http://a:9", True, "", 7, 1), EndpointState("http://b:9", False, "gone", 2, 3))
+
+    async with live_server(Fleet(VALUES)) as live:
+        told = (await live.http.get("/v1/prover")).json()["endpoints"]
+        assert told == [
+            {"url": "http://a:9", "up": True, "problem": "", "num_proofs": 7, "num_failures": 1},
+            {"url": "http://b:9", "up": False, "problem": "gone", "num_proofs": 2, "num_failures": 3},
+        ]
+        metrics = (await live.http.get("/metrics")).text
+        for line in (
+            'mrt_reward_endpoint_up{endpoint="http://a:9"} 1.0',
+            'mrt_reward_endpoint_up{endpoint="http://b:9"} 0.0',
+            'mrt_reward_endpoint_proofs_total{endpoint="http://a:9"} 7.0',
+            'mrt_reward_endpoint_failures_total{endpoint="http://b:9"} 3.0',
+        ):
+            assert line in metrics
+    async with live_server() as live:
+        assert (await live.http.get("/v1/prover")).json()["endpoints"] == []
+        assert "mrt_reward_endpoint" not in (await live.http.get("/metrics")).text

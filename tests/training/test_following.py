@@ -9,8 +9,11 @@ import pytest
 
 from mrt_reward.errors import ConfigError, WeightsError
 from mrt_reward.files import WEIGHTS_MARKER
+from mrt_reward.protocols import WeightsCanary
 from mrt_reward.training import following
+from mrt_reward.training.published import MARK
 from mrt_reward.training.settings import TrainingSettings
+from mrt_reward.wire import WeightsRequest
 from tests.server.conftest import threaded_server
 from tests.serving import free_port
 
@@ -20,9 +23,9 @@ def test_weights_are_handed_over_at_their_steps_once_they_are_marked(
 ) -> None:
     seen: list[tuple[str, str]] = []
 
-    def load_weights(url: str, path: str, **_: Any) -> str:
-        assert (Path(path) / WEIGHTS_MARKER).is_file()
-        seen.append((url, path))
+    def load_weights(url: str, weights: WeightsRequest, **_: Any) -> str:
+        assert (Path(weights.path) / WEIGHTS_MARKER).is_file()
+        seen.append((url, weights.path))
         if url == "http://b":
             raise WeightsError("outside the root")
         return "v2"
@@ -45,7 +48,50 @@ def test_weights_that_the_trainer_did_not_save_are_saved_where_they_are_due(
     assert following.hand_over(saved, TrainingSettings(), 2, save=Path.mkdir) == {}
     assert not saved.exists()
     assert following.hand_over(saved, settings, 4, save=Path.mkdir)["mrt/following/refused"] == 0.0
-    assert [file.name for file in saved.iterdir()] == [WEIGHTS_MARKER]
+    assert sorted(file.name for file in saved.iterdir()) == [WEIGHTS_MARKER, MARK]
+
+
+@pytest.mark.parametrize("refusing", [False, True])
+def test_what_was_saved_here_is_deleted_once_every_server_has_newer_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusing: bool
+) -> None:
+    def load_weights(url: str, weights: WeightsRequest, **_: Any) -> str:
+        if refusing and url == "http://b" and weights.path.endswith("step-3"):
+            raise WeightsError("its canary differs")
+        return "v"
+
+    monkeypatch.setattr(following, "load_weights", load_weights)
+    settings = TrainingSettings(follow_steps=1, keep_last=1, admin_url=["http://a", "http://b"])
+    for step in (1, 2, 3):
+        following.hand_over(tmp_path / f"step-{step}", settings, step, save=Path.mkdir)
+    # Where b refuses the third, it proves with the second, which stays.
+    assert sorted(path.name for path in tmp_path.iterdir()) == (["step-2", "step-3"] if refusing else ["step-3"])
+
+
+def test_a_trainers_own_checkpoints_are_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "load_weights", lambda *_, **__: "v2")
+    settings = TrainingSettings(follow_steps=1, keep_last=1)
+    for step in (1, 2, 3):
+        (tmp_path / f"step-{step}").mkdir()
+        following.hand_over(tmp_path / f"step-{step}", settings, step)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_the_senders_own_log_probability_goes_with_the_weights_where_they_are_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[WeightsRequest] = []
+
+    def load_weights(_: str, weights: WeightsRequest, **__: Any) -> str:
+        sent.append(weights)
+        return "v"
+
+    monkeypatch.setattr(following, "load_weights", load_weights)
+    canary = WeightsCanary((1, 2), (3, 4), -0.5)
+    settings = TrainingSettings(follow_steps=2)
+    for step in (1, 2):
+        following.hand_over(tmp_path, settings, step, canary=lambda: canary)
+    assert [weights.canary for weights in sent] == [canary]
 
 
 def test_weights_that_are_not_there_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

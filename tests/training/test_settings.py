@@ -67,6 +67,7 @@ def test_an_unknown_setting_without_a_near_one_is_refused_with_all_names() -> No
         ({"delimiters": {"start": "<a>"}}, "reward.mrt.delimiters.*start"),
         ({"baseline": "termination"}, "mode=prefix"),
         ({"mode": "prefix", "follow_steps": 2}, "mode=episodes"),
+        ({"keep_last": 2}, "keep_last deletes weights that reward.mrt.follow_steps wrote"),
         ({"best_of": 9}, "at most num_samples = 8"),
         ({"paid_values": "posterior"}, "needs reward.mrt.estimator=rollouts"),
         ({"paid_values": "posterior", "estimator": "rollouts", "best_of": 2}, "reward.mrt.best_of=1"),
@@ -152,7 +153,7 @@ ELSEWHERE = {
     "scoring": {"url", "api_key_env", "timeout_s"},
     "advantages": {"mode", "on_failure", "max_failed_share", "regret_budget"},
     "metrics": {"waste_threshold"},
-    "following": {"follow_steps", "admin_url", "admin_key_env"},
+    "following": {"follow_steps", "keep_last", "admin_url", "admin_key_env"},
 }
 """Settings whose effect is tested beside what they change."""
 

@@ -32,9 +32,12 @@ from mrt_reward.mini.island import sample_problems
 from mrt_reward.mini.writer import BASE_SLOPPINESS, write_thinking
 from mrt_reward.options import ScoreOptions
 from mrt_reward.protocols import Proof, Proven, Prover, RolloutQuery
-from mrt_reward.provers.openai.dialect import LikelihoodWay
+from mrt_reward.provers.openai.completions import CompletionsSpeaker
+from mrt_reward.provers.openai.connecting import Connection
 from mrt_reward.provers.openai.endpoint import Endpoint, Refusal
 from mrt_reward.provers.openai.prover import OpenAIProver
+from mrt_reward.provers.openai.requests import Completer
+from mrt_reward.provers.openai.speaking import LikelihoodWay
 from mrt_reward.service.jobs import prepare
 from mrt_reward.types import Trace
 from tests.provers.proving import prove_all
@@ -122,11 +125,19 @@ def values_of(proven: list[Proven]) -> NDArray[np.float64]:
     return np.array(values, np.float64)
 
 
+async def completer_of(prover: OpenAIProver) -> Completer:
+    """What asks the server, which was connected to before."""
+
+    async def spoken(connection: Connection) -> Completer:
+        assert isinstance(connection.speaker, CompletionsSpeaker)
+        return connection.speaker.completer
+
+    return await prover._endpoints.asked("", spoken)
+
+
 async def test_everything_that_the_prover_can_use_is_found(prover: OpenAIProver) -> None:
     await prover.check()
-    connection = prover._connection
-    assert connection is not None
-    dialect = connection.completer.dialect
+    dialect = (await completer_of(prover)).dialect
     assert (dialect.lists, dialect.samples, dialect.exact_ids) == (True, True, True)
     assert dialect.likelihood is LikelihoodWay.TOKEN_IDS
     assert "top_k" in dialect.neutral
@@ -184,16 +195,15 @@ async def test_likelihoods_equal_the_embedded_engines(prover: OpenAIProver, caps
 async def test_with_echo_one_close_counts_and_the_bound_is_a_little_lower(prover: OpenAIProver) -> None:
     proofs = proofs_of(prover, num_traces=4)
     values = values_of(await prove_all(prover, proofs))
-    connection = prover._connection
-    assert connection is not None
+    completer = await completer_of(prover)
     # SGLang's dialect, which vLLM speaks too.
-    connection.completer.dialect = replace(connection.completer.dialect, exact_ids=False, likelihood=LikelihoodWay.ECHO)
+    completer.dialect = replace(completer.dialect, exact_ids=False, likelihood=LikelihoodWay.ECHO)
     echoed = values_of(await prove_all(prover, proofs))
     assert (echoed <= values + 0.03).all()
     assert np.abs(echoed - values).mean() <= 0.01
     query = RolloutQuery(4, temperature=0.0, top_p=1.0, max_tokens=16, stop_at_close=True)
     as_text = await prove_all(prover, proofs_of(prover, query, num_traces=4))
-    connection.completer.dialect = replace(connection.completer.dialect, exact_ids=True)
+    completer.dialect = replace(completer.dialect, exact_ids=True)
     as_ids = await prove_all(prover, proofs_of(prover, query, num_traces=4))
     pairs = [
         (prover.tokenizer.decode(text.completions[0]), prover.tokenizer.decode(ids.completions[0]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ProverUnavailable, WeightsError
 from mrt_reward.graders.spellings import spellings
 from mrt_reward.mini import MODEL_DIR
+from mrt_reward.protocols import WeightsCanary
 from mrt_reward.provers.checkpoints import weights_version
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace, Status
@@ -144,6 +146,25 @@ async def test_a_checkpoint_that_does_not_answer_brings_the_old_one_back(prover:
         await prover.load_weights(folder, "checkpoint")
     assert prover.info == before
     np.testing.assert_allclose(logprobs(await prove_all(prover, proofs)), expected, atol=1e-5)
+
+
+async def test_weights_that_do_not_answer_as_their_sender_says_are_not_taken(
+    prover: VLLMProver, tmp_path: Path
+) -> None:
+    from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415 - with the engine only
+
+    other = perturbed(tmp_path / "step-2")
+    sender = TransformersProver(EngineSettings(model=str(other), dtype="float32", device="cpu"))
+    asked = WeightsCanary((5, 6, 7), (8, 9, 10), 0.0, "float32")
+    [[sent]] = [answer.spelling_logprobs for answer in (await sender.prove(asked.proof)).answers]
+    await sender.close()
+    before = prover.info
+    with pytest.raises(WeightsError, match=r"the old ones serve on: .* not the weights that the sender has") as refused:
+        await prover.load_weights(other, "checkpoint", replace(asked, logprob=sent - 3))
+    assert (refused.value.code, prover.info) == ("canary_differs", before)
+    await prover.check()
+    await prover.load_weights(other, "checkpoint", replace(asked, logprob=sent))
+    assert prover.info.version == weights_version(other)
 
 
 async def test_an_adapter_serves_under_its_own_version(prover: VLLMProver, tmp_path: Path) -> None:

@@ -8,16 +8,28 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable, WeightsError, WeightsUnsupported
-from mrt_reward.protocols import Probe, Proof, Proven, Prover, ProverInfo, RolloutQuery, Tokenizer, WeightsKind
+from mrt_reward.protocols import (
+    Probe,
+    Proof,
+    Proven,
+    Prover,
+    ProverInfo,
+    RolloutQuery,
+    Tokenizer,
+    WeightsCanary,
+    WeightsKind,
+)
 from mrt_reward.provers.checkpoints import refuse_other_model
 from mrt_reward.provers.hf.loading import dtype_of, load
 from mrt_reward.provers.hf.pulse import Pulse
+from mrt_reward.provers.hf.selfcheck import ProvedModel
 from mrt_reward.provers.hf.threads import num_threads
 from mrt_reward.provers.hf.worker import Weights, Worker
 
@@ -114,11 +126,11 @@ class TransformersProver:
         """
         await generate_one(self)
 
-    async def load_weights(self, folder: Path, kind: WeightsKind) -> None:
+    async def load_weights(self, folder: Path, kind: WeightsKind, canary: WeightsCanary | None = None) -> None:
         """Load a checkpoint beside the one that serves, prove that it is right, and change over between two proofs.
 
         Raises:
-            WeightsError: it does not fit or does not answer rightly; the old one serves on.
+            WeightsError: it does not fit, does not answer rightly, or not as its sender says; the old one serves on.
             ProverUnavailable: the prover was closed.
             WeightsUnsupported: it is an adapter.
 
@@ -135,6 +147,8 @@ class TransformersProver:
             raise WeightsError(
                 f"these weights cannot be loaded, the old ones serve on: {error}", param="path"
             ) from error
+        if canary is not None:
+            await asyncio.to_thread(_refuse_others, loaded.model, canary, self._info)
         self._pulse.follow(loaded.model.model)
         info = replace(self._info, model=str(folder), version=loaded.version, computed_per_needed=loaded.model.overhead)
         await asyncio.wrap_future(self._worker.change(Weights(loaded.model, info.version)))
@@ -159,3 +173,18 @@ async def generate_one(prover: Prover) -> None:
         raise
     except ProverError as error:
         raise ProverUnavailable(f"the prover cannot generate: {error}") from error
+
+
+def _refuse_others(model: ProvedModel, canary: WeightsCanary, info: ProverInfo) -> None:
+    """See that a model has the weights that their sender has.
+
+    Raises:
+        WeightsError: it has not, or cannot be asked.
+
+    """
+    canary.check_fits(info.max_tokens, int(cast("Any", model.model).config.get_text_config().vocab_size))
+    try:
+        answers, _ = model.prove(canary.proof, lambda: None)
+    except ProverError as error:
+        raise WeightsError(f"the canary cannot be answered: {error}", param="canary") from error
+    canary.refuse_others(answers, info.dtype)

@@ -16,18 +16,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from mrt_reward.errors import ProverError, ProverUnavailable
 from mrt_reward.protocols import Tokenizer
-from mrt_reward.provers.openai.requests import Completer, Question
+from mrt_reward.provers.openai.speaking import Draw, Speaker
 
 NUM_ANSWERS = 32
 """M. Every one of them is a request where the server takes one at a time."""
 
-ANSWER = {"max_tokens": 2, "temperature": 2.0, "top_p": 0.95}
+ANSWERS = Draw((), None, NUM_ANSWERS, max_tokens=2, temperature=2.0, top_p=0.95)
+"""What is asked, without the prompts."""
 
 REPEATED = "1 + 1 = 2. 2 + 2 = 4. "
 SHORT = 4 * REPEATED + "3 + 3 ="
@@ -80,7 +81,7 @@ def agreement(one: Sequence[str], other: Sequence[str]) -> Agreement:
     return Agreement(same / size, (pairs - same) / (size * (size - 1)), size)
 
 
-async def seed_couples(completer: Completer, tokenizer: Tokenizer) -> bool:
+async def seed_couples(speaker: Speaker, tokenizer: Tokenizer) -> bool:
     """Ask, and see whether answers are reproduced, fresh under another seed, and shared by a longer prefix.
 
     Raises:
@@ -90,9 +91,9 @@ async def seed_couples(completer: Completer, tokenizer: Tokenizer) -> bool:
     short, before = (tokenizer.encode_trusted(text).tolist() for text in (SHORT, REPEATED))
     long = [*before, *short]
     try:
-        after_long, after_short = await _answers(completer, [long, short], SEED)
-        [again] = await _answers(completer, [short], SEED)
-        [fresh] = await _answers(completer, [short], OTHER_SEED)
+        after_long, after_short = await _answers(speaker, [long, short], SEED)
+        [again] = await _answers(speaker, [short], SEED)
+        [fresh] = await _answers(speaker, [short], OTHER_SEED)
     except ProverUnavailable:
         raise
     except ProverError as error:
@@ -111,8 +112,7 @@ async def seed_couples(completer: Completer, tokenizer: Tokenizer) -> bool:
     return couples
 
 
-async def _answers(completer: Completer, prompts: Sequence[Sequence[int]], seed: int) -> list[list[str]]:
-    """M texts for each prompt, asked for as those of a proof are."""
-    question = Question(prompts, [seed] * len(prompts), NUM_ANSWERS, ANSWER)
-    rows, _ = await completer.complete(question, "check")
-    return [[choice.text for choice in choices] for choices in rows]
+async def _answers(speaker: Speaker, prompts: Sequence[Sequence[int]], seed: int) -> list[list[str]]:
+    """M texts for each prompt, or the ids where the server tells no text; asked for as those of a proof are."""
+    rows, _ = await speaker.draw(replace(ANSWERS, prompts=prompts, seeds=[seed] * len(prompts)), "check")
+    return [[drawn.text or str(drawn.ids) for drawn in row] for row in rows]

@@ -10,14 +10,15 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 
 import structlog
 
 from mrt_reward.errors import ProverError, ProverUnavailable, TraceError
 from mrt_reward.options import MAX_SAMPLES
 from mrt_reward.protocols import Tokenizer
-from mrt_reward.provers.openai.endpoint import Choice, Endpoint
+from mrt_reward.provers.openai.endpoint import Endpoint
+from mrt_reward.provers.openai.replies import Choice
+from mrt_reward.provers.openai.speaking import LikelihoodWay
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -29,17 +30,6 @@ TOLERANCE = 0.1
 """Between two log-probabilities of one token: half precision and other batches move it, another token moves it more."""
 
 _TOKEN_ID = re.compile(r"token_id:(\d+)")
-
-
-class LikelihoodWay(Enum):
-    """How a server tells the probability of a given token."""
-
-    TOKEN_IDS = auto()
-    """vLLM's `logprob_token_ids`: of any token, after a prompt."""
-    ECHO = auto()
-    """`echo` with `logprobs`: of the prompt's own tokens."""
-    NONE = auto()
-    """Not at all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server over HTTP: requests, retries, and replies that are checked before anyone reads them."""
+"""A server over HTTP: requests, retries, and replies that are checked before anyone reads them."""
 
 from __future__ import annotations
 
@@ -9,91 +9,36 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import httpx
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mrt_reward.backoff import Backoff, told_wait_s
+from mrt_reward.engine_settings import origin_of
 from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable
+from mrt_reward.provers.openai.replies import Choice, Completions, ModelCard, ModelCards
 
 MAX_IN_FLIGHT = 32
 CONNECT_S = 10.0
+SESSION_HEADERS = ("X-Session-ID", "X-SMG-Routing-Key")
+"""What vllm-router and SGLang's gateway keep a session together by."""
+
 BAD_FINISHES = frozenset({"abort", "error", "content_filter"})
 _RETRIED = frozenset({429, 502, 503, 504})
-# vLLM and SGLang: "maximum context length", "longer than the model's context length"; llama.cpp: "context size".
-_TOO_LONG = re.compile(r"context[ _](length|size|window)|max_model_len|longer than the maximum model length", re.I)
+# vLLM and SGLang: "maximum context length", "longer than the model's context length"; llama.cpp: "context size";
+# SGLang's own protocol: "exceeds the maximum allowed length".
+_TOO_LONG = re.compile(
+    r"context[ _](length|size|window)|max_model_len|longer than the maximum model length|maximum allowed length", re.I
+)
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-_Reply = TypeVar("_Reply", bound=_Record)
-
-
-class Logprobs(_Record):
-    """Log-probabilities of a choice's tokens, echoed prompt first; a missing one is None, one not finite is refused."""
-
-    tokens: list[str] = []
-    token_logprobs: list[FiniteFloat | None] = []
-    top_logprobs: list[dict[str, FiniteFloat] | None] | None = None
-
-
-class Choice(_Record):
-    """One sampled answer."""
-
-    index: int
-    text: str
-    finish_reason: str | None = None
-    logprobs: Logprobs | None = None
-
-
-class _Cached(_Record):
-    cached_tokens: int | None = None
-
-
-class Usage(_Record):
-    """Tokens of a request, all its prompts together."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    prompt_tokens_details: _Cached | None = None
-
-    @property
-    def computed_tokens(self) -> int:
-        """Tokens that were not said to be cached. vLLM tells this for a request's last prompt only: an upper bound."""
-        cached = self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else None
-        return max(0, self.prompt_tokens - (cached or 0)) + self.completion_tokens
-
-
-class Completions(_Record):
-    """Reply of `/v1/completions`."""
-
-    choices: list[Choice]
-    usage: Usage | None = None
-
-
-class ModelCard(_Record):
-    """One entry of `/v1/models`. Its `created` is not read: vLLM, SGLang and llama.cpp give the time of the request."""
-
-    id: str
-    root: str | None = None
-    max_model_len: int | None = None
-    meta: dict[str, object] | None = None
-
-    @property
-    def max_tokens(self) -> int | None:
-        """Longest context, where the server tells it; llama.cpp does under `meta`, and means each of its slots."""
-        told = self.max_model_len or (self.meta or {}).get("n_ctx")
-        return told if isinstance(told, int) and told > 0 else None
-
-
-class ModelCards(_Record):
-    """Reply of `/v1/models`."""
-
-    data: list[ModelCard]
+_Reply = TypeVar("_Reply", bound=BaseModel)
 
 
 class Refusal(ProverError):
     """The server answered 4xx: it can do without this request, or cannot do it."""
+
+
+class ServerFault(ProverError):
+    """The server answered 5xx, and not that it is busy: it is broken, or this request breaks it."""
 
 
 class _Again(Exception):
@@ -104,6 +49,10 @@ class _Again(Exception):
         self.told_s = told_s
 
 
+class _Lost(_Again):
+    """Nobody answered; where there are other servers, it is their turn."""
+
+
 class Endpoint:
     """One server, or a router in front of several.
 
@@ -111,8 +60,13 @@ class Endpoint:
         url: such as `http://127.0.0.1:8000`, with or without `/v1`.
         api_key: sent as a bearer token, and shown nowhere.
         timeout_s: longest time for one reply.
-        backoff: when to ask again.
+        backoff: when to ask again, where it is busy.
+        alone: ask again too where nobody answers, because nobody else will.
         transport: for tests, `httpx.ASGITransport`.
+
+    Attributes:
+        shown: scheme, host and port, for people to read.
+        name: with its path, which tells it from others.
 
     Raises:
         ConfigError: the URL is invalid.
@@ -126,8 +80,10 @@ class Endpoint:
         api_key: str | None = None,
         timeout_s: float = 600.0,
         backoff: Backoff | None = None,
+        alone: bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        self._alone = alone
         try:
             base = httpx.URL(url.rstrip("/").removesuffix("/v1"))
         except httpx.InvalidURL as error:
@@ -137,8 +93,15 @@ class Endpoint:
                 "engine_url must be such as http://127.0.0.1:8000: a scheme, http or https, and a host",
                 param="engine_url",
             )
-        self._secrets = [secret for secret in (api_key, base.password) if secret]
-        self.shown = str(base.copy_with(userinfo=b""))
+        if base.query or base.fragment:
+            raise ConfigError(
+                f"engine_url {origin_of(url)}/… must end with its path: a key goes into MRT_REWARD_ENGINE_API_KEY",
+                param="engine_url",
+            )
+        userinfo = base.userinfo.decode()
+        self._secrets = [secret for secret in (api_key, userinfo, base.password or base.username) if secret]
+        self.shown = origin_of(url)
+        self.name = f"{self.shown}{base.path}"
         self._base = str(base)
         self._timeout_s = timeout_s
         self._backoff = backoff or Backoff()
@@ -157,7 +120,26 @@ class Endpoint:
 
     async def models(self) -> list[ModelCard]:
         """What is served; raises as `complete` does."""
-        return self._parsed(ModelCards, await self._call("GET", "/v1/models", None, {})).data
+        return (await self.told("/v1/models", ModelCards)).data
+
+    async def told(self, path: str, kind: type[_Reply]) -> _Reply:
+        """What the server says at a path that nothing is sent to; raises as `complete` does."""
+        return self._parsed(kind, await self._call("GET", path, None, {}))
+
+    async def asked(self, path: str, body: Mapping[str, object], kind: type[_Reply], session: str) -> _Reply:
+        """The reply to a question; raises as `complete` does.
+
+        Args:
+            path: such as `/v1/completions`.
+            body: its JSON.
+            kind: of the reply.
+            session: of the trace; routers that know sessions send all that is asked in one to one server.
+
+        """
+        content = json.dumps(body, separators=(",", ":")).encode()
+        async with self._slots:
+            reply = await self._call("POST", path, content, dict.fromkeys(SESSION_HEADERS, session))
+        return self._parsed(kind, reply)
 
     async def complete(
         self, prompts: Sequence[Sequence[int]], fields: Mapping[str, object], session: str
@@ -175,10 +157,7 @@ class Endpoint:
         """
         lists = [list(prompt) for prompt in prompts]
         body = {**fields, "prompt": lists[0] if len(lists) == 1 else lists}
-        content = json.dumps(body, separators=(",", ":")).encode()
-        async with self._slots:
-            reply = await self._call("POST", "/v1/completions", content, {"X-Session-ID": session})
-        answer = self._parsed(Completions, reply)
+        answer = await self.asked("/v1/completions", body, Completions, session)
         num_samples = fields.get("n", 1)
         if not isinstance(num_samples, int):
             raise TypeError(f"n must be an int, got {num_samples!r}")
@@ -201,7 +180,7 @@ class Endpoint:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             raise ProverError(
-                f"the reply of {self.shown} is not OpenAI's {kind.__name__}: {where}: {self._hidden(first['msg'])}"
+                f"the reply of {self.shown} is no {kind.__name__}: {where}: {self._hidden(first['msg'])}"
             ) from None
 
     async def _call(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> bytes:
@@ -211,7 +190,7 @@ class Endpoint:
             try:
                 return await self._tried(method, path, content, headers)
             except _Again as problem:
-                if num_tries >= self._backoff.max_tries:
+                if num_tries >= self._backoff.max_tries or (isinstance(problem, _Lost) and not self._alone):
                     raise ProverUnavailable(f"{problem} ({num_tries} tries)") from problem
                 await asyncio.sleep(self._backoff.wait_s(num_tries, problem.told_s))
 
@@ -222,11 +201,11 @@ class Endpoint:
         except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
             raise ProverUnavailable(f"no reply from {self.shown} within {self._timeout_s:g} s") from error
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise _Again(
+            raise _Lost(
                 f"no server at {self.shown} ({self._hidden(str(error))}): start it, or check engine_url"
             ) from error
         except httpx.HTTPError as error:
-            raise _Again(
+            raise _Lost(
                 f"{self.shown}: the reply was lost: {type(error).__name__}: {self._hidden(str(error))}"
             ) from error
         if reply.is_success:
@@ -241,7 +220,7 @@ class Endpoint:
         if reply.status_code in {401, 403}:
             return ProverError(f"{message}; set MRT_REWARD_ENGINE_API_KEY to a key it takes", code="engine_key_refused")
         if not 400 <= reply.status_code < 500:
-            return ProverError(message)
+            return ServerFault(message)
         if _TOO_LONG.search(told):
             return Refusal(message, code="context_length_exceeded")
         return Refusal(message)

@@ -1,4 +1,4 @@
-"""Log-probabilities of spellings from a server that tells those of tokens.
+"""Log-probabilities of spellings from a server of the completions protocol that tells those of tokens.
 
 Dimension key: P probes of a trace · S spellings.
 """
@@ -14,16 +14,14 @@ from numpy.typing import NDArray
 from mrt_reward.errors import ProverError
 from mrt_reward.protocols import LikelihoodQuery, Proof, Tokenizer
 from mrt_reward.provers.likelihood import ROOT, SpellingTree, spelling_logprobs, spelling_tree
-from mrt_reward.provers.openai.dialect import TOKENS_AS_IDS, LikelihoodWay, token_id
-from mrt_reward.provers.openai.endpoint import Choice
+from mrt_reward.provers.openai.dialect import TOKENS_AS_IDS, token_id
+from mrt_reward.provers.openai.replies import Choice
 from mrt_reward.provers.openai.requests import Completer, Question
+from mrt_reward.provers.openai.speaking import Found, FoundLookup, LikelihoodWay, terminated_prefixes
 from mrt_reward.provers.together import together
 
 MAX_TOKEN_IDS = 128
 """Tokens whose probabilities vLLM returns in one request."""
-
-_Found = dict[tuple[int, int, int], float]
-"""Log-probabilities by probe, node of the tree and token."""
 
 
 async def likelihoods(
@@ -48,32 +46,7 @@ async def likelihoods(
             "'transformers'",
             code="unsupported_query",
         )
-    return spelling_logprobs(tree, _Reader(found, len(proof.probes))), num_tokens
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Looks tokens up for all probes at once.
-
-    Attributes:
-        found: what the server returned.
-        num_probes: P.
-
-    """
-
-    found: _Found
-    num_probes: int
-
-    def __call__(self, node: int, tokens: Sequence[int]) -> NDArray[np.float64]:
-        """Shape (P, tokens)."""
-        try:
-            rows = [[self.found[probe, node, token] for token in tokens] for probe in range(self.num_probes)]
-        except KeyError as error:
-            token = error.args[0][-1]
-            raise ProverError(
-                f"the endpoint was asked for the probability of token {token} and did not tell it"
-            ) from None
-        return np.array(rows)
+    return spelling_logprobs(tree, FoundLookup(found, len(proof.probes))), num_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +77,11 @@ def _parts(tree: SpellingTree) -> Iterator[_Part]:
             yield _Part(tuple(sorted(node for node in nodes if not set(part).isdisjoint(wanted[node]))), tuple(part))
 
 
-def _prefixes(proof: Proof) -> tuple[list[list[int]], list[int]]:
-    """Terminated prefixes, and their indices longest first, so that the others find their beginnings cached."""
-    prefixes = [[*proof.token_ids[: probe.cut].tolist(), *probe.suffix] for probe in proof.probes]
-    return prefixes, sorted(range(len(prefixes)), key=lambda probe: -len(prefixes[probe]))
-
-
-async def _by_token_ids(completer: Completer, proof: Proof, tree: SpellingTree, session: str) -> tuple[_Found, int]:
+async def _by_token_ids(completer: Completer, proof: Proof, tree: SpellingTree, session: str) -> tuple[Found, int]:
     """One prompt for each probe and node: the server tells the probabilities of what may come next."""
     beginnings = {node: tree.beginning(node) for node in range(ROOT, len(tree.tokens))}
-    prefixes, longest_first = _prefixes(proof)
-    found: _Found = {}
+    prefixes, longest_first = terminated_prefixes(proof)
+    found: Found = {}
 
     async def look_up(part: _Part) -> int:
         asked = [(probe, node) for probe in longest_first for node in part.nodes]
@@ -143,18 +110,18 @@ def _by_id(choice: Choice) -> Mapping[int, float]:
     return {token: logprob for token, logprob in pairs if token is not None}
 
 
-async def _by_echo(completer: Completer, proof: Proof, tree: SpellingTree, session: str) -> tuple[_Found, int]:
+async def _by_echo(completer: Completer, proof: Proof, tree: SpellingTree, session: str) -> tuple[Found, int]:
     """One prompt for each probe and spelling, whose own tokens the server rates.
 
     Of the tokens that may close a spelling only the plainest is asked for, so the lower bound is a little lower.
     """
     tails = {(path, close): None for path, [close] in zip(tree.paths, tree.closes, strict=True)}
-    prefixes, longest_first = _prefixes(proof)
+    prefixes, longest_first = terminated_prefixes(proof)
     asked = [(probe, path, close) for probe in longest_first for path, close in tails]
     prompts = [[*prefixes[probe], *tree.beginning(path[-1]), close] for probe, path, close in asked]
     fields = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0, "echo": True, "logprobs": 1}
     rows, num_tokens = await completer.complete(Question(prompts, None, 1, fields), session)
-    found: _Found = {}
+    found: Found = {}
     for (probe, path, close), prompt, [choice] in zip(asked, prompts, rows, strict=True):
         logprobs = choice.logprobs.token_logprobs if choice.logprobs else []
         if len(logprobs) not in {len(prompt), len(prompt) + 1}:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mrt_reward.errors import ProverError
-from mrt_reward.protocols import RolloutQuery
 from mrt_reward.provers.openai.dialect import Dialect, token_id
-from mrt_reward.provers.openai.endpoint import Choice, Endpoint
+from mrt_reward.provers.openai.endpoint import Endpoint
+from mrt_reward.provers.openai.replies import Choice
 from mrt_reward.provers.together import together
 
 MAX_PROMPTS = 256
@@ -77,7 +77,7 @@ class Completer:
         every = range(len(question.prompts))
         seeds = question.seeds or [None for _ in every]
         if self.dialect.lists:
-            chunks = [(places, seeds[0]) for places in _chunks(question.prompts)]
+            chunks = [(places, seeds[0]) for places in in_requests(question.prompts)]
         else:
             chunks = [([place], seeds[place]) for place in every]
         if self.dialect.samples or question.num_samples == 1:
@@ -97,8 +97,8 @@ class Completer:
         return await self._endpoint.complete([question.prompts[place] for place in request.indices], fields, session)
 
 
-def _chunks(prompts: Sequence[Sequence[int]]) -> Iterator[range]:
-    """Places of prompts that go in one request."""
+def in_requests(prompts: Sequence[Sequence[int]]) -> Iterator[range]:
+    """Indices of prompts that go in one request."""
     start = num_tokens = 0
     for place, prompt in enumerate(prompts):
         num_tokens += len(prompt)
@@ -124,12 +124,3 @@ def sampled_ids(choice: Choice) -> list[int]:
         )
     # No stop strings are sent, so what stopped is the model's end of turn.
     return known[:-1] if choice.finish_reason == "stop" else known
-
-
-def mean_logprob(choice: Choice, num_tokens: int, query: RolloutQuery) -> float | None:
-    """Mean over an answer's tokens, and the end of turn where the server returns it; None where it returns none."""
-    returned = choice.logprobs.token_logprobs if choice.logprobs and query.logprobs else []
-    if query.stop_at_close and num_tokens:
-        returned = returned[:num_tokens]  # what was cut off after the close is no part of the answer
-    drawn = [logprob for logprob in returned if logprob is not None]
-    return min(0.0, sum(drawn) / len(drawn)) if drawn else None

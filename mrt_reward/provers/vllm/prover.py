@@ -17,7 +17,7 @@ import structlog
 
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import MRTRewardError, ProverUnavailable, WeightsError
-from mrt_reward.protocols import Proof, Proven, ProverInfo, Tokenizer, WeightsKind
+from mrt_reward.protocols import Proof, Proven, ProverInfo, Tokenizer, WeightsCanary, WeightsKind
 from mrt_reward.provers.checkpoints import refuse_other_model, resolve_folder
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.provers.vllm.engine import Engine, refuse_arguments
@@ -119,7 +119,7 @@ class VLLMProver:
         """End the engine's process."""
         await asyncio.to_thread(self._serving.engine.stop)
 
-    async def load_weights(self, folder: Path, kind: WeightsKind) -> None:
+    async def load_weights(self, folder: Path, kind: WeightsKind, canary: WeightsCanary | None = None) -> None:
         """Serve other weights. A checkpoint restarts the engine on its folder; an adapter is added to the running one.
 
         Raises:
@@ -128,9 +128,9 @@ class VLLMProver:
 
         """
         if kind == "lora":
-            self._serving = await with_adapter(self._serving, folder)
+            self._serving = await with_adapter(self._serving, folder, canary)
         else:
-            await self._load_checkpoint(folder)
+            await self._load_checkpoint(folder, canary)
 
     def _refuse_if_dead(self) -> None:
         if self._dead is not None:
@@ -138,7 +138,7 @@ class VLLMProver:
         if self._serving.engine.dead:
             raise Engine.death()
 
-    async def _load_checkpoint(self, folder: Path) -> None:
+    async def _load_checkpoint(self, folder: Path, canary: WeightsCanary | None) -> None:
         old = self._serving
         new = old.engine.settings.model_copy(update={"model": str(folder)})
         await asyncio.to_thread(refuse_other_model, old.folder, folder)
@@ -147,12 +147,14 @@ class VLLMProver:
             async with self._turnstile.closed():
                 await asyncio.to_thread(old.engine.stop)
                 try:
-                    self._serving = await self._started(new, folder)
+                    self._serving = await self._started(new, folder, canary)
                 except MRTRewardError as error:
                     logger.exception("weights_failed", path=str(folder))
                     await self._restore(old)
                     raise WeightsError(
-                        f"the engine does not serve these weights, the old ones serve on: {error}", param="path"
+                        f"the engine does not serve these weights, the old ones serve on: {error}",
+                        code=error.code if isinstance(error, WeightsError) else None,
+                        param=error.param or "path",
                     ) from error
         finally:
             self._loading = False
@@ -167,10 +169,12 @@ class VLLMProver:
             )
             raise self._dead from error
 
-    async def _started(self, settings: EngineSettings, folder: Path) -> Serving:
+    async def _started(self, settings: EngineSettings, folder: Path, canary: WeightsCanary | None = None) -> Serving:
         serving = await asyncio.to_thread(start, settings, folder, self._tokenizer, self._note)
         try:
             await serving.check()
+            if canary is not None:
+                await serving.refuse_others(canary)
         except MRTRewardError:
             await asyncio.to_thread(serving.engine.stop)
             raise

@@ -10,7 +10,7 @@ from vllm.lora.request import LoRARequest
 
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ProverError, ProverUnavailable, WeightsError, WeightsUnsupported
-from mrt_reward.protocols import ProverInfo
+from mrt_reward.protocols import ProverInfo, WeightsCanary
 from mrt_reward.provers.checkpoints import end_ids, read_adapter, weights_version
 from mrt_reward.provers.stops import Stops
 from mrt_reward.provers.tokenizer import HFTokenizer
@@ -70,6 +70,18 @@ class Serving:
         except ProverError as error:
             raise ProverUnavailable(f"the prover cannot generate: {error}") from error
 
+    async def refuse_others(self, canary: WeightsCanary) -> None:
+        """See that these are the weights that their sender has.
+
+        Raises:
+            WeightsError: they are not.
+            ProverError: the canary could not be answered.
+
+        """
+        canary.check_fits(self.engine.max_model_len, self.engine.vocab_size)
+        answers, _ = await self.runner.prove(canary.proof)
+        canary.refuse_others(answers, self.info.dtype)
+
 
 def start(settings: EngineSettings, folder: Path, tokenizer: HFTokenizer, note: str) -> Serving:
     """Start an engine on a checkpoint, the model that the settings name. It takes tens of seconds, and blocks.
@@ -93,12 +105,12 @@ def start(settings: EngineSettings, folder: Path, tokenizer: HFTokenizer, note: 
     )
 
 
-async def with_adapter(serving: Serving, folder: Path) -> Serving:
+async def with_adapter(serving: Serving, folder: Path, canary: WeightsCanary | None = None) -> Serving:
     """The same engine and checkpoint with a LoRA adapter, which has generated a token.
 
     Raises:
         WeightsUnsupported: the engine was started without adapters.
-        WeightsError: this one does not fit, or does not answer.
+        WeightsError: this one does not fit, does not answer, or not as its sender says.
         ProverUnavailable: the engine is dead.
 
     """
@@ -116,9 +128,12 @@ async def with_adapter(serving: Serving, folder: Path) -> Serving:
     try:
         await serving.engine.add_adapter(request)
         await runner.generate_token()
+        info = replace(serving.info, version=version)
+        adapted = replace(serving, runner=runner, info=info, num_adapters=number, adapter=folder)
+        if canary is not None:
+            await adapted.refuse_others(canary)
     except ProverUnavailable:
         raise
     except ProverError as error:
         raise WeightsError(f"the adapter was not taken, the old weights serve on: {error}", param="path") from error
-    info = replace(serving.info, version=version)
-    return replace(serving, runner=runner, info=info, num_adapters=number, adapter=folder)
+    return adapted

@@ -32,9 +32,10 @@ NUM_SLOTS = 8
 _Stream = Callable[[int], float]
 
 
-def rule(ids: Sequence[int]) -> NDArray[np.float64]:
-    """Log-probabilities of what comes after these ids."""
-    seed = int.from_bytes(hashlib.blake2b(np.array(ids, "<i4").tobytes(), digest_size=8).digest(), "little")
+def rule(ids: Sequence[int], weights: int = 0) -> NDArray[np.float64]:
+    """Log-probabilities of what comes after these ids, by one of many models."""
+    told = np.array(ids, "<i4").tobytes() + weights.to_bytes(2, "little") * (weights > 0)
+    seed = int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "little")
     logits = 2 * np.random.default_rng(seed).standard_normal(VOCAB_SIZE)
     return logits - np.log(np.exp(logits).sum())
 
@@ -53,6 +54,8 @@ class FakeEndpoint:
         replies: sent instead, first in first out.
         changed: applied to each reply's JSON.
         hang: requests never end, and `closed` counts those that were cut.
+        weights: which model the rule is.
+        tells_tokens: how `/tokenize` answers; not at all where it is None.
         memory: how many of the last tokens the rule reads; all where it is None.
         seeding: what a seed is good for. "answer": each answer's own stream (vLLM V1, llama.cpp); "place": each token's
             place in the whole text (vLLM V2, SGLang); "request": one stream for all answers of a request; "same": one
@@ -75,17 +78,26 @@ class FakeEndpoint:
         self.replies: deque[Response] = deque()
         self.changed: Callable[[dict[str, Any]], Any] = lambda reply: reply
         self.hang = False
+        self.weights = 0
+        self.tells_tokens: HFTokenizer | None = None
         self.memory: int | None = None
         self.seeding = "answer"
         self.num_running = self.most_running = self.closed = 0
-        app = Starlette(
-            routes=[Route("/v1/models", self._models), Route("/v1/completions", self._completions, methods=["POST"])]
-        )
-        self.transport = httpx.ASGITransport(app)
+        routes = [
+            Route("/v1/models", self._models),
+            Route("/v1/completions", self._completions, methods=["POST"]),
+            Route("/tokenize", self._tokenize, methods=["POST"]),
+        ]
+        self.transport = httpx.ASGITransport(Starlette(routes=routes))
 
     async def _models(self, request: Request) -> Response:
         self.models[0]["created"] += 1
         return JSONResponse({"object": "list", "data": self.models})
+
+    async def _tokenize(self, request: Request) -> Response:
+        if self.tells_tokens is None:
+            return JSONResponse({"detail": "Not Found"}, 404)
+        return JSONResponse({"tokens": self.tells_tokens.encode_trusted((await request.json())["prompt"]).tolist()})
 
     async def _completions(self, request: Request) -> Response:
         body = await request.json()
@@ -153,7 +165,7 @@ class FakeEndpoint:
     def _choice(self, prompt: list[int], stream: _Stream, body: dict[str, Any]) -> dict[str, Any]:
         ids, finish = list[int](), "length"
         for _ in range(body["max_tokens"]):
-            logprobs = rule([*prompt, *ids][-(self.memory or 0) :])
+            logprobs = rule([*prompt, *ids][-(self.memory or 0) :], self.weights)
             temperature = body["temperature"]
             if temperature == 0:
                 ids.append(int(logprobs.argmax()))
@@ -172,7 +184,7 @@ class FakeEndpoint:
 
     def _logprobs(self, prompt: list[int], ids: list[int], body: dict[str, Any]) -> dict[str, Any]:
         whole, start = [*prompt, *ids], 0 if body.get("echo") else len(prompt)
-        rows = [rule(whole[:at]) if at else None for at in range(start, len(whole))]
+        rows = [rule(whole[:at], self.weights) if at else None for at in range(start, len(whole))]
         shown = whole[start:]
         top: list[dict[str, float] | None] = [None for _ in shown]
         wanted = body.get("logprob_token_ids") if self.dialect == "vllm" else None

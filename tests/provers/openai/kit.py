@@ -14,6 +14,8 @@ from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, Proven, RolloutQuery, SpellingIds
 from mrt_reward.provers.openai.prover import OpenAIProver
 from tests.provers.openai.fake_endpoint import FakeEndpoint, rule
+from tests.provers.openai.fake_sglang import FakeSGLang
+from tests.provers.openai.switchboard import Switchboard
 
 # 7 8 9 and 7 8 share their nodes: 4 nodes, of which 9, 8 and 12 end a spelling.
 SPELLINGS = (SpellingIds((7, 8, 9), (10, 11)), SpellingIds((7, 8), (10,)), SpellingIds((12,), (13, 14, 15)))
@@ -49,11 +51,22 @@ def expected(proof: Proof, *, num_closes: int | None = None) -> list[list[float]
     return rows
 
 
-def prover_of(fake: FakeEndpoint, folder: Path, **settings: Any) -> OpenAIProver:
-    if fake.dialect == "plain":
+def prover_of(fake: FakeEndpoint | FakeSGLang, folder: Path, **settings: Any) -> OpenAIProver:
+    if isinstance(fake, FakeEndpoint) and fake.dialect == "plain":
         settings.setdefault("max_model_len", 4096)
     chosen = EngineSettings(engine_url="http://engine:9/v1/", tokenizer=str(folder), **settings)
     return OpenAIProver(chosen, transport=fake.transport, backoff=NO_WAIT)
+
+
+FLEET = ("a", "b", "c")
+QUICK = Backoff(max_tries=3, base_s=0.001, max_wait_s=0.01)
+
+
+def fleet_of(switchboard: Switchboard, folder: Path, hosts: Sequence[str] = FLEET, **settings: Any) -> OpenAIProver:
+    """A prover of several endpoints."""
+    urls = tuple(f"http://{host}:9" for host in hosts)
+    chosen = EngineSettings(engine_url=urls, tokenizer=str(folder), **settings)
+    return OpenAIProver(chosen, transport=switchboard, backoff=QUICK)
 
 
 def likelihoods(proven: Proven) -> list[list[float]]:

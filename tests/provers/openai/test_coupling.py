@@ -9,7 +9,7 @@ import pytest
 from starlette.responses import Response
 
 from mrt_reward.errors import ProverUnavailable
-from mrt_reward.provers.openai.coupling import ANSWER, NUM_ANSWERS, Agreement, agreement
+from mrt_reward.provers.openai.coupling import ANSWERS, NUM_ANSWERS, Agreement, agreement
 from mrt_reward.provers.tokenizer import HFTokenizer
 from tests.provers.openai.fake_endpoint import FakeEndpoint
 from tests.provers.openai.kit import SAMPLED, make_proof, prover_of
@@ -82,7 +82,7 @@ async def test_answers_that_are_all_alike_or_missing_tell_nothing(
     def change(reply: dict[str, list[dict[str, object]]]) -> object:
         if answers == "alike":
             return {**reply, "choices": [{**choice, "text": "x"} for choice in reply["choices"]]}
-        return {**reply, "choices": []} if vllm.asked[-1][1]["max_tokens"] == ANSWER["max_tokens"] else reply
+        return {**reply, "choices": []} if vllm.asked[-1][1]["max_tokens"] == ANSWERS.max_tokens else reply
 
     vllm.memory, vllm.changed = 3, change
     prover = prover_of(vllm, qwen_dir)

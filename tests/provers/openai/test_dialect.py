@@ -8,8 +8,8 @@ import pytest
 from starlette.responses import Response
 
 from mrt_reward.errors import ProverUnavailable
-from mrt_reward.provers.openai.dialect import LikelihoodWay
-from mrt_reward.provers.openai.prover import NOTES, UNKNOWN_VERSION
+from mrt_reward.provers.openai.prover import UNKNOWN_VERSION
+from mrt_reward.provers.openai.speaking import NOTES, LikelihoodWay
 from mrt_reward.provers.tokenizer import HFTokenizer
 from tests.provers.openai.fake_endpoint import FakeEndpoint
 from tests.provers.openai.kit import (

@@ -12,8 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from mrt_reward.backoff import Backoff
 from mrt_reward.engine_settings import EngineSettings
-from mrt_reward.errors import ProverError, ProverUnavailable
-from mrt_reward.provers.openai.endpoint import Usage
+from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable
 from mrt_reward.provers.openai.prover import OpenAIProver
 from tests.provers.openai.fake_endpoint import KEY, FakeEndpoint
 from tests.provers.openai.kit import (
@@ -93,15 +92,15 @@ def _aborted(reply: dict[str, Any]) -> Any:
 @pytest.mark.parametrize(
     ("query", "change", "told"),
     [
-        (SAMPLED, lambda _: "{", "is not OpenAI's Completions"),
-        (SAMPLED, lambda _: "[]", "is not OpenAI's Completions"),
+        (SAMPLED, lambda _: "{", "is no Completions"),
+        (SAMPLED, lambda _: "[]", "is no Completions"),
         (SAMPLED, lambda _: "{}", "choices"),
         (SAMPLED, _drop_first, "sent 2"),
         (SAMPLED, _aborted, "gave a completion up"),
         (SAMPLED, without_tokens, "does not any more"),
-        (LIKELIHOOD, _with_logprobs(math.nan), "is not OpenAI's Completions"),
-        (LIKELIHOOD, _with_logprobs(-math.inf), "is not OpenAI's Completions"),
-        (LIKELIHOOD, _with_logprobs(None), "is not OpenAI's Completions"),
+        (LIKELIHOOD, _with_logprobs(math.nan), "is no Completions"),
+        (LIKELIHOOD, _with_logprobs(-math.inf), "is no Completions"),
+        (LIKELIHOOD, _with_logprobs(None), "is no Completions"),
         (LIKELIHOOD, _with_logprobs(0.5), "at most 0"),
         (LIKELIHOOD, without_tokens, "did not tell it"),
     ],
@@ -161,8 +160,18 @@ async def test_the_key_is_sent_and_never_shown(vllm: FakeEndpoint, qwen_dir: Pat
     assert KEY not in str(await failure_of(prover, make_proof([5], SAMPLED)))
 
 
-def test_cached_tokens_are_not_computed() -> None:
-    usage = Usage.model_validate(
-        {"prompt_tokens": 100, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 90}}
-    )
-    assert usage.computed_tokens == 17
+@pytest.mark.parametrize("url", ["http://a:9?key=secret", "http://a:9/v1#secret", "http://me:secret@a:9?key=secret"])
+async def test_a_url_that_holds_more_than_an_address_is_refused_without_showing_it(qwen_dir: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match="http://a:9/… must end with its path") as refused:
+        OpenAIProver(EngineSettings(engine_url=url, tokenizer=str(qwen_dir)))
+    assert "secret" not in str(refused.value)
+
+
+async def test_a_password_in_a_url_is_shown_nowhere(vllm: FakeEndpoint, qwen_dir: Path) -> None:
+    settings = EngineSettings(engine_url="http://me:secret@engine:9/path/v1", tokenizer=str(qwen_dir))
+    prover = OpenAIProver(settings, transport=vllm.transport, backoff=NO_WAIT)
+    with pytest.raises(ProverUnavailable) as missing:
+        await prover.check()
+    told = (str(missing.value), str(prover.endpoints), str(prover.info))
+    assert all("secret" not in text and "http://engine:9" in text for text in told)
+    await prover.close()

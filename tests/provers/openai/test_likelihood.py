@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from mrt_reward.protocols import LikelihoodQuery, SpellingIds
-from mrt_reward.provers.openai.dialect import LikelihoodWay
-from mrt_reward.provers.openai.prover import NOTES
+from mrt_reward.provers.openai.speaking import NOTES, LikelihoodWay
 from mrt_reward.provers.tokenizer import HFTokenizer
 from tests.provers.openai.fake_endpoint import FakeEndpoint, rule
 from tests.provers.openai.kit import (

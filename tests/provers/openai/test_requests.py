@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mrt_reward.provers.openai import requests
 from mrt_reward.provers.openai.endpoint import MAX_IN_FLIGHT
 from mrt_reward.provers.tokenizer import HFTokenizer
-from tests.provers.hf.plain import rollouts
 from tests.provers.openai.fake_endpoint import FakeEndpoint
 from tests.provers.openai.kit import (
     SAMPLED,
@@ -36,35 +34,6 @@ async def test_all_probes_of_a_trace_go_in_as_few_requests_as_the_server_takes(
         assert (body["top_k"], body["min_p"], body["repetition_penalty"]) == (-1, 0.0, 1.0)
     assert fake.most_running <= MAX_IN_FLIGHT
     await prover.close()
-
-
-@pytest.mark.parametrize(
-    ("dialect", "boxed", "expected"), [("vllm", True, -1.0), ("vllm", False, -2.0), ("sglang", False, None)]
-)
-async def test_answers_tell_how_probable_they_were_where_the_server_does(
-    tokenizer: HFTokenizer, qwen_dir: Path, dialect: str, boxed: bool, expected: float | None
-) -> None:
-    fake = FakeEndpoint(dialect, tokenizer)
-    prover = prover_of(fake, qwen_dir)
-    await prover.check()
-    inside, after = (tokenizer.encode_untrusted(text).ids.tolist() for text in ("{12}", " more"))
-    # As many tokens of -3 after the close as of -1 before: what is cut off after it does not count.
-    after = (after * len(inside))[: len(inside)]
-    ids = inside + after
-
-    def say(reply: dict[str, Any]) -> dict[str, Any]:
-        told = [-1.0] * len(inside) + [-3.0] * len(after)
-        logprobs = {"tokens": [f"token_id:{token}" for token in ids], "token_logprobs": told}
-        for choice in reply["choices"]:
-            choice |= {"text": tokenizer.decode(ids), "finish_reason": "length"}
-            if dialect == "vllm":
-                choice["logprobs"] = logprobs
-        return reply
-
-    fake.changed = say
-    [answer] = (await prover.prove(make_proof([5], rollouts(2, stop_at_close=boxed, logprobs=True)))).answers
-    assert len(answer.completions) == 2
-    assert answer.completion_logprobs == (() if expected is None else pytest.approx((expected, expected)))
 
 
 @pytest.mark.parametrize("limits", [{"MAX_PROMPTS": 2}, {"MAX_REQUEST_TOKENS": 40}])

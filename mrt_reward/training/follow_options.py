@@ -1,0 +1,32 @@
+"""What a trainer's user can choose about a prover that follows the policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
+
+from mrt_reward.ranges import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowOptions:
+    """Whether the prover follows, where it is told to, and which weights are kept for it."""
+
+    follow_steps: Annotated[int, Ge(1)] | None = option(
+        None, "Hand the policy's weights to the prover every so many steps; none never."
+    )
+    keep_last: Annotated[int, Ge(1)] | None = option(
+        None,
+        "Folders of weights that are kept, of those written for `follow_steps` alone (the custom loop's; checkpoints "
+        "of a trainer are deleted by its own option). Older ones are deleted once every server has taken newer "
+        "weights; none keeps all.",
+    )
+    admin_url: str | list[str] = option("http://127.0.0.1:8001", "Admin ports of the servers, for `follow_steps`.")
+    admin_key_env: str = option("MRT_REWARD_ADMIN_KEY", "Environment variable that holds their admin key, if any.")
+
+    @property
+    def admin_urls(self) -> list[str]:
+        """All admin ports."""
+        return [self.admin_url] if isinstance(self.admin_url, str) else list(self.admin_url)
