@@ -34,7 +34,7 @@ Runs = Annotated[
 Values = Annotated[str, typer.Option(help="revealed, likelihood, answers, coupled or posterior.")]
 Answers = Annotated[int, typer.Option(min=1, help="K answers of a prefix, where values are answers.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
-Stages = Annotated[str, typer.Option("--stage", help="quick, early, one, long or short.")]
+Stages = Annotated[str, typer.Option("--stage", help="quick, early, tuning, one, long or short.")]
 
 
 @app.command()

@@ -39,11 +39,13 @@ class Stage:
 STAGES = {
     "quick": Stage(QUICK, (0, 1), ("deep",), 12, 4, Size(64, 4)),
     "early": Stage(("outcome", "rate-16", "scalar"), (10, 11, 12, 13, 14), ("deep",), 12, 6, Size(128, 4)),
+    "tuning": Stage(("outcome", "rate-16"), (10, 11), ("deep",), 12, 6, Size(128, 4)),
     "one": Stage(tuple(ARMS), (0, 1), ("deep",), 24, 8, Size(128, 4)),
     "long": Stage(QUICK, (0, 1), ("long",), 30, 10),
     "short": Stage(QUICK, (0, 1), ("short",), 30, 10),
 }
-"""`quick` takes the least, and `early` asks who is faster at the start, on seeds of its own.
+"""`quick` takes the least, `early` asks who is faster at the start, on seeds of its own, and `tuning` is the same with
+other learning rates.
 
 `one` compares all arms, on seeds that decide nothing: the registered ones are others.
 """
