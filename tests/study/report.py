@@ -174,7 +174,12 @@ def draw(runs: Sequence[Finished], path: Path) -> None:
             curve = np.mean([run.final.curve for run in each], axis=0)
             most = TIMES_BUDGET * REGIMES[regime].budget_tokens
             row[2].plot(np.linspace(0, most, curve.size + 1)[1:], curve, label=_label(key), **how)
-        for axes, title, x in zip(row, ("regret", "tokens of a trace", "accuracy at a budget"), ("optimiser step", "optimiser step", "budget, tokens"), strict=True):
+        for axes, title, x in zip(
+            row,
+            ("regret", "tokens of a trace", "accuracy at a budget"),
+            ("optimiser step", "optimiser step", "budget, tokens"),
+            strict=True,
+        ):
             axes.set_title(f"{regime}: {title}", fontsize=10)
             axes.set_xlabel(x)
             axes.spines[["top", "right"]].set_visible(False)
