@@ -285,7 +285,7 @@ def test_provers_are_compared_on_the_same_traces(file: Path, tmp_path: Path, eng
     assert json.loads(out.read_text())["policy_advantage"] == "2 continuations a prefix"
     assert "understated" in told
     assert json.loads(out.read_text())["provers"][1]["seconds"] > 0
-    sampled = 'sampled={"options": {"estimator": {"kind": "rollouts", "num_samples": 4}}}'
+    sampled = 'sampled={"options": {"estimator": {"kind": "rollouts", "num_samples": 4, "coupled": false}}}'
     told = run("compare-provers", file, "-o", out, "--prover", sampled, "--reference", "as scored", "--fit-prior")
     assert "prior fitted to sampled: {" in told
     record = json.loads(out.read_text())
