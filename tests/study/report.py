@@ -64,6 +64,7 @@ def page(runs: Sequence[Finished]) -> str:
             _reached(groups, rival),
             _differences(groups, rival),
             _trained(groups),
+            _seeds(groups),
             _sizes(groups),
         )
         parts += [f"## {regime}", *tables]
@@ -124,17 +125,28 @@ def _differences(groups: Mapping[Group, Sequence[Finished]], rival: Group | None
 def _trained(groups: Mapping[Group, Sequence[Finished]]) -> str:
     """Success in training, where nothing is taken off or added to the outcome, against plain outcome reward."""
     plain = {key: runs for key, runs in groups.items() if not key[1].startswith("scalar") and "length" not in key[1]}
-    base = next((runs for key, runs in plain.items() if key[1] == "outcome"), None)
     rows: list[list[str]] = []
     for key, runs in plain.items():
         mean = np.mean([run.outcomes[WARM:].mean() for run in runs])
-        compared = base is not None and runs is not base and len({a.seed for a in runs} & {b.seed for b in base}) > 1
-        gap = _told(trained(runs, base, WARM + 1)) if base is not None and compared else ""
+        base = plain.get((key[0], "outcome", key[2]), []) if key[1] != "outcome" else []
+        paired_seeds = {run.seed for run in runs} & {run.seed for run in base}
+        gap = _told(trained(runs, base, WARM + 1)) if len(paired_seeds) > 1 else ""
         rows.append([_label(key), str(len(runs)), f"{mean:.3f}", gap])
     told = (
         f"Success within the budget in training, mean over steps {WARM + 1} to the last; Student's interval over seeds:"
     )
     return f"{told}\n\n{_table(['arm (values)', 'seeds', 'success', 'minus outcome'], rows)}" if rows else ""
+
+
+def _seeds(groups: Mapping[Group, Sequence[Finished]]) -> str:
+    """Each seed by itself, because one may have gone another way than the others."""
+    seeds = sorted({run.seed for runs in groups.values() for run in runs})
+    rows: list[list[str]] = []
+    for key, runs in groups.items():
+        for metric in ("regret", "within", "waste"):
+            of = {run.seed: f"{run.final.mean[metric]:.3f}" for run in runs}
+            rows.append([_label(key), _COLUMNS[metric], *(of.get(seed, "") for seed in seeds)])
+    return f"Each seed, at the last step:\n\n{_table(['arm (values)', 'metric', *map(str, seeds)], rows)}"
 
 
 def _told(gap: Difference) -> str:

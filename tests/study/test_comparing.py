@@ -97,7 +97,8 @@ def test_the_page_compares_with_the_strongest_rival_and_draws_the_same_picture_t
     # Rate comes down from 0.6 to 0.25 and passes 0.35 at 250/350 of the way.
     assert "| rate (likelihood) | 7.1 | 1 k |" in told
     assert "| rate (likelihood) | 2 | 0.750 | +0.2 [+0.2, +0.2] |" in told
-    assert "forced-length" not in told.partition("in training")[2].partition("Easy")[0]
+    assert "forced-length" not in told.partition("in training")[2].partition("Each seed")[0]
+    assert "| rate (likelihood) | regret to 3 budgets | 0.250 | 0.250 |" in told
     assert "| rate (likelihood) | 0.2 |" in told.partition("hard ones more")[2]
     for name in ("a.svg", "b.svg"):
         draw(runs, tmp_path / name)

@@ -16,7 +16,7 @@ import structlog
 from mrt_reward.errors import ProverError, ProverUnavailable, TraceError
 from mrt_reward.options import MAX_SAMPLES
 from mrt_reward.protocols import Tokenizer
-from mrt_reward.provers.openai.endpoint import Endpoint
+from mrt_reward.provers.openai.endpoint import Endpoint, is_of_the_question
 from mrt_reward.provers.openai.replies import Choice
 from mrt_reward.provers.openai.speaking import LikelihoodWay
 
@@ -118,10 +118,8 @@ class Interview:
     async def _answer(self, num_prompts: int, fields: Mapping[str, object]) -> Choice | None:
         try:
             return await self._ask(num_prompts, fields)
-        except ProverUnavailable:
-            raise
         except ProverError as error:
-            if error.code == "engine_key_refused":
+            if not is_of_the_question(error):
                 raise
             return None
 

@@ -33,6 +33,11 @@ _TOO_LONG = re.compile(
 _Reply = TypeVar("_Reply", bound=BaseModel)
 
 
+def is_of_the_question(error: ProverError) -> bool:
+    """Whether the server is there and takes the key, so that the question alone is what it does not take."""
+    return not isinstance(error, ProverUnavailable) and error.code != "engine_key_refused"
+
+
 class Refusal(ProverError):
     """The server answered 4xx: it can do without this request, or cannot do it."""
 

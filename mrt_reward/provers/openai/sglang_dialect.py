@@ -10,10 +10,10 @@ import math
 
 import structlog
 
-from mrt_reward.errors import ProverError, ProverUnavailable
+from mrt_reward.errors import ProverError
 from mrt_reward.protocols import Tokenizer
 from mrt_reward.provers.openai.dialect import TOLERANCE
-from mrt_reward.provers.openai.endpoint import Endpoint
+from mrt_reward.provers.openai.endpoint import Endpoint, is_of_the_question
 from mrt_reward.provers.openai.sglang import Item, ModelInfo, SGLangSpeaker, rated_next
 
 INFO_PATHS = ("/model_info", "/get_model_info")
@@ -39,10 +39,8 @@ async def model_info(endpoint: Endpoint) -> ModelInfo | None:
 async def _told(endpoint: Endpoint, path: str) -> ModelInfo | None:
     try:
         return await endpoint.told(path, ModelInfo)
-    except ProverUnavailable:
-        raise
     except ProverError as error:
-        if error.code == "engine_key_refused":
+        if not is_of_the_question(error):
             raise
         return None
 
@@ -72,10 +70,8 @@ async def sglang_speaker(endpoint: Endpoint, tokenizer: Tokenizer, *, asked_for:
             if not (problem := await _contradiction(speaker, ids)):
                 logger.info("endpoint_found", endpoint=endpoint.shown, protocol="sglang", likelihood="tail")
                 return speaker
-        except ProverUnavailable:
-            raise
         except ProverError as error:
-            if error.code == "engine_key_refused":
+            if not is_of_the_question(error):
                 raise
             problem = str(error)
     if asked_for:
