@@ -58,7 +58,7 @@ lint: venv
 # Models of a few million parameters gain nothing by a second thread, and lose much where the machine is busy.
 coverage: venv
 	$(BIN)/coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov --cov-branch --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --cov --cov-branch --cov-report=term
 
 test-vllm: $(VLLM_STAMP)
 	$(VLLM_BIN)/pyright -p tests/vllm/pyrightconfig.json --pythonpath $(VLLM_BIN)/python

@@ -58,6 +58,7 @@ class LoopSettings(BaseSettings):
     max_tokens: Annotated[int, Field(ge=1, description="Longest response, in tokens.")] = 180
     temperature: Annotated[float, Field(gt=0, description="Of the policy's sampling.")] = 1.0
     learning_rate: Annotated[float, Field(gt=0, description="Of AdamW.")] = 1e-4
+    warmup_steps: Annotated[int, Field(ge=0, description="Steps until the learning rate is reached, in a line.")] = 0
     max_grad_norm: Annotated[float, Field(gt=0, description="Gradients are clipped to this norm.")] = 1.0
     micro_rows: Annotated[int, Field(ge=1, description="Traces of one backward pass; a matter of memory.")] = 16
     save_steps: Annotated[int, Field(ge=1, description="Steps between saves, which is what a kill may lose.")] = 1
@@ -171,6 +172,8 @@ class Loop:
 
     def learn(self, rollouts: Rollouts, advantage_BT: Tensor) -> float:
         """One optimiser step on -Σ A·log π / tokens: GRPO's, as a batch is used once. Returns the gradient's norm."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
         is_response = rollouts.mask[:, rollouts.num_prompt :]
         self.optimizer.zero_grad()
         for rows in torch.split(torch.arange(len(advantage_BT)), self.settings.micro_rows):
@@ -179,6 +182,12 @@ class Loop:
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.settings.max_grad_norm)
         self.optimizer.step()
         return float(norm)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the step that comes next."""
+        share = (len(self.log) + 1) / max(self.settings.warmup_steps, 1)
+        return self.settings.learning_rate * min(share, 1.0)
 
     def logprobs(self, rollouts: Rollouts, rows: Tensor) -> Tensor:
         """Log-probability of each response token, at the temperature that it was sampled with; (rows, T)."""

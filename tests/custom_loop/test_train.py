@@ -198,6 +198,21 @@ def test_one_step_makes_what_was_paid_likelier(tmp_path: Path) -> None:
     assert gain(loops[0]) == pytest.approx(gain(loops[1]), abs=0.1)
 
 
+def test_the_learning_rate_is_reached_in_a_line(tmp_path: Path) -> None:
+    loop = Loop(settings_of(tmp_path).model_copy(update={"warmup_steps": 4, "learning_rate": 1e-3}))
+    rollouts = loop.think(loop.draw(np.random.default_rng(0)))
+    before = [each.detach().clone() for each in loop.policy.parameters()]
+    loop.learn(rollouts, torch.ones(rollouts.mask[:, rollouts.num_prompt :].shape))
+    # Adam's first step moves a weight by the learning rate, however small its gradient is.
+    moved = max(
+        float((now.detach() - then).abs().max()) for now, then in zip(loop.policy.parameters(), before, strict=True)
+    )
+    assert moved == pytest.approx(1e-3 / 4, rel=1e-2)
+    for num_done, rate in ((1, 1e-3 / 2), (3, 1e-3), (9, 1e-3)):
+        loop.log = [{}] * num_done
+        assert loop.learning_rate == pytest.approx(rate)
+
+
 def test_traces_that_no_server_scores_train_on_their_outcome_and_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,6 +49,9 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
     arm: Annotated[list[str] | None, typer.Option(help="Only these arms.")] = None,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="Only these seeds.")] = None,
     learning_rate: Annotated[float, typer.Option(min=0, help="Of AdamW.")] = LEARNING_RATE,
+    warmup: Annotated[
+        int | None, typer.Option(min=0, help="Steps until it is reached.", show_default="the stage's")
+    ] = None,
     threads: Threads = 2,
     out: Runs = RUNS,
 ) -> None:
@@ -58,7 +61,13 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
     try:
         spec = ValueSpec(_source(values), answers, policy, following)
         planned = specs(
-            stage_of(stage), policy, spec, arms=tuple(arm or ()), seeds=tuple(seed or ()), learning_rate=learning_rate
+            stage_of(stage),
+            policy,
+            spec,
+            arms=tuple(arm or ()),
+            seeds=tuple(seed or ()),
+            learning_rate=learning_rate,
+            **({} if warmup is None else {"warmup_steps": warmup}),
         )
         asyncio.run(_carry_out(planned, out / stage))
     except MRTRewardError as error:

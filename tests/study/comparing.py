@@ -75,7 +75,7 @@ def read_run(path: Path) -> Finished | None:
     if not lines or "done" not in lines[-1]:
         return None
     what = lines[0]["run"]
-    traces, rate = what["problems"] * what["group_size"], what["learning_rate"]
+    traces, rate, warmup = what["problems"] * what["group_size"], what["learning_rate"], what["warmup_steps"]
     tokens, points, last = 0.0, list[Point](), {}
     for line in lines:
         if "step" in line:
@@ -91,7 +91,9 @@ def read_run(path: Path) -> Finished | None:
         what["arm"],
         what["regime"],
         what["seed"],
-        what["values"] + ("" if rate == LEARNING_RATE else f", learning rate {rate:g}"),
+        what["values"]
+        + ("" if rate == LEARNING_RATE else f", learning rate {rate:g}")
+        + (f", warm-up of {warmup} steps" if warmup else ""),
         points,
         problems,
         np.array(last["candidates"]),

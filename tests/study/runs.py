@@ -54,6 +54,7 @@ class RunSpec:
         problems: of a step.
         group_size: traces of each problem.
         learning_rate: of AdamW.
+        warmup_steps: until the learning rate is reached.
         between: how much is evaluated in between.
         final: how much is evaluated at the end.
 
@@ -69,6 +70,7 @@ class RunSpec:
     problems: int = 16
     group_size: int = 8
     learning_rate: float = LEARNING_RATE
+    warmup_steps: int = 0
     between: Size = BETWEEN
     final: Size = FINAL
 
@@ -76,7 +78,8 @@ class RunSpec:
     def name(self) -> str:
         """Of its files."""
         rate = "" if self.learning_rate == LEARNING_RATE else f"-lr{self.learning_rate:g}"
-        return f"{self.regime}-{self.arm}-{self.values.name}{rate}-s{self.seed}"
+        warmup = f"-warm{self.warmup_steps}" if self.warmup_steps else ""
+        return f"{self.regime}-{self.arm}-{self.values.name}{rate}{warmup}-s{self.seed}"
 
     def record(self) -> dict[str, Any]:
         """What identifies it, for its file."""
@@ -91,6 +94,7 @@ class RunSpec:
             "problems": self.problems,
             "group_size": self.group_size,
             "learning_rate": self.learning_rate,
+            "warmup_steps": self.warmup_steps,
             "between": [self.between.num_problems, self.between.num_traces],
             "final": [self.final.num_problems, self.final.num_traces],
         }
@@ -117,6 +121,7 @@ def new_loop(spec: RunSpec, folder: Path) -> StudyLoop:
         group_size=spec.group_size,
         max_tokens=regime.budget_tokens,
         learning_rate=spec.learning_rate,
+        warmup_steps=spec.warmup_steps,
         micro_rows=4 * spec.group_size,
         seed=spec.seed,
         mrt=settings_of(arm, regime, spec.values),

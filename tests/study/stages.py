@@ -25,6 +25,7 @@ class Stage:
         num_steps: optimiser steps of a run.
         every: steps between evaluations.
         final: how much is evaluated at the end of a run.
+        warmup_steps: until the learning rate is reached.
 
     """
 
@@ -34,6 +35,7 @@ class Stage:
     num_steps: int
     every: int
     final: Size = FINAL
+    warmup_steps: int = 0
 
 
 STAGES = {
@@ -86,7 +88,7 @@ def specs(
             policy,
             between=BETWEEN,
             final=stage.final,
-            **changed,
+            **{"warmup_steps": stage.warmup_steps, **changed},
         )
         for regime in stage.regimes
         for seed in seeds or stage.seeds
