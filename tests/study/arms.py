@@ -87,6 +87,9 @@ ARMS = {arm.name: arm for arm in (*RIVALS, *OURS)}
 QUICK = ("outcome", "forced-length-0.3", "rate-16")
 """Plain, its strongest rival, and ours."""
 
+REGISTERED = ("rate-16", "outcome", "forced-length-0.1", "scalar", "forced", "paper-1")
+"""Of stage `two`: ours first, then its rivals and the paper's letter, in the order in which time is given to them."""
+
 AUDITED = (
     "outcome", "forced", "forced-length-0.3", "scalar", "paper-1", "paper-16", "group-16", "rate-1", "rate-4",
     "rate-16", "to-go-16", "anytime-16", "rate-episodes-8",

@@ -8,7 +8,7 @@ from typing import Any
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.mini.charts import REGIMES
-from tests.study.arms import ARMS, QUICK, arm_of
+from tests.study.arms import ARMS, QUICK, REGISTERED, arm_of
 from tests.study.evaluating import BETWEEN, FINAL, Size
 from tests.study.runs import RunSpec
 from tests.study.values import ValueSpec
@@ -43,13 +43,14 @@ STAGES = {
     "early": Stage(("outcome", "rate-16", "scalar"), (10, 11, 12, 13, 14), ("deep",), 12, 6, Size(128, 4)),
     "tuning": Stage(("outcome", "rate-16"), (10, 11), ("deep",), 12, 6, Size(128, 4)),
     "one": Stage(tuple(ARMS), (0, 1), ("deep",), 24, 8, Size(128, 4)),
+    "two": Stage(REGISTERED, (20, 21, 22, 23, 24), ("deep",), 40, 10, warmup_steps=5),
     "long": Stage(QUICK, (0, 1), ("long",), 30, 10),
     "short": Stage(QUICK, (0, 1), ("short",), 30, 10),
 }
 """`quick` takes the least, `early` asks who is faster at the start, on seeds of its own, and `tuning` is the same with
 other learning rates.
 
-`one` compares all arms, on seeds that decide nothing: the registered ones are others.
+`one` compares all arms, on seeds that decide nothing: the registered ones, of `two`, are others.
 """
 
 
