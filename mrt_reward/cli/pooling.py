@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mrt_reward.cli.options import OPTIONS
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.datasets.branching import Brancher, BranchSettings
@@ -37,7 +38,7 @@ TokenizerName = Annotated[
 Policy = Annotated[str | None, typer.Option(help="Take the traces of this model only, where a file holds several.")]
 Options = Annotated[
     str | None,
-    typer.Option(help="Options that the traces were scored with, where not the defaults: JSON, @FILE or a name."),
+    typer.Option(metavar=OPTIONS, help="Options that the traces were scored with, where not the defaults."),
 ]
 
 

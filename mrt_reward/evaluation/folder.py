@@ -21,6 +21,10 @@ TRACES, RESULTS, SETTINGS = "traces.jsonl", "results.jsonl", "settings.json"
 SUMMARY, REPORT_MD, REPORT_HTML, FIGURES = "summary.json", "report.md", "report.html", "figures"
 
 
+def _remedy(path: Path) -> str:
+    return "name a file that can be" if path.parent.is_dir() else f"make the folder {path.parent} first"
+
+
 class Log:
     """A JSONL file that grows line by line.
 
@@ -38,7 +42,9 @@ class Log:
         try:
             self._file: BinaryIO = path.open("a+b")
         except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error}: name a place that can be", param="output") from error
+            raise ConfigError(
+                f"{path} cannot be written ({error.strerror}): {_remedy(path)}", param="output"
+            ) from error
         self._drop_cut_line()
         if keep is not None and not all(keep(fields) for _, fields in self.lines()):
             self._rewrite(keep)

@@ -270,7 +270,7 @@ class Run:
         else:
             self.counts.scored += 1
             self.counts.partial += scored.status is Status.PARTIAL
-        self._results.add(record(item.trace, self._shortened(scored), item.extra, item.about))
+        self._results.add(record(item.trace, self._shortened(scored), item.extra, item.about, self._plan.options))
         self._tell(1)
 
     def _fail(self, item: Item, error: MRTRewardError, *, readable: bool = True, num_traces: int = 1) -> None:

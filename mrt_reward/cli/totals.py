@@ -1,0 +1,79 @@
+"""What `mrt-reward score` says at its end: what was done, and what the values come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mrt_reward.core.progress import WasteOptions, waste_mask
+from mrt_reward.types import ScoredTrace
+
+
+@dataclass
+class Totals:
+    """Sums over the traces of a file, those of earlier runs included.
+
+    Attributes:
+        ok: traces scored now; `partial` of them lack a value, `error` have none, `skipped` were there.
+        first_error: of the traces that failed now.
+        notes: of the replies, each once.
+
+    """
+
+    ok: int = 0
+    partial: int = 0
+    error: int = 0
+    skipped: int = 0
+    first_error: str = ""
+    notes: dict[str, None] = field(default_factory=dict[str, None])
+    _first: list[float] = field(default_factory=list[float])
+    _last: list[float] = field(default_factory=list[float])
+    _wasted: int = 0
+    _episodes: int = 0
+    _outcomes: list[float] = field(default_factory=list[float])
+
+    def add(self, scored: ScoredTrace) -> None:
+        """Count a trace that was scored now."""
+        setattr(self, scored.status.value, getattr(self, scored.status.value) + 1)
+        self.notes.update(dict.fromkeys(scored.notes))
+        if scored.error is not None and not self.first_error:
+            self.first_error = f"{scored.id}: {scored.error.message}"
+        self._measure(scored)
+
+    def skip(self, scored: ScoredTrace) -> None:
+        """Count a trace that was there already."""
+        self.skipped += 1
+        self._measure(scored)
+
+    def _measure(self, scored: ScoredTrace) -> None:
+        first, last = (scored.values[0].value, scored.values[-1].value) if scored.values else (None, None)
+        if first is not None and last is not None:
+            self._first.append(first)
+            self._last.append(last)
+        progress = np.array([each.progress for each in scored.episodes if each.progress is not None], np.float64)
+        self._wasted += int(waste_mask(progress, WasteOptions().waste_threshold).sum())
+        self._episodes += progress.size
+        if scored.outcome is not None:
+            self._outcomes.append(scored.outcome)
+
+    @property
+    def num_usable(self) -> int:
+        """Traces with at least one value, whenever they were scored."""
+        return self.ok + self.partial + self.skipped
+
+    def lines(self) -> Iterator[str]:
+        """What was done, and then each figure that there is, one sentence each."""
+        yield f"{self.ok} ok, {self.partial} partial, {self.error} failed, {self.skipped} already there"
+        if self._first:
+            yield (
+                f"value J, mean of {len(self._first)} traces: {np.mean(self._first):.3f} without thinking → "
+                f"{np.mean(self._last):.3f} after all of it"
+            )
+        if self._episodes:
+            threshold = WasteOptions().waste_threshold
+            share = self._wasted / self._episodes
+            yield f"waste: {share:.1%} of {self._episodes} episodes have |progress| < {threshold:g}"
+        if self._outcomes:
+            yield f"accuracy: {np.mean(self._outcomes):.3f}, mean outcome of {len(self._outcomes)} traces"
