@@ -54,6 +54,10 @@ class TraceError(MRTRewardError):
     code = "invalid_trace"
 
 
+NO_THINKING = "no_thinking"
+"""Code of a `TraceError`: nothing in the trace is thinking, so there is nothing to score."""
+
+
 class ContextLengthError(TraceError):
     """The trace does not fit the prover's context."""
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from mrt_reward.cli.flags import ENGINE, with_settings
 from mrt_reward.config import ServeSettings
@@ -159,16 +158,16 @@ def doctor(*, settings: ServeSettings) -> None:
     its prefixes share.
     """
     console = Console()
-    table = Table(title="mrt-reward doctor", title_justify="left")
-    for column in ("", "what", "found", "to do"):
-        table.add_column(column, overflow="fold")
-    signs = {True: "[green]ok[/]", False: "[red]no[/]", None: "[yellow]--[/]"}
+    signs = {True: ("ok", "green"), False: ("no", "red"), None: ("--", "yellow")}
     seen = findings()
     if settings.model or settings.engine_url:
         seen.append(asyncio.run(prover_finding(settings)))
+    widest = max(len(finding.what) for finding in seen)
+    console.print("mrt-reward doctor", style="bold")
     for finding in seen:
-        # The extra in a remedy, such as [vllm], would be read as markup.
-        table.add_row(signs[finding.ok], *map(escape, (finding.what, finding.found, finding.remedy)))
-    console.print(table)
+        # On lines of their own, so that a remedy can be copied.
+        console.print(Text.assemble(signs[finding.ok], f"  {finding.what:<{widest}}  {finding.found}"), soft_wrap=True)
+        if finding.remedy:
+            console.print(Text(f"    {'':<{widest}}  {finding.remedy}"), soft_wrap=True)
     if any(finding.ok is False for finding in seen):
         raise SystemExit(1)

@@ -16,6 +16,7 @@ from mrt_reward.cli.direct import Direct, DirectAnswers, DirectClosed, DirectTok
 from mrt_reward.cli.flags import ENGINE, chosen, flag, with_settings
 from mrt_reward.cli.options import OPTIONS, options_from
 from mrt_reward.cli.report import BUDGETS, SIZES, TARGETS, WEIGHTED, build, lens_of
+from mrt_reward.cli.totals import FIRST, UNTHINKING
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError, ProverUnavailable
 from mrt_reward.evaluation.direct import DirectSpec
@@ -148,20 +149,28 @@ def _run(
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("left:"), TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task(f"{plan.model}: traces", total=total)
+        task = progress.add_task(f"{plan.model}: loading", total=total)
 
-        async def run() -> RunCounts:
+        async def measure() -> RunCounts:
             scorer = build_scorer(settings.model_copy(update={"max_queue_tokens": UNBOUNDED_TOKENS}))
             if scorer.info.note:
                 console.print(f"note: {scorer.info.note}", highlight=False)
             try:
                 if weighted:
                     await require_logprobs(scorer)
-                return await Run(scorer, folder, plan, lambda num: progress.advance(task, num))(source.rows())
+
+                def finished(num: int) -> None:
+                    progress.advance(task, num)
+                    if run.counts.unthinking == run.counts.failed == FIRST and not run.counts.scored:
+                        console.print(UNTHINKING, style="red", highlight=False, markup=False, soft_wrap=True)
+
+                run = Run(scorer, folder, plan, finished)
+                progress.update(task, description=f"{plan.model}: traces")
+                return await run(source.rows())
             finally:
                 await scorer.close()
 
-        return asyncio.run(run())
+        return asyncio.run(measure())
 
 
 def _tell(counts: RunCounts, folder: Path, console: Console) -> None:

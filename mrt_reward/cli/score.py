@@ -18,7 +18,7 @@ from mrt_reward.cli.flags import ENGINE, with_settings
 from mrt_reward.cli.jsonl import Row, read_rows
 from mrt_reward.cli.options import OPTIONS, options_from
 from mrt_reward.cli.resuming import Begun
-from mrt_reward.cli.totals import Totals
+from mrt_reward.cli.totals import UNTHINKING, Totals
 from mrt_reward.client import UNREACHABLE, AsyncClient
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError, MRTRewardError, ProverUnavailable
@@ -158,14 +158,16 @@ async def _score(run: _Run, done: _Done, sink: _Sink) -> None:
     todo = [row for row in run.rows if row.id not in done.ids]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=sink.console) as progress:
-        task = progress.add_task("scoring", total=len(run.rows), completed=len(done.ids))
+        task = progress.add_task("loading the prover", total=len(run.rows), completed=len(done.ids))
         async for row, scored in _scored(run, todo, done.prover):
             if scored.error is not None and scored.error.code in GONE:
                 # Every other trace would fail as this one.
                 raise ProverUnavailable(scored.error.message)
             sink.log.add(record(row.trace, scored, row.extra, options=run.recorded))
             sink.totals.add(scored)
-            progress.advance(task)
+            progress.update(task, description="scoring", advance=1)
+            if sink.totals.none_thinks:
+                sink.console.print(UNTHINKING, style="red", highlight=False, markup=False, soft_wrap=True)
 
 
 def _tell(target: Path, totals: Totals, console: Console) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from mrt_reward.errors import ConfigError
+from mrt_reward.errors import NO_THINKING, ConfigError
 from mrt_reward.evaluation.comparable import Ways
 from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.stored import NUM_KEPT, StoredLines, StoredTrace
@@ -105,7 +105,7 @@ def read_pool(
             line = StoredTrace(files[result.path], result.offset, key)
             traces.append(replace(result, held=line, evaluation=None, extra={}, options=None))
     for code, count in results.notes.failed.items():
-        unusable[Unusable.NO_THINKING if code == "no_thinking" else Unusable.FAILED] += count
+        unusable[Unusable.NO_THINKING if code == NO_THINKING else Unusable.FAILED] += count
     if len(models) > 1:
         raise ConfigError(
             f"expected traces of one model, got {_counts(models)}: choose one with --policy", param="policy"
@@ -144,7 +144,7 @@ def why_unusable(result: Result, reading: Reading = Reading()) -> Unusable | Non
     """Why no data can be made of a trace; None where it can."""
     scored = result.scored
     if scored.status is Status.ERROR:
-        no_thinking = scored.error is not None and scored.error.code == "no_thinking"
+        no_thinking = scored.error is not None and scored.error.code == NO_THINKING
         return Unusable.NO_THINKING if no_thinking else Unusable.FAILED
     if not result.has_trace:
         return Unusable.NO_TRACE

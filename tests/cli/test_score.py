@@ -243,3 +243,13 @@ def test_an_engine_that_is_gone_ends_the_run_and_what_is_finished_stays(
     assert isinstance(done.exception, ProverUnavailable)
     assert "keeps 1 scored traces; the same command goes on after them" in done.output
     assert [row["id"] for row in read(tmp_path / "in.scored.jsonl")] == ["a"]
+
+
+def test_traces_that_do_not_think_are_said_while_there_is_time(tmp_path: Path, prover: ScriptedProver) -> None:
+    rows = [{"prompt": f"{index}?", "completion": "42", "answer": "42"} for index in range(12)]
+    done = RUN.invoke(app, ["score", str(write(tmp_path / "in.jsonl", *rows))])
+    assert done.exit_code == 1
+    assert done.output.count("none of the first 8 traces thinks") == 1
+    rows[7] = {**TRACE, "problem": "it thinks"}
+    done = RUN.invoke(app, ["score", str(write(tmp_path / "in.jsonl", *rows)), "--overwrite"])
+    assert "none of the first" not in done.output
