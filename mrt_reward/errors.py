@@ -168,7 +168,15 @@ class ConfigError(MRTRewardError):
 
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
-    """A failure as the wire tells it (the OpenAI shape)."""
+    """A failure as the wire tells it (the OpenAI shape).
+
+    Attributes:
+        message: what was expected, what arrived, and what to change.
+        type: class of the error.
+        code: stable, machine-readable name of what went wrong.
+        param: the input field at fault, in dotted form, if there is one.
+
+    """
 
     message: str
     type: str

@@ -65,7 +65,13 @@ class Grade:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a chat."""
+    """One turn of a chat.
+
+    Attributes:
+        role: who speaks, such as `user`, as the chat template names it.
+        content: what is said.
+
+    """
 
     role: Annotated[str, MinLen(1), MaxLen(100)]
     content: Text
@@ -84,7 +90,8 @@ class Trace:
         problem: the question, put through the prover's chat template as one user turn.
         messages: a chat, put through the prover's chat template.
         prompt: trusted text, tokenized with its control tokens.
-        prompt_ids: prompt tokens, int32.
+        prompt_ids: prompt tokens, int32; on the wire base64 of little-endian int32, or a list.
+        completion_ids: tokens of the completion, likewise.
         tokenizer: sha256 of the tokenizer.json that made the ids.
         answer: accepted gold answers; empty when unknown.
         group: traces of one group answer the same problem, and share J[0].
@@ -165,6 +172,9 @@ class Value:
         high: upper end of the 95 % interval.
         bound: "lower" when the value can only understate (likelihood of listed spellings).
         correct: completions graded correct; None where nothing is sampled, as for the next three.
+        incorrect: completions graded incorrect.
+        unparsed: completions without an answer that could be read; they count as misses.
+        ungraded: completions that the grader failed on, through no fault of theirs; they count nowhere.
         answer_tokens: mean length of the sampled answers in prover tokens; of a likelihood, the first spelling's.
         answers: the sampled answers themselves, where `Rollouts.keep_answers` asked for them.
         verdicts: of coupled answers, in the order m, which is the same at all prefixes of a problem; None of others.
@@ -194,6 +204,10 @@ class Episode:
     """One segment of a trace's thinking, and what it earned.
 
     Attributes:
+        char_start: its first character, a Unicode code point of the completion.
+        char_end: one past its last character.
+        token_start: its first token, a prover token of the thinking's text as the prover sees it.
+        token_end: one past its last token.
         progress: `J[j + 1] - J[j]`, in [-1, 1]; None when either value is missing.
         stderr: its standard error: from pairs where answers are coupled, else as of independent values.
         low: lower end of its 95 % interval; None where only the standard error is known.
@@ -264,7 +278,12 @@ class ScoredTrace:
     """One trace with its K+1 values and K episodes.
 
     Attributes:
+        id: the trace's own.
+        status: ok; partial, where some values are missing; or error, where there are none and `error` says why.
         prover: the `model@version` that answered.
+        usage: what it cost.
+        metadata: the caller's own, untouched.
+        error: why there are no values.
         spellings: of the gold answer, as the likelihood summed them.
         warnings: what the caller should look at in this trace.
         notes: what holds for its whole batch and is said once in a reply: the prover's caveat, and what the prompt's

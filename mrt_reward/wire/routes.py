@@ -38,7 +38,12 @@ MAX_DEADLINE_MS = 86_400_000
 
 
 class ScoreRequest(Model):
-    """Traces to score, all with the same options."""
+    """Traces to score, all with the same options.
+
+    Attributes:
+        traces: what to score; a broken one is an error of its own and leaves the others alone.
+
+    """
 
     traces: Annotated[list[LenientTrace], Field(min_length=1, max_length=MAX_TRACES)]
     options: Annotated[Options, Field(description="The server's own where they are not given.")] = None
@@ -51,7 +56,13 @@ Notes = Annotated[
 
 
 class StreamedTrace(Model):
-    """One line of a streamed reply: a trace, with its place in the request, and the notes that no line had before."""
+    """One line of a streamed reply: a trace, with its place in the request, and the notes that no line had before.
+
+    Attributes:
+        index: the trace's place in the request, from 0.
+        trace: its values, episodes and outcome.
+
+    """
 
     index: int
     trace: WholeScored
@@ -59,18 +70,36 @@ class StreamedTrace(Model):
 
 
 class EpisodesRequest(ScoreRequest):
-    """Traces to cut into episodes; of the options, `segmenter` and `delimiters` matter."""
+    """Traces to cut into episodes; of the options, `segmenter` and `delimiters` matter.
+
+    Attributes:
+        traces: what to cut.
+
+    """
 
 
 class ScoreResponse(Model):
-    """The traces in the order of the request."""
+    """The traces in the order of the request.
+
+    Attributes:
+        traces: one for each of the request, in its order.
+
+    """
 
     traces: list[WholeScored]
     notes: Notes = Field(default_factory=list[str])
 
 
 class EpisodesOut(Model):
-    """Where one trace's thinking is cut."""
+    """Where one trace's thinking is cut.
+
+    Attributes:
+        id: the trace's own.
+        episodes: spans of its episodes, without progress.
+        warnings: what the caller should look at in this trace.
+        error: why it cannot be cut.
+
+    """
 
     id: str
     episodes: list[Episode]
@@ -79,7 +108,12 @@ class EpisodesOut(Model):
 
 
 class EpisodesResponse(Model):
-    """Segmentation of each trace; an error where it has none."""
+    """Segmentation of each trace; an error where it has none.
+
+    Attributes:
+        traces: one for each of the request, in its order.
+
+    """
 
     traces: list[EpisodesOut]
     notes: Notes = Field(default_factory=list[str])
@@ -120,7 +154,12 @@ def _refuse_old_name(group: object) -> object:
 
 
 class Group(Model):
-    """All traces of one problem, each scored before or to be scored first: a reply of `/v1/score` is one."""
+    """All traces of one problem, each scored before or to be scored first: a reply of `/v1/score` is one.
+
+    Attributes:
+        traces: all traces of the problem, scored or not.
+
+    """
 
     traces: Annotated[list[GroupTrace], Field(min_length=1, max_length=MAX_TRACES)]
     token_ends: Annotated[
@@ -137,7 +176,14 @@ class Group(Model):
 
 
 class AdvantagesRequest(Model):
-    """Whole groups."""
+    """Whole groups.
+
+    Attributes:
+        groups: all traces of a problem each.
+        credit: how progress is paid.
+        options: how traces without scores are scored; the server's own where they are not given.
+
+    """
 
     groups: Annotated[
         list[Annotated[Group, BeforeValidator(_refuse_old_name)]], Field(min_length=1, max_length=MAX_TRACES)
@@ -154,7 +200,12 @@ class AdvantagesRequest(Model):
 
 
 class AdvantageOut(Model):
-    """What one trace is paid; null `outcome_advantage` means that it has no reward and must be masked."""
+    """What one trace is paid; null `outcome_advantage` means that it has no reward and must be masked.
+
+    Attributes:
+        id: the trace's own.
+
+    """
 
     id: str
     outcome_advantage: Annotated[float | None, Field(description="Also of what stands before the first episode.")]
@@ -176,7 +227,12 @@ class AdvantageOut(Model):
 
 
 class AdvantagesResponse(Model):
-    """Groups and traces in the order of the request."""
+    """Groups and traces in the order of the request.
+
+    Attributes:
+        groups: for each group, one record a trace, in the order of the request.
+
+    """
 
     groups: list[list[AdvantageOut]]
     notes: Notes = Field(default_factory=list[str])
@@ -193,7 +249,14 @@ class GetRewardRequest(BaseModel):
 
 
 class GetRewardResponse(Model):
-    """OpenRLHF's reply: one number per query in every list, and always the same keys."""
+    """OpenRLHF's reply: one number per query in every list, and always the same keys.
+
+    Attributes:
+        rewards: r + α(J[K] - J[0]); r alone where the prover failed.
+        scores: r, the reward of the finished trace.
+        extra_logs: numbers for the log, by name.
+
+    """
 
     rewards: list[float]
     scores: list[float]
@@ -201,7 +264,20 @@ class GetRewardResponse(Model):
 
 
 class ProverOut(Model):
-    """Who proves, and how when a request does not say. A server of an earlier version leaves out what has a default."""
+    """Who proves, and how when a request does not say. A server of an earlier version leaves out what has a default.
+
+    Attributes:
+        model: its name.
+        version: changes with any byte of its weights.
+        engine: what runs it.
+        max_tokens: longest context, answer included.
+        note: a caveat for whoever reads the values; empty where there is none.
+        coupled: whether answers of neighbouring prefixes can be drawn with the same noise.
+        tokenizer: sha256 of its tokenizer.json.
+        graders: names of what judges answers, the default first.
+        options: scoring options where a request gives none.
+
+    """
 
     model: str
     version: str
@@ -225,13 +301,23 @@ class ProverOut(Model):
 
 
 class StatusOut(Model):
-    """A short answer of the server about itself."""
+    """A short answer of the server about itself.
+
+    Attributes:
+        status: always ok: what is not is an error.
+
+    """
 
     status: Literal["ok"] = "ok"
 
 
 class DrainRequest(Model):
-    """Whether new work is refused from now on."""
+    """Whether new work is refused from now on.
+
+    Attributes:
+        draining: false takes a drain back.
+
+    """
 
     draining: bool = True
 
@@ -252,25 +338,46 @@ class WeightsRequest(Model):
 
 
 class WeightsLoading(Model):
-    """The weights are being loaded still: send the same request again to wait on."""
+    """The weights are being loaded still: send the same request again to wait on.
+
+    Attributes:
+        status: always loading.
+
+    """
 
     status: Literal["loading"] = "loading"
 
 
 class WeightsResponse(Model):
-    """Who proves from now on."""
+    """Who proves from now on.
+
+    Attributes:
+        model: name of what proves.
+        version: of its weights.
+
+    """
 
     model: str
     version: str
 
 
 class VersionOut(Model):
-    """Which release answers."""
+    """Which release answers.
+
+    Attributes:
+        version: of this package.
+
+    """
 
     version: str
 
 
 class ErrorBody(Model):
-    """The OpenAI shape of an error."""
+    """The OpenAI shape of an error.
+
+    Attributes:
+        error: what went wrong.
+
+    """
 
     error: ErrorInfo
