@@ -109,8 +109,11 @@ def refuse_unanswered(source: Path, rows: Iterable[Row], options: ScoreOptions, 
         ConfigError: no readable row has an answer.
 
     """
-    sampled = isinstance(options.estimator, Rollouts)
-    if sampled and grader not in NEED_ANSWERS:
+    if isinstance(options.estimator, Rollouts):
+        needs, needed = f"the grader {grader!r}", grader in NEED_ANSWERS
+    else:
+        needs, needed = "the estimator `likelihood`", options.estimator.spellings is None
+    if not needed:
         return
     first: Row | None = None
     for row in rows:
@@ -118,7 +121,6 @@ def refuse_unanswered(source: Path, rows: Iterable[Row], options: ScoreOptions, 
             return
         first = first or (row if row.trace is not None else None)
     if first is not None:
-        needs = f"the grader {grader!r}" if sampled else "the estimator `likelihood`"
         raise ConfigError(f"{source}: no row has an `answer`, which {needs} needs{_found(first)}", param="source")
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast, get_args, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from mrt_reward.errors import ConfigError, did_you_mean
-from mrt_reward.options import AUTHORS_SEGMENTERS, Delimiters, Estimator, ScoreOptions, Segmenter, Terminator
+from mrt_reward.options import AUTHORS_SEGMENTERS, Delimiters, Estimator, PathPrior, ScoreOptions, Segmenter, Terminator
 
 OPTIONS = f"JSON|@FILE|{'|'.join(AUTHORS_SEGMENTERS)}"
 """What `--options` takes."""
@@ -56,7 +56,8 @@ _KINDS: Mapping[str, Mapping[str, type[Any]]] = {
 
 _RECORDS: Mapping[str, type[Any]] = {
     "delimiters": Delimiters,
-    "terminator": Terminator,
+    "Terminator": Terminator,
+    "prior": PathPrior,
     **_KINDS["segmenter"],
     **_KINDS["estimator"],
 }
@@ -70,7 +71,7 @@ def option_problem(error: ValidationError) -> str:
         error.errors(include_url=False),
         key=lambda each: each["type"] == "literal_error" and isinstance(each["input"], dict),
     )
-    *within, name = [str(part) for part in first["loc"] if "[" not in str(part)]
+    *within, name = [str(part) for part in first["loc"] if "[" not in str(part)] or ["options"]
     where = ".".join([*within, name])
     given: dict[str, Any] = first.get("ctx", {})
     match first["type"]:
@@ -78,11 +79,8 @@ def option_problem(error: ValidationError) -> str:
             record = _RECORDS.get(within[-1], ScoreOptions) if within else ScoreOptions
             known, got = [each.name for each in fields(record)], name
         case "union_tag_invalid":
-            known, got, where = (
-                re.findall(r"'([^']*)'", str(given["expected_tags"])),
-                str(given["tag"]),
-                f"{where}.kind",
-            )
+            known, got = re.findall(r"'([^']*)'", str(given["expected_tags"])), str(given["tag"])
+            where = f"{where}.kind"
         case "union_tag_not_found":
             return f"{where}.kind is missing: expected one of {', '.join(_KINDS[name])}"
         case "literal_error":

@@ -10,7 +10,7 @@ import pytest
 from mrt_reward.cli.columns import Problems, refuse_unanswered, refuse_unusable, renames_from
 from mrt_reward.cli.jsonl import Row, read_rows
 from mrt_reward.errors import ConfigError
-from mrt_reward.options import Rollouts, ScoreOptions
+from mrt_reward.options import Likelihood, Rollouts, ScoreOptions
 
 SAMPLED = ScoreOptions(estimator=Rollouts("rollouts"))
 
@@ -99,5 +99,6 @@ def test_a_file_without_gold_answers_is_refused_where_they_are_needed(tmp_path: 
     # A server of scores or a user's own function may need none, and a server chooses its grader itself.
     for grader in ("score:rewards:judge", "http://127.0.0.1:9", None):
         refuse_unanswered(path, rows, SAMPLED, grader)
+    refuse_unanswered(path, rows, ScoreOptions(estimator=Likelihood(spellings=("42",))), "math")
     answered = rows_of(tmp_path, {"problem": "p", "completion": "c"}, {"problem": "p", "completion": "c", "answer": 1})
     refuse_unanswered(*answered, ScoreOptions(), "math")

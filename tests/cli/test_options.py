@@ -46,6 +46,8 @@ def test_what_is_no_object_of_options_is_refused(text: str) -> None:
         ('{"estimator": {"kind": "rollouts", "num_sample": 3}}', "did you mean 'num_samples'?"),
         ('{"segmenter": {"max_episodes": 3}}', "segmenter.kind is missing: expected one of balanced, markers,"),
         ('{"delimiters": {"opn": "<a>"}}', "delimiters.opn: expected one of open, close, got 'opn'"),
+        ('{"estimator": {"kind": "rollouts", "prior": {"chnge": 0.5}}}', "got 'chnge'; did you mean 'change'?"),
+        ('{"terminator": {"forced": "a", "natural": "b", "anwer": "free"}}', "Field required"),
         ('{"terminator": "boxd"}', "terminator: expected one of boxed, official, qwen3, got 'boxd'"),
         ('{"terminator": {"answer": "free"}}', "terminator.Terminator.forced: Field required"),
         ('{"waste_threshold": 0.1}', "waste_threshold: expected one of"),
