@@ -132,7 +132,7 @@ def _found(row: Row) -> str:
     """The columns of a row that are not ours, and which flags would make them ours."""
     if not row.extra:
         return ""
-    has = set() if row.trace is None else {name for name in OTHER_NAMES if getattr(row.trace, name)}
+    has = set[str]() if row.trace is None else {name for name in OTHER_NAMES if getattr(row.trace, name)}
     meant = {ours: _meant(ours, list(row.extra)) for ours in OTHER_NAMES if ours not in has}
     flags = " ".join(f"--map {ours}={theirs}" for ours, theirs in meant.items() if theirs)
     return f"; found {', '.join(row.extra)}{f': did you mean {flags}?' if flags else ''}"

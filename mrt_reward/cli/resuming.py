@@ -83,7 +83,8 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any], within: str) -> 
         yield f"{within.rstrip('.')}: {before.get('kind')}, now {now.get('kind')}"
         return
     for name in now:
-        old, new = before.get(name), now[name]
+        old: object = before.get(name)
+        new: object = now[name]
         if isinstance(old, dict) and isinstance(new, dict):
             yield from _changed(cast("dict[str, Any]", old), cast("dict[str, Any]", new), f"{within}{name}.")
         elif old != new:

@@ -158,7 +158,9 @@ async def _score(run: _Run, done: _Done, sink: _Sink) -> None:
     todo = [row for row in run.rows if row.id not in done.ids]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=sink.console) as progress:
-        task = progress.add_task("loading the prover", total=len(run.rows), completed=len(done.ids))
+        task = progress.add_task(
+            "waiting for the prover" if todo else "scoring", total=len(run.rows), completed=len(done.ids)
+        )
         async for row, scored in _scored(run, todo, done.prover):
             if scored.error is not None and scored.error.code in GONE:
                 # Every other trace would fail as this one.
