@@ -83,12 +83,16 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any], within: str) -> 
         yield f"{within.rstrip('.')}: {before.get('kind')}, now {now.get('kind')}"
         return
     for name in now:
-        old: object = before.get(name)
-        new: object = now[name]
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from _changed(cast("dict[str, Any]", old), cast("dict[str, Any]", new), f"{within}{name}.")
+        old, new = before.get(name), now[name]
+        fields, new_fields = _mapping(old), _mapping(new)
+        if fields is not None and new_fields is not None:
+            yield from _changed(fields, new_fields, f"{within}{name}.")
         elif old != new:
             yield f"{within}{name}: {_short(old)}, now {_short(new)}"
+
+
+def _mapping(value: object) -> Mapping[str, Any] | None:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
 def _short(value: object) -> str:

@@ -41,9 +41,8 @@ class Ways:
             # Only likelihoods are lower bounds.
             self.kinds["likelihood" if scored.values[0].bound else "rollouts"] += 1
             return
-        estimator = cast("Mapping[str, Any]", options.get("estimator") or {})
-        self.kinds[str(estimator.get("kind"))] += 1
-        self.details[_details(estimator, options.get("terminator"))] += 1
+        self.kinds[str(_estimator(options).get("kind"))] += 1
+        self.details[way_of(options)] += 1
 
     def refuse_mixed(self) -> None:
         """Refuse values that do not compare.
@@ -61,7 +60,13 @@ class Ways:
                 )
 
 
-def _details(estimator: Mapping[str, Any], terminator: object) -> str:
+def way_of(options: Mapping[str, Any]) -> str:
+    """How values are got with scoring options, in words: equal where they compare."""
+    estimator, terminator = _estimator(options), options.get("terminator")
     told = [f"{name} {estimator[name]}" for name in DEFINING if estimator.get(name) is not None]
     forced = terminator if isinstance(terminator, str) else "of its own"
     return ", ".join([str(estimator.get("kind")), *told, f"terminator {forced}"])
+
+
+def _estimator(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", options.get("estimator") or {})

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, cast
 
 from mrt_reward.errors import ConfigError
+from mrt_reward.evaluation.comparable import way_of
 from mrt_reward.files import json_line, write_json, write_jsonl
 
 TRACES, RESULTS, SETTINGS = "traces.jsonl", "results.jsonl", "settings.json"
@@ -147,7 +148,8 @@ class Folder:
         """Write down how a model is evaluated; going on in another way would mix what cannot be mixed.
 
         Raises:
-            ConfigError: the folder holds the model with other settings; the message names them.
+            ConfigError: the folder holds the model with other settings, or another whose values do not compare;
+                the message names them.
 
         """
         file = self.path / SETTINGS
@@ -161,4 +163,12 @@ class Folder:
                 "--output, another --name, or --overwrite",
                 param="output",
             )
+        ways = {name: way_of(each["options"]) for name, each in (known | {model: told}).items() if "options" in each}
+        for name, way in ways.items():
+            if way != ways.get(model, way):
+                raise ConfigError(
+                    f"{self.path} holds {name!r} valued by {way}, which does not compare with {ways[model]}: use the "
+                    "same --options, or another --output",
+                    param="output",
+                )
         write_json(file, known | {model: told})

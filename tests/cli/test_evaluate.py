@@ -188,3 +188,21 @@ def test_columns_of_other_names_are_mapped(tmp_path: Path, prover: CountingProve
     [line] = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
     assert (line["trace"]["problem"], line["trace"]["answer"]) == ("q", ["42"])
     assert line["options"]["estimator"]["kind"] == "rollouts"
+
+
+def test_a_model_whose_values_would_not_compare_is_refused_before_it_is_evaluated(
+    tmp_path: Path, prover: CountingProver
+) -> None:
+    assert RUN.invoke(app, evaluate(tmp_path, "--name", "one")).exit_code == 0
+    calls = prover.num_calls
+    likelihood = ["--name", "two", "--options", '{"estimator": {"kind": "likelihood"}}']
+    refused = RUN.invoke(app, evaluate(tmp_path, *likelihood))
+    assert isinstance(refused.exception, ConfigError)
+    assert "holds 'one' valued by rollouts, temperature 0.6" in str(refused.exception)
+    assert prover.num_calls == calls
+    # Files that came together otherwise are refused by the report.
+    apart = tmp_path / "apart"
+    apart.mkdir()
+    assert RUN.invoke(app, evaluate(apart, *likelihood)).exit_code == 0
+    refused = RUN.invoke(app, ["report", str(tmp_path / "out"), str(apart / "out"), "-o", str(tmp_path / "both")])
+    assert "got lines of rollouts (6), likelihood (6)" in str(refused.exception)
