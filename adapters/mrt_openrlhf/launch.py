@@ -22,6 +22,7 @@ from mrt_openrlhf.checks import check_run, check_version
 from mrt_openrlhf.flags import settings_of_environment, split_flags
 from mrt_openrlhf.setup import AGENT, WHERE, Setup
 from mrt_reward.errors import ConfigError
+from mrt_reward.install import install_command
 from mrt_reward.training.following import check_shared
 from mrt_reward.training.servers import check_servers
 from mrt_reward.training.table import settings_table
@@ -41,7 +42,7 @@ def run(arguments: Sequence[str]) -> None:
     try:
         check_version(version("openrlhf"))
     except PackageNotFoundError:
-        raise ConfigError("OpenRLHF is not installed here: pip install 'mrt-reward[openrlhf]'") from None
+        raise ConfigError(f"OpenRLHF is not installed here: {install_command('openrlhf')}") from None
     flags, theirs = split_flags(arguments)
     variables, warnings = settings_of_environment(os.environ)
     for warning in warnings:

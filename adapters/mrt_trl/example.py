@@ -1,13 +1,13 @@
-"""Qwen2.5-1.5B-Instruct on DeepMath with MRT, on one node with 8 GPUs: seven train, one proves.
+"""Qwen3-1.7B, which thinks, on DeepMath with MRT, on one node with 8 GPUs: seven train, one proves.
 
-    CUDA_VISIBLE_DEVICES=7 mrt-reward serve --engine vllm --model Qwen/Qwen2.5-1.5B-Instruct --port 8901
+    CUDA_VISIBLE_DEVICES=7 mrt-reward serve --engine vllm --model Qwen/Qwen3-1.7B --port 8901
     CUDA_VISIBLE_DEVICES=0,1,2,3,4,5,6 accelerate launch --num_processes 7 example.py
 
 Or on all eight without a server: the policy proves itself.
 
     accelerate launch --num_processes 8 example.py --url policy --use_vllm False
 
-The server runs in an environment of its own, with mrt-reward[vllm]; here are mrt-reward[trl] and trl[vllm,math-verify].
+The server runs in an environment of its own, with the extra vllm; here are the extra trl, and trl[vllm,math-verify].
 Everything of `GRPOConfig` is a flag, such as `--max_steps 100`; `--help` tells all.
 """
 
@@ -22,7 +22,7 @@ from trl.rewards import accuracy_reward
 
 from mrt_trl import MRTGRPOTrainer
 
-SYSTEM = "Think between <think> and </think>, in paragraphs. Then give the final answer within \\boxed{}."
+SYSTEM = "Give the final answer within \\boxed{}."
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Script:
 
     """
 
-    model: str = "Qwen/Qwen2.5-1.5B-Instruct"
+    model: str = "Qwen/Qwen3-1.7B"
     dataset: str = "trl-lib/DeepMath-103K"
     url: str = "http://127.0.0.1:8901"
 
@@ -50,13 +50,13 @@ def main() -> None:
     """Train, and save the policy."""
     parser = TrlParser((Script, GRPOConfig))  # type: ignore[arg-type] - it takes several
     parser.set_defaults(
-        output_dir="qwen2.5-1.5b-mrt",
+        output_dir="qwen3-1.7b-mrt",
         learning_rate=1e-6,
         max_steps=500,
         per_device_train_batch_size=8,
         gradient_accumulation_steps=4,
         num_generations=8,
-        max_completion_length=4096,
+        max_completion_length=8192,
         mask_truncated_completions=True,
         use_vllm=True,
         vllm_mode="colocate",
@@ -70,7 +70,7 @@ def main() -> None:
         reward_funcs=accuracy_reward,
         args=args,
         train_dataset=load_dataset(script.dataset, split="train").map(chat),
-        mrt={"url": script.url, "segmenter": "paragraphs"},
+        mrt={"url": script.url},
         answer_column="solution",
     )
     trainer.train()

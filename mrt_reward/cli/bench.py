@@ -17,6 +17,7 @@ from mrt_reward.cli.flags import ENGINE, flag, with_settings
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.files import write_json
+from mrt_reward.install import install_command
 from mrt_reward.options import EstimatorName
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def run(settings: ServeSettings, plan: Plan, places: Places, output: Path | None
         from mrt_reward.benchmark import run as benchmark  # noqa: PLC0415 - loads a tokenizer
         from mrt_reward.benchmark.table import show  # noqa: PLC0415
     except ImportError as error:
-        raise ConfigError(f"bench needs transformers ({error}): pip install 'mrt-reward[transformers]'") from error
+        raise ConfigError(f"bench needs transformers ({error}): {install_command('transformers')}") from error
     from mrt_reward.benchmark.results import Results  # noqa: PLC0415
 
     spec = plan.spec

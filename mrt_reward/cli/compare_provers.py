@@ -17,8 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mrt_reward.cli.estimator_errors import errors_against, show_errors, with_interval
-from mrt_reward.cli.flags import LOCAL_ENGINE, flag, named_settings, options_from, with_settings
+from mrt_reward.cli.flags import LOCAL_ENGINE, flag, named_settings, with_settings
 from mrt_reward.cli.line_up import LineUp, measure_estimators
+from mrt_reward.cli.options import options_from
 from mrt_reward.cli.pooling import BranchRun, Options, Policy, Scored, on_engine, pool_and_prompts, show_notes
 from mrt_reward.config import ServeSettings
 from mrt_reward.core.progress import WasteOptions
@@ -80,7 +81,7 @@ def compare_provers(
     answers: Annotated[
         list[int] | None,
         typer.Option(
-            help="Answers a prefix of these estimators. Repeatable. \\[default: 2, 4, 8, 16]", show_default=False
+            help="Answers a prefix of these estimators. Repeatable. [default: 2, 4, 8, 16]", show_default=False
         ),
     ] = None,
     figure: Annotated[

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mrt_reward.cli.flags import chosen, flag, options_from
+from mrt_reward.cli.flags import chosen, flag
+from mrt_reward.cli.options import options_from
 from mrt_reward.cli.pooling import Options, Output, Policy, Scored, pool_and_prompts, show_counts, show_notes
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.bootstrap import Estimate

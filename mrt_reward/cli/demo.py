@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from mrt_reward.errors import ConfigError
+from mrt_reward.install import install_command
 
 DEMO_SEED = 20_250_307
 """Of the demo's problems; the bundled model was trained on others."""
@@ -23,7 +24,5 @@ def demo(
     try:
         from mrt_reward.cli.demonstration import run_demo  # noqa: PLC0415 - loads torch
     except ImportError as error:
-        raise ConfigError(
-            f"demo needs torch and transformers ({error}): pip install 'mrt-reward[transformers]'"
-        ) from error
+        raise ConfigError(f"demo needs torch and transformers ({error}): {install_command('transformers')}") from error
     run_demo(Console(), problems, traces, seed, port)

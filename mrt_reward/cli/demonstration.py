@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mrt_reward.cli.story import DemoRun, show_story, show_summary
+from mrt_reward.cli.story import DemoRun, index_to_show, show_story, show_summary
 from mrt_reward.client import AsyncClient
 from mrt_reward.config import ServeSettings
 from mrt_reward.mini.island import sample_problems
 from mrt_reward.mini.policy import SampledTrace, SamplingSettings, load_model, sample_traces
-from mrt_reward.mini.template import TERMINATOR, answer_text
-from mrt_reward.mini.writer import TIDY, write_thinking
 from mrt_reward.server.run import serve
 from mrt_reward.types import ScoredTrace, Trace
 from mrt_reward.wiring import build_scorer
@@ -96,23 +94,18 @@ async def _score_and_show(console: Console, url: str, groups: Sequence[Sequence[
     run = DemoRun([len(group) for group in groups], sampled, [scored[place] for place in range(len(asked))], seconds)
     show_story(console, run)
     show_summary(console, run)
-    console.print("\nNow serve it yourself, and score a trace of your own:\n", highlight=False)
+    console.print("\nNow serve it yourself, and score the trace above again:\n", highlight=False)
     console.print("  mrt-reward serve &", highlight=False)
-    console.print(f"  {_curl(sampled[0])}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"  {_curl(sampled[index_to_show(run)])}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _curl(sampled: SampledTrace) -> str:
-    """A command that scores a short tidy trace of one of the problems."""
-    problem = sampled.problem
-    thinking = write_thinking(problem, TIDY, np.random.default_rng(0)).text
-    body = {
-        "traces": [
-            {
-                "id": "1",
-                "problem": problem.text,
-                "answer": str(problem.answer),
-                "completion": thinking + TERMINATOR + answer_text(problem.answer),
-            }
-        ]
+    """A command that scores this trace."""
+    trace = {
+        "id": "1",
+        "problem": sampled.problem.text,
+        "answer": str(sampled.problem.answer),
+        "completion": sampled.completion,
     }
-    return f"curl -s localhost:8000/v1/score -H 'content-type: application/json' -d '{json.dumps(body)}'"
+    body = shlex.quote(json.dumps({"traces": [trace]}))
+    return f"curl -s localhost:8000/v1/score -H 'content-type: application/json' -d {body}"

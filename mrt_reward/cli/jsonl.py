@@ -35,11 +35,12 @@ class Row:
     error: TraceError | None = None
 
 
-def read_rows(path: Path, *, problems: bool = False) -> Iterator[Row]:
+def read_rows(path: Path, renames: Mapping[str, str] | None = None, *, problems: bool = False) -> Iterator[Row]:
     """Rows in file order; ids that repeat become `id#2`, `id#3` and so on. A byte order mark at the start is dropped.
 
     Args:
         path: of the file.
+        renames: the file's columns that have other names than ours, and ours.
         problems: whether a row may lack its completion: it is then a problem, a trace without one.
 
     """
@@ -48,7 +49,7 @@ def read_rows(path: Path, *, problems: bool = False) -> Iterator[Row]:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
-            row = _row(line, number, problems=problems)
+            row = _row(line, number, renames or {}, problems=problems)
             seen[row.id] += 1
             if seen[row.id] > 1:
                 unique = f"{row.id}#{seen[row.id]}"
@@ -56,7 +57,7 @@ def read_rows(path: Path, *, problems: bool = False) -> Iterator[Row]:
             yield row
 
 
-def _row(line: str, number: int, *, problems: bool) -> Row:
+def _row(line: str, number: int, renames: Mapping[str, str], *, problems: bool) -> Row:
     row_id = f"line-{number}"
     try:
         record = _parsed(line)
@@ -68,8 +69,13 @@ def _row(line: str, number: int, *, problems: bool) -> Row:
     if not isinstance(record, dict):
         got = type(record).__name__
         return Row(row_id, None, error=TraceError(f"line {number}: expected an object, got {got}", code="invalid_json"))
-    answer = _with_floats(cast("dict[str, object]", record).get("answer"), jiter.LosslessFloat.as_decimal)
-    columns = cast("dict[str, object]", _with_floats(cast("object", record), _double))
+    theirs = cast("dict[str, object]", record)
+    if both := [ours for name, ours in renames.items() if name in theirs and ours in theirs]:
+        what = f"line {number} has a column {both[0]} of its own: leave it out of --map"
+        return Row(row_id, None, error=TraceError(what, param=both[0]))
+    written = {renames.get(name, name): value for name, value in theirs.items()}
+    answer = _with_floats(written.get("answer"), jiter.LosslessFloat.as_decimal)
+    columns = cast("dict[str, object]", _with_floats(written, _double))
     known = {name: value for name, value in columns.items() if name in TRACE_FIELDS and value is not None}
     extra = {name: value for name, value in columns.items() if name not in TRACE_FIELDS}
     row_id = known["id"] = str(known.get("id", row_id))

@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mrt_reward.cli.options import OPTIONS
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.datasets.branching import Brancher, BranchSettings
@@ -21,9 +22,12 @@ from mrt_reward.evaluation.datasets.branching import Progress as Report
 from mrt_reward.evaluation.datasets.prompts import Prompts
 from mrt_reward.evaluation.pool import Pool, Reading, read_pool
 from mrt_reward.evaluation.traces import ReadNotes
+from mrt_reward.install import install_command
 from mrt_reward.options import Delimiters, ScoreOptions
-from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.wiring import build_prover, build_scorer
+
+if TYPE_CHECKING:
+    from mrt_reward.provers.tokenizer import HFTokenizer
 
 T = TypeVar("T")
 
@@ -37,7 +41,7 @@ TokenizerName = Annotated[
 Policy = Annotated[str | None, typer.Option(help="Take the traces of this model only, where a file holds several.")]
 Options = Annotated[
     str | None,
-    typer.Option(help="Options that the traces were scored with, where not the defaults: JSON, @FILE or a name."),
+    typer.Option(metavar=OPTIONS, help="Options that the traces were scored with, where not the defaults."),
 ]
 
 
@@ -57,13 +61,23 @@ def pool_and_prompts(
         ConfigError: no trace is usable, they are mixed, or the tokenizer cannot be loaded.
 
     """
-    prompts = Prompts(None if tokenizer is None else HFTokenizer(tokenizer), delimiters)
+    prompts = Prompts(None if tokenizer is None else _tokenizer(tokenizer), delimiters)
     reading = Reading(delimiters, prompts.holds_control, policy)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("reading", total=sum(path.stat().st_size for path in scored))
         pool = read_pool(scored, reading, lambda num_bytes: bar.update(task, completed=num_bytes))
     return pool, prompts
+
+
+def _tokenizer(name: str) -> HFTokenizer:
+    try:
+        from mrt_reward.provers.tokenizer import HFTokenizer  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise ConfigError(
+            f"--tokenizer needs transformers ({error}): {install_command('transformers')}", param="tokenizer"
+        ) from error
+    return HFTokenizer(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,18 +19,16 @@ from mrt_reward.evaluation.summary import TARGETS as DEFAULT_TARGETS
 
 BUDGETS: Any = typer.Option(
     "--budget",
-    help="Budget for accuracy and regret, in tokens; repeatable. \\[default: three powers of two, by length]",
+    help="Budget for accuracy and regret, in tokens; repeatable. [default: three powers of two, by length]",
     show_default=False,
 )
-SIZES: Any = typer.Option(
-    "--votes", help="k of a majority vote; repeatable. \\[default: 1, 2, 4, 8]", show_default=False
-)
+SIZES: Any = typer.Option("--votes", help="k of a majority vote; repeatable. [default: 1, 2, 4, 8]", show_default=False)
 WEIGHTED: Any = typer.Option(
     "--weighted-votes",
     help="Count each vote 2^(mean log-probability of its answer), as the authors do, instead of once.",
 )
 TARGETS: Any = typer.Option(
-    "--target", help="Accuracy to be reached; repeatable. \\[default: 0.5 to 0.9 by 0.1]", show_default=False
+    "--target", help="Accuracy to be reached; repeatable. [default: 0.5 to 0.9 by 0.1]", show_default=False
 )
 
 
@@ -59,7 +57,7 @@ def report(
         list[Path], typer.Argument(exists=True, help="Folders of `evaluate`, or JSONL files of `evaluate` or `score`.")
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", file_okay=False, help="Folder to write. \\[default: the first one]")
+        Path | None, typer.Option("--output", "-o", file_okay=False, help="Folder to write. [default: the first one]")
     ] = None,
     budgets: Annotated[list[float] | None, BUDGETS] = None,
     votes: Annotated[list[int] | None, SIZES] = None,

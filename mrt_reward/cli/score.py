@@ -3,143 +3,219 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mrt_reward.cli.flags import ENGINE, options_from, with_settings
+from mrt_reward.cli.columns import Map, refuse_unanswered, refuse_unusable, renames_from
+from mrt_reward.cli.flags import ENGINE, with_settings
 from mrt_reward.cli.jsonl import Row, read_rows
-from mrt_reward.client import AsyncClient
+from mrt_reward.cli.options import OPTIONS, options_from
+from mrt_reward.cli.resuming import Begun
+from mrt_reward.cli.totals import UNTHINKING, Totals
+from mrt_reward.client import UNREACHABLE, AsyncClient
 from mrt_reward.config import ServeSettings
-from mrt_reward.errors import ConfigError
+from mrt_reward.errors import ConfigError, MRTRewardError, ProverUnavailable
 from mrt_reward.evaluation.folder import Log
 from mrt_reward.evaluation.record import record
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
+from mrt_reward.wire import read_scored
 from mrt_reward.wiring import build_scorer
+
+GONE = (ProverUnavailable.code, UNREACHABLE)
+"""Codes of errors that say that nothing proves any more."""
 
 CHUNK = 64
 """Traces handed over at once: enough to fill batches, few enough that a kill loses little."""
-
-
-@dataclass
-class Tally:
-    """What was done, for the closing lines."""
-
-    ok: int = 0
-    partial: int = 0
-    error: int = 0
-    skipped: int = 0
-    first_error: str = ""
-    notes: dict[str, None] = field(default_factory=dict[str, None])
-
-    def add(self, scored: ScoredTrace) -> None:
-        """Count one trace."""
-        setattr(self, scored.status.value, getattr(self, scored.status.value) + 1)
-        self.notes.update(dict.fromkeys(scored.notes))
-        if scored.error is not None and not self.first_error:
-            self.first_error = f"{scored.id}: {scored.error.message}"
 
 
 @with_settings(*ENGINE, "graders", "cache_path", "cache_disk_mb")
 def score(
     traces: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSONL: problem, completion, answer …")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="JSONL to write. \\[default: TRACES with .scored.jsonl]")
+        Path | None, typer.Option("--output", "-o", help="JSONL to write. [default: TRACES with .scored.jsonl]")
     ] = None,
-    url: Annotated[str | None, typer.Option(help="Score on this server; without it, in this process.")] = None,
-    options: Annotated[
-        str | None, typer.Option(help="Scoring options: JSON, @FILE, mrt-aime, mrt-omni-math or mrt-regret.")
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Score on this server; without it, in this process.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Start anew instead of going on.")] = False,
+    options: Annotated[str | None, typer.Option(metavar=OPTIONS, help="Scoring options.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew instead of going on.")] = False,
+    columns: Map = None,
     *,
     settings: ServeSettings,
 ) -> None:
     """Score the traces of a JSONL file.
 
     Each line of TRACES is an object with `problem` (or `messages`, or `prompt`), `completion` and `answer`; other
-    columns pass through under `extra`. Lines that are already in the output are not scored again.
+    columns pass through under `extra`. Lines that are already in the output are not scored again; where they were
+    scored with another model or other options, or of other traces, nothing is written.
     """
     target = output or traces.with_suffix(".scored.jsonl")
     if target.resolve() == traces.resolve():
         raise ConfigError(f"--output must not be the input itself ({traces})", param="output")
-    console = Console(stderr=True)
-    chosen = options_from(options, settings.options)
-    asyncio.run(_run(_Run(traces, target, url, overwrite, settings, chosen), console))
+    rows = list(read_rows(traces, renames_from(columns)))
+    scoring = options_from(options, settings.options)
+    grader = scoring.grader or next(iter(settings.graders))
+    refuse_unusable(traces, rows)
+    refuse_unanswered(traces, rows, scoring, None if url else settings.graders.get(grader))
+    asyncio.run(_run(_Run(rows, target, url, overwrite, settings, scoring), Console(stderr=True)))
 
 
 @dataclass(frozen=True)
 class _Run:
-    source: Path
+    rows: Sequence[Row]
     target: Path
     url: str | None
     overwrite: bool
     settings: ServeSettings
     options: ScoreOptions
 
+    @property
+    def recorded(self) -> ScoreOptions:
+        """The options with the grader's name, where that is known: a line says by what it was judged."""
+        default = None if self.url else next(iter(self.settings.graders))
+        return replace(self.options, grader=self.options.grader or default)
+
+    @property
+    def begun(self) -> Begun:
+        """What lines from before must agree with."""
+        return Begun(self.target, self.recorded, {row.id: row.trace for row in self.rows if row.trace is not None})
+
 
 async def _run(run: _Run, console: Console) -> None:
-    rows = list(read_rows(run.source))
     if run.overwrite:
         run.target.unlink(missing_ok=True)
-    # What failed is done again.
-    log = Log(run.target, keep=lambda fields: fields.get("status") != Status.ERROR.value)
-    done = {str(fields.get("id")) for _, fields in log.lines()}
-    todo = [row for row in rows if row.id not in done]
-    tally = Tally(skipped=len(rows) - len(todo))
-    extras = sorted({name for row in rows for name in row.extra})
-    if extras:
-        console.print(f"columns passed through under `extra`: {', '.join(extras)}", highlight=False, markup=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with closing(log), Progress(*columns, console=console) as progress:
-        task = progress.add_task("scoring", total=len(rows), completed=tally.skipped)
-        async for row, scored in _scored(run, todo):
-            log.add(record(row.trace, scored, row.extra))
-            tally.add(scored)
-            progress.advance(task)
-    console.print(
-        f"{run.target}: {tally.ok} ok, {tally.partial} partial, {tally.error} failed, {tally.skipped} already there",
-        highlight=False,
-        soft_wrap=True,
-    )
-    for note in tally.notes:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    if tally.first_error:
-        console.print(f"first failure: {tally.first_error}", highlight=False, markup=False, soft_wrap=True)
+    totals = Totals()
+    with closing(Log(run.target)) as before:
+        done = _already(run, before, totals)
+    with closing(Log(run.target, keep=_not_failed)) as log:
+        extras = sorted({name for row in run.rows for name in row.extra})
+        if extras:
+            told = f"columns passed through under `extra`: {', '.join(extras)}"
+            console.print(told, highlight=False, markup=False, soft_wrap=True)
+        try:
+            await _score(run, done, _Sink(log, totals, console))
+        except MRTRewardError:
+            if totals.num_usable:
+                told = f"{run.target} keeps {totals.num_usable} scored traces; the same command goes on after them"
+                console.print(told, highlight=False, markup=False, soft_wrap=True)
+            raise
+    _tell(run.target, totals, console)
+    if totals.first_error or not totals.num_usable:
         raise SystemExit(1)
 
 
-async def _scored(run: _Run, rows: Sequence[Row]) -> AsyncIterator[tuple[Row, ScoredTrace]]:
+def _not_failed(fields: Mapping[str, Any]) -> bool:
+    """Whether a line stays; what failed is done again."""
+    return fields.get("status") != Status.ERROR.value
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What the output holds from before: ids, and who scored them."""
+
+    ids: frozenset[str]
+    prover: str | None
+
+
+@dataclass(frozen=True)
+class _Sink:
+    """Where scored traces go, and who is told."""
+
+    log: Log
+    totals: Totals
+    console: Console
+
+
+def _already(run: _Run, log: Log, totals: Totals) -> _Done:
+    """Read the lines from before; those of traces that the input does not have stay, and count for nothing.
+
+    Raises:
+        ConfigError: they were scored in another way, or the input was edited.
+
+    """
+    wanted, begun = {row.id for row in run.rows}, run.begun
+    ids: set[str] = set()
+    prover: str | None = None
+    for _, fields in filter(lambda line: _not_failed(line[1]), log.lines()):
+        begun.refuse(fields)
+        prover = prover or fields.get("prover")
+        name = str(fields.get("id"))
+        if name in wanted and name not in ids:
+            ids.add(name)
+            totals.skip(read_scored(fields))
+    return _Done(frozenset(ids), prover)
+
+
+async def _score(run: _Run, done: _Done, sink: _Sink) -> None:
+    todo = [row for row in run.rows if row.id not in done.ids]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=sink.console) as progress:
+        task = progress.add_task(
+            "waiting for the prover" if todo else "scoring", total=len(run.rows), completed=len(done.ids)
+        )
+        async for row, scored in _scored(run, todo, done.prover):
+            if scored.error is not None and scored.error.code in GONE:
+                # Every other trace would fail as this one.
+                raise ProverUnavailable(scored.error.message)
+            sink.log.add(record(row.trace, scored, row.extra, options=run.recorded))
+            sink.totals.add(scored)
+            progress.update(task, description="scoring", advance=1)
+            if sink.totals.none_thinks:
+                sink.console.print(UNTHINKING, style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+def _tell(target: Path, totals: Totals, console: Console) -> None:
+    for line in totals.lines():
+        console.print(f"{target}: {line}", highlight=False, markup=False, soft_wrap=True)
+    for note in totals.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    if totals.first_error:
+        console.print(f"first failure: {totals.first_error}", highlight=False, markup=False, soft_wrap=True)
+
+
+async def _scored(run: _Run, rows: Sequence[Row], prover: str | None) -> AsyncIterator[tuple[Row, ScoredTrace]]:
     readable = [(row, row.trace) for row in rows if row.trace is not None]
     for row in rows:
         if row.error is not None:
             yield row, ScoredTrace(row.id, Status.ERROR, error=ErrorInfo.of(row.error))
-    engine = _remote(run, readable) if run.url else _local(run, readable)
-    async for place, scored in engine:
-        yield readable[place][0], scored
+    if not readable:
+        return
+    engine = _remote(run, readable, prover) if run.url else _local(run, readable, prover)
+    async for index, scored in engine:
+        yield readable[index][0], scored
 
 
-async def _local(run: _Run, rows: Sequence[tuple[Row, Trace]]) -> AsyncIterator[tuple[int, ScoredTrace]]:
+async def _local(
+    run: _Run, rows: Sequence[tuple[Row, Trace]], prover: str | None
+) -> AsyncIterator[tuple[int, ScoredTrace]]:
     scorer = build_scorer(run.settings)
     try:
+        run.begun.refuse_prover(prover, f"{scorer.info.name}@{scorer.info.version}")
         for start in range(0, len(rows), CHUNK):
             chunk = [trace for _, trace in rows[start : start + CHUNK]]
-            async for place, scored in scorer.stream(chunk, run.options):
-                yield start + place, scored
+            async for index, scored in scorer.stream(chunk, run.options):
+                yield start + index, scored
     finally:
         await scorer.close()
 
 
-async def _remote(run: _Run, rows: Sequence[tuple[Row, Trace]]) -> AsyncIterator[tuple[int, ScoredTrace]]:
+async def _remote(
+    run: _Run, rows: Sequence[tuple[Row, Trace]], prover: str | None
+) -> AsyncIterator[tuple[int, ScoredTrace]]:
     api_key = run.settings.plain_api_key
     async with AsyncClient(cast("str", run.url), api_key=api_key) as client:
+        if prover is not None:
+            info = await client.prover()
+            run.begun.refuse_prover(prover, f"{info.model}@{info.version}")
         for start in range(0, len(rows), CHUNK):
             chunk = [trace for _, trace in rows[start : start + CHUNK]]
-            async for place, scored in client.stream(chunk, run.options):
-                yield start + place, scored
+            async for index, scored in client.stream(chunk, run.options):
+                yield start + index, scored

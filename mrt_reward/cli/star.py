@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mrt_reward.cli.flags import chosen, flag, options_from
+from mrt_reward.cli.flags import chosen, flag
+from mrt_reward.cli.options import options_from
 from mrt_reward.cli.pooling import (
     Format,
     Options,

@@ -60,8 +60,8 @@ def value_bar(value: float) -> Text:
     return Text("█" * filled, style="cyan") + Text("░" * (BAR_WIDTH - filled), style="dim")
 
 
-def _telling(run: DemoRun) -> int:
-    """The trace to tell: right in the end, with both progress and waste, and neither short nor endless."""
+def index_to_show(run: DemoRun) -> int:
+    """The trace to show: right in the end, with both progress and waste, and neither short nor endless."""
 
     def interest(index: int) -> tuple[bool, int]:
         progress = run.progress(index)
@@ -74,7 +74,7 @@ def _telling(run: DemoRun) -> int:
 
 def show_story(console: Console, run: DemoRun) -> None:
     """Tell one trace, with the value bar after each episode and waste marked."""
-    index = _telling(run)
+    index = index_to_show(run)
     trace, scored = run.sampled[index], run.scored[index]
     console.print(f"\n[bold]Problem[/]  {trace.problem.text}", highlight=False)
     console.print(f"[bold]Answer[/]   {trace.problem.answer}\n", highlight=False)

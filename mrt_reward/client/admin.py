@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from mrt_reward.client.retry import MALFORMED, refused, unreachable
 from mrt_reward.errors import DeadlineExceeded, WireError
-from mrt_reward.wire.routes import DrainRequest, WeightsRequest, WeightsResponse
+from mrt_reward.wire.status import DrainRequest, WeightsRequest, WeightsResponse
 
 ASK_S = 30.0
 """A server that still loads says so after this time, and is asked again."""

@@ -16,6 +16,7 @@ from mrt_reward.evaluation.panels import QUARTERS, THIRDS, X_TOKENS, mark, marks
 from mrt_reward.evaluation.summary import Summary
 from mrt_reward.evaluation.svg import Mark
 from mrt_reward.files import replacing
+from mrt_reward.install import install_command
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 3)), (0, (2, 2)), (0, (7, 2, 2, 2)), (0, (10, 3)), (0, (1, 1)))
@@ -89,7 +90,7 @@ def figure_of(inches: tuple[float, float]) -> Any:  # noqa: ANN401 - matplotlib'
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an optional extra
     except ImportError as error:
-        raise ConfigError(f"figures need matplotlib ({error}): pip install 'mrt-reward[eval]'") from error
+        raise ConfigError(f"figures need matplotlib ({error}): {install_command('eval')}") from error
     return Figure(figsize=inches, layout="constrained")
 
 

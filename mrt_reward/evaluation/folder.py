@@ -15,10 +15,15 @@ from types import TracebackType
 from typing import Any, BinaryIO, cast
 
 from mrt_reward.errors import ConfigError
+from mrt_reward.evaluation.comparable import way_of
 from mrt_reward.files import json_line, write_json, write_jsonl
 
 TRACES, RESULTS, SETTINGS = "traces.jsonl", "results.jsonl", "settings.json"
 SUMMARY, REPORT_MD, REPORT_HTML, FIGURES = "summary.json", "report.md", "report.html", "figures"
+
+
+def _remedy(path: Path) -> str:
+    return "name a file that can be" if path.parent.is_dir() else f"make the folder {path.parent} first"
 
 
 class Log:
@@ -38,7 +43,9 @@ class Log:
         try:
             self._file: BinaryIO = path.open("a+b")
         except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error}: name a place that can be", param="output") from error
+            raise ConfigError(
+                f"{path} cannot be written ({error.strerror}): {_remedy(path)}", param="output"
+            ) from error
         self._drop_cut_line()
         if keep is not None and not all(keep(fields) for _, fields in self.lines()):
             self._rewrite(keep)
@@ -141,7 +148,8 @@ class Folder:
         """Write down how a model is evaluated; going on in another way would mix what cannot be mixed.
 
         Raises:
-            ConfigError: the folder holds the model with other settings; the message names them.
+            ConfigError: the folder holds the model with other settings, or another whose values do not compare;
+                the message names them.
 
         """
         file = self.path / SETTINGS
@@ -155,4 +163,12 @@ class Folder:
                 "--output, another --name, or --overwrite",
                 param="output",
             )
+        ways = {name: way_of(each["options"]) for name, each in (known | {model: told}).items() if "options" in each}
+        for name, way in ways.items():
+            if way != ways.get(model, way):
+                raise ConfigError(
+                    f"{self.path} holds {name!r} valued by {way}, which does not compare with {ways[model]}: use the "
+                    "same --options, or another --output",
+                    param="output",
+                )
         write_json(file, known | {model: told})

@@ -38,7 +38,8 @@ def plain(text: str) -> str:
 
 def markdown(summary: Summary, notes: ReadNotes, caveats: Mapping[str, Caveats]) -> str:
     """The whole report in Markdown."""
-    parts = ["# Accuracy against thinking budget", RESTS_ON, _models(summary)]
+    worthless = [f"**{plain(line)}**" for line in worthless_lines(caveats)]
+    parts = ["# Accuracy against thinking budget", *worthless, RESTS_ON, proved_by(caveats, plain), _models(summary)]
     if summary.differences:
         parts.append(_differences(summary))
     if summary.direct:
@@ -47,6 +48,22 @@ def markdown(summary: Summary, notes: ReadNotes, caveats: Mapping[str, Caveats])
         parts.append(_terciles(summary))
     parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in note_lines(summary, notes, caveats, plain)))
     return "\n\n".join(parts) + "\n"
+
+
+def worthless_lines(caveats: Mapping[str, Caveats]) -> list[str]:
+    """A sentence for each model whose values mean nothing, which a reader must know before any number."""
+    return [
+        f"{model}: the values of {each.foreign} traces mean nothing, because the bundled model proved them and knows "
+        "its own island problems only. Score them again with --model."
+        for model, each in caveats.items()
+        if each.foreign
+    ]
+
+
+def proved_by(caveats: Mapping[str, Caveats], quote: Callable[[str], str] = str) -> str:
+    """Who proved."""
+    provers = sorted({prover for each in caveats.values() for prover in each.provers})
+    return f"Values by {', '.join(map(quote, provers)) or 'a prover that the files do not name'}."
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

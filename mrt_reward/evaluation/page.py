@@ -13,7 +13,15 @@ from importlib.resources import files
 
 from mrt_reward.evaluation.bootstrap import Estimate
 from mrt_reward.evaluation.browser import browser_json
-from mrt_reward.evaluation.markdown import ADVANTAGE_TOLD, DIRECT_TOLD, RESTS_ON, direct_rows, note_lines
+from mrt_reward.evaluation.markdown import (
+    ADVANTAGE_TOLD,
+    DIRECT_TOLD,
+    RESTS_ON,
+    direct_rows,
+    note_lines,
+    proved_by,
+    worthless_lines,
+)
 from mrt_reward.evaluation.panels import SECTIONS, Panel
 from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.summary import Difference, Summary
@@ -49,6 +57,7 @@ def page(summary: Summary, notes: ReadNotes, caveats: Mapping[str, Caveats], exa
     body = "".join(
         f'<section id="{anchor}"><h2>{escape(title)}</h2>{text}</section>' for anchor, title, text in sections
     )
+    worthless = "".join(f'<p role="alert"><b>{escape(line)}</b></p>' for line in worthless_lines(caveats))
     names = ", ".join(model.name for model in summary.models)
     num_problems = max(model.problems for model in summary.models)
     return (
@@ -59,6 +68,7 @@ def page(summary: Summary, notes: ReadNotes, caveats: Mapping[str, Caveats], exa
         '<a class="skip" href="#main">Skip to the report</a>'
         f"<header><h1>What does thinking buy?</h1><p>{escape(names)} · {num_problems} problems · "
         f"{notes.read:,} traces</p>"
+        f"{worthless}<p>{escape(proved_by(caveats))}</p>"
         f'<p class="soft">{escape(RESTS_ON)}</p><nav aria-label="sections"><ul>{links}</ul></nav></header>'
         f'<main id="main">{body}</main><footer>mrt-reward {escape(__version__)}</footer>'
         f'<script type="application/json" id="trace-data">{traces}</script><script>{script}</script></body></html>\n'

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from mrt_reward.errors import ConfigError
+from mrt_reward.errors import NO_THINKING, ConfigError
+from mrt_reward.evaluation.comparable import Ways
 from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.stored import NUM_KEPT, StoredLines, StoredTrace
 from mrt_reward.evaluation.traces import ReadNotes, Results
@@ -78,7 +79,8 @@ def read_pool(
         tell: is called with the number of bytes read so far.
 
     Raises:
-        ConfigError: no trace is usable; or they are of several models or provers, whose values do not compare.
+        ConfigError: no trace is usable; or they are of several models, provers or estimators, whose values do not
+            compare.
 
     """
     results = Results(paths)
@@ -86,7 +88,7 @@ def read_pool(
     unusable: Counter[Unusable] = Counter()
     files = {path: StoredLines(path) for path in paths}
     keys: dict[bytes, bytes] = {}
-    models, provers = Counter[str](), Counter[str]()
+    models, provers, ways = Counter[str](), Counter[str](), Ways()
     for result in results:
         tell(results.num_bytes)
         if result.is_direct or (reading.model is not None and result.model != reading.model):
@@ -97,18 +99,20 @@ def read_pool(
             unusable[found] += 1
         else:
             provers[result.scored.prover or "unknown"] += 1
+            ways.add(result.scored, result.options)
             # One copy for all traces of a problem, and of the rest only what is known without reading.
             key = keys.setdefault(result.problem_key, result.problem_key)
             line = StoredTrace(files[result.path], result.offset, key)
-            traces.append(replace(result, held=line, evaluation=None, extra={}))
+            traces.append(replace(result, held=line, evaluation=None, extra={}, options=None))
     for code, count in results.notes.failed.items():
-        unusable[Unusable.NO_THINKING if code == "no_thinking" else Unusable.FAILED] += count
+        unusable[Unusable.NO_THINKING if code == NO_THINKING else Unusable.FAILED] += count
     if len(models) > 1:
         raise ConfigError(
             f"expected traces of one model, got {_counts(models)}: choose one with --policy", param="policy"
         )
     if len(provers) > 1:
         raise ConfigError(f"expected values of one prover, got {_counts(provers)}: score all traces with one")
+    ways.refuse_mixed()
     if not traces:
         raise ConfigError(f"no usable trace in {', '.join(map(str, paths))}: {_why(unusable, results.notes)}")
     for lines in files.values():
@@ -140,7 +144,7 @@ def why_unusable(result: Result, reading: Reading = Reading()) -> Unusable | Non
     """Why no data can be made of a trace; None where it can."""
     scored = result.scored
     if scored.status is Status.ERROR:
-        no_thinking = scored.error is not None and scored.error.code == "no_thinking"
+        no_thinking = scored.error is not None and scored.error.code == NO_THINKING
         return Unusable.NO_THINKING if no_thinking else Unusable.FAILED
     if not result.has_trace:
         return Unusable.NO_TRACE

@@ -6,13 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from mrt_reward.evaluation.result import Evaluation
 from mrt_reward.graders.answers import clean, find_answer
+from mrt_reward.options import ScoreOptions
 from mrt_reward.protocols import GradeItem
 from mrt_reward.types import SampledAnswer, ScoredTrace, Status, Trace, Value
 from mrt_reward.wire import scored_fields, trace_fields
 
 MAX_ANSWER_CHARS = 200
+
+_OPTIONS = TypeAdapter(ScoreOptions)
 
 
 def record(
@@ -20,6 +25,7 @@ def record(
     scored: ScoredTrace,
     extra: Mapping[str, object] | None = None,
     evaluation: Evaluation | None = None,
+    options: ScoreOptions | None = None,
 ) -> dict[str, Any]:
     """What the server would send, and beside it the trace, so that the file can be read by itself.
 
@@ -28,9 +34,12 @@ def record(
         scored: its values.
         extra: columns that are not ours.
         evaluation: how the trace came about.
+        options: that it was scored with, so that values got in another way are told from these.
 
     """
     fields = scored_fields(scored)
+    if options is not None:
+        fields["options"] = _OPTIONS.dump_python(options, mode="json")
     if trace is not None:
         told = trace_fields(trace)
         fields["trace"] = {name: value for name, value in told.items() if name not in ("id", "metadata")}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mrt_reward.errors import ConfigError
+from mrt_reward.evaluation.comparable import Ways
 from mrt_reward.evaluation.figures import save_figures
 from mrt_reward.evaluation.folder import FIGURES, REPORT_HTML, REPORT_MD, SUMMARY
 from mrt_reward.evaluation.markdown import markdown
@@ -69,13 +70,15 @@ def read_report(paths: Sequence[Path], spec: ReportSpec, tell: Callable[[int], N
         tell: called now and then with the number of bytes read.
 
     Raises:
-        ConfigError: there is no scored trace in them.
+        ConfigError: there is no scored trace in them, or their values are of several estimators.
 
     """
     tally = Tally(spec.lens, num_examples=spec.num_examples)
-    results = Results(paths)
+    results, ways = Results(paths), Ways()
     for result in results:
         tally.add(result)
+        if not result.is_direct:
+            ways.add(result.scored, result.options)
         if tell is not None and results.notes.read % 64 == 0:
             tell(results.num_bytes)
     notes = results.notes
@@ -87,6 +90,7 @@ def read_report(paths: Sequence[Path], spec: ReportSpec, tell: Callable[[int], N
             f"{f'; first: {notes.first_malformed}' if notes.first_malformed else ''}",
             param="sources",
         )
+    ways.refuse_mixed()
     summary = summarise(tally, budgets=spec.budgets, targets=spec.targets, seed=spec.seed)
     return Report(summary, notes, tally.caveats, tally)
 

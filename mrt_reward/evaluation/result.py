@@ -112,6 +112,7 @@ class Result:
         problem: equal for traces of one problem, in whatever file.
         evaluation: None in files of `mrt-reward score`.
         extra: columns that are not ours.
+        options: that it was scored with; None where the line does not say.
         path: of the file.
         offset: where its line starts there, in bytes.
         rescored: its scores by another prover, which stand for those that are held.
@@ -123,6 +124,7 @@ class Result:
     problem: str = ""
     evaluation: Evaluation | None = None
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    options: Mapping[str, Any] | None = None
     path: Path = Path()
     offset: int = 0
     rescored: ScoredTrace | None = None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from mrt_reward.errors import ConfigError, MRTRewardError, ProverUnavailable, TraceError
+from mrt_reward.errors import NO_THINKING, ConfigError, MRTRewardError, ProverUnavailable, TraceError
 from mrt_reward.evaluation.folder import RESULTS, TRACES, Folder, Log
 from mrt_reward.evaluation.forcing import ForcingSpec, extend
 from mrt_reward.evaluation.record import all_but_failures, line_key, record, with_short_answers
@@ -77,6 +77,7 @@ class RunCounts:
     Attributes:
         sampled: traces sampled now.
         scored: traces scored now; `partial` of them with a missing value.
+        unthinking: traces that failed because they do not think.
         failed: traces or problems without any value; `first_failure` tells the first.
         already: traces that were there.
 
@@ -85,6 +86,7 @@ class RunCounts:
     sampled: int = 0
     scored: int = 0
     partial: int = 0
+    unthinking: int = 0
     failed: int = 0
     already: int = 0
     first_failure: str = ""
@@ -266,11 +268,12 @@ class Run:
     def _write(self, item: Item, scored: ScoredTrace) -> None:
         if scored.error is not None:
             self.counts.failed += 1
+            self.counts.unthinking += scored.error.code == NO_THINKING
             self.counts.first_failure = self.counts.first_failure or f"{scored.id}: {scored.error.message}"
         else:
             self.counts.scored += 1
             self.counts.partial += scored.status is Status.PARTIAL
-        self._results.add(record(item.trace, self._shortened(scored), item.extra, item.about))
+        self._results.add(record(item.trace, self._shortened(scored), item.extra, item.about, self._plan.options))
         self._tell(1)
 
     def _fail(self, item: Item, error: MRTRewardError, *, readable: bool = True, num_traces: int = 1) -> None:

@@ -18,6 +18,7 @@ from mrt_reward.evaluation.direct_votes import DirectTally
 from mrt_reward.evaluation.measures import KINDS, SCALARS, Layout, Lens, measure
 from mrt_reward.evaluation.restart import restart_comparison
 from mrt_reward.evaluation.result import Result
+from mrt_reward.mini.bundled import is_foreign
 from mrt_reward.types import Status
 
 Floats = NDArray[np.float64]
@@ -44,6 +45,7 @@ class Caveats:
     """What a reader of the numbers should know.
 
     Attributes:
+        foreign: traces of problems that the bundled model which proved them knows nothing of.
         partial: traces with a missing value, which are in no curve.
         without_episodes: traces that thought nothing.
         provers: that gave the values.
@@ -52,6 +54,7 @@ class Caveats:
 
     """
 
+    foreign: int = 0
     partial: int = 0
     without_episodes: int = 0
     provers: set[str] = field(default_factory=set[str])
@@ -61,6 +64,7 @@ class Caveats:
     def add(self, result: Result) -> None:
         """One more trace."""
         scored = result.scored
+        self.foreign += _is_foreign(result)
         self.partial += scored.status is Status.PARTIAL
         self.without_episodes += not scored.episodes
         if scored.prover:
@@ -69,6 +73,12 @@ class Caveats:
         for warning in scored.warnings:
             if warning in self.warnings or len(self.warnings) < MAX_WARNINGS:
                 self.warnings[warning] = self.warnings.get(warning, 0) + 1
+
+
+def _is_foreign(result: Result) -> bool:
+    """Whether a bundled model proved what is no problem of its own; False where the file does not hold the problem."""
+    given = result.has_trace and (result.trace.prompt or result.trace.problem or result.trace.messages)
+    return bool(given) and is_foreign(result.scored.prover, result.asked)
 
 
 MAX_WARNINGS = 20

@@ -51,6 +51,7 @@ class _Beside(BaseModel):
     trace: dict[str, Any] | None = None
     extra: dict[str, Any] = Field(default_factory=dict)
     evaluation: Evaluation | None = None
+    options: dict[str, Any] | None = None
 
 
 class Results:
@@ -118,6 +119,7 @@ class Results:
             problem=told.problem if told else problem_id(trace, scored.id),
             evaluation=told,
             extra=beside.extra,
+            options=beside.options,
             path=path,
             offset=offset,
         )

@@ -14,6 +14,7 @@ import httpx
 from mrt_reward.errors import ConfigError, GraderError, translated
 from mrt_reward.graders.answers import whole_text
 from mrt_reward.graders.custom import score_grade
+from mrt_reward.install import install_command
 from mrt_reward.protocols import GradeItem
 from mrt_reward.types import Grade, Verdict
 
@@ -111,7 +112,7 @@ class RewardModelGrader:
             from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: PLC0415
         except ImportError as error:
             raise ConfigError(
-                f"a reward model needs torch and transformers ({error}): pip install 'mrt-reward[transformers]'"
+                f"a reward model needs torch and transformers ({error}): {install_command('transformers')}"
             ) from error
         self._path = str(path)
         self._torch: Any = torch

@@ -10,7 +10,7 @@ from typing import Literal
 
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.mini.charts import DEEP, sample_charted_problems
-from mrt_reward.mini.island import Problem, sample_problems
+from mrt_reward.mini.island import Problem, parse_problem, sample_problems
 
 BundledName = Literal["mini", "mini-deep"]
 
@@ -79,3 +79,20 @@ MINI_DEEP = Bundled(
     "values do whose error is small everywhere.",
 )
 BUNDLED: dict[str, Bundled] = {model.name: model for model in (MINI, MINI_DEEP)}
+
+
+def is_foreign(prover: str | None, problem: str) -> bool:
+    """Whether a bundled model proved a problem that is none of its own: the values then mean nothing.
+
+    Args:
+        prover: that gave the values, as `name@version`.
+        problem: its text, or a prompt that holds it.
+
+    """
+    if (prover or "").partition("@")[0] not in BUNDLED:
+        return False
+    try:
+        parse_problem(problem)
+    except ValueError:
+        return True
+    return False

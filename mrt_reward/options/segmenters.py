@@ -40,7 +40,13 @@ at least 5 of 35 traces of Qwen3-32B (`tests/bench/bench_segments.py` counts the
 
 @dataclass(frozen=True, slots=True)
 class Delimiters:
-    """What opens and closes thinking. Both empty: the whole completion is thinking (backtracking traces)."""
+    """What opens and closes thinking. Both empty: the whole completion is thinking (backtracking traces).
+
+    Attributes:
+        open: text that opens it.
+        close: text that closes it.
+
+    """
 
     __pydantic_config__: ClassVar[Any] = Strict
 
@@ -121,7 +127,12 @@ class MarkerSegmenter(EpisodeLimit):
 
 @dataclass(frozen=True)
 class ParagraphSegmenter(EpisodeLimit):
-    """Every `group` paragraphs are an episode; above `max_episodes`, ceil(K / max_episodes) consecutive ones merge."""
+    """Every `group` paragraphs are an episode; above `max_episodes`, ceil(K / max_episodes) consecutive ones merge.
+
+    Attributes:
+        group: paragraphs of an episode.
+
+    """
 
     __pydantic_config__: ClassVar[Any] = Strict
 
@@ -134,7 +145,12 @@ EpisodeTokens = Annotated[int, Ge(1), Le(1_000_000)]
 
 @dataclass(frozen=True)
 class TokenSegmenter(EpisodeLimit):
-    """Episodes of `num_tokens` prover tokens each; the last may be shorter."""
+    """Episodes of `num_tokens` prover tokens each; the last may be shorter.
+
+    Attributes:
+        num_tokens: prover tokens of an episode.
+
+    """
 
     __pydantic_config__: ClassVar[Any] = Strict
 
@@ -144,7 +160,7 @@ class TokenSegmenter(EpisodeLimit):
 
 @dataclass(frozen=True, slots=True)
 class ExplicitSegmenter:
-    """Episodes start where the trace's own `episodes` field says."""
+    """Episodes start where the trace's own `episode_starts` say."""
 
     __pydantic_config__: ClassVar[Any] = Strict
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends, FastAPI, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel
 
 from mrt_reward.config import ServeSettings
@@ -225,6 +225,7 @@ def create_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemetry | N
     app.get("/metrics", response_class=Response, responses={**text, **documented(403)})(routes.metrics)
     app.get("/version", responses=documented(403))(routes.version)
     app.get("/docs", include_in_schema=False, response_class=HTMLResponse)(lambda: page(app.openapi()))
+    app.get("/redoc", include_in_schema=False)(lambda: RedirectResponse("docs"))
     app.openapi = completed_openapi(app, list(scorer.graders), with_key=settings.api_key is not None)
     max_bytes = int(settings.max_body_mb * 1e6)
     limits = BodyLimits(max_bytes, settings.default_deadline_s, Memory(BODIES_AT_ONCE * max_bytes))
@@ -237,6 +238,7 @@ def create_admin_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemet
     """The admin application, for its own port."""
     telemetry = telemetry or Telemetry(scorer)
     app = _application("mrt-reward admin")
+    app.openapi = completed_openapi(app, with_key=False)
     admin = AdminRoutes(scorer, settings)
     app.post("/admin/drain", responses=documented(400, 401, 403, 415, 422, 503, 504))(admin.drain)
     app.delete("/admin/drain", responses=documented(401, 403, 415, 503))(admin.resume)

@@ -7,7 +7,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from mrt_reward.docstrings import attributes_of
 from mrt_reward.server.errors import DOCUMENTED
+from mrt_reward.server.examples import REPLIES, REQUESTS
 from mrt_reward.server.gate.keys import OPEN_PATHS
 from mrt_reward.wire import StreamedTrace
 
@@ -27,16 +29,28 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: DOCUMENTED[status] for status in statuses}
 
 
-def completed_openapi(app: FastAPI, graders: Sequence[str], *, with_key: bool) -> Callable[[], dict[str, Any]]:
-    """Names of the graders that there are, the lines of a stream, and the key that is asked for."""
+def completed_openapi(app: FastAPI, graders: Sequence[str] = (), *, with_key: bool) -> Callable[[], dict[str, Any]]:
+    """The document with what each field means, an example a route, the graders that there are, and the key.
+
+    Args:
+        app: whose document it is.
+        graders: names of those that there are; none for an application that does not score.
+        with_key: whether a key is asked for.
+
+    """
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = plain()
-            _complete_schemas(document["components"]["schemas"], graders)
+            schemas = document["components"]["schemas"]
+            if graders:
+                _complete_schemas(schemas, graders)
+            for schema in schemas.values():
+                _describe(schema)
             for path, operations in document["paths"].items():
                 for operation in operations.values():
+                    _give_example(operation, path)
                     _complete_operation(operation, with_key=with_key and path not in OPEN_PATHS)
             if with_key:
                 document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
@@ -58,6 +72,27 @@ def _complete_schemas(schemas: dict[str, Any], graders: Sequence[str]) -> None:
         if "const" in schema.get("properties", {}).get("kind", {}):
             # A tag with a default in Python: on the wire it is what tells the kinds apart.
             schema["required"] = sorted({"kind", *schema.get("required", ())})
+
+
+def _describe(schema: dict[str, Any]) -> None:
+    """Move what the docstring of a record says of a field to the field."""
+    if "description" not in schema:
+        return
+    schema["description"], described = attributes_of(schema["description"])
+    for name, field in schema.get("properties", {}).items():
+        if name in described:
+            field.setdefault("description", described[name])
+        elif "const" in field:
+            field.setdefault("description", "Tells which record this is.")
+
+
+def _give_example(operation: dict[str, Any], path: str) -> None:
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+    if body is not None and path in REQUESTS:
+        body["example"] = REQUESTS[path]
+    elif path in REPLIES:
+        for content in operation["responses"]["200"].get("content", {}).values():
+            content["example"] = REPLIES[path]
 
 
 def _complete_operation(operation: dict[str, Any], *, with_key: bool) -> None:

@@ -46,7 +46,9 @@ def frames_only(_logger: object, _method: str, event: EventDict) -> EventDict:
 def configure_logs(log_format: Literal["console", "json", "off"], level: int = logging.INFO) -> None:
     """Log to standard error, from a level on: for people, for machines, or not at all."""
     level = logging.CRITICAL if log_format == "off" else level
-    renderer = structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer()
+    # A file shows colours as control characters.
+    console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    renderer = structlog.processors.JSONRenderer() if log_format == "json" else console
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

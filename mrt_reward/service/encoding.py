@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mrt_reward.core.episodes import Thinking, find_thinking
-from mrt_reward.errors import ConfigError, ContextLengthError, TraceError
+from mrt_reward.errors import NO_THINKING, ConfigError, ContextLengthError, TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.protocols import TokenizedText, Tokenizer
 from mrt_reward.service.prompting import check_ids, foreign_ids, open_prompt, prompt_ids_of
@@ -97,7 +97,7 @@ def encode_trace(trace: Trace, tokenizer: Tokenizer, delimiters: Delimiters) -> 
         raise TraceError(
             f"completion has no thinking: expected {delimiters.open!r} or {delimiters.close!r} in it, or a prompt that "
             "ends with thinking opened; set options.delimiters to the model's own, or both to '' if all is thinking",
-            code="no_thinking",
+            code=NO_THINKING,
             param="completion",
         )
     located = ids and _slice_ids(ids, completion, thinking, tokenizer)

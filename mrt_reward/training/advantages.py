@@ -5,6 +5,7 @@ Dimension key: N rows of the batch · G rows of a group · T tokens of a row.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -19,6 +20,11 @@ from mrt_reward.core.progress import Floats, progress_rewards
 from mrt_reward.errors import ProverError
 from mrt_reward.training.records import Lapse, Record
 from mrt_reward.training.settings import OnFailure
+
+logger = logging.getLogger(__name__)
+
+MIN_UNTHINKING = 4
+"""Traces of a batch that say something about the policy where none of them thinks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +162,19 @@ def neutral_factors(groups: Sequence[Hashable], dropped: Sequence[bool], scale: 
 
 
 def check_failures(records: Sequence[Record], on_failure: OnFailure, max_failed_share: float, where: str) -> None:
-    """Stop a run whose progress is missing.
+    """Stop a run whose progress is missing, and warn of one whose policy does not think.
 
     Raises:
         ProverError: more of the batch failed than is allowed, or anything where the policy is `abort`.
 
     """
+    if len(records) >= MIN_UNTHINKING and all(record.lapse is Lapse.NO_THINKING for record in records):
+        logger.warning(
+            "mrt: none of the %d traces of this batch thinks, so that nothing is paid for progress: train a model that "
+            "writes its thinking between delimiters, or set %s.delimiters to those that it writes",
+            len(records),
+            where,
+        )
     failed = [record.lapse for record in records if failed_lapse(record)]
     most = 0.0 if on_failure == "abort" else max_failed_share
     if not failed or len(failed) / len(records) <= most:

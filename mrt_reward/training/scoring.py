@@ -19,6 +19,7 @@ from mrt_reward.client import MALFORMED, UNREACHABLE, AsyncClient, RetryPolicy
 from mrt_reward.core.prefixes import token_spans
 from mrt_reward.core.progress import values_of
 from mrt_reward.errors import (
+    NO_THINKING,
     DeadlineExceeded,
     GraderError,
     MRTRewardError,
@@ -209,7 +210,7 @@ class TraceScorer:
 
 
 _LAPSES = {
-    "no_thinking": Lapse.NO_THINKING,
+    NO_THINKING: Lapse.NO_THINKING,
     "prover_failed": Lapse.PROVER,
     "prover_unavailable": Lapse.PROVER,
     "grader_failed": Lapse.PROVER,

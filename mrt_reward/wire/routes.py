@@ -11,7 +11,6 @@ from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import TraceError
 from mrt_reward.fields import IdsField, encode_ids, ids_of
 from mrt_reward.options import ScoreOptions
-from mrt_reward.protocols import Coupling, EndpointState, WeightsCanary
 from mrt_reward.types import Episode, ErrorInfo, ScoredTrace, TokenIds
 from mrt_reward.wire.refused import LenientScored, LenientTrace
 from mrt_reward.wire.traces import MAX_TRACES, Model, WholeScored
@@ -38,7 +37,12 @@ MAX_DEADLINE_MS = 86_400_000
 
 
 class ScoreRequest(Model):
-    """Traces to score, all with the same options."""
+    """Traces to score, all with the same options.
+
+    Attributes:
+        traces: what to score; a broken one is an error of its own and leaves the others alone.
+
+    """
 
     traces: Annotated[list[LenientTrace], Field(min_length=1, max_length=MAX_TRACES)]
     options: Annotated[Options, Field(description="The server's own where they are not given.")] = None
@@ -51,7 +55,13 @@ Notes = Annotated[
 
 
 class StreamedTrace(Model):
-    """One line of a streamed reply: a trace, with its place in the request, and the notes that no line had before."""
+    """One line of a streamed reply: a trace, with its place in the request, and the notes that no line had before.
+
+    Attributes:
+        index: the trace's place in the request, from 0.
+        trace: its values, episodes and outcome.
+
+    """
 
     index: int
     trace: WholeScored
@@ -59,18 +69,36 @@ class StreamedTrace(Model):
 
 
 class EpisodesRequest(ScoreRequest):
-    """Traces to cut into episodes; of the options, `segmenter` and `delimiters` matter."""
+    """Traces to cut into episodes; of the options, `segmenter` and `delimiters` matter.
+
+    Attributes:
+        traces: what to cut.
+
+    """
 
 
 class ScoreResponse(Model):
-    """The traces in the order of the request."""
+    """The traces in the order of the request.
+
+    Attributes:
+        traces: one for each of the request, in its order.
+
+    """
 
     traces: list[WholeScored]
     notes: Notes = Field(default_factory=list[str])
 
 
 class EpisodesOut(Model):
-    """Where one trace's thinking is cut."""
+    """Where one trace's thinking is cut.
+
+    Attributes:
+        id: the trace's own.
+        episodes: spans of its episodes, without progress.
+        warnings: what the caller should look at in this trace.
+        error: why it cannot be cut.
+
+    """
 
     id: str
     episodes: list[Episode]
@@ -79,7 +107,12 @@ class EpisodesOut(Model):
 
 
 class EpisodesResponse(Model):
-    """Segmentation of each trace; an error where it has none."""
+    """Segmentation of each trace; an error where it has none.
+
+    Attributes:
+        traces: one for each of the request, in its order.
+
+    """
 
     traces: list[EpisodesOut]
     notes: Notes = Field(default_factory=list[str])
@@ -120,7 +153,12 @@ def _refuse_old_name(group: object) -> object:
 
 
 class Group(Model):
-    """All traces of one problem, each scored before or to be scored first: a reply of `/v1/score` is one."""
+    """All traces of one problem, each scored before or to be scored first: a reply of `/v1/score` is one.
+
+    Attributes:
+        traces: all traces of the problem, scored or not.
+
+    """
 
     traces: Annotated[list[GroupTrace], Field(min_length=1, max_length=MAX_TRACES)]
     token_ends: Annotated[
@@ -137,7 +175,14 @@ class Group(Model):
 
 
 class AdvantagesRequest(Model):
-    """Whole groups."""
+    """Whole groups.
+
+    Attributes:
+        groups: all traces of a problem each.
+        credit: how progress is paid.
+        options: how traces without scores are scored; the server's own where they are not given.
+
+    """
 
     groups: Annotated[
         list[Annotated[Group, BeforeValidator(_refuse_old_name)]], Field(min_length=1, max_length=MAX_TRACES)
@@ -154,7 +199,12 @@ class AdvantagesRequest(Model):
 
 
 class AdvantageOut(Model):
-    """What one trace is paid; null `outcome_advantage` means that it has no reward and must be masked."""
+    """What one trace is paid; null `outcome_advantage` means that it has no reward and must be masked.
+
+    Attributes:
+        id: the trace's own.
+
+    """
 
     id: str
     outcome_advantage: Annotated[float | None, Field(description="Also of what stands before the first episode.")]
@@ -176,7 +226,12 @@ class AdvantageOut(Model):
 
 
 class AdvantagesResponse(Model):
-    """Groups and traces in the order of the request."""
+    """Groups and traces in the order of the request.
+
+    Attributes:
+        groups: for each group, one record a trace, in the order of the request.
+
+    """
 
     groups: list[list[AdvantageOut]]
     notes: Notes = Field(default_factory=list[str])
@@ -193,84 +248,15 @@ class GetRewardRequest(BaseModel):
 
 
 class GetRewardResponse(Model):
-    """OpenRLHF's reply: one number per query in every list, and always the same keys."""
+    """OpenRLHF's reply: one number per query in every list, and always the same keys.
+
+    Attributes:
+        rewards: r + α(J[K] - J[0]); r alone where the prover failed.
+        scores: r, the reward of the finished trace.
+        extra_logs: numbers for the log, by name.
+
+    """
 
     rewards: list[float]
     scores: list[float]
     extra_logs: dict[str, list[float]]
-
-
-class ProverOut(Model):
-    """Who proves, and how when a request does not say. A server of an earlier version leaves out what has a default."""
-
-    model: str
-    version: str
-    engine: str
-    max_tokens: int
-    note: str
-    coupled: Coupling = "unknown"
-    computed_per_needed: Annotated[
-        float | None,
-        Field(
-            description="Tokens that the engine's self-check ran through the network, per token that had to be; above "
-            "1.5 prefixes share too little, and the server's log says what to set. Null: not measured."
-        ),
-    ] = None
-    endpoints: Annotated[
-        list[EndpointState], Field(description="Servers that prove; none where the engine is in the server itself.")
-    ] = Field(default_factory=list[EndpointState])
-    tokenizer: str
-    graders: list[str]
-    options: ScoreOptions
-
-
-class StatusOut(Model):
-    """A short answer of the server about itself."""
-
-    status: Literal["ok"] = "ok"
-
-
-class DrainRequest(Model):
-    """Whether new work is refused from now on."""
-
-    draining: bool = True
-
-
-class WeightsRequest(Model):
-    """Weights to serve from now on."""
-
-    path: Annotated[
-        str, Field(min_length=1, max_length=4096, description="Their folder, absolute or below the server's root.")
-    ]
-    kind: Annotated[
-        Literal["checkpoint", "lora"], Field(description="All weights, or an adapter to the checkpoint that is served.")
-    ] = "checkpoint"
-    canary: Annotated[
-        WeightsCanary | None,
-        Field(description="What the sender says of them; where the server says something else, they are not taken."),
-    ] = None
-
-
-class WeightsLoading(Model):
-    """The weights are being loaded still: send the same request again to wait on."""
-
-    status: Literal["loading"] = "loading"
-
-
-class WeightsResponse(Model):
-    """Who proves from now on."""
-
-    model: str
-    version: str
-
-
-class VersionOut(Model):
-    """Which release answers."""
-
-    version: str
-
-
-class ErrorBody(Model):
-    """The OpenAI shape of an error."""
-
-    error: ErrorInfo

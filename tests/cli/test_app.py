@@ -3,8 +3,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from mrt_reward.cli import doctor, main
@@ -92,3 +94,25 @@ def test_doctor_says_which_endpoints_are_up_and_shows_no_password(monkeypatch: p
     assert (found.what, found.ok) == ("prover http://a:9, http://b:9", None)
     assert "up: http://a:9" in found.found
     assert found.remedy == "http://b:9: no server at http://b:9"
+
+
+def test_help_in_80_columns_has_every_flag_whole_and_cuts_no_summary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    group: Any = typer.main.get_command(app)
+    _, _, verbs = RUN.invoke(app, ["--help"]).output.partition("Commands:")
+    assert "bench" in verbs
+    assert "..." not in verbs
+    for name, verb in group.commands.items():
+        words = RUN.invoke(app, [name, "--help"]).output.replace(",", " ").split()
+        flags = [flag for each in verb.params if each.name != "help" for flag in each.opts if flag.startswith("-")]
+        assert [flag for flag in flags if flag not in words] == [], name
+
+
+def test_choices_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = RUN.invoke(app, ["score", "--help"]).output
+    assert "--engine <transformers|vllm|openai>" in told
+    assert "--options JSON|@FILE|mrt-omni-math|mrt-aime|mrt-regret" in told
+    refused = RUN.invoke(app, ["score", __file__, "--engine", "vlm"])
+    assert refused.exit_code == 2
+    assert "'vlm' is not one of 'transformers', 'vllm', 'openai'" in refused.output

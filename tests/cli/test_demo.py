@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 
 import pytest
@@ -38,7 +39,12 @@ def test_the_command_it_ends_with_works() -> None:
     done = RUN.invoke(app, ["demo", "--problems", "1", "--traces", "1"], env={"COLUMNS": "160"})
     command = done.output.rstrip().splitlines()[-1]
     assert command.strip().startswith("curl -s localhost:8000/v1/score")
-    body = json.loads(command[command.index("-d '") + 4 : command.rindex("'")])
+    body = json.loads(shlex.split(command)[-1])
+    # It is the trace that was shown.
+    [shown] = body["traces"]
+    assert f"Problem  {shown['problem']}" in done.output.replace("\n", " ")
+    first_words = shown["completion"].split()[:3]
+    assert f"z[0]     {' '.join(first_words)}" in done.output
     with threaded_server() as url, Client(url) as client:
         [scored] = client.score(body["traces"])
     assert scored.error is None

@@ -150,3 +150,59 @@ def test_folders_and_flags_are_checked(tmp_path: Path, prover: CountingProver) -
         done = RUN.invoke(app, words)
         assert isinstance(done.exception, ConfigError), done.output
         assert told in str(done.exception)
+
+
+def test_a_model_that_does_not_think_is_said_while_there_is_time(tmp_path: Path, prover: CountingProver) -> None:
+    rows = [{"prompt": f"{index}?", "completion": "42", "answer": "42"} for index in range(12)]
+    source = tmp_path / "traces.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = RUN.invoke(app, ["evaluate", str(source), "-o", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert done.output.count("none of the first 8 traces thinks") == 1
+
+
+def test_input_is_checked_before_an_engine_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(settings: ServeSettings) -> Scorer:
+        raise AssertionError(settings)
+
+    monkeypatch.setattr(verb, "build_scorer", build)
+    source = tmp_path / "in.jsonl"
+    for text, told in (
+        ("", "holds no row"),
+        ('{"question": "q", "label": "42"}', "did you mean --map problem=question --map answer=label?"),
+        ('{"problem": "q", "target": "42"}', "no row has an `answer`, which the grader 'math' needs"),
+    ):
+        source.write_text(text)
+        refused = RUN.invoke(app, ["evaluate", str(source), "-o", str(tmp_path / "out")])
+        assert isinstance(refused.exception, ConfigError)
+        assert told in str(refused.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_columns_of_other_names_are_mapped(tmp_path: Path, prover: CountingProver) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"question": "q", "label": "42"}\n')
+    flags = ["--map", "problem=question", "--map", "answer=label", "--traces", "1", "--max-tokens", "40"]
+    done = RUN.invoke(app, ["evaluate", str(source), "-o", str(tmp_path / "out"), *flags])
+    assert done.exit_code == 0, done.output
+    [line] = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert (line["trace"]["problem"], line["trace"]["answer"]) == ("q", ["42"])
+    assert line["options"]["estimator"]["kind"] == "rollouts"
+
+
+def test_a_model_whose_values_would_not_compare_is_refused_before_it_is_evaluated(
+    tmp_path: Path, prover: CountingProver
+) -> None:
+    assert RUN.invoke(app, evaluate(tmp_path, "--name", "one")).exit_code == 0
+    calls = prover.num_calls
+    likelihood = ["--name", "two", "--options", '{"estimator": {"kind": "likelihood"}}']
+    refused = RUN.invoke(app, evaluate(tmp_path, *likelihood))
+    assert isinstance(refused.exception, ConfigError)
+    assert "holds 'one' valued by rollouts, temperature 0.6" in str(refused.exception)
+    assert prover.num_calls == calls
+    # Files that came together otherwise are refused by the report.
+    apart = tmp_path / "apart"
+    apart.mkdir()
+    assert RUN.invoke(app, evaluate(apart, *likelihood)).exit_code == 0
+    refused = RUN.invoke(app, ["report", str(tmp_path / "out"), str(apart / "out"), "-o", str(tmp_path / "both")])
+    assert "got lines of rollouts (6), likelihood (6)" in str(refused.exception)

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -11,28 +9,10 @@ import typer
 from annotated_types import Ge, Gt, Le
 from typer.testing import CliRunner, Result
 
-from mrt_reward.cli.flags import ENGINE, SERVE_FLAGS, chosen, flag, graders_from, options_from, with_settings
+from mrt_reward.cli.flags import ENGINE, SERVE_FLAGS, chosen, flag, graders_from, with_settings
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
-from mrt_reward.options import AUTHORS_SEGMENTERS, Rollouts, ScoreOptions, TokenSegmenter
 from mrt_reward.ranges import check_ranges, option
-
-DEFAULT = ScoreOptions(estimator=Rollouts("rollouts", num_samples=3), grader="exact")
-
-
-def test_options_that_are_not_told_stay_as_they_are(tmp_path: Path) -> None:
-    assert options_from(None, DEFAULT) == DEFAULT
-    told = {"segmenter": {"kind": "tokens", "num_tokens": 7}}
-    expected = ScoreOptions(
-        segmenter=TokenSegmenter("tokens", num_tokens=7), estimator=DEFAULT.estimator, grader="exact"
-    )
-    assert options_from(json.dumps(told), DEFAULT) == expected
-    file = tmp_path / "options.json"
-    file.write_text(json.dumps(told))
-    assert options_from(f"@{file}", DEFAULT) == expected
-    name, segmenter = next(iter(AUTHORS_SEGMENTERS.items()))
-    named = options_from(name, DEFAULT)
-    assert (named.segmenter, named.estimator) == (segmenter, DEFAULT.estimator)
 
 
 @dataclass(frozen=True)
@@ -91,12 +71,6 @@ def test_every_setting_is_a_flag_of_serve_but_keys_and_a_few() -> None:
     without = set(ServeSettings.model_fields) - set(SERVE_FLAGS)
     assert {name for name in without if name.endswith("_key")} == {"api_key", "admin_key", "engine_api_key"}
     assert len(without) == 8
-
-
-@pytest.mark.parametrize("text", ["{", "[1]", '{"waste_threshold": 0.1}', '{"segmentr": 1}', "@nowhere.json"])
-def test_options_that_cannot_be_read_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="expected JSON, @FILE, or one of"):
-        options_from(text, DEFAULT)
 
 
 def test_graders_are_named_in_order_and_a_specification_is_its_own_name() -> None:

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from mrt_reward.cli import score as verb
 from mrt_reward.cli.app import app
 from mrt_reward.config import ServeSettings
-from mrt_reward.errors import ConfigError
+from mrt_reward.errors import ConfigError, ProverUnavailable
+from mrt_reward.protocols import Proof, Proven
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.service.prompting import BARE_CLOSE
 from mrt_reward.service.scorer import Scorer
@@ -153,3 +154,102 @@ def test_the_input_is_never_overwritten_and_options_are_checked(tmp_path: Path, 
         done = RUN.invoke(app, ["score", str(source), *flags])
         assert isinstance(done.exception, ConfigError)
         assert told in str(done.exception)
+
+
+def test_a_file_is_gone_on_with_in_one_way_only(tmp_path: Path, prover: ScriptedProver) -> None:
+    source = write(tmp_path / "in.jsonl", {**TRACE, "id": "a"}, {**TRACE, "id": "b"})
+    output = tmp_path / "out.jsonl"
+    words = ["score", str(source), "-o", str(output)]
+    assert RUN.invoke(app, words).exit_code == 0
+    before = output.read_bytes()
+    for options, told in (
+        ('{"segmenter": {"kind": "markers"}}', "segmenter: balanced, now markers"),
+        ('{"segmenter": {"kind": "balanced", "max_episodes": 3}}', "segmenter.max_episodes: 8, now 3"),
+        ('{"grader": "word"}', 'grader: "math", now "word"'),
+    ):
+        refused = RUN.invoke(app, [*words, "--options", options])
+        assert isinstance(refused.exception, ConfigError)
+        assert told in str(refused.exception)
+        assert "--overwrite" in str(refused.exception)
+    # A trace of the input was edited, and its id stayed.
+    write(source, {**TRACE, "id": "a"}, {**TRACE, "id": "b", "problem": "Another?"})
+    refused = RUN.invoke(app, words)
+    assert "holds the scores of another 'b', whose problem differ" in str(refused.exception)
+    # Another model, and a trace that is not there yet.
+    write(source, {**TRACE, "id": "a"}, {**TRACE, "id": "c"})
+    output.write_bytes(before.replace(b"scripted@1", b"larger@7"))
+    refused = RUN.invoke(app, words)
+    assert "was scored by larger@7, and the prover is scripted@1" in str(refused.exception)
+    # A file of an earlier version does not say how it was scored.
+    write(output, *({name: value for name, value in row.items() if name != "options"} for row in read(output)))
+    assert "the file does not say which" in str(RUN.invoke(app, words).exception)
+    assert len(read(output)) == 2
+    assert RUN.invoke(app, [*words, "--overwrite"]).exit_code == 0
+
+
+def test_the_end_says_what_the_values_come_to(tmp_path: Path, prover: ScriptedProver) -> None:
+    source = write(tmp_path / "in.jsonl", {**TRACE, "id": "a"}, {**TRACE, "id": "b"})
+    told = RUN.invoke(app, ["score", str(source)]).output
+    assert f"mean of 2 traces: {VALUES[0]:.3f} without thinking → {VALUES[-1]:.3f} after all of it" in told
+    assert "of 6 episodes have |progress| < 0.02" in told
+    assert "accuracy: 1.000, mean outcome of 2 traces" in told
+    again = RUN.invoke(app, ["score", str(source)]).output
+    assert "0 ok, 0 partial, 0 failed, 2 already there" in again
+    assert "mean of 2 traces" in again
+
+
+def test_what_cannot_be_used_is_refused_before_an_engine_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(settings: ServeSettings) -> Scorer:
+        raise AssertionError(settings)
+
+    monkeypatch.setattr(verb, "build_scorer", build)
+    cases: list[tuple[list[object], list[str], str]] = [
+        ([], [], "holds no row"),
+        ([{"question": "q", "response": "r"}], [], "--map problem=question --map completion=response"),
+        ([{"problem": "q", "completion": "c"}], [], "no row has an `answer`"),
+        ([TRACE], ["-o", str(tmp_path / "nowhere" / "out.jsonl")], "cannot be written"),
+    ]
+    for rows, flags, told in cases:
+        refused = RUN.invoke(app, ["score", str(write(tmp_path / "in.jsonl", *rows)), *flags])
+        assert isinstance(refused.exception, ConfigError)
+        assert told in str(refused.exception)
+
+
+def test_columns_of_other_names_are_mapped(tmp_path: Path, prover: ScriptedProver) -> None:
+    renamed = {"question": TRACE["problem"], "response": TRACE["completion"], "label": 42}
+    source = write(tmp_path / "in.jsonl", renamed)
+    flags = ["--map", "problem=question", "--map", "completion=response", "--map", "answer=label"]
+    assert RUN.invoke(app, ["score", str(source), *flags]).exit_code == 0
+    [row] = read(tmp_path / "in.scored.jsonl")
+    assert (row["trace"]["problem"], row["trace"]["answer"]) == (TRACE["problem"], ["42"])
+
+
+def test_an_engine_that_is_gone_ends_the_run_and_what_is_finished_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dying(ScriptedProver):
+        async def prove(self, proof: Proof) -> Proven:
+            if self.proofs:
+                raise ProverUnavailable("the engine died")
+            return await super().prove(proof)
+
+    dying = Dying(VALUES)
+    monkeypatch.setattr(verb, "build_scorer", lambda _: Scorer(dying, {"word": WordGrader()}, speller))
+    monkeypatch.setattr(verb, "CHUNK", 1)
+    source = write(tmp_path / "in.jsonl", *({**TRACE, "id": name, "problem": name} for name in "abc"))
+    done = RUN.invoke(app, ["score", str(source)])
+    assert isinstance(done.exception, ProverUnavailable)
+    assert "keeps 1 scored traces; the same command goes on after them" in done.output
+    assert [row["id"] for row in read(tmp_path / "in.scored.jsonl")] == ["a"]
+
+
+def test_traces_that_do_not_think_are_said_while_there_is_time(tmp_path: Path, prover: ScriptedProver) -> None:
+    rows = [{"prompt": f"{index}?", "completion": "42", "answer": "42"} for index in range(12)]
+    done = RUN.invoke(app, ["score", str(write(tmp_path / "in.jsonl", *rows))])
+    assert done.exit_code == 1
+    assert done.output.count("none of the first 8 traces thinks") == 1
+    rows[7] = {**TRACE, "problem": "it thinks"}
+    done = RUN.invoke(app, ["score", str(write(tmp_path / "in.jsonl", *rows)), "--overwrite"])
+    assert "none of the first" not in done.output

@@ -102,3 +102,18 @@ def test_the_page_works_in_a_real_browser(tmp_path: Path) -> None:
         assert browser.evaluate("document.querySelectorAll('#trace img, #trace script').length") == 0
         assert browser.errors == []
         assert set(browser.requests) == {html.resolve().as_uri()}
+
+
+def test_a_report_says_on_top_who_proved_and_where_the_values_mean_nothing(tmp_path: Path) -> None:
+    rows = [line("1", [0.1, 0.3], model="mine") | {"prover": "mini@0123"}]
+    make_report([write(tmp_path / "results.jsonl", *rows)], tmp_path, ReportSpec())
+    markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
+    told = "mine: the values of 1 traces mean nothing, because the bundled model proved them"
+    assert markdown.index(told) < markdown.index("Values by mini@0123") < markdown.index("## Models")
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert html.index(told) < html.index("Values by mini@0123") < html.index("<main")
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert summary["caveats"]["mine"]["foreign"] == 1
+    rows[0]["prover"] = "Qwen3-8B@0123"
+    make_report([write(tmp_path / "results.jsonl", *rows)], tmp_path, ReportSpec())
+    assert "mean nothing" not in (tmp_path / "report.md").read_text(encoding="utf-8")

@@ -7,16 +7,20 @@ import re
 from tests.server.conftest import Live, live_server
 
 
-async def test_the_page_names_every_route_and_loads_nothing(live: Live) -> None:
+async def test_the_page_names_every_route_and_record_and_loads_nothing(live: Live) -> None:
     reply = await live.http.get("/docs")
     document = (await live.http.get("/openapi.json")).json()
     assert reply.headers["content-type"].startswith("text/html")
     assert all(path in reply.text for path in document["paths"])
-    assert "Takes <code>ScoreRequest</code>" in reply.text
-    assert not re.search(r"<script|<link|<img|src=|https?://|@import", reply.text)
-    assert (await live.http.get("/redoc")).status_code == 404
+    assert "Takes <a href=#record-ScoreRequest><code>ScoreRequest</code></a>" in reply.text
+    anchors = set(re.findall(r"id=(record-[\w.-]+)", reply.text))
+    assert anchors == {f"record-{name}" for name in document["components"]["schemas"]}
+    assert set(re.findall(r"href=#(record-[\w.-]+)", reply.text)) <= anchors
+    assert not re.search(r"<script|<link|<img|src=|@import", reply.text)
+    assert (await live.http.get("/redoc")).headers["location"] == "docs"
 
 
 async def test_the_page_needs_the_key_where_there_is_one() -> None:
     async with live_server(api_key="k") as live:
-        assert (await live.http.get("/docs")).status_code == 401
+        for path in ("/docs", "/redoc"):
+            assert (await live.http.get(path)).status_code == 401

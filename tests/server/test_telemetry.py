@@ -6,11 +6,12 @@ import json
 from http import HTTPStatus
 
 import pytest
+import structlog
 
 from mrt_reward.protocols import EndpointState, ProverInfo
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.server.gate.replies import error_response
-from mrt_reward.server.telemetry import without_controls
+from mrt_reward.server.telemetry import configure_logs, without_controls
 from mrt_reward.types import ErrorInfo
 from tests.server.conftest import TRACE, VALUES, live_server
 
@@ -70,3 +71,11 @@ async def test_endpoints_that_are_up_are_told_and_nothing_else_of_their_urls() -
     async with live_server() as live:
         assert (await live.http.get("/v1/prover")).json()["endpoints"] == []
         assert "mrt_reward_endpoint" not in (await live.http.get("/metrics")).text
+
+
+def test_a_log_file_holds_no_colours(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("console")
+    structlog.get_logger("test").warning("something", code=3)
+    told = capsys.readouterr().err
+    assert "something" in told
+    assert "\x1b" not in told

@@ -230,3 +230,14 @@ def test_a_group_scored_by_two_provers_pays_no_price() -> None:
     paid = batch_advantages(mixed, ["g"] * 2, config, "mask")
     assert paid.num_mixed == 1
     assert [row[1] for row in paid.advantage_NT] == pytest.approx([0.5 + 0.75, -0.5 + 0.25])
+
+
+def test_a_policy_that_does_not_think_is_said_at_its_first_batch(caplog: pytest.LogCaptureFixture) -> None:
+    unthinking = Record(Lapse.NO_THINKING, outcome=1.0, num_tokens=4)
+    check_failures([unthinking] * 4, "mask", 0.5, "reward.mrt")
+    [warned] = caplog.messages
+    assert "none of the 4 traces of this batch thinks" in warned
+    assert "reward.mrt.delimiters" in warned
+    check_failures([unthinking] * 3 + [scored(1.0, [0.0, 1.0], (4,))], "mask", 0.5, "reward.mrt")
+    check_failures([unthinking] * 3, "mask", 0.5, "reward.mrt")
+    assert len(caplog.messages) == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.files import replacing
+from mrt_reward.install import install_command
 
 ROWS_AT_ONCE = 4096
 """Rows in memory at once: a row group of the file."""
@@ -25,9 +26,7 @@ def write_parquet(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
         # An optional extra, and one without types.
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
-        raise ConfigError(
-            f"Parquet needs pyarrow ({error}): pip install 'mrt-reward[eval]', or write .jsonl"
-        ) from error
+        raise ConfigError(f"Parquet needs pyarrow ({error}): {install_command('eval')}, or write .jsonl") from error
     left = iter(rows)
     first = arrow.Table.from_pylist([dict(row) for row in islice(left, ROWS_AT_ONCE)])
     with replacing(path) as scratch, parquet.ParquetWriter(scratch, first.schema) as file:

@@ -1,0 +1,146 @@
+"""The columns of an input file, looked at before a model is loaded."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mrt_reward.cli.jsonl import Row, read_rows
+from mrt_reward.errors import ConfigError, did_you_mean
+from mrt_reward.options import Rollouts, ScoreOptions
+from mrt_reward.wire import TRACE_FIELDS
+
+OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "problem": ("question", "query", "instruction", "input", "prompt_text", "task"),
+    "completion": ("response", "output", "generation", "generated_text", "reasoning", "text", "solution", "trace"),
+    "answer": ("label", "target", "ground_truth", "gold", "gold_answer", "final_answer", "expected_answer", "solution"),
+}
+"""What data sets call our columns."""
+
+NEED_ANSWERS = ("math", "exact")
+"""Graders that compare with a gold answer."""
+
+Map = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="OURS=THEIRS",
+        help="Read a column that has another name, such as problem=question; repeatable.",
+        show_default=False,
+    ),
+]
+
+
+def renames_from(words: list[str] | None) -> dict[str, str]:
+    """From `OURS=THEIRS` words: the name that the file has, to ours.
+
+    Raises:
+        ConfigError: a word has no `=`, or names no column of ours; the message says the nearest.
+
+    """
+    renames: dict[str, str] = {}
+    for word in words or ():
+        ours, equals, theirs = word.partition("=")
+        if not equals or not theirs:
+            raise ConfigError(f"--map: expected OURS=THEIRS, such as problem=question, got {word!r}", param="map")
+        if ours not in TRACE_FIELDS:
+            known = ", ".join(sorted(TRACE_FIELDS))
+            near = did_you_mean(ours, TRACE_FIELDS)
+            raise ConfigError(f"--map {word}: expected one of {known} before the =, got {ours!r}{near}", param="map")
+        renames[theirs] = ours
+    return renames
+
+
+@dataclass(frozen=True)
+class Problems:
+    """A file of problems and traces, which is read as often as it is needed and never held.
+
+    Attributes:
+        path: of the file.
+        renames: its columns that have other names than ours, and ours.
+
+    """
+
+    path: Path
+    renames: Mapping[str, str]
+
+    def rows(self) -> Iterator[Row]:
+        """Its rows from the start; those without a completion are problems."""
+        return read_rows(self.path, self.renames, problems=True)
+
+
+def refuse_unusable(source: Path, rows: Iterable[Row]) -> None:
+    """Refuse a file of which no row is a trace or a problem; reads up to the first that is.
+
+    Raises:
+        ConfigError: the file is empty, or no row can be read; the message says what was found and what was expected.
+
+    """
+    first: Row | None = None
+    num_rows = 0
+    for row in rows:
+        if row.trace is not None:
+            return
+        first = first or row
+        num_rows += 1
+    if first is None:
+        raise ConfigError(f"{source} holds no row: expected a JSON object a line, with {_expected()}", param="source")
+    raise ConfigError(
+        f"{source}: none of {num_rows} rows can be used: {first.error}. Expected {_expected()}{_found(first)}",
+        param="source",
+    )
+
+
+def refuse_unanswered(source: Path, rows: Iterable[Row], options: ScoreOptions, grader: str | None) -> None:
+    """Refuse a file of which no row has the gold answer that the options need; reads up to the first that has.
+
+    Args:
+        source: the file.
+        rows: of it.
+        options: how values are got.
+        grader: specification of the grader that judges sampled answers; None where a server chooses it.
+
+    Raises:
+        ConfigError: no readable row has an answer.
+
+    """
+    if isinstance(options.estimator, Rollouts):
+        needs, needed = f"the grader {grader!r}", grader in NEED_ANSWERS
+    else:
+        needs, needed = "the estimator `likelihood`", options.estimator.spellings is None
+    if not needed:
+        return
+    first: Row | None = None
+    for row in rows:
+        if row.trace is not None and row.trace.answer:
+            return
+        first = first or (row if row.trace is not None else None)
+    if first is not None:
+        raise ConfigError(f"{source}: no row has an `answer`, which {needs} needs{_found(first)}", param="source")
+
+
+def _expected() -> str:
+    return "`problem` (or `messages`, or `prompt`), `completion` and `answer`"
+
+
+def _found(row: Row) -> str:
+    """The columns of a row that are not ours, and which flags would make them ours."""
+    if not row.extra:
+        return ""
+    has = set[str]() if row.trace is None else {name for name in OTHER_NAMES if getattr(row.trace, name)}
+    meant = {ours: _meant(ours, list(row.extra)) for ours in OTHER_NAMES if ours not in has}
+    flags = " ".join(f"--map {ours}={theirs}" for ours, theirs in meant.items() if theirs)
+    return f"; found {', '.join(row.extra)}{f': did you mean {flags}?' if flags else ''}"
+
+
+def _meant(ours: str, found: list[str]) -> str | None:
+    """The column that most probably holds what is called `ours` here."""
+    lower = {name.lower(): name for name in reversed(found)}
+    known = [lower[name] for name in OTHER_NAMES[ours] if name in lower]
+    near = difflib.get_close_matches(ours, lower, n=1, cutoff=0.75)
+    return known[0] if known else (lower[near[0]] if near else None)

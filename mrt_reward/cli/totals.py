@@ -1,0 +1,96 @@
+"""What `mrt-reward score` says at its end: what was done, and what the values come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mrt_reward.core.progress import WasteOptions, waste_mask
+from mrt_reward.errors import NO_THINKING
+from mrt_reward.types import ScoredTrace
+
+FIRST = 8
+"""Traces after which it is said that none of them thinks."""
+
+UNTHINKING = (
+    f"none of the first {FIRST} traces thinks, and a trace without thinking has no value: use a model that writes "
+    "<think> … </think>, or name its delimiters in --options"
+)
+
+
+@dataclass
+class Totals:
+    """Sums over the traces of a file, those of earlier runs included.
+
+    Attributes:
+        ok: traces scored now; `partial` of them lack a value, `error` have none, `skipped` were there.
+        unthinking: traces that failed now because they do not think.
+        first_error: of the traces that failed now.
+        notes: of the replies, each once.
+
+    """
+
+    ok: int = 0
+    partial: int = 0
+    error: int = 0
+    skipped: int = 0
+    unthinking: int = 0
+    first_error: str = ""
+    notes: dict[str, None] = field(default_factory=dict[str, None])
+    _first: list[float] = field(default_factory=list[float])
+    _last: list[float] = field(default_factory=list[float])
+    _wasted: int = 0
+    _episodes: int = 0
+    _outcomes: list[float] = field(default_factory=list[float])
+
+    def add(self, scored: ScoredTrace) -> None:
+        """Count a trace that was scored now."""
+        setattr(self, scored.status.value, getattr(self, scored.status.value) + 1)
+        self.notes.update(dict.fromkeys(scored.notes))
+        self.unthinking += scored.error is not None and scored.error.code == NO_THINKING
+        if scored.error is not None and not self.first_error:
+            self.first_error = f"{scored.id}: {scored.error.message}"
+        self._measure(scored)
+
+    def skip(self, scored: ScoredTrace) -> None:
+        """Count a trace that was there already."""
+        self.skipped += 1
+        self._measure(scored)
+
+    def _measure(self, scored: ScoredTrace) -> None:
+        first, last = (scored.values[0].value, scored.values[-1].value) if scored.values else (None, None)
+        if first is not None and last is not None:
+            self._first.append(first)
+            self._last.append(last)
+        progress = np.array([each.progress for each in scored.episodes if each.progress is not None], np.float64)
+        self._wasted += int(waste_mask(progress, WasteOptions().waste_threshold).sum())
+        self._episodes += progress.size
+        if scored.outcome is not None:
+            self._outcomes.append(scored.outcome)
+
+    @property
+    def none_thinks(self) -> bool:
+        """Whether the first traces, which were just counted, all failed because they do not think."""
+        return self.unthinking == self.error == FIRST and not self.num_usable
+
+    @property
+    def num_usable(self) -> int:
+        """Traces with at least one value, whenever they were scored."""
+        return self.ok + self.partial + self.skipped
+
+    def lines(self) -> Iterator[str]:
+        """What was done, and then each figure that there is, one sentence each."""
+        yield f"{self.ok} ok, {self.partial} partial, {self.error} failed, {self.skipped} already there"
+        if self._first:
+            yield (
+                f"value J, mean of {len(self._first)} traces: {np.mean(self._first):.3f} without thinking → "
+                f"{np.mean(self._last):.3f} after all of it"
+            )
+        if self._episodes:
+            threshold = WasteOptions().waste_threshold
+            share = self._wasted / self._episodes
+            yield f"waste: {share:.1%} of {self._episodes} episodes have |progress| < {threshold:g}"
+        if self._outcomes:
+            yield f"accuracy: {np.mean(self._outcomes):.3f}, mean outcome of {len(self._outcomes)} traces"

@@ -1,0 +1,104 @@
+"""A file that cannot be used is refused before a model is loaded, with what was found and what was expected."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mrt_reward.cli.columns import Problems, refuse_unanswered, refuse_unusable, renames_from
+from mrt_reward.cli.jsonl import Row, read_rows
+from mrt_reward.errors import ConfigError
+from mrt_reward.options import Likelihood, Rollouts, ScoreOptions
+
+SAMPLED = ScoreOptions(estimator=Rollouts("rollouts"))
+
+
+def rows_of(folder: Path, *records: object, renames: dict[str, str] | None = None) -> tuple[Path, list[Row]]:
+    path = folder / "in.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in records))
+    return path, list(read_rows(path, renames))
+
+
+def refused(folder: Path, *records: object) -> str:
+    path, rows = rows_of(folder, *records)
+    with pytest.raises(ConfigError) as caught:
+        refuse_unusable(path, rows)
+    return str(caught.value)
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    assert "holds no row: expected a JSON object a line" in refused(tmp_path)
+
+
+def test_columns_of_other_names_are_told_with_the_flags_that_make_them_ours(tmp_path: Path) -> None:
+    told = refused(tmp_path, {"question": "6 * 7?", "Response": "42", "label": "42", "level": 3})
+    assert "none of 1 rows can be used" in told
+    assert "found question, Response, label, level" in told
+    assert "did you mean --map problem=question --map completion=Response --map answer=label?" in told
+
+
+def test_a_misspelt_column_has_a_nearest_one(tmp_path: Path) -> None:
+    assert "--map problem=problm --map completion=completions?" in refused(
+        tmp_path, {"problm": "p", "completions": "c"}
+    )
+
+
+def test_one_usable_row_is_enough_and_the_rest_is_not_read(tmp_path: Path) -> None:
+    path, rows = rows_of(tmp_path, {"nothing": 1}, {"problem": "p", "completion": "c"})
+    later = iter([*rows, *rows])
+    refuse_unusable(path, later)
+    assert len(list(later)) == 2
+
+
+def test_a_mapped_column_is_read_as_ours(tmp_path: Path) -> None:
+    renames = renames_from(["problem=question", "answer=meta"])
+    assert renames == {"question": "problem", "meta": "answer"}
+    record = {"question": "6 * 7?", "completion": "c", "meta": 42.0, "level": 1}
+    path, [row] = rows_of(tmp_path, record, renames=renames)
+    assert row.trace is not None
+    assert (row.trace.problem, row.trace.answer, row.extra) == ("6 * 7?", ("42.0",), {"level": 1})
+    [problem] = Problems(path, {"question": "problem", "completion": "ignored"}).rows()
+    assert problem.trace is not None
+    assert (problem.trace.problem, problem.trace.completion) == ("6 * 7?", None)
+
+
+def test_a_column_that_would_be_there_twice_is_an_error_of_its_line(tmp_path: Path) -> None:
+    record = {"question": "a", "problem": "b", "completion": "c"}
+    _, [row] = rows_of(tmp_path, record, renames={"question": "problem"})
+    assert row.trace is None
+    assert "line 1 has a column problem of its own" in str(row.error)
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("problem", "expected OURS=THEIRS"),
+        ("problem=", "expected OURS=THEIRS"),
+        ("problm=q", "did you mean 'problem'?"),
+    ],
+)
+def test_a_map_that_names_no_column_of_ours_is_refused(word: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        renames_from([word])
+    assert told in str(caught.value)
+
+
+def test_a_file_without_gold_answers_is_refused_where_they_are_needed(tmp_path: Path) -> None:
+    path, rows = rows_of(tmp_path, {"problem": "p", "completion": "c", "target": "42"}, {"bad": 1})
+    for options, grader, needs in (
+        (ScoreOptions(), "math", "the estimator `likelihood`"),
+        (SAMPLED, "exact", "the grader 'exact'"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            refuse_unanswered(path, rows, options, grader)
+        told = str(caught.value)
+        assert f"no row has an `answer`, which {needs} needs" in told
+        assert told.endswith("did you mean --map answer=target?")
+    # A server of scores or a user's own function may need none, and a server chooses its grader itself.
+    for grader in ("score:rewards:judge", "http://127.0.0.1:9", None):
+        refuse_unanswered(path, rows, SAMPLED, grader)
+    refuse_unanswered(path, rows, ScoreOptions(estimator=Likelihood(spellings=("42",))), "math")
+    answered = rows_of(tmp_path, {"problem": "p", "completion": "c"}, {"problem": "p", "completion": "c", "answer": 1})
+    refuse_unanswered(*answered, ScoreOptions(), "math")

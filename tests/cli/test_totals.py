@@ -1,0 +1,44 @@
+"""The closing lines of `score`."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from mrt_reward.cli.totals import Totals
+from mrt_reward.types import Episode, ErrorInfo, ScoredTrace, Status, Value
+
+
+def scored(*values: float | None, outcome: float | None = None, status: Status = Status.OK) -> ScoredTrace:
+    progress = [None if first is None or then is None else then - first for first, then in pairwise(values)]
+    return ScoredTrace(
+        "1",
+        status,
+        outcome=outcome,
+        values=tuple(Value(value) for value in values),
+        episodes=tuple(Episode(0, 1, 0, 1, each) for each in progress),
+    )
+
+
+def test_means_are_of_all_traces_and_waste_of_all_episodes() -> None:
+    totals = Totals()
+    totals.add(scored(0.0, 0.5, 0.51, outcome=1.0))
+    totals.skip(scored(0.5, 1.0, outcome=0.0))
+    # First values 0 and 0.5, last ones 0.51 and 1; of the progresses 0.5, 0.01 and 0.5 one is below 0.02.
+    assert list(totals.lines()) == [
+        "1 ok, 0 partial, 0 failed, 1 already there",
+        "value J, mean of 2 traces: 0.250 without thinking → 0.755 after all of it",
+        "waste: 33.3% of 3 episodes have |progress| < 0.02",
+        "accuracy: 0.500, mean outcome of 2 traces",
+    ]
+
+
+def test_what_is_missing_is_in_no_mean() -> None:
+    totals = Totals()
+    totals.add(scored(None, 0.5, 0.5, status=Status.PARTIAL))
+    totals.add(ScoredTrace("bad", Status.ERROR, error=ErrorInfo("it broke", "ProverError", "prover_failed")))
+    assert list(totals.lines()) == [
+        "0 ok, 1 partial, 1 failed, 0 already there",
+        "waste: 100.0% of 1 episodes have |progress| < 0.02",
+    ]
+    assert totals.first_error == "bad: it broke"
+    assert totals.num_usable == 1

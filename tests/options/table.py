@@ -1,0 +1,99 @@
+"""All scoring options as one page, from the records that declare them.
+
+python -m tests.options.table       writes mrt_reward/options/README.md
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+import mrt_reward.options
+from mrt_reward.docstrings import attributes_of
+from mrt_reward.options import ScoreOptions
+
+PAGE = Path(mrt_reward.options.__file__).with_name("README.md")
+
+INTRODUCTION = """# Scoring options
+
+Where thinking is cut, how an answer is forced, and how a value is got from it. The same options stand in `options` of a
+request, in `--options` of a verb (JSON, `@FILE`, or the name of one of the authors' segmenters: `mrt-aime`,
+`mrt-omni-math`, `mrt-regret`), in the settings file of a server, and in `ScoreOptions(…)`:
+
+```
+mrt-reward score traces.jsonl --options '{"segmenter": {"kind": "markers"}, "estimator": {"kind": "rollouts"}}'
+```
+
+What is left out has its default. A misspelt name is refused with the nearest right one. Trainers have most of them
+among [their settings](../../adapters/mrt_verl/README.md#settings). [Which estimator to
+choose](../evaluation/estimators.md).
+"""
+
+ORDER = (
+    "ScoreOptions", "Delimiters", "Terminator", "BalancedSegmenter", "MarkerSegmenter", "ParagraphSegmenter",
+    "TokenSegmenter", "ExplicitSegmenter", "Likelihood", "Rollouts", "PathPrior",
+)  # fmt: skip
+
+TITLES = {
+    "ScoreOptions": "All",
+    "Delimiters": "`delimiters`",
+    "Terminator": "`terminator`, as a mapping",
+    "PathPrior": "`prior`",
+}
+
+MAX_DEFAULT = 60
+"""Characters of a default; a longer one is said to be a list."""
+
+
+def page() -> str:
+    """The page as it has to be."""
+    schema = TypeAdapter(ScoreOptions).json_schema()
+    records = {**schema["$defs"], "ScoreOptions": {name: told for name, told in schema.items() if name != "$defs"}}
+    assert set(records) == set(ORDER), set(records) ^ set(ORDER)
+    return "\n".join([INTRODUCTION, *(line for name in ORDER for line in _section(name, records[name]))])
+
+
+def _section(name: str, record: Mapping[str, Any]) -> Iterator[str]:
+    head, described = attributes_of(record["description"])
+    kind = record["properties"].get("kind", {}).get("const")
+    union = "estimator" if name in ("Likelihood", "Rollouts") else "segmenter"
+    yield f"## {TITLES.get(name) or f'`{union}`: `{kind}`'}\n\n{' '.join(head.split())}\n"
+    fields = {field: told for field, told in record["properties"].items() if field != "kind"}
+    if not fields:
+        return
+    yield "| option | default | may be | meaning |\n|---|---|---|---|"
+    for field, told in fields.items():
+        meaning = told.get("description") or described[field]
+        yield f"| `{field}` | {_default(field, told)} | {_range(told)} | {meaning.replace('|', chr(92) + '|')} |"
+    yield ""
+
+
+def _default(field: str, told: Mapping[str, Any]) -> str:
+    if "default" not in told:
+        chosen = getattr(ScoreOptions(), field, None)
+        return f"`{chosen.kind}`" if chosen else "must be given"
+    if told.get("$ref", "").endswith("PathPrior"):
+        return "below"
+    text = json.dumps(told["default"], ensure_ascii=False)
+    return f"`{text}`" if len(text) <= MAX_DEFAULT else f"a list of {len(told['default'])}: `{text[:MAX_DEFAULT]}…`"
+
+
+def _range(told: Mapping[str, Any]) -> str:
+    for union in ("anyOf", "oneOf"):
+        if union in told:
+            return "one of those below" if union == "oneOf" else " or ".join(_range(each) for each in told[union])
+    if "$ref" in told:
+        return "a mapping, below"
+    if choices := told.get("enum", [told["const"]] if "const" in told else []):
+        return ", ".join(f"`{choice}`" for choice in choices)
+    words = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = ", ".join(f"{sign} {told[bound]:,}" for bound, sign in words.items() if bound in told)
+    return " ".join(filter(None, [str(told.get("type", "any")), bounds]))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
