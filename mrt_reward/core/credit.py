@@ -4,6 +4,11 @@
 
 where G is of progress on the scale that is chosen (`core.scale`): of J, or of log J in nats.
 
+With `pay_ending` the token that ends an episode, the first of the next one or of the closing delimiter, gets the bonus of
+that episode on top of its own: in a policy that writes token by token, where an episode ends is decided by the token
+that follows it. Paid without it, a rising episode is drawn out, because going on within it is paid and ending it is not,
+and that can go as far as never closing.
+
 The opening delimiter and what stands before it get A_outcome; the closing delimiter belongs to the answer, whose tokens
 get A_outcome and, if asked, α·(r - J[K]). `immediate` is the paper's gradient, where progress is a bonus on its own
 episode; `to_go` pays each episode for all that follows as well, and `anytime` for what comes in time. They are
@@ -44,6 +49,7 @@ class Credit:
         answer_advantage: of the answer's tokens, closing delimiter included.
         closing_advantage: of the answer's first token, where thinking is closed; another one than the answer's where
             closing has a baseline of its own.
+        ending_bonus_K: of the token behind each episode, on top of what it is paid already; zero unless `pay_ending`.
         scored: whether its outcome and all of its values are there.
 
     """
@@ -52,6 +58,7 @@ class Credit:
     episode_advantage_K: Floats
     answer_advantage: float
     closing_advantage: float
+    ending_bonus_K: Floats
     scored: bool
 
 
@@ -186,7 +193,8 @@ def credit(
     for index, (reward, value_P) in enumerate(zip(reward_G, value_GP, strict=True)):
         num_episodes = 0 if value_P is None else value_P.size - 1
         if reward is None:
-            paid.append(Credit(None, np.zeros(num_episodes), 0.0, 0.0, scored=False))
+            nothing_K = np.zeros(num_episodes)
+            paid.append(Credit(None, nothing_K, 0.0, 0.0, nothing_K, scored=False))
             continue
         advantage, return_K, bonus_K = float(advantage_G[index]), returns_G[index], np.zeros(num_episodes)
         closing = 0.0
@@ -197,7 +205,8 @@ def credit(
             closing = config.alpha * (0.0 - float(baseline_P[-1])) / scale
         answer = advantage + config.alpha * _answer_progress(reward, value_P, config)
         scored = value_P is not None and not np.isnan(value_P).any()
-        paid.append(Credit(advantage, advantage + bonus_K, answer, answer + closing, scored=bool(scored)))
+        ending_K = bonus_K if config.pay_ending else np.zeros(num_episodes)
+        paid.append(Credit(advantage, advantage + bonus_K, answer, answer + closing, ending_K, scored=bool(scored)))
     return tuple(paid)
 
 
@@ -288,4 +297,6 @@ def token_advantages(paid: Credit, spans_K: Sequence[Span], answer_start: int, n
         advantage_T[span.start : span.end] = advantage
     advantage_T[answer_start:] = paid.answer_advantage
     advantage_T[answer_start : answer_start + 1] = paid.closing_advantage
+    for span, bonus in zip(spans_K, paid.ending_bonus_K.tolist(), strict=True):
+        advantage_T[span.end : span.end + 1] += bonus
     return advantage_T

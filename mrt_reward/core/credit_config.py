@@ -41,6 +41,11 @@ class CreditOptions(ProgressScale):
     charge_closing: bool = option(
         False, "Whether closing the thinking is charged the price of an episode as well, for baselines group and rate."
     )
+    pay_ending: bool = option(
+        False,
+        "Whether the token that ends an episode, the first of the next one or of the closing delimiter, is paid for it "
+        "as well: where to end is a part of what was done. Without it, policies may unlearn to close.",
+    )
     answer_progress: Literal["none", "add"] = option(
         "none", "add also pays the answer's tokens alpha times (r - J[K]), and under to_go its episodes too."
     )

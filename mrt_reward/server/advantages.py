@@ -85,6 +85,7 @@ def _paid(request: AdvantagesRequest, group: Group, scored: Sequence[ScoredTrace
             episode_advantages=each.episode_advantage_K.tolist(),
             answer_advantage=each.answer_advantage,
             closing_advantage=each.closing_advantage,
+            ending_bonuses=each.ending_bonus_K.tolist(),
             scored=each.scored,
             trace=None if isinstance(group.traces[place], ScoredTrace) else trace,
             error=trace.error,

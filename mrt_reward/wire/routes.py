@@ -15,7 +15,7 @@ from mrt_reward.types import Episode, ErrorInfo, ScoredTrace, TokenIds
 from mrt_reward.wire.refused import LenientScored, LenientTrace
 from mrt_reward.wire.traces import MAX_TRACES, Model, WholeScored
 
-_SWITCHES = frozenset({"coupled", "keep_answers", "likelihood_prior", "scale_by_std", "charge_closing"})
+_SWITCHES = frozenset({"coupled", "keep_answers", "likelihood_prior", "scale_by_std", "charge_closing", "pay_ending"})
 """Options that are true or false; all others that hold such a value are mistaken."""
 
 
@@ -213,6 +213,13 @@ class AdvantageOut(Model):
     closing_advantage: Annotated[
         float | None,
         Field(description="Of the first of them, where thinking closes; null in the reply of an older server."),
+    ] = None
+    ending_bonuses: Annotated[
+        list[float] | None,
+        Field(
+            description="Of the token behind each episode, on top of what it is paid already: zero unless `pay_ending`; "
+            "null in the reply of an older server."
+        ),
     ] = None
     scored: Annotated[bool, Field(description="Whether all of its values and its outcome are there.")]
     token_advantages: Annotated[

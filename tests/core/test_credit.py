@@ -179,6 +179,17 @@ def test_tokens_get_their_episodes_credit() -> None:
     assert token_advantages(paid, spans, 4, 6).tolist() == [1.0, 1.25, 1.25, 1.75, 1.0, 1.0]
 
 
+def test_the_token_that_ends_an_episode_is_paid_for_it_as_well() -> None:
+    [paid] = credited([trace(1, 0.0, 0.25, 1.0)], CreditConfig(pay_ending=True, alpha=2.0))
+    assert paid.ending_bonus_K.tolist() == [0.5, 1.5]
+    # The second episode's first token ends the first one, and the closing delimiter ends the second.
+    assert token_advantages(paid, [Span(1, 3), Span(3, 5)], 5, 7).tolist() == [1.0, 1.5, 1.5, 3.0, 2.5, 2.5, 1.0]
+    # Nobody ended the last episode of a trace that was cut off.
+    assert token_advantages(paid, [Span(1, 3), Span(3, 5)], 5, 5).tolist() == [1.0, 1.5, 1.5, 3.0, 2.5]
+    [free] = credited([trace(1, 0.0, 0.25, 1.0)], CreditConfig(alpha=2.0))
+    assert free.ending_bonus_K.tolist() == [0.0, 0.0]
+
+
 def test_a_truncated_trace_has_no_answer_tokens() -> None:
     [paid] = credited([trace(0, 0.0, 0.5)], CreditConfig(answer_progress="add"))
     # r - J[K] = -1/2 would be the answer's, but no token is.

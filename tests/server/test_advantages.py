@@ -114,6 +114,9 @@ async def test_tokens_and_endings_are_asked_for_where_credit_needs_them(live: Li
     # Closing is its own decision, charged where it is asked for.
     [[first, _]] = await _paid(live, {"traces": [whole, other]}, credit={**credit, "charge_closing": True})
     assert first["closing_advantage"] == pytest.approx(0.15 - 0.2)
+    assert first["ending_bonuses"] == [0.0]
+    [[first, _]] = await _paid(live, {"traces": [whole, other]}, credit={**credit, "pay_ending": True})
+    assert first["ending_bonuses"] == pytest.approx([0.5 - 0.2])
 
 
 async def test_scored_traces_stand_beside_unscored_ones_and_beside_numbers(live: Live) -> None:

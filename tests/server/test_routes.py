@@ -89,6 +89,7 @@ async def test_groups_become_advantages(live: Live) -> None:
         "episode_advantages": [],
         "answer_advantage": -0.5,
         "closing_advantage": -0.5,
+        "ending_bonuses": [],
         "scored": False,
         "token_advantages": None,
         "trace": None,

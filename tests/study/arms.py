@@ -75,6 +75,9 @@ OURS = (
     # PASS (arXiv 2606.29296): channels normalised apart, progress per token of its episode.
     Arm("pass", {**_NORMED, "length_norm": "episode"}),
     Arm("rate-density", {**_RATE, "length_norm": "episode"}),
+    # The token that ends an episode is paid for it as well.
+    Arm("rate-16-ending", {**_RATE, "pay_ending": True}),
+    Arm("rate-4-ending", {**_RATE, "alpha": 4.0, "pay_ending": True}),
     # Control: a price that closing pays as well steers nothing by itself.
     Arm("group-closing", {**NATURAL, "alpha": 16.0, "baseline": "group", "charge_closing": True}),
     Arm("rate-closing", {**_RATE, "charge_closing": True}),

@@ -143,6 +143,7 @@ PAID: dict[str, dict[str, object]] = {
     "anytime_weights": {"anytime_weights": "trapezoid"},
     "baseline": {"baseline": "group"},
     "charge_closing": {"baseline": "rate", "charge_closing": True},
+    "pay_ending": {"pay_ending": True},
     "truncated": {"truncated": "forced"},
     "answer_progress": {"answer_progress": "add"},
     "progress_norm": {"progress_norm": "group_std"},
