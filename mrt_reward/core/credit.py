@@ -4,10 +4,9 @@
 
 where G is of progress on the scale that is chosen (`core.scale`): of J, or of log J in nats.
 
-With `pay_ending` the token that ends an episode, the first of the next one or of the closing delimiter, gets the bonus of
-that episode on top of its own: in a policy that writes token by token, where an episode ends is decided by the token
-that follows it. Paid without it, a rising episode is drawn out, because going on within it is paid and ending it is not,
-and that can go as far as never closing.
+With `pay_ending` the token that ends an episode, the first of the next one or of the closing delimiter, gets the bonus
+of that episode on top of its own: where an episode ends is decided by the token that follows it. Paid without it, a
+rising episode is drawn out, because going on within it is paid and ending it is not, as far as never closing.
 
 The opening delimiter and what stands before it get A_outcome; the closing delimiter belongs to the answer, whose tokens
 get A_outcome and, if asked, α·(r - J[K]). `immediate` is the paper's gradient, where progress is a bonus on its own

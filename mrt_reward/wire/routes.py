@@ -217,8 +217,8 @@ class AdvantageOut(Model):
     ending_bonuses: Annotated[
         list[float] | None,
         Field(
-            description="Of the token behind each episode, on top of what it is paid already: zero unless `pay_ending`; "
-            "null in the reply of an older server."
+            description="Of the token behind each episode, on top of what it is paid already: zero unless "
+            "`pay_ending`; null in the reply of an older server."
         ),
     ] = None
     scored: Annotated[bool, Field(description="Whether all of its values and its outcome are there.")]

@@ -48,8 +48,8 @@ STAGES = {
     "long": Stage(QUICK, (0, 1), ("long",), 30, 10),
     "short": Stage(QUICK, (0, 1), ("short",), 30, 10),
 }
-"""`quick` takes the least, `early` asks who is faster at the start, on seeds of its own, `tuning` is the same with other
-learning rates and a warm-up, and `lasting` asks which weight of progress keeps answers whole.
+"""`quick` takes the least, `early` asks who is faster at the start, on seeds of its own, `tuning` is the same with
+other learning rates and a warm-up, and `lasting` asks which weight of progress keeps answers whole.
 
 `one` compares all arms, on seeds that decide nothing: the registered ones, of `two`, are others.
 """
