@@ -13,7 +13,15 @@ from mrt_reward.protocols.abilities import (
     Supervised,
     WeightsKind,
 )
-from mrt_reward.protocols.grading import GradeItem, Grader, Party, asking_for, asking_party, asking_together
+from mrt_reward.protocols.grading import (
+    GradeItem,
+    Grader,
+    Party,
+    asking_caller,
+    asking_for,
+    asking_party,
+    asking_together,
+)
 from mrt_reward.protocols.proving import (
     Coupling,
     LikelihoodQuery,
@@ -55,6 +63,7 @@ __all__ = [
     "Tokenizer",
     "WeightsCanary",
     "WeightsKind",
+    "asking_caller",
     "asking_for",
     "asking_party",
     "asking_together",

@@ -51,6 +51,11 @@ def asking_for(caller: Hashable) -> None:
     _CALLER.set(caller)
 
 
+def asking_caller() -> Hashable:
+    """Who asks in this context; None where callers are not told apart."""
+    return _CALLER.get()
+
+
 def asking_together() -> None:
     """Everything graded in this context is one request from now on."""
     _PARTY.set(_one_request())

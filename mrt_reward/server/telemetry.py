@@ -76,6 +76,10 @@ class _ScorerCollector(Collector):
         ):
             yield CounterMetricFamily(f"mrt_reward_cache_{name}", help_text, value=count)
         yield from _store_metrics(self._scorer.cache.store)
+        tokens = CounterMetricFamily("mrt_reward_tenant_tokens", "Tokens begun for each key.", labels=["tenant"])
+        for tenant, num_tokens in self._scorer.queue.budgets.charged.items():
+            tokens.add_metric([tenant], num_tokens)
+        yield tokens
         info = self._scorer.info
         labels = {"model": info.name, "version": info.version, "engine": info.engine}
         yield InfoMetricFamily("mrt_reward_weight_version", "Which weights prove.", value=labels)
