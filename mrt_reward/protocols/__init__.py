@@ -14,6 +14,7 @@ from mrt_reward.protocols.abilities import (
     WeightsKind,
 )
 from mrt_reward.protocols.grading import (
+    CountsKills,
     GradeItem,
     Grader,
     Party,
@@ -40,6 +41,7 @@ from mrt_reward.protocols.tokens import TokenizedText, Tokenizer
 from mrt_reward.protocols.vouching import WeightsCanary
 
 __all__ = [
+    "CountsKills",
     "Coupling",
     "EndpointState",
     "GradeItem",

@@ -10,15 +10,15 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator, Hashable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Hashable, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from mrt_reward.errors import Overloaded, ProverError
 from mrt_reward.protocols import Proof, Proven, Prover, ShowsProgress, asking_caller
 from mrt_reward.service.budgets import Budgets
+from mrt_reward.service.fair_slots import FairSlots
 from mrt_reward.service.throughput import Throughput
-from mrt_reward.service.turns import Turns
 
 MAX_QUEUE_TOKENS = 4_000_000
 """Admitted at once, where nobody says otherwise."""
@@ -51,9 +51,10 @@ class ProofQueue:
     def __init__(self, prover: Prover, limits: QueueLimits | None = None) -> None:
         limits = limits or QueueLimits(MAX_QUEUE_TOKENS)
         self._prover = prover
-        self._max_queue_tokens = limits.max_tokens
+        self.max_queue_tokens = limits.max_tokens
+        """Admitted at once; see `QueueLimits.max_tokens`."""
         self.budgets = Budgets(limits.tokens_per_minute)
-        self._turns = Turns(prover.num_slots)
+        self._slots = FairSlots(prover.num_slots)
         self._held: Counter[Hashable] = Counter()
         """Tokens admitted, by caller."""
         self._calls: set[asyncio.Future[Proven]] = set()
@@ -64,6 +65,18 @@ class ProofQueue:
         """Tokens of all admitted proofs that are not answered yet."""
         self._answered_at = -math.inf
         """When the prover last answered a proof; never, where it failed or was left since."""
+        self.on_answered: Callable[[float, float], None] = lambda _waited_s, _proved_s: None
+        """Told of every answered proof: the seconds that it waited for its turn, and those that the prover took."""
+
+    @property
+    def num_waiting(self) -> int:
+        """Proofs that wait for their turn."""
+        return self._slots.num_waiting
+
+    @property
+    def num_running(self) -> int:
+        """Proofs that the prover has."""
+        return len(self._calls)
 
     @property
     def silent_s(self) -> float | None:
@@ -86,7 +99,7 @@ class ProofQueue:
         self.budgets.refuse_if_spent(caller)
         if not self._fits(num_tokens):
             raise Overloaded(
-                f"the queue holds {self.queued_tokens} tokens and takes at most {self._max_queue_tokens}; this request "
+                f"the queue holds {self.queued_tokens} tokens and takes at most {self.max_queue_tokens}; this request "
                 f"would add {num_tokens}: send it again later or in smaller parts",
                 retry_after_s=self._throughput.wait_s(self.queued_tokens),
             )
@@ -114,7 +127,7 @@ class ProofQueue:
     def _fits(self, num_tokens: int) -> bool:
         caller = asking_caller()
         is_new = caller is not None and caller not in self._held
-        room = self._max_queue_tokens * (2 if is_new else 1)
+        room = self.max_queue_tokens * (2 if is_new else 1)
         return not self.queued_tokens or self.queued_tokens + num_tokens <= room
 
     async def prove(self, proof: Proof) -> Proven:
@@ -126,11 +139,12 @@ class ProofQueue:
             ProverError: it could not be answered.
 
         """
-        caller = asking_caller()
-        async with self._turns.slot(caller, proof.num_tokens):
+        caller, asked_at = asking_caller(), time.monotonic()
+        async with self._slots.slot(caller, proof.num_tokens):
             if self._closed:
                 raise ProverError("the service was closed")
             self.budgets.charge(caller, proof.num_tokens)
+            begun_at = time.monotonic()
             call = asyncio.ensure_future(self._prover.prove(proof))
             self._calls.add(call)
             self._throughput.begin()
@@ -146,6 +160,7 @@ class ProofQueue:
                 self._calls.discard(call)
                 self._throughput.end(num_tokens)
                 self._answered_at = time.monotonic() if num_tokens else -math.inf
+            self.on_answered(begun_at - asked_at, self._answered_at - begun_at)
         return proven
 
     async def close(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrt_reward.service.turns import MAX_REMEMBERED, Turns
+from mrt_reward.service.fair_slots import MAX_REMEMBERED, FairSlots
 from tests.service.test_queue import settle
 
 
@@ -17,7 +17,7 @@ class Bench:
     """Holds each slot until told, and notes who got one."""
 
     def __init__(self, num_slots: int = 1) -> None:
-        self.turns = Turns(num_slots)
+        self.turns = FairSlots(num_slots)
         self.served: list[Hashable] = []
         self.next = asyncio.Semaphore(0)
 
@@ -110,7 +110,7 @@ async def test_a_turn_that_comes_when_its_caller_leaves_goes_to_the_next() -> No
 
 
 async def test_callers_who_have_gone_are_forgotten() -> None:
-    turns = Turns(2)
+    turns = FairSlots(2)
     async with turns.slot("busy", 1.0):
         for caller in range(3 * MAX_REMEMBERED):
             async with turns.slot(caller, 1.0):
@@ -123,7 +123,7 @@ def test_every_piece_gets_a_slot_once_and_never_more_run_than_there_are(
     pieces: list[tuple[int, int]], num_slots: int
 ) -> None:
     async def run() -> tuple[int, list[int]]:
-        turns, running, most, done = Turns(num_slots), 0, 0, [0, 0, 0, 0]
+        turns, running, most, done = FairSlots(num_slots), 0, 0, [0, 0, 0, 0]
 
         async def work(caller: int, cost: int) -> None:
             nonlocal running, most

@@ -18,7 +18,7 @@ class _Waiting(NamedTuple):
     cost: float
 
 
-class Turns:
+class FairSlots:
     """Lends slots by start-time fair queueing.
 
     A slot goes to the waiting caller who has been served least, in units of cost. Whoever comes after a pause starts
