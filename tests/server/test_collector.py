@@ -60,12 +60,13 @@ async def test_a_hit_is_memorys_or_the_stores(tmp_path: Path) -> None:
     assert found == expected
 
 
-async def test_kills_of_graders_that_count_them_are_told_by_reason() -> None:
-    class Killing(WordGrader):
-        @property
-        def num_kills(self) -> Mapping[str, int]:
-            return Counter(limit=3, lost=1)
+class Killing(WordGrader):
+    @property
+    def num_kills(self) -> Mapping[str, int]:
+        return Counter(limit=3, lost=1)
 
+
+async def test_kills_of_graders_that_count_them_are_told_by_reason() -> None:
     scorer = Scorer(ScriptedProver(VALUES), {"math": Killing(), "word": WordGrader()}, speller)
     kills = {name: count for name, count in samples(scorer).items() if "grader_kills" in name}
     assert kills == {
