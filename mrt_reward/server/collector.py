@@ -84,7 +84,7 @@ def _endpoint_metrics(endpoints: Sequence[EndpointState]) -> Iterator[Family]:
     proofs = CounterMetricFamily("mrt_reward_endpoint_proofs", "Proofs it answered.", labels=["endpoint"])
     failures = CounterMetricFamily("mrt_reward_endpoint_failures", "Times it did not answer.", labels=["endpoint"])
     breaker = GaugeMetricFamily(
-        "mrt_reward_breaker_state", "1 while an endpoint is left out after a failure, 0 else.", labels=["engine"]
+        "mrt_reward_breaker_state", "1 while an endpoint is left out or answers nothing, 0 else.", labels=["engine"]
     )
     for each in endpoints:
         breaker.add_metric([each.url], float(not each.up))
