@@ -41,7 +41,8 @@ def _names(given: object) -> object:
 Scope = Literal["score", "admin"]
 """What a key opens: the routes of the public port, or those of the admin port."""
 
-HolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+HolderName = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+"""Nothing that an address could be, because callers without a name go by theirs."""
 
 
 class KeySettings(BaseModel):

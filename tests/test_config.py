@@ -146,6 +146,10 @@ def test_a_key_that_opens_nothing_or_is_no_hash_is_refused(toml: Path, table: st
     toml.write_text(f"[keys.alice]\n{table}\n")
     with pytest.raises(ConfigError, match=r"keys\.alice"):
         load_settings()
-    toml.write_text(f'[keys."a b"]\nsha256 = "{"ab" * 32}"\n')
+
+
+@pytest.mark.parametrize("name", ["a b", "10.0.0.1", "::1", "fe80::1", "", "a" * 65])
+def test_a_holders_name_is_a_word_and_no_address(toml: Path, name: str) -> None:
+    toml.write_text(f'[keys."{name}"]\nsha256 = "{"ab" * 32}"\n')
     with pytest.raises(ConfigError, match="keys"):
         load_settings()

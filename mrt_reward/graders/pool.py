@@ -164,8 +164,8 @@ class WorkerPool:
         self._no_start_before = 0.0
         self._no_start_reason = ""
         self._closed = False
-        self.num_kills: Counter[str] = Counter(limit=0, lost=0)
-        """Times that a worker's child was killed for what it took, and that a worker was lost."""
+        self.num_kills: Counter[str] = Counter(timeout=0, memory=0, crash=0, lost=0)
+        """Times that a worker's child was killed for time or memory or died, and that a worker itself was lost."""
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -265,7 +265,8 @@ class WorkerPool:
             self.num_kills["lost"] += 1
             await self._drop(slot)
             return {"status": "lost", "reason": str(error)}
-        self.num_kills["limit"] += answer["status"] == "killed"
+        if answer["status"] == "killed":
+            self.num_kills[str(answer["reason"])] += 1
         return answer
 
     async def _drop(self, slot: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tests.service.conftest import speller
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
+PROMTOOL = os.environ.get("PROMTOOL") or shutil.which("promtool")
 
 _METRIC = re.compile(r"\bmrt_reward_\w+")
 _LABELS = re.compile(r"\b(mrt_reward_\w+)\{([^}]*)\}")

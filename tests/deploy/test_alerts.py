@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy.kit import DEPLOY, exported, loaded, unknown
+from tests.deploy.kit import DEPLOY, PROMTOOL, exported, loaded, unknown
 
 RULES: list[dict[str, Any]] = [rule for group in loaded("prometheus/alerts.yaml")["groups"] for rule in group["rules"]]
 NAMES = [rule["alert"] for rule in RULES]
-PROMTOOL = os.environ.get("PROMTOOL") or shutil.which("promtool")
 
 
 def test_every_rule_asks_for_what_a_server_exports(tmp_path: Path) -> None:

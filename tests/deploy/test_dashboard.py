@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy.kit import DEPLOY, exported, loaded, unknown
+from tests.deploy.kit import DEPLOY, PROMTOOL, exported, loaded, unknown
 
 BOARD: dict[str, Any] = json.loads((DEPLOY / "grafana/dashboards/mrt-reward.json").read_text(encoding="utf-8"))
 PANELS: list[dict[str, Any]] = BOARD["panels"]
@@ -63,6 +64,18 @@ def test_the_board_names_no_data_source_of_anybodys_and_takes_the_one_that_is_pr
     [provisioned] = loaded("grafana/provisioning/datasources/prometheus.yaml")["datasources"]
     assert (provisioned["type"], provisioned["isDefault"]) == ("prometheus", True)
     assert "id" not in BOARD, "an id is one Grafana's own; it gives one when it loads the board"
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (Debian: prometheus), nor named by PROMTOOL")
+def test_promtool_reads_every_expression(tmp_path: Path) -> None:
+    chosen = [expression.replace("$__rate_interval", "5m").replace("$instance", ".*") for expression in expressions()]
+    rules = [{"record": f"panel:{index}", "expr": expression} for index, expression in enumerate(chosen)]
+    file = tmp_path / "rules.yaml"
+    file.write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
+    done = subprocess.run(
+        [str(PROMTOOL), "check", "rules", str(file)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_panels_are_of_known_kinds_told_apart_described_and_beside_each_other() -> None:

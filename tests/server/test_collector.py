@@ -63,14 +63,14 @@ async def test_a_hit_is_memorys_or_the_stores(tmp_path: Path) -> None:
 class Killing(WordGrader):
     @property
     def num_kills(self) -> Mapping[str, int]:
-        return Counter(limit=3, lost=1)
+        return Counter(timeout=3, lost=1)
 
 
 async def test_kills_of_graders_that_count_them_are_told_by_reason() -> None:
     scorer = Scorer(ScriptedProver(VALUES), {"math": Killing(), "word": WordGrader()}, speller)
     kills = {name: count for name, count in samples(scorer).items() if "grader_kills" in name}
     assert kills == {
-        'mrt_reward_grader_kills_total{grader="math",reason="limit"}': 3,
+        'mrt_reward_grader_kills_total{grader="math",reason="timeout"}': 3,
         'mrt_reward_grader_kills_total{grader="math",reason="lost"}': 1,
     }
     await scorer.close()

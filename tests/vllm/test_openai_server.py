@@ -289,7 +289,7 @@ async def test_the_routes_that_vllm_leaves_open_are_all_on_our_list(url: str) ->
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:
         document = (await http.get("/openapi.json")).json()
         routes = [path for path in document["paths"] if not path.startswith(("/v1", "/v2", "/inference", "/cohere"))]
-        assert len(routes) > 10
+        assert len(routes) >= 8
         assert set(routes) <= named, "a new one: say in SECURITY.md what it does"
         answered = await http.post("/tokenize", json={"model": "prover", "prompt": "open"})
         refused = await http.post("/v1/completions", json={"model": "prover", "prompt": "open"})
