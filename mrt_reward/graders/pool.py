@@ -265,8 +265,7 @@ class WorkerPool:
             self.num_kills["lost"] += 1
             await self._drop(slot)
             return {"status": "lost", "reason": str(error)}
-        if answer["status"] == "killed":
-            self.num_kills[str(answer["reason"])] += 1
+        self.num_kills.update([str(answer["reason"])] if answer["status"] == "killed" else ())
         return answer
 
     async def _drop(self, slot: int) -> None:
