@@ -66,7 +66,7 @@ class ProofQueue:
         self._answered_at = -math.inf
         """When the prover last answered a proof; never, where it failed or was left since."""
         self.on_answered: Callable[[float, float], None] = lambda _waited_s, _proved_s: None
-        """Told of every answered proof: the seconds that it waited for its turn, and those that the prover took."""
+        """Called for every answered proof: the seconds that it waited for its turn, and those that the prover took."""
 
     @property
     def num_waiting(self) -> int:

@@ -26,7 +26,7 @@ def samples(scorer: Scorer) -> dict[str, float]:
     return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
 
 
-async def test_what_waits_and_what_runs_are_told_apart() -> None:
+async def test_proofs_that_wait_and_proofs_that_run_are_counted_apart() -> None:
     gate = Gate(num_slots=2)
     scorer = Scorer(gate, {"word": WordGrader()}, speller, limits=QueueLimits(1000))
     calls = [asyncio.create_task(scorer.queue.prove(proof())) for _ in range(5)]
@@ -66,7 +66,7 @@ class Killing(WordGrader):
         return Counter(timeout=3, lost=1)
 
 
-async def test_kills_of_graders_that_count_them_are_told_by_reason() -> None:
+async def test_kills_of_graders_are_reported_by_reason() -> None:
     scorer = Scorer(ScriptedProver(VALUES), {"math": Killing(), "word": WordGrader()}, speller)
     kills = {name: count for name, count in samples(scorer).items() if "grader_kills" in name}
     assert kills == {

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from mrt_reward.client import AsyncClient
 from mrt_reward.errors import ConfigError
 from mrt_reward.server.run import serve
 from mrt_reward.server.tls import tls_context
@@ -54,6 +55,16 @@ async def test_a_server_with_a_certificate_speaks_https_alone(files: dict[str, P
                 await http.get("/livez")
 
 
+async def test_our_client_trusts_a_private_authority_that_the_environment_names(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live_server(tls_cert=files["cert"], tls_key=files["key"]) as live:
+        url = live.url.replace("http:", "https:")
+        monkeypatch.setenv("SSL_CERT_FILE", str(files["cert"]))
+        async with AsyncClient(url, timeout_s=20) as client:
+            assert (await client.prover()).engine == "scripted"
+
+
 async def test_callers_may_be_asked_for_a_certificate(files: dict[str, Path]) -> None:
     settings: dict[str, Any] = {
         "tls_cert": files["cert"],
@@ -81,7 +92,7 @@ def test_nothing_older_than_tls_1_2_is_spoken(files: dict[str, Path]) -> None:
     assert tls_context(make_settings()) is None
 
 
-async def test_what_cannot_work_is_told_at_the_start(files: dict[str, Path], tmp_path: Path) -> None:
+async def test_what_cannot_work_is_refused_at_the_start(files: dict[str, Path], tmp_path: Path) -> None:
     cert, key = files["cert"], files["key"]
     _, locked = certificate(tmp_path, "locked", "-passout", "pass:secret")
     garbage = tmp_path / "garbage.pem"
