@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -37,6 +37,27 @@ def _names(given: object) -> object:
     return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
 
 
+Scope = Literal["score", "admin"]
+"""What a key opens: the routes of the public port, or those of the admin port."""
+
+HolderName = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+"""Nothing that an address could be, because callers without a name go by theirs."""
+
+
+class KeySettings(BaseModel):
+    """One caller's key, of which the server knows the hash alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Of the key: printf %s KEY | sha256sum.")]
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1, description="What it opens: score, admin or both.")] = (
+        "score",
+    )
+    tokens_per_minute: Annotated[
+        int | None, Field(ge=1, description="Prover tokens that its holder may have proved; none is without limit.")
+    ] = None
+
+
 class ServeSettings(EngineSettings, BaseSettings):
     """What a server is started with, its engine included.
 
@@ -59,6 +80,17 @@ class ServeSettings(EngineSettings, BaseSettings):
     admin_port: Annotated[int, Field(ge=0, le=65535, description="Port of the admin routes; 0 is any free one.")] = 8001
     api_key: Annotated[Key | None, Field(description="Key that callers must send as a bearer token.")] = None
     admin_key: Annotated[Key | None, Field(description="Key of the admin routes; none is the API key.")] = None
+    keys: Annotated[
+        dict[HolderName, KeySettings],
+        Field(description="More keys, by their holders' names, each with its hash, scopes and token budget."),
+    ] = {}
+    tls_cert: Annotated[
+        Path | None, Field(description="PEM file of the certificate, with its chain: both ports speak HTTPS alone.")
+    ] = None
+    tls_key: Annotated[Path | None, Field(description="PEM file of the certificate's private key.")] = None
+    tls_client_ca: Annotated[
+        Path | None, Field(description="PEM file of authorities: callers need a certificate that one of them signed.")
+    ] = None
     no_key: Annotated[
         bool, Field(description="Let other machines in without any key, where an address is open to them.")
     ] = False
@@ -79,7 +111,10 @@ class ServeSettings(EngineSettings, BaseSettings):
         float, Field(ge=1, description="Size of the cache's file, in megabytes; the oldest scores are forgotten.")
     ] = 1000.0
     cache_memory_mb: Annotated[float, Field(gt=0, description="Memory for scores, in megabytes.")] = 64.0
-    max_queue_tokens: Annotated[int, Field(ge=1, description="Prover tokens admitted at once.")] = 4_000_000
+    max_queue_tokens: Annotated[
+        int,
+        Field(ge=1, description="Prover tokens admitted at once; as many again for callers who have none admitted."),
+    ] = 4_000_000
     default_deadline_s: Annotated[
         float, Field(gt=0, description="Longest time for a request, in seconds; callers may ask for less.")
     ] = 600.0
@@ -105,6 +140,11 @@ class ServeSettings(EngineSettings, BaseSettings):
     ] = "raw"
     log_format: Annotated[Literal["console", "json", "off"], Field(description="How to log to stderr.")] = "console"
     options: Annotated[ScoreOptions, Field(description="Scoring options where a request gives none.")] = ScoreOptions()
+
+    @property
+    def tokens_per_minute(self) -> dict[str, int | None]:
+        """Budgets of all callers who have keys of their own, by name."""
+        return {name: key.tokens_per_minute for name, key in self.keys.items()}
 
     @property
     def plain_api_key(self) -> str | None:

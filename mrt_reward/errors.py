@@ -10,6 +10,7 @@
     ├── GraderError             an answer could not be judged
     ├── ServiceError            the request was understood and not served
     │   ├── Overloaded          the queue is full; try again later
+    │   │   └── BudgetSpent     the caller's key has had its tokens; try again later
     │   ├── Draining            the server is shutting down; try another replica
     │   ├── StoreUnavailable    the cache's file cannot be changed at present
     │   └── DeadlineExceeded    the caller's time ran out
@@ -120,6 +121,12 @@ class Overloaded(ServiceError):
     """The queue is full (HTTP 429)."""
 
     code = "overloaded"
+
+
+class BudgetSpent(Overloaded):
+    """The caller's key has had the tokens that it may have at present (HTTP 429)."""
+
+    code = "budget_spent"
 
 
 class Draining(ServiceError):

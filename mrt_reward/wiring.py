@@ -15,6 +15,7 @@ from mrt_reward.install import install_command
 from mrt_reward.mini.bundled import BUNDLED
 from mrt_reward.protocols import Prover
 from mrt_reward.service.cache import ScoreCache, SQLiteStore
+from mrt_reward.service.queue import QueueLimits
 from mrt_reward.service.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def build_scorer(settings: ServeSettings, prover: Prover | None = None) -> Score
             graders,
             spellings,
             cache=ScoreCache(settings.cache_memory_mb, store),
-            max_queue_tokens=settings.max_queue_tokens,
+            limits=QueueLimits(settings.max_queue_tokens, settings.tokens_per_minute),
         )
         undo.pop_all()
     return scorer

@@ -122,3 +122,34 @@ def test_allowed_hosts_are_told_with_commas_or_as_a_list(toml: Path, monkeypatch
     monkeypatch.setenv("MRT_REWARD_ALLOWED_HOSTS", "c, d,")
     assert load_settings().allowed_hosts == ("c", "d")
     assert load_settings(allowed_hosts="e").allowed_hosts == ("e",)
+
+
+def test_keys_of_several_callers_are_tables_of_the_file_and_hold_no_key(toml: Path) -> None:
+    digest = "ab" * 32
+    toml.write_text(
+        f'[keys.alice]\nsha256 = "{digest}"\ntokens_per_minute = 2_000\n'
+        f'[keys.ops]\nsha256 = "{"cd" * 32}"\nscopes = ["admin"]\n'
+    )
+    settings = load_settings()
+    assert settings.keys["alice"].sha256 == digest
+    assert (settings.keys["alice"].scopes, settings.keys["ops"].scopes) == (("score",), ("admin",))
+    assert settings.tokens_per_minute == {"alice": 2_000, "ops": None}
+
+
+@pytest.mark.parametrize(
+    "table",
+    ['sha256 = "secret"', f'sha256 = "{"AB" * 32}"', "tokens_per_minute = 5", f'sha256 = "{"ab" * 32}"\nscopes = []',
+     f'sha256 = "{"ab" * 32}"\nscopes = ["all"]', f'sha256 = "{"ab" * 32}"\ntokens_per_minute = 0',
+     f'sha256 = "{"ab" * 32}"\nkey = "secret"'],
+)  # fmt: skip
+def test_a_key_that_opens_nothing_or_is_no_hash_is_refused(toml: Path, table: str) -> None:
+    toml.write_text(f"[keys.alice]\n{table}\n")
+    with pytest.raises(ConfigError, match=r"keys\.alice"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["a b", "10.0.0.1", "::1", "fe80::1", "", "a" * 65])
+def test_a_holders_name_is_a_word_and_no_address(toml: Path, name: str) -> None:
+    toml.write_text(f'[keys."{name}"]\nsha256 = "{"ab" * 32}"\n')
+    with pytest.raises(ConfigError, match="keys"):
+        load_settings()

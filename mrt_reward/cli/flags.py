@@ -26,7 +26,7 @@ _NAMED_GRADER = re.compile(r"(?P<name>[A-Za-z0-9_-]+)=(?P<spec>.+)")
 
 _NO_FLAG = frozenset(
     {
-        "engine_api_key", "api_key", "admin_key", "grader_workers", "grader_timeout_s", "grader_memory_mb",
+        "engine_api_key", "api_key", "admin_key", "keys", "grader_workers", "grader_timeout_s", "grader_memory_mb",
         "cache_memory_mb", "options",
     }
 )  # fmt: skip

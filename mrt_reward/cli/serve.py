@@ -15,6 +15,7 @@ from mrt_reward.config import ServeSettings
 from mrt_reward.errors import MRTRewardError
 from mrt_reward.server.listening import refuse_open_addresses
 from mrt_reward.server.run import serve as run_server
+from mrt_reward.server.tls import tls_context
 from mrt_reward.wiring import build_scorer
 
 SWITCH_S = 0.0005
@@ -28,12 +29,14 @@ def serve(settings: ServeSettings) -> None:
     Every flag is also an environment variable (MRT_REWARD_PORT) and a key of the TOML file that MRT_REWARD_CONFIG
     names; flags win over the environment, which wins over the file. Keys have no flags: callers' is
     MRT_REWARD_API_KEY, the admin routes' MRT_REWARD_ADMIN_KEY, the endpoint's of engine openai
-    MRT_REWARD_ENGINE_API_KEY. An address that other machines reach needs a key, or --no-key.
+    MRT_REWARD_ENGINE_API_KEY; keys of several callers, with scopes and budgets, are tables [keys.NAME] of the TOML
+    file. An address that other machines reach needs a key, or --no-key.
 
     SIGTERM or Ctrl-C: take no more, finish what was taken within --drain-timeout-s, end. A second SIGTERM changes
     nothing; a second Ctrl-C gives up what is in flight, with 503.
     """
     refuse_open_addresses(settings)
+    tls_context(settings)
     console = Console(stderr=True)
     if settings.model is None and settings.engine != "openai":
         console.print("no --model: serving the bundled [bold]mini[/] model, a demonstration prover", highlight=False)
@@ -47,7 +50,8 @@ async def _serve(settings: ServeSettings, console: Console) -> None:
         # What was loaded stays; looking through it for garbage would stop everything for a third of a second.
         gc.freeze()
         sys.setswitchinterval(SWITCH_S)
-        console.print(f"ready: http://{settings.host}:{port} (the contract at /docs)", highlight=False)
+        scheme = "http" if settings.tls_cert is None else "https"
+        console.print(f"ready: {scheme}://{settings.host}:{port} (the contract at /docs)", highlight=False)
 
     try:
         await run_server(scorer, settings, on_ready=tell)

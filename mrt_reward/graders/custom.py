@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -59,6 +59,11 @@ class FunctionGrader:
     def binary(self) -> bool:
         """Whether it returns True or False."""
         return not self._scores
+
+    @property
+    def num_kills(self) -> Mapping[str, int]:
+        """By reason; see `WorkerPool.num_kills`."""
+        return self._pool.num_kills
 
     @property
     def pool(self) -> WorkerPool:

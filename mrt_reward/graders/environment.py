@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_OUR_KEYS = re.compile(r"^MRT_REWARD_\w*KEY$")
+_OUR_KEYS = re.compile(r"^MRT_REWARD_\w*KEYS?$")
 _SECRETS = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
 

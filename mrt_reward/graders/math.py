@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -70,6 +70,11 @@ class MathGrader:
     def identity(self) -> str:
         """Versions and limits."""
         return self._identity
+
+    @property
+    def num_kills(self) -> Mapping[str, int]:
+        """By reason; see `WorkerPool.num_kills`."""
+        return self._pool.num_kills
 
     @property
     def pool(self) -> WorkerPool:

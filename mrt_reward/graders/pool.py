@@ -20,6 +20,7 @@ import os
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections import Counter
 from pathlib import Path
 from typing import cast
 
@@ -163,6 +164,8 @@ class WorkerPool:
         self._no_start_before = 0.0
         self._no_start_reason = ""
         self._closed = False
+        self.num_kills: Counter[str] = Counter(timeout=0, memory=0, crash=0, lost=0)
+        """Times that a worker's child was killed for time or memory or died, and that a worker itself was lost."""
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -257,10 +260,13 @@ class WorkerPool:
                 return {"status": "error", "reason": self._no_start_reason}
             self._workers[slot] = worker
         try:
-            return await worker.ask(frames.ordered(order, body), PATIENCE * self._timeout_s + GRACE_S)
+            answer = await worker.ask(frames.ordered(order, body), PATIENCE * self._timeout_s + GRACE_S)
         except WorkerLost as error:
+            self.num_kills["lost"] += 1
             await self._drop(slot)
             return {"status": "lost", "reason": str(error)}
+        self.num_kills.update([str(answer["reason"])] if answer["status"] == "killed" else ())
+        return answer
 
     async def _drop(self, slot: int) -> None:
         worker, self._workers[slot] = self._workers[slot], None

@@ -13,7 +13,16 @@ from mrt_reward.protocols.abilities import (
     Supervised,
     WeightsKind,
 )
-from mrt_reward.protocols.grading import GradeItem, Grader, Party, asking_for, asking_party, asking_together
+from mrt_reward.protocols.grading import (
+    CountsKills,
+    GradeItem,
+    Grader,
+    Party,
+    asking_caller,
+    asking_for,
+    asking_party,
+    asking_together,
+)
 from mrt_reward.protocols.proving import (
     Coupling,
     LikelihoodQuery,
@@ -32,6 +41,7 @@ from mrt_reward.protocols.tokens import TokenizedText, Tokenizer
 from mrt_reward.protocols.vouching import WeightsCanary
 
 __all__ = [
+    "CountsKills",
     "Coupling",
     "EndpointState",
     "GradeItem",
@@ -55,6 +65,7 @@ __all__ = [
     "Tokenizer",
     "WeightsCanary",
     "WeightsKind",
+    "asking_caller",
     "asking_for",
     "asking_party",
     "asking_together",

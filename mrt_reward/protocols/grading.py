@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mrt_reward.types import Grade
 
@@ -51,6 +51,11 @@ def asking_for(caller: Hashable) -> None:
     _CALLER.set(caller)
 
 
+def asking_caller() -> Hashable:
+    """Who asks in this context; None where callers are not told apart."""
+    return _CALLER.get()
+
+
 def asking_together() -> None:
     """Everything graded in this context is one request from now on."""
     _PARTY.set(_one_request())
@@ -64,6 +69,16 @@ def asking_party() -> Party:
 def _one_request() -> Party:
     request = object()
     return Party(_CALLER.get() or request, request)
+
+
+@runtime_checkable
+class CountsKills(Protocol):
+    """A grader whose work is done in processes that are killed when an answer takes too much."""
+
+    @property
+    def num_kills(self) -> Mapping[str, int]:
+        """By reason, since the start."""
+        ...
 
 
 class Grader(Protocol):

@@ -27,6 +27,7 @@ from mrt_reward.server.gate.bodies import BodyLimits, Memory
 from mrt_reward.server.gate.strict import StrictRoute
 from mrt_reward.server.gate.waiting import Stopping
 from mrt_reward.server.health import Readiness
+from mrt_reward.server.keyrings import admin_keyring, public_keyring
 from mrt_reward.server.repeats import Repeats
 from mrt_reward.server.scoring import Placed, notes_of, score_each, segment_each
 from mrt_reward.server.streaming import ScoreStream
@@ -226,10 +227,11 @@ def create_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemetry | N
     app.get("/version", responses=documented(403))(routes.version)
     app.get("/docs", include_in_schema=False, response_class=HTMLResponse)(lambda: page(app.openapi()))
     app.get("/redoc", include_in_schema=False)(lambda: RedirectResponse("docs"))
-    app.openapi = completed_openapi(app, list(scorer.graders), with_key=settings.api_key is not None)
+    keyring = public_keyring(settings)
+    app.openapi = completed_openapi(app, list(scorer.graders), with_key=keyring is not None)
     max_bytes = int(settings.max_body_mb * 1e6)
     limits = BodyLimits(max_bytes, settings.default_deadline_s, Memory(BODIES_AT_ONCE * max_bytes))
-    entrance = Entrance(settings.plain_api_key, settings.host, settings.allowed_hosts, limits, routes.admit)
+    entrance = Entrance(keyring, settings.host, settings.allowed_hosts, limits, routes.admit)
     guard(app, entrance, app.state.stopping, telemetry.count_request)
     return app
 
@@ -246,6 +248,6 @@ def create_admin_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemet
     loading: dict[int | str, Any] = {202: {"model": WeightsLoading}, **documented(400, 401, 403, 415, 422, 501, 503)}
     app.post("/admin/weights", response_model=WeightsResponse, responses=loading)(admin.load_weights)
     limits = BodyLimits(1_000_000, settings.default_deadline_s, Memory(4_000_000))
-    entrance = Entrance(settings.plain_admin_key, settings.admin_host, settings.allowed_hosts, limits)
+    entrance = Entrance(admin_keyring(settings), settings.admin_host, settings.allowed_hosts, limits)
     guard(app, entrance, app.state.stopping, telemetry.count_request)
     return app

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -160,8 +161,8 @@ class Server(uvicorn.Server):
             sock.listen(BACKLOG)
 
 
-def bounded_server(app: object, max_connections: int) -> Server:
-    """An HTTP server with at most this many connections."""
+def bounded_server(app: object, max_connections: int, tls: ssl.SSLContext | None = None) -> Server:
+    """A server of HTTP, or of HTTPS alone, with at most this many connections."""
     config = uvicorn.Config(
         app,  # pyright: ignore[reportArgumentType] - any ASGI application
         http=BoundedProtocol,
@@ -176,6 +177,8 @@ def bounded_server(app: object, max_connections: int) -> Server:
         backlog=ACCEPTED_AT_ONCE,
         lifespan="off",
     )
+    config.load()
+    config.ssl = tls
     return Server(config)
 
 

@@ -29,13 +29,17 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
         (408, "The body did not arrive in time."),
         (409, "The Idempotency-Key was used for another request."),
         (401, "The API key is missing or wrong."),
-        (403, "No key is set, and the request has an Origin, or its Host is not this server's."),
+        (
+            403,
+            "The key has another scope; or no key is set, and the request has an Origin, or its Host is not this "
+            "server's.",
+        ),
         (413, "The body is over the limit."),
         (415, "The body is neither plain nor gzipped application/json."),
         (422, "A field is wrong; `param` names it."),
         (500, "A bug; the reply says no more than its kind."),
         (501, "The engine cannot do this."),
-        (429, "The queue is full; see Retry-After."),
+        (429, "The queue is full, or the key's budget is spent; see Retry-After."),
         (503, "Not able to prove at present; see Retry-After."),
         (504, "The deadline passed."),
     )

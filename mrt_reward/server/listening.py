@@ -10,6 +10,7 @@ from pathlib import Path
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.server.gate.visitors import is_loopback
+from mrt_reward.server.keyrings import admin_keyring, public_keyring
 
 BACKLOG = 2048
 """Connections that the system keeps until they are accepted."""
@@ -26,14 +27,15 @@ def refuse_open_addresses(settings: ServeSettings) -> None:
     """Nobody may let the network in without a key and not know it.
 
     Raises:
-        ConfigError: an address is reached from elsewhere, there is no key for it, and `no_key` does not say so.
+        ConfigError: an address is reached from elsewhere, there is no key for it, and `no_key` does not say so; or
+            two keys are the same.
 
     """
-    for host, key, what, variable in (
-        (settings.host, settings.plain_api_key, "host", "MRT_REWARD_API_KEY"),
-        (settings.admin_host, settings.plain_admin_key, "admin_host", "MRT_REWARD_ADMIN_KEY"),
+    for host, keyring, what, variable in (
+        (settings.host, public_keyring(settings), "host", "MRT_REWARD_API_KEY"),
+        (settings.admin_host, admin_keyring(settings), "admin_host", "MRT_REWARD_ADMIN_KEY"),
     ):
-        if key is None and not settings.no_key and not _stays_here(host):
+        if keyring is None and not settings.no_key and not _stays_here(host):
             raise ConfigError(
                 f"--{what.replace('_', '-')} {host}: other machines reach this address, and there is no key; set "
                 f"{variable}, listen on 127.0.0.1, or say --no-key",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from mrt_reward.server.connections import Server, bounded_server, quiet_troubles
 from mrt_reward.server.listening import connection_limits, listening, refuse_open_addresses
 from mrt_reward.server.stopping import Signals
 from mrt_reward.server.telemetry import Telemetry, configure_logs
+from mrt_reward.server.tls import tls_context
 from mrt_reward.service.scorer import Scorer
 
 logger = structlog.stdlib.get_logger(__name__)
@@ -32,7 +34,7 @@ async def serve(scorer: Scorer, settings: ServeSettings, *, on_ready: Callable[[
         on_ready: called with the public port once the prover has generated a token and requests are taken.
 
     Raises:
-        ConfigError: a port cannot be had, or is open to other machines without a key.
+        ConfigError: a port cannot be had, or is open to other machines without a key; keys or files of TLS are wrong.
         ProverUnavailable: the prover cannot prove at the start, or died; a supervisor should start anew.
 
     """
@@ -40,6 +42,7 @@ async def serve(scorer: Scorer, settings: ServeSettings, *, on_ready: Callable[[
     with ExitStack() as stack:
         try:
             refuse_open_addresses(settings)
+            tls = tls_context(settings)
             sockets = [
                 stack.enter_context(listening(host, port, what))
                 for host, port, what in (
@@ -53,7 +56,15 @@ async def serve(scorer: Scorer, settings: ServeSettings, *, on_ready: Callable[[
         stack.enter_context(quiet_troubles(asyncio.get_running_loop()))
         signals = Signals()
         with signals.handled():
-            await _serve_on(sockets, scorer, settings, signals, on_ready)
+            await _serve_on(_Doors(sockets, tls), scorer, settings, signals, on_ready)
+
+
+@dataclass(frozen=True, slots=True)
+class _Doors:
+    """The sockets of the public port and of the admin port, and what both encrypt with."""
+
+    sockets: Sequence[socket.socket]
+    tls: ssl.SSLContext | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +76,15 @@ class _Ports:
     running: Sequence[asyncio.Task[None]]
 
     @classmethod
-    def opened(cls, sockets: Sequence[socket.socket], scorer: Scorer, settings: ServeSettings) -> _Ports:
+    def opened(cls, doors: _Doors, scorer: Scorer, settings: ServeSettings) -> _Ports:
         """Begin to serve."""
         telemetry = Telemetry(scorer)
         apps = [create_app(scorer, settings, telemetry), create_admin_app(scorer, settings, telemetry)]
         limits = connection_limits(settings)
-        servers = [bounded_server(app, limit) for app, limit in zip(apps, limits, strict=True)]
+        servers = [bounded_server(app, limit, doors.tls) for app, limit in zip(apps, limits, strict=True)]
         running = [
-            asyncio.create_task(server.serve(sockets=[sock])) for server, sock in zip(servers, sockets, strict=True)
+            asyncio.create_task(server.serve(sockets=[sock]))
+            for server, sock in zip(servers, doors.sockets, strict=True)
         ]
         return cls(apps, servers, running)
 
@@ -89,20 +101,20 @@ class _Ports:
 
 
 async def _serve_on(
-    sockets: Sequence[socket.socket],
+    doors: _Doors,
     scorer: Scorer,
     settings: ServeSettings,
     signals: Signals,
     on_ready: Callable[[int], object] | None,
 ) -> None:
-    ports = _Ports.opened(sockets, scorer, settings)
+    ports = _Ports.opened(doors, scorer, settings)
     stopping = asyncio.create_task(signals.stop.wait())
     dying = asyncio.create_task(scorer.wait_dead())
     watching = asyncio.create_task(scorer.canary.watch(settings.canary_every_s))
     try:
         await _until_up(scorer, ports, stopping, with_canary=settings.canary_every_s > 0)
         if not signals.stop.is_set():
-            port, admin_port = (int(sock.getsockname()[1]) for sock in sockets)
+            port, admin_port = (int(sock.getsockname()[1]) for sock in doors.sockets)
             info = scorer.info
             logger.info(
                 "serving",
@@ -111,6 +123,7 @@ async def _serve_on(
                 host=settings.host,
                 port=port,
                 admin_port=admin_port,
+                https=doors.tls is not None,
             )
             if on_ready is not None:
                 on_ready(port)

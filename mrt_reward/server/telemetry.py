@@ -6,18 +6,14 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from structlog.typing import EventDict
 
 from mrt_reward.golds import is_odd
-from mrt_reward.protocols import EndpointState
-from mrt_reward.service.cache import SQLiteStore
+from mrt_reward.server.collector import ScorerCollector
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace
 
@@ -64,57 +60,6 @@ def configure_logs(log_format: Literal["console", "json", "off"], level: int = l
     )
 
 
-class _ScorerCollector(Collector):
-    """What the scorer counts itself."""
-
-    def __init__(self, scorer: Scorer) -> None:
-        self._scorer = scorer
-
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | InfoMetricFamily]:
-        """Current figures."""
-        for name, help_text, count in (
-            ("hits", "Values answered without the engine.", self._scorer.cache.hits),
-            ("misses", "Values that the engine gave.", self._scorer.cache.misses),
-        ):
-            yield CounterMetricFamily(f"mrt_reward_cache_{name}", help_text, value=count)
-        yield from _store_metrics(self._scorer.cache.store)
-        info = self._scorer.info
-        labels = {"model": info.name, "version": info.version, "engine": info.engine}
-        yield InfoMetricFamily("mrt_reward_weight_version", "Which weights prove.", value=labels)
-        wrong = float(self._scorer.canary.problem is not None)
-        yield GaugeMetricFamily("mrt_reward_canary_changed", "Whether a known trace got other values.", value=wrong)
-        yield from _endpoint_metrics(self._scorer.endpoints)
-        if info.computed_per_needed is not None:
-            help_text = "Tokens computed per token needed, in the engine's self-check."
-            yield GaugeMetricFamily("mrt_reward_computed_per_needed", help_text, value=info.computed_per_needed)
-
-
-def _endpoint_metrics(endpoints: Sequence[EndpointState]) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-    """Of servers that prove; nothing where the engine is in this process."""
-    if not endpoints:
-        return
-    up = GaugeMetricFamily("mrt_reward_endpoint_up", "Whether an endpoint is asked.", labels=["endpoint"])
-    proofs = CounterMetricFamily("mrt_reward_endpoint_proofs", "Proofs it answered.", labels=["endpoint"])
-    failures = CounterMetricFamily("mrt_reward_endpoint_failures", "Times it did not answer.", labels=["endpoint"])
-    for each in endpoints:
-        up.add_metric([each.url], float(each.up))
-        proofs.add_metric([each.url], each.num_proofs)
-        failures.add_metric([each.url], each.num_failures)
-    yield from (up, proofs, failures)
-
-
-def _store_metrics(store: SQLiteStore | None) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-    """What the cache's file did and did not do; nothing where there is none."""
-    if store is None:
-        return
-    failures = CounterMetricFamily("mrt_reward_cache_file_failures", "Faults of the cache's file.", labels=["what"])
-    for what, count in store.num_failures.items():
-        failures.add_metric([what], count)
-    yield failures
-    yield CounterMetricFamily("mrt_reward_cache_file_dropped", "Values not stored.", value=store.num_dropped)
-    yield GaugeMetricFamily("mrt_reward_cache_file_pending", "Values that wait to be stored.", value=store.num_pending)
-
-
 class Telemetry:
     """The server's Prometheus metrics, in a registry of their own."""
 
@@ -136,9 +81,14 @@ class Telemetry:
             "mrt_reward_odd_golds", "Traces whose gold answer no model is likely to write.", registry=self.registry
         )
         self._computed = Counter("mrt_reward_engine_tokens", "Tokens the engine computed.", registry=self.registry)
-        queue = Gauge("mrt_reward_queue_tokens", "Tokens admitted and not answered.", registry=self.registry)
-        queue.set_function(lambda: scorer.queue.queued_tokens)
-        self.registry.register(_ScorerCollector(scorer))
+        self._waited = Histogram(
+            "mrt_reward_queue_wait_seconds", "Time of a proof until its turn, in seconds.", registry=self.registry
+        )
+        self._proved = Histogram(
+            "mrt_reward_engine_seconds", "Time of the engine for a proof, in seconds.", registry=self.registry
+        )
+        scorer.queue.on_answered = self._count_proof
+        self.registry.register(ScorerCollector(scorer))
 
     def count_request(self, route: str, code: int, seconds: float) -> None:
         """Count one request."""
@@ -146,6 +96,10 @@ class Telemetry:
         self._seconds.labels(route).observe(seconds)
         if code == 504:
             self._late.inc()
+
+    def _count_proof(self, waited_s: float, proved_s: float) -> None:
+        self._waited.observe(waited_s)
+        self._proved.observe(proved_s)
 
     def count_trace(self, scored: ScoredTrace) -> None:
         """Count one trace and its progress."""

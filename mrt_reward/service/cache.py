@@ -73,6 +73,8 @@ class ScoreCache:
         self.store = store
         self._flights: dict[Key, _Flight] = {}
         self.hits = 0
+        self.stored_hits = 0
+        """Of the hits, those that the store had and memory had not."""
         self.misses = 0
 
     async def resolve(self, keys: Sequence[Key], compute: Compute) -> tuple[list[Value], int]:
@@ -87,9 +89,9 @@ class ScoreCache:
 
         """
         known: dict[Key, Value] = {}
-        num_computed = 0
+        num_computed = num_stored = 0
         for last in chain((False,), repeat(True)):
-            await self._look_up([key for key in keys if key not in known], known)
+            num_stored += await self._look_up([key for key in keys if key not in known], known)
             missing = [index for index, key in enumerate(keys) if key not in known]
             mine = [index for index in missing if keys[index] not in self._flights]
             flights = list({self._flights[keys[index]] for index in missing if keys[index] in self._flights})
@@ -105,6 +107,7 @@ class ScoreCache:
                 elif isinstance(end, Exception) and last and flight.keys.issubset(keys):
                     raise end
         self.hits += len(keys) - num_computed
+        self.stored_hits += num_stored
         self.misses += num_computed
         return [known[key] for key in keys], len(keys) - num_computed
 
@@ -122,16 +125,19 @@ class ScoreCache:
         self._flights.update(dict.fromkeys(keys, flight))
         return flight
 
-    async def _look_up(self, keys: Sequence[Key], known: dict[Key, Value]) -> None:
+    async def _look_up(self, keys: Sequence[Key], known: dict[Key, Value]) -> int:
+        """Add what is known of these keys; returns how many the store had."""
         for key in keys:
             if key in self._memory:
                 self._memory.move_to_end(key)
                 known[key] = self._memory[key]
         rest = [key for key in keys if key not in known]
-        if self.store is not None and rest:
-            found = await self.store.find(rest)
-            self._hold(found)
-            known.update(found)
+        if self.store is None or not rest:
+            return 0
+        found = await self.store.find(rest)
+        self._hold(found)
+        known.update(found)
+        return len(found)
 
     def _remember(self, values: Mapping[Key, Value]) -> None:
         sound = _sound(values)

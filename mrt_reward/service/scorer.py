@@ -35,7 +35,7 @@ from mrt_reward.service.estimators import Speller, resolved
 from mrt_reward.service.jobs import Job, prepare, segment
 from mrt_reward.service.outcomes import Judged, judged, needs_grading
 from mrt_reward.service.preparing import Segmented, each_prepared
-from mrt_reward.service.queue import ProofQueue
+from mrt_reward.service.queue import ProofQueue, QueueLimits
 from mrt_reward.service.weights import WeightsLoader
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
 
@@ -58,7 +58,7 @@ class Scorer:
         graders: by the names that `ScoreOptions.grader` may give, the default first; owned.
         speller: gives the accepted spellings of a gold answer.
         cache: of values.
-        max_queue_tokens: see `ProofQueue`.
+        limits: on the work that is taken.
 
     """
 
@@ -69,7 +69,7 @@ class Scorer:
         speller: Speller,
         *,
         cache: ScoreCache | None = None,
-        max_queue_tokens: int = 4_000_000,
+        limits: QueueLimits | None = None,
     ) -> None:
         if not graders:
             raise ConfigError("expected at least one grader, got none", param="graders")
@@ -77,7 +77,7 @@ class Scorer:
         self._graders = dict(graders)
         self._speller = speller
         self.cache = cache or ScoreCache()
-        self.queue = ProofQueue(prover, max_queue_tokens)
+        self.queue = ProofQueue(prover, limits)
         self.canary = Canary(prover, self.queue)
         self.activity = Activity()
         self.weights = WeightsLoader(prover)

@@ -17,7 +17,7 @@ from tests.server.conftest import TRACE, VALUES, live_server
 async def test_forty_clients_on_a_small_queue_all_get_through() -> None:
     # The queue takes a few of the forty requests at a time.
     async with live_server(ScriptedProver(VALUES, delay_s=0.05)) as live:
-        live.scorer.queue._max_queue_tokens = 4000
+        live.scorer.queue.max_queue_tokens = 4000
 
         async def one(number: int) -> list[Status]:
             traces = [{**TRACE, "id": f"{place}", "problem": f"{number}, {place}"} for place in range(4)]

@@ -55,6 +55,8 @@ async def test_an_item_that_twice_outlasts_its_limits_is_killed_and_its_neighbou
     assert [reply.reason for reply in replies] == ["", "timeout", "", "memory", "crash", ""]
     assert [replies[n].result["score"] for n in (0, 2, 5)] == [1.0, 0.0, 1.0]
     assert len(pool.pids) == 2
+    # Each of the three is tried twice.
+    assert pool.num_kills == {"timeout": 2, "memory": 2, "crash": 2, "lost": 0}
 
 
 async def test_what_a_function_raises_fails_without_a_retry(pool: WorkerPool) -> None:

@@ -181,7 +181,7 @@ async def test_a_caller_that_hangs_up_costs_nothing_more() -> None:
 
 async def test_a_full_queue_says_when_to_come_again() -> None:
     async with live_server(ScriptedProver(VALUES, delay_s=1)) as live:
-        live.scorer.queue._max_queue_tokens = 10  # pyright: ignore[reportPrivateUsage]
+        live.scorer.queue.max_queue_tokens = 10
         first = asyncio.create_task(post(live, "/v1/score", {"traces": [TRACE]}))
         while live.scorer.queue.queued_tokens < 10:  # noqa: ASYNC110 - another task's state
             await asyncio.sleep(0.01)

@@ -166,7 +166,7 @@ async def test_weights_load_from_finished_folders_below_the_root_only(live: Live
     async with admin_of(live.scorer, weights_root=str(root), admin_key="k", api_key="other") as admin:
         assert (await admin.post("/admin/weights", json={"path": "step-1"})).status_code == 401
         other = {"Authorization": "Bearer other"}
-        assert (await admin.post("/admin/weights", json={"path": "step-1"}, headers=other)).status_code == 401
+        assert (await admin.post("/admin/weights", json={"path": "step-1"}, headers=other)).status_code == 403
         admin.headers["Authorization"] = "Bearer k"
         for path in ("../outside", str(outside), "link", ".", "", "/"):
             status, message = await refused(admin, path)

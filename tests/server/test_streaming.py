@@ -200,7 +200,7 @@ async def test_a_bug_in_mid_stream_breaks_the_reply() -> None:
 
 
 async def test_a_full_queue_and_a_drain_keep_their_status_in_a_stream(live: Live) -> None:
-    live.scorer.queue._max_queue_tokens = 1
+    live.scorer.queue.max_queue_tokens = 1
     with live.scorer.queue.admitted(1):
         full = await post(live, "/v1/score", {"traces": [TRACE]}, **STREAM)
     await live.scorer.drain()

@@ -64,6 +64,8 @@ async def test_endpoints_that_are_up_are_told_and_nothing_else_of_their_urls() -
         for line in (
             'mrt_reward_endpoint_up{endpoint="http://a:9"} 1.0',
             'mrt_reward_endpoint_up{endpoint="http://b:9"} 0.0',
+            'mrt_reward_breaker_state{engine="http://a:9"} 0.0',
+            'mrt_reward_breaker_state{engine="http://b:9"} 1.0',
             'mrt_reward_endpoint_proofs_total{endpoint="http://a:9"} 7.0',
             'mrt_reward_endpoint_failures_total{endpoint="http://b:9"} 3.0',
         ):

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 
-from mrt_reward.errors import Overloaded, ProverError, ProverUnavailable
-from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, Proven, SpellingIds
+from mrt_reward.errors import BudgetSpent, Overloaded, ProverError, ProverUnavailable
+from mrt_reward.protocols import LikelihoodQuery, Probe, Proof, Proven, SpellingIds, asking_for
 from mrt_reward.provers.scripted import ScriptedProver
-from mrt_reward.service.queue import ProofQueue
+from mrt_reward.service.queue import ProofQueue, QueueLimits
 
 
 def proof(num_tokens: int = 5) -> Proof:
@@ -139,7 +141,7 @@ async def test_closing_fails_what_waits_and_what_runs_and_what_comes_later() -> 
 
 
 async def test_what_does_not_fit_is_refused_and_a_large_request_is_admitted_alone() -> None:
-    queue = ProofQueue(ScriptedProver([0.5]), max_queue_tokens=10)
+    queue = ProofQueue(ScriptedProver([0.5]), QueueLimits(10))
     with queue.admitted(25):
         assert queue.queued_tokens == 25
         with pytest.raises(Overloaded, match="holds 25 tokens"), queue.admitted(1):
@@ -149,8 +151,56 @@ async def test_what_does_not_fit_is_refused_and_a_large_request_is_admitted_alon
     assert queue.queued_tokens == 0
 
 
+def asked_by(caller: str) -> contextvars.Context:
+    context = contextvars.copy_context()
+    context.run(asking_for, caller)
+    return context
+
+
+async def test_a_flood_shuts_nobody_out_who_has_nothing_in_the_queue_and_the_queue_stays_bounded() -> None:
+    queue = ProofQueue(ScriptedProver([0.5]), QueueLimits(10))
+
+    def admitted(caller: str, num_tokens: int) -> bool:
+        try:
+            asked_by(caller).run(stack.enter_context, queue.admitted(num_tokens))
+        except Overloaded:
+            return False
+        return True
+
+    with ExitStack() as stack:
+        assert [admitted("flood", 5) for _ in range(4)] == [True, True, False, False]
+        assert admitted("neighbour", 5), "as much room again for those who have none"
+        assert not admitted("neighbour", 1), "who has some waits like everybody"
+        assert admitted("third", 5)
+        assert not admitted("fourth", 1)
+        assert queue.queued_tokens == 20
+    assert (queue.queued_tokens, dict(queue._held)) == (0, {})
+
+
+async def test_callers_take_turns_and_are_charged_for_what_is_begun() -> None:
+    gate = Gate()
+    queue = ProofQueue(gate, QueueLimits(1000, tokens_per_minute={"flood": None, "neighbour": 7}))
+
+    def prove(caller: str, size: int) -> asyncio.Task[Proven]:
+        return asked_by(caller).run(asyncio.create_task, queue.prove(proof(size)))
+
+    calls = [prove("flood", 100 + index) for index in range(5)]
+    await settle()
+    calls += [prove("neighbour", 5), prove("neighbour", 6)]
+    await settle()
+    assert queue.budgets.charged == {"flood": 102, "neighbour": 0}
+    gate.open.set()
+    await asyncio.gather(*calls)
+    assert gate.begun == [100, 5, 6, 101, 102, 103, 104]
+    # A proof is its tokens, the terminator's one and the spelling's one.
+    assert queue.budgets.charged == {"flood": sum(range(102, 107)), "neighbour": 7 + 8}
+    with pytest.raises(BudgetSpent):
+        asked_by("neighbour").run(queue.admitted(1).__enter__)
+    await queue.close()
+
+
 async def test_who_has_no_deadline_waits_for_room_and_holds_it() -> None:
-    queue = ProofQueue(ScriptedProver([0.5]), max_queue_tokens=10)
+    queue = ProofQueue(ScriptedProver([0.5]), QueueLimits(10))
     entered: list[int] = []
     leave = asyncio.Event()
 
@@ -182,7 +232,7 @@ async def test_the_wait_that_a_full_queue_asks_for_grows_with_it_and_shrinks_wit
             pass
         return caught.value.retry_after_s
 
-    queue = ProofQueue(Slow([0.5]), max_queue_tokens=1000)
+    queue = ProofQueue(Slow([0.5]), QueueLimits(1000))
     unknown = told_s(1000)
     await queue.prove(proof(98))  # 100 tokens in 0.1 s or more: at most 1000 tokens a second.
     assert told_s(4000) >= 4.0 > unknown

@@ -11,6 +11,7 @@ from mrt_reward.options import ScoreOptions
 from mrt_reward.protocols import GradeItem, Party, asking_party
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.service.preparing import Segmented
+from mrt_reward.service.queue import QueueLimits
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import Grade
 from tests.service.conftest import WordGrader, make_trace, speller
@@ -39,7 +40,7 @@ async def test_all_answers_of_a_request_are_graded_on_behalf_of_one_party() -> N
 
 
 async def test_a_service_that_takes_no_work_cuts_no_episodes() -> None:
-    scorer = Scorer(ScriptedProver([0.5]), {"word": WordGrader()}, speller, max_queue_tokens=10)
+    scorer = Scorer(ScriptedProver([0.5]), {"word": WordGrader()}, speller, limits=QueueLimits(10))
     [cut] = await scorer.segment_all([make_trace()], ScoreOptions())
     assert isinstance(cut, Segmented)
     with scorer.queue.admitted(10), pytest.raises(Overloaded):

@@ -8,6 +8,7 @@ import pytest
 from mrt_reward.errors import Draining
 from mrt_reward.protocols import RolloutQuery
 from mrt_reward.provers.scripted import ScriptedProver
+from mrt_reward.service.queue import QueueLimits
 from mrt_reward.service.sample import sample
 from tests.service.conftest import MakeScorer
 
@@ -30,7 +31,7 @@ async def test_a_context_is_continued_as_a_whole(make_scorer: MakeScorer) -> Non
 
 async def test_sampling_waits_for_room_counts_in_the_queue_and_leaves_it(make_scorer: MakeScorer) -> None:
     prover = ScriptedProver([0.5])
-    scorer = make_scorer(prover, max_queue_tokens=40)
+    scorer = make_scorer(prover, limits=QueueLimits(40))
     context = scorer.tokenizer.encode_trusted("Why?")
     with scorer.queue.admitted(30):
         sampling = asyncio.create_task(sample(scorer, context, QUERY))

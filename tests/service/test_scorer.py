@@ -14,6 +14,7 @@ from mrt_reward.protocols import Coupling, Proof, Proven, ProverInfo, RolloutQue
 from mrt_reward.provers.scripted import ScriptedProver, ScriptedTokenizer
 from mrt_reward.service.outcomes import UNCLOSED
 from mrt_reward.service.prompting import BARE_CLOSE
+from mrt_reward.service.queue import QueueLimits
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace, Status
 from tests.service.conftest import THINKING, MakeScorer, WordGrader, make_trace, speller
@@ -226,7 +227,7 @@ def test_a_scorer_needs_a_grader() -> None:
 
 
 async def test_a_full_queue_refuses_at_the_door(make_scorer: MakeScorer) -> None:
-    scorer = make_scorer(ScriptedProver([0.5] * 4, delay_s=0.2), max_queue_tokens=10)
+    scorer = make_scorer(ScriptedProver([0.5] * 4, delay_s=0.2), limits=QueueLimits(10))
     first = asyncio.create_task(scorer.score([make_trace()], OPTIONS))
     await asyncio.sleep(0.05)
     assert scorer.queue.queued_tokens > 10

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -280,3 +281,16 @@ async def test_the_servers_own_refusals_are_understood(url: str) -> None:
     with pytest.raises(ProverUnavailable, match="MRT_REWARD_ENGINE_API_KEY"):
         await stranger.check()
     await stranger.close()
+
+
+async def test_the_routes_that_vllm_leaves_open_are_all_on_our_list(url: str) -> None:
+    page = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(/[a-z_/.]+)`", page))
+    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+        document = (await http.get("/openapi.json")).json()
+        routes = [path for path in document["paths"] if not path.startswith(("/v1", "/v2", "/inference", "/cohere"))]
+        assert len(routes) >= 8
+        assert set(routes) <= named, "a new one: say in SECURITY.md what it does"
+        answered = await http.post("/tokenize", json={"model": "prover", "prompt": "open"})
+        refused = await http.post("/v1/completions", json={"model": "prover", "prompt": "open"})
+    assert (answered.status_code, refused.status_code) == (200, 401)

@@ -1,4 +1,7 @@
-"""An endpoint that is alone: its own requests are asked again, as often as its backoff says, and nobody else is."""
+"""An endpoint that is alone: requests to it are sent again, as often as its backoff says, because nobody else is there.
+
+One that keeps failing is left alone for a while, so that traces fail at once and it can come back in peace.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from mrt_reward.backoff import Backoff
 from mrt_reward.errors import ProverError, ProverUnavailable
 from mrt_reward.protocols import EndpointState, ProverInfo, Tokenizer
+from mrt_reward.provers.openai.breaker import Breaker
 from mrt_reward.provers.openai.connecting import Connection, Connector
 from mrt_reward.provers.openai.speaking import WeightsMoved
 
@@ -20,12 +25,14 @@ class OneEndpoint:
     Args:
         connector: connects to it.
         tokenizer: the model's own.
+        backoff: how long it is left alone when it keeps failing.
 
     """
 
-    def __init__(self, connector: Connector, tokenizer: Tokenizer) -> None:
+    def __init__(self, connector: Connector, tokenizer: Tokenizer, backoff: Backoff) -> None:
         self._connector = connector
         self._tokenizer = tokenizer
+        self._breaker = Breaker(connector.endpoint.shown, backoff)
         self._connecting = asyncio.Lock()
         self._connection: Connection | None = None
         self._problem = "not asked yet"
@@ -57,8 +64,9 @@ class OneEndpoint:
             ConfigError: it serves no such model, or a setting is missing.
 
         """
-        connection = await self._connect()
-        await self._counted(connection.write_one(self._tokenizer))
+        with self._breaker.passage():
+            connection = await self._connect()
+            await self._counted(connection.write_one(self._tokenizer))
 
     async def asked(self, key: str, ask: Callable[[Connection], Awaitable[_Answer]]) -> _Answer:
         """What it answers; asked again where its weights are others than before.
@@ -68,15 +76,16 @@ class OneEndpoint:
             ask: asks it.
 
         Raises:
-            ProverError: it could not answer; `ProverUnavailable` where it did not.
+            ProverError: it could not answer; `ProverUnavailable` where it did not, or keeps failing.
 
         """
         del key
-        connection = self._connection or await self._connect()
-        try:
-            answer = await self._counted(ask(connection))
-        except WeightsMoved:
-            answer = await self._counted(ask(await self._connect()))
+        with self._breaker.passage():
+            connection = self._connection or await self._connect()
+            try:
+                answer = await self._counted(ask(connection))
+            except WeightsMoved:
+                answer = await self._counted(ask(await self._connect()))
         self._num_proofs += 1
         return answer
 

@@ -96,7 +96,7 @@ class OpenAIProver:
         self._settings = settings
         connectors = [Connector(endpoint, settings, self._tokenizer) for endpoint in endpoints]
         self._endpoints = (
-            OneEndpoint(connectors[0], self._tokenizer)
+            OneEndpoint(connectors[0], self._tokenizer, backoff)
             if len(connectors) == 1
             else Fleet(connectors, self._tokenizer, settings.dtype, backoff)
         )

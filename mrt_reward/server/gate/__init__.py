@@ -16,6 +16,7 @@ from mrt_reward.server.gate.bodies import Bodies, BodyLimits
 from mrt_reward.server.gate.callers import Callers
 from mrt_reward.server.gate.failures import Failures
 from mrt_reward.server.gate.gzipped import Gzip
+from mrt_reward.server.gate.keyring import Keyring
 from mrt_reward.server.gate.keys import Key
 from mrt_reward.server.gate.request_ids import RequestIds
 from mrt_reward.server.gate.visitors import Visitors
@@ -27,7 +28,7 @@ class Entrance:
     """Who and what is let in at one port.
 
     Attributes:
-        key: that callers must send; None lets in what comes from this machine's programs.
+        keyring: of which callers must send a key; None lets in what comes from this machine's programs.
         host: the address that is listened on.
         allowed_hosts: more names and addresses that the port is reached under.
         limits: on bodies.
@@ -35,7 +36,7 @@ class Entrance:
 
     """
 
-    key: str | None
+    keyring: Keyring | None
     host: str
     allowed_hosts: Collection[str]
     limits: BodyLimits
@@ -44,15 +45,15 @@ class Entrance:
 
 def guard(app: FastAPI, entrance: Entrance, stopping: Stopping, count: Count) -> None:
     """Put the middlewares around an application. They are added from the inside out: read from below."""
-    app.add_middleware(Callers)
     app.add_middleware(Bodies, limits=entrance.limits, stopping=stopping)
     app.add_middleware(Gzip)
     if entrance.admit is not None:
         app.add_middleware(Admission, admit=entrance.admit)
-    if entrance.key is None:
+    app.add_middleware(Callers)
+    if entrance.keyring is None:
         app.add_middleware(Visitors, listening=entrance.host, allowed=entrance.allowed_hosts)
     else:
-        app.add_middleware(Key, key=entrance.key)
+        app.add_middleware(Key, keyring=entrance.keyring)
     app.add_middleware(Failures)
     app.add_middleware(Access, count=count)
     app.add_middleware(RequestIds)

@@ -1,16 +1,18 @@
-"""Who a request is from, as far as that shows: the address that it comes from."""
+"""Who a request is from: the holder of its key, else the address that it comes from."""
 
 from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mrt_reward.protocols import asking_for
+from mrt_reward.server.gate.scope import HOLDER
 
 
 class Callers:
-    """ASGI middleware after which all that a request has graded is its caller's.
+    """ASGI middleware after which all that a request has proved and graded is its caller's.
 
-    Those behind one proxy are one caller, whose requests take turns.
+    Those who share a key of `keys` are one caller, and so are those behind one proxy who have no key of their own;
+    their requests take turns.
 
     Args:
         app: what is behind it.
@@ -22,6 +24,9 @@ class Callers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, in a task of its own."""
-        if scope["type"] == "http" and scope.get("client"):
-            asking_for(scope["client"][0])
+        if scope["type"] == "http":
+            client = scope.get("client")
+            caller = scope.get(HOLDER) or (client[0] if client else None)
+            if caller is not None:
+                asking_for(caller)
         await self._app(scope, receive, send)

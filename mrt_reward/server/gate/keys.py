@@ -1,14 +1,14 @@
-"""The API key, where one is set."""
+"""The keys, where any is set."""
 
 from __future__ import annotations
-
-import hmac
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mrt_reward.server.gate.keyring import Holder, Keyring
 from mrt_reward.server.gate.middleware import Middleware
-from mrt_reward.server.gate.replies import error_response
+from mrt_reward.server.gate.replies import Refusal, error_response
+from mrt_reward.server.gate.scope import HOLDER
 from mrt_reward.types import ErrorInfo
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/metrics", "/version"})
@@ -16,25 +16,41 @@ OPEN_PATHS = frozenset({"/livez", "/readyz", "/metrics", "/version"})
 
 
 class Key(Middleware):
-    """Lets nobody in without the key, before anything of the request is read.
+    """Lets nobody in without a key of the port's scope, before anything of the request is read.
 
     Args:
         app: what is behind it.
-        key: what callers must send as `Authorization: Bearer KEY`.
+        keyring: the keys, one of which callers must send as `Authorization: Bearer KEY`.
 
     """
 
-    def __init__(self, app: ASGIApp, key: str) -> None:
+    def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
         super().__init__(app)
-        self._expected = f"Bearer {key}".encode()
+        self._keyring = keyring
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        given = Headers(scope=scope).get("authorization", "").encode()
-        if scope["path"] in OPEN_PATHS or hmac.compare_digest(given, self._expected):
+        if scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        info = ErrorInfo("send the API key as 'Authorization: Bearer KEY'", "Unauthorized", "unauthorized")
-        response = error_response(401, info)
-        response.headers["WWW-Authenticate"] = "Bearer"
-        await response(scope, receive, send)
+        holder = self._holder(Headers(scope=scope).get("authorization", ""))
+        if holder is None:
+            info = ErrorInfo("send the API key as 'Authorization: Bearer KEY'", "Unauthorized", "unauthorized")
+            response = error_response(401, info)
+            response.headers["WWW-Authenticate"] = "Bearer"
+            await response(scope, receive, send)
+            return
+        if self._keyring.scope not in holder.scopes:
+            raise Refusal(
+                403,
+                f"this key has scope {', '.join(sorted(holder.scopes))}, and this port asks for "
+                f"{self._keyring.scope}: send a key that has it",
+                "forbidden",
+            )
+        if holder.name is not None:
+            scope[HOLDER] = holder.name
+        await self._app(scope, receive, send)
+
+    def _holder(self, authorization: str) -> Holder | None:
+        scheme, _, key = authorization.partition(" ")
+        return self._keyring.holder(key.encode("latin-1")) if scheme == "Bearer" else None

@@ -162,7 +162,7 @@ async def test_a_body_that_declares_more_than_there_is_room_is_refused_unread() 
 
 async def test_a_full_queue_refuses_before_the_body_is_sent() -> None:
     async with live_server(ScriptedProver(VALUES, delay_s=1)) as live:
-        live.scorer.queue._max_queue_tokens = 10
+        live.scorer.queue.max_queue_tokens = 10
         first = asyncio.create_task(post(live, "/v1/score", {"traces": [TRACE]}, idempotency_key="k"))
         while live.scorer.queue.queued_tokens < 10:  # noqa: ASYNC110 - another task's state
             await asyncio.sleep(0.01)

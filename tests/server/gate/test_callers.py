@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import httpx
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mrt_reward.protocols import Party, asking_party, asking_together
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.server.app import create_app
 from mrt_reward.server.gate.callers import Callers
+from mrt_reward.server.gate.scope import HOLDER
 from mrt_reward.service.scorer import Scorer
 from tests.server.conftest import TRACE, VALUES
 from tests.server.test_run import JSON, make_settings
@@ -35,7 +36,7 @@ async def grading() -> Party:
     return asking_party()
 
 
-async def ask(app: Callers, *clients: tuple[str, int] | None) -> None:
+async def ask(app: ASGIApp, *clients: tuple[str, int] | None) -> None:
     for client in clients:
         transport = httpx.ASGITransport(app, client=client)  # type: ignore[arg-type] - a socket has no address
         async with httpx.AsyncClient(transport=transport, base_url="http://server") as http:
@@ -48,6 +49,17 @@ async def test_requests_from_one_address_are_one_callers_and_each_is_one_of_his(
     assert [party.caller for party in asked.parties] == ["10.0.0.1"] * 4 + ["10.0.0.2"] * 2
     assert [len({party.request for party in asked.parties[start : start + 2]}) for start in (0, 2, 4)] == [1, 1, 1]
     assert len({party.request for party in asked.parties}) == 3
+
+
+async def test_who_has_a_key_of_their_own_is_one_caller_wherever_they_ask_from() -> None:
+    asked = Asked()
+
+    async def with_key(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[HOLDER] = "lab"
+        await Callers(asked)(scope, receive, send)
+
+    await ask(with_key, ("10.0.0.1", 1), ("10.0.0.2", 1), None)
+    assert {party.caller for party in asked.parties} == {"lab"}
 
 
 async def test_where_no_address_is_known_each_request_is_a_caller() -> None:

@@ -1,0 +1,148 @@
+"""The batch scripts, run for real with stand-ins for SLURM, Ray, vLLM and the prover."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mrt_reward.config import ServeSettings
+from tests.deploy.kit import DEPLOY, ROOT
+
+SLURM = DEPLOY / "slurm"
+SCRIPTS = sorted(SLURM.iterdir())
+
+LISTENER = """#!{python}
+import http.server, os, sys
+words = sys.argv[1:]
+with open(os.environ["CALLS"], "a") as calls:
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    calls.write(f"{{os.path.basename(sys.argv[0])}} [{{gpus}}] {{' '.join(words)}}\\n")
+if "--fail" in words:
+    sys.exit(3)
+class Up(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+http.server.HTTPServer(("127.0.0.1", int(words[words.index("--port") + 1])), Up).serve_forever()
+"""
+
+SRUN = """#!/usr/bin/env bash
+echo "srun $*" >> "$CALLS"
+while [[ ${1:-} == --* ]]; do shift; done
+exec "$@"
+"""
+
+RAY = """#!/usr/bin/env bash
+echo "ray $*" >> "$CALLS"
+exec sleep 1000
+"""
+
+SCONTROL = """#!/usr/bin/env bash
+printf '%s\\n' localhost n2 n3 localhost
+"""
+
+
+class Cluster:
+    """A folder of stand-ins that goes first in `PATH`, and what they were called with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.calls_file = folder / "calls"
+        programs = {"mrt-reward": LISTENER, "vllm": LISTENER, "srun": SRUN, "ray": RAY, "scontrol": SCONTROL}
+        for name, text in programs.items():
+            program = folder / name
+            program.write_text(text.format(python=sys.executable) if text is LISTENER else text)
+            program.chmod(0o755)
+        self.environment = {
+            **os.environ,
+            "PATH": f"{folder}:{os.environ['PATH']}",
+            "CALLS": str(self.calls_file),
+            "MODEL": "some/model",
+            "PROVER_PORT": str(free_port()),
+            "SLURM_JOB_NODELIST": "n[1-4]",
+            "SLURM_SUBMIT_DIR": str(ROOT),
+        }
+
+    def run(self, script: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", str(SLURM / script), *words],
+            env={**self.environment, **environment}, capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+
+    @property
+    def calls(self) -> list[str]:
+        return self.calls_file.read_text().splitlines()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster(tmp_path)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+TRAINER = ("bash", "-c", 'echo "$0 $CUDA_VISIBLE_DEVICES ${#MRT_REWARD_API_KEY}"; curl -sf "${0#url=}/readyz"; exit $1')
+
+
+def test_on_one_node_the_trainer_gets_the_provers_address_a_key_and_the_other_gpus(cluster: Cluster) -> None:
+    done = cluster.run("one_node.sbatch", *TRAINER, "url={url}", "0")
+    assert done.returncode == 0, done.stderr
+    port = cluster.environment["PROVER_PORT"]
+    assert done.stdout.split() == [f"url=http://127.0.0.1:{port}", "0,1,2,3,4,5,6", "64"]
+    [call] = cluster.calls
+    assert call.startswith(f"mrt-reward [7] serve --model some/model --port {port}")
+    with socket.socket() as again:  # The prover is gone, or its port were taken.
+        assert again.connect_ex(("127.0.0.1", int(port))) != 0
+
+
+def test_the_job_ends_as_its_trainer_does_and_at_once_where_the_prover_ends(cluster: Cluster) -> None:
+    assert cluster.run("one_node.sbatch", *TRAINER, "url={url}", "5").returncode == 5
+    done = cluster.run("one_node.sbatch", *TRAINER, "url={url}", "0", PROVER_ARGS="--fail")
+    assert (done.returncode, "before it could prove" in done.stderr, done.stdout) == (1, True, "")
+    for words, environment in (((), {}), (TRAINER, {"MODEL": ""})):
+        assert cluster.run("one_node.sbatch", *words, **environment).returncode != 0
+
+
+def test_on_four_nodes_the_last_proves_and_ray_runs_on_the_others(cluster: Cluster) -> None:
+    ports = {"ENGINE_PORT": str(free_port()), "PROVER_GPUS": "1"}
+    done = cluster.run("four_nodes.sbatch", *TRAINER, "url={url}", "0", **ports)
+    assert done.returncode == 0, done.stderr
+    assert f"url=http://localhost:{cluster.environment['PROVER_PORT']}" in done.stdout
+    calls = "\n".join(cluster.calls)
+    assert re.search(r"srun .*--nodelist=localhost bash .*/slurm/prover_node.sh", calls)
+    assert "srun --overlap --nodes=1 --ntasks=1 --nodelist=localhost ray start --head --port=6379" in calls
+    assert "srun --overlap --nodes=2 --ntasks=2 --nodelist=n2,n3 ray start --address=localhost:6379" in calls
+    [engine] = [call for call in cluster.calls if call.startswith("vllm")]
+    assert engine.startswith(
+        f"vllm [0] serve some/model --served-model-name prover --host 127.0.0.1 --port {ports['ENGINE_PORT']}"
+    )
+    [server] = [call for call in cluster.calls if call.startswith("mrt-reward")]
+    assert f"--engine openai --engine-url http://127.0.0.1:{ports['ENGINE_PORT']} --model prover" in server
+
+
+def test_each_flag_of_the_prover_in_a_script_is_one_that_serve_takes() -> None:
+    for script in SCRIPTS:
+        text = script.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in re.findall(r"mrt-reward serve (.*)", text):
+            flags = {flag.replace("-", "_") for flag in re.findall(r"--([a-z][a-z-]*)", line)}
+            assert flags <= set(ServeSettings.model_fields), script.name
+
+
+def test_batch_scripts_ask_for_their_nodes_and_are_warned_before_the_end() -> None:
+    for script, nodes in (("one_node.sbatch", 1), ("four_nodes.sbatch", 4)):
+        text = (SLURM / script).read_text(encoding="utf-8")
+        assert f"#SBATCH --nodes={nodes}\n" in text
+        seconds = re.search(r"--signal=B:TERM@(\d+)", text)
+        assert seconds is not None
+        assert int(seconds[1]) > ServeSettings.model_fields["drain_timeout_s"].default
