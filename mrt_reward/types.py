@@ -20,7 +20,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from numpy.typing import NDArray
 
 from mrt_reward.errors import ErrorInfo
-from mrt_reward.fields import GOLDS, ID, IdsField
+from mrt_reward.fields import GOLDS, ID, SESSION, IdsField
 
 TokenIds = Annotated[NDArray[np.int32], IdsField]
 
@@ -88,6 +88,8 @@ class Trace:
         tokenizer: sha256 of the tokenizer.json that made the ids.
         answer: accepted gold answers; empty when unknown.
         group: traces of one group answer the same problem, and share J[0].
+        session: what the trace was written under, so that it is proved where its tokens are cached; none is a name of
+            its own.
         outcome: reward of the finished trace, if the caller knows it.
         episode_starts: character offsets where episodes start, for the `explicit` segmenter.
         metadata: the caller's own, returned untouched.
@@ -115,6 +117,13 @@ class Trace:
     )
     group: Annotated[str, MaxLen(500)] | None = field(
         default=None, metadata={"description": "Traces of one group answer the same problem and share J[0]."}
+    )
+    session: Annotated[str | None, SESSION] = field(
+        default=None,
+        metadata={
+            "description": "Session under which the trace was written, or URL of the endpoint that wrote it: engine "
+            "openai asks about it there, where its tokens are cached. No value depends on it."
+        },
     )
     outcome: Outcome | None = field(
         default=None, metadata={"description": "Reward of the finished trace, where the caller knows it."}

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from mrt_reward.errors import ConfigError
 from mrt_reward.training.servers import check_servers
 from mrt_reward.training.settings import TrainingSettings, load_training_settings
+from mrt_verl.engines import check_engines
 from mrt_verl.following import check_following
 
 WHERE = "reward.mrt"
@@ -43,7 +44,11 @@ def expand(config: DictConfig) -> bool:
         return True
     _refuse_mixtures(config)
     check_following(config, settings)
-    if settings.mode == "episodes":
+    if settings.by_rollout:
+        if not reads_switch_itself():
+            raise ConfigError(f"{WHERE}.url=rollout needs veRL 0.9.x, and this is {verl.__version__}", param=WHERE)
+        check_engines(config, settings, WHERE)
+    elif settings.mode == "episodes":
         check_servers(settings, WHERE)
     with open_dict(config):
         reward = config.reward

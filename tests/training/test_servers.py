@@ -62,3 +62,10 @@ def test_nothing_is_proved_from_prefixes() -> None:
     check_policy(TrainingSettings(url="policy"), "mrt")
     with pytest.raises(ConfigError, match=r"mrt\.mode=prefix asks no prover: leave mrt\.url=policy out"):
         check_policy(TrainingSettings(url="policy", mode="prefix"), "mrt")
+
+
+@pytest.mark.parametrize("url", ["rollout", ["http://127.0.0.1:9", "rollout"]])
+def test_engines_of_a_trainer_prove_in_verl_alone(url: str | list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"mrt\.url=.*rollout.*in veRL alone.* Start `mrt-reward serve`"):
+        check_servers(TrainingSettings(url=url), "mrt")
+    assert TrainingSettings(url=url).by_rollout == (url == "rollout")

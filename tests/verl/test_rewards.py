@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mrt_verl import agent_loop
-from mrt_verl.reward_manager import RECORD, STEP, VALIDATING
+from mrt_verl import agent_loop, service
+from mrt_verl.reward_manager import RECORD, STEP, VALIDATING, WRITER
 from tensordict import TensorDict
 from transformers import AutoTokenizer
 from verl.protocol import DataProto
@@ -195,6 +195,49 @@ async def test_coupled_answers_are_seeded_by_the_step_that_the_agent_loop_tells(
     first, second, later = [{probe.seed for probe in proof.probes} for proof in prover.proofs]
     assert first == second
     assert first.isdisjoint(later)
+
+
+async def test_how_long_the_outcome_waited_for_the_values_is_told(tokenizer: Any) -> None:
+    prover = Gated()
+    with threaded_server(prover) as slow:
+        ours = manager(slow, tokenizer)
+        outcome = ours._outcome.run_single
+
+        async def first(data: DataProto) -> dict[str, Any]:
+            done = await outcome(data)
+            prover.gate.set()
+            return done
+
+        ours._outcome = SimpleNamespace(run_single=first)
+        result = await ours.run_single(trajectory(tokenizer))
+        record = result["reward_extra_info"][RECORD]
+        assert 0 < record.waited_s <= record.latency_s
+
+
+async def test_the_replica_that_wrote_a_trajectory_is_asked_about_it(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prover = ScriptedProver([0.25, 0.5, 0.5, 1.0])
+    with threaded_server(prover) as url:
+        ours = manager("rollout", tokenizer)
+
+        async def address() -> tuple[str, str]:
+            return url, "a key"
+
+        monkeypatch.setattr(service, "address", address)
+        result = await ours.run_single(trajectory(tokenizer, **{WRITER: "10.0.0.7:41"}))
+    assert isinstance(result["reward_extra_info"][RECORD].what, Scored)
+    assert {proof.session for proof in prover.proofs} == {"http://10.0.0.7:41"}
+
+
+async def test_a_service_that_is_gone_is_a_lapse(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gone() -> tuple[str, str]:
+        raise ValueError("no actor of this name")
+
+    monkeypatch.setattr(service, "address", gone)
+    result = await manager("rollout", tokenizer).run_single(trajectory(tokenizer))
+    record = result["reward_extra_info"][RECORD]
+    assert (record.what, "no actor of this name" in record.reason) == (Lapse.UNREACHABLE, True)
 
 
 async def test_validation_never_reaches_the_prover(url: str, tokenizer: Any) -> None:

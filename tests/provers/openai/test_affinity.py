@@ -38,3 +38,11 @@ def test_a_name_that_goes_moves_its_own_keys_only_and_to_all_others(gone: str) -
     assert len({rest[key] for key in moved}) == 4
     # Coming back is the same seen from the other side: what it had, it has again, and nothing else moves.
     assert first_of(NAMES) == whole
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_key_that_is_a_name_belongs_there_and_spreads_over_the_others(name: str) -> None:
+    first, *others = [NAMES[index] for index in ranked(name, NAMES)]
+    assert first == name
+    rest = [other for other in NAMES if other != name]
+    assert others == [rest[index] for index in ranked(name, rest)]
