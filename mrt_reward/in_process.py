@@ -35,7 +35,7 @@ from mrt_reward.training.alignment import PolicyTokens
 from mrt_reward.training.records import Record
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import TraceScorer
-from mrt_reward.training.settings import TrainingSettings
+from mrt_reward.training.settings import BY_POOL, TrainingSettings
 from mrt_reward.wiring import build_policy_prover, build_scorer, build_trainer_engines
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class EnginesService:
 
     """
 
-    def __init__(self, engines: EngineSettings, host: str, url: str, where: str) -> None:
+    def __init__(self, engines: EngineSettings, host: str, url: object, where: str) -> None:
         self.key = secrets.token_urlsafe(32)
         given = engines.model_dump(exclude_unset=True)
         own = {**given, "engine": "openai", "host": host, "api_key": SecretStr(self.key), "no_key": False}
@@ -214,10 +214,11 @@ def _serving(url: object, where: str) -> ServeSettings:
 
     """
     serving = load_settings()
+    who = "engines that the trainer starts" if url == BY_POOL else "the policy itself"
     for name in OF_OTHERS:
         if name in serving.model_fields_set:
             raise ConfigError(
-                f"{where}.url={url} proves with the policy itself, and {name} is set, by MRT_REWARD_{name.upper()} or "
+                f"{where}.url={url} proves with {who}, and {name} is set, by MRT_REWARD_{name.upper()} or "
                 f"the file of MRT_REWARD_CONFIG: leave it out, or start a server with it and set {where}.url to that",
                 param=f"{where}.url",
             )

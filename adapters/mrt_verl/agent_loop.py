@@ -134,7 +134,7 @@ def begin(manager: Any) -> None:  # noqa: ANN401 - one of two classes of veRL's
     """Log what this manager's workers record, and let its replicas prove if that is asked for."""
     follow_manager(manager)
     settings = settings_of(manager.config)
-    if settings.by_rollout:
+    if settings.by_rollout or settings.by_pool:
         from mrt_verl import service  # noqa: PLC0415 - earlier versions of veRL have not what it needs
 
         service.start(manager, settings, WHERE)

@@ -1,19 +1,23 @@
-"""`reward.mrt.url=rollout`: what veRL's configuration has to be so that the policy's own replicas can prove."""
+"""What veRL's configuration has to be so that replicas can prove: `reward.mrt.url=rollout` and `pool`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mrt_reward.errors import ConfigError
-from mrt_reward.training.servers import check_policy
+from mrt_reward.training.servers import check_without_server
 from mrt_reward.training.settings import TrainingSettings
 
 ROOM = 64
 """Tokens beyond prompt and response that a terminator and an answer may take."""
 
 INSTEAD = "Start `mrt-reward serve`, and set reward.mrt.url to its address"
+OWN_SCORE = "pkg://verl.utils.reward_score"
+"""Module of veRL's own reward functions: named where the user names none, or veRL would ask the pool for rewards."""
+
+_POOL = "reward.reward_model"
 _MODES = ("sync", "colocate_async")
 _ROLLOUT = "actor_rollout_ref.rollout"
 
@@ -25,7 +29,7 @@ def check_engines(config: DictConfig, settings: TrainingSettings, where: str) ->
         ConfigError: they do not, or cannot; says which setting, and what to do instead.
 
     """
-    check_policy(settings, where)
+    check_without_server(settings, where)
     for name, why in _contradictions(config):
         raise ConfigError(f"{where}.url=rollout does not go with {name}: {why}", param=name)
 
@@ -67,3 +71,46 @@ def _contradictions(config: DictConfig) -> Iterator[tuple[str, str]]:
 def _unmerged_lora(model: DictConfig) -> bool:
     rank = int(model.get("lora_rank", 0) or 0) or int(OmegaConf.select(model, "lora.rank") or 0)
     return rank > 0 and not OmegaConf.select(model, "lora.merge")
+
+
+def use_pool(config: DictConfig, settings: TrainingSettings, where: str) -> None:
+    """Have veRL start its pool of reward models, in place, with the prover in it.
+
+    Raises:
+        ConfigError: the pool is taken, or has no GPU; says what to add.
+
+    """
+    check_without_server(settings, where)
+    for name, why in _pool_contradictions(config):
+        raise ConfigError(f"{where}.url=pool: {name}: {why}", param=name)
+    model, actor = config.reward.reward_model, config.actor_rollout_ref
+    with open_dict(config):
+        model.enable = model.enable_resource_pool = True
+        model.model_path = model.model_path or actor.model.path
+        if OmegaConf.is_missing(model.rollout, "name"):
+            model.rollout.name = actor.rollout.name
+        # It would sleep after its start, and nobody would wake it.
+        model.rollout.free_cache_engine = False
+        if config.reward.custom_reward_function.path is None:
+            config.reward.custom_reward_function.path = OWN_SCORE
+            config.reward.custom_reward_function.name = "default_compute_score"
+
+
+def _pool_contradictions(config: DictConfig) -> Iterator[tuple[str, str]]:
+    model = config.reward.reward_model
+    if model.enable:
+        yield f"{_POOL}.enable=True", f"the pool is that of a reward model of yours: leave it out. Or: {INSTEAD}"
+    num_gpus, parallel = int(model.n_gpus_per_node) * int(model.nnodes), int(model.rollout.tensor_model_parallel_size)
+    if num_gpus < 1:
+        yield (
+            f"{_POOL}.nnodes={model.nnodes}",
+            f"the prover needs GPUs that nobody else has: add {_POOL}.nnodes=1 {_POOL}.n_gpus_per_node=N",
+        )
+    if num_gpus % parallel:
+        name = f"{_POOL}.rollout.tensor_model_parallel_size"
+        yield f"{name}={parallel}", f"{num_gpus} GPUs are no multiple of it: add {name}=1"
+    name = (
+        model.rollout.name if not OmegaConf.is_missing(model.rollout, "name") else config.actor_rollout_ref.rollout.name
+    )
+    if name == "trtllm":
+        yield f"{_POOL}.rollout.name=trtllm", f"its server tells no log-probabilities of given tokens. {INSTEAD}"

@@ -23,6 +23,7 @@ from mrt_reward.training.records import Lapse, Prefixed, Record
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import TraceScorer
 from mrt_reward.types import Message
+from mrt_verl.engines import OWN_SCORE
 from mrt_verl.expand import OUTCOME_MANAGER, reads_switch_itself, settings_of
 
 RECORD = "mrt_record"
@@ -65,12 +66,17 @@ class MRTRewardManager(RewardManagerBase):
         theirs = config.copy()
         with open_dict(theirs):
             theirs.reward.reward_manager = theirs.reward[OUTCOME_MANAGER]
-        self._outcome: Any = load_reward_manager(theirs, tokenizer, **reward_kwargs)
+            if theirs.reward.custom_reward_function.path == OWN_SCORE:
+                theirs.reward.custom_reward_function.path = None
         self._settings = settings_of(config)
+        # Where the pool proves, it is no reward model of the user's.
+        given = {} if self._settings.by_pool else reward_kwargs
+        self._outcome: Any = load_reward_manager(theirs, tokenizer, **given)
         model = config.actor_rollout_ref.model
         folder = copy_to_local(OmegaConf.select(model, "tokenizer_path") or model.path)
         self._tokens = PolicyTokens.of(tokenizer, folder)
-        self._scorer = None if self._settings.by_rollout else TraceScorer(self._settings, self._tokens)
+        served = self._settings.by_rollout or self._settings.by_pool
+        self._scorer = None if served else TraceScorer(self._settings, self._tokens)
         self._num_lapses = 0
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The scoring service in a run of veRL: one actor without a GPU, which asks the policy's replicas at their addresses.
+"""The scoring service in a run of veRL: one actor without a GPU, which asks replicas of veRL's at their addresses.
 
 trainer's process:  starts it · says when the replicas sleep, and which weights they wake with
 agent loop:         notes which replica wrote a trace
@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -23,7 +24,7 @@ from verl.utils.ray_utils import auto_await
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError, MRTRewardError
 from mrt_reward.in_process import EnginesService
-from mrt_reward.training.settings import BY_ROLLOUT, TrainingSettings
+from mrt_reward.training.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +45,12 @@ class Service:
 
     Args:
         engines: the replicas.
-        where: place of the user's settings.
+        url: what the user set, and `where` they did so.
 
     """
 
-    def __init__(self, engines: EngineSettings, where: str) -> None:
-        self._service = EnginesService(engines, ray.util.get_node_ip_address().strip("[]"), BY_ROLLOUT, where)
+    def __init__(self, engines: EngineSettings, url: object, where: str) -> None:
+        self._service = EnginesService(engines, ray.util.get_node_ip_address().strip("[]"), url, where)
         self._url = ""
 
     async def start(self, version: str, *, likelihood: bool) -> str:
@@ -71,47 +72,68 @@ class Service:
 
 
 class _Run:
-    """What the trainer's process knows of its service."""
+    """What the trainer's process knows of its service, which lives as long as somebody knows it."""
 
     service: Any = None
     version: str = BEFORE
+    sleeps: bool = False
+    """Whether it asks replicas that sleep and take weights: the policy's."""
 
 
 def start(manager: Any, settings: TrainingSettings, where: str) -> None:  # noqa: ANN401 - one of two classes of veRL's
-    """Start the service over the replicas of an agent loop's manager, which are awake.
+    """Start the service over replicas that are awake: those of an agent loop's manager, or those of the pool.
 
     Raises:
         ConfigError: the replicas cannot prove; says why.
 
     """
-    balancer: Any = manager.llm_client._load_balancer  # noqa: SLF001 - pinned in the contract tests
-    addresses: list[str] = ray.get(balancer.get_all_servers.remote())
-    engines = engines_of(manager.config, addresses)
-    actor: Any = ray.remote(Service)
-    service = actor.options(name=NAME, num_cpus=0).remote(engines, where)
+    replicas = f"the {'pool' if settings.by_pool else 'policy'}'s replicas"
+    version, config = "pool" if settings.by_pool else _Run.version, manager.config
     likelihood = settings.estimator == "likelihood" or settings.likelihood_prior
+    addresses = pool_addresses(config) if settings.by_pool else rollout_addresses(manager)
+    actor: Any = ray.remote(Service)
+    engines = engines_of(config, addresses, pool=settings.by_pool)
+    service = actor.options(name=NAME, num_cpus=0).remote(engines, settings.url, where)
     try:
-        note: str = ray.get(service.start.remote(_Run.version, likelihood=likelihood), timeout=START_S)
+        note: str = ray.get(service.start.remote(version, likelihood=likelihood), timeout=START_S)
     except (RayError, MRTRewardError) as error:
         cause = getattr(error, "cause", error)
         raise ConfigError(
-            f"{where}.url=rollout: the policy's replicas ({', '.join(addresses)}) cannot prove: {cause}",
+            f"{where}.url={settings.url}: {replicas} ({', '.join(addresses)}) cannot prove: {cause}",
             param=f"{where}.url",
         ) from error
-    _Run.service = service
-    told = f"; {note}" if note else ""
-    print(f"[mrt] the policy's replicas ({len(addresses)}) prove, at each step with the weights of that step{told}")  # noqa: T201 - as trainers do
+    _Run.service, _Run.sleeps = service, settings.by_rollout
+    weights = "those it was started with" if settings.by_pool else "those of each step"
+    print(f"[mrt] {replicas} ({len(addresses)}) prove; their weights are {weights}{note and '; '}{note}")  # noqa: T201 - as trainers do
 
 
-def engines_of(config: DictConfig, addresses: list[str]) -> EngineSettings:
+def rollout_addresses(manager: Any) -> list[str]:  # noqa: ANN401 - one of two classes of veRL's
+    """Of the replicas that an agent loop's manager generates with."""
+    balancer: Any = manager.llm_client._load_balancer  # noqa: SLF001 - pinned in the contract tests
+    return ray.get(balancer.get_all_servers.remote())
+
+
+def pool_addresses(config: DictConfig) -> list[str]:
+    """Of the replicas of veRL's reward models, by the names of their first actors."""
+    pool = config.reward.reward_model
+    size = math.prod(int(pool.rollout[f"{kind}_parallel_size"]) for kind in ("tensor_model", "data", "pipeline_model"))
+    num_replicas = int(pool.n_gpus_per_node) * int(pool.nnodes) // size
+    actors: list[Any] = [ray.get_actor(f"{pool.rollout.name}_server_reward_{rank}_0") for rank in range(num_replicas)]
+    found: list[tuple[str, int]] = ray.get([actor.get_server_address.remote() for actor in actors])
+    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in found]
+
+
+def engines_of(config: DictConfig, addresses: list[str], *, pool: bool) -> EngineSettings:
     """The replicas, as an engine of ours is told of them."""
-    model, dtype = config.actor_rollout_ref.model, str(config.actor_rollout_ref.rollout.dtype)
+    model = config.actor_rollout_ref.model
+    rollout = config.reward.reward_model.rollout if pool else config.actor_rollout_ref.rollout
+    policys = OmegaConf.select(model, "tokenizer_path") or model.path
     return EngineSettings(
         engine="openai",
         engine_url=tuple(map(url_of, addresses)),
-        tokenizer=copy_to_local(OmegaConf.select(model, "tokenizer_path") or model.path),
-        dtype=dtype if dtype in _DTYPES else "auto",  # type: ignore[arg-type] - one of them
-        max_model_len=config.actor_rollout_ref.rollout.get("max_model_len"),
+        tokenizer=copy_to_local(config.reward.reward_model.model_path if pool else policys),
+        dtype=str(rollout.dtype) if rollout.dtype in _DTYPES else "auto",  # type: ignore[arg-type] - one of them
+        max_model_len=rollout.get("max_model_len"),
     )
 
 
@@ -160,7 +182,7 @@ def _told(original: Callable[..., Coroutine[Any, Any, Any]], *, wakes: bool) -> 
 
 def _tell(what: str, *args: str) -> None:
     """Training goes on whatever becomes of the service: what it does not score is counted."""
-    if _Run.service is None:
+    if not _Run.sleeps:
         return
     try:
         ray.get(getattr(_Run.service, what).remote(*args), timeout=TELL_S)

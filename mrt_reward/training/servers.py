@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from mrt_reward.client import Client, RetryPolicy
 from mrt_reward.errors import ConfigError, MRTRewardError
-from mrt_reward.training.settings import BY_POLICY, BY_ROLLOUT, TrainingSettings
+from mrt_reward.training.settings import BY_POLICY, BY_POOL, BY_ROLLOUT, TrainingSettings
 
 OF_SERVERS = ("follow_steps", "admin_url", "admin_key_env", "api_key_env")
 """Settings that say something of servers alone."""
 
 
-def check_policy(settings: TrainingSettings, where: str) -> None:
-    """Refuse what does not go with a policy that proves itself.
+def check_without_server(settings: TrainingSettings, where: str) -> None:
+    """Refuse what does not go with a prover that is no server.
 
     Args:
-        settings: whose `url` is policy or rollout.
+        settings: whose `url` is policy, rollout or pool.
         where: place of these settings in the framework's configuration, for messages.
 
     Raises:
@@ -25,8 +25,7 @@ def check_policy(settings: TrainingSettings, where: str) -> None:
         given = getattr(settings, name)
         if given != getattr(TrainingSettings, name):
             raise ConfigError(
-                f"{where}.url={settings.url} asks no server, and {where}.{name}={given} is for servers: leave it out "
-                "(the policy proves with its weights of each step by itself)",
+                f"{where}.url={settings.url} asks no server, and {where}.{name}={given} is for servers: leave it out",
                 param=f"{where}.{name}",
             )
     if settings.mode == "prefix":
@@ -47,10 +46,10 @@ def check_servers(settings: TrainingSettings, where: str) -> None:
             trainer that asks here cannot let it do.
 
     """
-    if BY_ROLLOUT in settings.urls:
+    if {BY_ROLLOUT, BY_POOL} & set(settings.urls):
         raise ConfigError(
-            f"{where}.url={settings.url}: the engines of the trainer itself prove in veRL alone, where that is the one "
-            f"url. Start `mrt-reward serve`, and set {where}.url to its address",
+            f"{where}.url={settings.url}: engines of the trainer prove in veRL alone, where that is the one url. Start "
+            f"`mrt-reward serve`, and set {where}.url to its address",
             param=f"{where}.url",
         )
     if BY_POLICY in settings.urls:

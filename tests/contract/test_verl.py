@@ -17,7 +17,8 @@ from mrt_verl.agent_loop_v1 import queue_methods
 from omegaconf import OmegaConf
 from verl.checkpoint_engine.base import CheckpointEngineManager
 from verl.experimental.agent_loop import AgentLoopManager, AgentLoopOutput, AgentLoopWorker
-from verl.experimental.reward_loop import reward_loop
+from verl.experimental.reward_loop import reward_loop, reward_model
+from verl.experimental.reward_loop.reward_manager import naive
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 from verl.trainer.ppo import core_algos, ray_trainer
 from verl.trainer.ppo.reward import load_reward_manager
@@ -190,3 +191,28 @@ def test_settings_that_replicas_are_checked_for_are_there() -> None:
     for name in ("name", "dtype", "max_model_len", "logprobs_mode", "disaggregation.enabled"):
         assert OmegaConf.select(rollout, name, default="missing") != "missing", name
     assert rollout.logprobs_mode == "processed_logprobs"
+
+
+def test_replicas_of_reward_models_go_by_these_names() -> None:
+    vllm = source_of("workers/rollout/vllm_rollout/vllm_async_server.py")
+    assert 'name = f"{prefix}server_reward_{self.replica_rank}_{node_rank}{self.name_suffix}"' in vllm
+    assert 'return "vllm_"' in vllm
+    sglang = source_of("workers/rollout/sglang_rollout/async_sglang_server.py")
+    assert 'name = f"sglang_server_reward_{self.replica_rank}_{node_rank}{self.name_suffix}"' in sglang
+    for source in (vllm, sglang):
+        assert "def get_server_address(self):" in source
+    made = inspect.getsource(reward_model.RewardModelManager._initialize_llm_servers)
+    assert "num_replicas = world_size // rollout_world_size" in made
+    assert "is_reward_model=True" in made
+    assert "name_suffix" not in made
+
+
+def test_a_pool_of_reward_models_is_asked_for_rewards_only_without_a_function() -> None:
+    source = inspect.getsource(reward_loop.RewardLoopWorker.compute_score)
+    assert "if self.config.reward.custom_reward_function.path is not None:" in source
+    assert "if self.config.rollout.free_cache_engine:" in inspect.getsource(reward_model.RewardModelManager.__init__)
+    config = OmegaConf.load(PACKAGE / "trainer/config/reward/reward.yaml")
+    wanted = ("enable", "enable_resource_pool", "nnodes", "n_gpus_per_node", "model_path")
+    assert set(wanted) <= set(config.reward_model)
+    assert {"name", "free_cache_engine", "dtype", "max_model_len"} <= set(config.reward_model.rollout)
+    assert "reward_router_address" in parameters(naive.NaiveRewardManager.__init__)

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mrt_verl import agent_loop, service
+from mrt_verl import agent_loop, expand, service
 from mrt_verl.reward_manager import RECORD, STEP, VALIDATING, WRITER
 from tensordict import TensorDict
 from transformers import AutoTokenizer
 from verl.protocol import DataProto
 from verl.trainer.ppo.reward import load_reward_manager
+from verl.utils.reward_score import default_compute_score
 
 from mrt_reward.errors import TraceError
 from mrt_reward.mini import MODEL_DIR
@@ -26,7 +27,7 @@ from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.training.records import Lapse, Prefixed, Record, Scored, number_of
 from tests.server.conftest import threaded_server
 from tests.verl.cpu.run import REWARD
-from tests.verl.test_switch import expanded
+from tests.verl.test_switch import SWITCH, composed, expanded
 
 TEXT = "<think>\nOne.\n\nTwo.\n\nThree.\n\n</think>\n\nThe final answer is \\boxed{42}"
 
@@ -228,6 +229,21 @@ async def test_the_replica_that_wrote_a_trajectory_is_asked_about_it(
         result = await ours.run_single(trajectory(tokenizer, **{WRITER: "10.0.0.7:41"}))
     assert isinstance(result["reward_extra_info"][RECORD].what, Scored)
     assert {proof.session for proof in prover.proofs} == {"http://10.0.0.7:41"}
+
+
+async def test_the_pool_is_no_reward_model_of_the_users(tokenizer: Any) -> None:
+    gpu = ["nnodes=1", "n_gpus_per_node=1", "rollout.tensor_model_parallel_size=1"]
+    config = composed(
+        SWITCH,
+        "reward.mrt.url=pool",
+        f"actor_rollout_ref.model.path={MODEL_DIR}",
+        *(f"reward.reward_model.{each}" for each in gpu),
+    )
+    assert expand.expand(config)
+    ours: Any = load_reward_manager(config, tokenizer, reward_router_address="router:1", reward_model_tokenizer=None)
+    # veRL's own function, as without a pool, which is not told of any router.
+    assert ours._outcome.compute_score is default_compute_score
+    assert ours._outcome.reward_router_address is None
 
 
 async def test_a_service_that_is_gone_is_a_lapse(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

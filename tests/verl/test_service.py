@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mrt_verl import service
+from mrt_verl import expand, service
 from mrt_verl.expand import WHERE
 from ray.exceptions import RayError
 from verl.checkpoint_engine.base import CheckpointEngineManager
@@ -36,6 +36,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     actor = SimpleNamespace(pause=Remote("pause", seen), resume=Remote("resume", seen))
     monkeypatch.setattr(service._Run, "service", actor)
     monkeypatch.setattr(service._Run, "version", service.BEFORE)
+    monkeypatch.setattr(service._Run, "sleeps", True)
 
     def get(found: Any, timeout: float | None = None) -> Any:
         if isinstance(found, Exception):
@@ -109,7 +110,7 @@ def test_training_goes_on_without_the_service(
     manager_of(told).update_weights(7)
     assert ("weights", 7) in told
     assert "cannot be told to pause: the actor died" in caplog.text
-    monkeypatch.setattr(service._Run, "service", None)
+    monkeypatch.setattr(service._Run, "sleeps", False)
     told.clear()
     # Before it is there, the version is kept for it.
     manager_of(told).update_weights(9)
@@ -122,23 +123,32 @@ def test_the_service_is_wrapped_around_verl_once() -> None:
     assert CheckpointEngineManager.update_weights is before
 
 
+POOL = (
+    "reward.reward_model.nnodes=1",
+    "reward.reward_model.n_gpus_per_node=4",
+    "reward.reward_model.rollout.tensor_model_parallel_size=2",
+)
+
+
 @pytest.mark.parametrize(("dtype", "expected"), [("bfloat16", "bfloat16"), ("fp8", "auto")])
 def test_replicas_are_an_engine_with_several_endpoints(dtype: str, expected: str) -> None:
     config = composed(f"actor_rollout_ref.model.path={MODEL_DIR}", f"actor_rollout_ref.rollout.dtype={dtype}")
-    engines = service.engines_of(config, ["10.0.0.1:41", "[fe80::1]:42"])
+    engines = service.engines_of(config, ["10.0.0.1:41", "[fe80::1]:42"], pool=False)
     assert engines.engine_urls == ("http://10.0.0.1:41", "http://[fe80::1]:42")
     assert (engines.tokenizer, engines.dtype, engines.engine) == (str(MODEL_DIR), expected, "openai")
 
 
-def started(monkeypatch: pytest.MonkeyPatch, result: Any, seen: list[Any]) -> None:
+def started(monkeypatch: pytest.MonkeyPatch, result: Any, seen: list[Any], url: str = "rollout") -> None:
     """Start over two replicas; the actor's start ends in `result`."""
     actor = SimpleNamespace(start=Remote("start", seen, result))
     made = SimpleNamespace(options=lambda **_: Remote("made", [], actor))
     monkeypatch.setattr(service.ray, "remote", lambda _: made)
     balancer = SimpleNamespace(get_all_servers=Remote("servers", [], ["a:1", "b:2"]))
-    config = composed(SWITCH, "reward.mrt.url=rollout", f"actor_rollout_ref.model.path={MODEL_DIR}")
+    config = composed(SWITCH, f"reward.mrt.url={url}", f"actor_rollout_ref.model.path={MODEL_DIR}", *POOL)
+    if url == "pool":
+        assert expand.expand(config)
     manager = SimpleNamespace(llm_client=SimpleNamespace(_load_balancer=balancer), config=config)
-    service.start(manager, TrainingSettings(url="rollout"), WHERE)
+    service.start(manager, TrainingSettings(url=url), WHERE)
 
 
 def test_a_service_starts_with_the_version_that_the_replicas_have(
@@ -148,7 +158,27 @@ def test_a_service_starts_with_the_version_that_the_replicas_have(
     started(monkeypatch, "one closing token only", told)
     assert told == [("start", "12", True)]
     output = capsys.readouterr().out
-    assert "[mrt] the policy's replicas (2) prove, at each step with the weights of that step; one closing" in output
+    assert "[mrt] the policy's replicas (2) prove; their weights are those of each step; one closing" in output
+
+
+def test_the_pools_replicas_are_found_by_name_and_told_of_no_weights(
+    told: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    actors = {
+        f"vllm_server_reward_{rank}_0": SimpleNamespace(get_server_address=Remote("address", [], (host, 41 + rank)))
+        for rank, host in enumerate(("10.0.0.1", "fe80::1"))
+    }
+    monkeypatch.setattr(service.ray, "get_actor", actors.__getitem__)
+    started(monkeypatch, "", told, "pool")
+    assert told == [("start", "pool", True)]
+    assert "[mrt] the pool's replicas (2) prove; their weights are those it was started with" in capsys.readouterr().out
+    told.clear()
+    manager_of(told).update_weights(3)
+    assert told == [("weights", 3)]
+    config = composed(SWITCH, "reward.mrt.url=pool", f"actor_rollout_ref.model.path={MODEL_DIR}", *POOL)
+    assert expand.expand(config)
+    assert service.pool_addresses(config) == ["10.0.0.1:41", "[fe80::1]:42"]
+    assert service.engines_of(config, ["a:1"], pool=True).tokenizer == str(MODEL_DIR)
 
 
 def test_replicas_that_cannot_prove_are_told_before_the_first_step(

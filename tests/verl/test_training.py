@@ -285,7 +285,7 @@ def test_the_policys_own_replicas_prove_with_the_weights_of_each_step(run_on_rep
     dump = folder / "dump"
     # A probe of a replica that slept, or took weights, would have written so.
     assert not [path.read_text() for path in dump.glob("wrong_*")]
-    assert "[mrt] the policy's replicas (1) prove, at each step with the weights of that step" in output
+    assert "[mrt] the policy's replicas (1) prove; their weights are those of each step" in output
     steps = steps_of(folder)
     check_learning(steps, 3)
     files = sorted(dump.glob("batch_*.npz"))
