@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf, open_dict
 from ray.exceptions import RayError
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
@@ -140,8 +142,16 @@ def _response(item: Any) -> Response:  # noqa: ANN401 - DataProtoItem
         answer=graded.get("ground_truth") if isinstance(graded, Mapping) else None,
         group=str(columns["uid"]) if "uid" in columns else None,
         step=int(columns.get(STEP, 0)),
-        session=f"http://{writer}" if (writer := columns.get(WRITER)) else None,
+        session=_session(columns.get(WRITER), responses[:num_response].tolist()),
     )
+
+
+def _session(writer: object, response_ids: Sequence[int]) -> str | None:
+    """The replica that wrote a trace, and after it what tells the trace from others that it wrote."""
+    if not writer:
+        return None
+    told = np.array(response_ids, np.int32).tobytes()
+    return f"http://{writer}#{zlib.crc32(told):08x}"
 
 
 def _messages(chat: Any) -> list[Message]:  # noqa: ANN401 - a dataset's column

@@ -41,8 +41,10 @@ def test_a_name_that_goes_moves_its_own_keys_only_and_to_all_others(gone: str) -
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_key_that_is_a_name_belongs_there_and_spreads_over_the_others(name: str) -> None:
-    first, *others = [NAMES[index] for index in ranked(name, NAMES)]
-    assert first == name
+def test_keys_that_begin_with_a_name_belong_there_and_spread_over_the_others(name: str) -> None:
     rest = [other for other in NAMES if other != name]
-    assert others == [rest[index] for index in ranked(name, rest)]
+    keys = [name, *(f"{name}#{key}" for key in KEYS)]
+    orders = {key: [NAMES[index] for index in ranked(key, NAMES)] for key in keys}
+    assert {order[0] for order in orders.values()} == {name}
+    assert all(order[1:] == [rest[index] for index in ranked(key, rest)] for key, order in orders.items())
+    assert {order[1] for order in orders.values()} == set(rest)

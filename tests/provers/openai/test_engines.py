@@ -152,7 +152,7 @@ async def test_an_engine_that_goes_loses_its_traces_and_comes_back_with_the_weig
 ) -> None:
     engines = await begun(board, qwen_dir, fakes)
     # What an engine wrote is asked about there.
-    proofs = [replace(make_proof([5, 20], seed=seed), trace="http://a:9") for seed in range(4)]
+    proofs = [replace(make_proof([5, 20], seed=seed), trace=f"http://a:9#{seed}") for seed in range(4)]
     for proof in proofs:
         check_values(proof, await engines.prove(proof), 0)
     assert (len(fakes["a"].asked) > 0, len(fakes["b"].asked)) == (True, 0)
