@@ -16,14 +16,13 @@ from typing import Any
 
 import ray
 from omegaconf import DictConfig, OmegaConf
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import RayError
 from verl.checkpoint_engine.base import CheckpointEngineManager
 from verl.utils.fs import copy_to_local
 from verl.utils.ray_utils import auto_await
 
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError, MRTRewardError
-from mrt_reward.in_process import EnginesService
 from mrt_reward.training.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
@@ -50,6 +49,8 @@ class Service:
     """
 
     def __init__(self, engines: EngineSettings, url: object, where: str) -> None:
+        from mrt_reward.in_process import EnginesService  # noqa: PLC0415 - heavy, and this process alone needs it
+
         self._service = EnginesService(engines, ray.util.get_node_ip_address().strip("[]"), url, where)
         self._url = ""
 
@@ -181,10 +182,12 @@ def _told(original: Callable[..., Coroutine[Any, Any, Any]], *, wakes: bool) -> 
 
 
 def _tell(what: str, *args: str) -> None:
-    """Training goes on whatever becomes of the service: what it does not score is counted."""
+    """Training goes on whatever becomes of the service; one that does not know which weights are there must not score."""
     if not _Run.sleeps:
         return
     try:
         ray.get(getattr(_Run.service, what).remote(*args), timeout=TELL_S)
-    except (RayError, GetTimeoutError) as error:
-        logger.error("mrt: the scoring service cannot be told to %s: %s", what, error)
+    except RayError as error:
+        logger.error("mrt: the scoring service cannot be told to %s, and is ended: %s", what, error)
+        _Run.sleeps = False
+        ray.kill(_Run.service)

@@ -6,15 +6,19 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from mrt_verl import expand, service
 from mrt_verl.expand import WHERE
 from ray.exceptions import RayError
+from transformers import AutoModelForCausalLM
 from verl.checkpoint_engine.base import CheckpointEngineManager
 
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError, ProverUnavailable
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.training.settings import TrainingSettings
+from tests.verl.cpu.routes import Routes
 from tests.verl.test_switch import SWITCH, composed
 
 
@@ -105,12 +109,14 @@ def test_weights_that_did_not_arrive_keep_the_service_quiet(told: list[Any]) -> 
 def test_training_goes_on_without_the_service(
     told: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gone = Remote("pause", told, RayError("the actor died"))
-    monkeypatch.setattr(service._Run, "service", SimpleNamespace(pause=gone, resume=gone))
+    gone = Remote("pause", told, RayError("no answer"))
+    actor = SimpleNamespace(pause=gone, resume=gone)
+    monkeypatch.setattr(service._Run, "service", actor)
+    monkeypatch.setattr(service.ray, "kill", lambda killed: told.append(("kill", killed is actor)))
     manager_of(told).update_weights(7)
-    assert ("weights", 7) in told
-    assert "cannot be told to pause: the actor died" in caplog.text
-    monkeypatch.setattr(service._Run, "sleeps", False)
+    # It would take new weights for the old ones: what it does not score is counted, and no value mixes two.
+    assert told == [("pause",), ("kill", True), ("weights", 7)]
+    assert "cannot be told to pause, and is ended: no answer" in caplog.text
     told.clear()
     # Before it is there, the version is kept for it.
     manager_of(told).update_weights(9)
@@ -186,3 +192,21 @@ def test_replicas_that_cannot_prove_are_told_before_the_first_step(
 ) -> None:
     with pytest.raises(ConfigError, match=r"url=rollout: the policy's replicas \(a:1, b:2\) cannot prove: nobody"):
         started(monkeypatch, ProverUnavailable("nobody answers"), told)
+
+
+async def test_the_actor_listens_with_a_key_of_its_own_and_names_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.ray.util, "get_node_ip_address", lambda: "127.0.0.1")
+    routes = Routes(str(MODEL_DIR), AutoModelForCausalLM.from_pretrained(MODEL_DIR).eval(), lambda: False)
+    engines = EngineSettings(engine_url=f"http://127.0.0.1:{await routes.open()}", tokenizer=str(MODEL_DIR))
+    actor = service.Service(engines, "rollout", WHERE)
+    assert await actor.start("3", likelihood=True) == ""
+    url, key = await actor.address()
+    async with httpx.AsyncClient(base_url=url) as client:
+        assert (await client.get("/v1/prover")).status_code == 401
+        told = {"Authorization": f"Bearer {key}"}
+        assert (await client.get("/v1/prover", headers=told)).json()["version"] == "3"
+        await actor.pause()
+        await actor.resume("4")
+        assert (await client.get("/v1/prover", headers=told)).json()["version"] == "4"
+    await actor._service.close()
+    await routes.close()
