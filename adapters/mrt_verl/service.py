@@ -182,7 +182,7 @@ def _told(original: Callable[..., Coroutine[Any, Any, Any]], *, wakes: bool) -> 
 
 
 def _tell(what: str, *args: str) -> None:
-    """Training goes on whatever becomes of the service; one that does not know which weights are there must not score."""
+    """Training goes on without a service; one that does not know which weights are there must not score."""
     if not _Run.sleeps:
         return
     try:
