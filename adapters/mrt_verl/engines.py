@@ -49,7 +49,7 @@ def _contradictions(config: DictConfig) -> Iterator[tuple[str, str]]:
         yield (
             "actor_rollout_ref.model.lora_rank",
             "over HTTP a replica answers by its base model, without the adapter: add "
-            f"+actor_rollout_ref.model.lora.merge=True. Or: {INSTEAD}",
+            f"actor_rollout_ref.model.lora.merge=True. Or: {INSTEAD}",
         )
     if OmegaConf.select(rollout, "disaggregation.enabled"):
         yield f"{_ROLLOUT}.disaggregation.enabled=True", f"a prefill server alone gives no answers. {INSTEAD}"

@@ -188,8 +188,9 @@ def test_the_trainers_that_url_rollout_refuses_are_still_those() -> None:
 
 def test_settings_that_replicas_are_checked_for_are_there() -> None:
     rollout = OmegaConf.load(PACKAGE / "trainer/config/rollout/rollout.yaml")
-    for name in ("name", "dtype", "max_model_len", "logprobs_mode", "disaggregation.enabled"):
+    for name in ("dtype", "max_model_len", "logprobs_mode", "disaggregation.enabled"):
         assert OmegaConf.select(rollout, name, default="missing") != "missing", name
+    assert "name" in rollout
     assert rollout.logprobs_mode == "processed_logprobs"
 
 

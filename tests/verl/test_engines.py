@@ -27,7 +27,7 @@ def expanded(*overrides: str) -> None:
         ["trainer.v1.trainer_mode=colocate_async"],
         ["trainer.use_v1=False"],
         [f"{ROLLOUT}.name=sglang"],
-        ["actor_rollout_ref.model.lora_rank=8", "+actor_rollout_ref.model.lora.merge=True"],
+        ["actor_rollout_ref.model.lora_rank=8", "actor_rollout_ref.model.lora.merge=True"],
         ["data.max_prompt_length=100", "data.max_response_length=836", f"{ROLLOUT}.max_model_len=1000"],
     ],
 )

@@ -38,7 +38,8 @@ class Routes:
             ]
         )
         self._server: uvicorn.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._serving: asyncio.Task[None] | None = None
+        self._dying: asyncio.Task[None] | None = None
 
     async def open(self) -> int:
         """Listen, at the same port each time."""
@@ -49,29 +50,23 @@ class Routes:
         self.port = sock.getsockname()[1]
         self._server = uvicorn.Server(uvicorn.Config(self.app, log_level="warning", lifespan="off"))
         self._server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
-        self._keep(self._server.serve(sockets=[sock]))
+        self._serving = asyncio.create_task(self._server.serve(sockets=[sock]))
         return self.port
 
     async def close(self) -> None:
         """Listen no more."""
         assert self._server is not None
+        assert self._serving is not None
         self._server.should_exit = self._server.force_exit = True
-        await asyncio.gather(*self._tasks)
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()  # type: ignore[union-attr]
+        await self._serving
 
     async def _killed(self) -> None:
         """As after a crash: connections are cut, and for a moment there is nobody."""
-        server, self._server = self._server, None
-        assert server is not None
-        server.should_exit = server.force_exit = True
-        for connection in list(server.server_state.connections):
-            connection.transport.abort()  # type: ignore[union-attr]
-        await asyncio.sleep(1.5)
+        await self.close()
+        await asyncio.sleep(1)
         await self.open()
-
-    def _keep(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _models(self, request: Request) -> Response:
         card = {"id": self.path, "root": self.path, "max_model_len": self.model.config.max_position_embeddings}
@@ -83,7 +78,7 @@ class Routes:
     async def _completions(self, request: Request) -> Response:
         body = await request.json()
         if self.away():
-            self._keep(self._killed())
+            self._dying = asyncio.create_task(self._killed())
             await asyncio.Event().wait()
         self.num_running += 1
         try:
