@@ -43,6 +43,8 @@ def _contradictions(config: DictConfig) -> Iterator[tuple[str, str]]:
             "its replicas take weights while others of them write, and join and leave while it runs, so that the "
             f"weights behind a value are not known; with {' or '.join(_MODES)} they are. {INSTEAD}",
         )
+    if "rollout" in config:
+        yield "rollout", f"one step off, a step is written with the weights of the step before. {INSTEAD}"
     if rollout.name == "trtllm":
         yield f"{_ROLLOUT}.name=trtllm", f"its server tells no log-probabilities of given tokens. {INSTEAD}"
     if _unmerged_lora(model):

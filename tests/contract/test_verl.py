@@ -191,6 +191,10 @@ def test_settings_that_replicas_are_checked_for_are_there() -> None:
     for name in ("dtype", "max_model_len", "logprobs_mode", "disaggregation.enabled"):
         assert OmegaConf.select(rollout, name, default="missing") != "missing", name
     assert "name" in rollout
+    # What tells the trainer that is one step off: its replicas stand under a key of their own.
+    one_step_off = OmegaConf.load(PACKAGE / "experimental/one_step_off_policy/config/one_step_off_ppo_trainer.yaml")
+    assert "rollout" in one_step_off
+    assert "rollout" not in OmegaConf.load(PACKAGE / "trainer/config/ppo_trainer.yaml")
     assert rollout.logprobs_mode == "processed_logprobs"
 
 

@@ -39,6 +39,7 @@ def test_a_run_whose_replicas_have_the_policys_weights_is_taken(overrides: list[
     ("overrides", "told"),
     [
         (["trainer.v1.trainer_mode=separate_async"], r"trainer_mode=separate_async: .*; with sync or colocate_async"),
+        (["+rollout.nnodes=1"], r"go with rollout: one step off, .*Start `mrt-reward serve`"),
         ([f"{ROLLOUT}.name=trtllm"], r"rollout\.name=trtllm: its server tells no log-probabilities"),
         (["actor_rollout_ref.model.lora_rank=8"], r"model\.lora_rank: .*without the adapter.*lora\.merge=True"),
         ([f"{ROLLOUT}.disaggregation.enabled=True"], r"disaggregation\.enabled=True: a prefill server alone"),
