@@ -106,7 +106,14 @@ def session_text(given: Any) -> Any:  # noqa: ANN401 - any JSON
     return given
 
 
-SESSION = Reads(session_text, {"anyOf": [{"type": "string", "pattern": SESSION_PATTERN}, {"type": "null"}]})
+SESSION = Reads(
+    session_text,
+    {
+        "anyOf": [{"type": "string", "pattern": SESSION_PATTERN}, {"type": "null"}],
+        "description": "Session under which the trace was written, or URL of the endpoint that wrote it: engine openai "
+        "asks about it there, where its tokens are cached. No value depends on it.",
+    },
+)
 
 
 def encode_ids(ids: NDArray[np.int32]) -> str:

@@ -88,8 +88,7 @@ class Trace:
         tokenizer: sha256 of the tokenizer.json that made the ids.
         answer: accepted gold answers; empty when unknown.
         group: traces of one group answer the same problem, and share J[0].
-        session: what the trace was written under, so that it is proved where its tokens are cached; none is a name of
-            its own.
+        session: under which it was written, or URL of the endpoint that wrote it: it is proved where it is cached.
         outcome: reward of the finished trace, if the caller knows it.
         episode_starts: character offsets where episodes start, for the `explicit` segmenter.
         metadata: the caller's own, returned untouched.
@@ -118,13 +117,7 @@ class Trace:
     group: Annotated[str, MaxLen(500)] | None = field(
         default=None, metadata={"description": "Traces of one group answer the same problem and share J[0]."}
     )
-    session: Annotated[str | None, SESSION] = field(
-        default=None,
-        metadata={
-            "description": "Session under which the trace was written, or URL of the endpoint that wrote it: engine "
-            "openai asks about it there, where its tokens are cached. No value depends on it."
-        },
-    )
+    session: Annotated[str | None, SESSION] = None
     outcome: Outcome | None = field(
         default=None, metadata={"description": "Reward of the finished trace, where the caller knows it."}
     )
@@ -152,8 +145,7 @@ class SampledAnswer:
         text: what the prover wrote after the terminator; untrusted.
         verdict: of the grader.
         tokens: its length in prover tokens, without the end of turn.
-        logprob: mean natural log-probability of its tokens at temperature 1, the end of turn included where it was
-            drawn; None where the engine does not tell it.
+        logprob: mean of its tokens' at temperature 1, natural, with the end of turn if drawn; None where it is untold.
 
     """
 
@@ -170,8 +162,7 @@ class Value:
     Attributes:
         value: in [0, 1]; None when nothing could be measured.
         stderr: standard error; 0 for likelihoods; None with the value, and where a caller gave the value alone.
-        low: lower end of the 95 % interval.
-        high: upper end of the 95 % interval.
+        low: lower end of the 95 % interval; `high` is its upper end.
         bound: "lower" when the value can only understate (likelihood of listed spellings).
         correct: completions graded correct; None where nothing is sampled, as for the next three.
         answer_tokens: mean length of the sampled answers in prover tokens; of a likelihood, the first spelling's.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import threading
@@ -10,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -31,6 +29,7 @@ from tests.serving import Server
 from tests.verl.checking import expected, read_batch, score_again
 from tests.verl.cpu.run import Training, answers_of, arguments, start, train, write_data
 from tests.verl.faults import Asked, faulty
+from tests.verl.steps import check_failures, check_learning, steps_of
 
 OPTIONS = ScoreOptions(segmenter=ParagraphSegmenter("paragraphs"))
 PATIENCE_S = 15
@@ -93,14 +92,6 @@ def saving(folder: Path, step: int) -> list[str]:
     ]
 
 
-def steps_of(folder: Path) -> list[dict[str, Any]]:
-    """Metrics of each training step that was logged so far."""
-    file = folder / "metrics.jsonl"
-    lines = file.read_text().splitlines() if file.exists() else []
-    logged = [json.loads(line)["data"] for line in lines if line.endswith("}")]
-    return [data for data in logged if "training/global_step" in data]
-
-
 def check_batches(
     dump: Path, num_batches: int, folder: Path, config: CreditConfig, lost: Mapping[Asked, Lapse]
 ) -> list[Counter[str]]:
@@ -135,23 +126,6 @@ def check_batches(
     assert num_episodes > 16
     assert set(lost) <= trained
     return counts
-
-
-def check_learning(steps: list[dict[str, Any]], num_steps: int) -> None:
-    assert [data["training/global_step"] for data in steps] == list(range(1, num_steps + 1))
-    for data in steps:
-        assert math.isfinite(data["actor/grad_norm"])
-        assert data["actor/grad_norm"] > 0
-        assert 0 <= data["mrt/outcome/mean"] <= 1
-        assert {"mrt/progress/mean", "mrt/value/first", "mrt/regret", "mrt/prover/latency_s/mean"} <= set(data)
-
-
-def check_failures(data: dict[str, Any], num_failed: Mapping[str, int]) -> None:
-    """What a step says of failures: these, and no others."""
-    failed = {name.removeprefix("mrt/failed/"): value for name, value in data.items() if name.startswith("mrt/failed/")}
-    assert failed.pop("share") == sum(num_failed.values()) / 16
-    assert {name: value for name, value in failed.items() if value} == dict(num_failed)
-    assert data["mrt/traces/scored"] == 16 - sum(num_failed.values())
 
 
 def check_weights(folder: Path) -> None:
