@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -92,6 +93,26 @@ ID = Reads(id_text, {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 5
 GOLDS = Reads(
     golds_of,
     {"anyOf": [*_GOLD, {"type": "array", "maxItems": MAX_GOLDS, "items": {"anyOf": _GOLD}}, {"type": "null"}]},
+)
+
+
+SESSION_PATTERN = r"^[\x21-\x7e]{1,200}$"
+
+
+def session_text(given: Any) -> Any:  # noqa: ANN401 - any JSON
+    """A session becomes a header, which carries no blank, no line break and ASCII alone."""
+    if isinstance(given, str) and re.fullmatch(SESSION_PATTERN.strip("^$"), given) is None:
+        raise TraceError(f"expected 1 to 200 printable ASCII characters without blanks, got {_shown(given)}")
+    return given
+
+
+SESSION = Reads(
+    session_text,
+    {
+        "anyOf": [{"type": "string", "pattern": SESSION_PATTERN}, {"type": "null"}],
+        "description": "Session under which the trace was written, or URL of the endpoint that wrote it: engine openai "
+        "asks about it there, where its tokens are cached. No value depends on it.",
+    },
 )
 
 

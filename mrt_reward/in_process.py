@@ -1,34 +1,45 @@
-"""The whole service in the process of a trainer: the contract of `mrt-reward serve`, and nothing listens.
+"""The whole service in a process of a trainer: the contract of `mrt-reward serve`.
 
     response → TraceScorer → the routes of the server → Scorer → prover
 
-The prover is any that the settings name, or the policy itself, as it is at each step.
+The prover is any that the settings name, or the policy itself, as it is at each step; then nothing listens. Or it is
+the engines that the trainer runs for its policy, asked by a service that the trainer's other processes reach.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import secrets
+import socket
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import structlog
+from pydantic import SecretStr
 
 from mrt_reward.config import ServeSettings, load_settings
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError, translated
-from mrt_reward.protocols import Prover
+from mrt_reward.protocols import Prover, ProverInfo
 from mrt_reward.server.app import create_app
+from mrt_reward.server.connections import Server, bounded_server, quiet_troubles
+from mrt_reward.server.listening import connection_limits, listening
 from mrt_reward.server.telemetry import configure_logs
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.training.alignment import PolicyTokens
 from mrt_reward.training.records import Record
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import TraceScorer
-from mrt_reward.training.settings import TrainingSettings
-from mrt_reward.wiring import build_policy_prover, build_scorer
+from mrt_reward.training.settings import BY_POOL, TrainingSettings
+from mrt_reward.wiring import build_policy_prover, build_scorer, build_trainer_engines
+
+if TYPE_CHECKING:
+    from mrt_reward.provers.openai.engines import TrainerEngines
 
 HERE = "http://127.0.0.1"
 """What requests say whom they are for; it leads nowhere."""
@@ -88,7 +99,7 @@ class PolicyScorer:
 
     def __init__(self, policy: Any, tokenizer: Any, settings: TrainingSettings, where: str) -> None:  # noqa: ANN401
         self._settings = settings
-        self._serving = _serving(where)
+        self._serving = _serving(settings.url, where)
         with tempfile.TemporaryDirectory() as folder:
             with translated(lambda error: ConfigError(f"the policy's tokenizer cannot be written as files: {error}")):
                 tokenizer.save_pretrained(folder)
@@ -120,7 +131,82 @@ class PolicyScorer:
             await made[1].close()
 
 
-def _serving(where: str) -> ServeSettings:
+class EnginesService:
+    """Scores by the engines that a trainer runs for its policy, and listens for the trainer's other processes.
+
+    It belongs to the event loop that it was started in.
+
+    Args:
+        engines: their addresses (`engine_url`), the policy's `tokenizer`, and what is known of their weights. Graders,
+            threads and memory are those of the `MRT_REWARD_…` variables, as for a server.
+        host: address to listen on.
+        url: what the user set it to, for messages, and `where` they did so.
+
+    Attributes:
+        key: that callers must send; made anew for each service.
+
+    Raises:
+        ConfigError: a setting of the service contradicts that the engines prove.
+
+    """
+
+    def __init__(self, engines: EngineSettings, host: str, url: object, where: str) -> None:
+        self.key = secrets.token_urlsafe(32)
+        given = engines.model_dump(exclude_unset=True)
+        own = {**given, "engine": "openai", "host": host, "api_key": SecretStr(self.key), "no_key": False}
+        self._serving = _serving(url, where).model_copy(update=own)
+        self._prover: TrainerEngines | None = None
+        self._listening: asyncio.Task[None] | None = None
+
+    async def start(self, version: str, *, likelihood: bool) -> tuple[str, ProverInfo]:
+        """Where it listens, and who proves.
+
+        Args:
+            version: of the weights that the engines have now.
+            likelihood: whether they will be asked for likelihoods.
+
+        Raises:
+            ProverError: they cannot prove; `ProverUnavailable` where none answers.
+            ConfigError: they cannot be used, or there is no port.
+
+        """
+        if not structlog.is_configured():
+            configure_logs(self._serving.log_format, logging.WARNING)
+        self._prover = build_trainer_engines(self._serving, version)
+        info = await self._prover.begin(likelihood=likelihood)
+        sock = listening(self._serving.host, 0, "host")
+        service = build_scorer(self._serving, self._prover)
+        server = bounded_server(create_app(service, self._serving), connection_limits(self._serving)[0])
+        self._listening = asyncio.create_task(_served(server, sock, service))
+        host, port = sock.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", info
+
+    async def pause(self) -> None:
+        """Ask the engines nothing, until `resume`; what was being asked is given up before this returns."""
+        if self._prover is not None:
+            await self._prover.pause()
+
+    async def resume(self, version: str) -> None:
+        """Ask them again, of these weights."""
+        if self._prover is not None:
+            await self._prover.resume(version)
+
+    async def close(self) -> None:
+        """Listen no more."""
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+
+
+async def _served(server: Server, sock: socket.socket, service: Scorer) -> None:
+    with sock, quiet_troubles(asyncio.get_running_loop()):
+        try:
+            await server.serve(sockets=[sock])
+        finally:
+            await service.close()
+
+
+def _serving(url: object, where: str) -> ServeSettings:
     """The service's settings, from the environment and its file.
 
     Raises:
@@ -128,10 +214,11 @@ def _serving(where: str) -> ServeSettings:
 
     """
     serving = load_settings()
+    who = "engines that the trainer starts" if url == BY_POOL else "the policy itself"
     for name in OF_OTHERS:
         if name in serving.model_fields_set:
             raise ConfigError(
-                f"{where}.url=policy proves with the policy itself, and {name} is set, by MRT_REWARD_{name.upper()} or "
+                f"{where}.url={url} proves with {who}, and {name} is set, by MRT_REWARD_{name.upper()} or "
                 f"the file of MRT_REWARD_CONFIG: leave it out, or start a server with it and set {where}.url to that",
                 param=f"{where}.url",
             )

@@ -20,7 +20,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from numpy.typing import NDArray
 
 from mrt_reward.errors import ErrorInfo
-from mrt_reward.fields import GOLDS, ID, IdsField
+from mrt_reward.fields import GOLDS, ID, SESSION, IdsField
 
 TokenIds = Annotated[NDArray[np.int32], IdsField]
 
@@ -96,6 +96,7 @@ class Trace:
         tokenizer: sha256 of the tokenizer.json that made the ids.
         answer: accepted gold answers, text or numbers; empty when unknown.
         group: traces of one group answer the same problem, and share J[0].
+        session: under which it was written, or URL of the endpoint that wrote it: it is proved where it is cached.
         outcome: reward of the finished trace, if the caller knows it.
         episode_starts: character offsets where episodes start, for the `explicit` segmenter.
         metadata: the caller's own, returned untouched.
@@ -114,6 +115,7 @@ class Trace:
     tokenizer: Annotated[str, MaxLen(200)] | None = None
     answer: Annotated[tuple[str, ...], GOLDS] = ()
     group: Annotated[str, MaxLen(500)] | None = None
+    session: Annotated[str | None, SESSION] = None
     outcome: Outcome | None = None
     episode_starts: Annotated[tuple[Annotated[int, Ge(0), Le(MAX_TEXT)], ...], MaxLen(MAX_EPISODES)] | None = None
     metadata: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -135,8 +137,7 @@ class SampledAnswer:
         text: what the prover wrote after the terminator; untrusted.
         verdict: of the grader.
         tokens: its length in prover tokens, without the end of turn.
-        logprob: mean natural log-probability of its tokens at temperature 1, the end of turn included where it was
-            drawn; None where the engine does not tell it.
+        logprob: mean of its tokens' at temperature 1, natural, with the end of turn if drawn; None where it is untold.
 
     """
 

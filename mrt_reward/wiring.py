@@ -20,6 +20,8 @@ from mrt_reward.service.scorer import Scorer
 
 if TYPE_CHECKING:
     from mrt_reward.provers.hf.policy import PolicyProver
+    from mrt_reward.provers.openai.engines import TrainerEngines
+    from mrt_reward.provers.openai.prover import OpenAIProver
 
 BUNDLED_NOTE = (
     "the bundled {name} model proves: its values are meaningful on its own island problems only; "
@@ -71,7 +73,7 @@ def _vllm_prover(settings: EngineSettings, note: str) -> Prover:
     return VLLMProver(settings, note=note)
 
 
-def _openai_prover(settings: EngineSettings) -> Prover:
+def _openai_prover(settings: EngineSettings) -> OpenAIProver:
     try:
         from mrt_reward.provers.openai.prover import OpenAIProver  # noqa: PLC0415 - an optional extra
     except ImportError as error:
@@ -80,6 +82,23 @@ def _openai_prover(settings: EngineSettings) -> Prover:
             param="engine",
         ) from error
     return OpenAIProver(settings)
+
+
+def build_trainer_engines(settings: EngineSettings, version: str) -> TrainerEngines:
+    """A trainer's own engines as a prover; see `TrainerEngines`.
+
+    Args:
+        settings: of engine openai, with the engines' addresses.
+        version: of the weights that they have now.
+
+    Raises:
+        ConfigError: what it needs is missing, or not installed.
+
+    """
+    prover = _openai_prover(settings)
+    from mrt_reward.provers.openai.engines import TrainerEngines  # noqa: PLC0415 - an optional extra
+
+    return TrainerEngines(prover, version)
 
 
 def build_policy_prover(policy: Any, tokenizer: Path, settings: EngineSettings) -> PolicyProver:  # noqa: ANN401

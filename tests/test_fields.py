@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from mrt_reward.errors import TraceError
-from mrt_reward.fields import encode_ids, id_text, ids_of
+from mrt_reward.fields import encode_ids, id_text, ids_of, session_text
 from mrt_reward.types import Trace
 
 TRACE: TypeAdapter[Trace] = TypeAdapter(Trace)
@@ -84,6 +84,19 @@ def test_ids_are_written_as_base64_in_json_and_stay_arrays_in_python() -> None:
     trace = Trace("t", prompt_ids=np.array([1], np.int32))
     assert TRACE.dump_python(trace, mode="json")["prompt_ids"] == "AQAAAA=="
     assert isinstance(TRACE.dump_python(trace)["prompt_ids"], np.ndarray)
+
+
+@pytest.mark.parametrize("session", [None, "http://10.0.0.1:41", "x" * 200])
+def test_a_session_is_what_a_header_can_carry(session: str | None) -> None:
+    assert session_text(session) == session
+
+
+@pytest.mark.parametrize("session", ["", "a b", "a\r\nX-Other: 1", "é", "x" * 201])
+def test_a_session_that_no_header_can_carry_is_refused(session: str) -> None:
+    with pytest.raises(TraceError, match="1 to 200 printable ASCII characters"):
+        session_text(session)
+    with pytest.raises(ValidationError, match="1 to 200 printable ASCII characters"):
+        TRACE.validate_python({"id": "t", "problem": "x", "completion": "y", "session": session})
 
 
 def test_records_do_not_load_what_reads_them() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,14 +15,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mrt_reward import in_process
 from mrt_reward.config import load_settings
-from mrt_reward.errors import ConfigError
-from mrt_reward.in_process import PolicyScorer
+from mrt_reward.engine_settings import EngineSettings
+from mrt_reward.errors import ConfigError, ProverUnavailable
+from mrt_reward.in_process import EnginesService, PolicyScorer
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.mini.island import sample_problem
 from mrt_reward.training.alignment import PolicyTokens
 from mrt_reward.training.records import Lapse, Record
 from mrt_reward.training.responses import Response
+from mrt_reward.training.scoring import TraceScorer
 from mrt_reward.training.settings import TrainingSettings
+from tests.verl.cpu.routes import Routes
 
 LIKELIHOOD = TrainingSettings(url="policy", segmenter="paragraphs")
 ANSWERS = TrainingSettings(
@@ -178,3 +182,52 @@ def test_a_tokenizer_without_a_file_is_refused(policy: Any) -> None:
 
     with pytest.raises(ConfigError, match="tokenizer cannot be written as files: no files"):
         PolicyScorer(policy, Slow(), LIKELIHOOD, "mrt")
+
+
+async def test_a_trainers_engines_prove_for_its_other_processes_at_each_step(
+    policy: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    routes = Routes(str(MODEL_DIR), policy.eval(), lambda: False)
+    engines = EngineSettings(engine_url=f"http://127.0.0.1:{await routes.open()}", tokenizer=str(MODEL_DIR))
+    service = EnginesService(engines, "127.0.0.1", "rollout", "mrt")
+    url, info = await service.start("0", likelihood=True)
+    assert (info.name, info.version) == (MODEL_DIR.name, "0")
+    tokens = PolicyTokens.of(tokenizer, MODEL_DIR)
+    settings = replace(LIKELIHOOD, url=url)
+    asking = TraceScorer(settings, tokens, api_key=service.key)
+    responses = responses_of(tokenizer, 0)
+    seen: list[list[float]] = []
+    for step in ("0", "1"):
+        folder = tmp_path / step
+        policy.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        found = await asking.score_all(responses)
+        truth = values(await served(folder, LIKELIHOOD, responses, tokenizer))
+        assert values(found) == pytest.approx(truth, abs=1e-4)
+        assert {record.prover for record in found} == {f"{MODEL_DIR.name}@{step}"}
+        seen.append(truth)
+        await service.pause()
+        learn(policy, tokenizer)
+        await service.resume("1")
+    assert np.abs(np.array(seen[0]) - np.array(seen[1])).max() > 1e-3
+    stranger = TraceScorer(replace(settings, timeout_s=5.0), tokens)
+    [refused, *_] = await stranger.score_all(responses)
+    assert "key" in refused.reason
+    for each in (stranger, asking, service, routes):
+        await each.close()
+
+
+async def test_a_trainers_engines_that_are_away_are_told_at_the_start() -> None:
+    engines = EngineSettings(engine_url="http://127.0.0.1:9", tokenizer=str(MODEL_DIR))
+    service = EnginesService(engines, "127.0.0.1", "rollout", "mrt")
+    with pytest.raises(ProverUnavailable, match="no server at http://127"):
+        await service.start("0", likelihood=False)
+    await service.close()
+
+
+@pytest.mark.parametrize("name", ["MODEL", "ENGINE_URL", "CACHE_PATH"])
+def test_settings_of_other_provers_contradict_a_trainers_engines(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"MRT_REWARD_{name}", "x")
+    engines = EngineSettings(engine_url="http://127.0.0.1:9", tokenizer=str(MODEL_DIR))
+    with pytest.raises(ConfigError, match=rf"mrt\.url=rollout proves with the policy .* by MRT_REWARD_{name} .*leave"):
+        EnginesService(engines, "127.0.0.1", "rollout", "mrt")

@@ -39,7 +39,7 @@ from mrt_reward.training.metrics import batch_metrics, in_words, record_metrics
 from mrt_reward.training.records import Record
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import BatchScorer, TraceScorer
-from mrt_reward.training.servers import check_policy, check_servers
+from mrt_reward.training.servers import check_servers, check_without_server
 from mrt_reward.training.settings import TrainingSettings, as_json, from_flags, load_training_settings
 from mrt_reward.types import Message
 
@@ -238,7 +238,7 @@ async def train(settings: LoopSettings, kind: type[Loop] = Loop) -> None:
     if mrt.mode != kind.mode:
         raise ConfigError("--mrt.mode episodes is trained by train.py, and --mrt.mode prefix by prefixes.py beside it")
     if mrt.by_policy:
-        check_policy(mrt, "--mrt")
+        check_without_server(mrt, "--mrt")
     elif mrt.mode == "episodes":
         check_servers(mrt, "--mrt")
         check_shared(settings.out.absolute(), mrt, "--mrt")

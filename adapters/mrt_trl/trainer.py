@@ -19,7 +19,7 @@ import trl
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from trl import GRPOConfig, GRPOTrainer
 
-from mrt_reward.training.servers import check_policy, check_servers
+from mrt_reward.training.servers import check_servers, check_without_server
 from mrt_reward.training.settings import TrainingSettings, load_training_settings
 from mrt_trl.checks import WHERE, check_columns, check_config, check_loss_method, check_version
 from mrt_trl.following import Following, check_following
@@ -67,7 +67,7 @@ class MRTGRPOTrainer(GRPOTrainer):
         check_config(GRPOConfig() if args is None else args, settings)
         check_columns(getattr(train_dataset, "column_names", None), settings, answer_column)
         if settings.by_policy:
-            check_policy(settings, WHERE)
+            check_without_server(settings, WHERE)
         elif settings.mode == "episodes":
             check_servers(settings, WHERE)
         self._mrt_batch: Batch | None = None

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 import ray
 import torch
+from omegaconf import DictConfig
 from verl.experimental.agent_loop.agent_loop import AgentLoopManager, AgentLoopOutput, AgentLoopWorker
 from verl.protocol import DataProto
 
 from mrt_reward.core.scale import ProgressScale
 from mrt_reward.training.records import Lapse, Prefixed, Record
 from mrt_verl import advantage
+from mrt_verl.expand import WHERE, settings_of
 from mrt_verl.marks import Mark, encode, encode_prefixed
-from mrt_verl.reward_manager import RECORD, SCALE, STEP, VALIDATING
+from mrt_verl.reward_manager import RECORD, SCALE, STEP, VALIDATING, WRITER
 from mrt_verl.tracking import follow_manager
 
 MARKS = "mrt_marks"
 MAX_RECORDS = 100_000
 
-_trajectory: ContextVar[Mapping[str, Any] | None] = ContextVar("mrt_trajectory", default=None)
+_trajectory: ContextVar[dict[str, Any] | None] = ContextVar("mrt_trajectory", default=None)
 
 _OF_J = ProgressScale()
 
@@ -33,8 +38,14 @@ class Marking:
     """What both of veRL's workers get: records are kept for the log, and become marks beside the output."""
 
     _records: deque[Record]
+    _follows_writers = False
 
     async def _run_agent_loop(self, sampling_params: Any, trajectory: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        if not self._follows_writers:
+            self._follows_writers = True
+            config: DictConfig | None = getattr(self, "config", None)
+            if config is not None and settings_of(config).by_rollout:
+                note_writers(self.llm_client)  # type: ignore[attr-defined] - of the base
         # The V1 trainer batches samples of several steps, and tells each its own.
         step = int(kwargs.get("global_steps", trajectory["step"]))
         token = _trajectory.set({VALIDATING: bool(trajectory["validate"]), STEP: step})
@@ -55,7 +66,7 @@ class Marking:
             return
         if record is None:
             record = Record(Lapse.UNSUPPORTED, "the agent loop rewarded this trajectory itself")
-        self._keep(record)
+        self._keep(replace(record, rewarded_at=time.time()))
         final.extra_fields[MARKS] = marks_of(record, final.response_mask, scale or _OF_J)
 
     def _keep(self, record: Record) -> None:
@@ -76,6 +87,21 @@ def marks_of(record: Record, response_mask: Sequence[int], scale: ProgressScale 
         return encode_prefixed(record.what, len(response_mask))
     what = record.what if response_mask and response_mask[-1] else Lapse.UNSUPPORTED
     return [] if what is None else encode(what, len(response_mask), scale)
+
+
+def note_writers(client: Any) -> None:  # noqa: ANN401 - LLMServerClient
+    """Note which replica a client sends the present trajectory to, since its tokens are cached there."""
+    original: Callable[..., Any] = client._acquire_server  # noqa: SLF001 - pinned in the contract tests
+
+    @functools.wraps(original)
+    async def acquire_server(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - veRL's own
+        server_id, handle = await original(*args, **kwargs)
+        trajectory = _trajectory.get()
+        if trajectory is not None:
+            trajectory[WRITER] = server_id
+        return server_id, handle
+
+    client._acquire_server = acquire_server  # noqa: SLF001
 
 
 class MRTAgentLoopWorker(Marking, AgentLoopWorker):
@@ -101,4 +127,14 @@ class MRTAgentLoopManager(AgentLoopManager):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - veRL's own
         self.agent_loop_workers_class = ray.remote(MRTAgentLoopWorker)
         super().__init__(*args, **kwargs)
-        follow_manager(self)
+        begin(self)
+
+
+def begin(manager: Any) -> None:  # noqa: ANN401 - one of two classes of veRL's
+    """Log what this manager's workers record, and let its replicas prove if that is asked for."""
+    follow_manager(manager)
+    settings = settings_of(manager.config)
+    if settings.by_rollout or settings.by_pool:
+        from mrt_verl import service  # noqa: PLC0415 - earlier versions of veRL have not what it needs
+
+        service.start(manager, settings, WHERE)

@@ -10,8 +10,7 @@ import transfer_queue
 from verl.experimental.agent_loop import AgentLoopOutput, AgentLoopWorker
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
-from mrt_verl.agent_loop import MARKS, Marking
-from mrt_verl.tracking import follow_manager
+from mrt_verl.agent_loop import MARKS, Marking, begin
 
 
 def queue_methods() -> dict[str, Callable[..., Any]]:
@@ -63,4 +62,4 @@ class MRTAgentLoopManager(AgentLoopManagerTQ):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - veRL's own
         super().__init__(*args, **kwargs)
         self.agent_loop_workers_class = ray.remote(MRTAgentLoopWorker)
-        follow_manager(self)
+        begin(self)

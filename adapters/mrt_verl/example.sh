@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Qwen2.5-1.5B-Instruct on MATH, one node with 8 GPUs: seven train, one proves.
+# Qwen3-1.7B on MATH, one node with 8 GPUs: seven train, one proves.
 #   DATA=…/math  bash example.sh          parquet files in veRL's format, train.parquet and test.parquet
 # The server runs in an environment of its own, with mrt-reward[vllm]; PROVER_BIN is its bin folder.
 set -euo pipefail
-MODEL=${MODEL:-Qwen/Qwen2.5-1.5B-Instruct}
+MODEL=${MODEL:-Qwen/Qwen3-1.7B}
 DATA=${DATA:?folder of train.parquet and test.parquet}
 PROVER_BIN=${PROVER_BIN:?bin folder of the environment with mrt-reward[vllm]}
 PORT=${PORT:-8901}

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from mrt_reward.errors import ConfigError
 from mrt_reward.training.servers import check_servers
 from mrt_reward.training.settings import TrainingSettings, load_training_settings
+from mrt_verl.engines import check_engines, use_pool
 from mrt_verl.following import check_following
 
 WHERE = "reward.mrt"
@@ -41,9 +42,17 @@ def expand(config: DictConfig) -> bool:
     settings = settings_of(config)
     if OmegaConf.select(config, f"reward.{OUTCOME_MANAGER}") is not None:
         return True
+    if (settings.by_rollout or settings.by_pool) and not reads_switch_itself():
+        raise ConfigError(f"{WHERE}.url={settings.url} needs veRL 0.9.x, and this is {verl.__version__}", param=WHERE)
+    if settings.by_pool:
+        use_pool(config, settings, WHERE)
     _refuse_mixtures(config)
     check_following(config, settings)
-    if settings.mode == "episodes":
+    if settings.by_rollout:
+        check_engines(config, settings, WHERE)
+    elif settings.by_pool:
+        print(f"[mrt] veRL starts {config.reward.reward_model.model_path} in a pool of its own, to prove")  # noqa: T201 - as trainers do
+    elif settings.mode == "episodes":
         check_servers(settings, WHERE)
     with open_dict(config):
         reward = config.reward

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf, open_dict
+from ray.exceptions import RayError
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 from verl.protocol import DataProto
 from verl.trainer.ppo.reward import load_reward_manager
@@ -20,7 +25,8 @@ from mrt_reward.training.records import Lapse, Prefixed, Record
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import TraceScorer
 from mrt_reward.types import Message
-from mrt_verl.expand import OUTCOME_MANAGER, settings_of
+from mrt_verl.engines import OWN_SCORE
+from mrt_verl.expand import OUTCOME_MANAGER, reads_switch_itself, settings_of
 
 RECORD = "mrt_record"
 """Key of `reward_extra_info` that carries a `Record` to the agent loop's worker, which takes it out."""
@@ -31,10 +37,19 @@ SCALE = "mrt_scale"
 VALIDATING = "__mrt_validate__"
 """Key of the sample that says that it is for validation, which is never scored."""
 
+WRITER = "__mrt_writer__"
+"""Key of the sample that says which replica wrote it, where the replicas prove."""
+
 STEP = "__mrt_step__"
 """Key of the sample that says at which step of the trainer it was made."""
 
 logger = logging.getLogger(__name__)
+
+if reads_switch_itself():
+    # The trainer's process imports this before the replicas get their first weights.
+    from mrt_verl import service
+
+    service.follow_weights()
 
 
 class MRTRewardManager(RewardManagerBase):
@@ -53,12 +68,17 @@ class MRTRewardManager(RewardManagerBase):
         theirs = config.copy()
         with open_dict(theirs):
             theirs.reward.reward_manager = theirs.reward[OUTCOME_MANAGER]
-        self._outcome: Any = load_reward_manager(theirs, tokenizer, **reward_kwargs)
+            if theirs.reward.custom_reward_function.path == OWN_SCORE:
+                theirs.reward.custom_reward_function.path = None
         self._settings = settings_of(config)
+        # Where the pool proves, it is no reward model of the user's.
+        given = {} if self._settings.by_pool else reward_kwargs
+        self._outcome: Any = load_reward_manager(theirs, tokenizer, **given)
         model = config.actor_rollout_ref.model
         folder = copy_to_local(OmegaConf.select(model, "tokenizer_path") or model.path)
         self._tokens = PolicyTokens.of(tokenizer, folder)
-        self._scorer = TraceScorer(self._settings, self._tokens)
+        served = self._settings.by_rollout or self._settings.by_pool
+        self._scorer = None if served else TraceScorer(self._settings, self._tokens)
         self._num_lapses = 0
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
@@ -69,7 +89,8 @@ class MRTRewardManager(RewardManagerBase):
         scoring = asyncio.ensure_future(self._scored(data))
         try:
             result = await self._outcome.run_single(data)
-            record = await scoring
+            rewarded = time.perf_counter()
+            record = replace(await scoring, waited_s=time.perf_counter() - rewarded)
         finally:
             scoring.cancel()
         extra = result.get("reward_extra_info") or {}
@@ -82,13 +103,22 @@ class MRTRewardManager(RewardManagerBase):
         if len(data) != 1:
             record = Record(Lapse.UNSUPPORTED, "an agent loop with several outputs has no one response to score")
         else:
-            record = await self._scorer.score(_response(data[0]))
+            record = await self._score(_response(data[0]))
         if isinstance(record.what, Lapse) and record.what.failed:
             self._num_lapses += 1
             # The first ones are told, and then ever fewer: a dead server must not fill the disk.
             if self._num_lapses & (self._num_lapses - 1) == 0:
                 logger.warning("mrt: no progress (%s): %s", record.what.name.lower(), record.reason)
         return record
+
+    async def _score(self, response: Response) -> Record:
+        if self._scorer is None:
+            try:
+                url, key = await service.address()
+            except (ValueError, RayError) as error:
+                return Record(Lapse.UNREACHABLE, f"the run's scoring service is not there: {error}")
+            self._scorer = TraceScorer(replace(self._settings, url=url), self._tokens, api_key=key)
+        return await self._scorer.score(response)
 
 
 def prefixed_row(data: DataProto, tokens: PolicyTokens, delimiters: Delimiters) -> Prefixed:
@@ -112,7 +142,16 @@ def _response(item: Any) -> Response:  # noqa: ANN401 - DataProtoItem
         answer=graded.get("ground_truth") if isinstance(graded, Mapping) else None,
         group=str(columns["uid"]) if "uid" in columns else None,
         step=int(columns.get(STEP, 0)),
+        session=_session(columns.get(WRITER), responses[:num_response].tolist()),
     )
+
+
+def _session(writer: object, response_ids: Sequence[int]) -> str | None:
+    """The replica that wrote a trace, and after it what tells the trace from others that it wrote."""
+    if not writer:
+        return None
+    told = np.array(response_ids, np.int32).tobytes()
+    return f"http://{writer}#{zlib.crc32(told):08x}"
 
 
 def _messages(chat: Any) -> list[Message]:  # noqa: ANN401 - a dataset's column

@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayError
 from verl.utils.tracking import Tracking
 
-from mrt_reward.training.metrics import merged, record_metrics
+from mrt_reward.training.metrics import merged, overhead_s, record_metrics
 from mrt_reward.training.records import Record
 from mrt_verl.expand import settings_of
 from mrt_verl.following import hand_over
@@ -66,5 +66,6 @@ def _asked(step: int) -> dict[str, float]:
     except RayError as error:
         logger.warning("mrt: no records from the agent loop's workers: %s", error)
         kept = []
-    metrics = record_metrics([record for records in kept for record in records])
+    records = [record for each in kept for record in each]
+    metrics = record_metrics(records, overhead_s(records))
     return {**metrics, **hand_over(manager.config, settings_of(manager.config), step)}

@@ -35,7 +35,7 @@ class Job:
         digests: for each prefix, a hash of everything but the prover that can change its value.
         num_tokens: what the whole job would cost the engine.
         estimator: that `plan` follows.
-        trace: name of the trace that its proofs have.
+        trace: name of the trace that its proofs have, or its session.
         likelihood: the same prefixes valued by likelihood, where that serves as a prior.
         warnings: what the caller should know of how the trace is valued.
 
@@ -140,7 +140,7 @@ def prepare(trace: Trace, options: ScoreOptions, tokenizer: Tokenizer, grader: G
             digests=_digests(plan, token_ids, probes),
             num_tokens=Proof(token_ids, probes, _on_average(plan.query, options.estimator)).num_tokens,
             estimator=options.estimator,
-            trace=trace_name(token_ids),
+            trace=trace.session or trace_name(token_ids),
             warnings=plan.warnings,
         )
 

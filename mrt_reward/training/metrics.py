@@ -5,6 +5,7 @@ Dimension key: N rows of the batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
@@ -81,6 +82,18 @@ def merged(batches: Sequence[Mapping[str, float]]) -> dict[str, float]:
         name: sum(each) if name.startswith(_COUNTED) and not name.endswith("share") else sum(each) / len(each)
         for name, each in values.items()
     }
+
+
+def overhead_s(records: Sequence[Record]) -> float | None:
+    """Seconds by which the last reward of a step came later than it would have without values, at least 0.
+
+    What was scored while others were still written, or rewarded, cost the step nothing. None where the trainer does not
+    say when rewards were there.
+    """
+    told = [record for record in records if math.isfinite(record.rewarded_at)]
+    if not told:
+        return None
+    return max(each.rewarded_at for each in told) - max(each.rewarded_at - each.waited_s for each in told)
 
 
 def record_metrics(records: Sequence[Record], overhead_s: float | None = None) -> dict[str, float]:

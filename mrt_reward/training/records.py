@@ -107,6 +107,8 @@ class Record:
         cached_probes: of them, answered from the server's cache.
         computed_tokens: that the prover ran through its network for it.
         proved_tokens: of its longest terminated prefix, in the prover's tokens.
+        waited_s: how long the trainer's own reward was there before the values were.
+        rewarded_at: time of the day at which both were there, in seconds; NaN where the trainer does not say.
         outcome: the trainer's own reward of the finished trace; NaN where it is not known, or not yet.
         num_tokens: T, tokens of the response, once the outcome is there.
 
@@ -120,6 +122,8 @@ class Record:
     cached_probes: int = 0
     computed_tokens: int = 0
     proved_tokens: int = 0
+    waited_s: float = 0.0
+    rewarded_at: float = math.nan
     outcome: float = math.nan
     num_tokens: int = 0
 

@@ -18,6 +18,7 @@ class Response:
         messages: the prompt as a chat, for a prover with another tokenizer; empty if there is none.
         answer: accepted gold answers, as the data set's column holds them: text, a number, several of these, or None.
         group: responses of one group answer the same prompt.
+        session: under which it was written, or URL of the engine that wrote it; see `Trace`.
         step: of the trainer, from wherever it counts; coupled answers of one step share their noise.
 
     """
@@ -28,3 +29,4 @@ class Response:
     answer: object = None
     group: str | None = None
     step: int = 0
+    session: str | None = None

@@ -75,6 +75,7 @@ class TraceScorer:
         tokens: reads the policy's tokens.
         retry: when to ask again, within the settings' time.
         transport: for tests, `httpx.ASGITransport` or another.
+        api_key: of the servers; None is the settings' own.
 
     """
 
@@ -82,6 +83,7 @@ class TraceScorer:
     tokens: PolicyTokens
     retry: RetryPolicy = PATIENCE
     transport: httpx.AsyncBaseTransport | None = None
+    api_key: str | None = field(default=None, repr=False)
     _clients: list[AsyncClient] = field(default_factory=list[AsyncClient], init=False)
     _provers: dict[int, asyncio.Task[str]] = field(default_factory=dict[int, "asyncio.Task[str]"], init=False)
 
@@ -111,7 +113,7 @@ class TraceScorer:
             self._clients = [
                 AsyncClient(
                     url,
-                    api_key=self.settings.api_key,
+                    api_key=self.api_key or self.settings.api_key,
                     timeout_s=self.settings.timeout_s,
                     retry=self.retry,
                     transport=self.transport,
@@ -136,7 +138,7 @@ class TraceScorer:
 
     def _sent(self, response: Response, *, shared: bool) -> _Sent:
         text, char_ends = self.tokens.locate(response.response_ids)
-        answer, group = golds_of(response.answer), response.group
+        answer, group, session = golds_of(response.answer), response.group, response.session
         if shared:
             trace = Trace(
                 "response",
@@ -145,6 +147,7 @@ class TraceScorer:
                 tokenizer=self.tokens.sha256,
                 answer=answer,
                 group=group,
+                session=session,
             )
             return _Sent(trace, text, char_ends)
         # The prover's template may not open thinking where the policy's does: then the text must.
@@ -154,7 +157,15 @@ class TraceScorer:
         messages = tuple(response.messages) or None
         # What ends or pads a response in the policy's tokens is unknown to the prover's.
         told, _ = self.tokens.locate(self.tokens.without_end(response.response_ids))
-        trace = Trace("response", completion=added + told, prompt=prompt, messages=messages, answer=answer, group=group)
+        trace = Trace(
+            "response",
+            completion=added + told,
+            prompt=prompt,
+            messages=messages,
+            answer=answer,
+            group=group,
+            session=session,
+        )
         return _Sent(trace, text, char_ends, len(added))
 
     def _read(self, reply: ScoredTrace, sent: _Sent) -> Record:

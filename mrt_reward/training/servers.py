@@ -1,20 +1,20 @@
-"""Who proves in a run, before it starts: servers, or the policy itself."""
+"""Who proves in a run, before it starts: servers, or the policy itself, in this process or on the trainer's engines."""
 
 from __future__ import annotations
 
 from mrt_reward.client import Client, RetryPolicy
 from mrt_reward.errors import ConfigError, MRTRewardError
-from mrt_reward.training.settings import BY_POLICY, TrainingSettings
+from mrt_reward.training.settings import BY_POLICY, BY_POOL, BY_ROLLOUT, TrainingSettings
 
 OF_SERVERS = ("follow_steps", "admin_url", "admin_key_env", "api_key_env")
 """Settings that say something of servers alone."""
 
 
-def check_policy(settings: TrainingSettings, where: str) -> None:
-    """Refuse what does not go with a policy that proves itself.
+def check_without_server(settings: TrainingSettings, where: str) -> None:
+    """Refuse what does not go with a prover that is no server.
 
     Args:
-        settings: whose `url` is policy.
+        settings: whose `url` is policy, rollout or pool.
         where: place of these settings in the framework's configuration, for messages.
 
     Raises:
@@ -25,12 +25,13 @@ def check_policy(settings: TrainingSettings, where: str) -> None:
         given = getattr(settings, name)
         if given != getattr(TrainingSettings, name):
             raise ConfigError(
-                f"{where}.url=policy asks no server, and {where}.{name}={given} is for servers: leave it out (the "
-                "policy proves with its weights of each step by itself)",
+                f"{where}.url={settings.url} asks no server, and {where}.{name}={given} is for servers: leave it out",
                 param=f"{where}.{name}",
             )
     if settings.mode == "prefix":
-        raise ConfigError(f"{where}.mode=prefix asks no prover: leave {where}.url=policy out", param=f"{where}.url")
+        raise ConfigError(
+            f"{where}.mode=prefix asks no prover: leave {where}.url={settings.url} out", param=f"{where}.url"
+        )
 
 
 def check_servers(settings: TrainingSettings, where: str) -> None:
@@ -45,6 +46,12 @@ def check_servers(settings: TrainingSettings, where: str) -> None:
             trainer that asks here cannot let it do.
 
     """
+    if {BY_ROLLOUT, BY_POOL} & set(settings.urls):
+        raise ConfigError(
+            f"{where}.url={settings.url}: engines of the trainer prove in veRL alone, where that is the one url. Start "
+            f"`mrt-reward serve`, and set {where}.url to its address",
+            param=f"{where}.url",
+        )
     if BY_POLICY in settings.urls:
         raise ConfigError(
             f"{where}.url={settings.url}: the policy itself proves in TRL without vLLM and in loops of your own. "

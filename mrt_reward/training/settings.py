@@ -36,8 +36,9 @@ from mrt_reward.training.follow_options import FollowOptions
 
 SegmenterName = Literal["balanced", "markers", "paragraphs", "tokens", "mrt-omni-math", "mrt-aime", "mrt-regret"]
 OnFailure = Literal["mask", "drop", "abort"]
-BY_POLICY = "policy"
-"""What `url` is where no server is asked."""
+BY_POLICY, BY_ROLLOUT, BY_POOL = "policy", "rollout", "pool"
+"""What `url` is where no server is started: the policy proves in this process, or on the engines that write for it; or
+engines of their own do, which the trainer starts."""
 
 Flags = TypeVar("Flags", bound=BaseSettings)
 
@@ -70,8 +71,10 @@ class TrainingSettings(FollowOptions, WasteOptions, EpisodeLimit, SamplingOption
     url: Annotated[
         str | list[str],
         Field(
-            description="Server, or several with the same prover; a group's traces go to one. policy: the policy "
-            "itself proves, in the trainer's process (TRL without vLLM, loops of your own)."
+            description="Server, or several with the same prover; a group's traces go to one. rollout: the policy "
+            "itself proves, on the engines that the trainer runs for it (veRL). pool: engines of their own do, which "
+            "the trainer starts (veRL). policy: the policy does, in the trainer's process (TRL without vLLM, loops of "
+            "your own)."
         ),
     ] = "http://127.0.0.1:8000"
     api_key_env: Annotated[str, Field(description="Environment variable that holds the servers' API key, if any.")] = (
@@ -99,6 +102,16 @@ class TrainingSettings(FollowOptions, WasteOptions, EpisodeLimit, SamplingOption
     def by_policy(self) -> bool:
         """Whether the policy itself proves, and no server."""
         return self.urls == [BY_POLICY]
+
+    @property
+    def by_rollout(self) -> bool:
+        """Whether the policy proves on the trainer's own engines, and no server is started."""
+        return self.urls == [BY_ROLLOUT]
+
+    @property
+    def by_pool(self) -> bool:
+        """Whether engines prove that the trainer starts for that alone."""
+        return self.urls == [BY_POOL]
 
     @property
     def urls(self) -> list[str]:

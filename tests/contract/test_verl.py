@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
@@ -13,15 +14,23 @@ if importlib.util.find_spec("verl") is None:
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from mrt_verl.agent_loop_v1 import queue_methods
+from omegaconf import OmegaConf
+from verl.checkpoint_engine.base import CheckpointEngineManager
 from verl.experimental.agent_loop import AgentLoopManager, AgentLoopOutput, AgentLoopWorker
+from verl.experimental.reward_loop import reward_loop, reward_model
+from verl.experimental.reward_loop.reward_manager import naive
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 from verl.trainer.ppo import core_algos, ray_trainer
 from verl.trainer.ppo.reward import load_reward_manager
 from verl.trainer.ppo.utils import need_critic
-from verl.trainer.ppo.v1 import trainer_base
+from verl.trainer.ppo.v1 import trainer_base, trainer_colocate_async, trainer_separate_async, trainer_sync
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
 from verl.utils.config import validate_config
+from verl.utils.ray_utils import auto_await
 from verl.utils.tracking import Tracking
+from verl.workers.rollout.llm_server import LLMServerClient, LLMServerManager
+from verl.workers.rollout.replica import RolloutReplica
+from verl.workers.rollout.router import GlobalRequestLoadBalancer
 
 
 def parameters(function: object) -> list[str]:
@@ -99,3 +108,116 @@ def test_a_training_steps_metrics_are_logged_with_its_number() -> None:
 def test_hydra_reads_files_through_a_class_that_can_be_extended() -> None:
     assert parameters(FileConfigSource.__init__) == ["self", "provider", "path"]
     assert parameters(FileConfigSource.load_config) == ["self", "config_path"]
+
+
+PACKAGE = Path(inspect.getsourcefile(Tracking) or "").parents[1]
+
+
+def source_of(path: str) -> str:
+    """Of a module that an engine needs to be imported."""
+    return (PACKAGE / path).read_text()
+
+
+def test_replicas_are_found_through_the_client_and_its_balancer() -> None:
+    assert parameters(LLMServerClient._acquire_server) == ["self", "request_id", "extra"]
+    assert "return await self._load_balancer.acquire_server.remote(" in inspect.getsource(LLMServerClient)
+    assert "self._acquire_server(" in inspect.getsource(LLMServerClient.generate)
+    assert "self._load_balancer = load_balancer_handle" in inspect.getsource(LLMServerClient.__init__)
+    assert parameters(GlobalRequestLoadBalancer.get_all_servers) == ["self"]
+    assert GlobalRequestLoadBalancer({"a:1": None, "b:2": None}).get_all_servers() == ["a:1", "b:2"]
+    # Who is acquired goes by the address that has the HTTP routes.
+    assert "zip(self.server_addresses, self.server_handles" in inspect.getsource(LLMServerManager)
+    assert isinstance(RolloutReplica.server_address, property)
+    assert "self.llm_client = llm_client" in inspect.getsource(AgentLoopManager.__init__)
+    assert "server_manager=self.llm_client" in inspect.getsource(AgentLoopWorker._run_agent_loop)
+
+
+def test_a_replica_of_vllm_serves_the_openai_application_at_its_address() -> None:
+    source = source_of("workers/rollout/vllm_rollout/vllm_async_server.py")
+    assert "app = build_app(args, **build_app_kwargs)" in source
+    assert "await run_uvicorn(app, args, self._server_address)" in source
+    assert '"logprobs_mode": self.config.logprobs_mode' in source
+    assert '"enable_prefix_caching": self.config.enable_prefix_caching' in source
+    # It goes by its folder, alone, so that no name need be given.
+    assert 'server_args = ["serve", self.model_config.local_path]' in source
+
+
+def test_a_replica_of_sglang_serves_its_own_routes() -> None:
+    source = source_of("workers/rollout/sglang_rollout/async_sglang_server.py")
+    assert "await run_uvicorn(app, server_args, self._server_address)" in source
+
+
+def test_every_trainer_puts_replicas_to_sleep_and_updates_weights_through_one_class() -> None:
+    assert parameters(inspect.unwrap(CheckpointEngineManager.update_weights)) == ["self", "global_steps"]
+    for name in ("sleep_replicas", "abort_replicas", "update_weights"):
+        assert inspect.iscoroutinefunction(inspect.unwrap(getattr(CheckpointEngineManager, name)))
+    assert parameters(auto_await) == ["func"]
+    for module in (trainer_sync, trainer_colocate_async):
+        source = inspect.getsource(module)
+        assert "self.checkpoint_manager.update_weights(self.global_steps)" in source
+        assert "self.checkpoint_manager.sleep_replicas()" in source
+    assert "abort_replicas()" in inspect.getsource(trainer_colocate_async)
+    assert "self.checkpoint_manager.update_weights(self.global_steps)" in inspect.getsource(ray_trainer)
+
+
+def test_weights_are_updated_for_the_first_time_after_reward_managers_are_imported() -> None:
+    setup = inspect.getsource(trainer_base.PPOTrainer._setup)
+    assert setup.index("RewardLoopManager(") < setup.index("CheckpointEngineManager(")
+    init = inspect.getsource(trainer_base.PPOTrainer.init)
+    assert init.index("self._setup()") < init.index("self.on_init_end()")
+    source = inspect.getsource(reward_loop.RewardLoopManager.__init__)
+    assert "resolve_reward_manager_cls(config)" in source
+
+
+def test_a_replica_forgets_what_it_cached_with_its_weights() -> None:
+    """So that probes need no salt, with which they would not find the trace that was just written."""
+    vllm = source_of("workers/rollout/vllm_rollout/vllm_rollout.py")
+    assert "await self.server_handle.clear_kv_cache.remote()" in vllm
+    server = source_of("workers/rollout/vllm_rollout/vllm_async_server.py")
+    clear = server[server.index("async def clear_kv_cache") :]
+    assert "await self.engine.reset_prefix_cache(reset_connector=True)" in clear[: clear.index("async def release")]
+    assert "flush_cache()" in source_of("workers/rollout/sglang_rollout/async_sglang_server.py")
+
+
+def test_the_trainers_that_url_rollout_refuses_are_still_those() -> None:
+    """One whose weights and members change while it writes; a new mode has to be looked at."""
+    modes = set(trainer_base.TRAINER_REGISTRY)
+    assert modes == {"sync", "colocate_async", "separate_async"}
+    assert "add_replicas_to_balancer" in inspect.getsource(trainer_separate_async)
+
+
+def test_settings_that_replicas_are_checked_for_are_there() -> None:
+    rollout = OmegaConf.load(PACKAGE / "trainer/config/rollout/rollout.yaml")
+    for name in ("dtype", "max_model_len", "logprobs_mode", "disaggregation.enabled"):
+        assert OmegaConf.select(rollout, name, default="missing") != "missing", name
+    assert "name" in rollout
+    # What tells the trainer that is one step off: its replicas stand under a key of their own.
+    one_step_off = OmegaConf.load(PACKAGE / "experimental/one_step_off_policy/config/one_step_off_ppo_trainer.yaml")
+    assert "rollout" in one_step_off
+    assert "rollout" not in OmegaConf.load(PACKAGE / "trainer/config/ppo_trainer.yaml")
+    assert rollout.logprobs_mode == "processed_logprobs"
+
+
+def test_replicas_of_reward_models_go_by_these_names() -> None:
+    vllm = source_of("workers/rollout/vllm_rollout/vllm_async_server.py")
+    assert 'name = f"{prefix}server_reward_{self.replica_rank}_{node_rank}{self.name_suffix}"' in vllm
+    assert 'return "vllm_"' in vllm
+    sglang = source_of("workers/rollout/sglang_rollout/async_sglang_server.py")
+    assert 'name = f"sglang_server_reward_{self.replica_rank}_{node_rank}{self.name_suffix}"' in sglang
+    for source in (vllm, sglang):
+        assert "def get_server_address(self):" in source
+    made = inspect.getsource(reward_model.RewardModelManager._initialize_llm_servers)
+    assert "num_replicas = world_size // rollout_world_size" in made
+    assert "is_reward_model=True" in made
+    assert "name_suffix" not in made
+
+
+def test_a_pool_of_reward_models_is_asked_for_rewards_only_without_a_function() -> None:
+    source = inspect.getsource(reward_loop.RewardLoopWorker.compute_score)
+    assert "if self.config.reward.custom_reward_function.path is not None:" in source
+    assert "if self.config.rollout.free_cache_engine:" in inspect.getsource(reward_model.RewardModelManager.__init__)
+    config = OmegaConf.load(PACKAGE / "trainer/config/reward/reward.yaml")
+    wanted = ("enable", "enable_resource_pool", "nnodes", "n_gpus_per_node", "model_path")
+    assert set(wanted) <= set(config.reward_model)
+    assert {"name", "free_cache_engine", "dtype", "max_model_len"} <= set(config.reward_model.rollout)
+    assert "reward_router_address" in parameters(naive.NaiveRewardManager.__init__)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrt_reward.training.metrics import batch_metrics, in_words, merged, record_metrics
+from mrt_reward.training.metrics import batch_metrics, in_words, merged, overhead_s, record_metrics
 from mrt_reward.training.records import Lapse, Record, Scored
 from mrt_reward.training.settings import TrainingSettings
 
@@ -90,6 +90,18 @@ def test_how_scoring_went_is_described() -> None:
     assert metrics["mrt/prover/overhead_s"] == 5.0
     unmeasured = {"mrt/prover/cache_hit_share", "mrt/prover/computed_per_token", "mrt/prover/overhead_s"}
     assert not unmeasured & set(record_metrics(records[:1]))
+
+
+def test_what_a_step_waited_for_values_is_what_was_not_hidden_behind_its_slowest_trace() -> None:
+    def record(rewarded_at: float, waited_s: float) -> Record:
+        return Record(Lapse.NO_THINKING, rewarded_at=rewarded_at, waited_s=waited_s)
+
+    # The slowest trace's own reward was there at 108, and its values at 110; the first's wait was over by then.
+    assert overhead_s([record(104.0, 3.0), record(110.0, 2.0)]) == 2.0
+    # Here another trace came in after both, so that the step waited for no values.
+    assert overhead_s([record(104.0, 3.0), record(110.0, 2.0), record(112.0, 0.0)]) == 0.0
+    assert overhead_s([Record(Lapse.NO_THINKING, waited_s=1.0)]) is None
+    assert overhead_s([]) is None
 
 
 def test_a_step_is_told_in_one_line_without_what_was_not_measured() -> None:

@@ -219,8 +219,9 @@ async def test_token_ids_are_sent_where_the_tokenizers_are_the_same_and_text_els
         return httpx.Response(422, json={"error": {"message": "no", "type": "T", "code": "c", "param": None}})
 
     scorer.transport = httpx.MockTransport(refuse)
-    await scorer.score(response(backend))
+    await scorer.score(response(backend, session="http://a:9"))
     await scorer.close()
+    assert sent[0]["session"] == "http://a:9"
     assert ("completion_ids" in sent[0], "prompt_ids" in sent[0], "completion" in sent[0]) == (same, same, not same)
 
 

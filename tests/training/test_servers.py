@@ -8,7 +8,7 @@ import pytest
 from mrt_reward.errors import ConfigError
 from mrt_reward.protocols import ProverInfo
 from mrt_reward.provers.scripted import ScriptedProver
-from mrt_reward.training.servers import check_policy, check_servers
+from mrt_reward.training.servers import check_servers, check_without_server
 from mrt_reward.training.settings import TrainingSettings
 from tests.server.conftest import VALUES, threaded_server
 
@@ -55,10 +55,17 @@ def test_a_trainer_whose_policy_is_elsewhere_is_told_to_use_a_server(url: str | 
 def test_settings_of_servers_contradict_a_policy_that_proves(name: str, value: object) -> None:
     given: dict[str, Any] = {"url": "policy", name: value}
     with pytest.raises(ConfigError, match=rf"mrt\.url=policy asks no server, and mrt\.{name}={value} .*: leave it out"):
-        check_policy(TrainingSettings(**given), "mrt")
+        check_without_server(TrainingSettings(**given), "mrt")
 
 
 def test_nothing_is_proved_from_prefixes() -> None:
-    check_policy(TrainingSettings(url="policy"), "mrt")
+    check_without_server(TrainingSettings(url="policy"), "mrt")
     with pytest.raises(ConfigError, match=r"mrt\.mode=prefix asks no prover: leave mrt\.url=policy out"):
-        check_policy(TrainingSettings(url="policy", mode="prefix"), "mrt")
+        check_without_server(TrainingSettings(url="policy", mode="prefix"), "mrt")
+
+
+@pytest.mark.parametrize("url", ["rollout", ["http://127.0.0.1:9", "rollout"]])
+def test_engines_of_a_trainer_prove_in_verl_alone(url: str | list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"mrt\.url=.*rollout.*in veRL alone.* Start `mrt-reward serve`"):
+        check_servers(TrainingSettings(url=url), "mrt")
+    assert TrainingSettings(url=url).by_rollout == (url == "rollout")

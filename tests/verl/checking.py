@@ -67,8 +67,10 @@ def read_batch(path: Path) -> list[Row]:
     return rows
 
 
-def score_again(rows: Sequence[Row], answers: Mapping[str, str], options: ScoreOptions) -> Sequence[ScoredTrace]:
-    """The same responses, scored by the bundled model in this process."""
+def score_again(
+    rows: Sequence[Row], answers: Mapping[str, str], options: ScoreOptions, weights: Path = MODEL_DIR
+) -> Sequence[ScoredTrace]:
+    """The same responses, scored by the bundled model in this process, or by it with other weights."""
     tokenizer = HFTokenizer(MODEL_DIR)
     traces = [
         Trace(
@@ -80,7 +82,7 @@ def score_again(rows: Sequence[Row], answers: Mapping[str, str], options: ScoreO
         )
         for place, row in enumerate(rows)
     ]
-    return score(traces, options)
+    return score(traces, options, model=str(weights))
 
 
 def answer_of(prompt: str, answers: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 import torch
 from mrt_verl import agent_loop, agent_loop_v1
 from mrt_verl.marks import decode, encode
-from mrt_verl.reward_manager import RECORD, STEP, VALIDATING
+from mrt_verl.reward_manager import RECORD, STEP, VALIDATING, WRITER
+from omegaconf import OmegaConf
 from verl.experimental.agent_loop import AgentLoopOutput
 
 from mrt_reward.training.records import Lapse, Record, Scored
@@ -65,6 +67,40 @@ async def test_a_sample_that_says_its_own_step_is_believed() -> None:
     trajectory = {"validate": False, "step": [7, 8]}
     await worker._run_agent_loop({}, trajectory, made=output([1] * 4), global_steps=8)
     assert [seen[STEP] for seen in worker.seen] == [8]
+
+
+async def test_a_sample_says_which_replica_wrote_it_where_the_replicas_prove() -> None:
+    class Client:
+        async def _acquire_server(self, request_id: str, **_: Any) -> tuple[str, str]:
+            await asyncio.sleep(0)
+            return f"host:{request_id}", "handle"
+
+    class Writing(Base):
+        async def _run_agent_loop(self, sampling_params: Any, trajectory: Any, *, made: Any, **kwargs: Any) -> Any:
+            assert await self.llm_client._acquire_server(kwargs["uid"]) == (f"host:{kwargs['uid']}", "handle")
+            return await super()._run_agent_loop(sampling_params, trajectory, made=made, **kwargs)
+
+    class WritingWorker(agent_loop.Marking, Writing):
+        def __init__(self, url: str) -> None:
+            super().__init__()
+            self.config, self.llm_client = OmegaConf.create({"reward": {"mrt": {"url": url}}}), Client()
+
+    for url, expected in (("rollout", ["host:0", "host:1", "host:2"]), ("http://127.0.0.1:9", [None] * 3)):
+        worker = WritingWorker(url)
+        step: dict[str, Any] = {"validate": False, "step": 1}
+        await asyncio.gather(
+            *(worker._run_agent_loop({}, step, made=output([1] * 4), uid=str(uid)) for uid in range(3))
+        )
+        assert sorted(worker.seen, key=lambda seen: seen["uid"]) == worker.seen
+        assert [seen.get(WRITER) for seen in worker.seen] == expected
+
+
+async def test_records_say_when_the_reward_was_there() -> None:
+    worker = Worker()
+    before = time.time()
+    await worker.run(output([1] * 4))
+    [record] = await worker.mrt_records()
+    assert before <= record.rewarded_at <= time.time()
 
 
 async def test_a_reward_that_the_agent_loop_gave_itself_has_no_progress() -> None:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mrt_verl import agent_loop
-from mrt_verl.reward_manager import RECORD, STEP, VALIDATING
+from mrt_verl import agent_loop, expand, service
+from mrt_verl.reward_manager import RECORD, STEP, VALIDATING, WRITER
 from tensordict import TensorDict
 from transformers import AutoTokenizer
 from verl.protocol import DataProto
 from verl.trainer.ppo.reward import load_reward_manager
+from verl.utils.reward_score import default_compute_score
 
 from mrt_reward.errors import TraceError
 from mrt_reward.mini import MODEL_DIR
@@ -26,7 +27,7 @@ from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.training.records import Lapse, Prefixed, Record, Scored, number_of
 from tests.server.conftest import threaded_server
 from tests.verl.cpu.run import REWARD
-from tests.verl.test_switch import expanded
+from tests.verl.test_switch import SWITCH, composed, expanded
 
 TEXT = "<think>\nOne.\n\nTwo.\n\nThree.\n\n</think>\n\nThe final answer is \\boxed{42}"
 
@@ -195,6 +196,68 @@ async def test_coupled_answers_are_seeded_by_the_step_that_the_agent_loop_tells(
     first, second, later = [{probe.seed for probe in proof.probes} for proof in prover.proofs]
     assert first == second
     assert first.isdisjoint(later)
+
+
+async def test_how_long_the_outcome_waited_for_the_values_is_told(tokenizer: Any) -> None:
+    prover = Gated()
+    with threaded_server(prover) as slow:
+        ours = manager(slow, tokenizer)
+        outcome = ours._outcome.run_single
+
+        async def first(data: DataProto) -> dict[str, Any]:
+            done = await outcome(data)
+            prover.gate.set()
+            return done
+
+        ours._outcome = SimpleNamespace(run_single=first)
+        result = await ours.run_single(trajectory(tokenizer))
+        record = result["reward_extra_info"][RECORD]
+        assert 0 < record.waited_s <= record.latency_s
+
+
+async def test_the_replica_that_wrote_a_trajectory_is_asked_about_it(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prover = ScriptedProver([0.25, 0.5, 0.5, 1.0])
+    with threaded_server(prover) as url:
+        ours = manager("rollout", tokenizer)
+
+        async def address() -> tuple[str, str]:
+            return url, "a key"
+
+        monkeypatch.setattr(service, "address", address)
+        result = await ours.run_single(trajectory(tokenizer, **{WRITER: "10.0.0.7:41"}))
+        assert isinstance(result["reward_extra_info"][RECORD].what, Scored)
+        other = trajectory(tokenizer, TEXT.replace("Two", "Twice"), **{WRITER: "10.0.0.7:41"})
+        await ours.run_single(other)
+    sessions = {proof.session for proof in prover.proofs}
+    assert {session.split("#")[0] for session in sessions} == {"http://10.0.0.7:41"}
+    assert len(sessions) == 2
+
+
+async def test_the_pool_is_no_reward_model_of_the_users(tokenizer: Any) -> None:
+    gpu = ["nnodes=1", "n_gpus_per_node=1", "rollout.tensor_model_parallel_size=1"]
+    config = composed(
+        SWITCH,
+        "reward.mrt.url=pool",
+        f"actor_rollout_ref.model.path={MODEL_DIR}",
+        *(f"reward.reward_model.{each}" for each in gpu),
+    )
+    assert expand.expand(config)
+    ours: Any = load_reward_manager(config, tokenizer, reward_router_address="router:1", reward_model_tokenizer=None)
+    # veRL's own function, as without a pool, which is not told of any router.
+    assert ours._outcome.compute_score is default_compute_score
+    assert ours._outcome.reward_router_address is None
+
+
+async def test_a_service_that_is_gone_is_a_lapse(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gone() -> tuple[str, str]:
+        raise ValueError("no actor of this name")
+
+    monkeypatch.setattr(service, "address", gone)
+    result = await manager("rollout", tokenizer).run_single(trajectory(tokenizer))
+    record = result["reward_extra_info"][RECORD]
+    assert (record.what, "no actor of this name" in record.reason) == (Lapse.UNREACHABLE, True)
 
 
 async def test_validation_never_reaches_the_prover(url: str, tokenizer: Any) -> None:

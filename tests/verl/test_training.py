@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
+import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -20,15 +19,17 @@ from safetensors.torch import load_file
 
 from mrt_reward.core.credit import outcome_advantages
 from mrt_reward.core.credit_config import CreditConfig
+from mrt_reward.core.progress import values_of
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import ParagraphSegmenter, ScoreOptions
 from mrt_reward.provers.checkpoints import weights_version
 from mrt_reward.provers.tokenizer import HFTokenizer
-from mrt_reward.training.records import Lapse
+from mrt_reward.training.records import Lapse, number_of
 from tests.serving import Server
 from tests.verl.checking import expected, read_batch, score_again
 from tests.verl.cpu.run import Training, answers_of, arguments, start, train, write_data
 from tests.verl.faults import Asked, faulty
+from tests.verl.steps import check_failures, check_learning, steps_of
 
 OPTIONS = ScoreOptions(segmenter=ParagraphSegmenter("paragraphs"))
 PATIENCE_S = 15
@@ -70,6 +71,18 @@ def run_without_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tra
     started.stop()
 
 
+# The policy's own replica proves; it is killed once, while the second step is scored.
+@pytest.fixture(scope="module")
+def run_on_replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
+    folder = tmp_path_factory.mktemp("rollout")
+    (folder / "dump").mkdir()
+    data = write_data(folder, 64)
+    given = [*arguments(data, steps=3), "reward.type=mrt", "reward.mrt.url=rollout", "reward.mrt.segmenter=paragraphs"]
+    started = start(folder, given, MRT_TEST_DUMP=str(folder / "dump"), MRT_TEST_KILL_AT="1")
+    yield started
+    started.stop()
+
+
 def saving(folder: Path, step: int) -> list[str]:
     """Arguments that save the weights of a step, in Hugging Face format too."""
     return [
@@ -77,14 +90,6 @@ def saving(folder: Path, step: int) -> list[str]:
         f"trainer.save_freq={step}",
         "actor_rollout_ref.actor.checkpoint.save_contents=[model,hf_model]",
     ]
-
-
-def steps_of(folder: Path) -> list[dict[str, Any]]:
-    """Metrics of each training step that was logged so far."""
-    file = folder / "metrics.jsonl"
-    lines = file.read_text().splitlines() if file.exists() else []
-    logged = [json.loads(line)["data"] for line in lines if line.endswith("}")]
-    return [data for data in logged if "training/global_step" in data]
 
 
 def check_batches(
@@ -123,23 +128,6 @@ def check_batches(
     return counts
 
 
-def check_learning(steps: list[dict[str, Any]], num_steps: int) -> None:
-    assert [data["training/global_step"] for data in steps] == list(range(1, num_steps + 1))
-    for data in steps:
-        assert math.isfinite(data["actor/grad_norm"])
-        assert data["actor/grad_norm"] > 0
-        assert 0 <= data["mrt/outcome/mean"] <= 1
-        assert {"mrt/progress/mean", "mrt/value/first", "mrt/regret", "mrt/prover/latency_s/mean"} <= set(data)
-
-
-def check_failures(data: dict[str, Any], num_failed: Mapping[str, int]) -> None:
-    """What a step says of failures: these, and no others."""
-    failed = {name.removeprefix("mrt/failed/"): value for name, value in data.items() if name.startswith("mrt/failed/")}
-    assert failed.pop("share") == sum(num_failed.values()) / 16
-    assert {name: value for name, value in failed.items() if value} == dict(num_failed)
-    assert data["mrt/traces/scored"] == 16 - sum(num_failed.values())
-
-
 def check_weights(folder: Path) -> None:
     """Every tensor was trained, and all of its numbers are finite."""
     before, after = load_file(MODEL_DIR / "model.safetensors"), load_file(folder / "model.safetensors")
@@ -151,7 +139,7 @@ def check_weights(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("prefix_run", "run_without_server")
+@pytest.mark.usefixtures("prefix_run", "run_without_server", "run_on_replicas")
 def test_the_v1_trainer_pays_each_episode_and_survives_a_restarted_server(tmp_path: Path, server: Server) -> None:
     (tmp_path / "dump").mkdir()
     data = write_data(tmp_path, 64)
@@ -262,3 +250,43 @@ def test_a_server_that_is_down_is_told_before_anything_starts(run_without_server
     assert f"no progress server answers at reward.mrt.url={NOWHERE}" in output
     assert "Start one with `mrt-reward serve`" in output
     assert "Started a local Ray instance" not in output
+
+
+@pytest.mark.slow
+def test_the_policys_own_replicas_prove_with_the_weights_of_each_step(run_on_replicas: Training) -> None:
+    run_on_replicas.finished().check()
+    folder, output = run_on_replicas.log.parent, run_on_replicas.output
+    dump = folder / "dump"
+    # A probe of a replica that slept, or took weights, would have written so.
+    assert not [path.read_text() for path in dump.glob("wrong_*")]
+    assert "[mrt] the policy's replicas (1) prove; their weights are those of each step" in output
+    steps = steps_of(folder)
+    check_learning(steps, 3)
+    files = sorted(dump.glob("batch_*.npz"))
+    moved, num_whole = [0.0], 0
+    for step, (data, file) in enumerate(zip(steps, files, strict=True)):
+        check_failures(data, {})
+        assert (data["mrt/prover/versions"], data["mrt/groups/mixed_versions"]) == (1, 0)
+        assert 0 <= data["mrt/prover/overhead_s"] <= data["timing_s/gen"]
+        weights = dump / f"weights_{step}"
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(MODEL_DIR / name, weights)
+        rows = read_batch(file)
+        assert len(rows) == 16
+        first = score_again(rows, answers_of(folder), OPTIONS)
+        for row, trace, other in zip(rows, score_again(rows, answers_of(folder), OPTIONS, weights), first, strict=True):
+            paid, truth_P, other_P = decode(row.reward).scored, values_of(trace), values_of(other)
+            assert paid is not None
+            assert truth_P is not None
+            assert other_P is not None
+            assert paid.version == number_of(f"{MODEL_DIR.name}@{step}")
+            # Marks of episodes of a token or two may be one.
+            whole = len(paid.value_P) == len(truth_P)
+            num_whole += whole
+            places = np.arange(len(truth_P)) if whole else np.array([0, -1])
+            assert paid.value_P[places] == pytest.approx(truth_P[places], abs=1e-4)
+            if step:
+                moved.append(float(np.abs(truth_P - other_P).max()))
+    assert num_whole > 40
+    # The weights of each step give other values, so that one of the step before would be seen.
+    assert max(moved) > 1e-3

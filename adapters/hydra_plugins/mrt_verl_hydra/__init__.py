@@ -79,6 +79,8 @@ class MRTSearchPath(SearchPathPlugin):
         config_dir = verl_config_dir()
         if config_dir is None or READER not in sys.modules:
             return
-        places = {element.path for element in search_path.get_path()}
-        if places & {"pkg://verl.trainer.config", f"file://{config_dir}", str(config_dir)}:
+        places = [str(element.path) for element in search_path.get_path()]
+        folders = {Path(place.removeprefix("file://")).resolve() for place in places}
+        # Hydra tells the folder that it is, where the environment is a link to another.
+        if "pkg://verl.trainer.config" in places or config_dir.resolve() in folders:
             search_path.prepend(provider=_PROVIDER, path=f"{SCHEME}://{config_dir}")

@@ -106,7 +106,7 @@ class Endpoint:
         userinfo = base.userinfo.decode()
         self._secrets = [secret for secret in (api_key, userinfo, base.password or base.username) if secret]
         self.shown = origin_of(url)
-        self.name = f"{self.shown}{base.path}"
+        self.name = f"{self.shown}{base.path.rstrip('/')}"
         self._base = str(base)
         self._timeout_s = timeout_s
         self._backoff = backoff or Backoff()

@@ -140,13 +140,30 @@ class Fleet:
                 return answer
         raise AssertionError("the last try returns or raises")
 
+    async def moved(self) -> None:
+        """Look at all of them anew, after the weights of all were changed together; raises as `connected` does.
+
+        Nobody may ask meanwhile. Those that do not answer are asked again later.
+        """
+        async with self._beginning:
+            await self._stop_reviving()
+            for replica in self._replicas:
+                replica.up, replica.own_version = False, ""
+            self._identity, self._version = None, ""
+            await self._begin()
+
     async def close(self) -> None:
         """Stop asking; no call may follow."""
+        await self._stop_reviving()
+        await asyncio.gather(*(each.connector.endpoint.close() for each in self._replicas))
+
+    async def _stop_reviving(self) -> None:
         tasks = [each.reviving for each in self._replicas if each.reviving is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(each.connector.endpoint.close() for each in self._replicas))
+        for replica in self._replicas:
+            replica.reviving = None
 
     async def _begin(self) -> None:
         """Look at all of them; those who do not answer are asked again later."""

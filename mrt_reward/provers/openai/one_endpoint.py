@@ -89,6 +89,10 @@ class OneEndpoint:
         self._num_proofs += 1
         return answer
 
+    async def moved(self) -> None:
+        """Ask who it is, after its weights were changed; raises as `check` does."""
+        await self._connect()
+
     async def close(self) -> None:
         """Close connections."""
         await self._connector.endpoint.close()

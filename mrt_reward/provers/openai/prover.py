@@ -156,6 +156,17 @@ class OpenAIProver:
         """
         await self._endpoints.check()
 
+    async def moved(self) -> ProverInfo:
+        """Who proves, after the weights of all endpoints were changed together, whether they tell so or not.
+
+        Raises:
+            ProverUnavailable: no endpoint answers.
+            ConfigError: two serve different models.
+
+        """
+        await self._endpoints.moved()
+        return self.info
+
     async def close(self) -> None:
         """Close connections."""
         await self._endpoints.close()

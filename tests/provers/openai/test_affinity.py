@@ -38,3 +38,13 @@ def test_a_name_that_goes_moves_its_own_keys_only_and_to_all_others(gone: str) -
     assert len({rest[key] for key in moved}) == 4
     # Coming back is the same seen from the other side: what it had, it has again, and nothing else moves.
     assert first_of(NAMES) == whole
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_that_begin_with_a_name_belong_there_and_spread_over_the_others(name: str) -> None:
+    rest = [other for other in NAMES if other != name]
+    keys = [name, *(f"{name}#{key}" for key in KEYS)]
+    orders = {key: [NAMES[index] for index in ranked(key, NAMES)] for key in keys}
+    assert {order[0] for order in orders.values()} == {name}
+    assert all(order[1:] == [rest[index] for index in ranked(key, rest)] for key, order in orders.items())
+    assert {order[1] for order in orders.values()} == set(rest)

@@ -322,5 +322,5 @@ async def test_what_all_can_is_what_is_promised(
 
 
 async def test_an_endpoint_that_is_named_twice_is_refused(board: Switchboard, qwen_dir: Path) -> None:
-    with pytest.raises(ConfigError, match="names http://a:9/ twice"):
+    with pytest.raises(ConfigError, match="names http://a:9 twice"):
         fleet_of(board, qwen_dir, ("a", "b", "a"))

@@ -1,4 +1,8 @@
-"""A rollout server on transformers: requests that wait are sampled together, each answered when it ends."""
+"""A rollout server on transformers: requests that wait are sampled together, each answered when it ends.
+
+At its address it has the routes of a replica (`Routes`). Asleep it has no weights, as a replica at level 2: what asks
+it then, or while it takes weights, is told and counted.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -13,6 +18,8 @@ import torch
 from transformers import AutoModelForCausalLM
 from verl.workers.rollout.base import BaseRollout
 from verl.workers.rollout.replica import RolloutReplica, TokenOutput
+
+from tests.verl.cpu.routes import Routes
 
 NAME = "mrt_cpu_rollout_0"
 
@@ -34,6 +41,27 @@ class CPUServer:
         self.random = torch.Generator().manual_seed(seed)
         self.waiting: list[Request] = []
         self.running: asyncio.Task[None] | None = None
+        self.asleep = False
+        self.num_wrong = 0
+        self.kill_at = int(os.environ.get("MRT_TEST_KILL_AT", "-1"))
+        self.dump = os.environ.get("MRT_TEST_DUMP")
+        self.routes = Routes(path, self.model, self._away)
+
+    async def open(self) -> int:
+        return await self.routes.open()
+
+    def _away(self) -> bool:
+        """Whether to die of this question, once; one that comes while there are no weights is wrong."""
+        if self.asleep:
+            self._wrong("asked while asleep")
+        dies = self.step == self.kill_at
+        self.kill_at = -1 if dies else self.kill_at
+        return dies
+
+    def _wrong(self, what: str) -> None:
+        assert self.dump is not None, what
+        self.num_wrong += 1
+        (Path(self.dump) / f"wrong_{self.num_wrong}.txt").write_text(what)
 
     async def generate(self, request_id: str, prompt_ids: list[int], sampling_params: Any, **_: Any) -> TokenOutput:
         temperature = float(sampling_params.get("temperature", 1.0))
@@ -82,14 +110,25 @@ class CPUServer:
             await asyncio.sleep(0)
 
     async def load(self, weights: dict[str, torch.Tensor], step: int | None) -> int:
+        if self.routes.num_running:
+            self._wrong("asked while weights change")
+        self.asleep = False
         missing = self.model.load_state_dict(weights, strict=False).missing_keys
         assert not [name for name in missing if name != "lm_head.weight"], missing
         self.step = self.step if step is None else step
+        if self.dump is not None:
+            self.model.save_pretrained(Path(self.dump) / f"weights_{self.step}")
         return len(weights)
 
     async def wake_up(self, *_: Any, **__: Any) -> None: ...
 
-    async def sleep(self, *_: Any, **__: Any) -> None: ...
+    async def sleep(self, *_: Any, **__: Any) -> None:
+        if self.routes.num_running:
+            self._wrong("put to sleep while asked")
+        self.asleep = True
+        with torch.no_grad():
+            for weights in self.model.parameters():
+                weights.zero_()
 
     async def clear_kv_cache(self) -> None: ...
 
@@ -109,7 +148,7 @@ class CPUReplica(RolloutReplica):
             self.model_config.path, self.config.response_length, int(os.environ.get("MRT_TEST_SEED", "0"))
         )
         self.servers = [handle]
-        self._server_handle, self._server_address = handle, "cpu:0"
+        self._server_handle, self._server_address = handle, f"127.0.0.1:{await handle.open.remote()}"
 
 
 class CPUAdapter(BaseRollout):
