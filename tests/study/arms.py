@@ -90,8 +90,8 @@ ARMS = {arm.name: arm for arm in (*RIVALS, *OURS)}
 QUICK = ("outcome", "forced-length-0.3", "rate-16")
 """Plain, its strongest rival, and ours."""
 
-REGISTERED = ("rate-16", "outcome", "forced-length-0.1", "scalar", "forced", "paper-1")
-"""Of stage `two`: ours first, then its rivals and the paper's letter, in the order in which time is given to them."""
+AGAINST = ("outcome", "forced-length-0.1", "scalar", "forced", "paper-1")
+"""Rivals and the paper's letter, in the order in which stages `two` and `three` give time to them."""
 
 AUDITED = (
     "outcome", "forced", "forced-length-0.3", "scalar", "paper-1", "paper-16", "group-16", "rate-1", "rate-4",
