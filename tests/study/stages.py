@@ -42,7 +42,9 @@ STAGES = {
     "quick": Stage(QUICK, (0, 1), ("deep",), 12, 4, Size(64, 4)),
     "early": Stage(("outcome", "rate-16", "scalar"), (10, 11, 12, 13, 14), ("deep",), 12, 6, Size(128, 4)),
     "tuning": Stage(("outcome", "rate-16"), (10, 11), ("deep",), 12, 6, Size(128, 4)),
-    "lasting": Stage(("rate-4", "rate-4-ending", "rate-16-ending"), (20, 11, 12), ("deep",), 30, 10, Size(64, 4), warmup_steps=5),
+    "lasting": Stage(
+        ("rate-4", "rate-4-ending", "rate-16-ending"), (20, 11, 12), ("deep",), 30, 10, Size(64, 4), warmup_steps=5
+    ),
     "one": Stage(tuple(ARMS), (0, 1), ("deep",), 24, 8, Size(128, 4)),
     "two": Stage(("rate-16", *AGAINST), (20, 21, 22, 23, 24), ("deep",), 40, 10, warmup_steps=5),
     "three": Stage(("rate-16-ending", *AGAINST), (30, 31, 32, 33, 34), ("deep",), 40, 10, warmup_steps=5),
@@ -50,7 +52,8 @@ STAGES = {
     "short": Stage(QUICK, (0, 1), ("short",), 30, 10),
 }
 """`quick` takes the least, `early` asks who is faster at the start, on seeds of its own, `tuning` is the same with
-other learning rates and a warm-up, and `lasting` asks what keeps a policy that is paid for progress from never closing its thinking.
+other learning rates and a warm-up, and `lasting` asks what keeps a policy that is paid for progress closing its
+thinking.
 
 `one` compares all arms, on seeds that decide nothing. `two` was registered and ended at its first seed; `three` is
 registered in its place.
