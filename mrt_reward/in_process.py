@@ -99,7 +99,7 @@ class PolicyScorer:
 
     def __init__(self, policy: Any, tokenizer: Any, settings: TrainingSettings, where: str) -> None:  # noqa: ANN401
         self._settings = settings
-        self._serving = _serving(settings.url, where)
+        self._serving = _serving(settings.urls[0], where)
         with tempfile.TemporaryDirectory() as folder:
             with translated(lambda error: ConfigError(f"the policy's tokenizer cannot be written as files: {error}")):
                 tokenizer.save_pretrained(folder)

@@ -47,9 +47,9 @@ logger = logging.getLogger(__name__)
 
 if reads_switch_itself():
     # The trainer's process imports this before the replicas get their first weights.
-    from mrt_verl import service
+    from mrt_verl.service import follow_weights
 
-    service.follow_weights()
+    follow_weights()
 
 
 class MRTRewardManager(RewardManagerBase):
@@ -113,6 +113,8 @@ class MRTRewardManager(RewardManagerBase):
 
     async def _score(self, response: Response) -> Record:
         if self._scorer is None:
+            from mrt_verl import service  # noqa: PLC0415 - earlier versions of veRL have none
+
             try:
                 url, key = await service.address()
             except (ValueError, RayError) as error:

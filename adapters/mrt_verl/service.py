@@ -94,13 +94,13 @@ def start(manager: Any, settings: TrainingSettings, where: str) -> None:  # noqa
     addresses = pool_addresses(config) if settings.by_pool else rollout_addresses(manager)
     actor: Any = ray.remote(Service)
     engines = engines_of(config, addresses, pool=settings.by_pool)
-    service = actor.options(name=NAME, num_cpus=0).remote(engines, settings.url, where)
+    service = actor.options(name=NAME, num_cpus=0).remote(engines, settings.urls[0], where)
     try:
         note: str = ray.get(service.start.remote(version, likelihood=likelihood), timeout=START_S)
     except (RayError, MRTRewardError) as error:
         cause = getattr(error, "cause", error)
         raise ConfigError(
-            f"{where}.url={settings.url}: {replicas} ({', '.join(addresses)}) cannot prove: {cause}",
+            f"{where}.url={settings.urls[0]}: {replicas} ({', '.join(addresses)}) cannot prove: {cause}",
             param=f"{where}.url",
         ) from error
     _Run.service, _Run.sleeps = service, settings.by_rollout

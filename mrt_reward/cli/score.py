@@ -18,10 +18,10 @@ from mrt_reward.cli.flags import ENGINE, with_settings
 from mrt_reward.cli.jsonl import Row, read_rows
 from mrt_reward.cli.options import OPTIONS, options_from
 from mrt_reward.cli.resuming import Begun
-from mrt_reward.cli.totals import UNTHINKING, Totals
+from mrt_reward.cli.totals import FIRST, UNTHINKING, Totals
 from mrt_reward.client import UNREACHABLE, AsyncClient
 from mrt_reward.config import ServeSettings
-from mrt_reward.errors import ConfigError, MRTRewardError, ProverUnavailable
+from mrt_reward.errors import NO_THINKING, ConfigError, MRTRewardError, ProverUnavailable
 from mrt_reward.evaluation.folder import Log
 from mrt_reward.evaluation.record import record
 from mrt_reward.options import ScoreOptions
@@ -156,6 +156,9 @@ def _already(run: _Run, log: Log, totals: Totals) -> _Done:
 
 async def _score(run: _Run, done: _Done, sink: _Sink) -> None:
     todo = [row for row in run.rows if row.id not in done.ids]
+    # By their place in the file: those that do not think fail sooner than others are scored.
+    first = {row.id for row in todo[:FIRST]}
+    unthinking: set[str] = set()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=sink.console) as progress:
         task = progress.add_task(
@@ -168,8 +171,10 @@ async def _score(run: _Run, done: _Done, sink: _Sink) -> None:
             sink.log.add(record(row.trace, scored, row.extra, options=run.recorded))
             sink.totals.add(scored)
             progress.update(task, description="scoring", advance=1)
-            if sink.totals.none_thinks:
-                sink.console.print(UNTHINKING, style="red", highlight=False, markup=False, soft_wrap=True)
+            if row.id in first and scored.error is not None and scored.error.code == NO_THINKING:
+                unthinking.add(row.id)
+                if len(unthinking) == FIRST:
+                    sink.console.print(UNTHINKING, style="red", highlight=False, markup=False, soft_wrap=True)
 
 
 def _tell(target: Path, totals: Totals, console: Console) -> None:

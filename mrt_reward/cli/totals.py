@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mrt_reward.core.progress import WasteOptions, waste_mask
-from mrt_reward.errors import NO_THINKING
 from mrt_reward.types import ScoredTrace
 
 FIRST = 8
@@ -26,7 +25,6 @@ class Totals:
 
     Attributes:
         ok: traces scored now; `partial` of them lack a value, `error` have none, `skipped` were there.
-        unthinking: traces that failed now because they do not think.
         first_error: of the traces that failed now.
         notes: of the replies, each once.
 
@@ -36,7 +34,6 @@ class Totals:
     partial: int = 0
     error: int = 0
     skipped: int = 0
-    unthinking: int = 0
     first_error: str = ""
     notes: dict[str, None] = field(default_factory=dict[str, None])
     _first: list[float] = field(default_factory=list[float])
@@ -49,7 +46,6 @@ class Totals:
         """Count a trace that was scored now."""
         setattr(self, scored.status.value, getattr(self, scored.status.value) + 1)
         self.notes.update(dict.fromkeys(scored.notes))
-        self.unthinking += scored.error is not None and scored.error.code == NO_THINKING
         if scored.error is not None and not self.first_error:
             self.first_error = f"{scored.id}: {scored.error.message}"
         self._measure(scored)
@@ -69,11 +65,6 @@ class Totals:
         self._episodes += progress.size
         if scored.outcome is not None:
             self._outcomes.append(scored.outcome)
-
-    @property
-    def none_thinks(self) -> bool:
-        """Whether the first traces, which were just counted, all failed because they do not think."""
-        return self.unthinking == self.error == FIRST and not self.num_usable
 
     @property
     def num_usable(self) -> int:

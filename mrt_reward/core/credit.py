@@ -11,8 +11,7 @@ rising episode is drawn out, because going on within it is paid and ending it is
 The opening delimiter and what stands before it get A_outcome; the closing delimiter belongs to the answer, whose tokens
 get A_outcome and, if asked, α·(r - J[K]). `immediate` is the paper's gradient, where progress is a bonus on its own
 episode; `to_go` pays each episode for all that follows as well, and `anytime` for what comes in time. They are
-different algorithms. `group` is a price per episode and `rate` one per token, because closing is not charged; see
-`core.prices`.
+different algorithms. `group` is a price per episode and `rate` one per token: closing is not charged (`core.prices`).
 
 Dimension key: G traces of a group · K episodes · P = K + 1 values, or their levels · T tokens. NaN marks what is
 missing.

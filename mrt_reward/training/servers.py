@@ -25,12 +25,13 @@ def check_without_server(settings: TrainingSettings, where: str) -> None:
         given = getattr(settings, name)
         if given != getattr(TrainingSettings, name):
             raise ConfigError(
-                f"{where}.url={settings.url} asks no server, and {where}.{name}={given} is for servers: leave it out",
+                f"{where}.url={settings.urls[0]} asks no server, and {where}.{name}={given} is for servers: "
+                "leave it out",
                 param=f"{where}.{name}",
             )
     if settings.mode == "prefix":
         raise ConfigError(
-            f"{where}.mode=prefix asks no prover: leave {where}.url={settings.url} out", param=f"{where}.url"
+            f"{where}.mode=prefix asks no prover: leave {where}.url={settings.urls[0]} out", param=f"{where}.url"
         )
 
 

@@ -132,5 +132,5 @@ def test_a_reward_model_has_one_output(tmp_path: Path) -> None:
 
 def test_a_reward_model_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ConfigError, match=r"mrt-reward\[transformers\]"):
+    with pytest.raises(ConfigError, match=r"pip install .*\[transformers\]"):
         RewardModelGrader(tmp_path)

@@ -76,6 +76,8 @@ async def test_a_sample_says_which_replica_wrote_it_where_the_replicas_prove() -
             return f"host:{request_id}", "handle"
 
     class Writing(Base):
+        llm_client: Any
+
         async def _run_agent_loop(self, sampling_params: Any, trajectory: Any, *, made: Any, **kwargs: Any) -> Any:
             assert await self.llm_client._acquire_server(kwargs["uid"]) == (f"host:{kwargs['uid']}", "handle")
             return await super()._run_agent_loop(sampling_params, trajectory, made=made, **kwargs)

@@ -226,9 +226,9 @@ async def test_the_replica_that_wrote_a_trajectory_is_asked_about_it(
             return url, "a key"
 
         monkeypatch.setattr(service, "address", address)
-        result = await ours.run_single(trajectory(tokenizer, **{WRITER: "10.0.0.7:41"}))
+        result = await ours.run_single(trajectory(tokenizer, TEXT, 1, **{WRITER: "10.0.0.7:41"}))
         assert isinstance(result["reward_extra_info"][RECORD].what, Scored)
-        other = trajectory(tokenizer, TEXT.replace("Two", "Twice"), **{WRITER: "10.0.0.7:41"})
+        other = trajectory(tokenizer, TEXT.replace("Two", "Twice"), 1, **{WRITER: "10.0.0.7:41"})
         await ours.run_single(other)
     sessions = {proof.session for proof in prover.proofs}
     assert {session.split("#")[0] for session in sessions} == {"http://10.0.0.7:41"}

@@ -62,7 +62,7 @@ def manager_of(seen: list[Any]) -> Any:
         async def abort_all_requests(self, reject_request: bool = False) -> None:
             seen.append("abort")
 
-    manager = object.__new__(CheckpointEngineManager)
+    manager: Any = object.__new__(CheckpointEngineManager)
     manager.backend, manager.replicas = "naive", [Replica(), Replica()]
     manager.actor_wg = SimpleNamespace(update_weights=lambda **given: seen.append(("weights", given["global_steps"])))
     return manager
