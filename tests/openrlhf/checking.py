@@ -89,7 +89,7 @@ def check_batches(
         kept = [trace if lapse is None else None for lapse, trace in zip(lapses, scored, strict=True)]
         for row, trace, paid in zip(rows, kept, expected(rows, kept, CONFIG), strict=True):
             assert trace is None or trace.status == "ok"
-            assert row.advantage == pytest.approx(paid, abs=1e-5)
+            assert row.advantage == pytest.approx(paid, abs=1e-5), (trace, row.advantage, paid)
             num_paid += int(np.any(paid != paid[0]))
     assert num_paid > wanted.size
     assert set(lost) <= trained

@@ -26,7 +26,7 @@ from tests.verl.faults import Faults, faulty
 BATCHES = Batches(num_steps=3, prompts=4, samples=4)
 """What is trained on; the fourth batch is not."""
 
-PATIENCE_S = 25
+PATIENCE_S = 40
 """How long a score is waited for: longer than a new server takes to be there."""
 
 
