@@ -190,7 +190,7 @@ def test_settings_that_replicas_are_checked_for_are_there() -> None:
     rollout = OmegaConf.load(PACKAGE / "trainer/config/rollout/rollout.yaml")
     for name in ("dtype", "max_model_len", "logprobs_mode", "disaggregation.enabled"):
         assert OmegaConf.select(rollout, name, default="missing") != "missing", name
-    assert "name" in rollout
+    assert "name" in list(rollout)
     # What tells the trainer that is one step off: its replicas stand under a key of their own.
     one_step_off = OmegaConf.load(PACKAGE / "experimental/one_step_off_policy/config/one_step_off_ppo_trainer.yaml")
     assert "rollout" in one_step_off
