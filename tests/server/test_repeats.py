@@ -91,6 +91,10 @@ async def test_a_caller_who_repeats_and_drops_the_first_connection_costs_no_proo
         again = asyncio.create_task(post(live, "/v1/score", BODIES["/v1/score"], idempotency_key="k"))
         while live.scorer.queue.queued_tokens == tokens:  # noqa: ASYNC110 - another task's state
             await asyncio.sleep(0.01)
+        # Admitted is not yet waiting for the same proofs.
+        flights = set(live.scorer.cache._flights.values())  # pyright: ignore[reportPrivateUsage]
+        while any(each._num_waiting < 2 for each in flights):  # pyright: ignore[reportPrivateUsage]  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         first.cancel()
         while live.scorer.queue.queued_tokens > tokens:  # noqa: ASYNC110 - another task's state
             await asyncio.sleep(0.01)
