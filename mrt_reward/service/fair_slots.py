@@ -76,7 +76,10 @@ class FairSlots:
             raise
 
     def _leave(self, caller: Hashable, waiting: _Waiting) -> None:
-        line = self._lines[caller]
+        """Take a piece of work out of its line, if it is still there."""
+        line = self._lines.get(caller, ())
+        if not line or waiting not in line:
+            return
         line.remove(waiting)
         if not line:
             del self._lines[caller]
@@ -95,13 +98,14 @@ class FairSlots:
 
     def _give_back(self) -> None:
         """Lend the slot to the next, or keep it where nobody waits."""
-        if not self._lines:
-            self._num_free += 1
-            if self._num_free == self._num_slots:
-                self._served.clear()
-            return
-        caller = min(self._lines, key=self._served.__getitem__)
-        waiting = self._lines[caller][0]
-        self._leave(caller, waiting)
-        self._serve(caller, waiting.cost)
-        waiting.turn.set_result(None)
+        while self._lines:
+            caller = min(self._lines, key=self._served.__getitem__)
+            waiting = self._lines[caller][0]
+            self._leave(caller, waiting)
+            if not waiting.turn.done():  # Else whoever waited has left, and is not awake yet.
+                self._serve(caller, waiting.cost)
+                waiting.turn.set_result(None)
+                return
+        self._num_free += 1
+        if self._num_free == self._num_slots:
+            self._served.clear()

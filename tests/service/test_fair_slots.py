@@ -109,6 +109,26 @@ async def test_a_turn_that_comes_when_its_caller_leaves_goes_to_the_next() -> No
     await asyncio.gather(first, second, return_exceptions=True)
 
 
+async def test_a_slot_that_is_given_back_before_the_one_who_leaves_is_woken_goes_to_the_next() -> None:
+    slots = FairSlots(1)
+    held = slots.slot("a", 1.0)
+    await held.__aenter__()
+
+    async def wait(caller: str) -> None:
+        async with slots.slot(caller, 1.0):
+            pass
+
+    leaving, staying = asyncio.create_task(wait("b")), asyncio.create_task(wait("c"))
+    await settle()
+    leaving.cancel()
+    await held.__aexit__(None, None, None)
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    await asyncio.wait_for(staying, 5)
+    await asyncio.wait_for(wait("d"), 5)
+    assert slots.num_waiting == 0
+
+
 async def test_callers_who_have_gone_are_forgotten() -> None:
     turns = FairSlots(2)
     async with turns.slot("busy", 1.0):
