@@ -44,7 +44,7 @@ class CreditOptions(ProgressScale):
     pay_ending: bool = option(
         False,
         "Whether the token that ends an episode, the first of the next one or of the closing delimiter, is paid for it "
-        "as well: where to end is a part of what was done. Without it, policies may unlearn to close.",
+        "as well, under immediate: where to end is a part of what was done. Without it, policies may unlearn to close.",
     )
     answer_progress: Literal["none", "add"] = option(
         "none", "add also pays the answer's tokens alpha times (r - J[K]), and under to_go its episodes too."
@@ -97,7 +97,8 @@ class CreditConfig(CreditOptions):
             raise ValueError("credit=anytime needs anytime_budget: the largest budget C, in tokens of the response")
         if self.charge_closing and self.baseline not in ("group", "rate"):
             raise ValueError(f"charge_closing needs baseline group or rate, which are prices; got {self.baseline}")
-
+        if self.pay_ending and self.credit != "immediate":
+            raise ValueError(f"pay_ending needs credit immediate: {self.credit} pays the next token for what follows")
         if self.progress == "log" and self.answer_progress != "none":
             raise ValueError("answer_progress add is r - J[K], which is no difference of logarithms: leave it at none")
 

@@ -255,11 +255,12 @@ def _check_together(settings: TrainingSettings, where: str) -> None:
             f"{where}.credit=anytime needs {where}.anytime_budget: the largest budget C, in tokens of the response",
             param=f"{where}.anytime_budget",
         )
-    if settings.charge_closing and settings.baseline not in ("group", "rate"):
-        raise ConfigError(
-            f"{where}.charge_closing needs {where}.baseline group or rate, got {settings.baseline}",
-            param=f"{where}.charge_closing",
-        )
+    for name, needs, given, allowed in (
+        ("charge_closing", "baseline group or rate", settings.baseline, ("group", "rate")),
+        ("pay_ending", "credit immediate", settings.credit, ("immediate",)),
+    ):
+        if getattr(settings, name) and given not in allowed:
+            raise ConfigError(f"{where}.{name} needs {where}.{needs}, got {given}", param=f"{where}.{name}")
     if settings.progress == "log" and settings.estimator != "likelihood":
         raise ConfigError(
             f"{where}.progress=log needs {where}.estimator=likelihood: none right of a few sampled answers does not "

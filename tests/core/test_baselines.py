@@ -265,3 +265,5 @@ def test_what_is_not_known_is_asked_for() -> None:
         CreditConfig(credit="anytime")
     with pytest.raises(ValueError, match="charge_closing needs baseline group or rate"):
         CreditConfig(charge_closing=True)
+    with pytest.raises(ValueError, match="pay_ending needs credit immediate"):
+        CreditConfig(credit="to_go", pay_ending=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,15 @@ from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.types import Span
 
 CONFIG = CreditConfig()
+
+
+def _config(*, ending: bool, **given: Any) -> CreditConfig:
+    return CreditConfig(**given, pay_ending=ending and given["credit"] == "immediate")
+
+
 CONFIGS = st.builds(
-    CreditConfig,
+    _config,
+    ending=st.booleans(),
     alpha=st.floats(0, 5),
     credit=st.sampled_from(["immediate", "to_go"]),
     gamma=st.floats(0, 1),
@@ -144,6 +152,7 @@ def test_alpha_zero_is_the_outcome_advantage_exactly(group: Traces, config: Cred
     for paid in credited(group, replace(config, alpha=0.0)):
         expected = 0.0 if paid.outcome_advantage is None else paid.outcome_advantage
         assert paid.episode_advantage_K.tolist() == [expected] * paid.episode_advantage_K.size
+        assert not paid.ending_bonus_K.any()
         assert paid.answer_advantage == expected
 
 
@@ -169,6 +178,7 @@ def test_credit_does_not_depend_on_the_order_of_traces(group: Traces, config: Cr
 def test_credit_is_always_finite(group: Traces, config: CreditConfig) -> None:
     for paid in credited(group, config):
         assert np.isfinite(paid.episode_advantage_K).all()
+        assert np.isfinite(paid.ending_bonus_K).all()
         assert np.isfinite(paid.answer_advantage)
 
 

@@ -57,6 +57,7 @@ def _says_all(path: str, body: object) -> bool:
         or credit.get("baseline") in ("rate", "leave_one_out")
         or credit.get("truncated", "zero") != "zero"
         or credit.get("charge_closing")
+        or credit.get("pay_ending")
         or credit.get("progress", "probability") != "probability"
         or credit.get("paid_values", "raw") != "raw"
     )

@@ -76,6 +76,7 @@ def test_an_unknown_setting_without_a_near_one_is_refused_with_all_names() -> No
         ({"prior": {"change": 1}}, "reward.mrt.prior"),
         ({"credit": "anytime"}, "needs reward.mrt.anytime_budget"),
         ({"charge_closing": True}, "needs reward.mrt.baseline group or rate, got none"),
+        ({"pay_ending": True, "credit": "to_go"}, "pay_ending needs reward.mrt.credit immediate, got to_go"),
         ({"progress": "log", "estimator": "rollouts"}, "reward.mrt.progress=log needs .*likelihood.*got rollouts"),
         ({"progress": "log", "answer_progress": "add"}, "reward.mrt.answer_progress=add pays r - J.K.*no difference"),
         ({"log_floor": 0.0}, "reward.mrt.log_floor: .*got 0.0"),
