@@ -39,6 +39,8 @@ EVALUATION_SEED = 3_000_017
 TIMES_BUDGET = 3
 """How many times the training budget a trace may take, and regret is integrated to."""
 CURVE_POINTS = 24
+IDLE_BELOW = 0.02
+"""The threshold of waste that trainers log, `waste_threshold`."""
 _AT_ONCE = 16
 _VERDICT = re.compile(r"(works from|rules out) (\d{1,2})\b")
 
@@ -50,14 +52,17 @@ METRICS = (
     "within",
     "tokens",
     "waste",
+    "idle",
     "episodes",
     "unthought",
     "false_claims",
 )
 """Of a trace. `regret` is the study's primary one: of the policy's own forced answers, to 3 times the budget.
 `regret_budget` is the same to the budget, `revealed_regret` by what is revealed. `right` within 3 times the budget,
-`within` the budget itself; `unthought` is the forced answer's success rate before any thinking, and
-`false_claims` counts verdicts on places that the map contradicts: what a prover that believes claims might pay for."""
+`within` the budget itself. `waste` is the share of episodes that reveal nothing, read off their words, and `idle` of
+those that move the policy's own forced answer by less than `IDLE_BELOW`, which holds where a policy changes its words.
+`unthought` is the forced answer's success rate before any thinking, and `false_claims` counts verdicts on places that
+the map contradicts: what a prover that believes claims might pay for."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,7 @@ class _Row:
         revealed_P = revealed_values(problem, ["", *(text[: each.char_end] for each in scored.episodes)])
         finished = ids[-1] == loop.end
         right = float(finished and template.boxed_answer(text) == problem.answer)
-        progress_K = progress_rewards(revealed_P)
+        progress_K, own_K = progress_rewards(revealed_P), progress_rewards(value_P)
         metrics = {
             "regret": normalised_regret(x_P, value_P, TIMES_BUDGET * budget),
             "regret_budget": normalised_regret(x_P, value_P, budget),
@@ -164,6 +169,7 @@ class _Row:
             "within": right * (len(ids) <= budget),
             "tokens": float(len(ids)),
             "waste": float((np.abs(progress_K) < 1e-12).mean()) if progress_K.size else np.nan,
+            "idle": float((np.abs(own_K) < IDLE_BELOW).mean()) if own_K.size else np.nan,
             "episodes": float(progress_K.size),
             "unthought": float(value_P[0]),
             "false_claims": float(false_claims(text, problem)),

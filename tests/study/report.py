@@ -25,14 +25,15 @@ _COLUMNS = {
     "right": "right within 3 budgets",
     "within": "right within 1 budget",
     "tokens": "tokens",
-    "waste": "waste",
+    "waste": "waste, by words",
+    "idle": "idle episodes",
     "episodes": "episodes",
     "unthought": "right without thinking",
     "false_claims": "false verdicts",
 }
 WARM = 4
 """Steps whose success in training is left out."""
-_PAIRED = ("regret", "within", "right", "tokens", "waste")
+_PAIRED = ("regret", "within", "right", "tokens", "waste", "idle")
 
 
 def is_rival(arm: str) -> bool:
@@ -112,12 +113,14 @@ def _differences(groups: Mapping[Group, Sequence[Finished]], rival: Group | None
     """Each arm against the strongest rival, paired."""
     if rival is None:
         return ""
+    # Older runs were not asked for all of them.
+    metrics = [name for name in _PAIRED if all(name in run.problems for runs in groups.values() for run in runs)]
     rows = [
-        [_label(key), *(_told(paired(runs, groups[rival], metric)) for metric in _PAIRED)]
+        [_label(key), *(_told(paired(runs, groups[rival], metric)) for metric in metrics)]
         for key, runs in groups.items()
         if key != rival and {run.seed for run in runs} & {run.seed for run in groups[rival]}
     ]
-    head = ["minus the strongest rival", *(_COLUMNS[metric] for metric in _PAIRED)]
+    head = ["minus the strongest rival", *(_COLUMNS[metric] for metric in metrics)]
     told = "Paired by seed and problem at the last step; 95 % intervals by bootstrap over both:"
     return f"{told}\n\n{_table(head, rows)}" if rows else ""
 
