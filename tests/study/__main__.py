@@ -15,13 +15,14 @@ from mrt_reward.errors import ConfigError, MRTRewardError
 from mrt_reward.mini.bundled import MINI_DEEP
 from mrt_reward.mini.charts import REGIMES
 from mrt_reward.server.telemetry import configure_logs
+from tests.study import bounds as searchers
 from tests.study import signal as signals
 from tests.study.arms import ARMS, AUDITED, arm_of
 from tests.study.comparing import read_runs
 from tests.study.report import draw, page
 from tests.study.runs import LEARNING_RATE, RunSpec
 from tests.study.runs import run as carry_out
-from tests.study.stages import specs, stage_of
+from tests.study.stages import STAGES, specs, stage_of
 from tests.study.values import Source, ValueSpec
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -34,7 +35,7 @@ Runs = Annotated[
 Values = Annotated[str, typer.Option(help="revealed, likelihood, answers, coupled or posterior.")]
 Answers = Annotated[int, typer.Option(min=1, help="K answers of a prefix, where values are answers.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
-Stages = Annotated[str, typer.Option("--stage", help="quick, early, tuning, one, long or short.")]
+Stages = Annotated[str, typer.Option("--stage", help=f"One of {', '.join(STAGES)}.")]
 
 
 @app.command()
@@ -155,6 +156,23 @@ def signal(  # noqa: PLR0913, PLR0917 - options of a command
         out / f"{name}.json",
     )
     typer.echo(signals.table(found), nl=False)
+
+
+@app.command()
+def bounds(
+    regime: Annotated[str, typer.Option(help="deep, long or short.")] = "deep",
+    policy: Annotated[
+        Path, typer.Option(help="Model folder, whose tokens are counted.", exists=True)
+    ] = MINI_DEEP.folder,
+) -> None:
+    """Regret and tokens of searchers that make no mistake, in Markdown: what there is to gain. No training."""
+    try:
+        chosen = REGIMES[_regime(regime)]
+    except MRTRewardError as error:
+        raise SystemExit(f"error: {error}") from error
+    typer.echo("| searcher | regret to 3 budgets | tokens |\n| --- | --- | --- |")
+    for bound in searchers.bounds(chosen, policy):
+        typer.echo(f"| {bound.searcher} | {bound.regret:.3f} | {bound.tokens:.0f} |")
 
 
 @app.command()
