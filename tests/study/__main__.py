@@ -191,7 +191,9 @@ def report(
     except MRTRewardError as error:
         raise SystemExit(f"error: {error}") from error
     if figure is not None:
-        draw([each for each in finished if each.arm in shown], figure)
+        chosen = [each for each in finished if each.arm in shown]
+        regimes = {each.regime for each in chosen}
+        draw(chosen, figure, {name: searchers.tidy_regret(REGIMES[name], MINI_DEEP.folder) for name in regimes})
     typer.echo(told, nl=False)
 
 

@@ -74,6 +74,11 @@ def bounds(regime: Regime, policy: Path, num_problems: int = 256) -> Sequence[Bo
     return [_bound(name, problems, tokenizer, answer, limit) for name in SEARCHERS]
 
 
+def tidy_regret(regime: Regime, policy: Path) -> float:
+    """Regret of the tidy searcher, as `bounds` has it."""
+    return next(bound.regret for bound in bounds(regime, policy) if bound.searcher == "tidy")
+
+
 def _bound(name: str, problems: Sequence[Problem], tokenizer: Tokenizer, answer: int, limit: int) -> Bound:
     rng = np.random.default_rng(0)
     regrets, tokens = list[float](), list[float]()

@@ -85,12 +85,17 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
+def _number(value: float) -> str:
+    """Empty where older runs were not asked."""
+    return "" if np.isnan(value) else f"{value:.3g}"
+
+
 def _means(groups: Mapping[Group, Sequence[Finished]]) -> str:
     """Of the last step, and of the policy before training."""
     first = next(iter(groups.values()))[0].points[0]
-    rows = [["before training", "", *(f"{first.mean.get(name, np.nan):.3g}" for name in _COLUMNS), ""]]
+    rows = [["before training", "", *(_number(first.mean.get(name, np.nan)) for name in _COLUMNS), ""]]
     for key in sorted(groups, key=lambda key: _final(groups[key], "regret")):
-        told = [f"{_final(groups[key], name):.3g}" for name in _COLUMNS]
+        told = [_number(_final(groups[key], name)) for name in _COLUMNS]
         rows.append([_label(key), str(len(groups[key])), *told, f"{tokens_per_right(groups[key]):.0f}"])
     return _table(["arm (values)", "seeds", *_COLUMNS.values(), "tokens per right answer"], rows)
 
@@ -175,8 +180,15 @@ def _sizes(groups: Mapping[Group, Sequence[Finished]]) -> str:
     return f"{told}\n\n{_table(['arm (values)', *head], rows)}"
 
 
-def draw(runs: Sequence[Finished], path: Path) -> None:
-    """Learning curves, and accuracy against budget at the end, of all regimes; the same runs draw the same file."""
+def draw(runs: Sequence[Finished], path: Path, faultless: Mapping[str, float] | None = None) -> None:
+    """Learning curves, and accuracy against budget at the end, of all regimes; the same runs draw the same file.
+
+    Args:
+        runs: all that are shown.
+        path: of the SVG.
+        faultless: regret of a searcher that makes no mistake, by regime.
+
+    """
     regimes = [name for name in REGIMES if any(run.regime == name for run in runs)]
     figure = Figure(figsize=(11, 2.9 * len(regimes)), layout="constrained")
     grid = np.atleast_2d(figure.subplots(len(regimes), 3, squeeze=False))
@@ -198,6 +210,12 @@ def draw(runs: Sequence[Finished], path: Path) -> None:
             axes.set_title(f"{regime}: {title}", fontsize=10)
             axes.set_xlabel(x)
             axes.spines[["top", "right"]].set_visible(False)
+        if faultless:
+            row[0].axhline(faultless[regime], color="0.5", linestyle=":", linewidth=1.0)
+            row[0].annotate(
+                "a search without mistakes", (0.98, faultless[regime]), (0, 3), xycoords=("axes fraction", "data"),
+                textcoords="offset points", ha="right", fontsize=7, color="0.4",
+            )  # fmt: skip
         row[2].legend(frameon=False, fontsize=7)
     with mpl.rc_context({"svg.hashsalt": "mrt-reward", "svg.fonttype": "none"}):
         figure.savefig(path, metadata={"Date": None})
