@@ -59,6 +59,7 @@ class LoopSettings(BaseSettings):
     temperature: Annotated[float, Field(gt=0, description="Of the policy's sampling.")] = 1.0
     learning_rate: Annotated[float, Field(gt=0, description="Of AdamW.")] = 1e-4
     warmup_steps: Annotated[int, Field(ge=0, description="Steps until the learning rate is reached, in a line.")] = 0
+    decay: Annotated[bool, Field(description="Let the learning rate then fall in a line, to 0 after the last.")] = False
     max_grad_norm: Annotated[float, Field(gt=0, description="Gradients are clipped to this norm.")] = 1.0
     micro_rows: Annotated[int, Field(ge=1, description="Traces of one backward pass; a matter of memory.")] = 16
     save_steps: Annotated[int, Field(ge=1, description="Steps between saves, which is what a kill may lose.")] = 1
@@ -186,8 +187,10 @@ class Loop:
     @property
     def learning_rate(self) -> float:
         """Of the step that comes next."""
-        share = (len(self.log) + 1) / max(self.settings.warmup_steps, 1)
-        return self.settings.learning_rate * min(share, 1.0)
+        num_steps, warmup = self.settings.steps, self.settings.warmup_steps
+        rising = (len(self.log) + 1) / max(warmup, 1)
+        falling = (num_steps - len(self.log)) / max(num_steps - warmup, 1) if self.settings.decay else 1.0
+        return self.settings.learning_rate * min(rising, falling, 1.0)
 
     def logprobs(self, rollouts: Rollouts, rows: Tensor) -> Tensor:
         """Log-probability of each response token, at the temperature that it was sampled with; (rows, T)."""
@@ -228,7 +231,8 @@ class Loop:
         servers = {"url", "api_key_env", "admin_url", "admin_key_env", "timeout_s"}
         mrt = {name: value for name, value in as_json(self.settings.mrt).items() if name not in servers}
         mrt["url"] = "policy" if self.settings.mrt.by_policy else None  # one server is as good as another
-        mine = self.settings.model_dump(mode="json", exclude={"out", "resume", "steps", "save_steps", "mrt"})
+        unlike = {"out", "resume", "save_steps", "mrt"} | (set() if self.settings.decay else {"steps"})
+        mine = self.settings.model_dump(mode="json", exclude=unlike)
         return mine | {f"mrt.{name}": value for name, value in mrt.items()}
 
 

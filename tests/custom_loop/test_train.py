@@ -213,6 +213,18 @@ def test_the_learning_rate_is_reached_in_a_line(tmp_path: Path) -> None:
         assert loop.learning_rate == pytest.approx(rate)
 
 
+def test_the_learning_rate_falls_in_a_line_where_asked(tmp_path: Path) -> None:
+    changed = {"warmup_steps": 2, "learning_rate": 1e-3, "steps": 6, "decay": True}
+    loop = Loop(settings_of(tmp_path).model_copy(update=changed))
+    rates: list[float] = []
+    for num_done in range(6):
+        loop.log = [{}] * num_done
+        rates.append(loop.learning_rate)
+    assert rates == pytest.approx([0.5e-3, 1e-3, 1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
+    assert loop.identity()["steps"] == 6  # other steps would be another rate at each of them
+    assert "steps" not in Loop(settings_of(tmp_path)).identity()
+
+
 def test_traces_that_no_server_scores_train_on_their_outcome_and_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,6 +53,9 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
     warmup: Annotated[
         int | None, typer.Option(min=0, help="Steps until it is reached.", show_default="the stage's")
     ] = None,
+    decay: Annotated[
+        bool, typer.Option("--decay", help="Whether it then falls to 0, also where the stage's does not.")
+    ] = False,
     threads: Threads = 2,
     out: Runs = RUNS,
 ) -> None:
@@ -69,6 +72,7 @@ def run(  # noqa: PLR0913, PLR0917 - options of a command
             seeds=tuple(seed or ()),
             learning_rate=learning_rate,
             **({} if warmup is None else {"warmup_steps": warmup}),
+            **({"decay": True} if decay else {}),
         )
         asyncio.run(_carry_out(planned, out / stage))
     except MRTRewardError as error:

@@ -93,7 +93,8 @@ def read_run(path: Path) -> Finished | None:
         what["seed"],
         what["values"]
         + ("" if rate == LEARNING_RATE else f", learning rate {rate:g}")
-        + (f", warm-up of {warmup} steps" if warmup else ""),
+        + (f", warm-up of {warmup} steps" if warmup else "")
+        + (", decay" if what.get("decay") else ""),
         points,
         problems,
         np.array(last["candidates"]),

@@ -55,6 +55,7 @@ class RunSpec:
         group_size: traces of each problem.
         learning_rate: of AdamW.
         warmup_steps: until the learning rate is reached.
+        decay: whether it then falls in a line, to 0 after the last step.
         between: how much is evaluated in between.
         final: how much is evaluated at the end.
 
@@ -71,6 +72,7 @@ class RunSpec:
     group_size: int = 8
     learning_rate: float = LEARNING_RATE
     warmup_steps: int = 0
+    decay: bool = False
     between: Size = BETWEEN
     final: Size = FINAL
 
@@ -79,7 +81,8 @@ class RunSpec:
         """Of its files."""
         rate = "" if self.learning_rate == LEARNING_RATE else f"-lr{self.learning_rate:g}"
         warmup = f"-warm{self.warmup_steps}" if self.warmup_steps else ""
-        return f"{self.regime}-{self.arm}-{self.values.name}{rate}{warmup}-s{self.seed}"
+        decay = "-decay" if self.decay else ""
+        return f"{self.regime}-{self.arm}-{self.values.name}{rate}{warmup}{decay}-s{self.seed}"
 
     def record(self) -> dict[str, Any]:
         """What identifies it, for its file."""
@@ -95,6 +98,8 @@ class RunSpec:
             "group_size": self.group_size,
             "learning_rate": self.learning_rate,
             "warmup_steps": self.warmup_steps,
+            # Files of before it was a choice do not have it.
+            **({"decay": True} if self.decay else {}),
             "between": [self.between.num_problems, self.between.num_traces],
             "final": [self.final.num_problems, self.final.num_traces],
         }
@@ -122,6 +127,7 @@ def new_loop(spec: RunSpec, folder: Path) -> StudyLoop:
         max_tokens=regime.budget_tokens,
         learning_rate=spec.learning_rate,
         warmup_steps=spec.warmup_steps,
+        decay=spec.decay,
         micro_rows=4 * spec.group_size,
         seed=spec.seed,
         mrt=settings_of(arm, regime, spec.values),

@@ -26,6 +26,7 @@ class Stage:
         every: steps between evaluations.
         final: how much is evaluated at the end of a run.
         warmup_steps: until the learning rate is reached.
+        decay: whether it then falls to 0.
 
     """
 
@@ -36,6 +37,7 @@ class Stage:
     every: int
     final: Size = FINAL
     warmup_steps: int = 0
+    decay: bool = False
 
 
 STAGES = {
@@ -95,7 +97,7 @@ def specs(
             policy,
             between=BETWEEN,
             final=stage.final,
-            **{"warmup_steps": stage.warmup_steps, **changed},
+            **{"warmup_steps": stage.warmup_steps, "decay": stage.decay, **changed},
         )
         for regime in stage.regimes
         for seed in seeds or stage.seeds
