@@ -115,7 +115,9 @@ def test_figures_are_drawn_for_papers(tmp_path: Path) -> None:
     written = make_report([write(tmp_path / "r.jsonl", *rows)], tmp_path / "out", ReportSpec(figures=True))
     names = {path.name for path in written if path.parent.name == "figures"}
     assert {
-        f"{name}.{kind}" for name in ("accuracy", "regret", "frugal", "advancing") for kind in ("svg", "png")
+        f"{name}.{kind}"
+        for name in ("accuracy", "regret", "frugal", "advancing", "progress")
+        for kind in ("svg", "png")
     } == names
     assert (tmp_path / "out" / "figures" / "accuracy.png").read_bytes()[:4] == b"\x89PNG"
 
