@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mrt_reward.evaluation.direct_summary import DirectSummary
@@ -111,13 +111,22 @@ def contents(
         ", ".join(model.name for model in summary.models),
         f"{num_problems} problems, {notes.read:,} traces",
         tuple(worthless_lines(caveats)),
-        (proved_by(caveats), RESTS_ON),
+        (f"{proved_by(caveats)} {_made(facts, made)}", RESTS_ON),
         tuple(sections),
     )
 
 
-def _row(metric: str, cells: Iterable[Cell]) -> Row:
-    return Row(word_of(metric).title, tuple(cells), word_of(metric).meaning)
+def _row(metric: str, cells: Iterable[Cell], meaning: str = "") -> Row:
+    return Row(word_of(metric).title, tuple(cells), meaning)
+
+
+def _meanings(metrics: Sequence[str]) -> Iterator[str]:
+    """What each metric means, said once for those that differ in their budget alone."""
+    said: set[str] = set()
+    for metric in metrics:
+        meaning = word_of(metric).meaning
+        yield "" if meaning in said else meaning
+        said.add(meaning)
 
 
 def _texts(*texts: str) -> tuple[Cell, ...]:
@@ -129,9 +138,10 @@ def _models(summary: Summary) -> Table:
         Row("Problems", _texts(*(str(model.problems) for model in summary.models))),
         Row("Traces", _texts(*(f"{model.traces:,}" for model in summary.models))),
     ]
+    metrics = table_metrics(summary)
     rows += [
-        _row(metric, (estimate_cell(model.metrics.get(metric), metric) for model in summary.models))
-        for metric in table_metrics(summary)
+        _row(metric, (estimate_cell(model.metrics.get(metric), metric) for model in summary.models), meaning)
+        for metric, meaning in zip(metrics, _meanings(metrics), strict=True)
     ]
     return Table(tuple(model.name for model in summary.models), tuple(rows))
 
@@ -206,6 +216,11 @@ def _by_difficulty(summary: Summary) -> list[Section]:
         ]
         blocks += [Heading(model.name), Table(tuple(model.terciles), tuple(rows))]
     return [Section("difficulty", "By difficulty", tuple(blocks))]
+
+
+def _made(facts: Mapping[str, Mapping[str, str]], made: Invocation | None) -> str:
+    data = ", ".join(dict.fromkeys(quoted(each["data"]) for each in facts.values() if "data" in each))
+    return f"Data: {data}.{'' if made is None else f' Report of {made.date} UTC.'}"
 
 
 def _origin(facts: Mapping[str, Mapping[str, str]], made: Invocation | None) -> Section:

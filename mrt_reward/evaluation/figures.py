@@ -85,6 +85,8 @@ def draw(chart: Chart, axes: Any) -> None:  # noqa: ANN401 - matplotlib's own
     if chart.axes.log:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:,.0f}")
+    if chart.axes.percent:
+        axes.yaxis.set_major_formatter(lambda y, _: chart.written_y(y))
     axes.set_xlabel(chart.axes.x_label)
     axes.set_ylabel(chart.axes.y_label)
     axes.spines[["top", "right"]].set_visible(False)

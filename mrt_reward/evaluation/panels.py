@@ -221,14 +221,17 @@ def _verdict(estimate: Estimate) -> str:
         return "too few problems to tell"
     if estimate.low > 0:
         return "it still advances"
-    return "it goes backwards" if estimate.high < 0 else "no progress can be told from none"
+    return "it goes backwards" if estimate.high < 0 else "whether it advances cannot be told"
 
 
 def _restarts(summary: Summary) -> list[Panel]:
-    caption = "At matched tokens: accuracy by going on, minus accuracy by starting over at half the budget. Above 0, "
+    caption = (
+        "At matched tokens: accuracy by going on, minus accuracy by starting over at half the budget. Above 0, the "
+        "thinking so far was worth keeping."
+    )
     kinds: Sequence[tuple[str, str, str]] = (
-        ("running", "Would starting over have done as well?", "the thinking so far was worth keeping."),
-        ("unsolved", "And where it is not there yet?", "the same, among traces whose accuracy at half is below 0.5."),
+        ("running", "Would starting over have done as well?", ""),
+        ("unsolved", "And where it is not there yet?", " Here of traces whose accuracy at half is below 0.5."),
     )
     return [
         Panel(kind, title, caption + rest, _lines(summary, f"{kind}:difference", Axes(

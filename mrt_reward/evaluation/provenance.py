@@ -115,9 +115,8 @@ class Origins:
         settings, runs = _beside(name, self.files[name])
         facts["data"] = str(settings.get("source") or ", ".join(sorted(path.name for path in self.files[name])))
         facts["engine"] = str(settings.get("engine") or "")
-        sampling = settings.get("sampling")
-        if isinstance(sampling, dict):
-            facts["sampling"] = in_words(cast("dict[str, Any]", sampling))
+        sampling = cast("dict[str, Any]", settings.get("sampling") or {})
+        facts["sampling"] = _option(sampling, _DEFAULTS["estimator"]) if "kind" in sampling else in_words(sampling)
         if settings.get("forcing"):
             facts["forced beyond its end"] = f"{settings['forcing'].get('num_extensions')} times"
         ways = [settings["options"]] if "options" in settings else self.options[name]
@@ -128,12 +127,18 @@ class Origins:
 
 
 def in_words(fields: Mapping[str, Any]) -> str:
-    """Names and values, without those that are not set."""
+    """Names and values, without those that are not set and those that hold others."""
     return ", ".join(
-        f"{name.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+        _in_words(name.replace("_", " "), value)
         for name, value in fields.items()
         if value is not None and not isinstance(value, dict | list)
     )
+
+
+def _in_words(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return name if value else f"not {name}"
+    return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
 
 
 def _option(chosen: object, default: object) -> str:
