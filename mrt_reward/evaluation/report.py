@@ -16,7 +16,7 @@ from mrt_reward.evaluation.markdown import markdown
 from mrt_reward.evaluation.measures import Lens
 from mrt_reward.evaluation.page import page
 from mrt_reward.evaluation.provenance import Invocation, Origins
-from mrt_reward.evaluation.summary import TARGETS, Summary, names_of, summarise
+from mrt_reward.evaluation.summary import TARGETS, Summary, summarise
 from mrt_reward.evaluation.tally import NUM_EXAMPLES, Caveats, Tally
 from mrt_reward.evaluation.traces import ReadNotes, Results
 from mrt_reward.files import write_json, write_text
@@ -99,7 +99,7 @@ def read_report(paths: Sequence[Path], spec: ReportSpec, tell: Callable[[int], N
         )
     ways.refuse_mixed()
     summary = summarise(tally, budgets=spec.budgets, targets=spec.targets, seed=spec.seed)
-    names = names_of(tally)
+    names = tally.shown_names
     caveats = {names[model]: each for model, each in tally.caveats.items()}
     return Report(summary, notes, caveats, origins.facts(names), tally)
 
@@ -120,7 +120,7 @@ def make_report(
     write_json(folder / SUMMARY, as_json(report))
     text = contents(report.summary, report.notes, report.caveats, report.facts, spec.made)
     write_text(folder / REPORT_MD, markdown(text))
-    names = names_of(report.tally)
+    names = report.tally.shown_names
     examples = (replace(result, model=names[result.model]) for result in report.tally.examples)
     threshold = report.summary.waste_threshold
     write_text(folder / REPORT_HTML, page(text, examples, num_traces=report.notes.read, waste_threshold=threshold))

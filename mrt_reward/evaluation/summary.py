@@ -23,7 +23,6 @@ from mrt_reward.evaluation.bootstrap import (
 from mrt_reward.evaluation.curves import tokens_to_reach
 from mrt_reward.evaluation.direct_summary import Advantage, DirectSummary, Reading, advantage, summarise_direct
 from mrt_reward.evaluation.measures import KINDS, SCALARS
-from mrt_reward.evaluation.provenance import shown_names
 from mrt_reward.evaluation.tally import Tally, terciles
 
 Floats = NDArray[np.float64]
@@ -115,7 +114,7 @@ def summarise(
     count_RN = resample_counts(len(tally.problems), seed=seed)
     thirds = terciles(tally.difficulty())
     columns = {model: _columns(tally, means[model], chosen) for model in tally.models}
-    context = _Context(tally, count_RN, thirds, tuple(targets), names_of(tally))
+    context = _Context(tally, count_RN, thirds, tuple(targets), tally.shown_names)
     models = tuple(_model(context, model, means[model], columns[model]) for model in tally.models)
     names = tally.models
     pairs = list(combinations(names, 2)) if len(names) <= MAX_COMPARED else [(names[0], name) for name in names[1:]]
@@ -132,11 +131,6 @@ class _Context:
     thirds: Mapping[str, NDArray[np.intp]]
     targets: tuple[float, ...]
     names: Mapping[str, str]
-
-
-def names_of(tally: Tally) -> dict[str, str]:
-    """What a report calls each model: one that is a folder without the folders above it (`shown_names`)."""
-    return shown_names([*tally.models, *tally.direct.models])
 
 
 def _default_budgets(tally: Tally, means: Mapping[str, Floats]) -> tuple[float, ...]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mrt_reward.evaluation.bootstrap import mean_over_problems
 from mrt_reward.evaluation.direct_votes import DirectTally
 from mrt_reward.evaluation.measures import KINDS, SCALARS, Layout, Lens, end_tokens, measure
+from mrt_reward.evaluation.provenance import shown_names
 from mrt_reward.evaluation.restart import restart_comparison
 from mrt_reward.evaluation.result import Result
 from mrt_reward.mini.bundled import is_foreign
@@ -159,6 +160,11 @@ class Tally:
     def models(self) -> tuple[str, ...]:
         """In order of appearance."""
         return tuple(self._sums)
+
+    @property
+    def shown_names(self) -> dict[str, str]:
+        """What a report calls each model: one that is a folder without the folders above it."""
+        return shown_names([*self.models, *self.direct.models])
 
     @property
     def problems(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ def line_has_size(cell: str) -> bool:
 
 
 def number(cell: str) -> float:
-    return float(cell.split()[0].rstrip(":").replace(",", ""))
+    return float(cell.split(maxsplit=1)[0].rstrip(":").replace(",", ""))
 
 
 @pytest.mark.parametrize("size", PARAMETERS)
