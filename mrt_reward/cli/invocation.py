@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -11,9 +12,12 @@ from pathlib import Path
 from mrt_reward.evaluation.provenance import Invocation, without_folders
 from mrt_reward.version import __version__
 
+_KEY = re.compile(r'("\w*key"\s*:\s*)"[^"]*"')
+"""A secret in settings that are given as JSON."""
+
 
 def this_call(words: Sequence[str] | None = None) -> Invocation:
-    """Date and command line, without the folders that its files lie in.
+    """Date and command line, without the folders that its files lie in, and without keys.
 
     Args:
         words: of the command line, behind `mrt-reward`; None takes this process's.
@@ -28,4 +32,4 @@ def _shown(word: str) -> str:
     flag, equals, value = word.partition("=")
     if word.startswith("--") and equals:
         return f"{flag}={_shown(value)}"
-    return Path(word).name if word.startswith("/") and len(word) > 1 else without_folders(word)
+    return Path(word).name if word.startswith("/") and len(word) > 1 else without_folders(_KEY.sub(r'\1"…"', word))

@@ -12,5 +12,8 @@ def test_a_call_is_named_as_it_was_typed_without_folders_of_the_machine() -> Non
     assert call.command == (
         "mrt-reward evaluate 'my problems.jsonl' -o out --model=last --engine-url http://a:1 --options '{\"seed\": 1}'"
     )
+    assert this_call(["--direct", 'a={"model": "/m/b", "engine_api_key": "secret"}']).command == (
+        'mrt-reward --direct \'a={"model": "b", "engine_api_key": "…"}\''
+    )
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", call.date)
     assert call.version == __version__
