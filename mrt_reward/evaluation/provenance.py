@@ -32,6 +32,10 @@ _ALWAYS_SHOWN = ("num_samples", "temperature", "top_p", "max_tokens", "max_episo
 """Options whose defaults are worth a reader's while too."""
 
 
+MAX_OPTIONS = 4
+"""Ways of scoring that are listed for a model; a file may have a seed of its own in every line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Invocation:
     """One call of a verb.
@@ -80,7 +84,7 @@ class Origins:
     """What lines of results and the files beside them say of how the values came about.
 
     Attributes:
-        options: of scoring, by model; each that differs once.
+        options: of scoring, by model; the first `MAX_OPTIONS` that differ.
         provers: by model.
         files: that lines of a model were read from.
 
@@ -94,7 +98,7 @@ class Origins:
         """One more line."""
         name = f"{result.model}, direct" if result.is_direct else result.model
         known = self.options.setdefault(name, [])
-        if result.options is not None and result.options not in known:
+        if result.options is not None and len(known) < MAX_OPTIONS and result.options not in known:
             known.append(result.options)
         if result.scored.prover:
             self.provers.setdefault(name, set()).add(without_folders(result.scored.prover))

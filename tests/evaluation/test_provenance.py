@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mrt_reward.evaluation.folder import Folder
-from mrt_reward.evaluation.provenance import Invocation, Origins, in_words, shown_names, without_folders
+from mrt_reward.evaluation.provenance import MAX_OPTIONS, Invocation, Origins, in_words, shown_names, without_folders
 from mrt_reward.evaluation.report import ReportSpec, make_report
 from mrt_reward.evaluation.traces import Results
 from tests.evaluation.lines import line, write
@@ -76,6 +76,18 @@ def test_a_file_of_score_says_what_its_lines_hold(tmp_path: Path) -> None:
         "estimator": "rollouts, num samples 4, temperature 0.6, not coupled",
         "terminator": "boxed",
     }
+
+
+def test_a_seed_in_every_line_does_not_fill_the_report(tmp_path: Path) -> None:
+    rows = [
+        line(f"{seed}", [0.1, 0.3]) | {"options": {"estimator": {"kind": "rollouts", "seed": seed}}}
+        for seed in range(9)
+    ]
+    origins = Origins()
+    for result in Results([write(tmp_path / "scored.jsonl", *rows)]):
+        origins.add(result)
+    [facts] = origins.facts({"unnamed": "unnamed"}).values()
+    assert facts["estimator"].count(" or ") == MAX_OPTIONS - 1
 
 
 def test_what_stands_beside_results_may_be_broken(tmp_path: Path) -> None:
