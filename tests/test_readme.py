@@ -1,4 +1,4 @@
-"""The Python of the front page runs as it stands there, and prints what it says."""
+"""The Python of the front page runs as it stands there; links of every page lead somewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+FOLDERS = ("adapters", "deploy", "mrt_reward", "tests")
+PAGES = [*sorted(ROOT.glob("*.md")), *(page for name in FOLDERS for page in sorted((ROOT / name).rglob("*.md")))]
 
 
 def test_its_example_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -17,7 +20,29 @@ def test_its_example_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == found["printed"]
 
 
-def test_its_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", README.read_text())
-    assert len(links) > 10
-    assert [link for link in links if not (README.parent / link).exists()] == []
+def test_words_are_explained_in_one_place() -> None:
+    assert [page for page in PAGES if "| word | meaning |" in page.read_text(encoding="utf-8")] == [README]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings_that_are_there(page: Path) -> None:
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", text):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def anchors(text: str) -> set[str]:
+    """Addresses of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading) for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain}
+
+
+def test_an_anchor_is_made_of_a_heading_as_github_does() -> None:
+    assert anchors("## Long answers: progress of `log J`\n### See [this](x.md)") == {
+        "long-answers-progress-of-log-j",
+        "see-this",
+    }

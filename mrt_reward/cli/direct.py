@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mrt_reward.cli.columns import Problems
 from mrt_reward.cli.flags import flag, named_settings
+from mrt_reward.cli.invocation import this_call
 from mrt_reward.config import ServeSettings
 from mrt_reward.evaluation.direct import DirectSpec
 from mrt_reward.evaluation.direct_run import DirectRun
@@ -77,9 +78,9 @@ def direct_plan(word: str, settings: ServeSettings, spec: DirectSpec, *, weighte
 
 def run_direct(source: Problems, folder: Folder, plan: DirectPlan, console: Console) -> RunCounts:
     """Answer the problems that have no answers yet; the engine is built only if there are any."""
-    folder.remember(
-        f"{plan.name}, direct", {**asdict(plan.spec), "engine": plan.settings.engine, "source": source.path.name}
-    )
+    name = f"{plan.name}, direct"
+    folder.remember(name, {**asdict(plan.spec), "engine": plan.settings.engine, "source": source.path.name})
+    folder.add_run(name, this_call().fields())
     run = DirectRun(folder, plan.name, source.rows())
     try:
         if run.todo:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mrt_reward.cli.columns import Map, Problems, refuse_unanswered, refuse_unusable, renames_from
 from mrt_reward.cli.direct import Direct, DirectAnswers, DirectClosed, DirectTokens, direct_plan, run_direct
 from mrt_reward.cli.flags import ENGINE, chosen, flag, with_settings
+from mrt_reward.cli.invocation import this_call
 from mrt_reward.cli.options import OPTIONS, options_from
 from mrt_reward.cli.report import BUDGETS, SIZES, TARGETS, WEIGHTED, build, lens_of
 from mrt_reward.cli.totals import FIRST, UNTHINKING
@@ -101,7 +102,8 @@ def evaluate(
         direct, settings, DirectSpec(plain, direct_closed, scoring.delimiters, scoring.grader), weighted=weighted_votes
     )
     lens = lens_of(budgets, votes, waste_threshold, weighted=weighted_votes)
-    spec = ReportSpec(lens, tuple(budgets or ()), tuple(targets or DEFAULT_TARGETS), seed)
+    call = this_call()
+    spec = ReportSpec(lens, tuple(budgets or ()), tuple(targets or DEFAULT_TARGETS), seed, made=call)
     refuse_unusable(source, read.rows())
     grader = settings.graders.get(scoring.grader or next(iter(settings.graders)))
     refuse_unanswered(source, read.rows(), scoring, grader)
@@ -110,6 +112,7 @@ def evaluate(
         if overwrite:
             folder.clear()
         folder.remember(plan.model, {**asdict(plan), "engine": settings.engine, "source": source.name})
+        folder.add_run(plan.model, call.fields())
         try:
             counts = _run(read, folder, plan, settings, console, weighted=weighted_votes)
         except ProverUnavailable as error:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mrt_reward.cli.flags import flag
+from mrt_reward.cli.invocation import this_call
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.folder import RESULTS
 from mrt_reward.evaluation.measures import Lens
@@ -75,7 +76,7 @@ def report(
     folder = output or (first if first.is_dir() else first.parent)
     lens = lens_of(budgets, votes, waste_threshold, weighted=weighted_votes)
     reached = tuple(targets or DEFAULT_TARGETS)
-    build(sources, folder, ReportSpec(lens, tuple(budgets or ()), reached, seed, examples, figures))
+    build(sources, folder, ReportSpec(lens, tuple(budgets or ()), reached, seed, examples, figures, this_call()))
 
 
 def build(sources: Sequence[Path], folder: Path, spec: ReportSpec) -> None:

@@ -18,7 +18,7 @@ from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.comparable import way_of
 from mrt_reward.files import json_line, write_json, write_jsonl
 
-TRACES, RESULTS, SETTINGS = "traces.jsonl", "results.jsonl", "settings.json"
+TRACES, RESULTS, SETTINGS, RUNS = "traces.jsonl", "results.jsonl", "settings.json", "runs.jsonl"
 SUMMARY, REPORT_MD, REPORT_HTML, FIGURES = "summary.json", "report.md", "report.html", "figures"
 
 
@@ -141,8 +141,14 @@ class Folder:
 
     def clear(self) -> None:
         """Remove what an evaluation wrote."""
-        for name in (TRACES, RESULTS, SETTINGS, SUMMARY, REPORT_MD, REPORT_HTML):
+        for name in (TRACES, RESULTS, SETTINGS, RUNS, SUMMARY, REPORT_MD, REPORT_HTML):
             (self.path / name).unlink(missing_ok=True)
+
+    def add_run(self, model: str, run: Mapping[str, str]) -> None:
+        """Write down that a call of a verb worked on a model, for the report to say where its numbers come from."""
+        runs = Log(self.path / RUNS)
+        runs.add({"model": model, **run})
+        runs.close()
 
     def remember(self, model: str, settings: Mapping[str, Any]) -> None:
         """Write down how a model is evaluated; going on in another way would mix what cannot be mixed.

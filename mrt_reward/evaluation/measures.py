@@ -156,6 +156,12 @@ def measure(result: Result, layout: Layout) -> dict[str, Floats]:
     return measures | _extended(result, x_SP[0], value_P, budget_B)
 
 
+def end_tokens(result: Result, lens: Lens) -> Floats:
+    """Where a trace's curve ends, in tokens, for each size of a vote, `end_S`."""
+    prefix_P, answer_P = _tokens(result)
+    return prefix_P[-1] + np.array(lens.sizes, np.float64) * answer_P[-1]
+
+
 def numbers(values: Sequence[float | None]) -> Floats:
     """With NaN for what is missing."""
     return np.array([np.nan if value is None else value for value in values], np.float64)

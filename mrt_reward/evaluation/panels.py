@@ -1,158 +1,81 @@
-"""The charts of report.html: which curves of a summary stand where, and the sentence that each one answers."""
+"""The charts of a report: which curves of a summary stand where, and the sentence that each one answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from mrt_reward.evaluation.bootstrap import CurveSummary, Estimate
+from mrt_reward.evaluation.charts import Axes, Chart, Mark, Series
 from mrt_reward.evaluation.direct_summary import Advantage
 from mrt_reward.evaluation.progress import NUM_QUARTERS
 from mrt_reward.evaluation.summary import ModelSummary, Summary
-from mrt_reward.evaluation.svg import NUM_STYLES, Axes, Mark, Series, bar_chart, dot_chart, line_chart
 from mrt_reward.evaluation.words import interval_of, written
 
 X_TOKENS = "budget, in tokens (prompt, thinking, answer)"
 THIRDS = ("hard", "medium", "easy")
-QUARTERS = tuple(f"{place}. quarter" for place in range(1, NUM_QUARTERS + 1))
+QUARTERS = tuple(f"{number}. quarter" for number in range(1, NUM_QUARTERS + 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One chart with its words.
+    """One chart with its words, which are plain text.
 
     Attributes:
+        name: of its files.
         title: what it asks or shows.
-        told: how to read it.
-        answers: what it says, a sentence for each model; plain text.
-        chart: SVG; empty where there is nothing to draw.
-        numbers: the chart's numbers as an HTML table.
+        caption: how to read it.
+        chart: its points.
+        answers: what it says, a sentence for each model.
         own: whether it is one of MRT's own two questions.
 
     """
 
+    name: str
     title: str
-    told: str
-    answers: tuple[str, ...]
-    chart: str
-    numbers: str
+    caption: str
+    chart: Chart
+    answers: tuple[str, ...] = ()
     own: bool = False
-
-
-def mark(x: float, estimate: Estimate) -> Mark:
-    """A point of a chart."""
-    return Mark(x, estimate.value, estimate.low, estimate.high)
-
-
-def marks(curve: CurveSummary | None) -> list[Mark]:
-    """A curve's points; none where there is no curve."""
-    return [] if curve is None else [mark(x, point) for x, point in zip(curve.x, curve.points, strict=True)]
-
-
-def _lines(summary: Summary, title: str, told: str, name: str, axes: Axes, *, answers: Sequence[str] = ()) -> Panel:
-    """One curve of every model."""
-    series = [
-        Series(model.name, place % NUM_STYLES, marks(model.curves.get(name)))
-        for place, model in enumerate(summary.models)
-    ]
-    return Panel(title, told, tuple(answers), line_chart(axes, series), numbers_table(series, axes))
-
-
-def numbers_table(series: Sequence[Series], axes: Axes) -> str:
-    """A chart's numbers for who cannot see it, or wants to copy them."""
-    rows: list[str] = []
-    for one in series:
-        for point in one.marks:
-            if point.y is None:
-                continue
-            at = axes.categories[round(point.x)] if axes.categories else f"{point.x:,.4g}"
-            span = "" if point.low is None or point.high is None else f"{point.low:.4g} to {point.high:.4g}"
-            cells = (one.name, at, f"{point.y:.4g}", span)
-            rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    if not rows:
-        return ""
-    head = "".join(f"<th>{escape(name)}</th>" for name in ("", axes.x_label, axes.y_label, "95 % interval"))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def budget_panels(summary: Summary) -> list[Panel]:
     """Accuracy and regret against budget."""
-    reach = [_sentence(model, summary) for model in summary.models]
     accuracy = Axes("accuracy against budget", X_TOKENS, "accuracy", log=True, percent=True)
     regret = Axes("normalised regret against budget", X_TOKENS, "normalised regret", log=True)
     return [
-        _lines(
-            summary,
-            "Accuracy against budget",
-            "Thinking is cut and the answer forced, from the empty prefix to the full trace.",
+        Panel(
             "accuracy",
-            accuracy,
-            answers=reach,
+            "Accuracy against budget",
+            "Thinking is cut and the answer forced, from the empty prefix to the full trace. Each curve ends where the "
+            "model's longest trace does.",
+            _lines(summary, "accuracy", accuracy),
+            tuple(_sentence(model, summary) for model in summary.models),
         ),
-        _lines(
-            summary,
-            "Normalised regret",
-            "1 minus the area under the curve on the left, as a share of the budget; lower is better.",
+        Panel(
             "regret",
-            regret,
+            "Normalised regret",
+            "1 minus the area under accuracy against budget, as a share of the budget; lower is better.",
+            _lines(summary, "regret", regret),
         ),
     ]
-
-
-def _sentence(model: ModelSummary, summary: Summary) -> str:
-    at = f"{summary.budgets[-1]:g}"
-    parts = [f"{model.name}: {_with_interval(model.metrics['final'], 'share')} at the end"]
-    parts.append(f"{_with_interval(model.metrics['empty'], 'share')} without thinking")
-    parts.append(f"normalised regret {_with_interval(model.metrics[f'regret@{at}'], 'share')} to {at} tokens")
-    return ", ".join(parts) + "."
-
-
-def _with_interval(estimate: Estimate, shape: str) -> str:
-    kind = "tokens" if shape == "tokens" else "share"
-    return f"{written(estimate.value, kind)} {interval_of(estimate, kind)}".strip()
 
 
 def vote_panels(summary: Summary) -> list[Panel]:
     """`[maj@k]` against tokens, one chart for each model: the authors' study of chopped thinking."""
     panels: list[Panel] = []
     direct = {f"{each.name}, direct": each.votes for each in summary.direct}
-    for model in summary.models:
-        names = sorted((name for name in model.curves if name.startswith("maj@")), key=lambda name: int(name[4:]))
-        curves = {"maj@1": model.curves.get("accuracy"), **{name: model.curves[name] for name in names}, **direct}
-        series = [Series(name, place % NUM_STYLES, marks(curve)) for place, (name, curve) in enumerate(curves.items())]
+    caption = "k answers are drawn at a cut and voted on; k answers cost k times the tokens of one."
+    if direct:
+        caption += " Direct: votes of 1, 2, 4, … answers without thinking, at their own tokens."
+    for number, model in enumerate(summary.models, start=1):
+        sizes = sorted(int(name[4:]) for name in model.curves if name.startswith("maj@"))
+        curves = {"maj@1": model.curves.get("accuracy"), **{f"maj@{k}": model.curves[f"maj@{k}"] for k in sizes}}
         axes = Axes(f"majority votes of {model.name}", X_TOKENS, "accuracy", log=True, percent=True)
-        told = "k answers are drawn at a cut and voted on; k answers cost k times the tokens of one."
-        if direct:
-            told += " Direct: votes of 1, 2, 4, … answers without thinking, at their own tokens."
-        if len(curves) > 1:
+        if len(curves) + len(direct) > 1:
             title = f"More votes or more thinking? {model.name}"
-            panels.append(Panel(title, told, (), line_chart(axes, series), numbers_table(series, axes)))
+            panels.append(Panel(f"votes-{number}", title, caption, Chart("lines", axes, _series(curves | direct))))
     return panels + [_against_direct(summary)] * bool(summary.advantages)
-
-
-def _against_direct(summary: Summary) -> Panel:
-    """What thinking gains over votes on direct answers."""
-    series = [
-        Series(f"{each.model} minus {each.direct}, direct", place % NUM_STYLES, marks(each.curves.get("accuracy")))
-        for place, each in enumerate(summary.advantages)
-    ]
-    title = "Think, or vote without thinking?"
-    axes = Axes(title, X_TOKENS, "thinking minus direct votes", log=True, zero=True)
-    told = (
-        "At matched tokens: accuracy of one answer after thinking, minus accuracy of as many direct votes as these buy."
-    )
-    answers = [_advantage_sentence(each) for each in summary.advantages]
-    return Panel(title, told, tuple(answers), line_chart(axes, series), numbers_table(series, axes))
-
-
-def _advantage_sentence(each: Advantage) -> str:
-    metric, gained = list(each.metrics.items())[-1]
-    at = metric.partition("@")[2]
-    return (
-        f"{each.model} minus {each.direct}, direct: {_with_interval(gained, 'share')} at {at} tokens, on "
-        f"{gained.problems} problems."
-    )
 
 
 def own_panels(summary: Summary) -> list[Panel]:
@@ -162,109 +85,15 @@ def own_panels(summary: Summary) -> list[Panel]:
     return [_frugal(summary), _advancing(summary)]
 
 
-def _frugal(summary: Summary) -> Panel:
-    axes = Axes(
-        "thinking after the problem was solved, by difficulty", "problems, by how well they are solved",
-        "share of thinking", categories=THIRDS, percent=True, zero=True,
-    )  # fmt: skip
-    series = _by_third(summary, "needless")
-    answers = [
-        f"{model.name}: {_with_interval(model.terciles['easy']['tokens'], 'tokens')} thinking tokens on an easy "
-        f"problem, {_with_interval(model.terciles['hard']['tokens'], 'tokens')} on a hard one; on easy ones "
-        f"{_with_interval(model.terciles['easy']['needless'], 'share')} of the thinking came after it was solved."
-        for model in summary.models
-    ]
-    told = "Share of thinking tokens after the first prefix whose value is 0.9 or more; lower is more frugal."
-    chart = dot_chart(axes, series)
-    return Panel("Is it frugal on easy problems?", told, tuple(answers), chart, numbers_table(series, axes), own=True)
-
-
-def _advancing(summary: Summary) -> Panel:
-    axes = Axes(
-        "progress by quarter of the thinking, on hard problems", "quarter of the thinking tokens",
-        "progress", categories=QUARTERS, zero=True,
-    )  # fmt: skip
-    series = [
-        Series(
-            model.name,
-            place % NUM_STYLES,
-            [Mark(point.x - 1, point.y, point.low, point.high) for point in marks(model.curves.get("hard:quarters"))],
-        )
-        for place, model in enumerate(summary.models)
-    ]
-    answers = [
-        f"{model.name}: {_with_interval(model.terciles['hard']['late_gain'], 'share')} gained in the last quarter "
-        f"of the thinking on hard problems: {_verdict(model.terciles['hard']['late_gain'])}."
-        for model in summary.models
-    ]
-    told = "On the hardest third of the problems: how much J rises in each quarter of a trace's thinking tokens."
-    chart = dot_chart(axes, series)
-    title = "Does it keep making progress on hard ones?"
-    return Panel(title, told, tuple(answers), chart, numbers_table(series, axes), own=True)
-
-
-def _verdict(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return "too few problems to tell"
-    if estimate.low > 0:
-        return "it still advances"
-    return "it goes backwards" if estimate.high < 0 else "no progress can be told from none"
-
-
-def _by_third(summary: Summary, metric: str) -> list[Series]:
-    return [
-        Series(
-            model.name,
-            place % NUM_STYLES,
-            [mark(x, model.terciles[third][metric]) for x, third in enumerate(THIRDS)],
-        )
-        for place, model in enumerate(summary.models)
-    ]
-
-
 def progress_panels(summary: Summary) -> list[Panel]:
-    """Where progress is, and what it is worth."""
-    histogram = Axes("progress of an episode", "progress of an episode", "share of episodes", percent=True, zero=True)
-    bins = [
-        Series(model.name, place % NUM_STYLES, marks(model.curves.get("histogram")))
-        for place, model in enumerate(summary.models)
-    ]
-    told = f"Bins of 0.1. The table of models has the share whose |progress| is below {summary.waste_threshold:g}."
+    """Where progress is, what it is worth, and what lies beyond the end."""
+    axes = Axes("progress of an episode", "progress of an episode", "share of episodes", percent=True, zero=True)
+    bins = _series({model.name: model.curves.get("histogram") for model in summary.models})
+    caption = f"Bins of 0.1. The table of models has the share whose |progress| is below {summary.waste_threshold:g}."
     return [
-        Panel("Progress of single episodes", told, (), bar_chart(histogram, bins, 0.1), numbers_table(bins, histogram)),
+        Panel("progress", "Progress of single episodes", caption, Chart("bars", axes, bins)),
         *_restarts(summary),
         *_extended(summary),
-    ]
-
-
-def _restarts(summary: Summary) -> list[Panel]:
-    told = "At matched tokens: accuracy by going on, minus accuracy by starting over at half the budget. Above 0, the "
-    names: tuple[tuple[str, str, str], ...] = (
-        ("running", "Would starting over have done as well?", "thinking so far was worth keeping."),
-        ("unsolved", "And where it is not there yet?", "same, among traces whose accuracy at half is below 0.5."),
-    )
-    return [
-        _lines(
-            summary,
-            title,
-            told + rest,
-            f"{kind}:difference",
-            Axes(title, "total tokens", "going on minus starting over", log=True, zero=True),
-        )
-        for kind, title, rest in names
-    ]
-
-
-def _extended(summary: Summary) -> list[Panel]:
-    if not any("extended_accuracy" in model.curves for model in summary.models):
-        return []
-    title = "Beyond its own end"
-    told = "Whenever it would stop, a word such as `Wait` makes it go on (budget forcing)."
-    axes = Axes(title, X_TOKENS, "accuracy", log=True, percent=True)
-    regret = Axes(title, X_TOKENS, "normalised regret", log=True)
-    return [
-        _lines(summary, title, told, "extended_accuracy", axes),
-        _lines(summary, f"{title}: regret", told, "extended_regret", regret),
     ]
 
 
@@ -275,3 +104,151 @@ SECTIONS: tuple[tuple[str, str, Callable[[Summary], list[Panel]]], ...] = (
     ("progress", "Progress, restarts and what lies beyond", progress_panels),
 )
 """Anchor, title and panels of each section with charts."""
+
+
+def all_panels(summary: Summary) -> list[Panel]:
+    """Every panel with something to draw, in the order of the report."""
+    return [panel for _, _, panels in SECTIONS for panel in panels(summary) if panel.chart.drawn]
+
+
+def _mark(x: float, estimate: Estimate) -> Mark:
+    return Mark(x, estimate.value, estimate.low, estimate.high)
+
+
+def _marks(curve: CurveSummary | None) -> list[Mark]:
+    return [] if curve is None else [_mark(x, point) for x, point in zip(curve.x, curve.points, strict=True)]
+
+
+def _series(curves: Mapping[str, CurveSummary | None]) -> tuple[Series, ...]:
+    return tuple(Series(name, _marks(curve)) for name, curve in curves.items())
+
+
+def _lines(summary: Summary, name: str, axes: Axes) -> Chart:
+    """One curve of every model."""
+    return Chart("lines", axes, _series({model.name: model.curves.get(name) for model in summary.models}))
+
+
+def _sentence(model: ModelSummary, summary: Summary) -> str:
+    at = f"{summary.budgets[-1]:g}"
+    parts = [f"{model.name}: {_with_interval(model.metrics['final'])} at the end"]
+    parts.append(f"{_with_interval(model.metrics['empty'])} without thinking")
+    parts.append(f"normalised regret {_with_interval(model.metrics[f'regret@{at}'])} to {at} tokens")
+    return ", ".join(parts) + "."
+
+
+def _with_interval(estimate: Estimate) -> str:
+    return f"{written(estimate.value, 'share')} {interval_of(estimate, 'share')}".strip()
+
+
+def _tokens(estimate: Estimate) -> str:
+    return f"{written(estimate.value, 'tokens')} {interval_of(estimate, 'tokens')}".strip()
+
+
+def _against_direct(summary: Summary) -> Panel:
+    """What thinking gains over votes on direct answers."""
+    title = "Think, or vote without thinking?"
+    series = _series(
+        {f"{each.model} minus {each.direct}, direct": each.curves.get("accuracy") for each in summary.advantages}
+    )
+    axes = Axes(title, X_TOKENS, "thinking minus direct votes", log=True, zero=True)
+    caption = (
+        "At matched tokens: accuracy of one answer after thinking, minus accuracy of as many direct votes as these buy."
+    )
+    answers = tuple(_advantage_sentence(each) for each in summary.advantages)
+    return Panel("direct", title, caption, Chart("lines", axes, series), answers)
+
+
+def _advantage_sentence(each: Advantage) -> str:
+    metric, gained = list(each.metrics.items())[-1]
+    at = metric.partition("@")[2]
+    return (
+        f"{each.model} minus {each.direct}, direct: {_with_interval(gained)} at {at} tokens, on "
+        f"{gained.problems} problems."
+    )
+
+
+def _frugal(summary: Summary) -> Panel:
+    axes = Axes(
+        "thinking after the problem was solved, by difficulty", "problems, by how well they are solved",
+        "share of thinking", categories=THIRDS, percent=True, zero=True,
+    )  # fmt: skip
+    series = tuple(
+        Series(model.name, [_mark(x, model.terciles[third]["needless"]) for x, third in enumerate(THIRDS)])
+        for model in summary.models
+    )
+    answers = _answers(
+        summary.models,
+        lambda thirds: (
+            f"{_tokens(thirds['easy']['tokens'])} thinking tokens on an easy problem, "
+            f"{_tokens(thirds['hard']['tokens'])} on a hard one; on easy ones "
+            f"{_with_interval(thirds['easy']['needless'])} of the thinking came after it was solved."
+        ),
+    )
+    caption = "Share of thinking tokens after the first prefix whose value is 0.9 or more; lower is more frugal."
+    title = "Is it frugal on easy problems?"
+    return Panel("frugal", title, caption, Chart("dots", axes, series), answers, own=True)
+
+
+def _advancing(summary: Summary) -> Panel:
+    axes = Axes(
+        "progress by quarter of the thinking, on hard problems", "quarter of the thinking tokens",
+        "progress", categories=QUARTERS, zero=True,
+    )  # fmt: skip
+    series = tuple(
+        Series(model.name, [Mark(at.x - 1, at.y, at.low, at.high) for at in _marks(model.curves.get("hard:quarters"))])
+        for model in summary.models
+    )
+    answers = _answers(
+        summary.models,
+        lambda thirds: (
+            f"{_with_interval(thirds['hard']['late_gain'])} gained in the last quarter of the thinking on "
+            f"hard problems: {_verdict(thirds['hard']['late_gain'])}."
+        ),
+    )
+    caption = "On the hardest third of the problems: how much J rises in each quarter of a trace's thinking tokens."
+    title = "Does it keep making progress on hard ones?"
+    return Panel("advancing", title, caption, Chart("dots", axes, series), answers, own=True)
+
+
+def _answers(
+    models: Iterable[ModelSummary], sentence: Callable[[Mapping[str, Mapping[str, Estimate]]], str]
+) -> tuple[str, ...]:
+    return tuple(f"{model.name}: {sentence(model.terciles)}" for model in models)
+
+
+def _verdict(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return "too few problems to tell"
+    if estimate.low > 0:
+        return "it still advances"
+    return "it goes backwards" if estimate.high < 0 else "whether it advances cannot be told"
+
+
+def _restarts(summary: Summary) -> list[Panel]:
+    caption = (
+        "At matched tokens: accuracy by going on, minus accuracy by starting over at half the budget. Above 0, the "
+        "thinking so far was worth keeping."
+    )
+    kinds: Sequence[tuple[str, str, str]] = (
+        ("running", "Would starting over have done as well?", ""),
+        ("unsolved", "And where it is not there yet?", " Here of traces whose accuracy at half is below 0.5."),
+    )
+    return [
+        Panel(kind, title, caption + rest, _lines(summary, f"{kind}:difference", Axes(
+            title, "total tokens", "going on minus starting over", log=True, zero=True,
+        )))
+        for kind, title, rest in kinds
+    ]  # fmt: skip
+
+
+def _extended(summary: Summary) -> list[Panel]:
+    title, caption = (
+        "Beyond its own end",
+        "Whenever it would stop, a word such as `Wait` makes it go on (budget forcing).",
+    )
+    accuracy = Axes(title, X_TOKENS, "accuracy", log=True, percent=True)
+    regret = Axes(title, X_TOKENS, "normalised regret", log=True)
+    return [
+        Panel("extended_accuracy", title, caption, _lines(summary, "extended_accuracy", accuracy)),
+        Panel("extended_regret", f"{title}: regret", caption, _lines(summary, "extended_regret", regret)),
+    ]

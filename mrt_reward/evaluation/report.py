@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.comparable import Ways
+from mrt_reward.evaluation.contents import contents
 from mrt_reward.evaluation.figures import save_figures
 from mrt_reward.evaluation.folder import FIGURES, REPORT_HTML, REPORT_MD, SUMMARY
 from mrt_reward.evaluation.markdown import markdown
 from mrt_reward.evaluation.measures import Lens
 from mrt_reward.evaluation.page import page
+from mrt_reward.evaluation.provenance import Invocation, Origins
 from mrt_reward.evaluation.summary import TARGETS, Summary, summarise
 from mrt_reward.evaluation.tally import NUM_EXAMPLES, Caveats, Tally
 from mrt_reward.evaluation.traces import ReadNotes, Results
@@ -23,7 +25,7 @@ from mrt_reward.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class ReportSpec:
-    """What a report tells.
+    """What a report holds.
 
     Attributes:
         lens: how traces are looked at.
@@ -32,6 +34,7 @@ class ReportSpec:
         seed: of the resampling.
         num_examples: traces to show in full.
         figures: whether to draw SVG and PNG files too, which needs matplotlib.
+        made: the call that makes the report, which it then names; None names none.
 
     """
 
@@ -41,6 +44,7 @@ class ReportSpec:
     seed: int = 0
     num_examples: int = NUM_EXAMPLES
     figures: bool = False
+    made: Invocation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Report:
         summary: its numbers.
         notes: what was met in the files.
         caveats: by model.
+        facts: by model, where its numbers come from.
         tally: with the traces to show.
 
     """
@@ -58,6 +63,7 @@ class Report:
     summary: Summary
     notes: ReadNotes
     caveats: dict[str, Caveats]
+    facts: dict[str, dict[str, str]]
     tally: Tally
 
 
@@ -74,9 +80,10 @@ def read_report(paths: Sequence[Path], spec: ReportSpec, tell: Callable[[int], N
 
     """
     tally = Tally(spec.lens, num_examples=spec.num_examples)
-    results, ways = Results(paths), Ways()
+    results, ways, origins = Results(paths), Ways(), Origins()
     for result in results:
         tally.add(result)
+        origins.add(result)
         if not result.is_direct:
             ways.add(result.scored, result.options)
         if tell is not None and results.notes.read % 64 == 0:
@@ -92,7 +99,9 @@ def read_report(paths: Sequence[Path], spec: ReportSpec, tell: Callable[[int], N
         )
     ways.refuse_mixed()
     summary = summarise(tally, budgets=spec.budgets, targets=spec.targets, seed=spec.seed)
-    return Report(summary, notes, tally.caveats, tally)
+    names = tally.shown_names
+    caveats = {names[model]: each for model, each in tally.caveats.items()}
+    return Report(summary, notes, caveats, origins.facts(names), tally)
 
 
 def make_report(
@@ -109,8 +118,12 @@ def make_report(
     """
     report = read_report(paths, spec, tell)
     write_json(folder / SUMMARY, as_json(report))
-    write_text(folder / REPORT_MD, markdown(report.summary, report.notes, report.caveats))
-    write_text(folder / REPORT_HTML, page(report.summary, report.notes, report.caveats, report.tally.examples))
+    text = contents(report.summary, report.notes, report.caveats, report.facts, spec.made)
+    write_text(folder / REPORT_MD, markdown(text))
+    names = report.tally.shown_names
+    examples = (replace(result, model=names[result.model]) for result in report.tally.examples)
+    threshold = report.summary.waste_threshold
+    write_text(folder / REPORT_HTML, page(text, examples, num_traces=report.notes.read, waste_threshold=threshold))
     figures = save_figures(report.summary, folder / FIGURES) if spec.figures else []
     return [folder / SUMMARY, folder / REPORT_MD, folder / REPORT_HTML, *figures]
 

@@ -114,7 +114,7 @@ def summarise(
     count_RN = resample_counts(len(tally.problems), seed=seed)
     thirds = terciles(tally.difficulty())
     columns = {model: _columns(tally, means[model], chosen) for model in tally.models}
-    context = _Context(tally, count_RN, thirds, tuple(targets))
+    context = _Context(tally, count_RN, thirds, tuple(targets), tally.shown_names)
     models = tuple(_model(context, model, means[model], columns[model]) for model in tally.models)
     names = tally.models
     pairs = list(combinations(names, 2)) if len(names) <= MAX_COMPARED else [(names[0], name) for name in names[1:]]
@@ -130,6 +130,7 @@ class _Context:
     count_RN: Counts
     thirds: Mapping[str, NDArray[np.intp]]
     targets: tuple[float, ...]
+    names: Mapping[str, str]
 
 
 def _default_budgets(tally: Tally, means: Mapping[str, Floats]) -> tuple[float, ...]:
@@ -144,11 +145,15 @@ def _longest(tally: Tally, value_NQ: Floats) -> float:
     return float(np.nanmax(index_NSE)) if not np.isnan(index_NSE).all() else 1.0
 
 
-def _inside(tally: Tally, value_NQ: Floats) -> NDArray[np.bool_]:
-    """Budgets to draw: from where the empty prefix can be answered to where every trace has ended."""
-    budget_B, longest = tally.layout.budget_B, _longest(tally, value_NQ)
-    first = np.nanmin(tally.layout.take("index_tokens", value_NQ)[:, 0]) if longest > 1 else 0.0
-    return (budget_B >= first) & (budget_B <= 2 * longest)
+def _inside(tally: Tally, value_NQ: Floats, end: float) -> NDArray[np.bool_]:
+    """Budgets to draw: from where the empty prefix can be answered to where the longest trace ends."""
+    first = np.nanmin(tally.layout.take("index_tokens", value_NQ)[:, 0]) if _longest(tally, value_NQ) > 1 else 0.0
+    return (tally.layout.budget_B >= first) & _up_to(tally.layout.budget_B, end)
+
+
+def _up_to(budget_B: Floats, end: float) -> NDArray[np.bool_]:
+    """Budgets of the grid up to the first that holds `end` tokens."""
+    return np.arange(budget_B.size) <= np.searchsorted(budget_B, end)
 
 
 def _columns(tally: Tally, value_NQ: Floats, budgets: Sequence[float]) -> dict[str, Floats]:
@@ -175,7 +180,7 @@ def _model(context: _Context, model: str, value_NQ: Floats, columns: Mapping[str
         for name, rows in context.thirds.items()
     }
     curves = _curves(context, model, value_NQ)
-    return ModelSummary(model, int((trace_N > 0).sum()), int(trace_N.sum()), metrics, curves, by_third)
+    return ModelSummary(context.names[model], int((trace_N > 0).sum()), int(trace_N.sum()), metrics, curves, by_third)
 
 
 def _estimated(columns: Mapping[str, Floats], trace_N: NDArray[np.int64], count_RN: Counts) -> dict[str, Estimate]:
@@ -207,7 +212,8 @@ def _curves(context: _Context, model: str, value_NQ: Floats) -> dict[str, CurveS
     tally = context.tally
     take, trace_N = tally.layout.take, tally.traces(model)
     budget_B = tally.layout.budget_B
-    inside = _inside(tally, value_NQ)
+    inside_SB = [_inside(tally, value_NQ, end) for end in tally.end_S[model]]
+    inside = inside_SB[0]
     x = tuple(budget_B[inside].tolist())
 
     def curve(value_NX: Floats, at: tuple[float, ...] = x) -> CurveSummary:
@@ -216,7 +222,8 @@ def _curves(context: _Context, model: str, value_NQ: Floats) -> dict[str, CurveS
     found = {name: curve(take(name, value_NQ)[:, inside]) for name in ("accuracy", "regret")}
     for place, size in enumerate(tally.layout.lens.sizes):
         if size > 1:
-            found[f"maj@{size}"] = curve(take("votes", value_NQ)[:, place, inside])
+            votes_NB = take("votes", value_NQ)[:, place, inside_SB[place]]
+            found[f"maj@{size}"] = curve(votes_NB, tuple(budget_B[inside_SB[place]].tolist()))
         index_NE = take("index_votes", value_NQ)[:, place]
         # An index that few problems reach is another set of problems: the curve ends where half of them have ended.
         there_E = np.flatnonzero((~np.isnan(index_NE)).sum(axis=0) * 2 >= (trace_N > 0).sum())
@@ -226,7 +233,7 @@ def _curves(context: _Context, model: str, value_NQ: Floats) -> dict[str, CurveS
     for name in ("extended_accuracy", "extended_regret"):
         if not np.isnan(take(name, value_NQ)).all():
             end = np.nanmax(take("scalars", value_NQ)[:, SCALARS.index("extended_tokens")])
-            further = (budget_B >= budget_B[inside].min(initial=np.inf)) & (budget_B <= 1.25 * end)
+            further = (budget_B >= budget_B[inside].min(initial=np.inf)) & _up_to(budget_B, end)
             found[name] = curve(take(name, value_NQ)[:, further], tuple(budget_B[further].tolist()))
     for kind in KINDS:
         continued_NB, restarted_NB = (each[:, inside] for each in tally.restarts(model, kind))
@@ -254,11 +261,14 @@ def _direct(
         vote_NSB = tally.layout.take("votes", value_NQ)
         thinking = {"accuracy": tally.layout.take("accuracy", value_NQ)}
         thinking |= {f"maj@{size}": vote_NSB[:, at] for at, size in enumerate(tally.layout.lens.sizes) if size > 1}
-        inside_B, trace_N = _inside(tally, value_NQ), tally.traces(model)
+        inside_B, trace_N = _inside(tally, value_NQ, tally.end_S[model][0]), tally.traces(model)
         advantages += [
-            advantage((model, name), thinking, trace_N, table, inside_B, reading) for name, table in tables.items()
+            advantage((context.names[model], context.names[name]), thinking, trace_N, table, inside_B, reading)
+            for name, table in tables.items()
         ]
-    return tuple(summarise_direct(name, table, reading) for name, table in tables.items()), tuple(advantages)
+    return tuple(summarise_direct(context.names[name], table, reading) for name, table in tables.items()), tuple(
+        advantages
+    )
 
 
 def _difference(
@@ -283,4 +293,4 @@ def _difference(
             metrics[f"tokens_to@{target:g}"] = estimate(
                 value, sample_R, problems=int(rows.sum()), traces=int(traces_N[rows].sum())
             )
-    return Difference(first, second, metrics)
+    return Difference(context.names[first], context.names[second], metrics)

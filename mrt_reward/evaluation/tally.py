@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mrt_reward.evaluation.bootstrap import mean_over_problems
 from mrt_reward.evaluation.direct_votes import DirectTally
-from mrt_reward.evaluation.measures import KINDS, SCALARS, Layout, Lens, measure
+from mrt_reward.evaluation.measures import KINDS, SCALARS, Layout, Lens, end_tokens, measure
+from mrt_reward.evaluation.provenance import shown_names
 from mrt_reward.evaluation.restart import restart_comparison
 from mrt_reward.evaluation.result import Result
 from mrt_reward.mini.bundled import is_foreign
@@ -127,6 +128,7 @@ class Tally:
         direct: answers without thinking.
         examples: traces to read.
         caveats: by model.
+        end_S: by model, where its longest trace ends, in tokens, for each size of a vote.
 
     """
 
@@ -135,6 +137,7 @@ class Tally:
         self.direct = DirectTally(lens.sizes, self.layout.budget_B, weighted=lens.weighted)
         self.examples = Examples(num_examples)
         self.caveats: dict[str, Caveats] = {}
+        self.end_S: dict[str, Floats] = {}
         self._sums: dict[str, dict[str, ProblemSums]] = {}
 
     def add(self, result: Result) -> None:
@@ -148,6 +151,8 @@ class Tally:
             size = self.layout.size
             sums = of_model[result.problem] = ProblemSums(np.zeros(size), np.zeros(size, np.uint32))
         sums.add(self.layout.flat(measure(result, self.layout)))
+        end_S = end_tokens(result, self.layout.lens)
+        self.end_S[result.model] = np.maximum(self.end_S.get(result.model, end_S), end_S)
         self.caveats.setdefault(result.model, Caveats()).add(result)
         self.examples.add(result)
 
@@ -155,6 +160,11 @@ class Tally:
     def models(self) -> tuple[str, ...]:
         """In order of appearance."""
         return tuple(self._sums)
+
+    @property
+    def shown_names(self) -> dict[str, str]:
+        """What a report calls each model: one that is a folder without the folders above it."""
+        return shown_names([*self.models, *self.direct.models])
 
     @property
     def problems(self) -> tuple[str, ...]:

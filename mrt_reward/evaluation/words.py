@@ -20,35 +20,52 @@ class Word:
         title: a few words.
         shape: how its numbers are written.
         better: which way.
-        told: one sentence, for who asks.
+        meaning: one sentence.
 
     """
 
     title: str
     shape: Shape
     better: Literal["up", "down", ""]
-    told: str
+    meaning: str
 
 
 WORDS: Mapping[str, Word] = {
-    "final": Word("Accuracy at the end", "share", "up", "J of the whole trace, forced to answer."),
-    "outcome": Word("Outcome reward", "share", "up", "Reward of the trace's own answer; none if it was cut off."),
+    "final": Word(
+        "Accuracy at the end", "share", "up",
+        "J of the whole trace: the prover has to answer after all of its thinking, even where the trace was cut off.",
+    ),
+    "outcome": Word(
+        "Outcome reward", "share", "up",
+        "The reward of the answer that the trace itself gave, mostly 0 or 1; 0 where it was cut off before an answer.",
+    ),
     "empty": Word("Accuracy without thinking", "share", "up", "J of the empty prefix."),
     "gain": Word("Gained by thinking", "share", "up", "J at the end minus J of the empty prefix."),
-    "accuracy": Word("Accuracy at {}", "share", "up", "Thinking cut so that the answer is there by the budget."),
-    "anytime": Word("Anytime accuracy to {}", "share", "up", "Area under accuracy against budget, as a share."),
-    "regret": Word("Normalised regret to {}", "share", "down", "1 - anytime accuracy; the oracle is right at once."),
-    "majority_regret": Word("Regret against majority votes", "share", "down", "Needs 8 answers a prefix."),
-    "tokens_to": Word("Tokens to reach {}", "tokens", "down", "On the mean curve."),
-    "tokens": Word("Thinking tokens a trace", "tokens", "down", "Of the prover's tokenizer."),
-    "episodes": Word("Episodes a trace", "count", "", ""),
-    "zero": Word("Episodes that earned nothing", "share", "down", "|progress| below the threshold."),
-    "negative": Word("Episodes that cost accuracy", "share", "down", "Progress at or below minus the threshold."),
-    "needless": Word("Thinking after it was solved", "share", "down", "Share of tokens after J first reached 0.9."),
-    "late_gain": Word("Gained in the last quarter", "share", "up", "Progress over the last quarter of the tokens."),
-    "truncated": Word("Cut off by the budget", "share", "down", ""),
-    "stderr": Word("Standard error of a value", "number", "", "What a single J is uncertain by."),
-}
+    "accuracy": Word("Accuracy at {}", "share", "up", "Thinking is cut so that the answer is there by this budget."),
+    "anytime": Word("Anytime accuracy to {}", "share", "up", "Mean accuracy over all budgets up to this one."),
+    "regret": Word(
+        "Normalised regret to {}", "share", "down", "1 minus anytime accuracy: 0 for a model that is right at once."
+    ),
+    "majority_regret": Word(
+        "Regret against majority votes", "share", "down",
+        "Shortfall from the better of thinking on and voting at each prefix. Needs 8 answers a prefix.",
+    ),
+    "tokens_to": Word("Tokens to reach {}", "tokens", "down", "Where the mean curve crosses this accuracy."),
+    "tokens": Word("Thinking tokens a trace", "tokens", "down", "In tokens of the prover."),
+    "episodes": Word("Episodes a trace", "count", "", "Pieces into which the thinking is cut."),
+    "zero": Word("Episodes that earned nothing", "share", "down", "|progress| is below the threshold in the notes."),
+    "negative": Word(
+        "Episodes that cost accuracy", "share", "down", "Progress is at or below minus the threshold in the notes."
+    ),
+    "needless": Word(
+        "Thinking after it was solved", "share", "down", "Share of thinking tokens after J first reached 0.9."
+    ),
+    "late_gain": Word(
+        "Gained in the last quarter", "share", "up", "Progress over the last quarter of the thinking tokens."
+    ),
+    "truncated": Word("Cut off by the budget", "share", "down", "Traces that the limit on sampled tokens ended."),
+    "stderr": Word("Standard error of a value", "number", "", "How uncertain a single J is."),
+}  # fmt: skip
 
 TABLE = ("final", "outcome", "empty", "accuracy", "anytime", "majority_regret", "tokens_to", "tokens", "episodes",
          "zero", "negative", "needless", "late_gain", "truncated")  # fmt: skip
@@ -62,7 +79,7 @@ def word_of(metric: str) -> Word:
     if not at:
         return word
     put = f"{float(at):.0%}" if name == "tokens_to" else f"{float(at):,.0f} tokens"
-    return Word(word.title.format(put), word.shape, word.better, word.told)
+    return Word(word.title.format(put), word.shape, word.better, word.meaning)
 
 
 def table_metrics(summary: Summary) -> list[str]:

@@ -1,4 +1,4 @@
-"""The settings of trainers as the adapters' documentation tells them."""
+"""The settings of trainers, as `adapters/SETTINGS.md` lists them for all adapters."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pydantic.fields import FieldInfo
 from mrt_reward.training.settings import TrainingSettings
 
 
-def settings_table(prefix: str) -> str:
-    """All settings as a Markdown table."""
+def settings_table(prefix: str = "") -> str:
+    """All settings as a Markdown table, in the order of their declaration, each name behind the prefix."""
     lines = ["| setting | default | meaning |", "| --- | --- | --- |"]
     declared: dict[str, FieldInfo] = cast("Any", TrainingSettings).__pydantic_fields__
     for name, field in declared.items():

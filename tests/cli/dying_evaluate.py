@@ -24,7 +24,7 @@ from tests.evaluation.conftest import CountingProver
 from tests.service.conftest import WordGrader, speller
 
 
-def die(*_: object) -> str:
+def die(*_: object, **__: object) -> str:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("unreachable")
 

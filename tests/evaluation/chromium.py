@@ -126,7 +126,7 @@ class Chromium:
 
     def press(self, key: str) -> None:
         """One key, down and up."""
-        code = {"Tab": 9, "ArrowDown": 40, "Enter": 13}[key]
+        code = {"Tab": 9, "ArrowLeft": 37, "ArrowDown": 40, "Enter": 13, "Escape": 27}[key]
         text = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text)

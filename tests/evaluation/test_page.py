@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mrt_reward.evaluation.browser import MAX_EPISODE_CHARS, browser_json, clipped
+from mrt_reward.evaluation.contents import RESTS_ON
+from mrt_reward.evaluation.measures import Lens
 from mrt_reward.evaluation.report import ReportSpec, make_report
 from mrt_reward.evaluation.traces import Results
+from mrt_reward.evaluation.words import word_of
 from tests.evaluation.chromium import EXECUTABLE, Chromium
 from tests.evaluation.lines import line, write
 
@@ -100,8 +104,38 @@ def test_the_page_works_in_a_real_browser(tmp_path: Path) -> None:
         assert browser.evaluate("document.querySelectorAll('#trace .episode').length") == 4
         assert browser.evaluate("document.querySelector('#trace .question').textContent") == HOSTILE
         assert browser.evaluate("document.querySelectorAll('#trace img, #trace script').length") == 0
+        browser.evaluate("window.scrollTo(0, 0)")
+        # A chart is read by its arrow keys, from the last point backwards, and falls silent when it loses the focus.
+        reading = "document.querySelector('figure.chart .reading').innerText"
+        hidden = "document.querySelector('figure.chart .reading').hidden"
+        assert browser.evaluate(hidden)
+        browser.evaluate("document.querySelector('figure.chart').focus()")
+        browser.press("ArrowLeft")
+        last = browser.evaluate(reading)
+        assert "base: " in last
+        browser.press("ArrowLeft")
+        assert browser.evaluate(reading) != last
+        browser.press("Escape")
+        assert browser.evaluate(hidden)
+        # And by pointer, at the nearest point.
+        plot = "document.querySelector('figure.chart svg').getBoundingClientRect()"
+        x, y = browser.evaluate(f"[{plot}.right - 20, {plot}.top + 60]")
+        browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        assert browser.evaluate(reading) == last
         assert browser.errors == []
         assert set(browser.requests) == {html.resolve().as_uri()}
+
+
+def test_the_page_explains_its_rows_and_its_words(tmp_path: Path) -> None:
+    rows = [line(f"{index}", [0.1, 0.3], model="m", problem=f"{index}", outcome=1.0) for index in range(2)]
+    spec = ReportSpec(Lens((16.0, 20.0)), budgets=(16.0, 20.0))
+    make_report([write(tmp_path / "results.jsonl", *rows)], tmp_path, spec)
+    html, markdown = (unescape((tmp_path / f"report.{kind}").read_text(encoding="utf-8")) for kind in ("html", "md"))
+    # The first two look alike and differ: one answer is the prover's, one the trace's own.
+    for metric in ("final", "outcome", "accuracy@16"):
+        assert html.count(f"<small>{word_of(metric).meaning}</small>") == 1
+        assert markdown.count(f"- {word_of(metric).title}: {word_of(metric).meaning}") == 1
+    assert RESTS_ON in html
 
 
 def test_a_report_says_on_top_who_proved_and_where_the_values_mean_nothing(tmp_path: Path) -> None:

@@ -47,6 +47,20 @@ def test_metrics_worked_by_hand(tmp_path: Path) -> None:
     assert "maj@2" not in model.curves
 
 
+def test_each_curve_ends_where_the_longest_trace_of_its_model_does(tmp_path: Path) -> None:
+    # Prefixes of 10 to 18 tokens and answers of 2: the longest trace of `short` ends at 16, of `long` at 20.
+    rows = [
+        line("a/0", [0.1, 0.3], model="short", problem="a"),
+        line("a/0", [0.1, 0.2, 0.4], model="long", problem="a"),
+        line("a/1", [0.1, 0.2], model="long", problem="a"),
+    ]
+    report = read_report([write(tmp_path / "r.jsonl", *rows)], ReportSpec(Lens((16.0, 20.0, 40.0))))
+    ends = {model.name: model.curves["accuracy"].x[-1] for model in report.summary.models}
+    assert ends == {"short": 16.0, "long": 20.0}
+    # Metrics at a budget beyond the end are as they were: accuracy is constant from there.
+    assert {model.curves["regret"].x[-1] for model in report.summary.models} == {16.0, 20.0}
+
+
 def test_models_are_compared_on_the_problems_that_both_have(tmp_path: Path) -> None:
     rows = [line(f"{name}/0", [0.1, 0.2], model="one", problem=name) for name in "abc"]
     rows += [line(f"{name}/0", [0.1, 0.4], model="two", problem=name) for name in "bcd"]
@@ -115,7 +129,9 @@ def test_figures_are_drawn_for_papers(tmp_path: Path) -> None:
     written = make_report([write(tmp_path / "r.jsonl", *rows)], tmp_path / "out", ReportSpec(figures=True))
     names = {path.name for path in written if path.parent.name == "figures"}
     assert {
-        f"{name}.{kind}" for name in ("accuracy", "regret", "frugal", "advancing") for kind in ("svg", "png")
+        f"{name}.{kind}"
+        for name in ("accuracy", "regret", "frugal", "advancing", "progress")
+        for kind in ("svg", "png")
     } == names
     assert (tmp_path / "out" / "figures" / "accuracy.png").read_bytes()[:4] == b"\x89PNG"
 

@@ -29,7 +29,7 @@ mrt-reward score traces.jsonl --options '{"segmenter": {"kind": "markers"}, "est
 ```
 
 What is left out has its default. A misspelt name is refused with the nearest right one. Trainers have most of them
-among [their settings](../../adapters/mrt_verl/README.md#settings). [Which estimator to
+among [their settings](../../adapters/SETTINGS.md). [Which estimator to
 choose](../evaluation/estimators.md).
 """
 

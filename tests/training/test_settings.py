@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ from mrt_reward.errors import ConfigError
 from mrt_reward.options import (
     AUTHORS_SEGMENTERS,
     BalancedSegmenter,
+    Delimiters,
     MarkerSegmenter,
     Rollouts,
     ScoreOptions,
@@ -26,10 +28,9 @@ from mrt_reward.training.settings import (
     load_training_settings,
     suggestion,
 )
-from mrt_reward.training.table import settings_table
 
 WHERE = "reward.mrt"
-ADAPTERS = sorted((Path(__file__).parents[2] / "adapters").glob("mrt_*/README.md"))
+PAGE = Path(__file__).parents[2] / "adapters" / "SETTINGS.md"
 
 
 def load(**given: object) -> TrainingSettings:
@@ -206,25 +207,6 @@ def test_the_policy_proves_where_it_stands_alone_for_the_servers() -> None:
     assert not load(url=["http://a", "policy"]).by_policy
 
 
-def test_the_table_tells_every_setting() -> None:
-    table = settings_table("reward.mrt.")
-    assert all(f"| `reward.mrt.{name}` | `" in table for name in SETTING_NAMES)
-    assert "| `reward.mrt.alpha` | `1.0` | Weight of progress; 0 is outcome reward alone. |" in table
-
-
-@pytest.mark.parametrize("path", ADAPTERS, ids=lambda path: path.parent.name)
-def test_the_adapters_readme_tells_them_as_they_are(path: Path) -> None:
-    told = path.read_text(encoding="utf-8").split("<!-- settings -->")[1].split("<!-- /settings -->")[0].strip()
-    assert told == settings_table("").strip(), "run: python -m tests.training.test_settings"
-
-
-if __name__ == "__main__":
-    for path in ADAPTERS:
-        before, rest = path.read_text(encoding="utf-8").split("<!-- settings -->")
-        after = rest.split("<!-- /settings -->")[1]
-        path.write_text(f"{before}<!-- settings -->\n{settings_table('')}<!-- /settings -->{after}", encoding="utf-8")
-
-
 def test_a_command_line_says_which_flag_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     class Run(BaseSettings):
         steps: int = 1
@@ -235,3 +217,26 @@ def test_a_command_line_says_which_flag_is_wrong(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "argv", ["run.py", "--mrt.alpha=-1"])
     with pytest.raises(ConfigError, match=r"^setting mrt\.alpha: .* greater than or equal to 0, got '-1'$"):
         from_flags(Run)
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"),
+    [
+        ("--mrt.alpha 0.5", TrainingSettings(alpha=0.5)),
+        ("--mrt.url http://a:8901,http://b:8901", TrainingSettings(url=["http://a:8901", "http://b:8901"])),
+        ("--mrt.max_episodes null", TrainingSettings(max_episodes=None)),
+        (
+            '--mrt.delimiters \'{"open": "<a>", "close": "</a>"}\'',
+            TrainingSettings(delimiters=Delimiters(open="<a>", close="</a>")),
+        ),
+    ],
+)
+def test_a_command_line_of_ones_own_takes_what_the_page_of_settings_says(
+    flag: str, meant: TrainingSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Run(BaseSettings):
+        mrt: TrainingSettings = TrainingSettings()
+
+    assert f"`{flag}`" in PAGE.read_text(encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["run.py", *shlex.split(flag)])
+    assert from_flags(Run) == Run(mrt=meant)

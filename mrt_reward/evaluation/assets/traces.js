@@ -1,4 +1,4 @@
-"use strict";
+
 (() => {
   const traces = JSON.parse(document.getElementById("trace-data").textContent);
   const place = document.getElementById("trace");
@@ -13,7 +13,6 @@
     for (const child of children) node.append(child); // strings become text nodes, never markup
     return node;
   };
-  const SVG = "http://www.w3.org/2000/svg";
   const draw = (tag, attributes) => {
     const node = document.createElementNS(SVG, tag);
     for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
@@ -45,7 +44,7 @@
 
   function curve(trace) {
     const width = 640, height = 150, left = 34, bottom = 24, top = 8;
-    const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "value after each episode" });
+    const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "value after each episode", "data-top": top, "data-bottom": height - bottom });
     const last = trace.values.length - 1 + trace.extension.length;
     const x = (j) => left + (j / Math.max(last, 1)) * (width - left - 12);
     const y = (v) => height - bottom - v * (height - bottom - top);
@@ -61,19 +60,23 @@
     for (const point of known) {
       if (point.lo !== null) svg.append(draw("line", { class: "line s0 thin", x1: x(point.j), x2: x(point.j), y1: y(point.lo), y2: y(point.hi) }));
       const beyond = point.j >= trace.values.length;
-      const dot = draw("circle", { class: `dot ${beyond ? "f1" : "f0"}`, cx: x(point.j), cy: y(point.v), r: 4 });
-      const title = draw("title", {});
-      title.textContent = `J[${point.j}] = ${number(point.v)}`;
-      dot.append(title);
-      svg.append(dot);
+      svg.append(draw("circle", { class: `dot ${beyond ? "f1" : "f0"}`, cx: x(point.j), cy: y(point.v), r: 4 }));
     }
+    svg.dataset.readings = JSON.stringify(known.map((point) => {
+      const span = point.lo === null ? "" : ` [${number(point.lo)}, ${number(point.hi)}]`;
+      return { x: x(point.j), at: `after ${point.j} episodes`, lines: [[point.j >= trace.values.length ? 1 : 0, `J = ${number(point.v)}${span}`]] };
+    }));
     const step = Math.ceil((last + 1) / 16);
     for (let j = 0; j <= last; j += step) {
       const text = draw("text", { x: x(j), y: height - 6, "text-anchor": "middle" });
       text.textContent = j;
       svg.append(text);
     }
-    return make("figure", {}, svg, make("figcaption", {}, "Value J after each number of episodes, with 95 % intervals" + (trace.extension.length ? "; orange: forced on beyond the end" : "")));
+    const plot = make("div", { class: "plot" }, svg);
+    const label = "value after each episode: left and right arrow keys read its points";
+    const figure = make("figure", { class: "chart", tabindex: "0", role: "group", "aria-label": label }, plot, make("figcaption", {}, "Value J after each number of episodes, with 95 % intervals" + (trace.extension.length ? "; orange: forced on beyond the end" : "")));
+    readable(figure);
+    return figure;
   }
 
   function answers(value) {
