@@ -34,7 +34,7 @@ def table(rows: Sequence[Row], failures: Sequence[Failed], title: str) -> Table:
 
 
 def named(one: Row | Way) -> str:
-    """Which way."""
+    """Kind, engine and name, as the first column shows them."""
     return f"{one.kind}, {one.engine}, {one.place}: {one.name}"
 
 

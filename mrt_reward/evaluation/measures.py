@@ -78,7 +78,7 @@ class Layout:
     Attributes:
         budget_B: the grid.
         doubled_C: the grid, then twice each of its budgets.
-        size: Q.
+        size: Q, the length of the vector.
 
     """
 

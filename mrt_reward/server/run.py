@@ -77,7 +77,7 @@ class _Ports:
 
     @classmethod
     def opened(cls, doors: _Doors, scorer: Scorer, settings: ServeSettings) -> _Ports:
-        """Begin to serve."""
+        """Start both servers on the sockets that are bound."""
         telemetry = Telemetry(scorer)
         apps = [create_app(scorer, settings, telemetry), create_admin_app(scorer, settings, telemetry)]
         limits = connection_limits(settings)
