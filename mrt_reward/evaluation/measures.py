@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrt_reward.core.progress import WasteOptions
-from mrt_reward.core.regret import majority_regret
-from mrt_reward.evaluation.curves import accuracy_curve, accuracy_curves, budget_grid, regret_curve
+from mrt_reward.core.regret import majority_regret, regret_curve
+from mrt_reward.evaluation.curves import accuracy_curve, accuracy_curves, budget_grid
 from mrt_reward.evaluation.progress import (
     BIN_EDGES,
     NUM_QUARTERS,
