@@ -113,8 +113,8 @@ def taking(*names: str, **words: str) -> Taking:
 def with_settings(*names: str) -> Callable[[Verb], Verb]:
     """Give a verb flags in place of its parameters that are records, and of `settings`; it is called with those.
 
-    A parameter whose type is a dataclass becomes the flags of its options. `settings` becomes flags for these settings:
-    one that is left out leaves its setting to the environment, the TOML file and the default.
+    A parameter whose type is a dataclass becomes the flags of its options. Where settings are named, `settings` becomes
+    their flags: one that is left out leaves its setting to the environment, the TOML file and the default.
 
     Raises:
         ConfigError: when the verb is run, a setting or an option is not valid; the message names it.
@@ -129,7 +129,7 @@ def with_settings(*names: str) -> Callable[[Verb], Verb]:
         def run(**given: Any) -> None:  # noqa: ANN401 - whatever the flags hold
             for parameter, (record, wanted) in records.items():
                 given[parameter] = chosen(record, **{name: given.pop(name) for name in _names(record, wanted)})
-            if "settings" in own:
+            if names:
                 values = {name: given.pop(flag) for flag, name in flags.items()}
                 if "engine_args" in values:
                     values["engine_args"] = engine_args_from(values["engine_args"])
@@ -142,7 +142,7 @@ def with_settings(*names: str) -> Callable[[Verb], Verb]:
         for each in own.values():
             if each.name in records:
                 new = _record_parameters(*records[each.name])
-            elif each.name == "settings":
+            elif names and each.name == "settings":
                 new = [_parameter(flag, name) for flag, name in flags.items()]
             else:
                 new = [each]
