@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -16,14 +15,13 @@ from annotated_types import Ge, Gt, Le
 from pydantic import TypeAdapter
 from typer.models import OptionInfo
 
+from mrt_reward.cli.several import engine_args_from, graders_from
 from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import ScoreOptions
 
 T = TypeVar("T")
 Verb = Callable[..., None]
-
-_NAMED_GRADER = re.compile(r"(?P<name>[A-Za-z0-9_-]+)=(?P<spec>.+)")
 
 _NO_FLAG = frozenset(
     {
@@ -127,16 +125,18 @@ def with_settings(*names: str) -> Callable[[Verb], Verb]:
         records = {each.name: found for each in own.values() if (found := _record_of(each)) is not None}
 
         def run(**given: Any) -> None:  # noqa: ANN401 - whatever the flags hold
-            for parameter, (record, wanted) in records.items():
-                given[parameter] = chosen(record, **{name: given.pop(name) for name in _names(record, wanted)})
+            built = {
+                parameter: chosen(record, **{name: given.pop(name) for name in _names(record, wanted)})
+                for parameter, (record, wanted) in records.items()
+            }
             if names:
                 values = {name: given.pop(flag) for flag, name in flags.items()}
                 if "engine_args" in values:
                     values["engine_args"] = engine_args_from(values["engine_args"])
                 if "graders" in values:
                     values["graders"] = graders_from(values["graders"])
-                given["settings"] = load_settings(**values)
-            verb(**given)
+                built["settings"] = load_settings(**values)
+            verb(**given, **built)
 
         parameters: list[inspect.Parameter] = []
         for each in own.values():
@@ -240,46 +240,6 @@ def chosen(record: type[T], **given: Any) -> T:  # noqa: ANN401 - whatever its f
         return record(**given)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def engine_args_from(given: list[str] | None) -> dict[str, object] | None:
-    """Engine arguments from `key=value` words; a value is JSON where it can be read as such, else a string.
-
-    Raises:
-        ConfigError: a word has no `=`.
-
-    """
-    if not given:
-        return None
-    arguments: dict[str, object] = {}
-    for word in given:
-        name, equals, text = word.partition("=")
-        if not equals or not name:
-            raise ConfigError(f"--engine-arg: expected key=value, got {word!r}", param="engine_args")
-        try:
-            arguments[name.replace("-", "_")] = json.loads(text)
-        except ValueError:
-            arguments[name.replace("-", "_")] = text
-    return arguments
-
-
-def graders_from(given: list[str] | None) -> dict[str, str] | None:
-    """Graders by name from `SPEC` and `NAME=SPEC` words, in order; a specification without a name is its own.
-
-    Raises:
-        ConfigError: two have the same name.
-
-    """
-    if not given:
-        return None
-    graders: dict[str, str] = {}
-    for word in given:
-        match = _NAMED_GRADER.fullmatch(word)
-        name, spec = (match["name"], match["spec"]) if match else (word, word)
-        if name in graders:
-            raise ConfigError(f"--grader: expected each name once, got {name!r} twice", param="graders")
-        graders[name] = spec
-    return graders
 
 
 def named_settings(word: str, flag: str) -> tuple[str, ServeSettings, ScoreOptions | None]:

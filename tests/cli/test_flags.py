@@ -9,7 +9,8 @@ import typer
 from annotated_types import Ge, Gt, Le
 from typer.testing import CliRunner, Result
 
-from mrt_reward.cli.flags import ENGINE, SERVE_FLAGS, chosen, flag, graders_from, taking, with_settings
+from mrt_reward.cli.flags import ENGINE, SERVE_FLAGS, chosen, flag, taking, with_settings
+from mrt_reward.cli.several import graders_from
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.ranges import check_ranges, option
