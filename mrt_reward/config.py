@@ -49,7 +49,9 @@ class KeySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Of the key: printf %s KEY | sha256sum.")]
+    sha256: Annotated[
+        str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the key: printf %s KEY | sha256sum.")
+    ]
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1, description="What it opens: score, admin or both.")] = (
         "score",
     )

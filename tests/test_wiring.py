@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mrt_reward.cli.flags import engine_args_from
+from mrt_reward.cli.several import engine_args_from
 from mrt_reward.config import load_settings
 from mrt_reward.errors import ConfigError
 from mrt_reward.mini.bundled import BUNDLED

@@ -60,7 +60,7 @@ def prefill_lengths(jobs: Sequence[Job], max_tokens: int) -> list[int]:
 
     Args:
         jobs: what is asked.
-        max_tokens: longest prompt.
+        max_tokens: longest prompt, in tokens.
 
     Returns:
         Lengths in [1, max_tokens]; their sum is `unique_tokens` of all that is asked.

@@ -39,7 +39,7 @@ def specs(plan: Plan, name: EstimatorName) -> list[WorkSpec]:
 
 
 def works(plan: Plan, name: EstimatorName, tokenizer: Tokenizer) -> list[Work]:
-    """The same, made."""
+    """Work of all rounds, with its text and tokens."""
     return [make_work(spec, tokenizer, plan.estimator(name)) for spec in specs(plan, name)]
 
 

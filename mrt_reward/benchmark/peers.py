@@ -69,18 +69,18 @@ class PlainClient:
         return num_run + max(0, int(usage.get("completion_tokens") or 0) - 1)
 
     async def one_by_one(self, work: Work) -> Told:
-        """(a)."""
+        """Peer (a): prompts one after the other, each with one answer token more."""
         length = len(work.answer_ids)
         return Told(sum([await self.complete(ids.tolist(), max_tokens=length) for ids in all_prompts(work)]))
 
     async def all_at_once(self, work: Work) -> Told:
-        """(c)."""
+        """Peer (c): all prompts at once."""
         length = len(work.answer_ids)
         asked = [self.complete(ids.tolist(), max_tokens=length) for ids in all_prompts(work)]
         return Told(sum(await together(asked)))
 
     async def by_prompt_logprobs(self, work: Work) -> Told:
-        """(d)."""
+        """Peer (d): log-probabilities of the prompt, which ends in the answer."""
         prompts = [[*ids.tolist(), *work.answer_ids] for ids in all_prompts(work)]
         asked = [self.complete(ids, max_tokens=1, prompt_logprobs=0) for ids in prompts]
         return Told(sum(await together(asked)))

@@ -28,7 +28,7 @@ class Plan:
 
     Attributes:
         spec: how much work.
-        estimators: of values.
+        estimators: which estimators of values to measure.
         sizes: also measure likelihoods of about this many prefixes each.
 
     Costs of all rounds are added up; the authors' shape, peer (b), runs on the first problem alone.
@@ -62,6 +62,16 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Where to measure; with a URL, nowhere else."""
+
+    in_process: bool = option(True, "Measure in this process, beside one full forward.")
+    server: bool = option(True, "Measure through our server, on loopback.")
+    peers: bool = option(False, "Measure plain ways on vLLM's own server; needs vLLM.")
+    url: str | None = option(None, "Measure only the mrt-reward server that runs at this URL.")
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What a way of doing some work tells about it, besides its answers.
 
@@ -86,7 +96,7 @@ class Measurement:
     """One line of the table to be.
 
     Attributes:
-        way: which.
+        way: what is measured.
         works: one a round.
         run: does the work.
         warm_up: work that comes before, and is not counted.

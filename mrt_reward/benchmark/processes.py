@@ -36,7 +36,7 @@ class Cost:
 
     @property
     def cpu_s(self) -> float:
-        """CPU-seconds of all."""
+        """CPU-seconds of this process and of all below it."""
         return self.own_cpu_s + self.children_cpu_s
 
 

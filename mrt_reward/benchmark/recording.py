@@ -16,7 +16,7 @@ class Sampled:
     """Sampled answers, counted.
 
     Attributes:
-        num_answers: how many.
+        num_answers: number of answers.
         num_tokens: of them all.
         decoded_tokens: that had to be run: a beginning that answers to one prefix share counts once, and the last token
             of an answer not at all.

@@ -18,7 +18,7 @@ class Row:
 
     Attributes:
         kind: one full forward, ours, or a peer.
-        name: which way.
+        name: what distinguishes it from others of its kind.
         place: in this process, or over HTTP on loopback from a server of its own.
         engine: that ran the model.
         estimator: what the work comes to: "likelihood", "rollouts", or "free answers".
@@ -103,7 +103,7 @@ def row(way: Way, done: Done, cost: Cost, *, elsewhere: bool = False) -> Row:
     """One line.
 
     Args:
-        way: which.
+        way: what was measured.
         done: what it came to.
         cost: of all rounds.
         elsewhere: the server is not below this process, so that its CPU and memory are not seen.
@@ -132,8 +132,8 @@ class Failed:
     """A way that could not be measured, or not any further.
 
     Attributes:
-        way: which.
-        why: for people.
+        way: what was measured.
+        why: the failure, as a sentence.
 
     """
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
 
 from mrt_reward.benchmark.forwards import WITH_FORWARD
 from mrt_reward.benchmark.ours import InProcess, SampledByWork, rounds_of_size, through_server
-from mrt_reward.benchmark.plan import Plan, measure
+from mrt_reward.benchmark.plan import Places, Plan, measure
 from mrt_reward.benchmark.recording import RecordingProver
 from mrt_reward.benchmark.results import Results
 from mrt_reward.benchmark.rows import Way
@@ -21,24 +20,6 @@ from mrt_reward.protocols import Tokenizer
 from mrt_reward.provers.checkpoints import resolve_folder
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.wiring import build_prover, build_scorer
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where to measure.
-
-    Attributes:
-        in_process: the pipeline in this process, and one full forward.
-        server: through our server.
-        peers: through vLLM's own server, and the authors' shape.
-        url: a server of ours that runs already, instead of all these.
-
-    """
-
-    in_process: bool = True
-    server: bool = True
-    peers: bool = False
-    url: str | None = None
 
 
 def tokenizer_of(settings: ServeSettings) -> HFTokenizer:
@@ -63,10 +44,10 @@ async def bench(settings: ServeSettings, plan: Plan, places: Places, results: Re
     """Measure, in the order of the table; what fails is written down beside what was measured.
 
     Args:
-        settings: what proves.
+        settings: the engine that is measured.
         plan: what to measure.
         places: where.
-        results: to fill.
+        results: rows are added to these.
 
     Raises:
         ConfigError: the peers need vLLM, or the running server is another model's.

@@ -22,7 +22,7 @@ WIDTH = 132
 
 
 def table(rows: Sequence[Row], failures: Sequence[Failed], title: str) -> Table:
-    """All rows, `--` where a figure cannot be had, and then what failed."""
+    """All rows, `--` where a figure is missing, and then what failed."""
     shown = Table(title=title, title_justify="left", caption=LEGEND, caption_justify="left")
     for place, column in enumerate(COLUMNS):
         shown.add_column(column, justify="right" if place else "left", no_wrap=bool(place), overflow="fold")
@@ -34,7 +34,7 @@ def table(rows: Sequence[Row], failures: Sequence[Failed], title: str) -> Table:
 
 
 def named(one: Row | Way) -> str:
-    """Which way."""
+    """Kind, engine and name, as the first column shows them."""
     return f"{one.kind}, {one.engine}, {one.place}: {one.name}"
 
 

@@ -18,7 +18,7 @@ class PlainRequests:
     """A `Forward` over a running engine.
 
     Args:
-        engine: it.
+        engine: vLLM's engine.
 
     """
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from mrt_reward.cli.flags import LOCAL_ENGINE, chosen, flag, with_settings
+from mrt_reward.cli.flags import LOCAL_ENGINE, taking, with_settings
 from mrt_reward.cli.options import options_from
 from mrt_reward.cli.pooling import (
     BranchRun,
@@ -36,25 +37,20 @@ from mrt_reward.evaluation.datasets.branching import Progress as Report
 from mrt_reward.files import write_json, write_jsonl
 from mrt_reward.options import ScoreOptions
 
-_DEFAULT, _BRANCHING = BacktrackSettings(), BranchSettings()
-
 
 @with_settings(*LOCAL_ENGINE)
 def backtracks(
     scored: Scored,
     output: Output,
+    *,
     options: Options = None,
-    min_value: Annotated[float, flag(BacktrackSettings, "min_value")] = _DEFAULT.min_value,
-    min_fall: Annotated[float, flag(BacktrackSettings, "min_fall")] = _DEFAULT.min_fall,
-    statement: Annotated[str, flag(BacktrackSettings, "statement")] = _DEFAULT.statement,
+    going_back: BacktrackSettings,
     sample: Annotated[
         int, typer.Option(min=0, help="Continuations to sample by --model where no right attempt shares the prefix.")
     ] = 0,
-    max_tokens: Annotated[int, flag(BranchSettings, "max_tokens")] = _BRANCHING.max_tokens,
-    seed: Annotated[int, flag(BranchSettings, "seed")] = _BRANCHING.seed,
+    branching: Annotated[BranchSettings, taking("max_tokens", "seed")],
     tokenizer: TokenizerName = None,
     policy: Policy = None,
-    *,
     settings: ServeSettings,
 ) -> None:
     """Write wrong attempts that go back to their best step and end right; only the `completion` is to be trained.
@@ -68,13 +64,12 @@ def backtracks(
             "backtracking traces have no thinking tags: score them with delimiters set to '', and name those --options",
             param="options",
         )
-    going_back = chosen(BacktrackSettings, min_value=min_value, min_fall=min_fall, statement=statement)
     pool, prompts = pool_and_prompts(scored, tokenizer, policy, scoring.delimiters)
     rows, left = backtracks_from(pool.traces, going_back)
     console = Console(stderr=True)
     counts = {"wrong attempts that fell": len(rows) + len(left), "taken over by another attempt": len(rows)}
     if sample and left:
-        run = BranchRun(settings, scoring, BranchSettings(sample, max_tokens=max_tokens, seed=seed))
+        run = BranchRun(settings, scoring, replace(branching, num_samples=sample))
         points = [Point(trace, place) for trace, place in left]
 
         async def continued(brancher: Brancher, tell: Report) -> Sequence[Backtrack]:

@@ -4,50 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mrt_reward.benchmark.plan import SIZES, Plan
+from mrt_reward.benchmark.plan import SIZES, Places, Plan
 from mrt_reward.benchmark.workload import WorkSpec
-from mrt_reward.cli.flags import ENGINE, flag, with_settings
+from mrt_reward.cli.bars import bar
+from mrt_reward.cli.flags import ENGINE, taking, with_settings
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.files import write_json
 from mrt_reward.install import install_command
 from mrt_reward.options import EstimatorName
 
-if TYPE_CHECKING:
-    from mrt_reward.benchmark.run import Places
-
-
-_WORK, _PLAN = WorkSpec(), Plan()
-
 
 @with_settings(*ENGINE)
 def bench(
+    *,
     settings: ServeSettings,
-    problems: Annotated[int, flag(WorkSpec, "problems")] = _WORK.problems,
-    traces: Annotated[int, flag(WorkSpec, "traces")] = _WORK.traces,
-    episodes: Annotated[int, flag(WorkSpec, "episodes")] = _WORK.episodes,
-    episode_tokens: Annotated[int, flag(WorkSpec, "episode_tokens")] = _WORK.episode_tokens,
-    seed: Annotated[int, flag(WorkSpec, "seed")] = _WORK.seed,
-    rounds: Annotated[int, flag(Plan, "rounds")] = _PLAN.rounds,
-    samples: Annotated[int, flag(Plan, "num_samples")] = _PLAN.num_samples,
-    answer_tokens: Annotated[int, flag(Plan, "answer_tokens")] = _PLAN.answer_tokens,
-    free_tokens: Annotated[int, flag(Plan, "free_tokens")] = _PLAN.free_tokens,
-    slow_problems: Annotated[int, flag(Plan, "slow_problems")] = _PLAN.slow_problems,
+    work: WorkSpec,
+    measured: Annotated[
+        Plan,
+        taking(
+            *("rounds", "num_samples", "answer_tokens", "free_tokens", "slow_problems"),
+            num_samples="--samples",
+        ),
+    ],
     estimator: Annotated[Literal["both", EstimatorName], typer.Option(help="Which estimators to measure.")] = "both",
     grow: Annotated[bool, typer.Option(help="Also 100, 1,000 and 10,000 prefixes, by likelihood.")] = False,
-    in_process: Annotated[bool, typer.Option(help="Measure in this process, beside one full forward.")] = True,
-    server: Annotated[bool, typer.Option(help="Measure through our server, on loopback.")] = True,
-    peers: Annotated[bool, typer.Option(help="Measure plain ways on vLLM's own server; needs vLLM.")] = False,
-    url: Annotated[
-        str | None, typer.Option(help="Measure a server of ours that runs already, and nothing else.")
-    ] = None,
+    places: Places,
     output: Annotated[
         Path | None, typer.Option("--json", help="Also write the rows to this file, as JSON, as they come.")
     ] = None,
@@ -57,7 +46,7 @@ def bench(
     The same work is done each way: PROBLEMS × TRACES × EPISODES × EPISODE_TOKENS, of made-up text, as speed does not
     hang on what a trace says. One full forward is a prefill of the unique tokens on the same engine, and for rollouts
     the decoding of as many answer tokens. CPU-seconds are of all processes, the caller's own included. What fails takes
-    no row of the others away: it is told, and the exit status is 1. Linux only.
+    no row of the others away: it is reported, and the exit status is 1. Linux only.
     """
     if settings.threads is not None:
         # Read by torch when it is loaded, here and in the peers, which do not know our settings.
@@ -65,19 +54,9 @@ def bench(
     # vLLM tells much, and on stdout, where the table goes.
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
-    from mrt_reward.benchmark.run import Places  # noqa: PLC0415 - the lines above come first
-
-    plan = Plan(
-        WorkSpec(problems, traces, episodes, episode_tokens, seed),
-        rounds=rounds,
-        estimators=_PLAN.estimators if estimator == "both" else (estimator,),
-        num_samples=samples,
-        answer_tokens=answer_tokens,
-        free_tokens=free_tokens,
-        slow_problems=slow_problems,
-        sizes=SIZES if grow else (),
-    )
-    run(settings, plan, Places(in_process, server, peers, url), output)
+    estimators = measured.estimators if estimator == "both" else (estimator,)
+    plan = replace(measured, spec=work, estimators=estimators, sizes=SIZES if grow else ())
+    run(settings, plan, places, output)
 
 
 def run(settings: ServeSettings, plan: Plan, places: Places, output: Path | None) -> None:
@@ -105,8 +84,7 @@ def run(settings: ServeSettings, plan: Plan, places: Places, output: Path | None
             write_json(output, {"work": title, "complete": complete, "rows": results.records()})
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
+    with bar(console) as progress:
         task = progress.add_task("starting", total=benchmark.num_steps(settings.engine, plan, places))
         begun: list[str] = []
 

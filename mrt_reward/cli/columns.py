@@ -100,8 +100,8 @@ def refuse_unanswered(source: Path, rows: Iterable[Row], options: ScoreOptions, 
     """Refuse a file of which no row has the gold answer that the options need; reads up to the first that has.
 
     Args:
-        source: the file.
-        rows: of it.
+        source: path of the file, for messages.
+        rows: rows of the file.
         options: how values are got.
         grader: specification of the grader that judges sampled answers; None where a server chooses it.
 

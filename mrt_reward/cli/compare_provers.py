@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mrt_reward.cli.bars import bar
 from mrt_reward.cli.estimator_errors import errors_against, show_errors, with_interval
 from mrt_reward.cli.flags import LOCAL_ENGINE, flag, named_settings, with_settings
 from mrt_reward.cli.line_up import LineUp, measure_estimators
@@ -62,7 +62,7 @@ def compare_provers(
     also: Annotated[
         list[str] | None, typer.Option(metavar="NAME=FILE", help="The same traces, scored elsewhere. Repeatable.")
     ] = None,
-    name: Annotated[str, typer.Option(help="Of the prover that scored the traces.")] = "as scored",
+    name: Annotated[str, typer.Option(help="Name of the prover that scored the traces.")] = "as scored",
     reference: Annotated[
         str | None,
         typer.Option(
@@ -193,11 +193,10 @@ def _score(spec: Spec, traces: Sequence[Result], console: Console) -> Scores:
     async def body() -> Scores:
         scorer = build_scorer(spec.settings)
         found: dict[int, Result] = {}
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         started = time.perf_counter()
         try:
-            with Progress(*columns, console=console) as bar:
-                task = bar.add_task(f"scoring with {spec.name}", total=len(traces))
+            with bar(console) as progress:
+                task = progress.add_task(f"scoring with {spec.name}", total=len(traces))
                 for start in range(0, len(traces), CHUNK):
                     chunk = [each.trace for each in traces[start : start + CHUNK]]
                     async for place, scored in scorer.stream(chunk, spec.options):
@@ -205,7 +204,7 @@ def _score(spec: Spec, traces: Sequence[Result], console: Console) -> Scores:
                         result = replace(traces[start + place], rescored=scored)
                         if why_unusable(result) is None:
                             found[start + place] = result
-                        bar.advance(task)
+                        progress.advance(task)
         finally:
             await scorer.close()
         return Scores(spec.name, [found[place] for place in sorted(found)], time.perf_counter() - started)

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mrt_reward.cli.flags import chosen, flag
+from mrt_reward.cli.flags import with_settings
 from mrt_reward.cli.options import options_from
 from mrt_reward.cli.pooling import Options, Output, Policy, Scored, pool_and_prompts, show_counts, show_notes
 from mrt_reward.errors import ConfigError
@@ -22,23 +22,19 @@ from mrt_reward.files import write_json, write_jsonl
 from mrt_reward.options import ScoreOptions
 from mrt_reward.wire import trace_fields
 
-_DEFAULT = CurriculumSettings()
 _SHOWN = 12
 
 
+@with_settings()
 def curriculum(
     scored: Scored,
     output: Output,
+    *,
     problems: Annotated[
         Path | None, typer.Option(dir_okay=False, help="JSONL to write the learnable problems to, for the next round.")
     ] = None,
     round_: Annotated[int, typer.Option("--round", min=1, help="Number of the round that is planned.")] = 1,
-    min_gain: Annotated[float, flag(CurriculumSettings, "min_gain")] = _DEFAULT.min_gain,
-    granularity: Annotated[int | None, flag(CurriculumSettings, "granularity")] = _DEFAULT.granularity,
-    answer_tokens: Annotated[int, flag(CurriculumSettings, "answer_tokens")] = _DEFAULT.answer_tokens,
-    growth: Annotated[float, flag(CurriculumSettings, "growth")] = _DEFAULT.growth,
-    low_rate: Annotated[float, flag(CurriculumSettings, "low_rate")] = _DEFAULT.low_rate,
-    high_rate: Annotated[float, flag(CurriculumSettings, "high_rate")] = _DEFAULT.high_rate,
+    settings: CurriculumSettings,
     policy: Policy = None,
     options: Options = None,
 ) -> None:
@@ -47,15 +43,6 @@ def curriculum(
     A budget is enough where nothing longer adds --min-gain to accuracy, at the upper end of the 95 % interval over
     problems. OUTPUT is JSON for a training script.
     """
-    settings = chosen(
-        CurriculumSettings,
-        min_gain=min_gain,
-        granularity=granularity,
-        answer_tokens=answer_tokens,
-        growth=growth,
-        low_rate=low_rate,
-        high_rate=high_rate,
-    )
     try:
         pool, _ = pool_and_prompts(scored, None, policy, options_from(options, ScoreOptions()).delimiters)
         schedule = plan_round(pool.traces, settings)

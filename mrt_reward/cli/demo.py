@@ -17,7 +17,7 @@ DEMO_SEED = 20_250_307
 def demo(
     problems: Annotated[int, typer.Option(min=1, max=1000, help="Problems to think about.")] = 32,
     traces: Annotated[int, typer.Option(min=1, max=64, help="Traces of each problem.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Of the problems and of the sampling.")] = DEMO_SEED,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the problems and of the sampling.")] = DEMO_SEED,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Loopback port of the server; 0 takes a free one.")] = 0,
 ) -> None:
     """Start the server on loopback, let the bundled policy think, and show what each episode earned."""

@@ -9,8 +9,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mrt_reward.cli.bars import bar
 from mrt_reward.cli.story import DemoRun, index_to_show, show_story, show_summary
 from mrt_reward.client import AsyncClient
 from mrt_reward.config import ServeSettings
@@ -26,8 +26,8 @@ def run_demo(console: Console, num_problems: int, num_traces: int, seed: int, po
 
     Args:
         console: where to tell.
-        num_problems: fresh problems.
-        num_traces: of each.
+        num_problems: number of fresh problems.
+        num_traces: traces of each problem.
         seed: of the problems and of the sampling.
         port: of the server on loopback; 0 takes a free one.
 
@@ -38,7 +38,7 @@ def run_demo(console: Console, num_problems: int, num_traces: int, seed: int, po
 
 def _think(console: Console, num_problems: int, num_traces: int, seed: int) -> list[list[SampledTrace]]:
     drawn = sample_problems(num_problems, seed)
-    with _bar(console) as progress:
+    with bar(console) as progress:
         task = progress.add_task("the bundled policy thinks", total=num_problems * num_traces)
         return sample_traces(
             load_model(),
@@ -47,11 +47,6 @@ def _think(console: Console, num_problems: int, num_traces: int, seed: int) -> l
             SamplingSettings(seed=seed),
             lambda num_done, _: progress.update(task, completed=num_done),
         )
-
-
-def _bar(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console)
 
 
 async def _with_server(port: int, use: Callable[[str], Awaitable[None]]) -> None:
@@ -84,7 +79,7 @@ async def _score_and_show(console: Console, url: str, groups: Sequence[Sequence[
     ]
     scored: dict[int, ScoredTrace] = {}
     async with AsyncClient(url) as client:
-        with _bar(console) as progress:
+        with bar(console) as progress:
             task = progress.add_task(f"scored by {url}", total=len(asked))
             started = time.perf_counter()
             async for place, trace in client.stream(asked):

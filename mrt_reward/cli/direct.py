@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mrt_reward.cli.bars import bar
 from mrt_reward.cli.columns import Problems
 from mrt_reward.cli.flags import flag, named_settings
 from mrt_reward.cli.invocation import this_call
@@ -18,30 +18,58 @@ from mrt_reward.evaluation.direct import DirectSpec
 from mrt_reward.evaluation.direct_run import DirectRun
 from mrt_reward.evaluation.folder import Folder
 from mrt_reward.evaluation.run import RunCounts
-from mrt_reward.evaluation.sampling import require_logprobs
-from mrt_reward.options import Rollouts
+from mrt_reward.evaluation.sampling import SamplingSpec, require_logprobs
+from mrt_reward.options import Rollouts, ScoreOptions
 from mrt_reward.wiring import build_scorer
 
 MINI = "mini"
 
-Direct = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MODEL|NAME=JSON",
-        help="Model that answers the problems without thinking, to compare votes with: a folder, a hub name or `mini`, "
-        "on the same --engine; or settings of its own, as of `serve`.",
-    ),
-]
-DirectAnswers = Annotated[int, flag(Rollouts, "num_samples", help="Direct answers to each problem.")]
-DirectTokens = Annotated[int, flag(Rollouts, "max_tokens", help="Longest direct answer, in tokens.")]
-DirectClosed = Annotated[
-    bool,
-    typer.Option(
-        "--direct-closed",
-        help="Put an empty thinking block before direct answers, for a model that would think (a block that the chat "
-        "template opens is closed in any case).",
-    ),
-]
+
+@dataclass(frozen=True, slots=True)
+class DirectFlags:
+    """Whether and how another model answers without thinking."""
+
+    direct: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL|NAME=JSON",
+            help="Model that answers the problems without thinking, to compare votes with: a folder, a hub name or "
+            "`mini`, on the same --engine; or settings of its own, as of `serve`.",
+        ),
+    ] = None
+    direct_answers: Annotated[int, flag(Rollouts, "num_samples", help="Direct answers to each problem.")] = 32
+    direct_tokens: Annotated[int, flag(Rollouts, "max_tokens", help="Longest direct answer, in tokens.")] = 2048
+    direct_closed: Annotated[
+        bool,
+        typer.Option(
+            "--direct-closed",
+            help="Put an empty thinking block before direct answers, for a model that would think (a block that the "
+            "chat template opens is closed in any case).",
+        ),
+    ] = False
+
+    def plan(
+        self, settings: ServeSettings, sampling: SamplingSpec, scoring: ScoreOptions, *, weighted: bool
+    ) -> DirectPlan | None:
+        """Who answers and how; None where nobody is asked.
+
+        Raises:
+            ConfigError: the flag is no model and no valid settings.
+
+        """
+        if self.direct is None:
+            return None
+        plain = Rollouts(
+            "rollouts",
+            num_samples=self.direct_answers,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=self.direct_tokens,
+            seed=sampling.seed,
+            keep_answers=True,
+        )
+        spec = DirectSpec(plain, self.direct_closed, scoring.delimiters, scoring.grader)
+        return direct_plan(self.direct, settings, spec, weighted=weighted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +131,10 @@ async def _answer(run: DirectRun, plan: DirectPlan, console: Console) -> None:
     scorer = build_scorer(plan.settings)
     if scorer.info.note:
         console.print(f"note: {scorer.info.note}", highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
         if plan.weighted:
             await require_logprobs(scorer)
-        with Progress(*columns, TextColumn("left:"), TimeRemainingColumn(), console=console) as progress:
+        with bar(console) as progress:
             task = progress.add_task(f"{plan.name}: direct answers", total=len(run.todo))
             await run(scorer, plan.spec, lambda: progress.advance(task))
     finally:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -14,15 +13,15 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 import typer
 from annotated_types import Ge, Gt, Le
 from pydantic import TypeAdapter
+from typer.models import OptionInfo
 
+from mrt_reward.cli.several import engine_args_from, graders_from
 from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import ScoreOptions
 
 T = TypeVar("T")
 Verb = Callable[..., None]
-
-_NAMED_GRADER = re.compile(r"(?P<name>[A-Za-z0-9_-]+)=(?P<spec>.+)")
 
 _NO_FLAG = frozenset(
     {
@@ -84,31 +83,69 @@ _METAVARS: Mapping[str, str] = {
 """What stands for the value of a setting that is text."""
 
 
-def with_settings(*names: str) -> Callable[[Verb], Verb]:
-    """Give a verb flags for these settings in place of its parameter `settings`, which it is called with.
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """Options of a record that a verb takes as flags; the others keep their defaults.
 
-    A flag that is left out leaves its setting to the environment, the TOML file and the default.
+    Attributes:
+        names: of the options, in the order of `--help`; empty: all.
+        words: flags of options that are not called after them.
+
+    """
+
+    names: tuple[str, ...]
+    words: Mapping[str, str]
+
+
+def taking(*names: str, **words: str) -> Taking:
+    """Say which options of a record are flags, in the `Annotated` of a verb's parameter.
+
+    Args:
+        names: of the options, in the order of `--help`; none: all.
+        words: flags by the option's name, such as `num_samples="--samples"`.
+
+    """
+    return Taking(names, words)
+
+
+def with_settings(*names: str) -> Callable[[Verb], Verb]:
+    """Give a verb flags in place of its parameters that are records, and of `settings`; it is called with those.
+
+    A parameter whose type is a dataclass becomes the flags of its options. Where settings are named, `settings` becomes
+    their flags: one that is left out leaves its setting to the environment, the TOML file and the default.
 
     Raises:
-        ConfigError: when the verb is run, a setting is not valid; the message names it.
+        ConfigError: when the verb is run, a setting or an option is not valid; the message names it.
 
     """
 
     def decorated(verb: Verb) -> Verb:
         own = inspect.signature(verb, eval_str=True).parameters
         flags = {_WORDS[name][0] if name in _WORDS else name: name for name in names}
+        records = {each.name: found for each in own.values() if (found := _record_of(each)) is not None}
 
         def run(**given: Any) -> None:  # noqa: ANN401 - whatever the flags hold
-            told = {name: given.pop(flag) for flag, name in flags.items()}
-            if "engine_args" in told:
-                told["engine_args"] = engine_args_from(told["engine_args"])
-            if "graders" in told:
-                told["graders"] = graders_from(told["graders"])
-            verb(**given, settings=load_settings(**told))
+            built = {
+                parameter: chosen(record, **{name: given.pop(name) for name in _names(record, wanted)})
+                for parameter, (record, wanted) in records.items()
+            }
+            if names:
+                values = {name: given.pop(flag) for flag, name in flags.items()}
+                if "engine_args" in values:
+                    values["engine_args"] = engine_args_from(values["engine_args"])
+                if "graders" in values:
+                    values["graders"] = graders_from(values["graders"])
+                built["settings"] = load_settings(**values)
+            verb(**given, **built)
 
         parameters: list[inspect.Parameter] = []
         for each in own.values():
-            new = [_parameter(flag, name) for flag, name in flags.items()] if each.name == "settings" else [each]
+            if each.name in records:
+                new = _record_parameters(*records[each.name])
+            elif names and each.name == "settings":
+                new = [_parameter(flag, name) for flag, name in flags.items()]
+            else:
+                new = [each]
             parameters += [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in new]
         run.__name__, run.__doc__ = verb.__name__, verb.__doc__
         run.__annotations__ = {each.name: each.annotation for each in parameters}
@@ -116,6 +153,33 @@ def with_settings(*names: str) -> Callable[[Verb], Verb]:
         return run
 
     return decorated
+
+
+def _record_of(parameter: inspect.Parameter) -> tuple[type[Any], Taking] | None:
+    """The record whose options a parameter stands for; None where it is a flag itself."""
+    kind, *notes = get_args(parameter.annotation) if get_origin(parameter.annotation) is Annotated else (None,)
+    kind = kind or parameter.annotation
+    if not (isinstance(kind, type) and is_dataclass(kind)):
+        return None
+    return kind, next((each for each in notes if isinstance(each, Taking)), Taking((), {}))
+
+
+def _names(record: type[Any], wanted: Taking) -> tuple[str, ...]:
+    return wanted.names or tuple(each.name for each in fields(record))
+
+
+def _record_parameters(record: type[Any], wanted: Taking) -> list[inspect.Parameter]:
+    """A parameter for each option, as typer reads it; an option with a `typer.Option` of its own keeps it."""
+    hints = get_type_hints(record, include_extras=True)
+    defaults = {each.name: each.default for each in fields(record)}
+    found: list[inspect.Parameter] = []
+    for name in _names(record, wanted):
+        hint, default = hints[name], defaults[name]
+        if not any(isinstance(note, OptionInfo) for note in get_args(hint)):
+            words = [wanted.words[name]] if name in wanted.words else []
+            hint = Annotated[get_type_hints(record)[name], flag(record, name, *words)]
+        found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint))
+    return found
 
 
 def _parameter(flag: str, name: str) -> inspect.Parameter:
@@ -176,46 +240,6 @@ def chosen(record: type[T], **given: Any) -> T:  # noqa: ANN401 - whatever its f
         return record(**given)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def engine_args_from(given: list[str] | None) -> dict[str, object] | None:
-    """Engine arguments from `key=value` words; a value is JSON where it can be read as such, else a string.
-
-    Raises:
-        ConfigError: a word has no `=`.
-
-    """
-    if not given:
-        return None
-    arguments: dict[str, object] = {}
-    for word in given:
-        name, equals, text = word.partition("=")
-        if not equals or not name:
-            raise ConfigError(f"--engine-arg: expected key=value, got {word!r}", param="engine_args")
-        try:
-            arguments[name.replace("-", "_")] = json.loads(text)
-        except ValueError:
-            arguments[name.replace("-", "_")] = text
-    return arguments
-
-
-def graders_from(given: list[str] | None) -> dict[str, str] | None:
-    """Graders by name from `SPEC` and `NAME=SPEC` words, in order; a specification without a name is its own.
-
-    Raises:
-        ConfigError: two have the same name.
-
-    """
-    if not given:
-        return None
-    graders: dict[str, str] = {}
-    for word in given:
-        match = _NAMED_GRADER.fullmatch(word)
-        name, spec = (match["name"], match["spec"]) if match else (word, word)
-        if name in graders:
-            raise ConfigError(f"--grader: expected each name once, got {name!r} twice", param="graders")
-        graders[name] = spec
-    return graders
 
 
 def named_settings(word: str, flag: str) -> tuple[str, ServeSettings, ScoreOptions | None]:

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mrt_reward.cli.bars import bar
 from mrt_reward.cli.estimator_errors import errors_against, show_errors
 from mrt_reward.cli.jsonl import read_rows
 from mrt_reward.cli.pooling import pool_and_prompts
@@ -103,17 +103,16 @@ async def _scored(
     traces: Sequence[Trace], contenders: Sequence[Contender], wanted: LineUp, console: Console
 ) -> list[Scores]:
     scorer = build_scorer(wanted.settings)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("scoring", total=len(contenders) * len(traces))
+        with bar(console) as progress:
+            task = progress.add_task("scoring", total=len(contenders) * len(traces))
             found: list[Scores] = []
             for each in contenders:
-                bar.update(task, description=f"scoring with {each.name}")
+                progress.update(task, description=f"scoring with {each.name}")
                 results: dict[int, Result] = {}
                 async for place, result in _results(scorer, traces, replace(wanted.options, estimator=each.estimator)):
                     results[place] = result
-                    bar.advance(task)
+                    progress.advance(task)
                 usable = [results[place] for place in sorted(results) if why_unusable(results[place]) is None]
                 found.append(Scores(each.name, usable))
             return found

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID
 from rich.table import Table
 
+from mrt_reward.cli.bars import bar
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.mini.bundled import BUNDLED, Bundled, BundledName
 
@@ -33,7 +34,7 @@ Folder = Annotated[Path, typer.Argument(help="Model folder.", file_okay=False)]
 def train(
     folder: Folder,
     name: Name = "mini",
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the weights and of the text.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the weights and of the training text.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps.")] = None,
     tidy: Annotated[bool, typer.Option(help="Train on searches without waste instead of sloppy ones.")] = False,
     problems: Annotated[int, typer.Option(min=0, help="Fresh problems to measure on; 0 writes no card.")] = 500,
@@ -89,8 +90,7 @@ def _measure(folder: Path | None, bundled: Bundled, num_problems: int) -> Measur
 @contextmanager
 def _progress() -> Generator[Callable[[str, int, int], None]]:
     """A bar for each thing that is done, told by (what, how much of it, of how much)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with bar(Console(stderr=True)) as progress:
         tasks: dict[str, TaskID] = {}
 
         def report(what: str, done: int, total: int) -> None:
@@ -113,7 +113,7 @@ def sample(
     budget: Annotated[
         int | None, typer.Option(min=1, help="Most tokens of a completion.", show_default="the model's own")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the problems and of the sampling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the problems and of the sampling.")] = 0,
 ) -> None:
     """Sample traces of a bundled model on its problems."""
     from mrt_reward.files import write_jsonl  # noqa: PLC0415
@@ -154,7 +154,7 @@ def tune(
     ] = MODEL_DIR,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the chats.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak of Adam.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the order of the chats.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the order of the chats.")] = None,
 ) -> None:
     """Fine-tune a bundled model on chats, such as `mrt-reward star` writes, into FOLDER."""
     from mrt_reward.mini.tuning import TuningSettings  # noqa: PLC0415 - torch takes seconds to import

@@ -15,7 +15,7 @@ from mrt_reward.errors import ConfigError, did_you_mean
 from mrt_reward.options import AUTHORS_SEGMENTERS, Delimiters, Estimator, PathPrior, ScoreOptions, Segmenter, Terminator
 
 OPTIONS = f"JSON|@FILE|{'|'.join(AUTHORS_SEGMENTERS)}"
-"""What `--options` takes."""
+"""What `--options` takes, as `--help` shows it."""
 
 
 def options_from(text: str | None, default: ScoreOptions) -> ScoreOptions:

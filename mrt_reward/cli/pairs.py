@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from mrt_reward.cli.flags import LOCAL_ENGINE, chosen, flag, with_settings
+from mrt_reward.cli.flags import LOCAL_ENGINE, taking, with_settings
 from mrt_reward.cli.options import options_from
 from mrt_reward.cli.pooling import (
     BranchRun,
@@ -29,24 +30,20 @@ from mrt_reward.evaluation.datasets.pairs import PairSettings, pair_row, step_pa
 from mrt_reward.files import write_json, write_jsonl
 from mrt_reward.options import ScoreOptions
 
-_DEFAULT, _BRANCHING = PairSettings(), BranchSettings()
-
 
 @with_settings(*LOCAL_ENGINE)
 def pairs(
     scored: Scored,
     output: Output,
-    min_margin: Annotated[float, flag(PairSettings, "min_margin")] = _DEFAULT.min_margin,
-    per_trace: Annotated[int, flag(PairSettings, "per_trace")] = _DEFAULT.per_trace,
+    *,
+    pairing: PairSettings,
     sample: Annotated[
         int,
         typer.Option(
             min=0, help="Alternatives to sample at the worst step of wrong traces without a pair, by --model."
         ),
     ] = 0,
-    temperature: Annotated[float, flag(BranchSettings, "temperature")] = _BRANCHING.temperature,
-    max_tokens: Annotated[int, flag(BranchSettings, "max_tokens")] = _BRANCHING.max_tokens,
-    seed: Annotated[int, flag(BranchSettings, "seed")] = _BRANCHING.seed,
+    branching: Annotated[BranchSettings, taking("temperature", "max_tokens", "seed")],
     format_: Annotated[
         Format,
         typer.Option("--format", help="messages: chats with a template that adds nothing, for TRL. text: plain text."),
@@ -54,7 +51,6 @@ def pairs(
     options: Options = None,
     tokenizer: TokenizerName = None,
     policy: Policy = None,
-    *,
     settings: ServeSettings,
 ) -> None:
     """Set each step of a wrong trace against a clearly better one from the same prefix, in DPO's format.
@@ -63,19 +59,15 @@ def pairs(
     is --min-margin at least. Beside OUTPUT, OUTPUT.stats.json tells how many wrong traces gave pairs, and why others
     did not.
     """
-    pairing = chosen(PairSettings, min_margin=min_margin, per_trace=per_trace)
     scoring = options_from(options, ScoreOptions())
     pool, prompts = pool_and_prompts(scored, tokenizer, policy, scoring.delimiters)
     console = Console(stderr=True)
     found, report = step_pairs(pool.traces, pairing)
     sampled: Mapping[str, int] = {}
     if sample and report.pits:
-        branching = chosen(
-            BranchSettings, num_samples=sample, temperature=temperature, max_tokens=max_tokens, seed=seed
-        )
         points = [Point(step.trace, step.place) for step in report.pits]
         more, sampled = on_engine(
-            BranchRun(settings, scoring, branching, pool.prover),
+            BranchRun(settings, scoring, replace(branching, num_samples=sample), pool.prover),
             console,
             "alternatives",
             lambda brancher, tell: brancher.steps(points, tell),
@@ -85,7 +77,7 @@ def pairs(
     write_jsonl(output, (pair_row(pair, prompts.opened(pair.rejected.trace.trace), chats=chats) for pair in found))
     stats = output.with_name(f"{output.name}.stats.json")
     told = summary(found, report, sampled)
-    write_json(stats, {"prover": pool.prover, "min_margin": min_margin, **told})
+    write_json(stats, {"prover": pool.prover, "min_margin": pairing.min_margin, **told})
     show_notes(console, pool.notes)
     unusable = {reason.value: count for reason, count in pool.unusable.items()}
     figures = {"mean margin": told["mean_margin"]}

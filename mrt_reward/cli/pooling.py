@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mrt_reward.cli.bars import bar
 from mrt_reward.cli.options import OPTIONS
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
@@ -63,10 +63,9 @@ def pool_and_prompts(
     """
     prompts = Prompts(None if tokenizer is None else _tokenizer(tokenizer), delimiters)
     reading = Reading(delimiters, prompts.holds_control, policy)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("reading", total=sum(path.stat().st_size for path in scored))
-        pool = read_pool(scored, reading, lambda num_bytes: bar.update(task, completed=num_bytes))
+    with bar(Console(stderr=True), of_bytes=True) as progress:
+        task = progress.add_task("reading", total=sum(path.stat().st_size for path in scored))
+        pool = read_pool(scored, reading, lambda num_bytes: progress.update(task, completed=num_bytes))
     return pool, prompts
 
 
@@ -123,10 +122,9 @@ def on_engine(
                     param="model",
                 )
             brancher = Brancher(scorer, prover.tokenizer, run.options, run.branching)
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            with Progress(*columns, console=console) as bar:
-                task = bar.add_task(what)
-                used = await use(brancher, lambda done, total: bar.update(task, completed=done, total=total))
+            with bar(console) as progress:
+                task = progress.add_task(what)
+                used = await use(brancher, lambda done, total: progress.update(task, completed=done, total=total))
             return used, dict(brancher.counts)
         finally:
             await scorer.close()

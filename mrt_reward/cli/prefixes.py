@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mrt_reward.cli.flags import chosen, flag
+from mrt_reward.cli.flags import with_settings
 from mrt_reward.cli.options import options_from
 from mrt_reward.cli.pooling import (
     Options,
@@ -33,18 +33,14 @@ from mrt_reward.evaluation.datasets.prefixes import (
 from mrt_reward.files import write_json, write_jsonl
 from mrt_reward.options import ScoreOptions
 
-_DEFAULT = PrefixSettings()
 
-
+@with_settings()
 def prefixes(
     scored: Scored,
     output: Output,
+    *,
     tokenizer: TokenizerName = None,
-    per_trace: Annotated[int, flag(PrefixSettings, "per_trace")] = _DEFAULT.per_trace,
-    min_episodes: Annotated[int, flag(PrefixSettings, "min_episodes")] = _DEFAULT.min_episodes,
-    min_value: Annotated[float, flag(PrefixSettings, "min_value")] = _DEFAULT.min_value,
-    max_value: Annotated[float, flag(PrefixSettings, "max_value")] = _DEFAULT.max_value,
-    seed: Annotated[int, flag(PrefixSettings, "seed")] = _DEFAULT.seed,
+    settings: PrefixSettings,
     data_source: Annotated[str, typer.Option(help="veRL's column of that name.")] = "mrt",
     policy: Policy = None,
     options: Options = None,
@@ -58,14 +54,6 @@ def prefixes(
         raise ConfigError(
             f"--output: expected a name that ends in .parquet or .jsonl, got {output.name}", param="output"
         )
-    settings = chosen(
-        PrefixSettings,
-        per_trace=per_trace,
-        min_episodes=min_episodes,
-        min_value=min_value,
-        max_value=max_value,
-        seed=seed,
-    )
     scoring = options_from(options, ScoreOptions())
     pool, prompts = pool_and_prompts(scored, tokenizer, policy, scoring.delimiters)
     cuts = draw_cuts(pool.traces, settings)

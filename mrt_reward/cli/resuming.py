@@ -25,7 +25,7 @@ class Begun:
     """What a file of scores must agree with before more is written to it.
 
     Attributes:
-        target: the file.
+        target: file of scored traces.
         options: of scoring, now.
         traces: of the input, by id.
 
@@ -61,7 +61,7 @@ class Begun:
         """Refuse to go on with another prover, by name and version.
 
         Raises:
-            ConfigError: they differ.
+            ConfigError: options or input differ from those of the file.
 
         """
         if before not in (None, now):

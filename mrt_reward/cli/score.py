@@ -11,8 +11,8 @@ from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mrt_reward.cli.bars import bar
 from mrt_reward.cli.columns import Map, refuse_unanswered, refuse_unusable, renames_from
 from mrt_reward.cli.flags import ENGINE, with_settings
 from mrt_reward.cli.jsonl import Row, read_rows
@@ -159,8 +159,7 @@ async def _score(run: _Run, done: _Done, sink: _Sink) -> None:
     # By their place in the file: those that do not think fail sooner than others are scored.
     first = {row.id for row in todo[:FIRST]}
     unthinking: set[str] = set()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=sink.console) as progress:
+    with bar(sink.console) as progress:
         task = progress.add_task(
             "waiting for the prover" if todo else "scoring", total=len(run.rows), completed=len(done.ids)
         )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mrt_reward.cli.flags import chosen, flag
+from mrt_reward.cli.flags import taking, with_settings
 from mrt_reward.cli.options import options_from
 from mrt_reward.cli.pooling import (
     Format,
@@ -24,9 +24,7 @@ from mrt_reward.cli.pooling import (
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.datasets.prompts import messages_of
 from mrt_reward.evaluation.datasets.star import (
-    Ending,
     Judged,
-    Select,
     StarSettings,
     chat_row,
     judge,
@@ -38,19 +36,16 @@ from mrt_reward.files import write_json, write_jsonl
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import Message
 
-_DEFAULT = StarSettings()
 
-
+@with_settings()
 def star(
     scored: Scored,
     output: Output,
-    select: Annotated[Select, flag(StarSettings, "select")] = _DEFAULT.select,
-    per_problem: Annotated[int, flag(StarSettings, "per_problem")] = _DEFAULT.per_problem,
-    truncate: Annotated[bool, flag(StarSettings, "truncate")] = _DEFAULT.truncate,
-    tolerance: Annotated[float, flag(StarSettings, "tolerance")] = _DEFAULT.tolerance,
-    min_value: Annotated[float, flag(StarSettings, "min_value")] = _DEFAULT.min_value,
-    min_episodes: Annotated[int, flag(StarSettings, "min_episodes")] = _DEFAULT.min_episodes,
-    answer: Annotated[Ending, flag(StarSettings, "answer")] = _DEFAULT.answer,
+    *,
+    settings: Annotated[
+        StarSettings,
+        taking("select", "per_problem", "truncate", "tolerance", "min_value", "min_episodes", "answer"),
+    ],
     format_: Annotated[
         Format, typer.Option("--format", help="messages: a chat. text: prompt and completion, rendered (--tokenizer).")
     ] = Format.messages,
@@ -62,16 +57,6 @@ def star(
 
     Beside OUTPUT, OUTPUT.stats.json tells what was kept and why.
     """
-    settings = chosen(
-        StarSettings,
-        select=select,
-        truncate=truncate,
-        tolerance=tolerance,
-        min_value=min_value,
-        min_episodes=min_episodes,
-        per_problem=per_problem,
-        answer=answer,
-    )
     delimiters = options_from(options, ScoreOptions()).delimiters
     pool, prompts = pool_and_prompts(scored, tokenizer, policy, delimiters)
     judged = judge(pool.traces, settings)

@@ -83,7 +83,7 @@ class AsyncClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close."""
+        """Close all connections."""
         await self.close()
 
     async def close(self) -> None:

@@ -39,7 +39,7 @@ class Asker:
 
     Attributes:
         http: connections to it.
-        url: of it.
+        url: where the server listens.
         timeout_s: longest time for one call.
         retry: when to ask again.
 

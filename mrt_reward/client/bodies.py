@@ -43,7 +43,7 @@ class Written:
     fields: bytes
 
     def as_json(self, trace_id: str) -> bytes:
-        """The whole trace."""
+        """JSON of the trace with this id."""
         head = b'{"id":' + json.dumps(trace_id).encode()
         return head + (b"," + self.fields[1:] if len(self.fields) > 2 else b"}")
 

@@ -42,7 +42,7 @@ class RetryPolicy:
         max_tries: in all. None is 5, not counting those that a busy server answered with "later": these go on until the
             time of the call is up.
         base_s: scale of the waits; they double, with full jitter, and a longer `Retry-After` wins.
-        max_wait_s: longest wait.
+        max_wait_s: longest wait between two tries, in seconds.
         max_tries_away: in all while the server is away, busy or starting, which passes; None is `max_tries`.
 
     """

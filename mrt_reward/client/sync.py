@@ -66,7 +66,7 @@ class Client:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close."""
+        """Close all connections, and stop the thread."""
         self.close()
 
     def close(self) -> None:
@@ -110,11 +110,11 @@ class Client:
         return self._run(asked)
 
     def episodes(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> EpisodesResponse:
-        """Segmentation only."""
+        """Cut traces into episodes, without scores; as `AsyncClient.episodes`."""
         return self._run(self._client.episodes(traces, options))
 
     def prover(self) -> ProverOut:
-        """Who proves."""
+        """The prover's name and version; as `AsyncClient.prover`."""
         return self._run(self._client.prover())
 
     def ready(self) -> bool:

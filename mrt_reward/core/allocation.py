@@ -39,7 +39,7 @@ class Allocation:
 
     @property
     def most_blocks(self) -> int:
-        """Of one prefix."""
+        """Most blocks of answers of one prefix."""
         return max(1, self.most // self.block)
 
     def next_round(self, posterior: Posterior, blocks_P: Sequence[int]) -> list[int]:

@@ -271,10 +271,10 @@ def token_advantages(paid: Credit, spans_K: Sequence[Span], answer_start: int, n
     """Spread one trace's credit over its tokens.
 
     Args:
-        paid: from `credit`.
+        paid: one trace's record from `credit`.
         spans_K: token span of each episode, in order.
         answer_start: first token of the closing delimiter; `num_tokens` when the trace was cut off while thinking.
-        num_tokens: T.
+        num_tokens: length T of the response, in tokens.
 
     Returns:
         `advantage_T`; zero everywhere for a trace whose outcome is not known.

@@ -59,7 +59,7 @@ def paired(before: Sequence[Verdict], after: Sequence[Verdict], *, best_of: int 
     Args:
         before: M verdicts at the shorter prefix.
         after: M verdicts at the longer one, in the same order.
-        best_of: k.
+        best_of: k of best-of-k; 1 is the plain success rate.
 
     Returns:
         None where no pair was graded.
@@ -92,7 +92,7 @@ def independent(before: tuple[int, int], after: tuple[int, int], best_of: int = 
     Args:
         before: answers that were right, and answers that were graded, at the shorter prefix; at least one of these.
         after: at the longer one.
-        best_of: k.
+        best_of: k of best-of-k; 1 is the plain success rate.
 
     """
     (right_0, graded_0), (right_1, graded_1) = before, after

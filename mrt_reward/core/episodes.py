@@ -55,7 +55,7 @@ class Thinking:
 
     @property
     def span(self) -> Span:
-        """Its characters."""
+        """Its half-open span, in characters."""
         return Span(self.start, self.end)
 
 

@@ -30,7 +30,7 @@ def formula_spans(text: str, span: Span, paragraphs: Sequence[int]) -> list[Span
     that two prices are no formula.
 
     Args:
-        text: to read.
+        text: the text to search.
         span: which part of it.
         paragraphs: where its paragraphs start.
 

@@ -34,7 +34,7 @@ def values_of(trace: ScoredTrace, paid: PaidValues = "raw") -> Floats | None:
     """What a trace's credit is made of: `value_P`, NaN where one is missing; None where it was not scored at all.
 
     Args:
-        trace: scored.
+        trace: the scored trace.
         paid: `raw` values, or the means of their `posterior`, which are NaN where a value is missing.
 
     Raises:

@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,45 +48,64 @@ def accuracy_at(token_N: Floats, value_N: Floats, budget_B: Floats) -> Floats:
     if not (budget_B >= 0).all():
         raise ValueError(f"budgets must be at least 0 tokens, got {budget_B}")
     # Of points at the same budget, the last one counts from there on.
-    return _interpolated(*_curve(token_N, value_N), budget_B, side="right")
+    return _interpolated(*_curve(token_N, value_N), budget_B)
 
 
-def _interpolated(token_M: Floats, value_M: Floats, budget_B: Floats, *, side: Literal["left", "right"]) -> Floats:
-    """The curve at each budget; where it jumps, the limit from the left or the value right after."""
+def _interpolated(token_M: Floats, value_M: Floats, budget_B: Floats) -> Floats:
+    """The curve at each budget; where it jumps, the value right after."""
     beyond = 2 * max(float(token_M[-1]), float(budget_B.max(initial=0.0))) + 1
     token_M, value_M = np.append(token_M, beyond), np.append(value_M, value_M[-1])
-    after = np.maximum(np.searchsorted(token_M, budget_B, side=side), 1)
+    after = np.maximum(np.searchsorted(token_M, budget_B, side="right"), 1)
     share_B = (budget_B - token_M[after - 1]) / (token_M[after] - token_M[after - 1])
     return value_M[after - 1] + share_B * (value_M[after] - value_M[after - 1])
 
 
-def normalised_regret(token_N: Floats, value_N: Floats, budget: float) -> float:
-    """Average shortfall from an oracle that is right at once, over a budget.
+def regret_curve(token_N: Floats, value_N: Floats, budget_B: Floats) -> Floats:
+    """Normalised regret at every budget at once.
 
         NR(C) = 1 - (1/C) ∫₀^C acc(t) dt            (MRT, section 4.2, as the authors compute it)
 
-    Trapezoid through (0, 0) and the points, linear interpolation at C, constant after the last point. Equals the
-    authors' for increasing tokens; others are sorted, equal ones in the order given.
+    Average shortfall from an oracle that is right at once, over a budget: trapezoid through (0, 0) and the points,
+    linear interpolation at C, constant after the last point. 1 - NR(C) is the area under the anytime curve up to C, as
+    a share of C. Equals the authors' for increasing tokens; others are sorted, equal ones in the order given.
 
     Args:
         token_N: x as it is; ours counts prompt, prefix, terminator and the mean answer.
         value_N: success rate at each point, in [0, 1].
-        budget: C in tokens, above 0.
+        budget_B: each C, in tokens, above 0.
 
     Returns:
-        A number in [0, 1].
+        `regret_B` in [0, 1]; NaN throughout if the trace has no complete curve.
+
+    """
+    if token_N.size == 0 or np.isnan(value_N).any() or np.isnan(token_N).any():
+        return np.full(budget_B.shape, np.nan)
+    x, y = np.zeros(token_N.size + 1), np.zeros(token_N.size + 1)
+    x[1:], y[1:] = token_N, value_N
+    if (x[1:] < x[:-1]).any():
+        order = np.argsort(x, kind="stable")
+        x, y = x[order], y[order]
+    area_N = np.zeros(x.size)
+    np.cumsum((y[1:] + y[:-1]) / 2 * (x[1:] - x[:-1]), out=area_N[1:])
+    # The points strictly inside each budget are done; the rest is a trapezoid to the budget, from the left of any jump.
+    last = np.searchsorted(x, budget_B, side="left") - 1
+    after = np.minimum(last + 1, x.size - 1)
+    width_B, run_B = budget_B - x[last], x[after] - x[last]
+    slope_B = np.divide(y[after] - y[last], run_B, out=np.zeros(budget_B.size), where=run_B > 0)
+    return 1.0 - (area_N[last] + (y[last] + slope_B * width_B / 2) * width_B) / budget_B
+
+
+def normalised_regret(token_N: Floats, value_N: Floats, budget: float) -> float:
+    """`regret_curve` at one budget, in [0, 1].
+
+    Raises:
+        ValueError: the budget is not above 0 and finite, or the curve has no points or incomplete ones.
 
     """
     if not 0 < budget < math.inf:
         raise ValueError(f"budget must be above 0 tokens and finite, got {budget}")
-    token_M, value_M = _curve(token_N, value_N)
-    inside = token_M < budget
-    # From the left: a jump right at the budget comes too late to have an area.
-    edge = _interpolated(token_M, value_M, np.array([budget], np.float64), side="left")[0]
-    x = np.append(token_M[inside], budget)
-    y = np.append(value_M[inside], edge)
-    area = float(((y[1:] + y[:-1]) / 2 * np.diff(x)).sum())
-    return 1.0 - area / budget
+    _curve(token_N, value_N)
+    return float(regret_curve(token_N, value_N, np.array([budget], np.float64))[0])
 
 
 def mean_normalised_regret(problems: Sequence[Sequence[Curve]], budget: float) -> float:

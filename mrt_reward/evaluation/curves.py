@@ -61,34 +61,6 @@ def accuracy_curves(token_SN: Floats, value_SN: Floats, budget_B: Floats) -> Flo
     return accuracy_SB
 
 
-def regret_curve(token_N: Floats, value_N: Floats, budget_B: Floats) -> Floats:
-    """Normalised regret at every budget at once.
-
-        NR(C) = 1 - (1/C) ∫₀^C acc(t) dt            (MRT, section 4.2; `core.regret.normalised_regret`)
-
-    1 - NR(C) is the area under the anytime curve up to C, as a share of C.
-
-    Returns:
-        `regret_B` in [0, 1]; NaN throughout if the trace has no complete curve.
-
-    """
-    if token_N.size == 0 or np.isnan(value_N).any() or np.isnan(token_N).any():
-        return np.full(budget_B.shape, np.nan)
-    x, y = np.zeros(token_N.size + 1), np.zeros(token_N.size + 1)
-    x[1:], y[1:] = token_N, value_N
-    if (x[1:] < x[:-1]).any():
-        order = np.argsort(x, kind="stable")
-        x, y = x[order], y[order]
-    area_N = np.zeros(x.size)
-    np.cumsum((y[1:] + y[:-1]) / 2 * (x[1:] - x[:-1]), out=area_N[1:])
-    # The points strictly inside each budget are done; the rest is a trapezoid to the budget, from the left of any jump.
-    last = np.searchsorted(x, budget_B, side="left") - 1
-    after = np.minimum(last + 1, x.size - 1)
-    width_B, run_B = budget_B - x[last], x[after] - x[last]
-    slope_B = np.divide(y[after] - y[last], run_B, out=np.zeros(budget_B.size), where=run_B > 0)
-    return 1.0 - (area_N[last] + (y[last] + slope_B * width_B / 2) * width_B) / budget_B
-
-
 def tokens_to_reach(budget_B: Floats, accuracy_RB: Floats, target: float) -> Floats:
     """Fewest tokens at which each curve is at the target, linear between the budgets.
 

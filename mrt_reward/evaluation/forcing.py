@@ -33,7 +33,7 @@ class ForcingSpec:
     """How thinking is extended.
 
     Attributes:
-        num_extensions: W.
+        num_extensions: W, the number of words that force it on.
         sampling: temperature, top-p and seed.
         every: values are taken after every this many extensions, and after the last.
         close: what would close the thinking; what comes after it is dropped.

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrt_reward.core.progress import WasteOptions
-from mrt_reward.core.regret import majority_regret
-from mrt_reward.evaluation.curves import accuracy_curve, accuracy_curves, budget_grid, regret_curve
+from mrt_reward.core.regret import majority_regret, regret_curve
+from mrt_reward.evaluation.curves import accuracy_curve, accuracy_curves, budget_grid
 from mrt_reward.evaluation.progress import (
     BIN_EDGES,
     NUM_QUARTERS,
@@ -78,7 +78,7 @@ class Layout:
     Attributes:
         budget_B: the grid.
         doubled_C: the grid, then twice each of its budgets.
-        size: Q.
+        size: Q, the length of the vector.
 
     """
 

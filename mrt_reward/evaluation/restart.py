@@ -61,7 +61,7 @@ def restart_comparison(
     Everything is a sum over traces, so that traces can be added as they come.
 
     Args:
-        num_traces: T.
+        num_traces: T, the number of traces of the problem.
         sum_here_B: of all traces' accuracy at t.
         num_counted_B: traces that count.
         sum_counted_here_B: of their accuracy at t.

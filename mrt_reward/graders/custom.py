@@ -67,7 +67,7 @@ class FunctionGrader:
 
     @property
     def pool(self) -> WorkerPool:
-        """Its workers."""
+        """The pool of worker processes."""
         return self._pool
 
     async def grade(self, items: Sequence[GradeItem]) -> Sequence[Grade]:

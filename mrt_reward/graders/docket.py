@@ -23,7 +23,7 @@ class Outcome(Enum):
     KILLED = "killed"
     """Twice, by the item's own doing."""
     FAILED = "failed"
-    """By our doing."""
+    """The grader failed, and not because of the item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Docket:
 
         Args:
             quick_only: of those that nobody has looked at yet.
-            quick_first: prefer these.
+            quick_first: prefer items that nobody has looked at yet.
 
         """
         lanes = (self._quick, self._slow) if quick_first else (self._slow, self._quick)

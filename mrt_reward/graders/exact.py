@@ -23,7 +23,7 @@ class ExactGrader:
         return await read_texts(items, _grade)
 
     async def close(self) -> None:
-        """Nothing to stop."""
+        """Does nothing: there are no workers."""
 
 
 def _grade(item: GradeItem) -> Grade:

@@ -56,7 +56,7 @@ def framed(body: bytes) -> bytes:
 
 
 def encode(payload: Payload) -> bytes:
-    """One frame."""
+    """A payload as one frame."""
     return framed(body_of(payload))
 
 
@@ -92,7 +92,7 @@ def read(fd: int, *, deadline: Deadline | None = None, hangup_fd: int | None = N
     """The next frame's body; None once the other side has closed.
 
     Args:
-        fd: read from.
+        fd: file descriptor to read from.
         deadline: on the monotonic clock, asked again when it has come; None waits for ever.
         hangup_fd: stop waiting, as at the deadline, when the writer of this descriptor goes away.
 

@@ -68,7 +68,7 @@ class MathGrader:
 
     @property
     def identity(self) -> str:
-        """Versions and limits."""
+        """Identity: versions of the libraries, and limits."""
         return self._identity
 
     @property
@@ -78,7 +78,7 @@ class MathGrader:
 
     @property
     def pool(self) -> WorkerPool:
-        """Its workers."""
+        """The pool of worker processes."""
         return self._pool
 
     async def grade(self, items: Sequence[GradeItem]) -> Sequence[Grade]:

@@ -138,7 +138,7 @@ class WorkerPool:
 
     Args:
         grader: what the workers load.
-        num_workers: processes.
+        num_workers: number of worker processes.
         timeout_s: of one item.
         memory_mb: address space of a worker's child.
         quick_s: processor time of the first look at an item; None gives it `timeout_s` at once, for items that should

@@ -126,7 +126,7 @@ def die_with_parent(parent: int) -> None:
 
 
 class Nursery:
-    """Owns the child."""
+    """Forks a child that grades, and replaces it where it hangs, dies or grows too large."""
 
     def __init__(self, load: Loader, limits: Limits, channel: tuple[int, int]) -> None:
         self._load = load
@@ -256,7 +256,7 @@ def claim_stdio() -> tuple[int, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a worker."""
+    """Run a worker process until its channel closes."""
     parser = argparse.ArgumentParser(prog="mrt_reward.graders.worker")
     parser.add_argument("--grader", required=True, help="math, or module:function")
     parser.add_argument("--timeout-s", type=float, required=True)

@@ -104,5 +104,5 @@ class Grader(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop its workers."""
+        """Stop the worker processes."""
         ...

@@ -59,9 +59,9 @@ class RolloutQuery:
     """Ask, after every probe, for sampled answers.
 
     Attributes:
-        num_samples: M.
+        num_samples: M, answers of each prefix.
         temperature: 0 is greedy, and then one answer stands for all M.
-        top_p: nucleus.
+        top_p: probability mass of the nucleus.
         max_tokens: longest answer; also cut at the end of the context.
         stop_at_close: an answer is over once its braces balance; otherwise at the model's end of turn.
         logprobs: whether to tell how probable each answer was, where the engine can.
@@ -237,7 +237,7 @@ class Prover(Protocol):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The model's own."""
+        """Tokenizer of the model."""
         ...
 
     @property

@@ -14,7 +14,7 @@ class TokenizedText:
     """Untrusted text as token ids.
 
     Attributes:
-        ids: int32.
+        ids: token ids, int32.
         char_ends: for each token, the number of characters of the text that are complete once it is there; not
             decreasing, and the last equals the text's length. A character of several tokens is complete at its last.
 

@@ -164,7 +164,7 @@ class ScriptedProver:
 
     @property
     def info(self) -> ProverInfo:
-        """Current identity."""
+        """Name, version and limits of the prover."""
         note = "answers from a script"
         # Its m-th answer is right where m < value · M, so that answers of all prefixes are as alike as they can be.
         return ProverInfo("scripted", self.version, "scripted", self._max_tokens, note, coupled="exact")
@@ -207,7 +207,7 @@ class ScriptedProver:
         self._died.set()
 
     async def close(self) -> None:
-        """Nothing to release."""
+        """Does nothing: there is nothing to release."""
 
     def _refuse_if_unavailable(self) -> None:
         if self.unavailable:

@@ -44,7 +44,7 @@ def until_balanced(ids: Sequence[int], braces: Mapping[int, str]) -> tuple[int, 
     """The ids up to the token that balances the braces; all of them if none does.
 
     Args:
-        ids: an answer.
+        ids: tokens of an answer.
         braces: the braces in each token that has any, such as `"}{"`.
 
     """

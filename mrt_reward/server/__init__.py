@@ -1,1 +1,1 @@
-"""The HTTP server."""
+"""The HTTP server: routes, authentication, limits, streaming, metrics."""

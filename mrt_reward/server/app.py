@@ -1,4 +1,4 @@
-"""The routes."""
+"""The routes of the public port, and the application that serves them."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class Routes:
         return Response(self._telemetry.exposition(), media_type="text/plain; version=0.0.4")
 
     async def version(self) -> VersionOut:
-        """Which release answers."""
+        """Reply with the release that answers."""
         return VersionOut(version=__version__)
 
 

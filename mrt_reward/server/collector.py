@@ -19,7 +19,7 @@ class ScorerCollector(Collector):
     """Reads the figures at each scrape.
 
     Args:
-        scorer: whose.
+        scorer: its queue and cache are measured.
 
     """
 
@@ -27,7 +27,7 @@ class ScorerCollector(Collector):
         self._scorer = scorer
 
     def collect(self) -> Iterator[Family]:
-        """Current figures."""
+        """The metrics as they are now."""
         scorer, info = self._scorer, self._scorer.info
         yield from _queue_metrics(scorer.queue, info.engine)
         yield from _cache_metrics(scorer.cache)

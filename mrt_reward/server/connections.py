@@ -87,7 +87,7 @@ class BoundedProtocol(H11Protocol):
             self._stop_timer()
 
     def on_response_complete(self) -> None:
-        """Be idle again."""
+        """Note since when the connection is idle."""
         self.quiet_since = self.loop.time()
         super().on_response_complete()
 
@@ -97,12 +97,12 @@ class BoundedProtocol(H11Protocol):
         self._watch(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """The peer reads again: stop watching for a stalled one."""
         self._stop_watching()
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing."""
+        """Stop all timers of the connection."""
         self._stop_timer()
         self._stop_watching()
         super().connection_lost(exc)
@@ -151,7 +151,7 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Capture none."""
+        """Leave the signals' handlers as they are."""
         yield
 
     async def startup(self, sockets: Any = None) -> None:  # noqa: ANN401 - uvicorn's own

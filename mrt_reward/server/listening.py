@@ -60,7 +60,7 @@ def listening(host: str, port: int, what: str) -> socket.socket:
     its protocol. `::` takes IPv4 as well.
 
     Raises:
-        ConfigError: the address cannot be had.
+        ConfigError: the address is unavailable.
 
     """
     try:

@@ -34,7 +34,7 @@ async def serve(scorer: Scorer, settings: ServeSettings, *, on_ready: Callable[[
         on_ready: called with the public port once the prover has generated a token and requests are taken.
 
     Raises:
-        ConfigError: a port cannot be had, or is open to other machines without a key; keys or files of TLS are wrong.
+        ConfigError: a port is unavailable, or is open to other machines without a key; keys or files of TLS are wrong.
         ProverUnavailable: the prover cannot prove at the start, or died; a supervisor should start anew.
 
     """
@@ -77,7 +77,7 @@ class _Ports:
 
     @classmethod
     def opened(cls, doors: _Doors, scorer: Scorer, settings: ServeSettings) -> _Ports:
-        """Begin to serve."""
+        """Start both servers on the sockets that are bound."""
         telemetry = Telemetry(scorer)
         apps = [create_app(scorer, settings, telemetry), create_admin_app(scorer, settings, telemetry)]
         limits = connection_limits(settings)

@@ -65,7 +65,7 @@ async def score_each(
     """Each trace with its place as soon as it is scored; raises as `Scorer.stream` does.
 
     Args:
-        scorer: the pipeline.
+        scorer: the pipeline that scores.
         asked: in the order of the request.
         options: how to score.
         count: told of every trace.

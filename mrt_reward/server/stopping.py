@@ -27,7 +27,7 @@ class Signals:
         self.hurry = asyncio.Event()
 
     def take(self, number: int) -> None:
-        """Note a signal."""
+        """Handle a signal: the first begins the drain."""
         if self.stop.is_set():
             logger.warning("signal_while_draining", signal=signal.Signals(number).name)
             if number == signal.SIGINT:

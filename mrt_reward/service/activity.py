@@ -28,7 +28,7 @@ class Activity:
         """Raise where no new work is taken.
 
         Raises:
-            Draining: always then.
+            Draining: a drain has begun.
 
         """
         if self.draining:

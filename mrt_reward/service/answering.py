@@ -28,10 +28,10 @@ class Answering:
 
     Attributes:
         queue: lends the prover.
-        cache: of values.
-        info: who proves.
+        cache: known values.
+        info: the prover's name and version.
         tokenizer_sha256: of the prover's tokenizer.json.
-        usage: so far.
+        usage: what the trace has cost so far.
 
     """
 

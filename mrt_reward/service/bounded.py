@@ -65,7 +65,7 @@ class BoundedTokenizer:
         return self._inner.encode_trusted(text)
 
     def encode_untrusted(self, text: str) -> TokenizedText:
-        """Other people's text."""
+        """As the inner tokenizer does, for text that is not too long."""
         self._refuse_long([text], "completion")
         return self._inner.encode_untrusted(text)
 

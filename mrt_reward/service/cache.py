@@ -32,7 +32,7 @@ class _Flight:
 
     Args:
         keys: of the values.
-        work: computes them.
+        work: computes the missing values.
         at_end: called once, however the work ends, before anybody who waits goes on.
 
     """

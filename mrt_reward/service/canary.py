@@ -17,7 +17,7 @@ from mrt_reward.protocols.canary import canary_proof, rounding, worst_difference
 from mrt_reward.service.queue import ProofQueue
 
 NUM_TOKENS = 96
-"""Of the trace."""
+"""Tokens of the known trace."""
 
 WRONG = frozenset({"broken_logprobs", "non_finite_logits"})
 """Codes of errors that tell of an engine's numbers, and not of what it cannot do."""

@@ -107,7 +107,7 @@ class LikelihoodPlan:
 
 @dataclass(frozen=True, slots=True)
 class RolloutPlan:
-    """Grade sampled answers."""
+    """Values from sampled answers, which are graded."""
 
     query: RolloutQuery
     identity: str

@@ -43,7 +43,7 @@ class ProofQueue:
     """Lends the prover's slots to proofs.
 
     Args:
-        prover: the engine.
+        prover: the engine that answers proofs.
         limits: on what is taken.
 
     """

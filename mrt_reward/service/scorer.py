@@ -57,7 +57,7 @@ class Scorer:
         prover: the engine; owned, and closed with the scorer.
         graders: by the names that `ScoreOptions.grader` may give, the default first; owned.
         speller: gives the accepted spellings of a gold answer.
-        cache: of values.
+        cache: known values.
         limits: on the work that is taken.
 
     """
@@ -94,7 +94,7 @@ class Scorer:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The prover's."""
+        """Tokenizer of the prover."""
         return self._prover.tokenizer
 
     @property

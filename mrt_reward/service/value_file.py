@@ -79,7 +79,7 @@ class ValueFile:
 
     Raises:
         sqlite3.Error: from every method: what the file, the disk or another process is to blame for.
-        OSError: the same.
+        OSError: the file cannot be read or written.
         ConfigError: the file is the database of another application.
 
     """

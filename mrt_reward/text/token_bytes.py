@@ -33,8 +33,8 @@ class TokenBytes:
     their content; any other decoder is asked about each token alone.
 
     Args:
-        backend: the tokenizer.
-        spec: its tokenizer.json.
+        backend: tokenizer of the library `tokenizers`.
+        spec: contents of its tokenizer.json.
 
     """
 

@@ -33,7 +33,7 @@ Options = Annotated[ScoreOptions | None, BeforeValidator(_refuse_switches)]
 
 MAX_PER_TOKEN = 64
 MAX_DEADLINE_MS = 86_400_000
-"""Of `X-Deadline-Ms`."""
+"""Largest value of the header `X-Deadline-Ms`."""
 
 
 class ScoreRequest(Model):

@@ -16,7 +16,7 @@ class ProverOut(Model):
     """Who proves, and how when a request does not say. A server of an earlier version leaves out what has a default.
 
     Attributes:
-        model: its name.
+        model: name of the model.
         version: changes with any byte of its weights.
         engine: what runs it.
         max_tokens: longest context, answer included.
@@ -90,7 +90,7 @@ class WeightsLoading(Model):
     """The weights are being loaded still: send the same request again to wait on.
 
     Attributes:
-        status: always loading.
+        status: always "loading".
 
     """
 

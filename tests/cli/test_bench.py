@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mrt_reward.benchmark import serving
-from mrt_reward.benchmark.plan import Plan
-from mrt_reward.benchmark.run import Places, num_steps
+from mrt_reward.benchmark.plan import Places, Plan
+from mrt_reward.benchmark.run import num_steps
 from mrt_reward.cli.app import app
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError

@@ -9,7 +9,8 @@ import typer
 from annotated_types import Ge, Gt, Le
 from typer.testing import CliRunner, Result
 
-from mrt_reward.cli.flags import ENGINE, SERVE_FLAGS, chosen, flag, graders_from, with_settings
+from mrt_reward.cli.flags import ENGINE, SERVE_FLAGS, chosen, flag, taking, with_settings
+from mrt_reward.cli.several import graders_from
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.ranges import check_ranges, option
@@ -65,6 +66,41 @@ def test_a_verb_gets_settings_from_flags_over_the_environment() -> None:
     assert isinstance(refused, ConfigError)
     assert refused.param == "max_model_len"
     assert "Does it." in run(verb, "--help").output
+
+
+@dataclass(frozen=True)
+class Trip:
+    stops: Annotated[int, Ge(1)] = option(3, "Stops of a trip.")
+    names: Annotated[list[str] | None, typer.Option("--name", help="A traveller.")] = None
+    pace: float = 1.0
+
+
+def test_a_record_becomes_the_flags_of_its_options_and_reaches_the_verb_whole() -> None:
+    taken: list[object] = []
+
+    @with_settings()
+    def verb(*, walk: Walk, settings: Annotated[Trip, taking("names", "stops", stops="--halts")]) -> None:
+        taken.append((walk, settings))
+
+    assert run(verb, "--steps", "4", "--halts", "2", "--name", "a", "--name", "b").exit_code == 0
+    assert taken == [(Walk(4), Trip(2, ["a", "b"]))]
+    shown = run(verb, "--help").output
+    order = [shown.index(word) for word in ("--steps", "--share", "--name", "--halts")]
+    assert order == sorted(order)
+    assert "--pace" not in shown
+    assert "[default: 2]" in " ".join(shown.split())
+    assert "[1<=x<=9]" in shown
+    assert run(verb, "--steps", "10").exit_code == 2
+
+
+def test_options_of_a_record_that_do_not_go_together_are_refused_by_name() -> None:
+    @with_settings()
+    def verb(*, walk: Walk) -> None:
+        del walk
+
+    refused = run(verb, "--share", "0").exception
+    assert isinstance(refused, ConfigError)
+    assert str(refused) == "share must be above 0 and at most 1, got 0.0"
 
 
 def test_every_setting_is_a_flag_of_serve_but_keys_and_a_few() -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrt_reward.core.regret import normalised_regret
-from mrt_reward.evaluation.curves import accuracy_curve, budget_grid, regret_curve, tokens_to_reach
+from mrt_reward.core.regret import normalised_regret, regret_curve
+from mrt_reward.evaluation.curves import accuracy_curve, budget_grid, tokens_to_reach
 
 curves = st.lists(st.tuples(st.integers(0, 400), st.floats(0, 1)), min_size=1, max_size=8)
 
@@ -26,11 +28,24 @@ def test_accuracy_and_regret_of_a_curve_worked_by_hand() -> None:
     assert regret_curve(tokens, values, budgets) == pytest.approx(expected, abs=1e-9)
 
 
+def regret_by_steps(points: list[tuple[int, float]], budget: int) -> float:
+    """Trapezoids one after the other, the last one up to the budget."""
+    area, (x, y) = 0.0, (0.0, 0.0)
+    for x_next, y_next in [*sorted(points, key=lambda point: point[0]), (math.inf, math.nan)]:
+        if x_next >= budget:
+            run = 0.0 if x_next == math.inf else (y_next - y) / (x_next - x)
+            return 1 - (area + (budget - x) * (y + run * (budget - x) / 2)) / budget
+        area += (x_next - x) * (y + y_next) / 2
+        x, y = x_next, y_next
+    raise AssertionError
+
+
 @given(curves, st.lists(st.integers(1, 900), min_size=1, max_size=5))
-def test_regret_at_many_budgets_is_the_cores_at_each(points: list[tuple[int, float]], budgets: list[int]) -> None:
+def test_regret_is_what_trapezoids_come_to(points: list[tuple[int, float]], budgets: list[int]) -> None:
     tokens, values = np.array([float(x) for x, _ in points]), np.array([y for _, y in points])
-    expected = [normalised_regret(tokens, values, budget) for budget in budgets]
+    expected = [regret_by_steps(points, budget) for budget in budgets]
     assert regret_curve(tokens, values, np.array(budgets, float)) == pytest.approx(expected, abs=1e-9)
+    assert [normalised_regret(tokens, values, budget) for budget in budgets] == pytest.approx(expected, abs=1e-9)
 
 
 def test_an_incomplete_curve_is_no_curve() -> None:

@@ -18,7 +18,8 @@ from tokenizers import Tokenizer
 from transformers import DynamicCache, LlamaForCausalLM
 
 from mrt_reward.config import ServeSettings
-from mrt_reward.evaluation.curves import accuracy_curve, regret_curve
+from mrt_reward.core.regret import regret_curve
+from mrt_reward.evaluation.curves import accuracy_curve
 from mrt_reward.evaluation.folder import RESULTS, Folder
 from mrt_reward.evaluation.report import ReportSpec, read_report
 from mrt_reward.evaluation.result import Result

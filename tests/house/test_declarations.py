@@ -47,7 +47,7 @@ OTHER_MEANING = {
     "TuningSettings.seed", "TrainingSettings.seed", "ReportSpec.seed", "PrefixSettings.seed", "Script.url",
     "Script.model",
     # How much is measured.
-    "Plan.num_samples", "WorkSpec.episode_tokens", "WorkSpec.seed",
+    "Plan.num_samples", "WorkSpec.episode_tokens", "WorkSpec.seed", "Places.url",
 }  # fmt: skip
 """Fields that share a name with an option, and mean something else."""
 

@@ -40,7 +40,7 @@ class BacktrackSettings:
 
     min_value: Annotated[float, Ge(0), Le(1)] = option(0.25, "Least value of the prefix to go back to.")
     min_fall: Annotated[float, Ge(0), Le(1)] = option(0.1, "How far the value has fallen at the attempt's end.")
-    statement: str = option(BACKTRACK, "What says so; {step} counts the steps kept.")
+    statement: str = option(BACKTRACK, "Sentence that announces the step back; {step} is the number of steps kept.")
 
     def __post_init__(self) -> None:
         check_ranges(self)

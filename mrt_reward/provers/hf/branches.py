@@ -32,7 +32,7 @@ class _Block:
     """Neighbouring probes, whose rows read together.
 
     Attributes:
-        probes: their indices.
+        probes: indices of the probes in the proof.
         columns: of each layer, keys (K, D, N) and values (K, N, D) of what they share, in one piece or two: the trace
             up to the longest cut, and the suffixes.
         first_hidden: the first of these columns that is hidden from one of them.

@@ -48,7 +48,7 @@ class Passes(Protocol):
 
     @property
     def max_tokens(self) -> int:
-        """Longest context."""
+        """Longest context, in tokens."""
         ...
 
     @property
@@ -74,7 +74,7 @@ class Growing:
     """One packed row, whose answers grow.
 
     Attributes:
-        answers: so far.
+        answers: those that have ended so far.
         branches: what their rows read.
         end_P: position of each suffix's last token.
         logits_RV: for the next draws.
@@ -93,9 +93,9 @@ class Sampling:
     """One proof's sampled answers, from its trace on: some of its probes at a time.
 
     Args:
-        network: that answers.
+        network: the model that answers.
         proof: whose ids are the model's, and which fits.
-        query: the proof's.
+        query: how the proof asks for answers.
         pause: called between passes over the trace; may raise to end the work.
 
     Attributes:

@@ -54,7 +54,7 @@ class _Layers(Cache):
         self.stored: list[KeyValue] = []
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Columns stored."""
+        """Number of columns that are stored."""
         return self.stored[layer_idx][0].shape[-2] if len(self.stored) > layer_idx else 0
 
 

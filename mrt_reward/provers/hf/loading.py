@@ -78,7 +78,7 @@ class FullPrecisionHead(torch.nn.Module):
         self.bias = None if head.bias is None else torch.nn.Parameter(head.bias.detach().float(), requires_grad=False)  # pyright: ignore[reportUnnecessaryComparison] - None without one
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits in float32."""
+        """Logits of hidden states, computed and returned in float32."""
         return torch.nn.functional.linear(hidden.float(), self.weight, self.bias)
 
 

@@ -39,7 +39,7 @@ class PackedModel:
 
     Attributes:
         model: a decoder-only transformers model that uses `shared_prefix_attention`.
-        max_tokens: longest context.
+        max_tokens: longest context, in tokens.
         stops: what ends a sampled answer.
         windows: what its layers see of the past. Answers are sampled only where all of them see all of it.
 

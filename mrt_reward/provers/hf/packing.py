@@ -29,7 +29,7 @@ class PackedRow:
     """Blocks of consecutive probes, ready for one pass.
 
     Attributes:
-        probes: their indices.
+        probes: indices of the probes in the proof.
         ids: Q tokens.
         positions: Q of them, as in the terminated prefix alone.
         visible: (Q, N + Q), N being the longest cut here.
@@ -45,7 +45,7 @@ class PackedRow:
 
     @property
     def num_shared(self) -> int:
-        """N."""
+        """N, the number of shared tokens."""
         return self.visible.shape[1] - len(self.ids)
 
 

@@ -72,7 +72,7 @@ class PolicyProver:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The policy's own."""
+        """Tokenizer of the policy."""
         return self._tokenizer
 
     @property

@@ -83,12 +83,12 @@ class TransformersProver:
 
     @property
     def info(self) -> ProverInfo:
-        """Current identity."""
+        """Name, version and limits of the model that proves now."""
         return self._info
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The model's own."""
+        """Tokenizer of the model."""
         return self._tokenizer
 
     @property

@@ -23,7 +23,7 @@ class Pulse:
         return None if at is None else time.monotonic() - at
 
     def begin(self) -> None:
-        """Work begins."""
+        """Note that work begins."""
         self._at = time.monotonic()
 
     def beat(self) -> None:

@@ -29,7 +29,7 @@ class Row:
 
     Attributes:
         probe: its index in the chunk.
-        token: its last.
+        token: its last token.
         depth: braces open, once one was opened.
         samples: indices of the answers that begin like this.
 

@@ -60,12 +60,12 @@ class ProvedModel:
 
     @property
     def model(self) -> torch.nn.Module:
-        """The network."""
+        """The network that is checked."""
         return self.likelihood.model
 
     @property
     def max_tokens(self) -> int:
-        """Longest context."""
+        """Longest context, in tokens."""
         return self.likelihood.max_tokens
 
     @property
@@ -77,7 +77,7 @@ class ProvedModel:
         """Answers of all probes, and the number of tokens run through the network.
 
         Raises:
-            ProverError: the way's.
+            ProverError: the model cannot answer; as the chosen way raises it.
 
         """
         way = self.likelihood if isinstance(proof.query, LikelihoodQuery) else self.rollouts
@@ -88,7 +88,7 @@ def proved(model: Any, max_tokens: int, stops: Stops, tokenizer: Tokenizer) -> P
     """The model, asked in the first way that is right.
 
     Raises:
-        ConfigError: none is.
+        ConfigError: no way passes.
 
     """
     problems: list[str] = []

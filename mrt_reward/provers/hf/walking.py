@@ -39,7 +39,7 @@ class WalkedModel:
 
     Attributes:
         model: a decoder-only transformers model that keeps its past in a `DynamicCache`.
-        max_tokens: longest context.
+        max_tokens: longest context, in tokens.
         stops: what ends a sampled answer.
 
     """

@@ -87,7 +87,7 @@ class Worker:
     """Answers proofs in a thread of its own, so that a model is never called twice at once.
 
     Args:
-        weights: what answers.
+        weights: the model that answers, and its version.
         pulse: beats while it works.
         num_threads: of one operation.
         max_columns: tokens of keys and values that sampled answers hold together; one proof alone may hold more.

@@ -32,7 +32,7 @@ class Connection:
 
     Attributes:
         info: who answers there.
-        speaker: asks it.
+        speaker: sends the requests in the server's protocol.
 
     """
 
@@ -59,7 +59,7 @@ class Connector:
     """Connects to one endpoint, as often as it is lost; what the server can do is found out once.
 
     Args:
-        endpoint: the server.
+        endpoint: HTTP connections to the server.
         settings: of the engine.
         tokenizer: the model's own.
 

@@ -52,7 +52,7 @@ class Agreement:
     Attributes:
         share: of all m.
         chance: of all pairs of an m-th and another answer, which is what independent answers would have.
-        num_answers: M.
+        num_answers: M, answers of each prompt.
 
     """
 

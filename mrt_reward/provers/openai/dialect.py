@@ -62,7 +62,7 @@ class Interview:
     """The tiny questions.
 
     Args:
-        endpoint: the server.
+        endpoint: HTTP connections to the server.
         model: the name it serves.
         tokenizer: the model's own.
 

@@ -53,7 +53,7 @@ class TrainerEngines:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The policy's."""
+        """Tokenizer of the policy."""
         return self._prover.tokenizer
 
     @property

@@ -73,7 +73,7 @@ class OneEndpoint:
 
         Args:
             key: of the trace, which belongs here whatever it is.
-            ask: asks it.
+            ask: sends one question to it.
 
         Raises:
             ProverError: it could not answer; `ProverUnavailable` where it did not, or keeps failing.

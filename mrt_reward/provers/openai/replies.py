@@ -47,7 +47,7 @@ class Usage(Record):
 
 
 class Completions(Record):
-    """Reply of `/v1/completions`."""
+    """The reply of `/v1/completions`."""
 
     choices: list[Choice]
     usage: Usage | None = None

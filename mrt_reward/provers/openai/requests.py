@@ -52,7 +52,7 @@ class Completer:
     one prompt a request gets each prompt's own seed.
 
     Args:
-        endpoint: the server.
+        endpoint: HTTP connections to the server.
         model: the name it serves.
         dialect: what it can do.
 

@@ -105,7 +105,7 @@ class Item:
     """One prompt of a request.
 
     Attributes:
-        ids: its tokens.
+        ids: tokens of the prompt.
         sampling: how the answer is drawn.
         start: the first token whose log-probability is told; -1: none.
         token_ids: tokens whose log-probabilities are told as the next one after the prompt.
@@ -123,7 +123,7 @@ class SGLangSpeaker:
     """A `Speaker` of SGLang's own protocol.
 
     Attributes:
-        endpoint: the server.
+        endpoint: HTTP connections to the server.
         weights: version that it told of its weights; None where it tells none.
         tail_tokens: answer tokens to ask for where none is wanted: 0, or 1 where a release tells nothing with 0.
 

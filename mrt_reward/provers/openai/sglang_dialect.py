@@ -49,7 +49,7 @@ async def sglang_speaker(endpoint: Endpoint, tokenizer: Tokenizer, *, asked_for:
     """A speaker of the protocol; None where the server does not speak it.
 
     Args:
-        endpoint: the server.
+        endpoint: HTTP connections to the server.
         tokenizer: the model's own.
         asked_for: the operator says that it does, so a server that does not is an error.
 

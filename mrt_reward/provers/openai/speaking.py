@@ -27,7 +27,7 @@ class LikelihoodWay(Enum):
     ECHO = auto()
     """`echo` with `logprobs`: of the prompt's own tokens."""
     NONE = auto()
-    """Not at all."""
+    """The server returns no likelihoods."""
 
 
 NOTES = {
@@ -47,9 +47,9 @@ class Draw:
         prompts: token ids; the one that shares most with the others first, so that its beginning is cached for them.
         seeds: one for each prompt; none where nothing is drawn.
         num_samples: answers to each.
-        max_tokens: longest answer.
+        max_tokens: longest answer, in tokens.
         temperature: 0 is greedy.
-        top_p: nucleus.
+        top_p: probability mass of the nucleus.
 
     """
 
@@ -121,7 +121,7 @@ class FoundLookup:
 
     Attributes:
         found: what the server returned.
-        num_probes: P.
+        num_probes: P, the number of probes.
 
     """
 
@@ -129,7 +129,7 @@ class FoundLookup:
     num_probes: int
 
     def __call__(self, node: int, tokens: Sequence[int]) -> NDArray[np.float64]:
-        """Shape (P, tokens)."""
+        """Log-probabilities after a node, shape (P, tokens)."""
         try:
             rows = [[self.found[probe, node, token] for token in tokens] for probe in range(self.num_probes)]
         except KeyError as error:

@@ -25,7 +25,7 @@ class ForcedPath:
     """One answer to force.
 
     Attributes:
-        ids: its tokens.
+        ids: tokens of the forced answer.
         watched: tokens whose log-probability is wanted at every step, besides the forced one's.
         nodes: of the spellings' tree, one for each token.
 

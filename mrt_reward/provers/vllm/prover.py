@@ -58,12 +58,12 @@ class VLLMProver:
 
     @property
     def info(self) -> ProverInfo:
-        """Current identity."""
+        """Name, version and limits of the model that proves now."""
         return replace(self._serving.info, computed_per_needed=self._serving.self_check.overhead)
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The model's own."""
+        """Tokenizer of the model."""
         return self._tokenizer
 
     @property

@@ -52,14 +52,14 @@ class Serving:
 
     @property
     def folder(self) -> Path:
-        """Of the checkpoint."""
+        """Folder of the checkpoint."""
         return self.engine.folder
 
     async def check(self) -> None:
         """Generate one token, from an engine whose answers are right.
 
         Raises:
-            ProverUnavailable: it cannot.
+            ProverUnavailable: the engine does not answer.
 
         """
         try:

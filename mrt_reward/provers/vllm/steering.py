@@ -44,7 +44,7 @@ BRACES = "mrt_braces"
 
 
 class ForcedTokens:
-    """Emit these first."""
+    """Makes an answer begin with given tokens."""
 
     def __init__(self, tokens: list[int], output_ids: list[int]) -> None:
         self._tokens = tokens

@@ -31,7 +31,7 @@ class Entrance:
         keyring: of which callers must send a key; None lets in what comes from this machine's programs.
         host: the address that is listened on.
         allowed_hosts: more names and addresses that the port is reached under.
-        limits: on bodies.
+        limits: bounds of request bodies.
         admit: asked before a body is read; None admits all.
 
     """

@@ -37,7 +37,7 @@ class Access(Middleware):
         self._count = count
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Time one request."""
+        """Handle one request, and log and count it with its time."""
         began = scope[RECEIVED_AT] = time.monotonic()
         status, complete, raised = CALLER_GONE, False, True
 

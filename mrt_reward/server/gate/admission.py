@@ -26,6 +26,6 @@ class Admission(Middleware):
         self._admit = admit
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Admit one request."""
+        """Handle one request, or refuse it."""
         self._admit(scope["path"])
         await self._app(scope, receive, send)

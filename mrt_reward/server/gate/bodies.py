@@ -35,7 +35,7 @@ class Memory:
         """Raise where `more` bytes find no room beside what others hold.
 
         Raises:
-            Refusal: 429.
+            Refusal: the common memory is full; status 429.
 
         """
         if self.held > own and self.held + more > self._max_bytes:
@@ -73,7 +73,7 @@ class Bodies(Middleware):
 
     Args:
         app: what is behind it.
-        limits: on bodies.
+        limits: bounds of request bodies.
         stopping: set where nothing is waited for any longer.
 
     """

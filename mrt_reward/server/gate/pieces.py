@@ -85,7 +85,7 @@ class _Large:
     """A text with its marks: the commas, colons and brackets outside of strings.
 
     Args:
-        text: JSON, perhaps.
+        text: what may be JSON.
 
     Attributes:
         at: byte of each mark.

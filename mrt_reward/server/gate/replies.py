@@ -58,7 +58,7 @@ class Refusal(HTTPException):
         self.retry_after_s = retry_after_s
 
     def response(self) -> Response:
-        """The reply."""
+        """The reply that says so."""
         info = ErrorInfo(self.detail, "InvalidRequest", self.code)
         return error_response(self.status_code, info, self.retry_after_s)
 

@@ -20,7 +20,7 @@ class RequestIds(Middleware):
     """Takes the caller's `X-Request-ID`, or makes one, and sends it back."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Name one request."""
+        """Handle one request, and give it an id."""
         given = Headers(scope=scope).get("x-request-id", "")[:MAX_CHARS]
         request_id = scope[REQUEST_ID] = _UNPRINTABLE.sub("?", given) or uuid.uuid4().hex
 

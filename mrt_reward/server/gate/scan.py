@@ -42,7 +42,7 @@ class JSONScan:
         self.may_overflow = False
         self._depth = 0
         self._inside = 0
-        """1 between quotes."""
+        """1 within a JSON string, else 0."""
         self._escape = b""
         self._tail = b""
 

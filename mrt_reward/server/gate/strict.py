@@ -31,8 +31,8 @@ class StrictRequest(Request):
     """A request whose body is parsed strictly, and validated with it.
 
     Args:
-        scope: of ASGI.
-        receive: of ASGI.
+        scope: ASGI scope of the request.
+        receive: ASGI channel that gives the body.
         record: what the body must be; None leaves it as it is.
 
     """
@@ -64,7 +64,7 @@ def parsed(body: bytes, scan: JSONScan | None = None) -> object:
     """The value that a body spells.
 
     Args:
-        body: JSON text.
+        body: JSON text, UTF-8.
         scan: what was counted in it; None counts it here.
 
     Raises:
@@ -138,7 +138,7 @@ class StrictRoute(APIRoute):
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Wrap the request."""
+        """A handler that parses the body strictly first."""
         handler = super().get_route_handler()
         field = self.body_field
         body: Any = None if field is None else field.field_info.annotation
