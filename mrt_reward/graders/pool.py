@@ -21,6 +21,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -139,10 +140,10 @@ class WorkerPool:
     Args:
         grader: what the workers load.
         num_workers: processes.
-        timeout_s: of one item.
+        timeout_s: processor time of one item, its first look included.
         memory_mb: address space of a worker's child.
-        quick_s: processor time of the first look at an item; None gives it `timeout_s` at once, for items that should
-            not be begun twice.
+        quick_s: of that, for the first look at an item; None gives it `timeout_s` at once, for items that should not be
+            begun twice.
 
     """
 
@@ -241,7 +242,9 @@ class WorkerPool:
             if passed["status"] != "ok":
                 reason = f"{first['reason']}, and a known-good probe then failed: {passed.get('reason')}"
                 return Reply(Outcome.FAILED, reason=reason)
-        second = await self._attempt(slot, job.body, fresh)
+        # What the first look took counts, unless its worker was lost: the item has `timeout_s` in all.
+        rest_s = None if self._quick_s is None or first["status"] == "lost" else self._timeout_s - self._quick_s
+        second = await self._attempt(slot, job.body, replace(fresh, limit_s=rest_s))
         if second["status"] == "killed" and (first["status"] == "lost" or not probes):
             return Reply(Outcome.FAILED, reason=f"{second['reason']}, not shown to be the item's doing")
         return _reply(second)

@@ -18,7 +18,8 @@ def island_traces(num_traces: int, seed: int = 0) -> list[dict[str, Any]]:
             "id": f"{seed}-{place}",
             "problem": problem.text,
             "answer": str(problem.answer),
-            "completion": f"{write_thinking(problem, BASE_SLOPPINESS, rng).text}</think>\n\n\\boxed{{{problem.answer}}}",
+            "completion": write_thinking(problem, BASE_SLOPPINESS, rng).text
+            + f"</think>\n\n\\boxed{{{problem.answer}}}",
         }
         for place, problem in enumerate(sample_problems(num_problems=num_traces, seed=seed))
     ]

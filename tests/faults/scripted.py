@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mrt_reward.config import ServeSettings
+from mrt_reward.graders.math import MathGrader
 from mrt_reward.protocols import Proof, Proven
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.server.run import serve
@@ -45,6 +46,7 @@ class Script:
         delay_s: of each proof.
         num_slots: of the engine.
         ledger: file to which each proof adds a line as it begins and as it ends.
+        grader: "word", or "math" for the real one, in its processes.
         jumps: let every look at the clock on the wall be two days away from the last one.
         settings: of the server.
 
@@ -53,6 +55,7 @@ class Script:
     delay_s: float = 0.0
     num_slots: int = 4
     ledger: str = ""
+    grader: str = "word"
     jumps: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -90,7 +93,8 @@ def scorer_of(script: Script) -> Scorer:
     store = SQLiteStore(Path(settings.cache_path)) if settings.cache_path else None
     limits = QueueLimits(settings.max_queue_tokens, settings.tokens_per_minute)
     cache = ScoreCache(settings.cache_memory_mb, store)
-    return Scorer(Recording(script), {"word": WordGrader()}, speller, cache=cache, limits=limits)
+    grader = MathGrader() if script.grader == "math" else WordGrader()
+    return Scorer(Recording(script), {script.grader: grader}, speller, cache=cache, limits=limits)
 
 
 async def main(script: Script) -> None:

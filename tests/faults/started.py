@@ -17,6 +17,7 @@ import httpx
 from mrt_reward.types import ScoredTrace
 from tests.faults.scripted import Script, scorer_of
 from tests.service.conftest import make_trace
+from tests.serving import Server
 
 START_S = 120.0
 PARAGRAPH = "We try {n}, and then the next one; it does not lead to the end, so that we look at another way.\n\n"
@@ -50,6 +51,11 @@ class Started:
         lines = (await self.http.get("/metrics")).text.splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
+    async def stored(self) -> None:
+        """Wait until no value waits for the cache's file any more."""
+        while await self.metric("mrt_reward_cache_file_pending"):  # noqa: ASYNC110 - another process's state
+            await asyncio.sleep(0.05)
+
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
 
@@ -71,7 +77,7 @@ async def started(script: Script, log: Path) -> AsyncGenerator[Started]:
     try:
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), START_S)
-        assert line, log.read_text(encoding="utf-8")[-2000:]
+        assert line, f"it did not start: see {log}"
         url = f"http://127.0.0.1:{int(line)}"
         limits = httpx.Limits(max_connections=None)
         async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as http:
@@ -110,11 +116,18 @@ async def expected(script: Script, traces: Sequence[dict[str, Any]]) -> dict[str
         await scorer.close()
 
 
+async def clear_cache(server: Server) -> None:
+    """Let a server forget what it proved."""
+    async with httpx.AsyncClient(timeout=60) as http:
+        url = f"http://127.0.0.1:{server.admin_port}/admin/cache"
+        (await http.delete(url, headers={"Content-Type": "application/json"})).raise_for_status()
+
+
 async def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     """Wait for it; `TimeoutError` where it never comes."""
 
     async def watch() -> None:
-        while not condition():  # noqa: ASYNC110 - other processes' states
+        while not condition():  # noqa: ASYNC110 - another process's state
             await asyncio.sleep(0.01)
 
     await asyncio.wait_for(watch(), timeout_s)

@@ -32,7 +32,7 @@ def request(name: str) -> list[dict[str, Any]]:
 async def held(server: Started) -> asyncio.Task[httpx.Response]:
     """A request that fills the queue, and stays."""
     waiting = asyncio.create_task(server.post([{**trace("held"), "problem": HELD}]))
-    while not await server.metric("mrt_reward_engine_inflight"):
+    while not await server.metric("mrt_reward_engine_inflight"):  # noqa: ASYNC110 - another process's state
         await asyncio.sleep(0.01)
     return waiting
 
@@ -72,7 +72,7 @@ async def test_a_refusal_costs_a_twentieth_and_needs_no_body(row: Row, tmp_path:
     row.found(
         Figure(
             "a refusal is cheap",
-            f"{NUM_REFUSED} requests of {TRACES_A_REQUEST} traces to a full queue, beside {NUM_ACCEPTED} that are taken",
+            f"{NUM_REFUSED} requests of {TRACES_A_REQUEST} traces to a full queue, {NUM_ACCEPTED} to an empty one",
             f"{refused_s / accepted_s:.3f} of the processor time of one that is taken",
             "1/20",
             refused_s <= accepted_s / 20,

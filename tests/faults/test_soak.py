@@ -115,7 +115,7 @@ async def test_a_soak_leaves_memory_and_descriptors_as_they_were(
     finally:
         server.kill()
     assert set(statuses) <= EXPECTED, statuses
-    asked = ", ".join(f"{count} × {name}" for name, count in sorted(statuses.items()))
+    asked = ", ".join(f"{count} x {name}" for name, count in sorted(statuses.items()))
     done = f"{seconds:.0f} s of `mrt-reward serve` on `mini`: {asked}"
     slope, growth = gauges.slope_mb_per_hour(), gauges.growth()
     memory = f"{gauges.memory_mb[-1]:.0f} MB, {growth:.3f} of that after the first third ({slope:+.1f} MB an hour)"

@@ -23,7 +23,7 @@ async def test_sigterm_under_load_loses_nothing_that_was_accepted(row: Row, tmp_
     ledger = tmp_path / "ledger"
     async with started(Script(delay_s=1.0, num_slots=16, ledger=str(ledger)), tmp_path / "log") as server:
         asking = [asyncio.create_task(server.post(traces)) for traces in requests]
-        while len(told(ledger, "ended")) + await _num_asked(server) < NUM_PROOFS:
+        while len(told(ledger, "ended")) + await _num_asked(server) < NUM_PROOFS:  # noqa: ASYNC110 - its state
             await asyncio.sleep(0.01)
         assert len(told(ledger, "ended")) < NUM_PROOFS / 2, "too little was left to do, so that this shows nothing"
         server.process.send_signal(signal.SIGTERM)
