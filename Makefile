@@ -61,10 +61,10 @@ coverage: venv
 	$(BIN)/coverage erase
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --cov --cov-branch --cov-report=term
 
-# Rows that wait are run beside rows that compute.
+# One more process than cores, because some rows wait.
 test-faults: venv
 	MRT_REWARD_FAULTS=$(if $(FULL),full,ci) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults \
-	  --numprocesses=2 --dist=loadfile --durations=5
+	  --numprocesses=3 --dist=loadfile --durations=5
 
 test-vllm: $(VLLM_STAMP)
 	$(VLLM_BIN)/pyright -p tests/vllm/pyrightconfig.json --pythonpath $(VLLM_BIN)/python

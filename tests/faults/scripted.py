@@ -98,7 +98,7 @@ def scorer_of(script: Script) -> Scorer:
 
 
 async def main(script: Script) -> None:
-    own = {"port": 0, "admin_port": 0, "log_format": "json", "canary_every_s": 0}
+    own: dict[str, Any] = {"port": 0, "admin_port": 0, "log_format": "json", "canary_every_s": 0}
     settings = ServeSettings(**{**own, **script.settings})
     await serve(scorer_of(script), settings, on_ready=lambda port: print(port, flush=True))
 

@@ -123,7 +123,7 @@ async def clear_cache(server: Server) -> None:
         (await http.delete(url, headers={"Content-Type": "application/json"})).raise_for_status()
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 240.0) -> None:
     """Wait for it; `TimeoutError` where it never comes."""
 
     async def watch() -> None:
