@@ -1,4 +1,4 @@
-"""An engine of somebody else's, in a process of its own: `python -m tests.faults.engine TOKENIZER PORT LEDGER`.
+"""An engine of somebody else's, in a process of its own: `python -m tests.faults.engine PORT LEDGER`.
 
 It answers as vLLM does, from the rule of the fake endpoint, and writes down each question.
 """
@@ -14,7 +14,9 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mrt_reward.mini import MODEL_DIR
 from mrt_reward.provers.tokenizer import HFTokenizer
+from tests.provers.openai import fake_endpoint
 from tests.provers.openai.fake_endpoint import FakeEndpoint
 
 DELAY_S = 0.15
@@ -47,6 +49,7 @@ class Recorded:
 
 
 if __name__ == "__main__":
-    tokenizer, port, written = sys.argv[1:]
-    engine = FakeEndpoint("vllm", HFTokenizer(tokenizer))
+    port, written = sys.argv[1:]
+    fake_endpoint.VOCAB_SIZE = 4096  # of the bundled model, whose tokenizer is at hand
+    engine = FakeEndpoint("vllm", HFTokenizer(MODEL_DIR))
     uvicorn.run(Recorded(engine.app, Path(written)), host="127.0.0.1", port=int(port), log_level="error")

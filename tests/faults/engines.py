@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 
+from mrt_reward.mini import MODEL_DIR
 from tests.faults.started import ROOT
-from tests.provers.conftest import TEMPLATE, byte_level, save_tokenizer
 from tests.serving import Server, free_port
 
 
@@ -21,7 +21,7 @@ class Engine:
     """A process that answers completions.
 
     Attributes:
-        folder: where its tokenizer and its ledger are.
+        folder: where its ledger is.
         port: always the same.
 
     """
@@ -42,9 +42,7 @@ class Engine:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        if not (self.folder / "tokenizer.json").exists():
-            save_tokenizer(self.folder, byte_level(), chat_template=TEMPLATE)
-        words = [sys.executable, "-m", "tests.faults.engine", self.folder, str(self.port), self.folder / "ledger"]
+        words = [sys.executable, "-m", "tests.faults.engine", str(self.port), self.folder / "ledger"]
         self.process = subprocess.Popen(words, cwd=ROOT)
         while not self._answers():
             assert self.process.poll() is None, "the engine did not start"
@@ -69,5 +67,5 @@ class Engine:
 
     def server(self, weights_root: Path) -> Server:
         """A server whose engine this is."""
-        settings = {"ENGINE": "openai", "ENGINE_URL": self.url, "TOKENIZER": str(self.folder), "CANARY_EVERY_S": "0"}
+        settings = {"ENGINE": "openai", "ENGINE_URL": self.url, "TOKENIZER": str(MODEL_DIR), "CANARY_EVERY_S": "0"}
         return Server(weights_root, settings={f"MRT_REWARD_{name}": text for name, text in settings.items()})

@@ -24,6 +24,7 @@ from tests.serving import Server, free_port
 
 PATIENT = RetryPolicy(max_tries_away=10_000, max_wait_s=1.0)
 NUM_TRACES, NUM_SLOTS = 60, 2
+TRACES_A_KILL = 30
 NUM_ARRIVED, NUM_LAST = 10, 4
 """Traces that had arrived when the real model's server was killed, and those of them that are allowed to be lost."""
 AWAY = "prover_unavailable"
@@ -148,7 +149,7 @@ async def _asked_until_scored(client: AsyncClient, traces: list[dict[str, Any]])
 async def test_killed_graders_judge_as_if_nothing_had_been(
     row: Row, by_scale: Callable[[int, int], int], tmp_path: Path
 ) -> None:
-    num_traces, num_killed = by_scale(200, 1000), 0
+    num_traces, num_killed = by_scale(180, 1200), 0
     # x + n, where the gold answer is n + x or n + 1 + x: mathematics, in other words each time.
     traces = [
         {**trace(f"g{n}", 1), "answer": f"{n + n % 2}+x", "completion": f"Short.</think>\\boxed{{x+{n}}}"}
@@ -157,20 +158,14 @@ async def test_killed_graders_judge_as_if_nothing_had_been(
     async with started(Script(grader="math"), tmp_path / "log") as server:
         await server.post([{**trace("warm", 1), "answer": "x+1", "completion": "</think>\\boxed{1+x}"}])
 
-        async def kill_some() -> None:
-            nonlocal num_killed
-            while True:
-                for worker in children(server.pid):
-                    # The worker itself, and the next time the process in it that looks at answers.
-                    for pid in children(worker)[:1] if num_killed % 2 else [worker]:
-                        num_killed += _killed(pid)
-                    await asyncio.sleep(0.3)
-
-        killing = asyncio.create_task(kill_some())
-        parts = [traces[start : start + 20] for start in range(0, num_traces, 20)]
-        replies = [await server.post(part) for part in parts]
-        killing.cancel()
-        await asyncio.gather(killing, return_exceptions=True)
+        replies: list[httpx.Response] = []
+        for start in range(0, num_traces, TRACES_A_KILL):
+            asking = asyncio.create_task(server.post(traces[start : start + TRACES_A_KILL]))
+            await asyncio.sleep(0.05)
+            # A worker, and the next time the process in it that looks at answers.
+            worker = children(server.pid)[0]
+            num_killed += _killed(worker if num_killed % 2 else children(worker)[0])
+            replies.append(await asking)
     outcomes = [each["outcome"] for reply in replies for each in reply.json()["traces"]]
     num_right = sum(outcome == 1 - n % 2 for n, outcome in enumerate(outcomes, start=2))
     done = f"{num_killed} of its processes in {num_traces} symbolic answers"
