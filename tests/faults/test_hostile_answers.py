@@ -85,8 +85,9 @@ async def test_a_hostile_answer_costs_a_second_and_no_healthy_one_anything(row: 
         await grader.close()
     worst = max(costs, key=lambda name: costs[name])
     done = f"{len(items)} strings, one after the other, on one worker"
-    figure = f"{costs[worst] - baseline_s:.2f} s of a processor for the worst ({worst}), renewals taken off"
-    row.found(Figure(TITLE, done, figure, f"{MAX_S:.0f} s", costs[worst] - baseline_s <= MAX_S))
+    net_s = costs[worst] - baseline_s
+    figure = f"{net_s:.2f} s of a processor for the worst ({worst}), and {baseline_s:.2f} s to renew its process twice"
+    row.found(Figure(TITLE, done, figure, f"{MAX_S:.0f} s", net_s <= MAX_S))
     misses = sum(verdict in (Verdict.INCORRECT, Verdict.UNPARSED) for verdict in verdicts.values())
     row.found(Figure(TITLE, done, f"{misses} misses", f"{len(items)}", misses == len(items) == NUM_STRINGS))
     figure = f"{num_right} healthy ones in between right"
