@@ -21,7 +21,6 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -142,8 +141,7 @@ class WorkerPool:
         num_workers: processes.
         timeout_s: processor time of one item, its first look included.
         memory_mb: address space of a worker's child.
-        quick_s: of that, for the first look at an item; None gives it `timeout_s` at once, for items that should not be
-            begun twice.
+        quick_s: of that, for a first look; None gives all at once, to items that should not be begun twice.
 
     """
 
@@ -234,17 +232,16 @@ class WorkerPool:
                 return _reply(first)
             job.first = first
             return None
-        first, probes = job.first, job.probes()
-        fresh = frames.Order(fresh=True)
+        first, probes, fresh = job.first, job.probes(), True
         for probe in probes:
-            passed = await self._attempt(slot, frames.body_of(probe), fresh)
-            fresh = frames.Order()
+            passed = await self._attempt(slot, frames.body_of(probe), frames.Order(fresh=fresh))
+            fresh = False
             if passed["status"] != "ok":
                 reason = f"{first['reason']}, and a known-good probe then failed: {passed.get('reason')}"
                 return Reply(Outcome.FAILED, reason=reason)
-        # What the first look took counts, unless its worker was lost: the item has `timeout_s` in all.
+        # What the first look took counts, unless its worker was lost.
         rest_s = None if self._quick_s is None or first["status"] == "lost" else self._timeout_s - self._quick_s
-        second = await self._attempt(slot, job.body, replace(fresh, limit_s=rest_s))
+        second = await self._attempt(slot, job.body, frames.Order(rest_s, fresh))
         if second["status"] == "killed" and (first["status"] == "lost" or not probes):
             return Reply(Outcome.FAILED, reason=f"{second['reason']}, not shown to be the item's doing")
         return _reply(second)

@@ -11,7 +11,7 @@ from mrt_reward.service.scorer import Scorer
 BELIEVED_S = 1.0
 """How long an answer is believed, so that probes do not load the engine."""
 
-MAX_CHECK_S = 25.0
+MAX_CHECK_S = 22.0
 """An engine that takes longer for one token hangs."""
 
 MAX_SILENT_S = 20.0

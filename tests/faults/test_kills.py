@@ -136,6 +136,8 @@ async def _asked_until_scored(client: AsyncClient, traces: list[dict[str, Any]])
     done: dict[str, ScoredTrace] = {}
     num_lost = 0
     while missing := [each for each in traces if each["id"] not in done]:
+        while not await client.ready():  # noqa: ASYNC110 - another process's state
+            await asyncio.sleep(0.2)
         for scored in await client.score(missing):
             if scored.status is Status.OK:
                 done[scored.id] = scored
