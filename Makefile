@@ -1,5 +1,6 @@
 # make demo        real traces of the bundled model, scored by the real server, in a minute
 # make test        lint, types, import rules, tests and coverage
+# make test-faults faults and load, on servers of loopback: a table of what holds; FULL=1 takes hours
 # make test-vllm   types, tests and coverage of the vLLM prover, on its real engine
 # make test-real   SmolLM2-135M-Instruct on both engines, in .venv-vllm; minutes, and no part of .ci/run
 # make test-verl   types, tests and coverage of the veRL adapter, and stock veRL training the bundled model on a CPU
@@ -42,7 +43,7 @@ OPENRLHF_BIN   := $(OPENRLHF_VENV)/bin
 OPENRLHF_STAMP := $(OPENRLHF_VENV)/.installed
 OPENRLHF_PIP   := $(OPENRLHF_BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-vllm test-real test-verl test-openrlhf test-trl lint coverage bench bench-full venv format clean
+.PHONY: demo test test-faults test-vllm test-real test-verl test-openrlhf test-trl lint coverage bench bench-full venv format clean
 
 demo: venv
 	$(BIN)/mrt-reward demo
@@ -59,6 +60,11 @@ lint: venv
 coverage: venv
 	$(BIN)/coverage erase
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --cov --cov-branch --cov-report=term
+
+# One more process than cores, because some rows wait.
+test-faults: venv
+	MRT_REWARD_FAULTS=$(if $(FULL),full,ci) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults \
+	  --numprocesses=3 --dist=loadfile --durations=5
 
 test-vllm: $(VLLM_STAMP)
 	$(VLLM_BIN)/pyright -p tests/vllm/pyrightconfig.json --pythonpath $(VLLM_BIN)/python

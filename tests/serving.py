@@ -27,6 +27,8 @@ class Server:
     port: int = field(default_factory=free_port)
     admin_port: int = field(default_factory=free_port)
     api_key: str = ""
+    settings: dict[str, str] = field(default_factory=dict[str, str])
+    """More of them, as variables of the environment."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -37,7 +39,7 @@ class Server:
         ports = [f"--port={self.port}", f"--admin-port={self.admin_port}", f"--weights-root={self.weights_root}"]
         command = [sys.executable, "-m", "mrt_reward.cli", "serve", *ports, "--log-format=off"]
         key = {"MRT_REWARD_API_KEY": self.api_key} if self.api_key else {}
-        self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **key})
+        self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **key, **self.settings})
 
     def wait(self) -> None:
         until = time.monotonic() + 300

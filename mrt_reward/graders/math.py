@@ -39,9 +39,9 @@ from mrt_reward.protocols import GradeItem, Party, asking_party
 from mrt_reward.types import Grade, Verdict
 
 TIMEOUT_S = 1.0
-"""More than twice what innocent answers need; with a quick look and a new child it stays under two seconds."""
+"""More than twice what innocent answers need, the quick look included."""
 QUICK_S = 0.15
-"""Most answers need less. One that needs more goes behind those of others, and is then given `TIMEOUT_S`."""
+"""Most answers need less. One that needs more goes behind those of others, and is then given the rest."""
 MEMORY_MB = 1024
 NUM_WORKERS = 2
 _RULES = 2

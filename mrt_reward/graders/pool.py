@@ -138,11 +138,10 @@ class WorkerPool:
 
     Args:
         grader: what the workers load.
-        num_workers: number of worker processes.
-        timeout_s: of one item.
+        num_workers: processes.
+        timeout_s: processor time of one item, its first look included.
         memory_mb: address space of a worker's child.
-        quick_s: processor time of the first look at an item; None gives it `timeout_s` at once, for items that should
-            not be begun twice.
+        quick_s: of that, for a first look; None gives all at once, to items that should not be begun twice.
 
     """
 
@@ -233,15 +232,16 @@ class WorkerPool:
                 return _reply(first)
             job.first = first
             return None
-        first, probes = job.first, job.probes()
-        fresh = frames.Order(fresh=True)
+        first, probes, fresh = job.first, job.probes(), True
         for probe in probes:
-            passed = await self._attempt(slot, frames.body_of(probe), fresh)
-            fresh = frames.Order()
+            passed = await self._attempt(slot, frames.body_of(probe), frames.Order(fresh=fresh))
+            fresh = False
             if passed["status"] != "ok":
                 reason = f"{first['reason']}, and a known-good probe then failed: {passed.get('reason')}"
                 return Reply(Outcome.FAILED, reason=reason)
-        second = await self._attempt(slot, job.body, fresh)
+        # What the first look took counts, unless its worker was lost.
+        rest_s = None if self._quick_s is None or first["status"] == "lost" else self._timeout_s - self._quick_s
+        second = await self._attempt(slot, job.body, frames.Order(rest_s, fresh))
         if second["status"] == "killed" and (first["status"] == "lost" or not probes):
             return Reply(Outcome.FAILED, reason=f"{second['reason']}, not shown to be the item's doing")
         return _reply(second)

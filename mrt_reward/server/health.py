@@ -11,11 +11,15 @@ from mrt_reward.service.scorer import Scorer
 BELIEVED_S = 1.0
 """How long an answer is believed, so that probes do not load the engine."""
 
-MAX_CHECK_S = 25.0
+MAX_CHECK_S = 22.0
 """An engine that takes longer for one token hangs."""
 
 MAX_SILENT_S = 20.0
 """An engine that works and ends no pass for longer hangs; passes are parts of a proof, and take a second or few."""
+
+ANSWERED_S = 2.0
+"""An engine that cannot tell how its work gets on, and answered no proof for longer, is asked for a token meanwhile:
+with the time for that token it is found to hang within half a minute."""
 
 LOOK_S = 0.25
 """How often a waiting check looks whether work began that goes before its token."""
@@ -70,7 +74,7 @@ class Readiness:
     def _gets_on(self) -> bool:
         """Whether there is work, and a part of it ended a moment ago."""
         silent_s = self._scorer.queue.silent_s
-        return (silent_s is not None and silent_s <= MAX_SILENT_S) or self._scorer.queue.answers_within(MAX_SILENT_S)
+        return (silent_s is not None and silent_s <= MAX_SILENT_S) or self._scorer.queue.answers_within(ANSWERED_S)
 
     async def _asked(self) -> MRTRewardError | None:
         began = time.monotonic()
@@ -79,7 +83,7 @@ class Readiness:
             while not asking.done():
                 waited_s = time.monotonic() - began
                 silent_s = self._scorer.queue.silent_s
-                if silent_s is not None and silent_s < waited_s:
+                if (silent_s is not None and silent_s < waited_s) or self._scorer.queue.answers_within(waited_s):
                     return None  # Work went before the token, or the token's own passes end.
                 if waited_s > MAX_CHECK_S:
                     return ProverUnavailable(f"the prover gave no token within {MAX_CHECK_S:g} s")

@@ -6,7 +6,8 @@ import logging
 import re
 import sys
 import traceback
-from typing import Literal
+from contextlib import suppress
+from typing import Literal, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -39,6 +40,24 @@ def frames_only(_logger: object, _method: str, event: EventDict) -> EventDict:
     return event
 
 
+class _Unfailing:
+    """A stream for logs: a line that cannot be written, as on a full disk, costs nobody an answer."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or leave out."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on what was written, or not."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def configure_logs(log_format: Literal["console", "json", "off"], level: int = logging.INFO) -> None:
     """Log to standard error, from a level on: for people, for machines, or not at all."""
     level = logging.CRITICAL if log_format == "off" else level
@@ -55,7 +74,7 @@ def configure_logs(log_format: Literal["console", "json", "off"], level: int = l
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Unfailing(sys.stderr))),
         cache_logger_on_first_use=False,
     )
 

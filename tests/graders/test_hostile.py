@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from itertools import count
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from mrt_reward.graders.math import MathGrader
 from mrt_reward.protocols import GradeItem
 from mrt_reward.types import Grade, Verdict
 from tests.graders.corpus import hostile_items
+from tests.processes import children, processor_s
 
 NUM_WORKERS = 4
 AT_ONCE = 3  # one worker is always left for the neighbours
@@ -19,16 +19,6 @@ MAX_S = 2.0
 
 def exists(path: Path | str) -> bool:
     return Path(path).exists()
-
-
-def children(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-
-
-def processor_s(pids: set[int]) -> float:
-    """Of these processes, and of their children that have ended."""
-    times = (Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[11:15] for pid in pids)
-    return sum(int(ticks) for each in times for ticks in each) / os.sysconf("SC_CLK_TCK")
 
 
 async def test_hostile_strings_cost_two_seconds_lose_no_worker_and_leave_neighbours_alone(tmp_path: Path) -> None:

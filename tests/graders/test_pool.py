@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mrt_reward.graders import frames
 from mrt_reward.graders import pool as pool_module
 from mrt_reward.graders.pool import Outcome, Reply, Worker, WorkerLost, WorkerPool
 
@@ -178,3 +179,26 @@ async def test_a_payload_that_is_no_json_fails_alone(pool: WorkerPool) -> None:
 def test_limits_that_make_no_sense_are_refused(limits: tuple[int, float, int]) -> None:
     with pytest.raises(ValueError, match="num_workers >= 1"):
         WorkerPool("math", num_workers=limits[0], timeout_s=limits[1], memory_mb=limits[2])
+
+
+async def test_a_first_look_counts_in_the_time_of_an_item_unless_its_worker_was_lost() -> None:
+    class Killing(WorkerPool):
+        """Loses or kills the first try, kills the second."""
+
+        def __init__(self, first: str) -> None:
+            super().__init__("math", num_workers=1, timeout_s=1.0, memory_mb=256, quick_s=0.25)
+            self.replies = [first, "ok", "killed"]
+            self.limits: list[float | None] = []
+
+        async def _attempt(self, slot: int, body: bytes, order: frames.Order) -> frames.Payload:
+            self.limits.append(order.limit_s)
+            return {"status": self.replies[len(self.limits) - 1], "reason": "timeout"}
+
+    found: dict[str, list[float | None]] = {}
+    for first in ("killed", "lost"):
+        pool = Killing(first)
+        await pool.judge({"answer": "a", "golds": ["b"]}, lambda: ({"answer": "1", "golds": ["1"]},))
+        await pool.close()
+        found[first] = pool.limits
+    # The item, what is known to pass, the item again: 1 s in all, or 1 s anew.
+    assert found == {"killed": [0.25, None, 0.75], "lost": [0.25, None, None]}

@@ -132,3 +132,32 @@ async def test_many_probes_at_once_cost_one_token() -> None:
     began = time.monotonic()
     await asyncio.gather(*(readiness.check() for _ in range(20)))
     assert prover.checks <= 1 + (time.monotonic() - began) / health.BELIEVED_S
+
+
+async def test_a_proof_that_is_answered_while_a_token_is_asked_for_is_proof_of_life(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Busy(ScriptedProver):
+        checks = 0
+
+        async def check(self) -> None:
+            self.checks += 1
+            if self.num_calls:
+                await asyncio.Event().wait()
+
+    monkeypatch.setattr(health, "ANSWERED_S", 0.0)
+    prover = Busy(VALUES, delay_s=0.5)
+    async with live_server(prover) as live:
+        traces = [{**TRACE, "id": str(index), "problem": str(index)} for index in range(4)]
+        running = asyncio.create_task(post(live, "/v1/score", {"traces": traces}))
+        while not prover.num_calls:  # noqa: ASYNC110 - another task's state
+            await asyncio.sleep(0.01)
+        before = prover.checks
+        assert (await live.http.get("/readyz")).status_code == 200
+        assert prover.checks == before + 1
+        await running
+
+
+async def test_an_engine_at_work_that_cannot_tell_is_found_to_hang_within_half_a_minute() -> None:
+    # The last answer was believed for `ANSWERED_S`, the next probe comes a second or so later, a token has the rest.
+    assert health.ANSWERED_S + 1 + health.MAX_CHECK_S + health.LOOK_S < 30

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 import structlog
@@ -81,3 +85,19 @@ def test_a_log_file_holds_no_colours(capsys: pytest.CaptureFixture[str]) -> None
     told = capsys.readouterr().err
     assert "something" in told
     assert "\x1b" not in told
+
+
+@pytest.fixture
+def log_on_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A disk that is always full, as the kernel has it."""
+    with suppress(OSError), Path("/dev/full").open("w") as log:
+        monkeypatch.setattr(sys, "stderr", log)
+        yield
+        monkeypatch.undo()
+
+
+@pytest.mark.usefixtures("log_on_a_full_disk")
+async def test_a_log_that_cannot_be_written_costs_no_answer() -> None:
+    async with live_server(log_format="json") as live:
+        reply = await live.http.post("/v1/score", json={"traces": [TRACE]})
+    assert reply.json()["traces"][0]["status"] == "ok"

@@ -118,15 +118,19 @@ class Worker:
         return task.answered
 
     def change(self, weights: Weights) -> Future[None]:
-        """Answer by these weights, once what is under way is answered by the old ones; one change at a time."""
+        """Answer by these weights, once what is under way is answered by the old ones; one change at a time.
+
+        It is over before what waits is begun: until then, nobody knows the version that the answers are of.
+        """
         self._changing.set()
 
         def change() -> None:
             self._weights = weights
             self._changing.clear()
-            self._work()
 
-        return self._submit(change)
+        changed = self._submit(change)
+        self._submit(self._work)
+        return changed
 
     def close(self) -> None:
         """Stop what runs and what waits, and wait for the thread's end."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -189,11 +190,17 @@ async def test_other_weights_wait_for_what_is_under_way_and_what_waits_is_answer
     handle = model.model.register_forward_pre_hook(tell)
     await started.wait()
     handle.remove()
+    waiting = worker.prove(PROOFS[2])
     changed = worker.change(weights(model, "second"))
     later = worker.prove(PROOFS[1])
+    ended: list[str] = []
+    for name, future in (("change", changed), ("waiting", waiting), ("later", later)):
+        cast("Future[object]", future).add_done_callback(lambda _, name=name: ended.append(name))
     await asyncio.wrap_future(changed)
     assert (await asyncio.wrap_future(first)).version == "first"
+    assert (await asyncio.wrap_future(waiting)).version == "second"
     assert (await asyncio.wrap_future(later)).version == "second"
+    assert ended == ["change", "waiting", "later"], "whoever changed them knew it before anybody was answered by them"
     worker.close()
 
 

@@ -88,7 +88,8 @@ class FakeEndpoint:
             Route("/v1/completions", self._completions, methods=["POST"]),
             Route("/tokenize", self._tokenize, methods=["POST"]),
         ]
-        self.transport = httpx.ASGITransport(Starlette(routes=routes))
+        self.app = Starlette(routes=routes)
+        self.transport = httpx.ASGITransport(self.app)
 
     async def _models(self, request: Request) -> Response:
         self.models[0]["created"] += 1

@@ -1,0 +1,71 @@
+"""An engine that may be killed, stopped and started again, and the server in front of it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from mrt_reward.mini import MODEL_DIR
+from tests.faults.started import ROOT
+from tests.serving import Server, free_port
+
+
+@dataclass
+class Engine:
+    """A process that answers completions.
+
+    Attributes:
+        folder: where its ledger is.
+        port: always the same.
+
+    """
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def asked(self) -> list[str]:
+        """Hashes of the questions that it got, in order."""
+        ledger = self.folder / "ledger"
+        return ledger.read_text(encoding="ascii").split() if ledger.exists() else []
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        words = [sys.executable, "-m", "tests.faults.engine", str(self.port), self.folder / "ledger"]
+        self.process = subprocess.Popen(words, cwd=ROOT)
+        while not self._answers():
+            assert self.process.poll() is None, "the engine did not start"
+            time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/v1/models", timeout=30).is_success
+        except httpx.TransportError:
+            return False
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it, however it is."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def server(self, weights_root: Path) -> Server:
+        """A server whose engine this is."""
+        settings = {"ENGINE": "openai", "ENGINE_URL": self.url, "TOKENIZER": str(MODEL_DIR), "CANARY_EVERY_S": "0"}
+        return Server(weights_root, settings={f"MRT_REWARD_{name}": text for name, text in settings.items()})
