@@ -30,7 +30,7 @@ def _progress(row: Earned, honest: Earned) -> str:
     progress = row.progress
     half = (progress.high - progress.low) / 2
     share = progress.mean / honest.progress.mean
-    return f"{progress.mean:+.3f} ± {half:.3f} ({share:.0%}; {row.net_N.mean():+.2f})"
+    return f"{progress.mean:+.3f} ± {half:.3f} ({100 * share:.0f} %, {row.net_N.mean():+.2f})"
 
 
 def filler_table(paid: Mapping[str, Paid]) -> str:
