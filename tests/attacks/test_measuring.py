@@ -39,11 +39,17 @@ def test_an_attack_that_we_defend_earns_less_than_an_eighth_of_an_honest_trace(m
     assert {name: share for name, share in shares.items() if share >= AN_EIGHTH} == {}
 
 
-def test_an_attack_that_is_told_to_pay_does_so_that_whoever_mends_it_says_so(measured: Mapping[str, Earned]) -> None:
+def test_an_attack_that_is_told_to_pay_is_not_surely_defended(measured: Mapping[str, Earned]) -> None:
     honest = measured[HONEST.name].progress.mean
-    shares = {attack.name: measured[attack.name].progress.mean / honest for attack in ATTACKS if attack.pays}
-    assert shares
-    assert {name: share for name, share in shares.items() if share < AN_EIGHTH} == {}
+    most = {attack.name: measured[attack.name].progress.high / honest for attack in ATTACKS if attack.pays}
+    assert len(most) == 4
+    assert {name: share for name, share in most.items() if share < AN_EIGHTH} == {}
+
+
+def test_a_claim_in_the_provers_own_voice_pays(measured: Mapping[str, Earned]) -> None:
+    # Whoever mends it moves the row, and says so on the page.
+    honest, claimed = measured[HONEST.name], measured["`works from C` without a path"]
+    assert claimed.progress.mean > AN_EIGHTH * honest.progress.mean
 
 
 def test_defended_attacks_are_charged_for_their_time(measured: Mapping[str, Earned]) -> None:

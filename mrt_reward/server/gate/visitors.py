@@ -49,7 +49,7 @@ class Visitors(Middleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        self._refuse_strangers(Headers(scope=scope), str(scope["scheme"]))
+        self._refuse_strangers(Headers(scope=scope), str(scope.get("scheme", "http")))
         await self._app(scope, receive, send)
 
     def _refuse_strangers(self, headers: Headers, scheme: str) -> None:
