@@ -54,8 +54,7 @@ class Attack:
     Attributes:
         name: short.
         thinking: what stands between the delimiters; it may hold delimiters of its own.
-        pays: whether the bundled `mini` is known to pay for it, or may. All others earn less than an eighth of an honest
-            trace.
+        pays: whether the bundled `mini` pays for it, or may. All others earn less than an eighth of an honest trace.
         knows: whether the writer knows the right answer, by work or otherwise: it then names no other.
         as_ids: whether the trace is sent as token ids, so that words of control tokens are control tokens.
 
