@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mrt_reward.cli import (
+    audit,
     backtracks,
     bench,
     compare_provers,
@@ -59,6 +60,7 @@ for verb, short in (
     (backtracks.backtracks, "Data: wrong attempts that go back and end right (SFT)."),
     (curriculum.curriculum, "Plan the next round: its budget and its problems."),
     (compare_provers.compare_provers, "Compare provers, or estimators, on your traces."),
+    (audit.audit, "Show which traces look like attempts to game the prover."),
     (demo.demo, "See traces of the bundled model scored, in a minute."),
     (doctor.doctor, "Say what can run here, and what to do about the rest."),
     (bench.bench, "Measure prefixes per CPU-second of a prover."),

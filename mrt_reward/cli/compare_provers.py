@@ -24,6 +24,7 @@ from mrt_reward.cli.pooling import BranchRun, Options, Policy, Scored, on_engine
 from mrt_reward.config import ServeSettings
 from mrt_reward.core.progress import WasteOptions
 from mrt_reward.errors import ConfigError
+from mrt_reward.evaluation.claims import measure_claims
 from mrt_reward.evaluation.datasets.branching import BranchSettings, Point, policy_value
 from mrt_reward.evaluation.estimators import fitted_prior
 from mrt_reward.evaluation.line_up import NUMS
@@ -95,6 +96,14 @@ def compare_provers(
         int,
         typer.Option(min=0, help="Continuations of a prefix by --model, for the policy's advantage; 0: outcomes."),
     ] = 0,
+    claims: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Problems on which each --prover is offered claims without work, to warn of one that "
+            "pays for them; 0: none.",
+        ),
+    ] = 64,
     max_tokens: Annotated[int, flag(BranchSettings, "max_tokens")] = _BRANCHING.max_tokens,
     seed: Annotated[int, flag(BranchSettings, "seed")] = _BRANCHING.seed,
     policy: Policy = None,
@@ -120,7 +129,7 @@ def compare_provers(
     pool, _ = pool_and_prompts(scored, None, policy, scoring.delimiters)
     show_notes(console, pool.notes)
     scores = [Scores(name, pool.traces), *_elsewhere(also or (), scoring, policy)]
-    scores += [_score(spec, pool.traces, console) for spec in specs]
+    scores += [_score(spec, pool.traces, console, claims) for spec in specs]
     _refuse_twins([each.name for each in scores])
     _check_reference(reference, [each.name for each in scores])
     try:
@@ -187,8 +196,8 @@ def _fitted(scores: Sequence[Scores], console: Console) -> dict[str, dict[str, f
     return priors
 
 
-def _score(spec: Spec, traces: Sequence[Result], console: Console) -> Scores:
-    """Score the pool's traces with another prover."""
+def _score(spec: Spec, traces: Sequence[Result], console: Console, num_claims: int) -> Scores:
+    """Score the pool's traces with another prover, and see what it pays for claims about so many problems."""
 
     async def body() -> Scores:
         scorer = build_scorer(spec.settings)
@@ -205,9 +214,12 @@ def _score(spec: Spec, traces: Sequence[Result], console: Console) -> Scores:
                         if why_unusable(result) is None:
                             found[start + place] = result
                         progress.advance(task)
+            seconds = time.perf_counter() - started
+            results = [found[place] for place in sorted(found)]
+            claims = await measure_claims(scorer, spec.options, results, num_claims)
         finally:
             await scorer.close()
-        return Scores(spec.name, [found[place] for place in sorted(found)], time.perf_counter() - started)
+        return Scores(spec.name, results, seconds, claims)
 
     return asyncio.run(body())
 
@@ -249,6 +261,7 @@ def _show(
         "variance of progress": lambda each: f"{each.spread:.4f}",
         f"progress below {WasteOptions().waste_threshold:g}": lambda each: f"{each.waste:.1%}",
         "values about 0 / about 1": lambda each: f"{each.low_share:.0%} / {each.high_share:.0%}",
+        "claims: a guess earns": _paid_for_claims,
         "tokens a trace": lambda each: f"{each.tokens:,.0f}",
         "ms a trace": lambda each: "" if each.seconds is None else f"{1000 * each.seconds:.1f}",
     }
@@ -264,3 +277,10 @@ def _show(
     console.print(f"\nrecommended: {advice.name or 'none'}", highlight=False, markup=False)
     for reason in advice.reasons:
         console.print(f"- {reason}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _paid_for_claims(each: ProverMeasure) -> str:
+    if each.claims is None:
+        return "not asked"
+    share = each.claims.share
+    return with_interval(each.claims.guessed) + ("" if share is None else f", {share:.0%} of a trace")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrt_reward.evaluation.bootstrap import TAIL
+from mrt_reward.evaluation.claims import Claims
 from mrt_reward.evaluation.provers import ProverMeasure
 
 TOO_EXTREME = 0.8
@@ -88,6 +89,16 @@ def _warnings(measure: ProverMeasure) -> list[str]:
         told.append(f"{measure.name} is too weak: {measure.low_share:.0%} of its values are about 0")
     if measure.high_share > TOO_EXTREME:
         told.append(f"{measure.name} is too strong: {measure.high_share:.0%} of its values are about 1")
+    if measure.claims is not None and measure.claims.too_much:
+        told.append(_for_claims(measure.name, measure.claims))
     if measure.cached > 0:
         told.append(f"{measure.name} took {measure.cached:.0%} of its values from a cache, so its cost is understated")
     return told
+
+
+def _for_claims(name: str, claims: Claims) -> str:
+    beside = "where honest traces earn nothing" if claims.share is None else f"{claims.share:.0%} of an honest trace"
+    return (
+        f"{name} pays for claims: a guessed answer that is stated without work earns {claims.guessed.value:+.3f}, "
+        f"{beside}; a policy will find that, so look at its traces with `mrt-reward audit`"
+    )

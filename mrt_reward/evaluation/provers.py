@@ -19,13 +19,14 @@ Dimension key: N problems · E episodes · R resamples.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mrt_reward.core.progress import WasteOptions, waste_mask
 from mrt_reward.core.values import counts_of
 from mrt_reward.evaluation.bootstrap import Estimate, Floats, estimate, ratio_of_sums, resample_counts
+from mrt_reward.evaluation.claims import Claims
 from mrt_reward.evaluation.pool import places_by_problem
 from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.states import Step, states
@@ -56,6 +57,7 @@ class ProverMeasure:
         cached: share of probes that were answered from a cache and cost nothing this time.
         seconds: wall-clock time for a trace, on average; None where it was scored elsewhere.
         traces: behind all this.
+        claims: what it pays for claims without work; None where it was not asked.
 
     """
 
@@ -72,6 +74,7 @@ class ProverMeasure:
     cached: float
     seconds: float | None
     traces: int
+    claims: Claims | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +85,14 @@ class Scores:
         name: of the prover.
         traces: scored; those without all values are left out.
         seconds: it took, if it was done here.
+        claims: what the prover pays for claims, if it was asked here.
 
     """
 
     name: str
     traces: Sequence[Result]
     seconds: float | None = None
+    claims: Claims | None = None
 
 
 def common_traces(scores: Sequence[Scores]) -> list[Scores]:
@@ -104,10 +109,7 @@ def common_traces(scores: Sequence[Scores]) -> list[Scores]:
             "expected traces that all provers scored, cut at the same places: score the same file with one segmenter"
         )
     by_name = [{trace.trace.id: trace for trace in each.traces} for each in scores]
-    return [
-        Scores(each.name, [named[name] for name in shared], each.seconds)
-        for each, named in zip(scores, by_name, strict=True)
-    ]
+    return [replace(each, traces=[named[name] for name in shared]) for each, named in zip(scores, by_name, strict=True)]
 
 
 def _cuts(trace: Result) -> tuple[int, ...]:
@@ -155,6 +157,7 @@ def measure(scores: Scores, policy: PolicyValues | None = None, *, seed: int = 0
         cached=sum(usage.cached_probes for usage in usages) / max(1, sum(usage.probes for usage in usages)),
         seconds=None if scores.seconds is None else scores.seconds / num_traces,
         traces=num_traces,
+        claims=scores.claims,
     )
 
 

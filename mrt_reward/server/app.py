@@ -22,6 +22,7 @@ from mrt_reward.server.calls import Caller, caller_of
 from mrt_reward.server.contract import LINES, NDJSON, WORK, completed_openapi, documented
 from mrt_reward.server.docs import page
 from mrt_reward.server.errors import install_error_handlers
+from mrt_reward.server.front import front
 from mrt_reward.server.gate import Entrance, guard
 from mrt_reward.server.gate.bodies import BodyLimits, Memory
 from mrt_reward.server.gate.strict import StrictRoute
@@ -42,6 +43,7 @@ from mrt_reward.wire import (
     EpisodesResponse,
     GetRewardRequest,
     GetRewardResponse,
+    OverviewOut,
     ProverOut,
     ScoreRequest,
     ScoreResponse,
@@ -153,6 +155,10 @@ class Routes:
             options=self._settings.options,
         )
 
+    async def overview(self) -> OverviewOut:
+        """How busy the server is, and what it gave since it started: what the page at `/` shows."""
+        return self._telemetry.overview.told()
+
     async def livez(self) -> StatusOut:
         """The process answers, and its engine does not hang: restart it where this fails."""
         self._readiness.refuse_hanging()
@@ -220,11 +226,13 @@ def create_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemetry | N
     app.post("/v1/episodes", response_model=EpisodesResponse, responses=work)(routes.episodes)
     app.post("/get_reward", response_model=GetRewardResponse, responses=work)(routes.get_reward)
     app.get("/v1/prover", responses=documented(401, 403, 500))(routes.prover)
+    app.get("/v1/overview", responses=documented(401, 403, 500))(routes.overview)
     app.get("/livez", responses=documented(403, 503))(routes.livez)
     app.get("/readyz", responses=documented(403, 503))(routes.readyz)
     text: dict[int | str, Any] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
     app.get("/metrics", response_class=Response, responses={**text, **documented(403)})(routes.metrics)
     app.get("/version", responses=documented(403))(routes.version)
+    app.get("/", include_in_schema=False, response_class=HTMLResponse)(front)
     app.get("/docs", include_in_schema=False, response_class=HTMLResponse)(lambda: page(app.openapi()))
     app.get("/redoc", include_in_schema=False)(lambda: RedirectResponse("docs"))
     keyring = public_keyring(settings)

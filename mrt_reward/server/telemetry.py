@@ -15,6 +15,7 @@ from structlog.typing import EventDict
 
 from mrt_reward.golds import is_odd
 from mrt_reward.server.collector import ScorerCollector
+from mrt_reward.server.overview import Overview
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace
 
@@ -106,11 +107,13 @@ class Telemetry:
         self._proved = Histogram(
             "mrt_reward_engine_seconds", "Time of the engine for a proof, in seconds.", registry=self.registry
         )
+        self.overview = Overview(scorer.queue)
         scorer.queue.on_answered = self._count_proof
         self.registry.register(ScorerCollector(scorer))
 
     def count_request(self, route: str, code: int, seconds: float) -> None:
         """Count one request."""
+        self.overview.count_request(route, code)
         self._requests.labels(route, str(code)).inc()
         self._seconds.labels(route).observe(seconds)
         if code == 504:
@@ -125,9 +128,10 @@ class Telemetry:
         self._traces.labels(scored.status.value).inc()
         self._computed.inc(scored.usage.computed_tokens)
         self._odd_golds.inc(is_odd(scored.spellings))
-        for episode in scored.episodes:
-            if episode.progress is not None:
-                self._progress.observe(episode.progress)
+        progress = [episode.progress for episode in scored.episodes if episode.progress is not None]
+        for each in progress:
+            self._progress.observe(each)
+        self.overview.count_trace(scored.status, progress, scored.error and scored.error.code)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -121,6 +121,61 @@ class VersionOut(Model):
     version: str
 
 
+class ProgressBin(Model):
+    """Episodes whose progress lies in a range.
+
+    Attributes:
+        low: it is above this; null for the first bin.
+        high: it is at most this; null for the last bin.
+        episodes: how many, since the server started.
+
+    """
+
+    low: float | None
+    high: float | None
+    episodes: int
+
+
+class RecentError(Model):
+    """What went wrong, without a word of a caller's.
+
+    Attributes:
+        where: a route, or `trace` for one that was not scored in an answer that was.
+        code: status of the answer, or the trace's error code.
+        count: such errors in a row.
+        seconds_ago: since the last of them.
+
+    """
+
+    where: str
+    code: str
+    count: int
+    seconds_ago: float
+
+
+class OverviewOut(Model):
+    """How busy the server is, and what it gave since it started.
+
+    Attributes:
+        queued_tokens: admitted and not answered.
+        queue_limit_tokens: that are admitted at once.
+        running: proofs that the engine has.
+        waiting: proofs that wait for their turn.
+        traces: scored, by status.
+        progress: of their episodes, from the lowest bin.
+        errors: the last ones, newest first; refusals for want of a key, or of unknown routes, are left out.
+
+    """
+
+    queued_tokens: int
+    queue_limit_tokens: int
+    running: int
+    waiting: int
+    traces: dict[str, int]
+    progress: list[ProgressBin]
+    errors: list[RecentError]
+
+
 class ErrorBody(Model):
     """The OpenAI shape of an error.
 

@@ -285,6 +285,13 @@ def test_provers_are_compared_on_the_same_traces(file: Path, tmp_path: Path, eng
     assert json.loads(out.read_text())["policy_advantage"] == "2 continuations a prefix"
     assert "understated" in told
     assert json.loads(out.read_text())["provers"][1]["seconds"] > 0
+    # One problem: it is asked about, and tells too little to warn.
+    claims = [each["claims"] for each in json.loads(out.read_text())["provers"]]
+    assert claims[0] is None
+    assert (claims[1]["guessed"]["problems"], claims[1]["guessed"]["value"]) == (1, pytest.approx(0))
+    assert "claims: a guess earns" in told
+    run("compare-provers", file, "-o", out, "--prover", 'again={"options": {}}', "--claims", 0)
+    assert json.loads(out.read_text())["provers"][1]["claims"] is None
     sampled = 'sampled={"options": {"estimator": {"kind": "rollouts", "num_samples": 4, "coupled": false}}}'
     told = run("compare-provers", file, "-o", out, "--prover", sampled, "--reference", "as scored", "--fit-prior")
     assert "prior fitted to sampled: {" in told

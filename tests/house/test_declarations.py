@@ -57,6 +57,7 @@ REPORTED = {"ProverInfo.dtype", "ModelCard.max_model_len"}
 OWN_RANGES = {
     # How often a verb does its own work, or how much it shows.
     ("backtracks", "sample"), ("compare_provers", "policy_samples"), ("pairs", "sample"), ("evaluate", "extend"),
+    ("compare_provers", "claims"), ("audit", "show"),
     ("curriculum", "round_"), ("report", "seed"), ("report", "examples"),
     ("demo", "problems"), ("demo", "traces"), ("demo", "seed"), ("demo", "port"),
     # Of the bundled model, whose records are in modules that load torch, which takes seconds.

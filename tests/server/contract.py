@@ -19,6 +19,7 @@ OPERATIONS = [
     ("POST", "/v1/episodes"),
     ("POST", "/get_reward"),
     ("GET", "/v1/prover"),
+    ("GET", "/v1/overview"),
     ("GET", "/livez"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),

@@ -11,8 +11,8 @@ from mrt_reward.server.gate.replies import Refusal, error_response
 from mrt_reward.server.gate.scope import HOLDER
 from mrt_reward.types import ErrorInfo
 
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/metrics", "/version"})
-"""Read by probes and scrapers, which hold no key."""
+OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/metrics", "/version"})
+"""Read by probes and scrapers, which hold no key; and by a person who has yet to type one (`/`)."""
 
 
 class Key(Middleware):

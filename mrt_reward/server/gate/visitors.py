@@ -1,7 +1,8 @@
 """Who may ask a server without a key: programs of this machine, and no web page that a browser here has open.
 
 A page of any site can send requests to loopback. What gives it away is its `Origin`, and, after its name was made to
-lead here (DNS rebinding), the `Host` that the browser still sends.
+lead here (DNS rebinding), the `Host` that the browser still sends. The server's own page asks from its own origin: its
+`Origin` is the `Host` of the request itself, which no other page's is.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Visitors(Middleware):
-    """Refuses requests with an `Origin`, and those for a host that is not ours.
+    """Refuses requests with another `Origin` than the server's own, and those for a host that is not ours.
 
     Args:
         app: what is behind it.
@@ -48,18 +49,20 @@ class Visitors(Middleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        self._refuse_strangers(Headers(scope=scope))
+        self._refuse_strangers(Headers(scope=scope), str(scope.get("scheme", "http")))
         await self._app(scope, receive, send)
 
-    def _refuse_strangers(self, headers: Headers) -> None:
-        if "origin" in headers:
+    def _refuse_strangers(self, headers: Headers, scheme: str) -> None:
+        hosts = headers.getlist("host")
+        # Where any name is allowed, one that was made to lead here must not make its page ours.
+        own = f"{scheme}://{hosts[0]}" if len(hosts) == 1 and self._is_known(_name(hosts[0])) else None
+        if any(origin != own for origin in headers.getlist("origin")):
             raise Refusal(
                 403,
                 f"Origin {headers['origin'][:100]!r}: this server has no key, so it answers no web pages; send no "
                 "Origin, or start it with MRT_REWARD_API_KEY",
                 "forbidden",
             )
-        hosts = headers.getlist("host")
         if not all(self._is_ours(host) for host in hosts):  # A browser always names one.
             raise Refusal(
                 403,
@@ -69,11 +72,11 @@ class Visitors(Middleware):
             )
 
     def _is_ours(self, host: str) -> bool:
-        name = _name(host)
-        if self._any or name in self._allowed or is_loopback(name):
-            return True
+        return self._any or self._is_known(_name(host))
+
+    def _is_known(self, name: str) -> bool:
         # A name can be made to lead here, an address cannot.
-        return self._addresses and _address(name) is not None
+        return name in self._allowed or is_loopback(name) or (self._addresses and _address(name) is not None)
 
 
 def _name(host: str) -> str:

@@ -42,7 +42,11 @@ async def test_another_host_is_a_name_that_was_made_to_lead_here(host: str) -> N
                 assert "--allowed-hosts" in reply.text
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:3000", "http://127.0.0.1:8000"])
+@pytest.mark.parametrize(
+    "origin",
+    ["http://evil.example", "null", "http://localhost:3000", "http://127.0.0.1", "https://127.0.0.1:8000",
+     "http://localhost:8000", "HTTP://127.0.0.1:8000", "http://127.0.0.1:8000/"],
+)  # fmt: skip
 async def test_an_origin_is_a_web_page(origin: str) -> None:
     for app, path in (("public", "/v1/score"), ("admin", "/admin/drain"), ("public", "/livez")):
         async with _port(app) as http:
@@ -51,12 +55,31 @@ async def test_an_origin_is_a_web_page(origin: str) -> None:
             assert "MRT_REWARD_API_KEY" in reply.text
 
 
+async def test_the_servers_own_page_asks_from_its_own_origin() -> None:
+    own = {"origin": "http://127.0.0.1:8000"}
+    async with _port() as http:
+        assert (await http.post("/v1/episodes", headers=own, json={"traces": [TRACE]})).status_code == 200
+        # A name that was made to lead here is the same as its origin, and still no name of ours.
+        led = {"host": "evil.example:8000", "origin": "http://evil.example:8000"}
+        assert (await http.post("/v1/episodes", headers=led, json={"traces": [TRACE]})).status_code == 403
+        two = [("origin", own["origin"]), ("origin", "http://evil.example")]
+        assert (await http.get("/livez", headers=two)).status_code == 403
+
+
+async def test_where_any_name_is_allowed_one_that_was_made_to_lead_here_has_no_page_of_ours() -> None:
+    led = {"host": "evil.example:8000", "origin": "http://evil.example:8000"}
+    async with _port(allowed_hosts="*") as http:
+        assert (await http.post("/v1/episodes", headers=led, json={"traces": [TRACE]})).status_code == 403
+        own = {"origin": "http://127.0.0.1:8000"}
+        assert (await http.post("/v1/episodes", headers=own, json={"traces": [TRACE]})).status_code == 200
+
+
 async def test_names_that_are_allowed_and_a_key_let_services_in() -> None:
     host, key = {"host": "prover:8001"}, {"authorization": "Bearer k"}
     async with _port(allowed_hosts="prover,other") as http:
         assert (await http.get("/livez", headers=host)).status_code == 200
         assert (await http.get("/livez", headers={"host": "third"})).status_code == 403
-        assert (await http.get("/livez", headers={**host, "origin": "http://prover:8001"})).status_code == 403
+        assert (await http.get("/livez", headers={**host, "origin": "http://other:8001"})).status_code == 403
     async with _port(allowed_hosts="*") as http:
         assert (await http.get("/livez", headers=host)).status_code == 200
     async with _port(api_key="k") as http:

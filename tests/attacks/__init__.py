@@ -1,0 +1,1 @@
+"""What a policy earns that games its prover instead of reasoning, measured on the bundled models."""
