@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Generator
@@ -17,11 +16,6 @@ PROGRAM = os.environ.get("REDIS_SERVER") or shutil.which("valkey-server") or shu
 needs_redis = pytest.mark.skipif(
     PROGRAM is None, reason="no valkey-server or redis-server: install one, or name it in REDIS_SERVER"
 )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 @contextmanager

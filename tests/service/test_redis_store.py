@@ -16,8 +16,9 @@ from mrt_reward.service import redis_store
 from mrt_reward.service.cache import ScoreCache
 from mrt_reward.service.redis_store import NAMESPACE, RedisRecords, RedisStore
 from mrt_reward.types import SampledAnswer, Value, Verdict
-from tests.redis_server import free_port, needs_redis, redis_server
+from tests.redis_server import needs_redis, redis_server
 from tests.service.test_store import computed, keys, refuse, until, value
+from tests.serving import free_port
 
 pytestmark = needs_redis
 
