@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
+from mrt_reward.benchmark.capacity import Capacity, lines
 from mrt_reward.benchmark.plan import SIZES, Plan
 from mrt_reward.benchmark.workload import WorkSpec
-from mrt_reward.cli.flags import ENGINE, flag, with_settings
+from mrt_reward.cli.flags import ENGINE, chosen, flag, with_settings
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.files import write_json
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from mrt_reward.benchmark.run import Places
 
 
-_WORK, _PLAN = WorkSpec(), Plan()
+_WORK, _PLAN, _CAPACITY = WorkSpec(), Plan(), Capacity()
 
 
 @with_settings(*ENGINE)
@@ -48,6 +50,19 @@ def bench(
     url: Annotated[
         str | None, typer.Option(help="Measure a server of ours that runs already, and nothing else.")
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Measure nothing: print what such a step of training needs, by arithmetic.")
+    ] = False,
+    suffix_tokens: Annotated[int, flag(Capacity, "suffix_tokens")] = _CAPACITY.suffix_tokens,
+    params_b: Annotated[float, flag(Capacity, "params_b")] = _CAPACITY.params_b,
+    layers: Annotated[int, flag(Capacity, "layers")] = _CAPACITY.layers,
+    hidden: Annotated[int, flag(Capacity, "hidden")] = _CAPACITY.hidden,
+    utilisation: Annotated[float, flag(Capacity, "utilisation")] = _CAPACITY.utilisation,
+    step_s: Annotated[float, flag(Capacity, "step_s")] = _CAPACITY.step_s,
+    gpu: Annotated[Literal["a100", "h100", "h200"], typer.Option(help="Plan: the GPU.")] = _CAPACITY.gpu,
+    tokens_per_s: Annotated[
+        float | None, typer.Option(help="Plan: tokens a second of a prefill on one GPU, where they were measured.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--json", help="Also write the rows to this file, as JSON, as they come.")
     ] = None,
@@ -59,6 +74,12 @@ def bench(
     the decoding of as many answer tokens. CPU-seconds are of all processes, the caller's own included. What fails takes
     no row of the others away: it is told, and the exit status is 1. Linux only.
     """
+    spec = WorkSpec(problems, traces, episodes, episode_tokens, seed)
+    if plan:
+        given = {"suffix_tokens": suffix_tokens, "params_b": params_b, "layers": layers, "hidden": hidden}
+        given |= {"utilisation": utilisation, "step_s": step_s}
+        show_plan(chosen(Capacity, spec=spec, gpu=gpu, tokens_per_s=tokens_per_s, **given))
+        return
     if settings.threads is not None:
         # Read by torch when it is loaded, here and in the peers, which do not know our settings.
         os.environ["OMP_NUM_THREADS"] = str(settings.threads)
@@ -67,8 +88,8 @@ def bench(
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     from mrt_reward.benchmark.run import Places  # noqa: PLC0415 - the lines above come first
 
-    plan = Plan(
-        WorkSpec(problems, traces, episodes, episode_tokens, seed),
+    measured = Plan(
+        spec,
         rounds=rounds,
         estimators=_PLAN.estimators if estimator == "both" else (estimator,),
         num_samples=samples,
@@ -77,7 +98,15 @@ def bench(
         slow_problems=slow_problems,
         sizes=SIZES if grow else (),
     )
-    run(settings, plan, Places(in_process, server, peers, url), output)
+    run(settings, measured, Places(in_process, server, peers, url), output)
+
+
+def show_plan(plan: Capacity) -> None:
+    """Print what a step needs, each number with where it comes from."""
+    table = Table("what", "value", "mark", "how", box=None)
+    for line in lines(plan):
+        table.add_row(line.what, line.value, line.mark, line.how)
+    Console(width=120).print(table)
 
 
 def run(settings: ServeSettings, plan: Plan, places: Places, output: Path | None) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.protocols import ProverInfo, Tokenizer
-from mrt_reward.provers.scripted import ScriptedTokenizer, ScriptedProver
+from mrt_reward.provers.scripted import ScriptedProver, ScriptedTokenizer
 from mrt_reward.training.servers import check_servers, check_without_server
 from mrt_reward.training.settings import TrainingSettings
 from tests.server.conftest import VALUES, threaded_server
