@@ -8,6 +8,7 @@
 # make test-openrlhf types, tests and coverage of the OpenRLHF adapter, and its own trainer on a CPU
 # make bench       the embedded engine against one full forward, in minutes
 # make bench-full  both engines, through the server, against peers on vLLM's own, in an hour
+# make dist        wheel and sdist, and the wheel tried in an environment with nothing else; PYTHON says which
 # Each creates its environment by itself, CPU only, from the pinned set in constraints/.
 
 PYTHON ?= python3
@@ -43,7 +44,7 @@ OPENRLHF_BIN   := $(OPENRLHF_VENV)/bin
 OPENRLHF_STAMP := $(OPENRLHF_VENV)/.installed
 OPENRLHF_PIP   := $(OPENRLHF_BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-faults test-vllm test-real test-verl test-openrlhf test-trl lint coverage bench bench-full venv format clean
+.PHONY: demo dist test test-faults test-vllm test-real test-verl test-openrlhf test-trl lint coverage bench bench-full venv format clean
 
 demo: venv
 	$(BIN)/mrt-reward demo
@@ -101,6 +102,23 @@ bench: venv
 bench-full: $(VLLM_STAMP)
 	$(VLLM_BIN)/python -m tests.bench.bench_full --out build/bench
 
+# Tried outside of the sources, so that nothing but what the wheel holds is found.
+RELEASE := $(CURDIR)/build/release
+dist:
+	rm -rf dist $(RELEASE)
+	$(PYTHON) -m venv $(RELEASE)/tools
+	$(RELEASE)/tools/bin/python -m pip --disable-pip-version-check $(INSTALL) "hatchling>=1.27"
+	$(RELEASE)/tools/bin/python -m hatchling build -d dist
+	$(PYTHON) -m venv $(RELEASE)/clean
+	$(RELEASE)/clean/bin/python -m pip --disable-pip-version-check $(INSTALL) --require-hashes -r constraints/base.txt
+	$(RELEASE)/clean/bin/python -m pip --disable-pip-version-check $(INSTALL) --no-deps dist/*.whl
+	$(RELEASE)/clean/bin/python -m pip check
+	cd / && $(RELEASE)/clean/bin/mrt-reward --version && $(RELEASE)/clean/bin/mrt-reward bench --plan && \
+	  $(RELEASE)/clean/bin/python -W error -c "import mrt_reward.client, mrt_reward.training, mrt_reward.server.app"
+	cd $(RELEASE) && tar xzf $(CURDIR)/dist/*.tar.gz && \
+	  cd mrt_reward-* && $(RELEASE)/tools/bin/python -m hatchling build -t wheel -d $(RELEASE)/again && \
+	  cmp $(RELEASE)/again/*.whl $(CURDIR)/dist/*.whl
+
 format: venv
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -112,7 +130,7 @@ $(STAMP): pyproject.toml constraints/cpu.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) $(INSTALL) "$(TORCH)" -c constraints/cpu.txt || \
 	  $(PIP) $(INSTALL) "$(TORCH)" -c constraints/cpu.txt --extra-index-url https://download.pytorch.org/whl/cpu
-	$(PIP) $(INSTALL) -e ".[transformers,eval,dev]" -c constraints/cpu.txt
+	$(PIP) $(INSTALL) -e ".[transformers,eval,redis,dev]" -c constraints/cpu.txt
 	@if $(PIP) list --format=freeze | grep -i '^nvidia-'; then \
 	  echo "error: CUDA packages were installed into $(VENV); expected the CPU-only set" >&2; exit 1; fi
 	touch $@

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -112,6 +112,13 @@ class ServeSettings(EngineSettings, BaseSettings):
     cache_disk_mb: Annotated[
         float, Field(ge=1, description="Size of the cache's file, in megabytes; the oldest scores are forgotten.")
     ] = 1000.0
+    cache_url: Annotated[
+        SecretStr | None,
+        Field(
+            description="Redis or Valkey server for scores, which replicas share, such as redis://cache:6379/0, in "
+            "place of a file; a password in it belongs in the variable."
+        ),
+    ] = None
     cache_memory_mb: Annotated[float, Field(gt=0, description="Memory for scores, in megabytes.")] = 64.0
     max_queue_tokens: Annotated[
         int,
@@ -147,6 +154,11 @@ class ServeSettings(EngineSettings, BaseSettings):
     def tokens_per_minute(self) -> dict[str, int | None]:
         """Budgets of all callers who have keys of their own, by name."""
         return {name: key.tokens_per_minute for name, key in self.keys.items()}
+
+    @property
+    def plain_cache_url(self) -> str | None:
+        """The URL of the cache's server with its password; never log it."""
+        return None if self.cache_url is None else self.cache_url.get_secret_value()
 
     @property
     def plain_api_key(self) -> str | None:

@@ -12,7 +12,7 @@
     │   ├── Overloaded          the queue is full; try again later
     │   │   └── BudgetSpent     the caller's key has had its tokens; try again later
     │   ├── Draining            the server is shutting down; try another replica
-    │   ├── StoreUnavailable    the cache's file cannot be changed at present
+    │   ├── StoreUnavailable    the cache's store cannot be changed at present
     │   └── DeadlineExceeded    the caller's time ran out
     ├── WireError               bytes on the wire broke the contract
     │   └── RequestRejected     the server answered 4xx; sending it again will not help
@@ -136,7 +136,7 @@ class Draining(ServiceError):
 
 
 class StoreUnavailable(ServiceError):
-    """The cache's file cannot be changed at present (HTTP 503)."""
+    """The cache's store cannot be changed at present (HTTP 503)."""
 
     code = "store_unavailable"
 

@@ -46,7 +46,8 @@ HERE = "http://127.0.0.1"
 
 OF_OTHERS = (
     "model", "engine", "engine_url", "engine_api_key", "engine_version", "tokenizer", "dtype", "device", "revision",
-    "trust_remote_code", "tensor_parallel_size", "gpu_memory_utilization", "engine_args", "cache_path", "weights_root",
+    "trust_remote_code", "tensor_parallel_size", "gpu_memory_utilization", "engine_args", "cache_path", "cache_url",
+    "weights_root",
 )  # fmt: skip
 """Settings of the server that say who else proves, or keep what holds for one step only."""
 

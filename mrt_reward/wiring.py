@@ -17,6 +17,7 @@ from mrt_reward.protocols import Prover
 from mrt_reward.service.cache import ScoreCache, SQLiteStore
 from mrt_reward.service.queue import QueueLimits
 from mrt_reward.service.scorer import Scorer
+from mrt_reward.service.store import ValueStore
 
 if TYPE_CHECKING:
     from mrt_reward.provers.hf.policy import PolicyProver
@@ -117,6 +118,27 @@ def build_policy_prover(policy: Any, tokenizer: Path, settings: EngineSettings) 
     return PolicyProver(policy, tokenizer, settings)
 
 
+def build_store(settings: ServeSettings) -> ValueStore | None:
+    """What keeps scores beyond this process; None where the settings name nothing.
+
+    Raises:
+        ConfigError: they name two, or nothing can ever be kept there, or what that needs is not installed.
+
+    """
+    url = settings.plain_cache_url
+    if url is None:
+        return SQLiteStore(Path(settings.cache_path), settings.cache_disk_mb) if settings.cache_path else None
+    if settings.cache_path:
+        raise ConfigError("cache_url and cache_path: expected one of them: leave the other out", param="cache_url")
+    try:
+        from mrt_reward.service.redis_store import RedisStore  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise ConfigError(
+            f"cache_url needs the package redis ({error}): {install_command('redis')}", param="cache_url"
+        ) from error
+    return RedisStore(url)
+
+
 def build_scorer(settings: ServeSettings, prover: Prover | None = None) -> Scorer:
     """Everything behind the API: prover, graders, cache.
 
@@ -128,8 +150,8 @@ def build_scorer(settings: ServeSettings, prover: Prover | None = None) -> Score
         ConfigError: a setting names something that cannot be built.
 
     """
-    # First, because a path that names no file is told before a model is loaded.
-    store = SQLiteStore(Path(settings.cache_path), settings.cache_disk_mb) if settings.cache_path else None
+    # First, because a path that names no file is reported before a model is loaded.
+    store = build_store(settings)
     with ExitStack() as undo:
         if store is not None:
             undo.callback(store.close)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from mrt_reward.cli.several import engine_args_from
 from mrt_reward.config import load_settings
 from mrt_reward.errors import ConfigError
 from mrt_reward.mini.bundled import BUNDLED
-from mrt_reward.wiring import build_prover, build_scorer
+from mrt_reward.service.redis_store import RedisStore
+from mrt_reward.service.store import SQLiteStore
+from mrt_reward.wiring import build_prover, build_scorer, build_store
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
@@ -52,6 +55,28 @@ def test_a_cache_path_that_cannot_be_written_is_told_before_a_model_is_loaded(tm
     with pytest.raises(ConfigError, match="cache_path") as caught:
         build_scorer(settings)
     assert caught.value.param == "cache_path"
+
+
+def test_a_cache_is_a_file_or_a_server_and_not_both(tmp_path: Path) -> None:
+    path = str(tmp_path / "scores.sqlite")
+    assert build_store(load_settings()) is None
+    for given, kind in (
+        ({"cache_path": path}, SQLiteStore),
+        ({"cache_url": "redis://:secret@127.0.0.1:9"}, RedisStore),
+    ):
+        store = build_store(load_settings(**given))
+        assert isinstance(store, kind)
+        store.close()
+    with pytest.raises(ConfigError, match="cache_url and cache_path: expected one of them"):
+        build_store(load_settings(cache_path=path, cache_url="redis://127.0.0.1:9"))
+    assert "secret" not in repr(load_settings(cache_url="redis://:secret@127.0.0.1:9"))
+
+
+def test_a_cache_server_without_its_package_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    monkeypatch.delitem(sys.modules, "mrt_reward.service.redis_store")
+    with pytest.raises(ConfigError, match=r"cache_url needs the package redis .*\[redis\]"):
+        build_store(load_settings(cache_url="redis://127.0.0.1:9"))
 
 
 def test_a_model_that_cannot_be_loaded_leaves_no_cache_file_open(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
+from mrt_reward.benchmark.capacity import Capacity, lines
 from mrt_reward.benchmark.plan import SIZES, Places, Plan
 from mrt_reward.benchmark.workload import WorkSpec
 from mrt_reward.cli.bars import bar
@@ -37,6 +39,15 @@ def bench(
     estimator: Annotated[Literal["both", EstimatorName], typer.Option(help="Which estimators to measure.")] = "both",
     grow: Annotated[bool, typer.Option(help="Also 100, 1,000 and 10,000 prefixes, by likelihood.")] = False,
     places: Places,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Measure nothing: print what such a step of training needs, by arithmetic.")
+    ] = False,
+    needs: Annotated[
+        Capacity,
+        taking(
+            *("suffix_tokens", "params_b", "layers", "hidden", "utilisation", "step_s", "gpu", "tokens_per_s"),
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option("--json", help="Also write the rows to this file, as JSON, as they come.")
     ] = None,
@@ -48,6 +59,9 @@ def bench(
     the decoding of as many answer tokens. CPU-seconds are of all processes, the caller's own included. What fails takes
     no row of the others away: it is reported, and the exit status is 1. Linux only.
     """
+    if plan:
+        show_plan(replace(needs, spec=work))
+        return
     if settings.threads is not None:
         # Read by torch when it is loaded, here and in the peers, which do not know our settings.
         os.environ["OMP_NUM_THREADS"] = str(settings.threads)
@@ -55,8 +69,15 @@ def bench(
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     estimators = measured.estimators if estimator == "both" else (estimator,)
-    plan = replace(measured, spec=work, estimators=estimators, sizes=SIZES if grow else ())
-    run(settings, plan, places, output)
+    run(settings, replace(measured, spec=work, estimators=estimators, sizes=SIZES if grow else ()), places, output)
+
+
+def show_plan(plan: Capacity) -> None:
+    """Print what a step needs, each number with where it comes from."""
+    table = Table("what", "value", "mark", "how", box=None)
+    for line in lines(plan):
+        table.add_row(line.what, line.value, line.mark, line.how)
+    Console(width=120).print(table)
 
 
 def run(settings: ServeSettings, plan: Plan, places: Places, output: Path | None) -> None:

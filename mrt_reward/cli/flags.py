@@ -79,6 +79,7 @@ _METAVARS: Mapping[str, str] = {
     "allowed_hosts": "NAME[,NAME...]",
     "weights_root": "FOLDER",
     "cache_path": "FILE",
+    "cache_url": "URL",
 }
 """What stands for the value of a setting that is text."""
 

@@ -6,11 +6,9 @@ What fails for a while is asked again; what was lost is a typed error or a trace
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
-from itertools import accumulate
 from typing import Any, Literal, TypeVar
 
 import httpx
@@ -29,12 +27,14 @@ from mrt_reward.client.bodies import (
     write_all,
 )
 from mrt_reward.client.coalescer import Coalescer, Deliver, Parcel
-from mrt_reward.client.retry import MALFORMED, UNREACHABLE, Refused, RetryPolicy, refused
+from mrt_reward.client.delivery import PATH, Delivery, not_a
+from mrt_reward.client.retry import RetryPolicy, refused
+from mrt_reward.client.servers import Servers
 from mrt_reward.core.credit_config import CreditConfig
-from mrt_reward.errors import DeadlineExceeded, RequestRejected, WireError
+from mrt_reward.errors import DeadlineExceeded, RequestRejected
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace
-from mrt_reward.wire import AdvantagesRequest, AdvantagesResponse, EpisodesResponse, ProverOut, StreamedTrace
+from mrt_reward.wire import AdvantagesRequest, AdvantagesResponse, EpisodesResponse, ProverOut
 
 Reply = TypeVar("Reply", bound=BaseModel)
 Result = TypeVar("Result")
@@ -45,10 +45,13 @@ TOO_LARGE = 413
 
 
 class AsyncClient:
-    """Talks to one server.
+    """Talks to one server, or to several with one and the same prover.
+
+    The traces of a group, or of a problem where there are no groups, go to one of them, whose cache then holds what
+    they share. While it is away they go to another, together; what it had answered is not asked for again.
 
     Args:
-        url: such as `http://127.0.0.1:8000`.
+        url: such as `http://127.0.0.1:8000`, or several.
         api_key: sent as a bearer token.
         timeout_s: longest time for one call, tries and all waits included, also those for other calls of this client;
             what is left of it goes along as the deadline.
@@ -59,7 +62,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        url: str = "http://127.0.0.1:8000",
+        url: str | Sequence[str] = "http://127.0.0.1:8000",
         *,
         api_key: str | None = None,
         timeout_s: float = 600.0,
@@ -67,15 +70,16 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        limits = httpx.Limits(max_connections=MAX_IN_FLIGHT + 1, max_keepalive_connections=MAX_IN_FLIGHT)
+        self._servers = Servers([url] if isinstance(url, str) else url)
+        in_flight = MAX_IN_FLIGHT * len(self._servers.urls)
+        limits = httpx.Limits(max_connections=in_flight + 1, max_keepalive_connections=in_flight)
         if not timeout_s > 0:
             raise ValueError(f"timeout_s must be over 0, got {timeout_s}")
         timeout = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
-        self._url = url.rstrip("/")
         self._http = httpx.AsyncClient(headers=headers, timeout=timeout, limits=limits, transport=transport)
-        self._asker = Asker(self._http, self._url, timeout_s, retry or RetryPolicy())
+        self._asker = Asker(self._http, self._servers, timeout_s, retry or RetryPolicy())
         # The pool's own waiting list is quadratic in its length, so calls wait here.
-        self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._slots = asyncio.Semaphore(in_flight)
         self._coalescer = Coalescer(self._send, self._slots)
 
     async def __aenter__(self) -> AsyncClient:
@@ -103,7 +107,8 @@ class AsyncClient:
         asked, chosen = write_all(traces), checked(options)
         if len(asked) == 1:
             ends_at = self._asker.ends_at()
-            return [await self._asker.within(ends_at, self._coalescer.score(asked[0], chosen, ends_at))]
+            company = (chosen, self._servers.route(asked[0].asked))
+            return [await self._asker.within(ends_at, self._coalescer.score(asked[0], company, ends_at))]
         scored = {place: trace async for place, trace in self._streamed(asked, chosen)}
         return [scored[place] for place in range(len(asked))]
 
@@ -122,13 +127,11 @@ class AsyncClient:
         ends_at = self._asker.ends_at()
 
         async def send_all() -> None:
-            parcels = [Parcel(part, options, [trace.id for trace in part], ends_at) for part in split(asked)]
-            starts = accumulate((len(parcel.traces) for parcel in parcels), initial=0)
             try:
                 await all_or_none(
                     [
-                        self._slotted(ends_at, partial(self._send_all, parcel, _shifted(found, start)))
-                        for parcel, start in zip(parcels, starts, strict=False)
+                        self._slotted(ends_at, partial(self._send_all, parcel, _placed(found, places)))
+                        for parcel, places in self._parcels(asked, options, ends_at)
                     ]
                 )
             finally:
@@ -142,6 +145,17 @@ class AsyncClient:
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
+
+    def _parcels(
+        self, asked: Sequence[Written], options: ScoreOptions | None, ends_at: float
+    ) -> Iterator[tuple[Parcel, list[int]]]:
+        """Requests that hold all traces, each with the places of its own."""
+        for route, places in self._servers.by_route([trace.asked for trace in asked]).items():
+            start = 0
+            for part in split([asked[place] for place in places]):
+                here = places[start : start + len(part)]
+                yield Parcel(part, options, [trace.id for trace in part], route, ends_at), here
+                start += len(part)
 
     async def advantages(
         self,
@@ -181,11 +195,12 @@ class AsyncClient:
         return await self._call("GET", "/v1/prover", ProverOut)
 
     async def ready(self) -> bool:
-        """Whether a server is there that can prove at present; asks once."""
-        if self._http.is_closed:
-            return False
+        """Whether a server is there that can prove at present; asks each once."""
+        return not self._http.is_closed and any(await asyncio.gather(*map(self._is_ready, self._servers.urls)))
+
+    async def _is_ready(self, url: str) -> bool:
         try:
-            asking = self._http.get(self._url + "/readyz", timeout=30.0)
+            asking = self._http.get(url + "/readyz", timeout=30.0)
             return (await self._asker.within(self._asker.ends_at(), asking)).is_success
         except (httpx.HTTPError, httpx.InvalidURL, DeadlineExceeded):
             return False
@@ -212,59 +227,24 @@ class AsyncClient:
 
     async def _send(self, parcel: Parcel, deliver: Deliver) -> None:
         """Score one request's traces, each delivered once; what a broken stream or line lost is asked for again."""
-        missing = set(range(len(parcel.traces)))
-        body = score_body(parcel.traces, parcel.options, parcel.ids)
-        ask = Ask.of("POST", "/v1/score", body, Accept="application/x-ndjson")
-
-        async def attempt(headers: Mapping[str, str]) -> None:
-            broken: Refused | None = None
-            async with self._http.stream(
-                ask.method, self._url + ask.path, content=ask.content, headers=headers
-            ) as reply:
-                if not reply.is_success:
-                    raise refused(reply.status_code, reply.headers, await reply.aread())
-                async for line in reply.aiter_lines():
-                    try:
-                        place, scored = self._parsed(line)
-                    except Refused as error:
-                        broken = error
-                        continue
-                    if place in missing:
-                        missing.discard(place)
-                        deliver(place, scored)
-            if missing:
-                raise broken or Refused(
-                    WireError(f"{self._url}: the reply ended with {len(missing)} traces missing", code=UNREACHABLE)
-                )
-
-        await self._asker.until_answered(ask, attempt, parcel.ends_at)
-
-    def _parsed(self, line: str) -> tuple[int, ScoredTrace]:
-        try:
-            item = StreamedTrace.model_validate_json(line)
-        except ValidationError as error:
-            raise self._not_a("StreamedTrace", error) from error
-        return item.index, replace(item.trace, notes=tuple(item.notes))
-
-    def _not_a(self, what: str, error: ValidationError) -> Refused:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return Refused(WireError(f"the reply of {self._url} is no {what}: {where}: {first['msg']}", code=MALFORMED))
+        delivery = Delivery(self._http, parcel, deliver)
+        await self._asker.until_answered(Ask.of("POST", PATH), parcel.route, delivery.attempt, parcel.ends_at)
 
     async def _call(self, method: str, path: str, reply: type[Reply], body: bytes | None = None) -> Reply:
         ask = Ask.of(method, path, body)
 
-        async def attempt(headers: Mapping[str, str]) -> Reply:
-            response = await self._http.request(method, self._url + path, content=ask.content, headers=headers)
+        async def attempt(url: str, headers: Mapping[str, str]) -> Reply:
+            response = await self._http.request(method, url + path, content=ask.content, headers=headers)
             if not response.is_success:
                 raise refused(response.status_code, response.headers, response.content)
             try:
                 return reply.model_validate_json(response.content)
             except ValidationError as error:
-                raise self._not_a(reply.__name__, error) from error
+                raise not_a(url, reply.__name__, error) from error
 
         ends_at = self._asker.ends_at()
-        return await self._slotted(ends_at, partial(self._asker.until_answered, ask, attempt, ends_at))
+        route = self._servers.route(ask.headers["Idempotency-Key"])
+        return await self._slotted(ends_at, partial(self._asker.until_answered, ask, route, attempt, ends_at))
 
 
 async def all_or_none(works: Sequence[Coroutine[Any, Any, Result]]) -> list[Result]:
@@ -278,5 +258,5 @@ async def all_or_none(works: Sequence[Coroutine[Any, Any, Result]]) -> list[Resu
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _shifted(found: asyncio.Queue[tuple[int, ScoredTrace] | None], start: int) -> Deliver:
-    return lambda place, scored: found.put_nowait((start + place, scored))
+def _placed(found: asyncio.Queue[tuple[int, ScoredTrace] | None], places: Sequence[int]) -> Deliver:
+    return lambda place, scored: found.put_nowait((places[place], scored))

@@ -1,4 +1,4 @@
-"""One request, asked again until it is answered, cannot be, or the caller's time is up."""
+"""One request, asked again, here or elsewhere, until it is answered, cannot be, or the caller's time is up."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from typing import TypeVar
 
 import httpx
 
-from mrt_reward.client.retry import Refused, RetryPolicy, unreachable
+from mrt_reward.client.retry import Refused, RetryPolicy, is_away, unreachable
+from mrt_reward.client.servers import Route, Servers
 from mrt_reward.errors import DeadlineExceeded, RequestRejected
 from mrt_reward.wire import MAX_DEADLINE_MS
 
 Result = TypeVar("Result")
+
+Attempt = Callable[[str, Mapping[str, str]], Awaitable[Result]]
+"""Sends a request once, to the server of this URL, with these headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +39,18 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """How one server is asked.
+    """How servers are asked.
 
     Attributes:
-        http: connections to it.
-        url: where the server listens.
+        http: connections to them.
+        servers: which of them.
         timeout_s: longest time for one call.
         retry: when to ask again.
 
     """
 
     http: httpx.AsyncClient
-    url: str
+    servers: Servers
     timeout_s: float
     retry: RetryPolicy
 
@@ -64,16 +68,15 @@ class Asker:
         try:
             return await asyncio.wait_for(work, max(0.0, ends_at - asyncio.get_running_loop().time()))
         except (TimeoutError, asyncio.TimeoutError):
-            raise self._late() from None
+            raise self._late(str(self.servers)) from None
 
-    async def until_answered(
-        self, ask: Ask, attempt: Callable[[Mapping[str, str]], Awaitable[Result]], ends_at: float
-    ) -> Result:
-        """Try until it works, cannot work, or the time is up.
+    async def until_answered(self, ask: Ask, route: Route, attempt: Attempt[Result], ends_at: float) -> Result:
+        """Try until it works, cannot work, or the time is up. A server that is away is left for the next one at once.
 
         Args:
             ask: the request.
-            attempt: sends it once, with these headers.
+            route: the servers, in the order in which they are to be tried.
+            attempt: sends it once.
             ends_at: when the time is up.
 
         Raises:
@@ -83,8 +86,10 @@ class Asker:
         loop = asyncio.get_running_loop()
         num_tries = num_counted = 0
         while True:
-            outcome = await self._tried(ask, attempt, ends_at - loop.time())
+            place = self.servers.chosen(route)
+            outcome = await self._tried(self.servers.urls[place], ask, attempt, ends_at - loop.time())
             if not isinstance(outcome, Refused):
+                self.servers.answered(place)
                 return outcome
             num_tries += 1
             num_counted += self.retry.counts(outcome.error)
@@ -92,29 +97,33 @@ class Asker:
             # A server that names the time knows it; to double it would only make those wait longest who wait long.
             num_doublings = num_tries if self.retry.counts(outcome.error) or not outcome.wait_s else 0
             wait_s = self.retry.wait_s(num_doublings, outcome.wait_s)
-            if not self.retry.may_retry(outcome.error, num_counted) or wait_s >= left_s:
+            if not self.retry.may_retry(outcome.error, num_counted):
+                raise outcome.error
+            if is_away(outcome.error):
+                self.servers.leave_out(place, outcome.wait_s)
+                if self.servers.is_up(self.servers.chosen(route)):
+                    continue
+            if wait_s >= left_s:
                 raise outcome.error
             spread_s = self.retry.spread_s(outcome.wait_s)
             await asyncio.sleep(wait_s + spread_s if wait_s + spread_s < left_s else wait_s)
 
-    async def _tried(
-        self, ask: Ask, attempt: Callable[[Mapping[str, str]], Awaitable[Result]], left_s: float
-    ) -> Result | Refused:
+    async def _tried(self, url: str, ask: Ask, attempt: Attempt[Result], left_s: float) -> Result | Refused:
         headers = {**ask.headers, "X-Deadline-Ms": str(max(1, int(min(MAX_DEADLINE_MS, left_s * 1000))))}
         try:
-            return await asyncio.wait_for(attempt(headers), left_s)
+            return await asyncio.wait_for(attempt(url, headers), left_s)
         except Refused as error:
             return error
         except (httpx.ReadTimeout, httpx.WriteTimeout, TimeoutError, asyncio.TimeoutError):
-            return Refused(self._late())
+            return Refused(self._late(url))
         except httpx.HTTPError as error:
-            return unreachable(self.url, error)
+            return unreachable(url, error)
         except httpx.InvalidURL as error:
-            return Refused(RequestRejected(f"{self.url} is no URL: {error}"))
+            return Refused(RequestRejected(f"{url} is no URL: {error}"))
         except RuntimeError:
             if not self.http.is_closed:
                 raise
             return Refused(RequestRejected("the client was closed"))
 
-    def _late(self) -> DeadlineExceeded:
-        return DeadlineExceeded(f"no reply from {self.url} within {self.timeout_s:g} s")
+    def _late(self, url: str) -> DeadlineExceeded:
+        return DeadlineExceeded(f"no reply from {url} within {self.timeout_s:g} s")

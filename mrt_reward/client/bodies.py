@@ -41,6 +41,8 @@ class Written:
 
     id: str
     fields: bytes
+    asked: str
+    """What traces of one problem have in common: their group, else what was asked."""
 
     def as_json(self, trace_id: str) -> bytes:
         """JSON of the trace with this id."""
@@ -64,11 +66,18 @@ def written(trace: object, place: int) -> Written:
         refuse_no_json(sent.metadata, f"{where}.metadata", MAX_DEPTH - 3)
         fields = trace_fields(sent)
         del fields["id"]
-        return Written(sent.id, to_json(fields))
+        return Written(sent.id, to_json(fields), _asked(sent))
     except ValidationError as error:
         raise rejected(error, f"{where}.") from error
     except (TypeError, ValueError, OverflowError) as error:
         raise _refusal(where, f"cannot be written as JSON ({error})") from error
+
+
+def _asked(trace: Trace) -> str:
+    if trace.prompt_ids is not None and trace.group is None:
+        return trace.prompt_ids.tobytes().hex()
+    turns = "\n".join(turn.content for turn in trace.messages or ())
+    return trace.group or trace.problem or trace.prompt or turns
 
 
 def write_all(traces: Sequence[TraceLike]) -> list[Written]:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from mrt_reward.client.bodies import Written, split
+from mrt_reward.client.servers import Route
 from mrt_reward.errors import MRTRewardError, RequestRejected, WireError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace
@@ -30,6 +31,7 @@ class Parcel:
         traces: in its order.
         options: how to score them.
         ids: under which they are sent.
+        route: the servers, in the order in which they are to be tried.
         ends_at: when nobody waits for them any more, in the event loop's time.
 
     """
@@ -37,6 +39,7 @@ class Parcel:
     traces: Sequence[Written]
     options: ScoreOptions | None
     ids: Sequence[str]
+    route: Route
     ends_at: float
 
     def halves(self) -> tuple[Parcel, Parcel]:
@@ -50,6 +53,9 @@ class Parcel:
 
 Send = Callable[[Parcel, Deliver], Coroutine[Any, Any, None]]
 
+Company = tuple[ScoreOptions | None, Route]
+"""What calls have in common that may travel together."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Call:
@@ -59,7 +65,7 @@ class _Call:
 
 
 class Coalescer:
-    """Joins calls with equal options into requests; each caller gets its own result, and may leave at any time.
+    """Joins calls of equal options and routes into requests; each caller gets its own result, and may leave any time.
 
     Args:
         send: sends one request and delivers its traces by their place in it.
@@ -70,16 +76,16 @@ class Coalescer:
     def __init__(self, send: Send, slots: asyncio.Semaphore) -> None:
         self._send = send
         self._slots = slots
-        self._waiting: dict[ScoreOptions | None, list[_Call]] = {}
+        self._waiting: dict[Company, list[_Call]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def score(self, trace: Written, options: ScoreOptions | None, ends_at: float) -> ScoredTrace:
+    async def score(self, trace: Written, company: Company, ends_at: float) -> ScoredTrace:
         """One trace, sent together with others. Whoever waits for it leaves by cancelling."""
         call = _Call(trace, ends_at, asyncio.get_running_loop().create_future())
-        company = self._waiting.setdefault(options, [])
-        company.append(call)
-        if len(company) == 1:
-            self._own(self._gather(options))
+        waiting = self._waiting.setdefault(company, [])
+        waiting.append(call)
+        if len(waiting) == 1:
+            self._own(self._gather(company))
         return await call.future
 
     async def close(self) -> None:
@@ -87,8 +93,8 @@ class Coalescer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for company in self._waiting.values():
-            _fail(company, WireError("the client was closed"))
+        for waiting in self._waiting.values():
+            _fail(waiting, WireError("the client was closed"))
         self._waiting.clear()
 
     def _own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -97,16 +103,16 @@ class Coalescer:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _gather(self, options: ScoreOptions | None) -> None:
+    async def _gather(self, company: Company) -> None:
         """Send all that gathers, request by request, until nobody waits."""
         await asyncio.sleep(COALESCE_S)
         while True:
             await self._slots.acquire()
-            batch = self._take(options)
+            batch = self._take(company)
             if not batch:
                 self._slots.release()
                 return
-            self._own(self._answer(batch, options)).add_done_callback(partial(self._settle, batch))
+            self._own(self._answer(batch, company)).add_done_callback(partial(self._settle, batch))
 
     def _settle(self, batch: Sequence[_Call], answering: asyncio.Task[None]) -> None:
         """The end of a request, however it came: its slot is free, and who still waits gets an error."""
@@ -118,16 +124,16 @@ class Coalescer:
         else:
             _fail(batch, WireError("the reply ended without this trace"))
 
-    def _take(self, options: ScoreOptions | None) -> list[_Call]:
+    def _take(self, company: Company) -> list[_Call]:
         """The next request's calls; those that were given up are left out."""
-        company = [call for call in self._waiting.pop(options, []) if not call.future.done()]
-        parts = split([call.trace for call in company])
+        waiting = [call for call in self._waiting.pop(company, []) if not call.future.done()]
+        parts = split([call.trace for call in waiting])
         num_taken = len(parts[0]) if parts else 0
-        if company[num_taken:]:
-            self._waiting[options] = company[num_taken:]
-        return company[:num_taken]
+        if waiting[num_taken:]:
+            self._waiting[company] = waiting[num_taken:]
+        return waiting[:num_taken]
 
-    async def _answer(self, batch: Sequence[_Call], options: ScoreOptions | None) -> None:
+    async def _answer(self, batch: Sequence[_Call], company: Company) -> None:
         """One batch; stop once nobody waits for it."""
         task = asyncio.current_task()
 
@@ -137,9 +143,9 @@ class Coalescer:
 
         for call in batch:
             call.future.add_done_callback(on_done)
-        await self._answer_part(batch, options)
+        await self._answer_part(batch, company)
 
-    async def _answer_part(self, batch: Sequence[_Call], options: ScoreOptions | None) -> None:
+    async def _answer_part(self, batch: Sequence[_Call], company: Company) -> None:
         """One request; where one of its traces had it refused, smaller ones, until that trace fails alone."""
 
         def deliver(place: int, scored: ScoredTrace) -> None:
@@ -149,9 +155,10 @@ class Coalescer:
 
         # Callers know nothing of each other, so their ids may repeat; in the request, places are the ids.
         ids = [str(place) for place in range(len(batch))]
+        options, route = company
         ends_at = max(call.ends_at for call in batch)
         try:
-            await self._send(Parcel([call.trace for call in batch], options, ids, ends_at), deliver)
+            await self._send(Parcel([call.trace for call in batch], options, ids, route, ends_at), deliver)
         except MRTRewardError as error:
             waiting = [call for call in batch if not call.future.done()]
             if len(batch) == 1 or not isinstance(error, RequestRejected) or error.status not in ABOUT_CONTENT:
@@ -160,7 +167,7 @@ class Coalescer:
             middle = (len(waiting) + 1) // 2
             for part in (waiting[:middle], waiting[middle:]):
                 if part:
-                    await self._answer_part(part, options)
+                    await self._answer_part(part, company)
 
 
 def _fail(calls: Sequence[_Call], error: MRTRewardError) -> None:

@@ -74,6 +74,11 @@ class RetryPolicy:
         return spread_s(told_s, self.max_wait_s)
 
 
+def is_away(error: MRTRewardError) -> bool:
+    """Whether the server can do nothing at present, so that another one should be asked; a busy one can."""
+    return error.code == UNREACHABLE or isinstance(error, Draining | ProverUnavailable)
+
+
 class Refused(Exception):
     """A reply that is an error, or no reply: what callers are told, and how long the server asked to wait."""
 

@@ -26,7 +26,7 @@ class Client:
     Takes the arguments of `AsyncClient`, and raises what it raises. It runs on an event loop in a thread of its own.
     """
 
-    def __init__(self, url: str = "http://127.0.0.1:8000", **kwargs: Any) -> None:  # noqa: ANN401 - AsyncClient's own
+    def __init__(self, url: str | Sequence[str] = "http://127.0.0.1:8000", **kwargs: Any) -> None:  # noqa: ANN401 - AsyncClient's own
         self._closing = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mrt-reward-client", daemon=True)

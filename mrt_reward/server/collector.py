@@ -8,9 +8,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from mrt_reward.protocols import CountsKills, EndpointState, Grader
-from mrt_reward.service.cache import ScoreCache, SQLiteStore
+from mrt_reward.service.cache import ScoreCache
 from mrt_reward.service.queue import ProofQueue
 from mrt_reward.service.scorer import Scorer
+from mrt_reward.service.store import ValueStore
 
 Family = CounterMetricFamily | GaugeMetricFamily | InfoMetricFamily
 
@@ -94,13 +95,13 @@ def _endpoint_metrics(endpoints: Sequence[EndpointState]) -> Iterator[Family]:
     yield from (up, breaker, proofs, failures)
 
 
-def _store_metrics(store: SQLiteStore | None) -> Iterator[Family]:
-    """What the cache's file did and did not do; nothing where there is none."""
+def _store_metrics(store: ValueStore | None) -> Iterator[Family]:
+    """What the cache behind the memory did and did not do; nothing where there is none."""
     if store is None:
         return
-    failures = CounterMetricFamily("mrt_reward_cache_file_failures", "Faults of the cache's file.", labels=["what"])
+    failures = CounterMetricFamily("mrt_reward_cache_store_failures", "Faults of the cache's store.", labels=["what"])
     for what, count in store.num_failures.items():
         failures.add_metric([what], count)
     yield failures
-    yield CounterMetricFamily("mrt_reward_cache_file_dropped", "Values not stored.", value=store.num_dropped)
-    yield GaugeMetricFamily("mrt_reward_cache_file_pending", "Values that wait to be stored.", value=store.num_pending)
+    yield CounterMetricFamily("mrt_reward_cache_store_dropped", "Values not stored.", value=store.num_dropped)
+    yield GaugeMetricFamily("mrt_reward_cache_store_pending", "Values that wait to be stored.", value=store.num_pending)

@@ -1,4 +1,4 @@
-"""Values that were already paid for: a store in memory, one on disk behind it, and one flight per key.
+"""Values that were already paid for: a store in memory, one on disk or on a server behind it, and one flight per key.
 
 A key covers everything that can change a value, the version of the weights included, so entries never go stale;
 they are only forgotten.
@@ -13,7 +13,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from mrt_reward.service.records import ENTRY_BYTES, Key, size_of
-from mrt_reward.service.store import SQLiteStore
+from mrt_reward.service.store import SQLiteStore, ValueStore
 from mrt_reward.types import Value
 
 __all__ = ["ENTRY_BYTES", "Key", "SQLiteStore", "ScoreCache"]
@@ -58,15 +58,15 @@ class _Flight:
 
 
 class ScoreCache:
-    """Least-recently-used values in memory, optionally backed by disk, with concurrent requests for a key joined.
+    """Least-recently-used values in memory, optionally backed by a store, with concurrent requests for a key joined.
 
     Args:
         max_mb: memory for values, in megabytes.
-        store: the disk behind it.
+        store: what is behind it.
 
     """
 
-    def __init__(self, max_mb: float = 64.0, store: SQLiteStore | None = None) -> None:
+    def __init__(self, max_mb: float = 64.0, store: ValueStore | None = None) -> None:
         self._max_bytes = max_mb * 1e6
         self._bytes = 0
         self._memory: OrderedDict[Key, Value] = OrderedDict()
@@ -160,7 +160,7 @@ class ScoreCache:
         """Forget all values; flights go on.
 
         Raises:
-            StoreUnavailable: those in memory are forgotten, those on disk are not.
+            StoreUnavailable: those in memory are forgotten, those in the store are not.
 
         """
         self._memory.clear()
@@ -169,6 +169,6 @@ class ScoreCache:
             await asyncio.to_thread(self.store.clear)
 
     def close(self) -> None:
-        """Close the disk store."""
+        """Close the store."""
         if self.store is not None:
             self.store.close()

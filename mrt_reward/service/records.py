@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
 from pydantic import TypeAdapter
 
 from mrt_reward.types import Value
@@ -20,6 +23,35 @@ SCORE_BYTES = 32
 """Of one score: a number, and its place."""
 
 _VALUE = TypeAdapter(Value)
+
+
+class Records(Protocol):
+    """Where records are kept: a file, or a server. Every method raises what goes wrong, and is safe from any thread."""
+
+    max_batch_bytes: int
+    max_batch_rows: int
+    """What one call of `write` should bring at most."""
+
+    @property
+    def where(self) -> str:
+        """What the log may call it: it holds no secret."""
+        ...
+
+    def read(self, keys: Sequence[Key]) -> dict[Key, object]:
+        """The records that are there, as they are; no keys see that it can be used."""
+        ...
+
+    def write(self, records: Mapping[Key, bytes]) -> None:
+        """Add records."""
+        ...
+
+    def clear(self) -> None:
+        """Delete all records."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
 
 
 def size_of(value: Value) -> int:

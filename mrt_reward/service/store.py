@@ -1,4 +1,4 @@
-"""Values on disk: written behind the replies, left out for a while when the file fails, and costing nobody a score."""
+"""Values beyond this process: written behind the replies, left out for a while when that fails, at nobody's cost."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 
 from mrt_reward.errors import ConfigError, StoreUnavailable
-from mrt_reward.service.records import Key, record_of, size_of, value_of
+from mrt_reward.service.outage import FIRST_AWAY_S, LONGEST_AWAY_S, Outage
+from mrt_reward.service.records import Key, Records, record_of, size_of, value_of
 from mrt_reward.service.value_file import ValueFile, refuse_unusable
 from mrt_reward.types import Value
 
@@ -30,82 +30,28 @@ CLOSE_S = 10.0
 PENDING_BYTES = 32_000_000
 """Of values that wait to be written, in memory."""
 
-Result = TypeVar("Result")
-
-FIRST_AWAY_S = 1.0
-LONGEST_AWAY_S = 60.0
-
-Fault = (sqlite3.Error, OSError, ConfigError, asyncio.TimeoutError, TimeoutError)
+Fault = (StoreUnavailable, sqlite3.Error, OSError, ConfigError, asyncio.TimeoutError, TimeoutError)
 
 
-class _Outage:
-    """Leaves out what failed: at first for a second, then twice as long each time; reported once each time."""
+class ValueStore:
+    """Values in a file or on a server, so that a restart or a retry repeats no finished work. Safe from any thread.
 
-    def __init__(self, what: str, path: Path, first_s: float) -> None:
-        self._what = what
-        self._path = path
-        self._first_s = first_s
-        self._num_in_a_row = 0
-        self._until = 0.0
-        self.num_failures = 0
-
-    @property
-    def seconds_left(self) -> float:
-        """Until it is tried again."""
-        return max(0.0, self._until - time.monotonic())
-
-    def attempt(self, work: Callable[[], Result]) -> Result | Exception:
-        """What `work` gives; where it fails, why, and it is left out from now on."""
-        try:
-            result = work()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported and costs nobody a score
-            self.failed(error)
-            return error
-        self.worked()
-        return result
-
-    def failed(self, error: BaseException) -> None:
-        """Leave it out from now on."""
-        self.num_failures += 1
-        if self.seconds_left:
-            return  # Others began before it was left out, and failed for the same reason.
-        away_s = min(LONGEST_AWAY_S, self._first_s * 2**self._num_in_a_row)
-        self._num_in_a_row = min(self._num_in_a_row + 1, 30)
-        self._until = time.monotonic() + away_s
-        told = f"{type(error).__name__}: {error}"
-        logger.warning("cache_file_failed", what=self._what, path=str(self._path), cause=told, away_s=away_s)
-
-    def worked(self) -> None:
-        """Use it as before."""
-        if self._num_in_a_row:
-            logger.info("cache_file_works_again", what=self._what, path=str(self._path))
-        self._num_in_a_row = 0
-        self._until = 0.0
-
-
-class SQLiteStore:
-    """Values on disk, so that a restart or a retry repeats no finished work. Safe from any thread.
-
-    No method fails because the file does, but `clear`, which says that it did not. While writing fails, values wait in
+    No method fails because these do, but `clear`, which says that it did not. While writing fails, values wait in
     memory, and the oldest of them are given up once they are too many.
 
     Args:
-        path: of the SQLite file; several servers may share it.
-        max_mb: bound of the file; the oldest values are forgotten.
-        first_away_s: how long the file is left out after a first fault.
+        records: where they are kept; closed with the store.
+        first_away_s: how long `records` is left out after a first fault.
 
     Raises:
-        ConfigError: nothing can ever be written there.
+        ConfigError: nothing can ever be kept there.
 
     """
 
-    def __init__(self, path: Path, max_mb: float = 1000.0, *, first_away_s: float = FIRST_AWAY_S) -> None:
-        path = path.expanduser()
-        refuse_unusable(path)
-        self._path = path
-        self._file = ValueFile(path, int(max_mb * 1e6))
-        self._reads = _Outage("read", path, first_away_s)
-        self._writes = _Outage("write", path, first_away_s)
+    def __init__(self, records: Records, *, first_away_s: float = FIRST_AWAY_S) -> None:
+        self._records = records
+        self._reads = Outage("read", records.where, first_away_s)
+        self._writes = Outage("write", records.where, first_away_s)
         self._num_unreadable = 0
         self._unreadable_reported_at = -LONGEST_AWAY_S
         self._changed = threading.Condition()
@@ -118,7 +64,7 @@ class SQLiteStore:
         self.num_dropped = 0
         """Values that were not stored, because too many waited or one could not be read back."""
         try:
-            self._file.read([])
+            records.read([])
         except ConfigError:
             raise
         except Fault as error:
@@ -126,7 +72,7 @@ class SQLiteStore:
 
     @property
     def num_failures(self) -> Mapping[str, int]:
-        """Failed reads and writes of the file, and unreadable records in it."""
+        """Failed reads and writes, and unreadable records."""
         failed = {"read": self._reads.num_failures, "write": self._writes.num_failures}
         return {**failed, "record": self._num_unreadable}
 
@@ -136,7 +82,7 @@ class SQLiteStore:
         return len(self._pending)
 
     async def find(self, keys: Sequence[Key]) -> dict[Key, Value]:
-        """What `get` gives, without blocking the event loop, and without the file if that takes too long."""
+        """What `get` gives, without blocking the event loop; what takes too long to read is left out."""
         found = self._waiting(keys)
         rest = [key for key in keys if key not in found]
         if not rest or self._closing or self._reads.seconds_left:
@@ -175,7 +121,7 @@ class SQLiteStore:
         """Forget all, and give the space back.
 
         Raises:
-            StoreUnavailable: the file cannot be changed at present.
+            StoreUnavailable: what is kept cannot be changed at present.
 
         """
         with self._writing:
@@ -183,16 +129,16 @@ class SQLiteStore:
                 self._pending.clear()
                 self._pending_bytes = 0
             try:
-                self._clear_file()
+                self._records.clear()
             except Fault as error:
                 self._writes.failed(error)
                 raise StoreUnavailable(
-                    f"the values in memory are forgotten, those in the cache's file are not ({error}): send it again"
+                    f"the values in memory are forgotten, those in the cache's store are not ({error}): send it again"
                 ) from error
             self._writes.worked()
 
     def close(self) -> None:
-        """Write what waits, if it can be written, and close the file."""
+        """Write what waits, if it can be written, and close what it is kept in."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -200,9 +146,9 @@ class SQLiteStore:
             self._writer.join(CLOSE_S)
         self._reader.shutdown(wait=False, cancel_futures=True)
         if self._pending:
-            logger.warning("cache_file_incomplete", path=str(self._path), num_values=len(self._pending))
+            logger.warning("cache_store_incomplete", where=self._records.where, num_values=len(self._pending))
         if self._writer is None or not self._writer.is_alive():
-            self._file.close()
+            self._records.close()
 
     def _waiting(self, keys: Sequence[Key]) -> dict[Key, Value]:
         with self._changed:
@@ -211,7 +157,7 @@ class SQLiteStore:
     def _read(self, keys: Sequence[Key]) -> dict[Key, Value]:
         if self._reads.seconds_left:
             return {}
-        records = self._reads.attempt(lambda: self._file.read(keys))
+        records = self._reads.attempt(lambda: self._records.read(keys))
         if isinstance(records, Exception):
             return {}
         read = {key: value_of(record) for key, record in records.items()}
@@ -223,7 +169,7 @@ class SQLiteStore:
         self._num_unreadable += num_records
         if num_records and time.monotonic() >= self._unreadable_reported_at + LONGEST_AWAY_S:
             self._unreadable_reported_at = time.monotonic()
-            logger.warning("cache_file_unreadable_record", path=str(self._path), num_so_far=self._num_unreadable)
+            logger.warning("cache_store_unreadable_record", where=self._records.where, num_so_far=self._num_unreadable)
 
     def _write_all(self) -> None:
         """The writer's thread: batch by batch, until the store is closed."""
@@ -244,7 +190,7 @@ class SQLiteStore:
             if isinstance(num_written, Fault):
                 return False
             with self._changed:
-                # Another failure than the file's is a bug: these values are not tried again.
+                # Another failure than the store's is a bug: these values are not tried again.
                 self.num_dropped += len(batch) - (0 if isinstance(num_written, Exception) else num_written)
                 for key, value in batch.items():
                     if self._pending.get(key) is value:
@@ -252,10 +198,10 @@ class SQLiteStore:
             return True
 
     def _written(self, batch: Mapping[Key, Value]) -> int:
-        """Number of values that are in the file now; one that could not be read back is left out."""
+        """Number of values that are kept now; one that could not be read back is left out."""
         records = {key: record_of(value) for key, value in batch.items()}
         readable = {key: record for key, record in records.items() if record is not None}
-        self._file.write(readable)
+        self._records.write(readable)
         return len(readable)
 
     def _batch(self) -> dict[Key, Value]:
@@ -264,7 +210,7 @@ class SQLiteStore:
         with self._changed:
             for key, value in self._pending.items():
                 num_bytes += size_of(value)
-                if batch and (num_bytes > self._file.max_batch_bytes or len(batch) == self._file.max_batch_rows):
+                if batch and (num_bytes > self._records.max_batch_bytes or len(batch) == self._records.max_batch_rows):
                     break
                 batch[key] = value
         return batch
@@ -273,10 +219,22 @@ class SQLiteStore:
         value = self._pending.pop(key, None)
         self._pending_bytes -= 0 if value is None else size_of(value)
 
-    def _clear_file(self) -> None:
-        try:
-            self._file.clear()
-        except sqlite3.DatabaseError as error:
-            if type(error) is not sqlite3.DatabaseError:
-                raise
-            self._file.clear()  # It was corrupt, and an empty one is in its place.
+
+class SQLiteStore(ValueStore):
+    """Values in one file, which several servers of this machine may share.
+
+    Args:
+        path: of the SQLite file.
+        max_mb: bound of the file; the oldest values are forgotten.
+        first_away_s: how long the file is left out after a first fault.
+
+    Raises:
+        ConfigError: nothing can ever be written there.
+
+    """
+
+    def __init__(self, path: Path, max_mb: float = 1000.0, *, first_away_s: float = FIRST_AWAY_S) -> None:
+        path = path.expanduser()
+        refuse_unusable(path)
+        self._file = ValueFile(path, int(max_mb * 1e6))
+        super().__init__(self._file, first_away_s=first_away_s)

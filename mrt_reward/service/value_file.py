@@ -1,4 +1,4 @@
-"""One SQLite file of records, bounded in size. It raises what goes wrong; `SQLiteStore` decides what that means."""
+"""One SQLite file of records, bounded in size. It raises what goes wrong; `ValueStore` decides what that means."""
 
 from __future__ import annotations
 
@@ -87,6 +87,7 @@ class ValueFile:
     def __init__(self, path: Path, max_bytes: int) -> None:
         # An absolute path, because SQLite reads some names, such as ":memory:", in its own way.
         path = path.absolute()
+        self.where = str(path)
         self._log_bytes = min(MAX_LOG_BYTES, max_bytes // 4)
         self._max_bytes = max_bytes - self._log_bytes
         self.max_batch_bytes = self._log_bytes // 8
@@ -117,6 +118,14 @@ class ValueFile:
 
     def clear(self) -> None:
         """Delete all records, and give their space back."""
+        try:
+            self._clear()
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:
+                raise
+            self._clear()  # It was corrupt, and an empty one is in its place.
+
+    def _clear(self) -> None:
         with self._writer.use() as db:
             db.execute("DELETE FROM prefix_value")
             _make_shrinkable(db)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -84,8 +83,8 @@ class TraceScorer:
     retry: RetryPolicy = PATIENCE
     transport: httpx.AsyncBaseTransport | None = None
     api_key: str | None = field(default=None, repr=False)
-    _clients: list[AsyncClient] = field(default_factory=list[AsyncClient], init=False)
-    _provers: dict[int, asyncio.Task[str]] = field(default_factory=dict[int, "asyncio.Task[str]"], init=False)
+    _client: AsyncClient | None = field(default=None, init=False)
+    _prover: asyncio.Task[str] | None = field(default=None, init=False)
 
     async def score(self, response: Response) -> Record:
         """Score one response; concurrent calls travel together."""
@@ -104,37 +103,29 @@ class TraceScorer:
 
     async def close(self) -> None:
         """Close connections; the next call opens others."""
-        for client in self._clients:
-            await client.close()
-        self._clients, self._provers = [], {}
+        if self._client is not None:
+            await self._client.close()
+        self._client = self._prover = None
 
     async def _score(self, response: Response) -> Record:
-        if not self._clients:
-            self._clients = [
-                AsyncClient(
-                    url,
-                    api_key=self.api_key or self.settings.api_key,
-                    timeout_s=self.settings.timeout_s,
-                    retry=self.retry,
-                    transport=self.transport,
-                )
-                for url in self.settings.urls
-            ]
-        # One server per group, because J[0] is in the cache of the one that proved it.
-        place = zlib.crc32((response.group or "").encode()) % len(self._clients)
-        sent = self._sent(response, shared=await self._prover_hash(place) == self.tokens.sha256)
-        [reply] = await self._clients[place].score([sent.trace], self.settings.score_options(response.step))
+        if self._client is None:
+            self._client = AsyncClient(
+                self.settings.urls,
+                api_key=self.api_key or self.settings.api_key,
+                timeout_s=self.settings.timeout_s,
+                retry=self.retry,
+                transport=self.transport,
+            )
+        sent = self._sent(response, shared=await self._prover_hash(self._client) == self.tokens.sha256)
+        [reply] = await self._client.score([sent.trace], self.settings.score_options(response.step))
         return self._read(reply, sent)
 
-    async def _prover_hash(self, place: int) -> str:
-        """Hash of a prover's tokenizer, asked for once."""
-        asked = self._provers.get(place)
+    async def _prover_hash(self, client: AsyncClient) -> str:
+        """Hash of the prover's tokenizer, which all servers share; asked for once."""
+        asked = self._prover
         if asked is None or (asked.done() and (asked.cancelled() or asked.exception() is not None)):
-            asked = self._provers[place] = asyncio.create_task(self._ask_hash(place))
+            asked = self._prover = asyncio.create_task(_tokenizer_of(client))
         return await asyncio.shield(asked)
-
-    async def _ask_hash(self, place: int) -> str:
-        return (await self._clients[place].prover()).tokenizer
 
     def _sent(self, response: Response, *, shared: bool) -> _Sent:
         text, char_ends = self.tokens.locate(response.response_ids)
@@ -218,6 +209,10 @@ class TraceScorer:
         if cut_off and kept:
             kept[-1] = len(sent.char_ends)
         return Scored(start, tuple(kept), np.array(value_P), cut_off, version)
+
+
+async def _tokenizer_of(client: AsyncClient) -> str:
+    return (await client.prover()).tokenizer
 
 
 _LAPSES = {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mrt_reward.client import Client, RetryPolicy
 from mrt_reward.errors import ConfigError, MRTRewardError
 from mrt_reward.training.settings import BY_POLICY, BY_POOL, BY_ROLLOUT, TrainingSettings
+from mrt_reward.wire import ProverOut
 
 OF_SERVERS = ("follow_steps", "admin_url", "admin_key_env", "api_key_env")
 """Settings that say something of servers alone."""
@@ -60,6 +63,7 @@ def check_servers(settings: TrainingSettings, where: str) -> None:
             f"and {where}.follow_steps where it is to follow the policy",
             param=f"{where}.url",
         )
+    found: dict[str, ProverOut] = {}
     for url in settings.urls:
         with Client(url, api_key=settings.api_key, timeout_s=20.0, retry=RetryPolicy(max_tries=3)) as client:
             try:
@@ -76,4 +80,18 @@ def check_servers(settings: TrainingSettings, where: str) -> None:
                 "start the server with --engine vllm or transformers",
                 param=f"{where}.coupled",
             )
+        found[url] = prover
         print(f"[mrt] {url} proves with {prover.model} (version {prover.version})")  # noqa: T201 - as trainers do
+    _refuse_another(found, where)
+
+
+def _refuse_another(found: Mapping[str, ProverOut], where: str) -> None:
+    """A group goes to another server while its own is away, so that all must read tokens in the same way."""
+    first, *rest = found
+    for url in rest:
+        if found[url].tokenizer != found[first].tokenizer:
+            raise ConfigError(
+                f"{where}.url: {url} proves with {found[url].model} and {first} with {found[first].model}, whose "
+                "tokenizers differ: name servers of one prover",
+                param=f"{where}.url",
+            )

@@ -131,3 +131,11 @@ def test_steps_are_counted_before_they_are_done() -> None:
     # a start and three peers twice, for two set-ups; (b).
     assert num_steps("vllm", plan, Places(peers=True)) == (1 + 35 + 4 + 1) + (1 + 35) + (2 * (1 + 6) + 1)
     assert num_steps("openai", plan, Places(server=False)) == 1 + 35 + 1
+
+
+def test_a_plan_measures_nothing_and_says_where_each_number_comes_from() -> None:
+    done = RUN.invoke(app, ["bench", "--plan", "--model", "/no_such_folder", "--problems", "128", "--traces", "8"])
+    assert done.exit_code == 0, done.output
+    assert {"given", "assumed", "measured", "published", "computed"} <= set(done.output.split())
+    refused = RUN.invoke(app, ["bench", "--plan", "--tokens-per-s", "0"])
+    assert isinstance(refused.exception, ConfigError)

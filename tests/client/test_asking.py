@@ -10,7 +10,16 @@ import pytest
 
 from mrt_reward.client.asking import Ask, Asker
 from mrt_reward.client.retry import Refused, RetryPolicy
-from mrt_reward.errors import DeadlineExceeded, MRTRewardError, Overloaded, RequestRejected, WireError
+from mrt_reward.client.servers import Servers
+from mrt_reward.errors import (
+    DeadlineExceeded,
+    Draining,
+    MRTRewardError,
+    Overloaded,
+    ProverUnavailable,
+    RequestRejected,
+    WireError,
+)
 from mrt_reward.wire import MAX_DEADLINE_MS
 
 ASK = Ask.of("POST", "/v1/score", b"{}")
@@ -30,7 +39,8 @@ class Server:
         self.replies = list(replies)
         self.headers: list[Mapping[str, str]] = []
 
-    async def __call__(self, headers: Mapping[str, str]) -> str:
+    async def __call__(self, url: str, headers: Mapping[str, str]) -> str:
+        assert url == "http://server"
         self.headers.append(headers)
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         if isinstance(reply, BaseException):
@@ -39,8 +49,8 @@ class Server:
 
 
 async def asked(server: Server, http: httpx.AsyncClient, timeout_s: float = 20.0, retry: RetryPolicy = FAST) -> str:
-    asker = Asker(http, "http://server", timeout_s, retry)
-    return await asker.until_answered(ASK, server, asker.ends_at())
+    asker = Asker(http, Servers(["http://server"]), timeout_s, retry)
+    return await asker.until_answered(ASK, (0,), server, asker.ends_at())
 
 
 async def test_each_request_has_a_key_of_its_own_which_its_tries_share(http: httpx.AsyncClient) -> None:
@@ -93,7 +103,7 @@ async def test_a_wait_that_would_outlast_the_call_is_not_begun(http: httpx.Async
 async def test_a_try_that_never_ends_ends_with_the_call(http: httpx.AsyncClient) -> None:
     num_ended = 0
 
-    async def hang(_: Mapping[str, str]) -> str:
+    async def hang(_url: str, _headers: Mapping[str, str]) -> str:
         nonlocal num_ended
         try:
             await asyncio.Event().wait()
@@ -101,9 +111,9 @@ async def test_a_try_that_never_ends_ends_with_the_call(http: httpx.AsyncClient)
             num_ended += 1
         raise AssertionError
 
-    asker = Asker(http, "http://server", 0.05, FAST)
+    asker = Asker(http, Servers(["http://server"]), 0.05, FAST)
     with pytest.raises(DeadlineExceeded, match=r"no reply from http://server within 0\.05 s"):
-        await asker.until_answered(ASK, hang, asker.ends_at())
+        await asker.until_answered(ASK, (0,), hang, asker.ends_at())
     assert num_ended == 1
 
 
@@ -124,7 +134,7 @@ async def test_whoever_leaves_is_not_asked_for_again(http: httpx.AsyncClient) ->
 
 
 async def test_work_within_a_call_ends_with_its_time(http: httpx.AsyncClient) -> None:
-    asker = Asker(http, "http://server", 0.02, FAST)
+    asker = Asker(http, Servers(["http://server"]), 0.02, FAST)
 
     async def done() -> str:
         return "done"
@@ -134,3 +144,51 @@ async def test_work_within_a_call_ends_with_its_time(http: httpx.AsyncClient) ->
         await asker.within(asker.ends_at(), asyncio.Event().wait())
     with pytest.raises(DeadlineExceeded):
         await asker.within(asker.ends_at() - 60, asyncio.Event().wait())
+
+
+class Fleet:
+    """Servers by URL, each with what it says."""
+
+    def __init__(self, **replies: BaseException | str) -> None:
+        self.replies = {f"http://{name}": reply for name, reply in replies.items()}
+        self.asked: list[str] = []
+
+    async def __call__(self, url: str, headers: Mapping[str, str]) -> str:
+        self.asked.append(url.removeprefix("http://"))
+        reply = self.replies[url]
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply
+
+
+GONE = httpx.ConnectError("refused")
+
+
+@pytest.mark.parametrize("away", [GONE, Refused(Draining("stops")), Refused(ProverUnavailable("hangs"))])
+async def test_a_server_that_is_away_is_left_for_the_next_one_at_once(
+    http: httpx.AsyncClient, away: BaseException
+) -> None:
+    fleet = Fleet(a=away, b=away, c="the reply")
+    # Whoever waited between tries would wait for an hour.
+    asker = Asker(http, Servers(list(fleet.replies)), 7200.0, RetryPolicy(base_s=3600.0, max_wait_s=3600.0))
+    for _ in range(2):
+        answer = asker.until_answered(ASK, (1, 0, 2), fleet, asker.ends_at())
+        assert await asyncio.wait_for(answer, 20) == "the reply"
+    assert fleet.asked == ["b", "a", "c", "c"], "those that are away are not asked by the next request"
+
+
+@pytest.mark.parametrize("error", [Overloaded("busy"), WireError("lost"), RequestRejected("no")])
+async def test_a_server_that_answers_is_not_left(http: httpx.AsyncClient, error: MRTRewardError) -> None:
+    fleet = Fleet(a=Refused(error), b="the reply")
+    asker = Asker(http, Servers(list(fleet.replies)), 20.0, RetryPolicy(max_tries=3, base_s=0.001))
+    with pytest.raises(type(error)):
+        await asker.until_answered(ASK, (0, 1), fleet, asker.ends_at())
+    assert set(fleet.asked) == {"a"}
+
+
+async def test_a_request_that_takes_every_server_down_is_given_up(http: httpx.AsyncClient) -> None:
+    fleet = Fleet(a=GONE, b=GONE, c=GONE)
+    asker = Asker(http, Servers(list(fleet.replies)), 20.0, FAST)
+    with pytest.raises(WireError, match="no server at http://"):
+        await asker.until_answered(ASK, (0, 1, 2), fleet, asker.ends_at())
+    assert len(fleet.asked) == 5, "as many tries as with one server"

@@ -33,14 +33,14 @@ async def test_a_lock_on_the_file_costs_no_request_and_is_counted(
         assert await statuses("while locked") == ["ok"] * 6
         until(lambda: store.num_failures["write"] > 0)
         metrics = (await live.http.get("/metrics")).text
-        assert 'mrt_reward_cache_file_failures_total{what="write"} 0.0' not in metrics
-        assert 'mrt_reward_cache_file_failures_total{what="write"}' in metrics
-        assert "mrt_reward_cache_file_pending 0.0" not in metrics
+        assert 'mrt_reward_cache_store_failures_total{what="write"} 0.0' not in metrics
+        assert 'mrt_reward_cache_store_failures_total{what="write"}' in metrics
+        assert "mrt_reward_cache_store_pending 0.0" not in metrics
         other.execute("ROLLBACK")
         other.close()
         assert await statuses("afterwards") == ["ok"] * 6
         until(lambda: store.num_pending == 0)
-        assert "mrt_reward_cache_file_pending 0.0" in (await live.http.get("/metrics")).text
+        assert "mrt_reward_cache_store_pending 0.0" in (await live.http.get("/metrics")).text
 
 
 def test_a_clear_that_failed_may_be_sent_again() -> None:

@@ -102,7 +102,7 @@ async def test_a_lock_costs_no_score_and_what_it_held_up_is_stored_afterwards(
         until(lambda: store.num_pending == 0)
     with made(path) as store:
         assert len(store.get([key for request in range(10) for key in keys(f"r{request}-", 5)])) == 50
-    failed = [entry for entry in logs if entry["event"] == "cache_file_failed"]
+    failed = [entry for entry in logs if entry["event"] == "cache_store_failed"]
     assert len(failed) == len({entry["away_s"] for entry in failed}), "one line for each time that it is left out"
     assert "locked" in str(failed[0]["cause"])
 
@@ -231,7 +231,7 @@ async def test_a_record_that_is_no_value_is_proved_again_and_its_neighbours_are_
         assert store.num_failures["record"] == 1
     with made(path) as store:
         assert store.get([b"bad"]) == {b"bad": value(0.0)}, "the next value takes its place"
-    assert [entry["event"] for entry in logs].count("cache_file_unreadable_record") == 1
+    assert [entry["event"] for entry in logs].count("cache_store_unreadable_record") == 1
 
 
 def test_many_unreadable_records_are_counted_and_reported_once(path: Path, logs: list[dict[str, object]]) -> None:
@@ -244,7 +244,7 @@ def test_many_unreadable_records_are_counted_and_reported_once(path: Path, logs:
         for key in keys("k", 100):
             assert store.get([key]) == {}
         assert store.num_failures["record"] == 100
-    assert [entry["event"] for entry in logs].count("cache_file_unreadable_record") == 1
+    assert [entry["event"] for entry in logs].count("cache_store_unreadable_record") == 1
 
 
 def test_a_full_disk_holds_values_in_memory_within_a_bound(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +291,7 @@ def test_a_path_that_cannot_be_written_at_present_costs_nobody_a_score(logs: lis
     # Nobody may make files there, not even root.
     store = SQLiteStore(Path("/sys/scores.sqlite"))
     try:
-        assert [entry["event"] for entry in logs] == ["cache_file_failed"]
+        assert [entry["event"] for entry in logs] == ["cache_store_failed"]
         store.put({b"a": value(0.5)})
         assert store.get([b"a"]) == {b"a": value(0.5)}
         assert store.num_failures["read"] == 1

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from mrt_reward.errors import ConfigError
-from mrt_reward.protocols import ProverInfo
-from mrt_reward.provers.scripted import ScriptedProver
+from mrt_reward.protocols import ProverInfo, Tokenizer
+from mrt_reward.provers.scripted import ScriptedProver, ScriptedTokenizer
 from mrt_reward.training.servers import check_servers, check_without_server
 from mrt_reward.training.settings import TrainingSettings
 from tests.server.conftest import VALUES, threaded_server
@@ -34,6 +34,31 @@ def test_coupled_answers_need_a_prover_that_couples() -> None:
         with pytest.raises(ConfigError, match=r"--mrt\.coupled needs a prover that couples answers") as caught:
             check_servers(TrainingSettings(url=url, estimator="rollouts", coupled=True), "--mrt")
     assert caught.value.param == "--mrt.coupled"
+
+
+class OtherTokens(ScriptedTokenizer):
+    @property
+    def sha256(self) -> str:
+        return "0" * 64
+
+
+class Another(ScriptedProver):
+    """A prover of another family."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return OtherTokens()
+
+
+def test_servers_whose_tokenizers_differ_are_not_one_prover() -> None:
+    told = r"mrt\.url: http.* and http.*, whose tokenizers differ: name servers of one prover"
+    with (
+        threaded_server() as url,
+        threaded_server(Another(VALUES)) as other,
+        pytest.raises(ConfigError, match=told) as e,
+    ):
+        check_servers(TrainingSettings(url=[url, other]), "mrt")
+    assert e.value.param == "mrt.url"
 
 
 def test_one_that_does_not_answer_is_told_with_what_to_do() -> None:

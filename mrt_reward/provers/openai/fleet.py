@@ -17,10 +17,10 @@ from typing import TypeVar
 
 import structlog
 
+from mrt_reward.affinity import ranked
 from mrt_reward.backoff import Backoff
 from mrt_reward.errors import ConfigError, MRTRewardError, ProverUnavailable
 from mrt_reward.protocols import EndpointState, ProverInfo, Tokenizer
-from mrt_reward.provers.openai.affinity import ranked
 from mrt_reward.provers.openai.connecting import Connection, Connector
 from mrt_reward.provers.openai.endpoint import ServerFault
 from mrt_reward.provers.openai.identity import Identity, identity_limit

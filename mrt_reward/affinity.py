@@ -1,4 +1,4 @@
-"""Which endpoint a trace belongs to: the one whose cache holds its tokens."""
+"""Which of several servers a key belongs to: the one whose cache holds what it names."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrt_reward.provers.openai.affinity import ranked
+from mrt_reward.affinity import ranked
 
 NAMES = [f"http://host-{index}:8000" for index in range(5)]
 KEYS = [f"trace {index}" for index in range(2000)]

@@ -1,0 +1,77 @@
+"""Which of several servers is asked: a group's own, whose cache holds its problem, or another while that is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from mrt_reward.affinity import ranked
+
+Route = tuple[int, ...]
+"""Indices of all servers in the order in which they are tried."""
+
+FIRST_AWAY_S = 1.0
+LONGEST_AWAY_S = 30.0
+
+
+class Servers:
+    """Servers with one and the same prover, and which of them are left out at present.
+
+    One that did not answer is left out for a second, then twice as long each time; once that is over, the next request
+    that belongs there tries it.
+
+    Args:
+        urls: of them, such as `http://127.0.0.1:8000`.
+
+    Raises:
+        ValueError: there is none.
+
+    """
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self.urls = tuple(dict.fromkeys(url.rstrip("/") for url in urls))
+        if not self.urls:
+            raise ValueError("expected the URL of a server, or several, got none")
+        self._until = [0.0] * len(self.urls)
+        self._num_in_a_row = [0] * len(self.urls)
+
+    def __str__(self) -> str:
+        """All URLs, for messages."""
+        return ", ".join(self.urls)
+
+    def route(self, key: str) -> Route:
+        """The order for a key, the same in every process; one server that goes moves its own keys only."""
+        return (0,) if len(self.urls) == 1 else tuple(ranked(key, self.urls))
+
+    def by_route(self, keys: Sequence[str]) -> Mapping[Route, list[int]]:
+        """Indices of the keys by their route, in order."""
+        places: dict[Route, list[int]] = {}
+        for place, key in enumerate(keys):
+            places.setdefault(self.route(key), []).append(place)
+        return places
+
+    def chosen(self, route: Route) -> int:
+        """The first that is not left out; where all are, the one that is tried again first."""
+        now = _now()
+        return next((place for place in route if self._until[place] <= now), min(route, key=lambda p: self._until[p]))
+
+    def is_up(self, place: int) -> bool:
+        """Whether it is not left out."""
+        return self._until[place] <= _now()
+
+    def leave_out(self, place: int, told_s: float) -> None:
+        """One did not answer, or said that it will not for `told_s` seconds."""
+        if not self.is_up(place):
+            return  # Other requests were under way, and failed for the same reason.
+        away_s = min(LONGEST_AWAY_S, max(told_s, FIRST_AWAY_S * 2 ** self._num_in_a_row[place]))
+        self._num_in_a_row[place] = min(self._num_in_a_row[place] + 1, 30)
+        self._until[place] = _now() + away_s
+
+    def answered(self, place: int) -> None:
+        """Ask it as before."""
+        self._num_in_a_row[place] = 0
+        self._until[place] = 0.0
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

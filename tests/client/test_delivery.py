@@ -1,0 +1,79 @@
+"""The traces of one request, whatever breaks on their way back."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+
+from mrt_reward.client.bodies import write_all
+from mrt_reward.client.coalescer import Parcel
+from mrt_reward.client.delivery import Delivery
+from mrt_reward.client.retry import MALFORMED, UNREACHABLE, Refused
+from mrt_reward.types import ScoredTrace
+from tests.client.test_aio import LINE
+from tests.server.conftest import TRACE
+
+PARCEL = Parcel(write_all([{**TRACE, "id": str(n)} for n in range(3)]), None, ["x", "y", "z"], (0, 1), 60.0)
+
+
+def lines(**places: int) -> bytes:
+    """Of a reply: traces by id, with their places in the request."""
+    return b"".join(
+        json.dumps({"index": place, "trace": {**LINE, "id": name}}).encode() + b"\n" for name, place in places.items()
+    )
+
+
+class Way:
+    """What servers reply, and what came of it."""
+
+    def __init__(self, *replies: bytes) -> None:
+        self._replies = list(replies)
+        self.seen: list[tuple[str, list[str], str]] = []
+        self.delivered: list[tuple[int, str]] = []
+        http = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+        self.delivery = Delivery(http, PARCEL, self._deliver)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        ids = [trace["id"] for trace in json.loads(request.content)["traces"]]
+        self.seen.append((request.url.host, ids, request.headers["Idempotency-Key"]))
+        return httpx.Response(200, content=self._replies.pop(0))
+
+    def _deliver(self, place: int, scored: ScoredTrace) -> None:
+        self.delivered.append((place, scored.id))
+
+
+async def test_another_server_is_asked_for_what_is_missing_only_and_places_are_the_callers() -> None:
+    way = Way(lines(y=1), lines(z=1, x=0))
+    with pytest.raises(Refused, match="ended with 2 traces missing") as caught:
+        await way.delivery.attempt("http://a", {})
+    assert caught.value.error.code == UNREACHABLE
+    await way.delivery.attempt("http://b", {})
+    assert way.delivered == [(1, "y"), (2, "z"), (0, "x")]
+    assert [(host, ids) for host, ids, _ in way.seen] == [("a", ["x", "y", "z"]), ("b", ["x", "z"])]
+    assert way.seen[0][2] != way.seen[1][2], "another body is another request"
+
+
+async def test_the_same_server_is_asked_the_same_again_and_each_trace_is_delivered_once() -> None:
+    way = Way(lines(x=0), lines(x=0, y=1, z=2))
+    with pytest.raises(Refused):
+        await way.delivery.attempt("http://a", {})
+    await way.delivery.attempt("http://a", {})
+    assert way.delivered == [(0, "x"), (1, "y"), (2, "z")]
+    assert way.seen[0] == way.seen[1]
+
+
+@pytest.mark.parametrize("extra", [lines(q=3), lines(q=-1), lines(q=2_000_000)])
+async def test_a_place_that_nobody_asked_for_is_nobodys(extra: bytes) -> None:
+    way = Way(extra + lines(x=0, y=1, z=2))
+    await way.delivery.attempt("http://a", {})
+    assert [place for place, _ in way.delivered] == [0, 1, 2]
+
+
+async def test_a_line_that_cannot_be_read_is_told_and_its_neighbours_are_delivered() -> None:
+    way = Way(lines(x=0) + b"garbage\n" + lines(z=2))
+    with pytest.raises(Refused, match="http://a is no StreamedTrace") as caught:
+        await way.delivery.attempt("http://a", {})
+    assert caught.value.error.code == MALFORMED
+    assert [place for place, _ in way.delivered] == [0, 2]
