@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError, translated
-from mrt_reward.protocols import Prover, ProverInfo
+from mrt_reward.protocols import Prover, ProverInfo, WeightsCanary
 from mrt_reward.server.app import create_app
 from mrt_reward.server.connections import Server, bounded_server, quiet_troubles
 from mrt_reward.server.listening import connection_limits, listening
@@ -36,6 +36,7 @@ from mrt_reward.training.records import Record
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import TraceScorer
 from mrt_reward.training.settings import BY_POOL, TrainingSettings
+from mrt_reward.training.vouching import question, vouched
 from mrt_reward.wiring import build_policy_prover, build_scorer, build_trainer_engines
 
 if TYPE_CHECKING:
@@ -129,6 +130,30 @@ class PolicyScorer:
         if made is not None:
             await made[0].close()
             await made[1].close()
+
+
+def policy_canary(policy: Any, tokenizer: Any, dtype: str | None = None) -> WeightsCanary | None:  # noqa: ANN401
+    """What a policy says of its weights of now, for servers that take them from disk; see `training.following`.
+
+    It takes one plain forward, so that every process that holds a shard of the policy must call it.
+
+    Args:
+        policy: a causal language model of transformers, in whatever wrapper its trainer calls.
+        tokenizer: the policy's, of transformers.
+        dtype: precision of the forward, where it is not that of the weights.
+
+    """
+    import torch  # noqa: PLC0415 - an optional extra
+
+    from mrt_reward.provers.hf.lending import evaluating  # noqa: PLC0415 - likewise
+
+    asked = question(lambda text: tokenizer.encode(text, add_special_tokens=False))
+    weights = next(policy.parameters())
+    ids = torch.tensor([asked.ids], device=weights.device)
+    with evaluating(policy), torch.no_grad():
+        logits = policy(input_ids=ids).logits[0, len(asked.prompt_ids) - 1 : -1]
+    told = logits.float().log_softmax(-1).gather(1, ids[0, len(asked.prompt_ids) :, None])
+    return vouched(asked, float(told.sum()), dtype or str(weights.dtype))
 
 
 class EnginesService:
