@@ -66,6 +66,13 @@ def check_config(args: GRPOConfig, settings: TrainingSettings) -> None:
     _check_following(args, settings.follow_steps, settings.keep_last)
     if settings.by_policy:
         _check_policy(args)
+    if settings.by_rollout and not (args.use_vllm and args.vllm_mode == "server"):
+        raise ConfigError(
+            f"{WHERE}.url=rollout asks the vLLM server that TRL generates with: set use_vllm=True and "
+            "vllm_mode='server' in GRPOConfig, and start `trl vllm-serve`. An engine in the trainer's process "
+            f"(vllm_mode='colocate') listens at no address: start `mrt-reward serve`, and set {WHERE}.url to it",
+            param=f"{WHERE}.url",
+        )
 
 
 def check_synchronous(args: object, bases: Sequence[type]) -> None:

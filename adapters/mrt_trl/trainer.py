@@ -67,7 +67,7 @@ class MRTGRPOTrainer(GRPOTrainer):
         settings = mrt if isinstance(mrt, TrainingSettings) else load_training_settings(mrt or {}, where=WHERE)
         check_config(GRPOConfig() if args is None else args, settings)
         check_columns(getattr(train_dataset, "column_names", None), settings, answer_column)
-        if settings.by_policy:
+        if settings.by_policy or settings.by_rollout:
             check_without_server(settings, WHERE)
         elif settings.mode == "episodes":
             check_servers(settings, WHERE)

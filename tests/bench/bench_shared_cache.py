@@ -133,7 +133,7 @@ async def scored(server: Server, url: str, traces: Sequence[Trace], options: Sco
     await server.hold(traces)
     service = build_scorer(load_settings(engine="openai", engine_url=url, tokenizer=str(MODEL_DIR), log_format="off"))
     try:
-        await service.prover.check()
+        await service.check()
         ready = await server.counts()
         for trace in await service.score(traces, options):
             if trace.error is not None:
