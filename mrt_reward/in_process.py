@@ -181,7 +181,7 @@ class EnginesService:
         own = {**given, "engine": "openai", "host": host, "api_key": SecretStr(self.key), "no_key": False}
         self._serving = _serving(url, where).model_copy(update=own)
         self._prover: TrainerEngines | None = None
-        self._listening: asyncio.Task[None] | None = None
+        self._open: tuple[asyncio.Task[None], socket.socket, Scorer] | None = None
 
     async def start(self, version: str, *, likelihood: bool) -> tuple[str, ProverInfo]:
         """Where it listens, and who proves.
@@ -202,7 +202,7 @@ class EnginesService:
         sock = listening(self._serving.host, 0, "host")
         service = build_scorer(self._serving, self._prover)
         server = bounded_server(create_app(service, self._serving), connection_limits(self._serving)[0])
-        self._listening = asyncio.create_task(_served(server, sock, service))
+        self._open = asyncio.create_task(_served(server, sock)), sock, service
         host, port = sock.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", info
 
@@ -217,18 +217,19 @@ class EnginesService:
             await self._prover.resume(version)
 
     async def close(self) -> None:
-        """Listen no more."""
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
-
-
-async def _served(server: Server, sock: socket.socket, service: Scorer) -> None:
-    with sock, quiet_troubles(asyncio.get_running_loop()):
-        try:
-            await server.serve(sockets=[sock])
-        finally:
+        """Listen no more, even where nobody was listened to yet."""
+        opened, self._open = self._open, None
+        if opened is not None:
+            task, sock, service = opened
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            sock.close()
             await service.close()
+
+
+async def _served(server: Server, sock: socket.socket) -> None:
+    with quiet_troubles(asyncio.get_running_loop()):
+        await server.serve(sockets=[sock])
 
 
 def _serving(url: object, where: str) -> ServeSettings:
