@@ -224,8 +224,9 @@ async def test_a_service_that_ends_before_anybody_asked_leaves_nothing_open(poli
     service = EnginesService(engines, "127.0.0.1", "rollout", "mrt")
     url, _ = await service.start("0", likelihood=False)
     await service.close()
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(url)
+    async with httpx.AsyncClient() as http:
+        with pytest.raises(httpx.ConnectError):
+            await http.get(url)
     await service.close()
     await routes.close()
 
