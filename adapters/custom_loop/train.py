@@ -28,7 +28,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mrt_reward.errors import ConfigError, MRTRewardError
-from mrt_reward.in_process import PolicyScorer
+from mrt_reward.in_process import PolicyScorer, policy_canary
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.mini.island import sample_problem
 from mrt_reward.mini.template import boxed_answer
@@ -119,7 +119,8 @@ class Loop:
         advantage_BT, metrics = await self.advantages(rollouts)
         metrics["grad_norm"] = self.learn(rollouts, advantage_BT)
         folder = self.settings.out.absolute() / f"step-{number + 1}"
-        metrics |= hand_over(folder, self.settings.mrt, number + 1, save=self.export)
+        canary = lambda: policy_canary(self.policy, self.tokenizer)  # noqa: E731 - for a server that follows to compare
+        metrics |= hand_over(folder, self.settings.mrt, number + 1, save=self.export, canary=canary)
         self.log.append({"step": number + 1, **metrics, "seconds": time.perf_counter() - started})
 
     @torch.no_grad()

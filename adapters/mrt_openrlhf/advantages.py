@@ -30,7 +30,7 @@ from mrt_reward.training.advantages import (
     progress_advantages,
     progress_token_rewards,
 )
-from mrt_reward.training.metrics import batch_metrics, record_metrics
+from mrt_reward.training.metrics import batch_metrics, overhead_s, record_metrics
 from mrt_reward.training.prefix import prefix_advantages, prefix_metrics
 from mrt_reward.training.settings import TrainingSettings
 
@@ -100,8 +100,8 @@ def _pay_episodes(
             values = row.experience.values
             row.experience.returns[row.place] = 0.0 if values is None else values[row.place]
     metrics = batch_metrics(records, settings, settings.regret_budget or setup.max_response_tokens)
-    records = record_metrics([row.record for row in rows])
-    return {**metrics, **records, "mrt/groups/mixed_versions": float(num_mixed)}
+    how = record_metrics(records, overhead_s(records))
+    return {**metrics, **how, "mrt/groups/mixed_versions": float(num_mixed)}
 
 
 def _pay_prefixes(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -87,11 +88,13 @@ class AgentExecutor(AgentExecutorBase):
                 f"{where} gave no reward for a sample, and OpenRLHF would stop at it later without a reason: see the "
                 "message above it in this worker's log, and that the reward is reachable from every node"
             )
+        rewarded = time.perf_counter()
         if not evaluating:
             # An agent's text may be longer than what OpenRLHF keeps of it.
             tokens = list(output["observation_tokens"][:max_length])
             sample = _Sample(prompt, given, row, step)
             record, num_tokens = await self._scored(tokens, output["action_ranges"], hf_tokenizer, sample)
+            record = replace(record, waited_s=time.perf_counter() - rewarded, rewarded_at=time.time())
             output["extra_logs"] = {**(output.get("extra_logs") or {}), KEY: pack(record, num_tokens)}
         return output
 

@@ -1,9 +1,11 @@
 """A record of scoring as the flat list of numbers that OpenRLHF carries beside a sample.
 
 `extra_logs` of a rollout become float32 rows of a tensor, padded with zeros on the right. So counts and places are
-whole numbers below 2^24, which float32 holds exactly, and a row says by itself how long it is.
+whole numbers below 2^24, which float32 holds exactly, and a row says by itself how long it is. A time of the day is
+good to a millisecond.
 
-    kind, tokens of the response, latency_s, probes, cached probes, computed tokens, proved tokens, prover
+    kind, tokens of the response, latency_s, waited_s, rewarded_at (two numbers), probes, cached probes,
+    computed tokens, proved tokens, prover
     + version (two numbers), start, cut off, K, K ends, K + 1 values      where it was scored, each value as mantissa
                                                                           and exponent: it may be less than 1e-38
     + lapse                                                               where it was not
@@ -15,6 +17,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,7 +27,7 @@ KEY = "mrt"
 """Name of the row among a sample's `extra_logs`."""
 
 _SCORED, _LAPSE, _PREFIXED = 1, 2, 3
-_HEAD = 8
+_HEAD = 11
 _EXACT, _HALF = 2**24, 2**14
 
 
@@ -43,7 +46,8 @@ def pack(record: Record, num_tokens: int) -> list[float]:
         case None:
             raise ValueError("expected a record of scoring, got one that nobody tried to score")
     counts = [record.probes, record.cached_probes, record.computed_tokens, record.proved_tokens]
-    head = [kind, num_tokens, record.latency_s, *counts, prover]
+    at = divmod(record.rewarded_at, _HALF) if math.isfinite(record.rewarded_at) else (0, 0)
+    head = [kind, num_tokens, record.latency_s, record.waited_s, *at, *counts, prover]
     return [float(number) for number in (*head, *body)]
 
 
@@ -54,7 +58,8 @@ def unpack(row: Sequence[float]) -> tuple[Record, int]:
         ValueError: these are no numbers of `pack`, such as the zeros of a sample that brought none.
 
     """
-    kind, num_tokens, latency_s, *counts, prover = row[:_HEAD]
+    kind, num_tokens, latency_s, waited_s, *more, prover = row[:_HEAD]
+    whole, rest, *counts = more
     body = row[_HEAD:]
     what: Scored | Lapse | Prefixed
     if kind == _SCORED:
@@ -69,7 +74,8 @@ def unpack(row: Sequence[float]) -> tuple[Record, int]:
     else:
         raise ValueError(f"expected a record of kind 1 to 3, got {kind:g}")
     told = Record(what, "", str(int(prover)) if prover else None, latency_s, *map(int, counts))
-    return told, int(num_tokens)
+    at = whole * _HALF + rest if whole else math.nan
+    return replace(told, waited_s=waited_s, rewarded_at=at), int(num_tokens)
 
 
 def _whole(halves: Sequence[float]) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from mrt_openrlhf.advantages import METRICS
 from mrt_openrlhf.labels import EvaluationLabel, TrainingLabel, for_evaluation
 from mrt_openrlhf.setup import Setup
+from mrt_openrlhf.vouching import canary
 from mrt_reward.training.following import hand_over
 
 _ROUND = "mrt_round"
@@ -77,9 +78,18 @@ def extend_trainer(actor: Any) -> None:  # noqa: ANN401 - Ray's, of one of OpenR
 
     @functools.wraps(save)
     def save_logs_and_checkpoints(self: Any, global_step: int, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        save(self, global_step, *args, **kwargs)
-        folder = Path(self.args.ckpt.path).absolute() / f"global_step{global_step}_hf"
-        setattr(self, _FOLLOWING, hand_over(folder, Setup.from_environment().settings, global_step))
+        settings, folder = Setup.from_environment().settings, Path(self.args.ckpt.path).absolute()
+        setattr(self, _FOLLOWING, {})
+        if not settings.follows_at(global_step):
+            save(self, global_step, *args, **kwargs)
+            return
+
+        def work(_: Path) -> None:
+            save(self, global_step, *args, **kwargs)
+
+        vouch = functools.partial(canary, self)
+        done = hand_over(folder / f"global_step{global_step}_hf", settings, global_step, save=work, canary=vouch)
+        setattr(self, _FOLLOWING, done)
 
     trainer._compute_rollout_stats = compute_rollout_stats  # noqa: SLF001
     trainer.save_logs_and_checkpoints = save_logs_and_checkpoints

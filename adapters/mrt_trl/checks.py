@@ -63,9 +63,37 @@ def check_config(args: GRPOConfig, settings: TrainingSettings) -> None:
             "processes would give up before a trace does. Raise ddp_timeout in GRPOConfig",
             param=f"{WHERE}.timeout_s",
         )
-    _check_following(args, settings.follow_steps)
+    _check_following(args, settings.follow_steps, settings.keep_last)
     if settings.by_policy:
         _check_policy(args)
+    if settings.by_rollout and not (args.use_vllm and args.vllm_mode == "server"):
+        raise ConfigError(
+            f"{WHERE}.url=rollout asks the vLLM server that TRL generates with: set use_vllm=True and "
+            "vllm_mode='server' in GRPOConfig, and start `trl vllm-serve`. An engine in the trainer's process "
+            f"(vllm_mode='colocate') listens at no address: start `mrt-reward serve`, and set {WHERE}.url to it",
+            param=f"{WHERE}.url",
+        )
+
+
+def check_synchronous(args: object, bases: Sequence[type]) -> None:
+    """Refuse TRL's asynchronous GRPO, which takes no trainer of another kind.
+
+    Args:
+        args: the trainer's configuration.
+        bases: of the trainer's class.
+
+    Raises:
+        ConfigError: the configuration or a base is of it.
+
+    """
+    names = [type(args).__name__, *(base.__name__ for base in bases)]
+    for name in names:
+        if name in ("AsyncGRPOConfig", "AsyncGRPOTrainer"):
+            raise ConfigError(
+                f"{name}: TRL's asynchronous GRPO works its advantages out in rollout workers, one for a sequence, so "
+                "that progress has no place: use GRPOConfig and MRTGRPOTrainer",
+                param="args",
+            )
 
 
 def check_columns(columns: Sequence[str] | None, settings: TrainingSettings, answer_column: str) -> None:
@@ -133,7 +161,7 @@ def _check_prefix(args: GRPOConfig) -> None:
         )
 
 
-def _check_following(args: GRPOConfig, steps: int | None) -> None:
+def _check_following(args: GRPOConfig, steps: int | None, keep_last: int | None) -> None:
     if steps is None:
         return
     every = args.save_steps if str(getattr(args.save_strategy, "value", args.save_strategy)) == "steps" else 0
@@ -143,6 +171,12 @@ def _check_following(args: GRPOConfig, steps: int | None) -> None:
             f"{getattr(args.save_strategy, 'value', args.save_strategy)!r} with save_steps={args.save_steps:g}: set "
             f'save_strategy="steps", save_steps={steps}',
             param=f"{WHERE}.follow_steps",
+        )
+    if keep_last is not None:
+        raise ConfigError(
+            f"{WHERE}.keep_last={keep_last}: checkpoints are TRL's own: leave it out, and set "
+            f"save_total_limit={keep_last} in GRPOConfig",
+            param=f"{WHERE}.keep_last",
         )
 
 

@@ -11,8 +11,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from mrt_reward.errors import ConfigError
+from mrt_reward.in_process import policy_canary
 from mrt_reward.training.following import check_shared, hand_over
 from mrt_reward.training.settings import TrainingSettings
+from mrt_reward.training.vouching import WeightsCanary, unvouched
 from mrt_trl.checks import WHERE
 
 
@@ -64,17 +66,35 @@ class Following(TrainerCallback):
     """Hands over what the trainer has just saved.
 
     Args:
+        trainer: whose policy is saved.
         settings: for `follow_steps` and the admin ports.
         note: takes metrics for the trainer's log.
 
     """
 
-    def __init__(self, settings: TrainingSettings, note: Callable[[Mapping[str, float]], None]) -> None:
+    def __init__(
+        self,
+        trainer: Any,  # noqa: ANN401 - a trainer of transformers
+        settings: TrainingSettings,
+        note: Callable[[Mapping[str, float]], None],
+    ) -> None:
+        self._trainer = trainer
         self._settings = settings
         self._note = note
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ANN401
-        """On the main process alone; the others wait for it at the next step."""
-        if state.is_world_process_zero and args.output_dir is not None:
+        """The main process hands over, and the others wait for it at the next step; each of them has the canary."""
+        if args.output_dir is None or not self._settings.follows_at(state.global_step):
+            return
+        canary = self._canary()
+        if state.is_world_process_zero:
             folder = Path(args.output_dir).absolute() / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-            self._note(hand_over(folder, self._settings, state.global_step))
+            self._note(hand_over(folder, self._settings, state.global_step, canary=lambda: canary))
+
+    def _canary(self) -> WeightsCanary | None:
+        trainer = self._trainer
+        mixed = trainer.accelerator.mixed_precision
+        if mixed == "fp8":
+            return unvouched("mixed_precision=fp8 changes what the trainer's forward says")
+        tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
+        return policy_canary(trainer.model_wrapped, tokenizer, None if mixed == "no" else mixed)

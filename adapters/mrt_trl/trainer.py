@@ -21,7 +21,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from mrt_reward.training.servers import check_servers, check_without_server
 from mrt_reward.training.settings import TrainingSettings, load_training_settings
-from mrt_trl.checks import WHERE, check_columns, check_config, check_loss_method, check_version
+from mrt_trl.checks import WHERE, check_columns, check_config, check_loss_method, check_synchronous, check_version
 from mrt_trl.following import Following, check_following
 from mrt_trl.prefixes import PrefixBatch
 from mrt_trl.progress import ProgressBatch
@@ -62,11 +62,12 @@ class MRTGRPOTrainer(GRPOTrainer):
         **named: Any,  # noqa: ANN401
     ) -> None:
         check_version(trl.__version__)
+        check_synchronous(args, type(self).__mro__)
         check_loss_method(self._compute_loss.__module__)
         settings = mrt if isinstance(mrt, TrainingSettings) else load_training_settings(mrt or {}, where=WHERE)
         check_config(GRPOConfig() if args is None else args, settings)
         check_columns(getattr(train_dataset, "column_names", None), settings, answer_column)
-        if settings.by_policy:
+        if settings.by_policy or settings.by_rollout:
             check_without_server(settings, WHERE)
         elif settings.mode == "episodes":
             check_servers(settings, WHERE)
@@ -88,7 +89,12 @@ class MRTGRPOTrainer(GRPOTrainer):
             note=self._mrt_note,
         )
         if settings.follow_steps is not None:
-            self.add_callback(Following(settings, self._mrt_note))
+            self.add_callback(Following(self, settings, self._mrt_note))
+
+    def __init_subclass__(cls, **more: Any) -> None:  # noqa: ANN401 - of Python's
+        super().__init_subclass__(**more)
+        # Its own constructor may come before ours.
+        check_synchronous(None, cls.__mro__)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - of transformers
         """Train, as in `GRPOTrainer`."""

@@ -18,11 +18,13 @@ from verl.protocol import DataProto
 
 from mrt_reward.core.scale import ProgressScale
 from mrt_reward.training.records import Lapse, Prefixed, Record
+from mrt_reward.training.vouching import Question
 from mrt_verl import advantage
 from mrt_verl.expand import WHERE, settings_of
 from mrt_verl.marks import Mark, encode, encode_prefixed
 from mrt_verl.reward_manager import RECORD, SCALE, STEP, VALIDATING, WRITER
 from mrt_verl.tracking import follow_manager
+from mrt_verl.vouching import vouch
 
 MARKS = "mrt_marks"
 MAX_RECORDS = 100_000
@@ -73,6 +75,10 @@ class Marking:
         if not hasattr(self, "_records"):
             self._records = deque(maxlen=MAX_RECORDS)
         self._records.append(record)
+
+    async def mrt_vouch(self) -> tuple[Question, Any]:
+        """What a replica writes by its weights of now, with its `TokenOutput`, for servers that take the same ones."""
+        return await vouch(self.tokenizer, self.llm_client)  # type: ignore[attr-defined] - of the base
 
     async def mrt_records(self) -> list[Record]:
         """Records since the last call."""

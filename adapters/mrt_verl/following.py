@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.training import following
 from mrt_reward.training.settings import TrainingSettings
+from mrt_verl.vouching import canary
 
 
 def check_following(config: DictConfig, settings: TrainingSettings) -> None:
@@ -36,6 +40,12 @@ def check_following(config: DictConfig, settings: TrainingSettings) -> None:
             f"{save_freq}: add trainer.save_freq={steps}",
             param="reward.mrt.follow_steps",
         )
+    if settings.keep_last is not None:
+        raise ConfigError(
+            f"reward.mrt.keep_last={settings.keep_last}: checkpoints are veRL's own: leave it out, and add "
+            f"trainer.max_actor_ckpt_to_keep={settings.keep_last}",
+            param="reward.mrt.keep_last",
+        )
     following.check_shared(Path(config.trainer.default_local_dir).absolute(), settings, "reward.mrt")
 
 
@@ -44,8 +54,17 @@ def saved_weights(config: DictConfig, step: int) -> Path:
     return Path(config.trainer.default_local_dir).absolute() / f"global_step_{step}" / "actor" / "huggingface"
 
 
-def hand_over(config: DictConfig, settings: TrainingSettings, step: int) -> dict[str, float]:
-    """Tell every server to prove with the weights of this step; what was done, for the log."""
+def hand_over(config: DictConfig, settings: TrainingSettings, step: int, workers: Sequence[Any]) -> dict[str, float]:
+    """Tell every server to prove with the weights of this step; what was done, for the log.
+
+    Args:
+        config: of the trainer.
+        settings: for `follow_steps` and the admin ports.
+        step: of the trainer, whose weights the replicas have by now.
+        workers: of the agent loop; the first one asks a replica for the canary.
+
+    """
     if settings.follow_steps is None:
         return {}
-    return following.hand_over(saved_weights(config, step), settings, step)
+    vouch = partial(canary, config, step, workers)
+    return following.hand_over(saved_weights(config, step), settings, step, canary=vouch)

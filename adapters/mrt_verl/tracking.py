@@ -68,4 +68,4 @@ def _asked(step: int) -> dict[str, float]:
         kept = []
     records = [record for each in kept for record in each]
     metrics = record_metrics(records, overhead_s(records))
-    return {**metrics, **hand_over(manager.config, settings_of(manager.config), step)}
+    return {**metrics, **hand_over(manager.config, settings_of(manager.config), step, manager.agent_loop_workers)}

@@ -44,7 +44,7 @@ class Capacity:
     utilisation: Annotated[float, Gt(0), Le(1)] = option(0.4, "Plan: share of the GPU's peak that a prefill reaches.")
     step_s: Annotated[float, Gt(0)] = option(60.0, "Plan: seconds that a step may wait for its rewards.")
     gpu: Literal["a100", "h100", "h200"] = option("h100", "Plan: the GPU.")
-    tokens_per_s: float | None = option(None, "Plan: tokens a second of a prefill on one GPU, where they were measured.")
+    tokens_per_s: float | None = option(None, "Plan: tokens a second of a prefill on one GPU, where measured.")
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -19,12 +19,16 @@ class FollowOptions:
     )
     keep_last: Annotated[int, Ge(1)] | None = option(
         None,
-        "Folders of weights that are kept, of those written for `follow_steps` alone (the custom loop's; checkpoints "
-        "of a trainer are deleted by its own option). Older ones are deleted once every server has taken newer "
-        "weights; none keeps all.",
+        "Folders of weights that are kept, of those that `follow_steps` had written (by the custom loop and OpenRLHF; "
+        "checkpoints of veRL and TRL are deleted by their own option). Older ones are deleted once every server has "
+        "taken newer weights; none keeps all.",
     )
     admin_url: str | list[str] = option("http://127.0.0.1:8001", "Admin ports of the servers, for `follow_steps`.")
     admin_key_env: str = option("MRT_REWARD_ADMIN_KEY", "Environment variable that holds their admin key, if any.")
+
+    def follows_at(self, step: int) -> bool:
+        """Whether the prover gets the weights of a step."""
+        return self.follow_steps is not None and step % self.follow_steps == 0
 
     @property
     def admin_urls(self) -> list[str]:

@@ -64,7 +64,7 @@ def hand_over(
     step: int,
     *,
     save: Callable[[Path], None] | None = None,
-    canary: Callable[[], WeightsCanary] | None = None,
+    canary: Callable[[], WeightsCanary | None] = lambda: None,
 ) -> dict[str, float]:
     """Tell every server to prove with the weights of this step; what was done, for the log.
 
@@ -76,27 +76,32 @@ def hand_over(
         settings: for `follow_steps` and the admin ports.
         step: of the trainer.
         save: puts them there, where the trainer has not done so by itself; called where they are due.
-        canary: says how probable an answer is by these weights, for the servers to compare; called where they are due.
+        canary: says how probable an answer is by these weights, for the servers to compare, if it can be said; called
+            where they are due and there.
 
     """
-    if settings.follow_steps is None or step % settings.follow_steps:
+    if not settings.follows_at(step):
         return {}
     if save is not None:
         publish(folder, save)
-    taken = 0
-    if folder.is_dir():
-        (folder / WEIGHTS_MARKER).touch()
-        weights = WeightsRequest(path=str(folder), canary=canary() if canary else None)
-        for url in settings.admin_urls:
-            try:
-                version = load_weights(url, weights, key=settings.admin_key)
-            except MRTRewardError as error:
-                logger.error("mrt: %s keeps its old weights at step %d: %s", url, step, error)
-                continue
-            taken += 1
-            logger.warning("mrt: %s proves with the weights of step %d, version %s", url, step, version)
-        if save is not None and settings.keep_last is not None and taken == len(settings.admin_urls):
-            delete_old(folder, settings.keep_last)
-    else:
+    metrics = {"mrt/following/step": float(step), "mrt/following/refused": float(len(settings.admin_urls))}
+    if not folder.is_dir():
         logger.error("mrt: expected the weights of step %d in %s, and nothing is there", step, folder)
-    return {"mrt/following/step": float(step), "mrt/following/refused": float(len(settings.admin_urls) - taken)}
+        return metrics
+    (folder / WEIGHTS_MARKER).touch()
+    weights = WeightsRequest(path=str(folder), canary=canary())
+    refused = sum(not _taken(url, weights, settings.admin_key, step) for url in settings.admin_urls)
+    if save is not None and settings.keep_last is not None and not refused:
+        delete_old(folder, settings.keep_last)
+    vouched = float(weights.canary is not None)
+    return {**metrics, "mrt/following/refused": float(refused), "mrt/following/vouched": vouched}
+
+
+def _taken(url: str, weights: WeightsRequest, key: str | None, step: int) -> bool:
+    try:
+        version = load_weights(url, weights, key=key)
+    except MRTRewardError as error:
+        logger.error("mrt: %s keeps its old weights at step %d: %s", url, step, error)
+        return False
+    logger.warning("mrt: %s proves with the weights of step %d, version %s", url, step, version)
+    return True

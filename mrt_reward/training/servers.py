@@ -52,8 +52,9 @@ def check_servers(settings: TrainingSettings, where: str) -> None:
     """
     if {BY_ROLLOUT, BY_POOL} & set(settings.urls):
         raise ConfigError(
-            f"{where}.url={settings.url}: engines of the trainer prove in veRL alone, where that is the one url. Start "
-            f"`mrt-reward serve`, and set {where}.url to its address",
+            f"{where}.url={settings.url}: engines of the trainer prove in veRL (rollout, pool) and in TRL with a vLLM "
+            "server (rollout), where that is the one url. Start `mrt-reward serve`, and set "
+            f"{where}.url to its address",
             param=f"{where}.url",
         )
     if BY_POLICY in settings.urls:

@@ -72,9 +72,9 @@ class TrainingSettings(FollowOptions, WasteOptions, EpisodeLimit, SamplingOption
         str | list[str],
         Field(
             description="Server, or several with the same prover; a group's traces go to one. rollout: the policy "
-            "itself proves, on the engines that the trainer runs for it (veRL). pool: engines of their own do, which "
-            "the trainer starts (veRL). policy: the policy does, in the trainer's process (TRL without vLLM, loops of "
-            "your own)."
+            "itself proves, on the engines that the trainer runs for it (veRL, TRL with a vLLM server). pool: engines "
+            "of their own do, which the trainer starts (veRL). policy: the policy does, in the trainer's process (TRL "
+            "without vLLM, loops of your own)."
         ),
     ] = "http://127.0.0.1:8000"
     api_key_env: Annotated[str, Field(description="Environment variable that holds the servers' API key, if any.")] = (

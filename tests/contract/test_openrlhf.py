@@ -19,12 +19,13 @@ if importlib.util.find_spec("openrlhf") is None:
 sys.path.append(str(Path(__file__).parents[1] / "openrlhf" / "cpu" / "site"))
 
 from mrt_openrlhf.checks import VERSIONS
+from openrlhf.models import Actor
 from openrlhf.models.utils import compute_reward
 from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 from openrlhf.trainer.ppo_utils import experience_maker
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
-from openrlhf.trainer.ray import create_vllm_engines, vllm_engine
+from openrlhf.trainer.ray import create_vllm_engines, launcher, ppo_actor, vllm_engine
 from openrlhf.utils.agent import AgentExecutorBase, SingleTurnAgentExecutor
 from openrlhf.utils.config import hierarchize
 from openrlhf.utils.deepspeed import DeepspeedStrategy
@@ -134,6 +135,28 @@ def test_every_trainer_logs_what_it_says_of_a_rollout_and_saves_with_its_step() 
     assert step.index("make_experience_batch") < step.index("rollout_stats = self._compute_rollout_stats(experiences)")
     assert "status.update(rollout_stats)" in step
     assert "global_step{global_step}" in inspect.getsource(trainer.save_logs_and_checkpoints)
+
+
+def test_a_policy_tells_log_probabilities_through_its_group_of_processes() -> None:
+    group: Any = launcher.RayActorGroup
+    assert parameters(group.async_run_method_batch) == ["self", "method_name", "kwargs"]
+    source = inspect.getsource(group)
+    assert "effective_actors = num_actors // self.duplicate_actors" in source
+    assert "num_actors = len(self._actor_handlers)" in source
+    assert "self.actor_model_group = actor_model_group" in inspect.getsource(ppo_trainer.BasePPOTrainer.__init__)
+    forward = inspect.getsource(ppo_actor.PolicyModelActor.__ray_metadata__.modified_class.forward)
+    assert "action_log_probs = self.actor(" in forward
+    assert "self.actor.eval()" in forward
+    # They are those of the sampling temperature, of the actor's own weights, and for tokens behind the last prompt's.
+    assert "temperature=strategy.args.rollout.temperature" in inspect.getsource(ppo_actor)
+    assert "self.ema_model if args.train.enable_ema else self.actor" in inspect.getsource(ppo_actor)
+    assert "log_probs[:, -action_mask.shape[1] :] * action_mask.float()" in inspect.getsource(Actor.forward)
+
+
+def test_nobody_else_deletes_what_is_saved_for_a_prover() -> None:
+    saved = inspect.getsource(ppo_actor.PolicyModelActor.__ray_metadata__.modified_class.save_checkpoint)
+    assert 'save_path = os.path.join(args.ckpt.path, f"{tag}_hf")' in saved
+    assert 'os.path.join(args.ckpt.path, "_actor")' in saved
 
 
 def test_both_trainers_read_datasets_by_one_function_that_shuffles_by_position() -> None:

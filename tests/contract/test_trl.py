@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,8 @@ from mrt_trl.checks import LOGP_LOSSES, RATIO_LOSSES
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
+from trl.experimental.async_grpo import AsyncGRPOConfig, AsyncGRPOTrainer, async_rollout_worker
+from trl.generation.vllm_generation import VLLMGeneration
 
 SOURCE = inspect.getsource(GRPOTrainer)
 
@@ -101,6 +105,25 @@ def test_metrics_are_lists_by_mode_that_the_log_averages() -> None:
 def test_objects_are_gathered_in_the_order_of_processes() -> None:
     assert parameters(gather_object) == ["object"]
     assert gather_object([1, 2]) == [1, 2]
+
+
+def test_a_server_gets_weights_before_it_generates_and_forgets_what_it_cached() -> None:
+    generate = inspect.getsource(GRPOTrainer._generate_single_turn)
+    assert generate.index("self.vllm_generation.sync_weights()") < generate.index("self.vllm_generation.generate(")
+    synchronised = inspect.getsource(VLLMGeneration.sync_weights)
+    assert synchronised.rstrip().endswith("self.llm.reset_prefix_cache()")
+    assert "self.vllm_client.reset_prefix_cache()" in synchronised
+    # It is vLLM's own server, which has the routes that proofs need.
+    served = (Path(trl.__file__).parent / "scripts" / "vllm_serve.py").read_text()
+    assert '"processed_logprobs"' in served
+    names = {field.name for field in fields(GRPOConfig)}
+    assert {"use_vllm", "vllm_mode", "vllm_server_base_url", "vllm_server_host", "vllm_server_port"} <= names
+
+
+def test_trls_asynchronous_grpo_goes_by_these_names_and_pays_sequences() -> None:
+    assert (AsyncGRPOTrainer.__name__, AsyncGRPOConfig.__name__) == ("AsyncGRPOTrainer", "AsyncGRPOConfig")
+    assert not issubclass(AsyncGRPOTrainer, GRPOTrainer)
+    assert "advantage: float" in inspect.getsource(async_rollout_worker.RolloutSample)
 
 
 def test_a_callback_hears_of_checkpoints() -> None:

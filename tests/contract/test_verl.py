@@ -28,8 +28,8 @@ from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
 from verl.utils.config import validate_config
 from verl.utils.ray_utils import auto_await
 from verl.utils.tracking import Tracking
-from verl.workers.rollout.llm_server import LLMServerClient, LLMServerManager
-from verl.workers.rollout.replica import RolloutReplica
+from verl.workers.rollout.llm_server import FullyAsyncLLMServerClient, LLMServerClient, LLMServerManager
+from verl.workers.rollout.replica import RolloutReplica, TokenOutput
 from verl.workers.rollout.router import GlobalRequestLoadBalancer
 
 
@@ -130,6 +130,21 @@ def test_replicas_are_found_through_the_client_and_its_balancer() -> None:
     assert isinstance(RolloutReplica.server_address, property)
     assert "self.llm_client = llm_client" in inspect.getsource(AgentLoopManager.__init__)
     assert "server_manager=self.llm_client" in inspect.getsource(AgentLoopWorker._run_agent_loop)
+
+
+def test_replicas_write_and_say_with_which_weights_and_how_probable() -> None:
+    assert {"token_ids", "log_probs", "extra_fields"} <= set(TokenOutput.model_fields)
+    for client in (LLMServerClient, FullyAsyncLLMServerClient):
+        assert parameters(client.generate)[:4] == ["self", "request_id", "prompt_ids", "sampling_params"]
+        source = inspect.getsource(client.generate)
+        assert all(f'"{end}_global_steps"' in source for end in ("min", "max"))
+    for path in ("vllm_rollout/vllm_async_server.py", "sglang_rollout/async_sglang_server.py"):
+        source = source_of(f"workers/rollout/{path}")
+        assert 'extra_fields = {"global_steps": self.global_steps}' in source
+        assert 'sampling_params.pop("max_tokens")' in source
+        assert 'sampling_params.pop("logprobs", False)' in source
+    assert "self.tokenizer = " in inspect.getsource(AgentLoopWorker)
+    assert "self.llm_client = llm_client" in inspect.getsource(AgentLoopWorker)
 
 
 def test_a_replica_of_vllm_serves_the_openai_application_at_its_address() -> None:

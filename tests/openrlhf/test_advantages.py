@@ -108,6 +108,7 @@ def test_with_progress_the_difference_is_alpha_times_cores(estimator: str, more:
     assert any(np.abs(wanted).max() > 0.1 for wanted in half)
     assert metrics["mrt/traces/scored"] == 4
     assert metrics["mrt/failed/timeout"] == 1
+    assert metrics["mrt/prover/overhead_s"] == pytest.approx(0.75, abs=1e-3)
     assert metrics["mrt/prover/probes"] == 18
     assert all(KEY not in each.info for each in ours)
     assert all(each.info["theirs"].shape == (len(each.sequences),) for each in ours)

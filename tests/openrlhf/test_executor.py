@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -83,9 +84,12 @@ async def sample(agent: Any, tokenizer: Any, label: Any = "42", *, engine: Any =
 
 
 async def test_the_outcome_is_the_users_and_progress_rides_beside_it(agent: Any, tokenizer: Any) -> None:
+    before = time.time()
     output = await sample(agent(), tokenizer)
     assert (output["reward"], output["scores"]) == (1.0, 1.0)
     record, num_tokens = unpack(output["extra_logs"].pop(KEY))
+    assert before - 1e-3 <= record.rewarded_at <= time.time() + 1e-3
+    assert 0 < record.latency_s <= record.waited_s
     assert output["extra_logs"] == {"right": 1.0}
     [(start, end)] = output["action_ranges"]
     assert num_tokens == end - start

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -30,8 +32,9 @@ prefixed = st.builds(Prefixed, st.text().map(number_of), st.none() | values, st.
 def test_every_record_comes_back_through_openrlhfs_own_merging(
     sent: list[tuple[Scored | Lapse | Prefixed, int]],
 ) -> None:
+    told = {"waited_s": 0.25, "rewarded_at": 1_795_838_400.125}
     samples = [
-        Experience(info={KEY: torch.tensor([pack(Record(what, "why", "m@1", 0.5, 7, 3, 900, 300), num)])})
+        Experience(info={KEY: torch.tensor([pack(Record(what, "why", "m@1", 0.5, 7, 3, 900, 300, **told), num)])})
         for what, num in sent
     ]
     merged = Experience.concat_experiences(samples, 0).info[KEY]
@@ -41,6 +44,8 @@ def test_every_record_comes_back_through_openrlhfs_own_merging(
         assert num_tokens == num
         assert (record.latency_s, record.probes, record.cached_probes) == (0.5, 7, 3)
         assert (record.computed_tokens, record.proved_tokens) == (900, 300)
+        # A time of the day in whole seconds has more digits than float32.
+        assert (record.waited_s, record.rewarded_at) == (0.25, pytest.approx(1_795_838_400.125, abs=1e-3, rel=0))
         assert record.prover
         if isinstance(what, Scored):
             assert isinstance(record.what, Scored)
@@ -64,8 +69,10 @@ def test_values_of_long_answers_come_through_float32() -> None:
 
 def test_zeros_are_no_record() -> None:
     with pytest.raises(ValueError, match="kind 1 to 3, got 0"):
-        unpack([0.0] * 8)
+        unpack([0.0] * 11)
 
 
 def test_a_record_without_a_prover_says_so() -> None:
-    assert unpack(pack(Record(Lapse.TIMEOUT), 3))[0].prover is None
+    record, _ = unpack(pack(Record(Lapse.TIMEOUT), 3))
+    assert record.prover is None
+    assert math.isnan(record.rewarded_at)

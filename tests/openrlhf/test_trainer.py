@@ -14,6 +14,8 @@ from mrt_openrlhf.setup import Setup
 from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 from ray import cloudpickle
 
+from mrt_reward.training.vouching import WeightsCanary
+
 FOLLOWED = {"mrt/following/step": 2.0, "mrt/following/refused": 0.0}
 
 
@@ -44,17 +46,24 @@ def experience() -> Any:
 def test_a_steps_log_has_openrlhfs_metrics_and_ours(
     started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    asked: list[tuple[Path, int]] = []
+    asked: list[tuple[Path, int, str, WeightsCanary | None]] = []
+    canary = WeightsCanary((1, 2), (3, 4), -1.0)
 
-    def hand_over(folder: Path, settings: Any, step: int) -> dict[str, float]:
-        asked.append((folder, step))
-        return FOLLOWED if step % 2 == 0 else {}
+    def hand_over(folder: Path, settings: Any, step: int, *, save: Any, canary: Any) -> dict[str, float]:
+        asked.append((folder, step, save(folder), canary()))
+        return FOLLOWED
 
     monkeypatch.setattr(trainer, "hand_over", hand_over)
+    monkeypatch.setattr(trainer, "canary", lambda made: canary if made is ours_made else None)
+    saved: list[int] = []
+
+    def save(self: Any, global_step: int, *_: Any) -> None:
+        saved.append(global_step)
+
     started(follow_steps=2)
-    ours = actor()
+    ours = actor(save_logs_and_checkpoints=save)
     trainer.extend_trainer(ours)
-    made = ours.__ray_metadata__.modified_class()
+    made = ours_made = ours.__ray_metadata__.modified_class()
     made.experience_maker = SimpleNamespace(mrt_metrics={"mrt/progress/mean": 0.25})
     made.args = SimpleNamespace(
         logger=SimpleNamespace(logging_steps=1), ckpt=SimpleNamespace(save_steps=float("inf"), path=str(tmp_path))
@@ -65,9 +74,13 @@ def test_a_steps_log_has_openrlhfs_metrics_and_ours(
     assert status["mrt/progress/mean"] == 0.25
     assert not set(FOLLOWED) & set(status)
     made.save_logs_and_checkpoints(2, status, {})
-    assert asked == [(tmp_path / "global_step2_hf", 2)]
-    # What was done after a step is in the log of the next.
+    assert asked == [(tmp_path / "global_step2_hf", 2, None, canary)]
+    # What was done after a step is in the log of the next, and of no other.
     assert made._compute_rollout_stats([experience()]).items() >= FOLLOWED.items()
+    made.save_logs_and_checkpoints(3, status, {})
+    assert saved == [2, 3]
+    assert len(asked) == 1
+    assert not set(FOLLOWED) & set(made._compute_rollout_stats([experience()]))
 
 
 @pytest.mark.parametrize(("mode", "shuffled"), [("episodes", True), ("prefix", False)])

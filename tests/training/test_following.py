@@ -35,7 +35,7 @@ def test_weights_are_handed_over_at_their_steps_once_they_are_marked(
     assert following.hand_over(tmp_path, settings, 3) == {}
     assert following.hand_over(tmp_path, TrainingSettings(), 2) == {}
     done = following.hand_over(tmp_path, settings, 4)
-    assert done == {"mrt/following/step": 4.0, "mrt/following/refused": 1.0}
+    assert done == {"mrt/following/step": 4.0, "mrt/following/refused": 1.0, "mrt/following/vouched": 0.0}
     assert seen == [("http://a", str(tmp_path)), ("http://b", str(tmp_path))]
 
 
@@ -89,9 +89,10 @@ def test_the_senders_own_log_probability_goes_with_the_weights_where_they_are_du
     monkeypatch.setattr(following, "load_weights", load_weights)
     canary = WeightsCanary((1, 2), (3, 4), -0.5)
     settings = TrainingSettings(follow_steps=2)
-    for step in (1, 2):
-        following.hand_over(tmp_path, settings, step, canary=lambda: canary)
-    assert [weights.canary for weights in sent] == [canary]
+    done = [following.hand_over(tmp_path, settings, step, canary=lambda: canary) for step in (1, 2)]
+    done.append(following.hand_over(tmp_path, settings, 4, canary=lambda: None))
+    assert [weights.canary for weights in sent] == [canary, None]
+    assert [each.get("mrt/following/vouched") for each in done] == [None, 1.0, 0.0]
 
 
 def test_weights_that_are_not_there_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -90,7 +90,9 @@ def test_nothing_is_proved_from_prefixes() -> None:
 
 
 @pytest.mark.parametrize("url", ["rollout", ["http://127.0.0.1:9", "rollout"]])
-def test_engines_of_a_trainer_prove_in_verl_alone(url: str | list[str]) -> None:
-    with pytest.raises(ConfigError, match=r"mrt\.url=.*rollout.*in veRL alone.* Start `mrt-reward serve`"):
+def test_engines_of_a_trainer_prove_in_verl_and_in_trl_with_a_server(url: str | list[str]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"mrt\.url=.*rollout.*in veRL .* and in TRL with a vLLM server.* Start `mrt-reward serve`"
+    ):
         check_servers(TrainingSettings(url=url), "mrt")
     assert TrainingSettings(url=url).by_rollout == (url == "rollout")

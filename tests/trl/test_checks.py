@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from mrt_trl import MRTGRPOTrainer
@@ -16,6 +16,7 @@ from mrt_trl.checks import (
     check_version,
 )
 from trl import GRPOConfig
+from trl.experimental.async_grpo import AsyncGRPOConfig, AsyncGRPOTrainer
 from trl.experimental.gmpo import GMPOTrainer
 
 from mrt_reward.errors import ConfigError
@@ -87,6 +88,16 @@ def test_trls_own_losses_per_sequence_are_refused() -> None:
     check_loss_method("my.trainer")
     with pytest.raises(ConfigError, match="takes one advantage per sequence"):
         check_loss_method(GMPOTrainer._compute_loss.__module__)
+
+
+def test_trls_asynchronous_grpo_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"AsyncGRPOTrainer: .* works its advantages out in rollout workers"):
+
+        class Mixed(AsyncGRPOTrainer, MRTGRPOTrainer):
+            pass
+
+    with pytest.raises(ConfigError, match=r"AsyncGRPOConfig: .* use GRPOConfig and MRTGRPOTrainer"):
+        MRTGRPOTrainer("none", args=cast("Any", AsyncGRPOConfig(bf16=False, use_cpu=True)))
 
 
 def test_a_dataset_needs_the_columns_that_are_read() -> None:

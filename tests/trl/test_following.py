@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from accelerate import FullyShardedDataParallelPlugin
-from mrt_trl.following import check_following
+from mrt_trl import following
+from mrt_trl.following import Following, check_following
 from peft import LoraConfig, get_peft_model
 from torch.nn import Linear
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerControl, TrainerState, TrainingArguments
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.mini import MODEL_DIR
@@ -96,3 +97,54 @@ def test_a_server_that_may_not_load_checkpoints_is_told_before_training(tmp_path
     other.mkdir()
     with pytest.raises(ConfigError, match=rf"mrt\.follow_steps: .*outside .*--weights-root {tmp_path / 'out'}"):
         follower(tmp_path, other)
+
+
+def test_checkpoints_are_deleted_by_trls_own_option(tmp_path: Path) -> None:
+    mrt = {"follow_steps": 2, "keep_last": 3}
+    with pytest.raises(ConfigError, match=r"mrt\.keep_last=3: .*set save_total_limit=3 in GRPOConfig"):
+        trainer(
+            tmp_path, "http://127.0.0.1:9", mrt, train_dataset=scripted_problems(),
+            save_strategy="steps", save_steps=2,
+        )  # fmt: skip
+
+
+def saved(trainer: Any, step: int, note: Any) -> None:
+    args = TrainingArguments(output_dir=trainer.folder, use_cpu=True, report_to=[])
+    Following(trainer, SETTINGS, note).on_save(
+        args, TrainerState(global_step=step, is_world_process_zero=trainer.first), TrainerControl()
+    )
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(("mixed", "precision"), [("no", "float32"), ("bf16", "bfloat16")])
+def test_every_process_takes_part_in_the_canary_and_one_hands_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool, mixed: str, precision: str
+) -> None:
+    policy = AutoModelForCausalLM.from_pretrained(MODEL_DIR, dtype="float32").train()
+    num_forwards: list[int] = []
+    policy.register_forward_hook(lambda *_: num_forwards.append(1))
+    sent: list[tuple[Path, int, Any]] = []
+
+    def hand_over(folder: Path, settings: Any, step: int, *, canary: Any) -> dict[str, float]:
+        sent.append((folder, step, canary()))
+        return {}
+
+    monkeypatch.setattr(following, "hand_over", hand_over)
+    made = SimpleNamespace(
+        accelerator=SimpleNamespace(mixed_precision=mixed), model_wrapped=policy, first=first, folder=str(tmp_path),
+        processing_class=AutoTokenizer.from_pretrained(MODEL_DIR),
+    )  # fmt: skip
+    for step in (1, 2):
+        saved(made, step, lambda _: None)
+    assert len(num_forwards) == 1
+    assert policy.training
+    assert len(sent) == first
+    for folder, step, canary in sent:
+        assert (folder, step) == (tmp_path / "checkpoint-2", 2)
+        assert (canary.logprob < 0, canary.precision) == (True, precision)
+
+
+def test_a_forward_in_fp8_does_not_vouch(caplog: pytest.LogCaptureFixture) -> None:
+    made = SimpleNamespace(accelerator=SimpleNamespace(mixed_precision="fp8"))
+    assert Following(made, SETTINGS, lambda _: None)._canary() is None
+    assert "mixed_precision=fp8 changes" in caplog.text

@@ -35,8 +35,7 @@ def lent(model: Any) -> Generator[None]:  # noqa: ANN401 - of transformers
     with ExitStack() as undo:
         undo.callback(_make_trainable, model)
         undo.callback(set_attention, attention_of(model))
-        undo.callback(_give_back_modes, [(module, module.training) for module in model.modules()])
-        model.eval()
+        undo.enter_context(evaluating(model))
         for module in model.modules():
             _replace(module, "_compiled_call_impl", None, undo)
         _replace(model, "forward", None, undo)
@@ -44,6 +43,18 @@ def lent(model: Any) -> Generator[None]:  # noqa: ANN401 - of transformers
         if isinstance(head, torch.nn.Linear) and head.weight.dtype != torch.float32:
             _replace(head, "forward", partial(full_precision_logits, head), undo)
         yield
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Generator[None]:
+    """Have a module in evaluation mode; afterwards each of its parts is in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def full_precision_logits(head: torch.nn.Linear, hidden: Tensor) -> Tensor:
@@ -92,11 +103,6 @@ def _make_trainable(model: torch.nn.Module) -> None:
         for kept in (module.__dict__["_buffers"], module.__dict__):
             found = [(name, each) for name, each in kept.items() if isinstance(each, Tensor) and each.is_inference()]
             kept.update({name: each.clone() for name, each in found})
-
-
-def _give_back_modes(modes: list[tuple[torch.nn.Module, bool]]) -> None:
-    for module, training in modes:
-        module.training = training
 
 
 def whole(module: Any) -> Any:  # noqa: ANN401 - whatever a trainer trains

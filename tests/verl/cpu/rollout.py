@@ -29,6 +29,8 @@ class Request:
     prompt_ids: list[int]
     temperature: float
     future: asyncio.Future[TokenOutput]
+    max_tokens: int
+    ends: frozenset[int]
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
 
@@ -37,7 +39,7 @@ class CPUServer:
     def __init__(self, path: str, max_tokens: int, seed: int) -> None:
         self.model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
         self.max_tokens, self.step = max_tokens, 0
-        self.ends = {self.model.config.eos_token_id}
+        self.ends = frozenset({self.model.config.eos_token_id})
         self.random = torch.Generator().manual_seed(seed)
         self.waiting: list[Request] = []
         self.running: asyncio.Task[None] | None = None
@@ -65,7 +67,9 @@ class CPUServer:
 
     async def generate(self, request_id: str, prompt_ids: list[int], sampling_params: Any, **_: Any) -> TokenOutput:
         temperature = float(sampling_params.get("temperature", 1.0))
-        request = Request(list(prompt_ids), temperature, asyncio.get_running_loop().create_future())
+        longest = int(sampling_params.get("max_tokens", self.max_tokens))
+        ends = frozenset[int]() if sampling_params.get("ignore_eos") else self.ends
+        request = Request(list(prompt_ids), temperature, asyncio.get_running_loop().create_future(), longest, ends)
         self.waiting.append(request)
         if self.running is None or self.running.done():
             self.running = asyncio.create_task(self._run())
@@ -101,7 +105,7 @@ class CPUServer:
                     token = int(ids[row, 0])
                     request.ids.append(token)
                     request.logprobs.append(float(logprobs[row, token]))
-                    if token in self.ends or len(request.ids) == self.max_tokens:
+                    if token in request.ends or len(request.ids) == request.max_tokens:
                         live.discard(request)
                         extra = {"global_steps": self.step}
                         request.future.set_result(
@@ -143,10 +147,15 @@ class CPUServer:
 
 class CPUReplica(RolloutReplica):
     async def launch_servers(self) -> None:
-        server: Any = ray.remote(CPUServer)
-        handle = server.options(name=NAME, num_cpus=0).remote(
-            self.model_config.path, self.config.response_length, int(os.environ.get("MRT_TEST_SEED", "0"))
-        )
+        given: list[Any] = [self.model_config.path, self.config.response_length]
+        given.append(int(os.environ.get("MRT_TEST_SEED", "0")))
+        kind: type = CPUServer
+        if (url := os.environ.get("MRT_TEST_VLLM")) is not None:
+            from tests.verl.cpu.vllm_rollout import VLLMServer  # noqa: PLC0415 - which is based on what stands here
+
+            kind, given = VLLMServer, [*given, url]
+        server: Any = ray.remote(kind)
+        handle = server.options(name=NAME, num_cpus=0).remote(*given)
         self.servers = [handle]
         self._server_handle, self._server_address = handle, f"127.0.0.1:{await handle.open.remote()}"
 
