@@ -6,7 +6,7 @@ Dimension key: P prefixes · M sampled answers.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mrt_reward.benchmark.counting import prefill_lengths
 from mrt_reward.benchmark.forwards import Forward, forward_of_engine
@@ -30,6 +30,9 @@ PREFIXES_OF_SIZE = 3000
 ROLLOUTS = 100
 """Place of the first work that rollouts do; likelihoods do other work, which would leave its traces in a cache."""
 
+NO_NUMBER = "x + {}"
+"""A gold answer that the grader's workers alone can judge by; one that starts imports for seconds."""
+
 
 def specs(plan: Plan, name: EstimatorName) -> list[WorkSpec]:
     """Work of each round. Rollouts take long, so they may do part of it."""
@@ -44,8 +47,14 @@ def works(plan: Plan, name: EstimatorName, tokenizer: Tokenizer) -> list[Work]:
 
 
 def warm_up_work(plan: Plan, name: EstimatorName, tokenizer: Tokenizer) -> Work:
-    """One problem that no round has."""
-    return make_work(apart(first_problems(plan.spec, 1), WARM_UP), tokenizer, plan.estimator(name))
+    """One problem that no round has. Where answers are sampled, its outcomes start all workers of the grader."""
+    work = make_work(apart(first_problems(plan.spec, 1), WARM_UP), tokenizer, plan.estimator(name))
+    if name == "likelihood":
+        return work
+    traces = (
+        replace(trace, outcome=None, answer=(NO_NUMBER.format(number),)) for number, trace in enumerate(work.traces)
+    )
+    return replace(work, traces=tuple(traces))
 
 
 def rounds_of_size(num_prefixes: int) -> int:

@@ -4,14 +4,15 @@
 addressed and not streamed (`noise`), so that the m-th answers of all probes with one seed are drawn with the same
 noise: each by itself is distributed as ever, and where two probes expect the same tokens they write the same answer.
 
-Dimension key: R rows · M draws of a row · V vocabulary · N answers · C listed tokens, the most probable ones.
+Dimension key: R rows · M draws of a row · S some of the rows · V vocabulary · N answers · C listed tokens, the most
+probable ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,9 @@ from torch import Tensor
 from mrt_reward.protocols import RolloutQuery
 from mrt_reward.provers.noise import REST, Address, Words, exponentials, keys
 
-_NUM_TOP = 256
+_LOOKED_AT = 16, 256
+"""How many of the most probable tokens are looked at for a nucleus; whose nucleus is longer has all of them sorted."""
+
 _NUM_LISTED = 64
 """Tokens with noise of their own wherever they may be drawn."""
 
@@ -37,17 +40,14 @@ def draw(logits_RV: Tensor, uniform_RM: NDArray[np.float64], query: RolloutQuery
     """
     if query.temperature == 0:
         return logits_RV.argmax(dim=-1, keepdim=True).expand(-1, uniform_RM.shape[1]).cpu().numpy()
-    probability_RV = (logits_RV.double() / query.temperature).softmax(dim=-1)
-    uniform = torch.from_numpy(uniform_RM).to(logits_RV.device)  # pyright: ignore[reportUnknownMemberType] - partial
+    probability_RV = (logits_RV.float() / query.temperature).softmax(dim=-1)
+    drawn_RM = torch.from_numpy(uniform_RM).to(logits_RV.device)  # pyright: ignore[reportUnknownMemberType] - partial
     if query.top_p == 1:
-        return _invert(probability_RV.cumsum(dim=-1), uniform).cpu().numpy()
-    top, ids = probability_RV.topk(min(_NUM_TOP, probability_RV.shape[-1]), dim=-1)
-    token_RM = ids.gather(1, _invert(_nucleus(top, query.top_p), uniform))
-    flat = _flat_rows(top, probability_RV, query.top_p)
-    if len(flat):
-        top, ids = probability_RV[flat].sort(dim=-1, descending=True, stable=True)
-        token_RM[flat] = ids.gather(1, _invert(_nucleus(top, query.top_p), uniform[flat]))
-    return token_RM.cpu().numpy()
+        return _array(_invert(probability_RV.cumsum(dim=-1, dtype=torch.float64), drawn_RM))
+    token_RM = torch.zeros(uniform_RM.shape, dtype=torch.long, device=logits_RV.device)
+    for row_S, token_SC, weight_SC in _nuclei(probability_RV, query.top_p):
+        token_RM[row_S] = token_SC.gather(1, _invert(weight_SC.cumsum(dim=-1), drawn_RM[row_S]))
+    return _array(token_RM)
 
 
 def draw_coupled(
@@ -73,12 +73,11 @@ def draw_coupled(
 
     """
     probability_RV = (logits_RV.float() / query.temperature).softmax(dim=-1)
-    law = _whole_law(probability_RV) if query.top_p == 1 else _nucleus_law(probability_RV, query.top_p)
     row_of, key_N = np.asarray(row_N), keys(address_N)
-    token_N = _race(key_N, law.token_RC[row_of], law.weight_RC[row_of])
-    for answer in np.flatnonzero(token_N == REST):
-        tokens, weights = law.others(int(row_of[answer]))
-        token_N[answer] = _race(key_N[answer, None], _array(tokens)[None], _array(weights.double())[None])[0]
+    token_N = np.empty(len(row_of), np.int64)
+    for law in [_whole_law(probability_RV)] if query.top_p == 1 else _nucleus_laws(probability_RV, query.top_p):
+        mine = np.flatnonzero(np.isin(row_of, law.row_S))
+        token_N[mine] = law.raced(np.searchsorted(law.row_S, row_of[mine]), key_N[mine])
     return token_N
 
 
@@ -87,43 +86,48 @@ class _Law:
     """How probable the next tokens of some rows are, but for a factor.
 
     Attributes:
-        token_RC: those that are listed, and `REST`.
-        weight_RC: their probabilities, 0 outside of the nucleus; of `REST` the sum of the others'.
-        others: of a row, the tokens that are not listed, and the probabilities of all that have any.
+        row_S: which rows, ascending.
+        token_SC: those that are listed, and `REST`.
+        weight_SC: their probabilities, 0 outside of the nucleus; of `REST` the sum of the others'.
+        others: of one of the S, the tokens that are not listed, and the probabilities of all that have any.
 
     """
 
-    token_RC: NDArray[np.int64]
-    weight_RC: NDArray[np.float64]
+    row_S: NDArray[np.int64]
+    token_SC: NDArray[np.int64]
+    weight_SC: NDArray[np.float64]
     others: Callable[[int], tuple[Tensor, Tensor]]
+
+    def raced(self, which_N: NDArray[np.int64], key_N: Words) -> NDArray[np.int64]:
+        """The next token of answers that continue these of the S."""
+        token_N = _race(key_N, self.token_SC[which_N], self.weight_SC[which_N])
+        for answer in np.flatnonzero(token_N == REST):
+            tokens, weights = self.others(int(which_N[answer]))
+            token_N[answer] = _race(key_N[answer, None], _array(tokens)[None], _array(weights.double())[None])[0]
+        return token_N
 
 
 def _whole_law(probability_RV: Tensor) -> _Law:
     top, ids = probability_RV.topk(min(_NUM_LISTED, probability_RV.shape[-1]), dim=-1)
     other_RV = probability_RV.scatter(1, ids, 0.0)
     every_V = torch.arange(probability_RV.shape[-1])
-    return _Law(*_listed(ids, top, other_RV.sum(dim=-1)), lambda row: (every_V, other_RV[row]))
+    rows = np.arange(len(probability_RV))
+    return _Law(rows, *_listed(ids, top, other_RV.sum(dim=-1)), lambda row: (every_V, other_RV[row]))
 
 
-def _nucleus_law(probability_RV: Tensor, top_p: float) -> _Law:
-    top, ids = probability_RV.topk(min(_NUM_TOP, probability_RV.shape[-1]), dim=-1)
-    top = top.double()
-    kept = torch.where(_in_nucleus(top, top_p), top, 0.0)
-    rest = kept[:, _NUM_LISTED:].sum(dim=-1)
-    others = [(ids[row, _NUM_LISTED:], kept[row, _NUM_LISTED:]) for row in range(len(ids))]
-    for row in cast("list[int]", _flat_rows(top, probability_RV, top_p).tolist()):
-        ordered, order = probability_RV[row].double().sort(descending=True, stable=True)
-        ordered = torch.where(_in_nucleus(ordered, top_p), ordered, 0.0)
-        ids[row, :_NUM_LISTED], kept[row, :_NUM_LISTED] = order[:_NUM_LISTED], ordered[:_NUM_LISTED]
-        others[row] = order[_NUM_LISTED:], ordered[_NUM_LISTED:]
-        rest[row] = others[row][1].sum()
-    return _Law(*_listed(ids[:, :_NUM_LISTED], kept[:, :_NUM_LISTED], rest), others.__getitem__)
+def _nucleus_laws(probability_RV: Tensor, top_p: float) -> Iterator[_Law]:
+    listed, others = slice(None, _NUM_LISTED), slice(_NUM_LISTED, None)
+    for row_S, token_SC, weight_SC in _nuclei(probability_RV, top_p):
+        rest_S = weight_SC[:, others].sum(dim=-1)
+        lists = _listed(token_SC[:, listed], weight_SC[:, listed], rest_S)
+        # Read by `raced` before the next are made.
+        yield _Law(_array(row_S), *lists, lambda row: (token_SC[row, others], weight_SC[row, others]))  # noqa: B023
 
 
-def _listed(ids: Tensor, weights: Tensor, rest_R: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _listed(ids: Tensor, weights: Tensor, rest_S: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Tokens of each row and their weights, with `REST` behind them."""
     tokens = torch.nn.functional.pad(ids, (0, 1), value=REST)
-    return _array(tokens), _array(torch.cat([weights.double(), rest_R.double()[:, None]], dim=1))
+    return _array(tokens), _array(torch.cat([weights.double(), rest_S.double()[:, None]], dim=1))
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
@@ -137,21 +141,30 @@ def _race(key_N: Words, token_NC: NDArray[np.int64], weight_NC: NDArray[np.float
     return np.take_along_axis(token_NC, first_N[:, None], axis=1)[:, 0]
 
 
-def _flat_rows(top: Tensor, probability_RV: Tensor, top_p: float) -> Tensor:
-    """Rows whose nucleus is longer than what was looked at, told row by row: neighbours must not change a row."""
-    if top.shape[-1] == probability_RV.shape[-1]:
-        return torch.empty(0, dtype=torch.long, device=top.device)
-    return (top.sum(dim=-1) < top_p).nonzero()[:, 0]
+def _nuclei(probability_RV: Tensor, top_p: float) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Rows, their most probable tokens in that order, and what these weigh: 0 outside of the nucleus.
+
+    Rows come apart by how many tokens are looked at, which each row tells by itself: neighbours must not change a row.
+    """
+    row_S = torch.arange(len(probability_RV), device=probability_RV.device)
+    for size in _LOOKED_AT:
+        if size >= probability_RV.shape[-1]:
+            break
+        top, ids = probability_RV[row_S].topk(size, dim=-1)
+        weights, enough = _weighed(top, top_p)
+        yield row_S[enough], ids[enough], weights[enough]
+        row_S = row_S[~enough]
+        if not len(row_S):
+            return
+    top, ids = probability_RV[row_S].sort(dim=-1, descending=True, stable=True)
+    yield row_S, ids, _weighed(top, top_p)[0]
 
 
-def _in_nucleus(top: Tensor, top_p: float) -> Tensor:
-    """Which of some tokens, most probable first, are the fewest that reach `top_p`."""
-    return top.cumsum(dim=-1) - top < top_p
-
-
-def _nucleus(top: Tensor, top_p: float) -> Tensor:
-    """Cumulative probabilities of the tokens of the nucleus; constant after them."""
-    return torch.where(_in_nucleus(top, top_p), top, 0.0).cumsum(dim=-1)
+def _weighed(top: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """Probabilities of the fewest of these tokens that reach `top_p`, 0 for the others; and which rows reach it."""
+    top = top.double()
+    total = top.cumsum(dim=-1)
+    return torch.where(total - top < top_p, top, 0.0), total[:, -1] >= top_p
 
 
 def _invert(cumulative: Tensor, uniform: Tensor) -> Tensor:

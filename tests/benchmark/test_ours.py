@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from mrt_reward.benchmark.forwards import forward_of_engine
-from mrt_reward.benchmark.ours import scored, specs, told
+from mrt_reward.benchmark.ours import scored, specs, told, warm_up_work
 from mrt_reward.benchmark.plain_forward import PlainForward
 from mrt_reward.benchmark.plan import Measurement, Plan, Told, measure
 from mrt_reward.benchmark.recording import RecordingProver, Sampled
@@ -20,8 +20,9 @@ from mrt_reward.benchmark.rows import Way
 from mrt_reward.benchmark.workload import Work, WorkSpec, make_work
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ProverError
+from mrt_reward.graders.math import NUM_WORKERS, MathGrader
 from mrt_reward.mini import MODEL_DIR
-from mrt_reward.protocols import Probe, Proof, RolloutQuery
+from mrt_reward.protocols import GradeItem, Probe, Proof, RolloutQuery
 from mrt_reward.provers.hf.prover import TransformersProver
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.provers.tokenizer import HFTokenizer
@@ -80,6 +81,19 @@ def test_rollouts_find_nothing_that_likelihoods_left() -> None:
     plan = Plan(spec=SPEC, rounds=2)
     seeds = [spec.seed for name in plan.estimators for spec in specs(plan, name)]
     assert len(set(seeds)) == 4
+
+
+async def test_a_warm_up_starts_all_workers_of_the_grader_and_no_round_pays_for_them(
+    mini_tokenizer: HFTokenizer,
+) -> None:
+    traces = warm_up_work(Plan(spec=SPEC), "rollouts", mini_tokenizer).traces
+    assert {trace.outcome for trace in traces} == {None}, "so that they are graded"
+    grader = MathGrader()
+    try:
+        await grader.grade([GradeItem(trace.completion, trace.answer) for trace in traces])
+        assert len(grader.pool.pids) == NUM_WORKERS
+    finally:
+        await grader.close()
 
 
 async def test_rounds_take_turns_and_add_up(mini_tokenizer: HFTokenizer) -> None:

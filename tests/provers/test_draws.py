@@ -52,7 +52,7 @@ def test_a_long_nucleus_is_that_of_the_whole_vocabulary(monkeypatch: pytest.Monk
     rng = np.random.default_rng(1)
     logits, uniform = torch.tensor(rng.normal(size=(3, 600)) * 0.1), rng.random((3, 32))
     short = draw(logits, uniform, query(top_p=0.9))
-    monkeypatch.setattr(draws, "_NUM_TOP", 600)
+    monkeypatch.setattr(draws, "_LOOKED_AT", ())
     assert short.tolist() == draw(logits, uniform, query(top_p=0.9)).tolist()
 
 
@@ -109,7 +109,7 @@ def test_what_is_not_listed_is_drawn_as_often_as_it_is_probable(
     logits = torch.tensor(np.random.default_rng(3).normal(size=(1, 12)) * 0.4)
     expected_V = nucleus_law(logits, top_p)
     monkeypatch.setattr(draws, "_NUM_LISTED", 3)
-    monkeypatch.setattr(draws, "_NUM_TOP", num_top)
+    monkeypatch.setattr(draws, "_LOOKED_AT", (num_top,))
     counts_V = np.bincount(coupled(logits, 10_000, query(top_p=top_p))[0], minlength=12)
     assert (counts_V[expected_V == 0] == 0).all()
     assert 0.3 < counts_V[np.argsort(-expected_V)[3:]].sum() / 10_000 < 0.7

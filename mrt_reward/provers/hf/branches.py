@@ -1,7 +1,8 @@
 """What the answers of one packed row read while they grow: the trace's columns, the suffix of their probe, their own.
 
-Rows of neighbouring probes read the trace together, as far as the longest of their cuts, which is one product of
-matrices instead of many; columns behind a shorter cut are hidden. Nothing here depends on what else is decoded.
+All rows read the trace together, some columns at a time: those of the shortest cuts first, and then what longer cuts
+see beyond, by their rows alone. So each column is fetched once a step, for a product of as many rows as see it; within
+a block of neighbouring probes, columns behind a shorter cut are hidden. Nothing here depends on what else is decoded.
 
 Dimension key: P probes of a block · R live rows · H query heads · K key heads · G = H / K · N columns · T own columns ·
 D head size.
@@ -24,7 +25,7 @@ MIN_ROOM = 16
 """Own columns of a row that there is room for at first."""
 
 ROWS_TOGETHER = 32
-"""Rows that read the trace together on a CPU: fewer make small products, more read much that is hidden from them."""
+"""Rows of a block on a CPU: fewer make more products, more read much that is hidden from them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +33,24 @@ class _Block:
     """Neighbouring probes, whose rows read together.
 
     Attributes:
-        probes: indices of the probes in the proof.
-        columns: of each layer, keys (K, D, N) and values (K, N, D) of what they share, in one piece or two: the trace
-            up to the longest cut, and the suffixes.
-        first_hidden: the first of these columns that is hidden from one of them.
+        probes: their indices.
+        num_trace: columns of the trace up to the longest cut here and before.
+        suffixes: of each layer, keys (K, D, S) and values (K, S, D).
+        first_hidden: the first of the trace's columns and the suffixes' that is hidden from one of them.
         mask_PN: additive, from that column on; None where nothing is hidden.
 
     """
 
     probes: range
-    columns: list[list[KeyValue]]
+    num_trace: int
+    suffixes: list[KeyValue]
     first_hidden: int
     mask_PN: Tensor | None
+
+    @property
+    def num_shared(self) -> int:
+        """Columns before a row's own."""
+        return self.num_trace + self.suffixes[0][1].shape[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,10 @@ class _Reading:
     block: _Block
     rows: slice
     mask_RN: Tensor | None
+
+    def of(self, group: int) -> slice:
+        """The rows where each has so many heads."""
+        return slice(self.rows.start * group, self.rows.stop * group)
 
 
 class Branches:
@@ -69,8 +80,11 @@ class Branches:
     def __init__(self, prefix: PrefixCache, row: PackedRow, packed: PackedCache, num_samples: int) -> None:
         self._device = packed.stored[0][0].device
         together = len(row.probes) if self._device.type == "cuda" else max(1, ROWS_TOGETHER // num_samples)
-        chunks = _chunks(len(row.probes), together)
-        self._blocks = [_block(row, chunk, prefix, packed) for chunk in chunks]
+        self._trace = [(keys[0].transpose(1, 2), values[0]) for keys, values in prefix.stored]
+        self._blocks: list[_Block] = []
+        for chunk in _chunks(len(row.probes), together):
+            before = self._blocks[-1].num_trace if self._blocks else 0
+            self._blocks.append(_block(row, chunk, before, packed))
         self._num_packed = len(row.ids)
         self._own: list[KeyValue] = []
         self._num_own = self._room = 0
@@ -116,29 +130,51 @@ class Branches:
         """What the rows read, (R, H, D), for their scaled queries."""
         own_keys, own_values = (states[:, :, : self._num_own] for states in self._own[layer])
         query_RKGD = query_RHD.reshape(len(query_RHD), own_keys.shape[1], -1, query_RHD.shape[-1])
-        own_RKGT = query_RKGD @ own_keys.transpose(-1, -2)
-        read = [self._read(layer, each, query_RKGD[each.rows], own_RKGT[each.rows]) for each in self._readings]
-        output_RKGD, weight_RKGT = read[0] if len(read) == 1 else (torch.cat(each) for each in zip(*read, strict=True))
-        return (output_RKGD + weight_RKGT @ own_values).flatten(1, 2)
+        query, own = _by_head(query_RKGD), _by_head(query_RKGD @ own_keys.transpose(-1, -2))
+        weights = self._weights(layer, query, own)
+        output = query.new_zeros((*query.shape[:2], own_values.shape[-1]))
+        values = self._trace[layer][1]
+        for rows, columns in self._tiles(query_RKGD.shape[2]):
+            output[:, rows].baddbmm_(weights[:, rows, columns], values[:, columns])
+        for each in self._readings:
+            rows, num_trace, num_shared = each.of(query_RKGD.shape[2]), each.block.num_trace, each.block.num_shared
+            output[:, rows].baddbmm_(weights[:, rows, num_trace:num_shared], each.block.suffixes[layer][1])
+            own[:, rows] = weights[:, rows, num_shared : num_shared + self._num_own]
+        return (_by_row(output, len(query_RHD)) + _by_row(own, len(query_RHD)) @ own_values).flatten(1, 2)
 
-    def _read(self, layer: int, reading: _Reading, query_RKGD: Tensor, own_RKGT: Tensor) -> tuple[Tensor, Tensor]:
-        """What a block's rows read of what they share, and the weights of their own columns."""
-        num_rows, num_own = len(query_RKGD), own_RKGT.shape[-1]
-        query, own = _by_head(query_RKGD), _by_head(own_RKGT)
-        columns = reading.block.columns[layer]
-        scores = torch.cat([*(query @ keys for keys, _ in columns), own], dim=-1)
-        if reading.mask_RN is not None:
-            hidden = scores.view(len(scores), num_rows, -1, scores.shape[-1])[
-                ..., reading.block.first_hidden : -num_own
-            ]
-            hidden += reading.mask_RN[:, None]
-        weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
-        output = query.new_zeros((*query.shape[:2], columns[0][1].shape[-1]))
+    def _weights(self, layer: int, query: Tensor, own: Tensor) -> Tensor:
+        """What each row gives to the trace's columns, its suffix's and its own; what is behind these means nothing.
+
+        Args:
+            layer: of the network.
+            query: (K, R · G, D).
+            own: scores of own columns, (K, R · G, T).
+
+        """
+        group = query.shape[1] // self._num_rows
+        widest = max(each.block.num_shared for each in self._readings) + self._num_own
+        scores = query.new_empty((*query.shape[:2], widest))
+        keys = self._trace[layer][0]
+        for rows, columns in self._tiles(group):
+            torch.bmm(query[:, rows], keys[..., columns], out=scores[:, rows, columns])
+        for each in self._readings:
+            block, rows = each.block, each.of(group)
+            mine = scores[:, rows, : block.num_shared + self._num_own]
+            torch.bmm(query[:, rows], block.suffixes[layer][0], out=mine[..., block.num_trace : block.num_shared])
+            mine[..., block.num_shared :] = own[:, rows]
+            if each.mask_RN is not None:
+                mask = each.mask_RN.repeat_interleave(group, dim=0)
+                mine[..., block.first_hidden : block.num_shared] += mask
+            mine.copy_(mine.softmax(dim=-1, dtype=torch.float32))
+        return scores
+
+    def _tiles(self, group: int) -> Iterator[tuple[slice, slice]]:
+        """Columns of the trace that are read by the same rows, which are all from some row on."""
         start = 0
-        for _, values in columns:
-            output += weights[..., start : start + values.shape[1]] @ values
-            start += values.shape[1]
-        return _by_row(output, num_rows), _by_row(weights[..., -num_own:], num_rows)
+        for each in self._readings:
+            if each.block.num_trace > start:
+                yield slice(each.rows.start * group, None), slice(start, each.block.num_trace)
+                start = each.block.num_trace
 
     def _by_block(self, probe_R: NDArray[np.int64]) -> Iterator[_Reading]:
         for block in self._blocks:
@@ -179,27 +215,18 @@ def _chunks(num_probes: int, size: int) -> Iterator[range]:
     return (range(start, min(start + size, num_probes)) for start in range(0, num_probes, size))
 
 
-def _block(row: PackedRow, probes: range, prefix: PrefixCache, packed: PackedCache) -> _Block:
-    """Neighbouring probes of a packed row."""
+def _block(row: PackedRow, probes: range, before: int, packed: PackedCache) -> _Block:
+    """Neighbouring probes of a packed row, whose rows read at least as much of the trace as the block before."""
     ends = row.logit_rows[probes.start : probes.stop]
     suffixes = slice(int(row.logit_rows[probes.start - 1]) + 1 if probes.start else 0, int(ends[-1]) + 1)
     on_trace, on_suffixes = np.split(row.visible[ends], [row.num_shared], axis=1)
-    num_shared = int(np.flatnonzero(on_trace.any(axis=0))[-1]) + 1
-    columns = [
-        [
-            (shared[0][0, :, :num_shared].transpose(1, 2), shared[1][0, :, :num_shared]),
-            (own[0][0, :, suffixes].transpose(1, 2), own[1][0, :, suffixes]),
-        ]
-        for shared, own in zip(prefix.stored, packed.stored, strict=True)
-    ]
-    if len(probes) == len(row.probes):
-        # Nothing else reads them from here on: in one piece they are read faster.
-        columns = [[(torch.cat([a[0], b[0]], dim=-1), torch.cat([a[1], b[1]], dim=-2))] for a, b in columns]
-    visible = np.concatenate([on_trace[:, :num_shared], on_suffixes[:, suffixes]], axis=1)
+    num_trace = max(before, int(np.flatnonzero(on_trace.any(axis=0))[-1]) + 1)
+    own = [(keys[0, :, suffixes].transpose(1, 2), values[0, :, suffixes]) for keys, values in packed.stored]
+    visible = np.concatenate([on_trace[:, :num_trace], on_suffixes[:, suffixes]], axis=1)
     hidden = np.flatnonzero(~visible.all(axis=0))
     if not len(hidden):
-        return _Block(probes, columns, visible.shape[1], None)
-    first, like = int(hidden[0]), columns[0][0][0]
+        return _Block(probes, num_trace, own, visible.shape[1], None)
+    first, like = int(hidden[0]), own[0][0]
     seen = torch.from_numpy(visible[:, first:]).to(like.device)  # pyright: ignore[reportUnknownMemberType] - partial
     mask_PN = torch.zeros(seen.shape, dtype=like.dtype, device=like.device).masked_fill_(~seen, -torch.inf)
-    return _Block(probes, columns, first, mask_PN)
+    return _Block(probes, num_trace, own, first, mask_PN)
