@@ -86,7 +86,11 @@ def draw(chart: Chart, axes: Any) -> None:  # noqa: ANN401 - matplotlib's own
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:,.0f}")
     if chart.axes.percent:
-        axes.yaxis.set_major_formatter(lambda y, _: chart.written_y(y))
+
+        def written(y: float, _index: int) -> str:
+            return chart.written_y(y)
+
+        axes.yaxis.set_major_formatter(written)
     axes.set_xlabel(chart.axes.x_label)
     axes.set_ylabel(chart.axes.y_label)
     axes.spines[["top", "right"]].set_visible(False)

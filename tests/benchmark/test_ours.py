@@ -90,7 +90,7 @@ async def test_a_warm_up_starts_all_workers_of_the_grader_and_no_round_pays_for_
     assert {trace.outcome for trace in traces} == {None}, "so that they are graded"
     grader = MathGrader()
     try:
-        await grader.grade([GradeItem(trace.completion, trace.answer) for trace in traces])
+        await grader.grade([GradeItem(str(trace.completion), trace.answer) for trace in traces])
         assert len(grader.pool.pids) == NUM_WORKERS
     finally:
         await grader.close()
