@@ -203,8 +203,8 @@ def load_settings(**flags: object) -> ServeSettings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        told = REMOVED.get(name) or f"{first['msg']}{_meant(name)}"
-        raise ConfigError(f"setting {name}: {told}", param=name) from error
+        message = REMOVED.get(name) or f"{first['msg']}{_meant(name)}"
+        raise ConfigError(f"setting {name}: {message}", param=name) from error
     except SettingsError as error:
         raise ConfigError(f"settings cannot be read: {error}") from error
     except ValueError as error:
@@ -214,10 +214,10 @@ def load_settings(**flags: object) -> ServeSettings:
 def _refuse_removed_variables() -> None:
     """Variables with unknown names are other programs' own, and read by nobody; these were ours."""
     here = {variable.upper() for variable in os.environ}
-    for name, told in REMOVED.items():
+    for name, message in REMOVED.items():
         variable = f"MRT_REWARD_{name.replace('.', '__').upper()}"
         if variable in here:
-            raise ConfigError(f"variable {variable}: {told}", param=name)
+            raise ConfigError(f"variable {variable}: {message}", param=name)
 
 
 def _meant(name: str) -> str:

@@ -43,7 +43,7 @@ class Reads:
         """Ask `read` first."""
         from pydantic_core import core_schema  # noqa: PLC0415 - see above
 
-        return core_schema.no_info_before_validator_function(_told(self.read), handler(source))
+        return core_schema.no_info_before_validator_function(_as_field_error(self.read), handler(source))
 
     def __get_pydantic_json_schema__(self, *_: object) -> dict[str, Any]:
         """What the OpenAPI document says."""
@@ -59,7 +59,7 @@ class IdsField:
         from pydantic_core import core_schema  # noqa: PLC0415 - see above
 
         written = core_schema.plain_serializer_function_ser_schema(encode_ids, when_used="json")
-        return core_schema.no_info_plain_validator_function(_told(ids_of), serialization=written)
+        return core_schema.no_info_plain_validator_function(_as_field_error(ids_of), serialization=written)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, *_: object) -> dict[str, Any]:
@@ -69,18 +69,18 @@ class IdsField:
         return {"anyOf": [numbers, text]}
 
 
-def _told(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _as_field_error(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """The same, with its errors as pydantic takes them, which adds the name of the field."""
 
-    def told(given: Any) -> Any:  # noqa: ANN401 - any JSON
+    def converted(given: Any) -> Any:  # noqa: ANN401 - any JSON
         from pydantic_core import PydanticCustomError  # noqa: PLC0415 - see above
 
         try:
             return read(given)
         except TraceError as error:
-            raise PydanticCustomError("field", "{told}", {"told": str(error)}) from error
+            raise PydanticCustomError("field", "{told}", {"converted": str(error)}) from error
 
-    return told
+    return converted
 
 
 def id_text(given: Any) -> Any:  # noqa: ANN401 - any JSON

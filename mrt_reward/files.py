@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written beside their place, then moved into it."""
+"""Files that are whole or absent: written beside the target, then moved onto it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WEIGHTS_MARKER = ".complete"
 
 @contextmanager
 def replacing(path: Path) -> Generator[Path]:
-    """A scratch file in the same folder that takes the place of `path` when the block ends well.
+    """A scratch file in the same folder that replaces `path` when the block ends well.
 
     Where the block fails, or the machine does, `path` is as it was. It keeps its permissions, and a link stays a link.
 
@@ -25,34 +25,34 @@ def replacing(path: Path) -> Generator[Path]:
         ConfigError: the folder cannot be made, or the file not be written.
 
     """
-    place = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(path))
     # The process's own name for it, so that two runs do not write into one scratch file.
-    scratch = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             scratch.touch()
-            if place.exists():
-                shutil.copymode(place, scratch)
+            if target.exists():
+                shutil.copymode(target, scratch)
         except OSError as error:
             raise _unwritable(path, error) from error
         try:
             yield scratch
             _sync(scratch)
-            scratch.replace(place)
+            scratch.replace(target)
         except OSError as error:
             if error.filename not in (None, str(scratch)):
                 raise  # of another file, which the block reads
             raise _unwritable(path, error) from error
         with suppress(OSError):  # not every file system can sync a folder
-            _sync(place.parent)
+            _sync(target.parent)
     finally:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
 
 
 def _unwritable(path: Path, error: OSError) -> ConfigError:
-    return ConfigError(f"{path} cannot be written: {error}: name a place that can be", param="output")
+    return ConfigError(f"{path} cannot be written: {error}: name a folder that can be written", param="output")
 
 
 def _sync(path: Path) -> None:

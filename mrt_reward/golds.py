@@ -84,8 +84,8 @@ def _items(value: object) -> Sequence[object]:
         # Its items know their digits; `tolist` would widen float32.
         return list(array) if array.ndim else [array[()]]
     if hasattr(value, "tolist"):  # of a tensor library
-        told: object = cast("Any", value).tolist()
-        return cast("list[object]", told) if isinstance(told, list) else [told]
+        items: object = cast("Any", value).tolist()
+        return cast("list[object]", items) if isinstance(items, list) else [items]
     return [value]
 
 

@@ -89,7 +89,7 @@ class PolicyScorer:
         tokenizer: the policy's, of transformers.
         settings: how responses are scored. Graders, threads and memory are those of the `MRT_REWARD_…` variables, as
             for a server.
-        where: place of these settings in the framework's configuration, for messages.
+        where: path of these settings in the framework's configuration, for messages.
 
     Attributes:
         tokens: reads the policy's tokens.
@@ -153,8 +153,8 @@ def policy_canary(policy: Any, tokenizer: Any, dtype: str | None = None) -> Weig
     ids = torch.tensor([asked.ids], device=weights.device)
     with evaluating(policy), torch.no_grad():
         logits = policy(input_ids=ids).logits[0, len(asked.prompt_ids) - 1 : -1]
-    told = logits.float().log_softmax(-1).gather(1, ids[0, len(asked.prompt_ids) :, None])
-    return vouched(asked, float(told.sum()), dtype or str(weights.dtype))
+    reported = logits.float().log_softmax(-1).gather(1, ids[0, len(asked.prompt_ids) :, None])
+    return vouched(asked, float(reported.sum()), dtype or str(weights.dtype))
 
 
 class EnginesService:

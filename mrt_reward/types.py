@@ -137,7 +137,7 @@ class SampledAnswer:
         text: what the prover wrote after the terminator; untrusted.
         verdict: of the grader.
         tokens: its length in prover tokens, without the end of turn.
-        logprob: mean of its tokens' at temperature 1, natural, with the end of turn if drawn; None where it is untold.
+        logprob: mean of its tokens' at temperature 1, natural, with the end of turn if drawn; None where unknown.
 
     """
 

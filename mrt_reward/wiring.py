@@ -1,4 +1,4 @@
-"""The only place that builds engines, graders and the scorer from settings."""
+"""The only module that builds engines, graders and the scorer from settings."""
 
 from __future__ import annotations
 

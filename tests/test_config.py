@@ -96,7 +96,7 @@ def test_a_wrong_value_names_its_setting(flags: dict[str, object]) -> None:
     assert caught.value.param == next(iter(flags))
 
 
-def test_an_unreadable_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_environment_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MRT_REWARD_GRADERS", "{")
     with pytest.raises(ConfigError, match="settings cannot be read"):
         load_settings()
@@ -116,7 +116,7 @@ def test_a_key_that_no_header_can_carry_is_refused_at_the_start(name: str, key: 
         load_settings(**{name: key})
 
 
-def test_allowed_hosts_are_told_with_commas_or_as_a_list(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_allowed_hosts_are_given_with_commas_or_as_a_list(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toml.write_text('allowed_hosts = ["a", "b"]\n')
     assert load_settings().allowed_hosts == ("a", "b")
     monkeypatch.setenv("MRT_REWARD_ALLOWED_HOSTS", "c, d,")

@@ -20,7 +20,7 @@ def test_a_servers_settings_are_those_of_its_engine_and_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"dtype": "int8"}, "'auto', 'float32', 'bfloat16' or 'float16'"),
         ({"max_model_len": 1}, "greater than or equal to 2"),
@@ -29,8 +29,8 @@ def test_a_servers_settings_are_those_of_its_engine_and_more() -> None:
         ({"engine_api_key": "a b"}, "printable ASCII without blanks"),
     ],
 )
-def test_values_outside_their_ranges_and_unknown_names_are_refused(given: dict[str, object], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_values_outside_their_ranges_and_unknown_names_are_refused(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         EngineSettings.model_validate(given)
 
 
@@ -65,7 +65,7 @@ def test_endpoints_are_one_or_several(given: str | tuple[str, ...] | None, urls:
     assert EngineSettings(engine_url=given).engine_urls == urls
 
 
-def test_endpoints_come_from_all_places_that_settings_come_from(
+def test_endpoints_come_from_all_sources_that_settings_come_from(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MRT_REWARD_ENGINE_URL", "http://a:1,http://b:2")

@@ -43,7 +43,7 @@ def test_what_is_no_base64_of_ids_is_refused_by_name(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "told"),
+    ("ids", "message"),
     [
         ([1, True], "True at index 1"),
         ([1.0], "1.0 at index 0"),
@@ -58,8 +58,8 @@ def test_what_is_no_base64_of_ids_is_refused_by_name(text: str) -> None:
         (b"AAAA", "bytes"),
     ],
 )
-def test_what_is_no_list_of_ids_is_told(ids: Any, told: str) -> None:
-    with pytest.raises(TraceError, match=told):
+def test_what_is_no_list_of_ids_is_reported(ids: Any, message: str) -> None:
+    with pytest.raises(TraceError, match=message):
         ids_of(ids)
 
 

@@ -51,7 +51,7 @@ def _umask() -> int:
     return mask
 
 
-def test_the_disk_holds_a_file_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_disk_holds_a_file_before_it_replaces_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, str]] = []
     sync, replace = os.fsync, Path.replace
 
@@ -70,7 +70,7 @@ def test_the_disk_holds_a_file_before_it_takes_its_place(tmp_path: Path, monkeyp
     assert calls == [("sync", scratch), ("replace", "x.json"), ("sync", tmp_path.name)]
 
 
-def test_a_file_that_cannot_be_read_meanwhile_is_not_told_as_one_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_meanwhile_is_not_reported_as_one_that_cannot_be_written(tmp_path: Path) -> None:
     write_json(tmp_path / "x.json", {"a": 1})
     with pytest.raises(FileNotFoundError, match="other"):
         write_jsonl(tmp_path / "x.json", ({"line": line} for line in (tmp_path / "other").open()))

@@ -167,8 +167,8 @@ async def test_the_services_own_settings_and_a_servers_key_do_no_harm(
     monkeypatch.setenv("MRT_REWARD_API_KEY", "of-a-server")
     monkeypatch.setenv("MRT_REWARD_MAX_MODEL_LEN", "64")
     scorer = PolicyScorer(policy, tokenizer, LIKELIHOOD, "mrt")
-    told = capsys.readouterr().out
-    assert told == "[mrt] the policy itself proves, in float32, at each step with the weights of that step\n"
+    output = capsys.readouterr().out
+    assert output == "[mrt] the policy itself proves, in float32, at each step with the weights of that step\n"
     records = await scorer.score_all(responses_of(tokenizer, 0))
     await scorer.close()
     assert all("context holds 64" in record.reason for record in records)
@@ -231,7 +231,7 @@ async def test_a_service_that_ends_before_anybody_asked_leaves_nothing_open(poli
     await routes.close()
 
 
-async def test_a_trainers_engines_that_are_away_are_told_at_the_start() -> None:
+async def test_a_trainers_engines_that_are_away_are_reported_at_the_start() -> None:
     engines = EngineSettings(engine_url="http://127.0.0.1:9", tokenizer=str(MODEL_DIR))
     service = EnginesService(engines, "127.0.0.1", "rollout", "mrt")
     with pytest.raises(ProverUnavailable, match="no server at http://127"):

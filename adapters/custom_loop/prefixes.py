@@ -19,7 +19,7 @@ import torch
 from pydantic import Field, FilePath
 from pydantic_settings import SettingsConfigDict
 from torch import Tensor
-from train import Loop, LoopSettings, Rollouts, main
+from train import Loop, LoopSettings, PolicyRollouts, main
 
 from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.golds import golds_of
@@ -29,7 +29,7 @@ from mrt_reward.training.responses import Response
 from mrt_reward.training.settings import TrainingSettings
 
 
-class PrefixSettings(LoopSettings):
+class PrefixTrainingSettings(LoopSettings):
     """MRT-RL from the rows of `mrt-reward prefixes`, in plain PyTorch. No server is asked."""
 
     # Flags of mrt change what they name; its mode stays.
@@ -42,7 +42,7 @@ class PrefixSettings(LoopSettings):
 
 
 @dataclass(frozen=True)
-class Row:
+class StartRow:
     """What the policy starts from: text up to the end of the prefix, the gold answer, and what is done with it."""
 
     text: str
@@ -50,7 +50,7 @@ class Row:
     prefixed: Prefixed
 
 
-def read_row(line: str, where: str) -> Row:
+def read_row(line: str, where: str) -> StartRow:
     """A row as `mrt-reward prefixes` writes it; raises TraceError where it cannot be trained on."""
     try:
         columns: Any = json.loads(line.encode())
@@ -59,12 +59,12 @@ def read_row(line: str, where: str) -> Row:
         raise TraceError(f"{where}: expected an object with prompt, answer and mrt_group, got {line:.80}") from error
     if not isinstance(text, str) or not answers:
         raise TraceError(f"{where}: expected a prompt as text, and its gold answer, got {text!r:.80} and {answers}")
-    return Row(text, answers[0], read_prefixed(columns, where))
+    return StartRow(text, answers[0], read_prefixed(columns, where))
 
 
-def read_groups(settings: PrefixSettings) -> list[list[Row]]:
+def read_groups(settings: PrefixTrainingSettings) -> list[list[StartRow]]:
     """Rows of the file by their groups; raises MRTRewardError where they cannot be trained on."""
-    groups: dict[int, list[Row]] = {}
+    groups: dict[int, list[StartRow]] = {}
     with settings.rows.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -84,30 +84,30 @@ class PrefixLoop(Loop):
     mode = "prefix"
     template = "{{ messages[0]['content'] }}"  # a row's text as it is
 
-    def __init__(self, settings: PrefixSettings) -> None:
+    def __init__(self, settings: PrefixTrainingSettings) -> None:
         self.groups = read_groups(settings)
         super().__init__(settings)
 
-    def draw(self, rng: np.random.Generator) -> Sequence[Row]:
+    def draw(self, rng: np.random.Generator) -> Sequence[StartRow]:
         """All rows of some groups."""
         chosen: list[int] = rng.choice(len(self.groups), self.settings.problems, replace=False).tolist()
         return [row for group in chosen for row in self.groups[group]]
 
-    async def advantages(self, rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
+    async def advantages(self, rollouts: PolicyRollouts) -> tuple[Tensor, dict[str, float]]:
         """A_outcome within the group, or r - J(prefix), on each token that is trained, (B, T)."""
         mrt = self.settings.mrt
-        records = [self.record(row, rollouts.response(place)) for place, row in enumerate(rollouts.problems)]
+        records = [self.record(row, rollouts.response(index)) for index, row in enumerate(rollouts.problems)]
         paid = prefix_advantages(records, mrt.credit_config(), termination=mrt.baseline == "termination")
         advantage_BT = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, paid)), batch_first=True)
         metrics = prefix_metrics(records)
         metrics["response_length/mean"] = float(np.mean([record.num_tokens for record in records]))
         return advantage_BT.float().to(self.device), metrics
 
-    def record(self, row: Row, response: Response) -> Record:
+    def record(self, row: StartRow, response: Response) -> Record:
         """A row's outcome, and which of its tokens are trained: none where it must stop and does not answer."""
         trained = trained_part(row.prefixed, response, self.scorer.tokens, self.settings.mrt.delimiters)
         return Record(trained).rewarded(self.outcome(response), len(response.response_ids))
 
 
 if __name__ == "__main__":
-    main(PrefixSettings, PrefixLoop)
+    main(PrefixTrainingSettings, PrefixLoop)

@@ -68,7 +68,7 @@ class LoopSettings(BaseSettings):
 
 
 @dataclass(frozen=True)
-class Rollouts:
+class PolicyRollouts:
     """What the policy answered: ids and mask, (B, P + T), prompts padded on the left and responses on the right."""
 
     problems: list[Any]  # each has a `text` and an `answer`
@@ -124,7 +124,7 @@ class Loop:
         self.log.append({"step": number + 1, **metrics, "seconds": time.perf_counter() - started})
 
     @torch.no_grad()
-    def think(self, problems: Sequence[Any]) -> Rollouts:
+    def think(self, problems: Sequence[Any]) -> PolicyRollouts:
         """Sample a group of responses to each problem."""
         prompts = self.tokenizer.apply_chat_template(
             [[{"role": "user", "content": problem.text}] for problem in problems], chat_template=self.template,
@@ -137,15 +137,15 @@ class Loop:
         )  # fmt: skip
         ends = (ids[:, num_prompt:] == end).long()
         mask = torch.cat([prompts["attention_mask"].repeat_interleave(size, 0), (ends.cumsum(1) <= ends).long()], 1)
-        return Rollouts([problem for problem in problems for _ in range(size)], ids, mask, num_prompt)
+        return PolicyRollouts([problem for problem in problems for _ in range(size)], ids, mask, num_prompt)
 
-    async def advantages(self, rollouts: Rollouts) -> tuple[Tensor, dict[str, float]]:
+    async def advantages(self, rollouts: PolicyRollouts) -> tuple[Tensor, dict[str, float]]:
         """What each token is paid, (B, T), and what is logged."""
         records, how = await self.score(rollouts)
         advantage_BT, what = self.pay(records)
         return advantage_BT, what | how
 
-    async def score(self, rollouts: Rollouts) -> tuple[list[Record], dict[str, float]]:
+    async def score(self, rollouts: PolicyRollouts) -> tuple[list[Record], dict[str, float]]:
         """Outcome of each row beside the prover's values, or why there are none; and how scoring went."""
         step = len(self.log)  # the problems of later steps get fresh noise where answers are coupled
         responses = [replace(rollouts.response(row), step=step) for row in range(len(rollouts.problems))]
@@ -172,7 +172,7 @@ class Loop:
         metrics["response_length/mean"] = float(np.mean([record.num_tokens for record in records]))
         return advantage_BT.float().to(self.device), metrics
 
-    def learn(self, rollouts: Rollouts, advantage_BT: Tensor) -> float:
+    def learn(self, rollouts: PolicyRollouts, advantage_BT: Tensor) -> float:
         """One optimiser step on -Σ A·log π / tokens: GRPO's, as a batch is used once. Returns the gradient's norm."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
@@ -193,11 +193,11 @@ class Loop:
         falling = (num_steps - len(self.log)) / max(num_steps - warmup, 1) if self.settings.decay else 1.0
         return self.settings.learning_rate * min(rising, falling, 1.0)
 
-    def logprobs(self, rollouts: Rollouts, rows: Tensor) -> Tensor:
+    def logprobs(self, rollouts: PolicyRollouts, rows: Tensor) -> Tensor:
         """Log-probability of each response token, at the temperature that it was sampled with; (rows, T)."""
         ids, mask, target = rollouts.ids[rows], rollouts.mask[rows], rollouts.ids[rows, rollouts.num_prompt :]
-        places = (mask.cumsum(1) - 1).clamp(min=0)
-        output = self.policy(ids, attention_mask=mask, position_ids=places, logits_to_keep=target.shape[1] + 1)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        output = self.policy(ids, attention_mask=mask, position_ids=positions, logits_to_keep=target.shape[1] + 1)
         logits = output.logits[:, :-1] / self.settings.temperature
         return -torch.nn.functional.cross_entropy(logits.transpose(1, 2), target, reduction="none")
 

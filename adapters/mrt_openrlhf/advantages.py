@@ -3,7 +3,7 @@
     advantages += α·(G[j] - b[j])      on the tokens of episode j; `returns` likewise
 
 `gae` sums rewards up itself, so there progress goes in as rewards, and is `to_go`. Rows of prefixes are paid by
-themselves, in place of what OpenRLHF worked out for the samples of one prompt.
+themselves, instead of what OpenRLHF worked out for the samples of one prompt.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrt_openrlhf.batch import Row, left_out, spread, take_rows
+from mrt_openrlhf.batch import SampleRow, left_out, spread, take_rows
 from mrt_openrlhf.setup import WHERE, Setup
 from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.core.progress import Floats
@@ -69,7 +69,7 @@ def extend_experience_maker(module: Any) -> None:  # noqa: ANN401 - of OpenRLHF
 
 def _pay_episodes(
     module: Any,  # noqa: ANN401 - of OpenRLHF
-    rows: Sequence[Row],
+    rows: Sequence[SampleRow],
     setup: Setup,
     estimator: str,
     work: Callable[[], list[Any]],
@@ -96,16 +96,16 @@ def _pay_episodes(
         _add(rows, paid.advantage_NT)
     for row, out in zip(rows, dropped, strict=True):
         if out:
-            row.experience.advantages[row.place] = 0.0
+            row.experience.advantages[row.row] = 0.0
             values = row.experience.values
-            row.experience.returns[row.place] = 0.0 if values is None else values[row.place]
+            row.experience.returns[row.row] = 0.0 if values is None else values[row.row]
     metrics = batch_metrics(records, settings, settings.regret_budget or setup.max_response_tokens)
     how = record_metrics(records, overhead_s(records))
     return {**metrics, **how, "mrt/groups/mixed_versions": float(num_mixed)}
 
 
 def _pay_prefixes(
-    rows: Sequence[Row],
+    rows: Sequence[SampleRow],
     settings: TrainingSettings,
     estimator: str,
     work: Callable[[], list[Any]],
@@ -124,11 +124,11 @@ def credit_config(settings: TrainingSettings, estimator: str) -> CreditConfig:
     return settings.credit_config(scale_by_std=estimator == "group_norm", epsilon=NORM_EPSILON, singleton="zero")
 
 
-def _experiences(rows: Sequence[Row]) -> list[Any]:
+def _experiences(rows: Sequence[SampleRow]) -> list[Any]:
     return list({id(row.experience): row.experience for row in rows}.values())
 
 
-def _worked_out(done: Sequence[Any], rows: Sequence[Row]) -> None:
+def _worked_out(done: Sequence[Any], rows: Sequence[SampleRow]) -> None:
     """See that OpenRLHF gave the same experiences back, with an advantage per action."""
     fields = [(each.advantages, each.returns, each.action_mask) for each in done]
     shapes = [[getattr(field, "shape", None) for field in each] for each in fields]
@@ -141,7 +141,7 @@ def _worked_out(done: Sequence[Any], rows: Sequence[Row]) -> None:
         )
 
 
-def _add(rows: Sequence[Row], value_NT: Sequence[Floats]) -> None:
+def _add(rows: Sequence[SampleRow], value_NT: Sequence[Floats]) -> None:
     for experience, values in zip(_experiences(rows), spread(rows, value_NT, "advantages"), strict=True):
         experience.advantages = experience.advantages.float() + values
         experience.returns = experience.returns.float() + values
@@ -155,7 +155,7 @@ def _factors(groups: Sequence[int], dropped: Sequence[bool], estimator: str) -> 
 @contextmanager
 def _rewards_changed(
     module: Any,  # noqa: ANN401 - of OpenRLHF
-    rows: Sequence[Row],
+    rows: Sequence[SampleRow],
     factor_N: Sequence[float],
     earned_NT: Sequence[Floats] | None,
 ) -> Generator[None]:

@@ -52,7 +52,7 @@ def check_run(args: Any, setup: Setup) -> None:  # noqa: ANN401 - OpenRLHF's par
         _check_prefixes(args, settings)
     elif settings.estimator == "likelihood" and args.data.label_key is None:
         raise ConfigError(
-            "--data.label_key is not set, and the likelihood of the gold answer cannot be told without it: name the "
+            "--data.label_key is not set, and the likelihood of the gold answer needs it: name the "
             f"column that holds it, or choose {WHERE}.estimator rollouts with a grader that needs none",
             param="--data.label_key",
         )
@@ -150,7 +150,7 @@ def _check_prefixes(args: Any, settings: TrainingSettings) -> None:  # noqa: ANN
         )
     if args.algo.kl.init_coef > 0 and not args.algo.kl.use_loss:
         raise ConfigError(
-            f"{WHERE}.mode=prefix takes the place of the rewards that --algo.kl.init_coef penalises: add "
+            f"{WHERE}.mode=prefix replaces the rewards that --algo.kl.init_coef penalises: add "
             "--algo.kl.use_loss, or set --algo.kl.init_coef 0",
             param="--algo.kl.use_loss",
         )

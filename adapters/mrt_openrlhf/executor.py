@@ -111,19 +111,19 @@ class AgentExecutor(AgentExecutorBase):
         num_tokens = sum(end - start for start, end in written)
         if len(written) != 1:
             why = f"the agent made {len(written)} turns, and progress is that of one response"
-            return self._told(Record(Lapse.UNSUPPORTED, why)), num_tokens
+            return self._logged(Record(Lapse.UNSUPPORTED, why)), num_tokens
         [(start, end)] = written
         scorer = self._scorer = self._scorer or TraceScorer(self._settings, policy_tokens(hf_tokenizer))
         group = hashlib.sha256(sample.prompt.encode()).hexdigest()[:16]
         response = Response(tokens[:start], tokens[start:end], answer=sample.answer, group=group, step=sample.step)
         if sample.row is not None:
             return Record(trained_part(sample.row, response, scorer.tokens, self._settings.delimiters)), num_tokens
-        return self._told(await scorer.score(response)), num_tokens
+        return self._logged(await scorer.score(response)), num_tokens
 
-    def _told(self, record: Record) -> Record:
+    def _logged(self, record: Record) -> Record:
         if isinstance(record.what, Lapse) and record.what.failed:
             self._num_lapses += 1
-            # The first ones are told, and then ever fewer: a dead server must not fill the disk.
+            # The first ones are logged, and then ever fewer: a dead server must not fill the disk.
             if self._num_lapses & (self._num_lapses - 1) == 0:
                 logger.warning("mrt: no progress (%s): %s", record.what.name.lower(), record.reason)
         return record

@@ -113,7 +113,7 @@ def runtime_env(setup: Setup, environment: Mapping[str, str]) -> dict[str, Any]:
             f"runs only one: call {worker.HOOK} from it, and leave it out of --runtime-env-json"
         )
     variables = {name: environment.get(name, value) for name, value in _THEIRS.items()} | setup.to_environment()
-    told = {name: value for name, value in variables.items() if name not in job.get("env_vars", {})}
+    added = {name: value for name, value in variables.items() if name not in job.get("env_vars", {})}
     # Ray refuses a field that the job has set as well, even to the same value.
     hook = {} if "worker_process_setup_hook" in job else {"worker_process_setup_hook": worker.HOOK}
-    return {"env_vars": told, **hook}
+    return {"env_vars": added, **hook}

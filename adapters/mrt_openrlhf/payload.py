@@ -1,6 +1,6 @@
 """A record of scoring as the flat list of numbers that OpenRLHF carries beside a sample.
 
-`extra_logs` of a rollout become float32 rows of a tensor, padded with zeros on the right. So counts and places are
+`extra_logs` of a rollout become float32 rows of a tensor, padded with zeros on the right. So counts and indices are
 whole numbers below 2^24, which float32 holds exactly, and a row says by itself how long it is. A time of the day is
 good to a millisecond.
 
@@ -36,11 +36,11 @@ def pack(record: Record, num_tokens: int) -> list[float]:
     prover = 0 if record.prover is None else 1 + zlib.crc32(record.prover.encode()) % (_EXACT - 1)
     match record.what:
         case Scored() as what:
-            places = [*divmod(what.version, _HALF), what.start, what.cut_off, len(what.ends), *what.ends]
-            kind, body = _SCORED, [*places, *(part for value in what.value_P.tolist() for part in math.frexp(value))]
+            numbers = [*divmod(what.version, _HALF), what.start, what.cut_off, len(what.ends), *what.ends]
+            kind, body = _SCORED, [*numbers, *(part for value in what.value_P.tolist() for part in math.frexp(value))]
         case Prefixed() as what:
-            told = [what.value is not None, what.value or 0.0, what.stop, what.start]
-            kind, body = _PREFIXED, [*divmod(what.group, _HALF), *told]
+            record_read = [what.value is not None, what.value or 0.0, what.stop, what.start]
+            kind, body = _PREFIXED, [*divmod(what.group, _HALF), *record_read]
         case Lapse() as what:
             kind, body = _LAPSE, [what.value]
         case None:
@@ -73,9 +73,9 @@ def unpack(row: Sequence[float]) -> tuple[Record, int]:
         what = Prefixed(_whole(body), body[3] if body[2] else None, bool(body[4]), int(body[5]))
     else:
         raise ValueError(f"expected a record of kind 1 to 3, got {kind:g}")
-    told = Record(what, "", str(int(prover)) if prover else None, latency_s, *map(int, counts))
+    record_read = Record(what, "", str(int(prover)) if prover else None, latency_s, *map(int, counts))
     at = whole * _HALF + rest if whole else math.nan
-    return replace(told, waited_s=waited_s, rewarded_at=at), int(num_tokens)
+    return replace(record_read, waited_s=waited_s, rewarded_at=at), int(num_tokens)
 
 
 def _whole(halves: Sequence[float]) -> int:

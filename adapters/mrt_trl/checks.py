@@ -10,7 +10,7 @@ from mrt_reward.errors import ConfigError
 from mrt_reward.training.settings import TrainingSettings
 
 WHERE = "mrt"
-"""Place of the settings, for messages: the trainer's own argument."""
+"""Path of the settings, for messages: the trainer's own argument."""
 
 RATIO_LOSSES = ("dapo", "grpo", "bnpo", "dr_grpo", "sapo", "luspo")
 """Their gradient flows through the importance ratio: a token is paid its own advantage only if it has its own ratio."""

@@ -14,7 +14,7 @@ from mrt_reward.core.progress import Floats
 from mrt_reward.training.prefix import prefix_advantages, prefix_metrics, read_prefixed, trained_part
 from mrt_reward.training.records import Prefixed, Record
 from mrt_reward.training.responses import Response
-from mrt_trl.rows import Rows, Setup, TokenLists, padded
+from mrt_trl.rows import Rows, TokenLists, TrainerContext, padded
 
 
 class PrefixBatch:
@@ -26,7 +26,7 @@ class PrefixBatch:
 
     """
 
-    def __init__(self, setup: Setup, rows: Rows) -> None:
+    def __init__(self, setup: TrainerContext, rows: Rows) -> None:
         self._setup = setup
         self._rows = rows
         self._known_B: list[tuple[Prefixed, int]] = []

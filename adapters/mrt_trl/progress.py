@@ -20,7 +20,7 @@ from mrt_reward.training.metrics import batch_metrics, record_metrics
 from mrt_reward.training.records import Lapse, Record
 from mrt_reward.training.responses import Response
 from mrt_trl.checks import WHERE
-from mrt_trl.rows import Rows, Setup, TokenLists, messages_of, padded, shows_images
+from mrt_trl.rows import Rows, TokenLists, TrainerContext, messages_of, padded, shows_images
 
 UNSEEN = Record(Lapse.UNSUPPORTED, "its prompt holds images, which the prover does not see")
 
@@ -38,7 +38,7 @@ class ProgressBatch:
 
     """
 
-    def __init__(self, setup: Setup, rows: Rows, portal: BlockingPortal, step: int) -> None:
+    def __init__(self, setup: TrainerContext, rows: Rows, portal: BlockingPortal, step: int) -> None:
         self._setup = setup
         self._rows = rows
         self._portal = portal
@@ -53,13 +53,13 @@ class ProgressBatch:
         self._lengths = [len(ids) for ids in completion_ids]
         groups = self._rows.groups[self._rows.mine]
         responses: list[Response | None] = []
-        for place, (row, prompt) in enumerate(zip(self._rows.inputs, prompts, strict=True)):
+        for index, (row, prompt) in enumerate(zip(self._rows.inputs, prompts, strict=True)):
             response = Response(
-                prompt_ids=prompt_ids[place],
-                response_ids=completion_ids[place],
+                prompt_ids=prompt_ids[index],
+                response_ids=completion_ids[index],
                 messages=messages_of(prompt),
                 answer=row.get(self._setup.answer_column),
-                group=str(groups[place]),
+                group=str(groups[index]),
                 step=self._step,
             )
             responses.append(None if shows_images(row, prompt) else response)

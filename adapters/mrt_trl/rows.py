@@ -63,7 +63,7 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class TrainerContext:
     """What all batches of a trainer share.
 
     Attributes:

@@ -25,7 +25,7 @@ from mrt_trl.checks import WHERE, check_columns, check_config, check_loss_method
 from mrt_trl.following import Following, check_following
 from mrt_trl.prefixes import PrefixBatch
 from mrt_trl.progress import ProgressBatch
-from mrt_trl.rows import TRL_EPSILON, Batch, Rows, Setup, outcomes
+from mrt_trl.rows import TRL_EPSILON, Batch, Rows, TrainerContext, outcomes
 from mrt_trl.scoring import scorer_of
 
 
@@ -78,7 +78,7 @@ class MRTGRPOTrainer(GRPOTrainer):
             # Rows of a group are neighbours in the dataset, and are normalised within one batch.
             self.shuffle_dataset = False
         check_following(self, settings)
-        self._mrt = Setup(
+        self._mrt = TrainerContext(
             settings=settings,
             scorer=scorer_of(self, settings),
             answer_column=answer_column,

@@ -123,8 +123,8 @@ class MRTAgentLoopWorker(Marking, AgentLoopWorker):
 def add_marks(reward_NT: torch.Tensor, marked: Sequence[Sequence[Mark]]) -> None:
     """Add each row's marks to its token rewards."""
     for row, marks in enumerate(marked):
-        for place, value in marks:
-            reward_NT[row, place] += value
+        for token, value in marks:
+            reward_NT[row, token] += value
 
 
 class MRTAgentLoopManager(AgentLoopManager):

@@ -27,8 +27,8 @@ class MarkedOutput(AgentLoopOutput):
         output = super().as_dict()
         marks = output["extra_fields"].pop(MARKS, [])
         if "rm_scores" in output:
-            for place, value in marks:
-                output["rm_scores"][place] += value
+            for token, value in marks:
+                output["rm_scores"][token] += value
         return output
 
 

@@ -46,7 +46,7 @@ def _contradictions(config: DictConfig) -> Iterator[tuple[str, str]]:
     if "rollout" in config:
         yield "rollout", f"one step off, a step is written with the weights of the step before. {INSTEAD}"
     if rollout.name == "trtllm":
-        yield f"{_ROLLOUT}.name=trtllm", f"its server tells no log-probabilities of given tokens. {INSTEAD}"
+        yield f"{_ROLLOUT}.name=trtllm", f"its server returns no log-probabilities of given tokens. {INSTEAD}"
     if _unmerged_lora(model):
         yield (
             "actor_rollout_ref.model.lora_rank",
@@ -115,4 +115,4 @@ def _pool_contradictions(config: DictConfig) -> Iterator[tuple[str, str]]:
         model.rollout.name if not OmegaConf.is_missing(model.rollout, "name") else config.actor_rollout_ref.rollout.name
     )
     if name == "trtllm":
-        yield f"{_POOL}.rollout.name=trtllm", f"its server tells no log-probabilities of given tokens. {INSTEAD}"
+        yield f"{_POOL}.rollout.name=trtllm", f"its server returns no log-probabilities of given tokens. {INSTEAD}"

@@ -55,7 +55,7 @@ def saved_weights(config: DictConfig, step: int) -> Path:
 
 
 def hand_over(config: DictConfig, settings: TrainingSettings, step: int, workers: Sequence[Any]) -> dict[str, float]:
-    """Tell every server to prove with the weights of this step; what was done, for the log.
+    """Make every server prove with the weights of this step; what was done, for the log.
 
     Args:
         config: of the trainer.

@@ -8,7 +8,7 @@ credit needs. Every mark is a normal float32; `decode(encode(...))` returns what
     opening mark   -2^-(40 + tag)·(1 + J[0]/2)              just before the first episode, or as early as it can be
     episode mark   r_prg[j], or 1e-12 for none              on the last token of the episode
 
-(where progress is of log J, in place of J[0] how far its level is up the scale, and r_prg in nats)
+(where progress is of log J, instead of J[0] how far its level is up the scale, and r_prg in nats)
 
     lapse mark     2^-(80 + lapse)                          on the first token of a trace without progress to carry
 
@@ -75,19 +75,19 @@ def encode(what: Scored | Lapse, num_tokens: int, scale: ProgressScale = _OF_J) 
     first, *levels = scale.levels(what.value_P).tolist()
     kept: list[tuple[int, float]] = []
     for end, level in zip(what.ends, levels, strict=True):
-        place = min(end - 1, last)
-        if kept and kept[-1][0] >= place:
-            kept[-1] = (place, level)
-        elif place > opening:
-            kept.append((place, level))
+        token = min(end - 1, last)
+        if kept and kept[-1][0] >= token:
+            kept[-1] = (token, level)
+        elif token > opening:
+            kept.append((token, level))
     level_P = np.array([first, *(level for _, level in kept)])
     tag = 3 * what.cut_off + min(what.start, 2)
     marks = [
         (opening - 1, -number_mark(what.version, _VERSION_EXPONENT)),
         (opening, -math.ldexp(1.0 + scale.share(first) / 2, -_OPENING_EXPONENT - tag)),
     ]
-    for (place, _), progress in zip(kept, progress_rewards(level_P).tolist(), strict=True):
-        marks.append((place, NO_PROGRESS if abs(progress) < SMALLEST_PROGRESS else progress))
+    for (token, _), progress in zip(kept, progress_rewards(level_P).tolist(), strict=True):
+        marks.append((token, NO_PROGRESS if abs(progress) < SMALLEST_PROGRESS else progress))
     return marks
 
 
@@ -100,20 +100,20 @@ def decode(reward_T: NDArray[np.floating], scale: ProgressScale = _OF_J) -> Reco
     if num_tokens == 0:
         raise ValueError("expected the rewards of at least one token, got none")
     outcome = float(reward_T[-1])
-    places = np.flatnonzero(reward_T[:-1]).tolist()
-    if not places:
+    tokens = np.flatnonzero(reward_T[:-1]).tolist()
+    if not tokens:
         return Record(None, outcome=outcome, num_tokens=num_tokens)
-    first = float(reward_T[places[0]])
+    first = float(reward_T[tokens[0]])
     if 0 < first < 2.0**-60:
         return Record(Lapse(round(-math.log2(first)) - _LAPSE_EXPONENT), outcome=outcome, num_tokens=num_tokens)
-    if len(places) < 2 or not -(2.0 ** (1 - _VERSION_EXPONENT)) < first < 0:
+    if len(tokens) < 2 or not -(2.0 ** (1 - _VERSION_EXPONENT)) < first < 0:
         return Record(None, outcome=outcome, num_tokens=num_tokens)
-    opening, rest = places[1], places[2:]
+    opening, rest = tokens[1], tokens[2:]
     mantissa, power = math.frexp(-float(reward_T[opening]))
     cut_off, offset = divmod(1 - power - _OPENING_EXPONENT, 3)
-    progress_K = np.array([float(reward_T[place]) for place in rest])
+    progress_K = np.array([float(reward_T[token]) for token in rest])
     progress_K[np.abs(progress_K) < SMALLEST_PROGRESS] = 0.0
-    ends = [place + 1 for place in rest]
+    ends = [token + 1 for token in rest]
     if cut_off and ends:
         ends[-1] = num_tokens
     level_P = scale.level_at(4 * mantissa - 2) + np.append(0.0, np.cumsum(progress_K))
@@ -129,26 +129,26 @@ def encode_prefixed(row: Prefixed, num_tokens: int) -> list[Mark]:
         TraceError: the value is no success rate.
 
     """
-    place = max(row.start, 1)
-    if place > num_tokens - 2:
+    token = max(row.start, 1)
+    if token > num_tokens - 2:
         return []
     if row.value is not None and not 0 <= row.value <= 1:
         raise TraceError(f"mrt_value_prefix must be in [0, 1], got {row.value}", param="mrt_value_prefix")
     tag = row.stop + 2 * (row.value is None) + 4 * (row.start > 0)
     group = number_mark(row.group, _GROUP_EXPONENT)
-    return [(0, group), (place, -math.ldexp(1.0 + (row.value or 0.0) / 2, -_VALUE_EXPONENT - tag))]
+    return [(0, group), (token, -math.ldexp(1.0 + (row.value or 0.0) / 2, -_VALUE_EXPONENT - tag))]
 
 
 def decode_prefixed(reward_T: NDArray[np.floating]) -> Record:
     """What a row says; `reward_T` ends with the response's last token, where the outcome is."""
     outcome, num_tokens = float(reward_T[-1]), len(reward_T)
-    places = np.flatnonzero(reward_T[:-1]).tolist()
-    if len(places) != 2 or places[0] != 0 or not reward_T[places[1]] < 0 < reward_T[0]:
+    tokens = np.flatnonzero(reward_T[:-1]).tolist()
+    if len(tokens) != 2 or tokens[0] != 0 or not reward_T[tokens[1]] < 0 < reward_T[0]:
         return Record(None, outcome=outcome, num_tokens=num_tokens)
     group = marked_number(float(reward_T[0]), _GROUP_EXPONENT)
-    mantissa, exponent = math.frexp(-float(reward_T[places[1]]))
+    mantissa, exponent = math.frexp(-float(reward_T[tokens[1]]))
     tag = 1 - exponent - _VALUE_EXPONENT
     value = None if tag & 2 else 4 * mantissa - 2
     return Record(
-        Prefixed(group, value, bool(tag & 1), places[1] if tag & 4 else 0), outcome=outcome, num_tokens=num_tokens
+        Prefixed(group, value, bool(tag & 1), tokens[1] if tag & 4 else 0), outcome=outcome, num_tokens=num_tokens
     )

@@ -106,7 +106,7 @@ class MRTRewardManager(RewardManagerBase):
             record = await self._score(_response(data[0]))
         if isinstance(record.what, Lapse) and record.what.failed:
             self._num_lapses += 1
-            # The first ones are told, and then ever fewer: a dead server must not fill the disk.
+            # The first ones are logged, and then ever fewer: a dead server must not fill the disk.
             if self._num_lapses & (self._num_lapses - 1) == 0:
                 logger.warning("mrt: no progress (%s): %s", record.what.name.lower(), record.reason)
         return record
@@ -152,8 +152,8 @@ def _session(writer: object, response_ids: Sequence[int]) -> str | None:
     """The replica that wrote a trace, and after it what tells the trace from others that it wrote."""
     if not writer:
         return None
-    told = np.array(response_ids, np.int32).tobytes()
-    return f"http://{writer}#{zlib.crc32(told):08x}"
+    data = np.array(response_ids, np.int32).tobytes()
+    return f"http://{writer}#{zlib.crc32(data):08x}"
 
 
 def _messages(chat: Any) -> list[Message]:  # noqa: ANN401 - a dataset's column

@@ -31,10 +31,10 @@ NAME = "mrt_scoring_service"
 """Of the actor. Names are a run's own, unless `ray_kwargs.ray_init.namespace` is set."""
 
 BEFORE = "start"
-"""Version of weights that no step was told of."""
+"""Version of weights that belong to no step."""
 
-START_S, TELL_S = 600.0, 60.0
-"""Longest time to start, and to be told of weights: both are fractions of a second, unless the machine is busy."""
+START_S, CALL_TIMEOUT_S = 600.0, 60.0
+"""Longest time to start, and to take new weights: both are fractions of a second, unless the machine is busy."""
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
@@ -125,7 +125,7 @@ def pool_addresses(config: DictConfig) -> list[str]:
 
 
 def engines_of(config: DictConfig, addresses: list[str], *, pool: bool) -> EngineSettings:
-    """The replicas, as an engine of ours is told of them."""
+    """The replicas, as an engine of ours gets them."""
     model = config.actor_rollout_ref.model
     rollout = config.reward.reward_model.rollout if pool else config.actor_rollout_ref.rollout
     policys = OmegaConf.select(model, "tokenizer_path") or model.path
@@ -159,35 +159,37 @@ def follow_weights() -> None:
 
     All of veRL's trainers go through one class for that. Without a service, the version is kept for the one to come.
     """
-    if hasattr(CheckpointEngineManager, "tells_mrt"):
+    if hasattr(CheckpointEngineManager, "notifies_mrt"):
         return
-    CheckpointEngineManager.tells_mrt = True  # type: ignore[attr-defined]
+    CheckpointEngineManager.notifies_mrt = True  # type: ignore[attr-defined]
     for name in ("sleep_replicas", "abort_replicas", "update_weights"):
         original = inspect.unwrap(getattr(CheckpointEngineManager, name))
-        setattr(CheckpointEngineManager, name, auto_await(_told(original, wakes=name == "update_weights")))
+        setattr(CheckpointEngineManager, name, auto_await(_notifying(original, wakes=name == "update_weights")))
 
 
-def _told(original: Callable[..., Coroutine[Any, Any, Any]], *, wakes: bool) -> Callable[..., Coroutine[Any, Any, Any]]:
+def _notifying(
+    original: Callable[..., Coroutine[Any, Any, Any]], *, wakes: bool
+) -> Callable[..., Coroutine[Any, Any, Any]]:
     @functools.wraps(original)
-    async def told(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - veRL's own
-        _tell("pause")
+    async def notified(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - veRL's own
+        _notify("pause")
         result = await original(self, *args, **kwargs)
         if wakes:
             step = args[0] if args else kwargs.get("global_steps")
             _Run.version = _Run.version if step is None else str(step)
-            _tell("resume", _Run.version)
+            _notify("resume", _Run.version)
         return result
 
-    return told
+    return notified
 
 
-def _tell(what: str, *args: str) -> None:
+def _notify(what: str, *args: str) -> None:
     """Training goes on without a service; one that does not know which weights are there must not score."""
     if not _Run.sleeps:
         return
     try:
-        ray.get(getattr(_Run.service, what).remote(*args), timeout=TELL_S)
+        ray.get(getattr(_Run.service, what).remote(*args), timeout=CALL_TIMEOUT_S)
     except RayError as error:
-        logger.error("mrt: the scoring service cannot be told to %s, and is ended: %s", what, error)
+        logger.error("mrt: the scoring service did not answer to %s, and is ended: %s", what, error)
         _Run.sleeps = False
         ray.kill(_Run.service)

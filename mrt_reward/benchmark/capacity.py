@@ -113,8 +113,8 @@ def lines(plan: Capacity) -> Iterator[Line]:
     yield Line("seconds that a step may wait", f"{plan.step_s:g}", "given", "")
     yield Line("GPUs", f"{num_gpus}", "computed", "rounded up; each a replica with its own groups")
     rounds = math.ceil(plan.needed_tokens / num_gpus / queue)
-    told = f"a replica admits {queue:,} at once; clients wait for the rest"
-    yield Line("fillings of a replica's queue", f"{rounds}", "computed", told)
+    figures_of = f"a replica admits {queue:,} at once; clients wait for the rest"
+    yield Line("fillings of a replica's queue", f"{rounds}", "computed", figures_of)
 
 
 def _speed(plan: Capacity) -> Iterator[Line]:

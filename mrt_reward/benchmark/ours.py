@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from mrt_reward.benchmark.counting import prefill_lengths
 from mrt_reward.benchmark.forwards import Forward, forward_of_engine
-from mrt_reward.benchmark.plan import WARM_UP, Measurement, Plan, Run, Told
+from mrt_reward.benchmark.plan import WARM_UP, BenchPlan, Measurement, RunWork, WorkFigures
 from mrt_reward.benchmark.recording import RecordingProver, Sampled
 from mrt_reward.benchmark.rows import Kind, Way
 from mrt_reward.benchmark.workload import Work, WorkSpec, apart, first_problems, make_work
@@ -28,25 +28,25 @@ PREFIXES_OF_SIZE = 3000
 """Prefixes that are answered at each size, at least."""
 
 ROLLOUTS = 100
-"""Place of the first work that rollouts do; likelihoods do other work, which would leave its traces in a cache."""
+"""Number of the first work that rollouts do; likelihoods do other work, which would leave its traces in a cache."""
 
 NO_NUMBER = "x + {}"
 """A gold answer that the grader's workers alone can judge by; one that starts imports for seconds."""
 
 
-def specs(plan: Plan, name: EstimatorName) -> list[WorkSpec]:
+def specs(plan: BenchPlan, name: EstimatorName) -> list[WorkSpec]:
     """Work of each round. Rollouts take long, so they may do part of it."""
     if name == "likelihood":
         return [apart(plan.spec, turn) for turn in range(plan.rounds)]
     return [apart(first_problems(plan.spec, plan.slow_problems), ROLLOUTS + turn) for turn in range(plan.rounds)]
 
 
-def works(plan: Plan, name: EstimatorName, tokenizer: Tokenizer) -> list[Work]:
+def works(plan: BenchPlan, name: EstimatorName, tokenizer: Tokenizer) -> list[Work]:
     """Work of all rounds, with its text and tokens."""
     return [make_work(spec, tokenizer, plan.estimator(name)) for spec in specs(plan, name)]
 
 
-def warm_up_work(plan: Plan, name: EstimatorName, tokenizer: Tokenizer) -> Work:
+def warm_up_work(plan: BenchPlan, name: EstimatorName, tokenizer: Tokenizer) -> Work:
     """One problem that no round has. Where answers are sampled, its outcomes start all workers of the grader."""
     work = make_work(apart(first_problems(plan.spec, 1), WARM_UP), tokenizer, plan.estimator(name))
     if name == "likelihood":
@@ -62,12 +62,12 @@ def rounds_of_size(num_prefixes: int) -> int:
     return max(1, PREFIXES_OF_SIZE // num_prefixes)
 
 
-def grown(plan: Plan, tokenizer: Tokenizer) -> list[tuple[int, list[Work]]]:
+def grown(plan: BenchPlan, tokenizer: Tokenizer) -> list[tuple[int, list[Work]]]:
     """Work of each size, once for each of its rounds."""
     found: list[tuple[int, list[Work]]] = []
-    for place, size in enumerate(plan.sizes):
+    for index, size in enumerate(plan.sizes):
         spec = plan.spec.of_prefixes(size)
-        turns = [apart(spec, 200 + 40 * place + turn) for turn in range(rounds_of_size(size))]
+        turns = [apart(spec, 200 + 40 * index + turn) for turn in range(rounds_of_size(size))]
         found.append((size, [make_work(spec, tokenizer) for spec in turns]))
     return found
 
@@ -91,14 +91,14 @@ async def scored(stream: AsyncIterator[tuple[int, ScoredTrace]], work: Work) -> 
     return computed
 
 
-def told(name: EstimatorName, work: Work, computed: int, sampled: SampledByWork) -> Told:
-    """What some work told, with the answers that were sampled when it was done in this process."""
+def figures_of(name: EstimatorName, work: Work, computed: int, sampled: SampledByWork) -> WorkFigures:
+    """What some work reported, with the answers that were sampled when it was done in this process."""
     if name == "likelihood":
-        return Told(computed)
+        return WorkFigures(computed)
     counted = sampled.get(work.seed)
     if counted is None:
-        return Told(computed, None)
-    return Told(computed, counted.decoded_tokens, counted.mean_tokens)
+        return WorkFigures(computed, None)
+    return WorkFigures(computed, counted.decoded_tokens, counted.mean_tokens)
 
 
 @dataclass
@@ -115,7 +115,7 @@ class InProcess:
 
     scorer: Scorer
     prover: RecordingProver
-    plan: Plan
+    plan: BenchPlan
     sampled: SampledByWork = field(default_factory=SampledByWork)
 
     async def measurements(self) -> list[Measurement]:
@@ -141,20 +141,20 @@ class InProcess:
     def _way(self, kind: Kind, name: str, estimator: str) -> Way:
         return Way(kind, name, "in process", self.prover.info.engine, estimator)
 
-    def _ours(self, name: EstimatorName) -> Run:
-        async def run(work: Work) -> Told:
+    def _ours(self, name: EstimatorName) -> RunWork:
+        async def run(work: Work) -> WorkFigures:
             self.prover.taken()
             computed = await scored(self.scorer.stream(work.traces, work.options), work)
             if name == "rollouts":
                 self.sampled[work.seed] = self.prover.taken()
-            return told(name, work, computed, self.sampled)
+            return figures_of(name, work, computed, self.sampled)
 
         return run
 
-    def _forward(self, forward: Forward, name: EstimatorName, rounds: Sequence[Work]) -> Run:
+    def _forward(self, forward: Forward, name: EstimatorName, rounds: Sequence[Work]) -> RunWork:
         prompts = {work.seed: prefill_lengths(work.jobs, self.prover.info.max_tokens - 1) for work in rounds}
 
-        async def run(work: Work) -> Told:
+        async def run(work: Work) -> WorkFigures:
             await forward.prefill(prompts[work.seed], work.seed)
             computed = sum(prompts[work.seed])
             if name == "rollouts":
@@ -162,7 +162,7 @@ class InProcess:
                 length = max(1, round(counted.mean_tokens))
                 await forward.decode(counted.num_answers, length, work.seed)
                 computed += counted.num_answers * (length - 1)
-            return told(name, work, computed, self.sampled)
+            return figures_of(name, work, computed, self.sampled)
 
         return run
 
@@ -171,18 +171,18 @@ class InProcess:
         spec = apart(first_problems(self.plan.spec, self.plan.slow_problems), 50)
         work = make_work(spec, self.prover.tokenizer)
 
-        async def run(work: Work) -> Told:
+        async def run(work: Work) -> WorkFigures:
             computed = 0
             seen: set[bytes] = set()
             for job in work.jobs:
-                for place in range(len(job.cuts)):
-                    proof = job.proof([place], [0])
+                for index in range(len(job.cuts)):
+                    proof = job.proof([index], [0])
                     key = proof.token_ids.tobytes()
                     if key in seen:
                         continue
                     seen.add(key)
                     computed += (await self.prover.prove(proof)).computed_tokens
-            return Told(computed)
+            return WorkFigures(computed)
 
         return Measurement(self._way("peer", "likelihood, one proof a prefix", "likelihood"), [work], run)
 
@@ -190,7 +190,7 @@ class InProcess:
 async def through_server(
     client: AsyncClient,
     tokenizer: Tokenizer,
-    plan: Plan,
+    plan: BenchPlan,
     sampled: SampledByWork,
     *,
     elsewhere: bool = False,
@@ -199,10 +199,10 @@ async def through_server(
     engine = (await client.prover()).engine
     found: list[Measurement] = []
 
-    def run_of(name: EstimatorName) -> Run:
-        async def run(work: Work) -> Told:
+    def run_of(name: EstimatorName) -> RunWork:
+        async def run(work: Work) -> WorkFigures:
             computed = await scored(client.stream(work.traces, work.options), work)
-            return told(name, work, computed, sampled)
+            return figures_of(name, work, computed, sampled)
 
         return run
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import httpx
 
-from mrt_reward.benchmark.plan import WARM_UP, Measurement, Plan, Told
+from mrt_reward.benchmark.plan import WARM_UP, BenchPlan, Measurement, WorkFigures
 from mrt_reward.benchmark.rows import Way, why_of
 from mrt_reward.benchmark.workload import Work, all_prompts, apart, first_problems, make_work
 from mrt_reward.errors import ProverError
@@ -59,8 +59,8 @@ class PlainClient:
                 reply = await self._http.post("/v1/completions", content=json.dumps(body), headers=headers)
             except httpx.HTTPError as error:
                 words = self._last_words()
-                told = f"; its last words: {words}" if words else ""
-                raise ProverError(f"the peer's server broke off ({why_of(error)}){told}") from error
+                figures_of = f"; its last words: {words}" if words else ""
+                raise ProverError(f"the peer's server broke off ({why_of(error)}){figures_of}") from error
         if not reply.is_success:
             raise ProverError(f"the peer's server answered {reply.status_code}: {reply.text[:500]}")
         usage = cast("dict[str, Any]", json.loads(reply.content)["usage"])
@@ -68,22 +68,22 @@ class PlainClient:
         num_run = int(usage["prompt_tokens"]) - int(details.get("cached_tokens") or 0)
         return num_run + max(0, int(usage.get("completion_tokens") or 0) - 1)
 
-    async def one_by_one(self, work: Work) -> Told:
+    async def one_by_one(self, work: Work) -> WorkFigures:
         """Peer (a): prompts one after the other, each with one answer token more."""
         length = len(work.answer_ids)
-        return Told(sum([await self.complete(ids.tolist(), max_tokens=length) for ids in all_prompts(work)]))
+        return WorkFigures(sum([await self.complete(ids.tolist(), max_tokens=length) for ids in all_prompts(work)]))
 
-    async def all_at_once(self, work: Work) -> Told:
+    async def all_at_once(self, work: Work) -> WorkFigures:
         """Peer (c): all prompts at once."""
         length = len(work.answer_ids)
         asked = [self.complete(ids.tolist(), max_tokens=length) for ids in all_prompts(work)]
-        return Told(sum(await together(asked)))
+        return WorkFigures(sum(await together(asked)))
 
-    async def by_prompt_logprobs(self, work: Work) -> Told:
+    async def by_prompt_logprobs(self, work: Work) -> WorkFigures:
         """Peer (d): log-probabilities of the prompt, which ends in the answer."""
         prompts = [[*ids.tolist(), *work.answer_ids] for ids in all_prompts(work)]
         asked = [self.complete(ids, max_tokens=1, prompt_logprobs=0) for ids in prompts]
-        return Told(sum(await together(asked)))
+        return WorkFigures(sum(await together(asked)))
 
 
 def client_of(url: str, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
@@ -92,7 +92,7 @@ def client_of(url: str, transport: httpx.AsyncBaseTransport | None = None) -> ht
     return httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, limits=limits, transport=transport)
 
 
-def over_http(peer: PlainClient, tokenizer: Tokenizer, plan: Plan, label: str) -> list[Measurement]:
+def over_http(peer: PlainClient, tokenizer: Tokenizer, plan: BenchPlan, label: str) -> list[Measurement]:
     """What to measure; the label tells the server's set-up."""
     ways = (
         ("(a) a request a prefix, in turn", peer.one_by_one, plan.spec),
@@ -100,9 +100,9 @@ def over_http(peer: PlainClient, tokenizer: Tokenizer, plan: Plan, label: str) -
         ("(d) prompt log-probabilities", peer.by_prompt_logprobs, first_problems(plan.spec, plan.slow_problems)),
     )
     found: list[Measurement] = []
-    for place, (name, run, spec) in enumerate(ways):
-        warm_up = make_work(apart(first_problems(spec, 1), WARM_UP + place), tokenizer).first(1)
-        works = [make_work(apart(spec, 300 + 20 * place + turn), tokenizer) for turn in range(plan.rounds)]
+    for index, (name, run, spec) in enumerate(ways):
+        warm_up = make_work(apart(first_problems(spec, 1), WARM_UP + index), tokenizer).first(1)
+        works = [make_work(apart(spec, 300 + 20 * index + turn), tokenizer) for turn in range(plan.rounds)]
         way = Way("peer", f"{name}; {label}", "server", "vllm", "likelihood")
         found.append(Measurement(way, works, run, warm_up))
     return found

@@ -19,11 +19,11 @@ SIZES = (100, 1000, 10_000)
 """Prefixes, where growth is asked for."""
 
 WARM_UP = 99
-"""Place of the work that comes first and is not counted."""
+"""Number of the work that comes first and is not counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BenchPlan:
     """What to measure.
 
     Attributes:
@@ -62,7 +62,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class Targets:
     """Where to measure; with a URL, nowhere else."""
 
     in_process: bool = option(True, "Measure in this process, beside one full forward.")
@@ -72,11 +72,11 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class WorkFigures:
     """What a way of doing some work tells about it, besides its answers.
 
     Attributes:
-        computed_tokens: run through the network; None where it is not told.
+        computed_tokens: run through the network; None where the engine does not report it.
         decoded_tokens: tokens of sampled answers that had to be run, all but the last of each.
         answer_tokens: mean length of a sampled answer.
 
@@ -87,7 +87,7 @@ class Told:
     answer_tokens: float | None = None
 
 
-Run = Callable[[Work], Awaitable[Told]]
+RunWork = Callable[[Work], Awaitable[WorkFigures]]
 """Does some work."""
 
 
@@ -106,7 +106,7 @@ class Measurement:
 
     way: Way
     works: Sequence[Work]
-    run: Run
+    run: RunWork
     warm_up: Work | None = None
     elsewhere: bool = False
 
@@ -131,7 +131,7 @@ async def measure(measurements: Sequence[Measurement], results: Results) -> None
 async def _round(one: Measurement, work: Work, results: Results) -> None:
     prefixes, needed = work.num_prefixes, work.needed_tokens
     with measured() as cost:
-        told = await one.run(work)
-    all_needed = None if told.decoded_tokens is None else needed + told.decoded_tokens
-    done = Done(prefixes, told.computed_tokens, all_needed, told.answer_tokens)
+        figures_of = await one.run(work)
+    all_needed = None if figures_of.decoded_tokens is None else needed + figures_of.decoded_tokens
+    done = Done(prefixes, figures_of.computed_tokens, all_needed, figures_of.answer_tokens)
     results.add(one.way, done, cost, elsewhere=one.elsewhere)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from mrt_reward.benchmark.processes import Cost
-from mrt_reward.benchmark.rows import Done, Failed, Row, Way, record, row, total, why_of
+from mrt_reward.benchmark.rows import BenchRow, Done, Failed, Way, record, row, total, why_of
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Results:
     _rounds: dict[Way, _Rounds] = field(default_factory=dict[Way, _Rounds])
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[BenchRow]:
         """What was measured; rounds are added up."""
         return [
             row(way, rounds.done, total(rounds.costs), elsewhere=rounds.elsewhere)
@@ -53,7 +53,7 @@ class Results:
         else:
             rounds.done = rounds.done.plus(done)
             rounds.costs.append(cost)
-        self._tell_change(way, f"{done.prefixes:,} prefixes in {cost.wall_s:.1f} s")
+        self._report_change(way, f"{done.prefixes:,} prefixes in {cost.wall_s:.1f} s")
 
     @contextmanager
     def surviving(self, way: Way) -> Generator[None]:
@@ -62,7 +62,7 @@ class Results:
             yield
         except Exception as error:  # noqa: BLE001 - written down, and the exit status tells of it
             self.failures.append(Failed(way, why_of(error)))
-            self._tell_change(way, f"failed: {why_of(error)}")
+            self._report_change(way, f"failed: {why_of(error)}")
 
     def has_failed(self, way: Way) -> bool:
         """Whether a failure of this way is written down."""
@@ -73,6 +73,6 @@ class Results:
         rows = self.rows
         return [record(one, rows) for one in rows] + [{**asdict(one.way), "failed": one.why} for one in self.failures]
 
-    def _tell_change(self, way: Way, what: str) -> None:
+    def _report_change(self, way: Way, what: str) -> None:
         self.latest = f"{way.kind}, {way.engine}, {way.place}: {way.name}: {what}"
         self.changed(self)

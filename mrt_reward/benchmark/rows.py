@@ -13,7 +13,7 @@ Place = Literal["in process", "server"]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BenchRow:
     """One way of doing some work.
 
     Attributes:
@@ -26,7 +26,7 @@ class Row:
         wall_s: time that passed, in seconds.
         cpu_s: CPU-seconds of all processes, callers included; None where they cannot be seen (a server elsewhere).
         caller_cpu_s: of them, this process's own: over HTTP, the caller's.
-        computed_tokens: run through the network; None where it is not told.
+        computed_tokens: run through the network; None where the engine does not report it.
         needed_tokens: to run where no beginning is computed twice, sampled answers included.
         peak_mb: highest resident memory of the processes that prove, in megabytes.
         answer_tokens: mean length of a sampled answer; None where none is.
@@ -67,7 +67,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What some work came to, besides its cost; see `Row`."""
+    """What some work came to, besides its cost; see `BenchRow`."""
 
     prefixes: int
     computed_tokens: int | None
@@ -90,7 +90,7 @@ def _sum(first: int | None, second: int | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Which way of doing the work; see `Row`."""
+    """Which way of doing the work; see `BenchRow`."""
 
     kind: Kind
     name: str
@@ -99,7 +99,7 @@ class Way:
     estimator: str
 
 
-def row(way: Way, done: Done, cost: Cost, *, elsewhere: bool = False) -> Row:
+def row(way: Way, done: Done, cost: Cost, *, elsewhere: bool = False) -> BenchRow:
     """One line.
 
     Args:
@@ -110,7 +110,7 @@ def row(way: Way, done: Done, cost: Cost, *, elsewhere: bool = False) -> Row:
 
     """
     served = cost.children_peak_mb if way.place == "server" else cost.own_peak_mb + cost.children_peak_mb
-    return Row(
+    return BenchRow(
         way.kind,
         way.name,
         way.place,
@@ -157,7 +157,7 @@ def total(costs: Sequence[Cost]) -> Cost:
     )
 
 
-def speed_ratio(one: Row, other: Row) -> float | None:
+def speed_ratio(one: BenchRow, other: BenchRow) -> float | None:
     """How many times as many prefixes per CPU-second as the other; per second where CPU time is not seen."""
     first, second = one.prefixes_per_cpu_s, other.prefixes_per_cpu_s
     if first is None or second is None:
@@ -165,13 +165,13 @@ def speed_ratio(one: Row, other: Row) -> float | None:
     return first / second
 
 
-def forward_of(one: Row, rows: Iterable[Row]) -> Row | None:
+def forward_of(one: BenchRow, rows: Iterable[BenchRow]) -> BenchRow | None:
     """The full forward for a row: of its own engine and estimator; None where that was not measured."""
     mine = (one.engine, one.estimator)
     return next((row for row in rows if row.kind == "forward" and (row.engine, row.estimator) == mine), None)
 
 
-def record(one: Row, rows: Sequence[Row]) -> Mapping[str, object]:
+def record(one: BenchRow, rows: Sequence[BenchRow]) -> Mapping[str, object]:
     """A row for JSON, with what follows from it."""
     forward = forward_of(one, rows)
     return {

@@ -6,7 +6,7 @@ import importlib.util
 
 from mrt_reward.benchmark.forwards import WITH_FORWARD
 from mrt_reward.benchmark.ours import InProcess, SampledByWork, rounds_of_size, through_server
-from mrt_reward.benchmark.plan import Places, Plan, measure
+from mrt_reward.benchmark.plan import BenchPlan, Targets, measure
 from mrt_reward.benchmark.recording import RecordingProver
 from mrt_reward.benchmark.results import Results
 from mrt_reward.benchmark.rows import Way
@@ -28,54 +28,54 @@ def tokenizer_of(settings: ServeSettings) -> HFTokenizer:
     return HFTokenizer(resolve_folder(str(name), settings.revision), trust_remote_code=settings.trust_remote_code)
 
 
-def num_steps(engine: str, plan: Plan, places: Places) -> int:
+def num_steps(engine: str, plan: BenchPlan, targets: Targets) -> int:
     """How often `tell` is called."""
     ours = plan.rounds * len(plan.estimators) + sum(map(rounds_of_size, plan.sizes))
-    if places.url is not None:
+    if targets.url is not None:
         return ours
     forwards = plan.rounds * len(plan.estimators) if engine in WITH_FORWARD else 0
-    in_process = (1 + ours + forwards + 1) if places.in_process else 0
-    server = (1 + ours) if places.server else 0
-    peers = (2 * (1 + 3 * plan.rounds) + 1) if places.peers else 0
+    in_process = (1 + ours + forwards + 1) if targets.in_process else 0
+    server = (1 + ours) if targets.server else 0
+    peers = (2 * (1 + 3 * plan.rounds) + 1) if targets.peers else 0
     return in_process + server + peers
 
 
-async def bench(settings: ServeSettings, plan: Plan, places: Places, results: Results) -> None:
+async def bench(settings: ServeSettings, plan: BenchPlan, targets: Targets, results: Results) -> None:
     """Measure, in the order of the table; what fails is written down beside what was measured.
 
     Args:
         settings: the engine that is measured.
         plan: what to measure.
-        places: where.
+        targets: where.
         results: rows are added to these.
 
     Raises:
         ConfigError: the peers need vLLM, or the running server is another model's.
 
     """
-    if places.url is not None:
-        await _running_server(places.url, settings, plan, results)
+    if targets.url is not None:
+        await _running_server(targets.url, settings, plan, results)
         return
-    if places.peers and importlib.util.find_spec("vllm") is None:
+    if targets.peers and importlib.util.find_spec("vllm") is None:
         raise ConfigError(f"the peers run on vLLM: {install_command('vllm')}, or leave out --peers", param="peers")
     sampled: SampledByWork = {}
-    if places.in_process:
+    if targets.in_process:
         results.tell(f"{settings.engine}, in process: starting")
         with results.surviving(Way("ours", "the engine", "in process", settings.engine, "likelihood")):
             await _in_process(settings, plan, sampled, results)
-    if places.server:
+    if targets.server:
         results.tell(f"{settings.engine}, server: starting ours")
         with results.surviving(Way("ours", "our server", "server", settings.engine, "likelihood")):
             async with our_server(settings) as url, AsyncClient(url, api_key=settings.plain_api_key) as client:
                 await measure(await through_server(client, tokenizer_of(settings), plan, sampled), results)
-    if places.peers:
+    if targets.peers:
         from mrt_reward.benchmark.vllm_peers import measure_authors, measure_over_http  # noqa: PLC0415 - loads vLLM
 
         await measure_over_http(settings, tokenizer_of(settings), plan, results)
         await measure_authors(settings, tokenizer_of(settings), plan, results)
 
 
-async def _in_process(settings: ServeSettings, plan: Plan, sampled: SampledByWork, results: Results) -> None:
+async def _in_process(settings: ServeSettings, plan: BenchPlan, sampled: SampledByWork, results: Results) -> None:
     prover = RecordingProver(build_prover(settings))
     scorer = build_scorer(settings, prover)
     try:
@@ -84,7 +84,7 @@ async def _in_process(settings: ServeSettings, plan: Plan, sampled: SampledByWor
         await scorer.close()
 
 
-async def _running_server(url: str, settings: ServeSettings, plan: Plan, results: Results) -> None:
+async def _running_server(url: str, settings: ServeSettings, plan: BenchPlan, results: Results) -> None:
     tokenizer: Tokenizer = tokenizer_of(settings)
     async with AsyncClient(url, api_key=settings.plain_api_key) as client:
         served = await client.prover()

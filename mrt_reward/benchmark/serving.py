@@ -38,10 +38,10 @@ ONE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 def environment_of(settings: ServeSettings) -> dict[str, str]:
     """Variables that give a server the same engine; keys come with the environment."""
     names = set(EngineSettings.model_fields) - {"engine_api_key"}
-    told = settings.model_dump(mode="json", include=names, exclude_none=True)
+    figures_of = settings.model_dump(mode="json", include=names, exclude_none=True)
     return {
         f"MRT_REWARD_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
-        for name, value in told.items()
+        for name, value in figures_of.items()
     }
 
 
@@ -56,7 +56,7 @@ async def our_server(settings: ServeSettings) -> AsyncGenerator[str]:
     command = [sys.executable, "-m", "mrt_reward.cli", "serve", "--host", "127.0.0.1", "--port", "0"]
     command += ["--admin-port", "0", "--log-format", "off"]
     async with _running(command, environment_of(settings)) as server:
-        yield await server.told(re.compile(r"ready: (http://\S+)"))
+        yield await server.figures_of(re.compile(r"ready: (http://\S+)"))
 
 
 @asynccontextmanager
@@ -91,7 +91,7 @@ class _Server:
         self._process = process
         self._log = log
 
-    async def told(self, pattern: re.Pattern[str]) -> str:
+    async def figures_of(self, pattern: re.Pattern[str]) -> str:
         """What the first group of the pattern matches, once the server writes it."""
 
         async def look() -> str | None:

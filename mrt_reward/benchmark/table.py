@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from mrt_reward.benchmark.rows import Failed, Row, Way, forward_of, speed_ratio
+from mrt_reward.benchmark.rows import BenchRow, Failed, Way, forward_of, speed_ratio
 
 COLUMNS = ("way", "prefixes", "wall s", "CPU-s", "per CPU-s", "of forward", "computed", "peak MB", "answer")
 
@@ -21,11 +21,11 @@ WIDTH = 132
 """Characters, where the output is no terminal."""
 
 
-def table(rows: Sequence[Row], failures: Sequence[Failed], title: str) -> Table:
+def table(rows: Sequence[BenchRow], failures: Sequence[Failed], title: str) -> Table:
     """All rows, `--` where a figure is missing, and then what failed."""
     shown = Table(title=title, title_justify="left", caption=LEGEND, caption_justify="left")
-    for place, column in enumerate(COLUMNS):
-        shown.add_column(column, justify="right" if place else "left", no_wrap=bool(place), overflow="fold")
+    for index, column in enumerate(COLUMNS):
+        shown.add_column(column, justify="right" if index else "left", no_wrap=bool(index), overflow="fold")
     for one in rows:
         shown.add_row(*cells(one, rows), style={"ours": "bold", "forward": "dim", "peer": ""}[one.kind])
     for one in failures:
@@ -33,28 +33,28 @@ def table(rows: Sequence[Row], failures: Sequence[Failed], title: str) -> Table:
     return shown
 
 
-def named(one: Row | Way) -> str:
+def named(one: BenchRow | Way) -> str:
     """Kind, engine and name, as the first column shows them."""
     return f"{one.kind}, {one.engine}, {one.place}: {one.name}"
 
 
-def cells(one: Row, rows: Sequence[Row]) -> list[str]:
+def cells(one: BenchRow, rows: Sequence[BenchRow]) -> list[str]:
     """One line, in the order of `COLUMNS`."""
     forward = forward_of(one, rows)
     return [
         named(one),
         f"{one.prefixes:,}",
         f"{one.wall_s:.1f}",
-        _told(one.cpu_s, ".1f"),
-        _told(one.prefixes_per_cpu_s, ".2f"),
-        _told(None if forward is None else speed_ratio(one, forward), ".2f"),
-        _told(one.computed_to_needed, ".3f"),
-        _told(one.peak_mb, ".0f"),
-        _told(one.answer_tokens, ".1f"),
+        _shown(one.cpu_s, ".1f"),
+        _shown(one.prefixes_per_cpu_s, ".2f"),
+        _shown(None if forward is None else speed_ratio(one, forward), ".2f"),
+        _shown(one.computed_to_needed, ".3f"),
+        _shown(one.peak_mb, ".0f"),
+        _shown(one.answer_tokens, ".1f"),
     ]
 
 
-def show(rows: Sequence[Row], failures: Sequence[Failed], title: str) -> None:
+def show(rows: Sequence[BenchRow], failures: Sequence[Failed], title: str) -> None:
     """Print the table to stdout; what is no terminal gets room for whole lines."""
     console = Console()
     if not console.is_terminal:
@@ -66,5 +66,5 @@ def show(rows: Sequence[Row], failures: Sequence[Failed], title: str) -> None:
         )
 
 
-def _told(value: float | None, shape: str) -> str:
+def _shown(value: float | None, shape: str) -> str:
     return "--" if value is None else format(value, shape)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mrt_reward.benchmark.peers import PlainClient, client_of, over_http
-from mrt_reward.benchmark.plan import WARM_UP, Plan, measure
+from mrt_reward.benchmark.plan import WARM_UP, BenchPlan, measure
 from mrt_reward.benchmark.processes import Cost
 from mrt_reward.benchmark.results import Results
 from mrt_reward.benchmark.rows import Done, Way
@@ -48,7 +48,7 @@ def _folder(settings: ServeSettings) -> Path:
     return resolve_folder(str(settings.model or MODEL_DIR), settings.revision)
 
 
-async def measure_over_http(settings: ServeSettings, tokenizer: Tokenizer, plan: Plan, results: Results) -> None:
+async def measure_over_http(settings: ServeSettings, tokenizer: Tokenizer, plan: BenchPlan, results: Results) -> None:
     """(a), (c) and (d): on vLLM's server as it comes, and on one that has its engine in as few processes as ours."""
     for label, names, environment in (
         (AS_IT_COMES, SAME_WORK, VLLM_ON_CPU),
@@ -64,14 +64,14 @@ async def measure_over_http(settings: ServeSettings, tokenizer: Tokenizer, plan:
                 await measure(over_http(PlainClient(http, last_words), tokenizer, plan, label), results)
 
 
-async def measure_authors(settings: ServeSettings, tokenizer: Tokenizer, plan: Plan, results: Results) -> None:
+async def measure_authors(settings: ServeSettings, tokenizer: Tokenizer, plan: BenchPlan, results: Results) -> None:
     """(b), on the first problem."""
     results.tell(f"vllm, in process: {AUTHORS}")
     way = Way("peer", AUTHORS, "in process", "vllm", "free answers")
     with results.surviving(way):
         work = make_work(apart(first_problems(plan.spec, 1), 400), tokenizer, plan.estimator("rollouts"), "official")
         warm_up = make_work(apart(first_problems(plan.spec, 1), 400 + WARM_UP), tokenizer)
-        told = await _in_a_process(
+        figures_of = await _in_a_process(
             {
                 "engine": {
                     "model": str(_folder(settings)),
@@ -86,11 +86,11 @@ async def measure_authors(settings: ServeSettings, tokenizer: Tokenizer, plan: P
         )
         done = Done(
             work.num_prefixes,
-            told["computed_tokens"],
-            work.needed_tokens + round(work.num_prefixes * NUM_SAMPLES * (told["answer_tokens"] - 1)),
-            told["answer_tokens"],
+            figures_of["computed_tokens"],
+            work.needed_tokens + round(work.num_prefixes * NUM_SAMPLES * (figures_of["answer_tokens"] - 1)),
+            figures_of["answer_tokens"],
         )
-        results.add(way, done, Cost(**told["cost"]))
+        results.add(way, done, Cost(**figures_of["cost"]))
 
 
 def _ids(work: Work) -> list[list[list[int]]]:

@@ -163,9 +163,9 @@ def first_problems(spec: WorkSpec, most: int) -> WorkSpec:
     return replace(spec, problems=min(spec.problems, most))
 
 
-def apart(spec: WorkSpec, place: int) -> WorkSpec:
+def apart(spec: WorkSpec, offset: int) -> WorkSpec:
     """Other work of the same size, so that nothing is answered from a cache."""
-    return replace(spec, seed=spec.seed + 1000 * (place + 1))
+    return replace(spec, seed=spec.seed + 1000 * (offset + 1))
 
 
 def all_prompts(work: Work) -> Sequence[TokenIds]:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from mrt_reward.cli.flags import chosen, flag
 from mrt_reward.cli.options import options_from
-from mrt_reward.cli.pooling import Options, Policy, Scored, pool_and_prompts, show_counts, show_notes
+from mrt_reward.cli.pooling import Options, Policy, ScoredFiles, pool_and_prompts, show_counts, show_notes
 from mrt_reward.evaluation.audit import Audit, Audited, AuditSettings, Sign, Tally
 from mrt_reward.evaluation.audit import audit as audited
 from mrt_reward.files import write_json
@@ -24,7 +24,7 @@ _DEFAULT = AuditSettings()
 
 
 def audit(
-    scored: Scored,
+    scored: ScoredFiles,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", dir_okay=False, help="JSON to write, with every trace it found.")
     ] = None,
@@ -77,13 +77,13 @@ def _record(found: Audit) -> Mapping[str, object]:
 
 
 def _line(each: Audited) -> Mapping[str, object]:
-    told = {sign.name.lower(): amount for sign, amount in each.found.items()}
+    reported = {sign.name.lower(): amount for sign, amount in each.found.items()}
     return {
         "id": each.id,
         "problem": each.problem,
         "progress": each.progress,
         "outcome": each.outcome,
-        "signs": told,
+        "signs": reported,
     }
 
 
@@ -111,10 +111,10 @@ def _traces(shown: list[Audited]) -> Table:
     for column in ("trace", "progress", "outcome", "signs"):
         table.add_column(column, justify="right" if column in ("progress", "outcome") else "left", overflow="fold")
     for each in shown:
-        told = ", ".join(f"{sign.name.lower()} {amount:.2g}" for sign, amount in each.found.items())
+        message = ", ".join(f"{sign.name.lower()} {amount:.2g}" for sign, amount in each.found.items())
         # Ids are whatever a run called its traces.
         name = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in each.id)
-        table.add_row(Text(name), _number(each.progress), _number(each.outcome), told)
+        table.add_row(Text(name), _number(each.progress), _number(each.outcome), message)
     return table
 
 

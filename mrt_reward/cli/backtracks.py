@@ -16,7 +16,7 @@ from mrt_reward.cli.pooling import (
     Options,
     Output,
     Policy,
-    Scored,
+    ScoredFiles,
     TokenizerName,
     on_engine,
     pool_and_prompts,
@@ -33,14 +33,14 @@ from mrt_reward.evaluation.datasets.backtracking import (
     sampled_backtracks,
 )
 from mrt_reward.evaluation.datasets.branching import Brancher, BranchSettings, Point
-from mrt_reward.evaluation.datasets.branching import Progress as Report
+from mrt_reward.evaluation.datasets.branching import OnProgress as Report
 from mrt_reward.files import write_json, write_jsonl
 from mrt_reward.options import ScoreOptions
 
 
 @with_settings(*LOCAL_ENGINE)
 def backtracks(
-    scored: Scored,
+    scored: ScoredFiles,
     output: Output,
     *,
     options: Options = None,
@@ -70,7 +70,7 @@ def backtracks(
     counts = {"wrong attempts that fell": len(rows) + len(left), "taken over by another attempt": len(rows)}
     if sample and left:
         run = BranchRun(settings, scoring, replace(branching, num_samples=sample))
-        points = [Point(trace, place) for trace, place in left]
+        points = [Point(trace, index) for trace, index in left]
 
         async def continued(brancher: Brancher, tell: Report) -> Sequence[Backtrack]:
             return sampled_backtracks(await brancher.finished(points, tell))

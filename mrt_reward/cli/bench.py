@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mrt_reward.benchmark.capacity import Capacity, lines
-from mrt_reward.benchmark.plan import SIZES, Places, Plan
+from mrt_reward.benchmark.plan import SIZES, BenchPlan, Targets
 from mrt_reward.benchmark.workload import WorkSpec
 from mrt_reward.cli.bars import bar
 from mrt_reward.cli.flags import ENGINE, taking, with_settings
@@ -30,7 +30,7 @@ def bench(
     settings: ServeSettings,
     work: WorkSpec,
     measured: Annotated[
-        Plan,
+        BenchPlan,
         taking(
             *("rounds", "num_samples", "answer_tokens", "free_tokens", "slow_problems"),
             num_samples="--samples",
@@ -38,7 +38,7 @@ def bench(
     ],
     estimator: Annotated[Literal["both", EstimatorName], typer.Option(help="Which estimators to measure.")] = "both",
     grow: Annotated[bool, typer.Option(help="Also 100, 1,000 and 10,000 prefixes, by likelihood.")] = False,
-    places: Places,
+    targets: Targets,
     plan: Annotated[
         bool, typer.Option("--plan", help="Measure nothing: print what such a step of training needs, by arithmetic.")
     ] = False,
@@ -69,7 +69,7 @@ def bench(
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     estimators = measured.estimators if estimator == "both" else (estimator,)
-    run(settings, replace(measured, spec=work, estimators=estimators, sizes=SIZES if grow else ()), places, output)
+    run(settings, replace(measured, spec=work, estimators=estimators, sizes=SIZES if grow else ()), targets, output)
 
 
 def show_plan(plan: Capacity) -> None:
@@ -80,7 +80,7 @@ def show_plan(plan: Capacity) -> None:
     Console(width=120).print(table)
 
 
-def run(settings: ServeSettings, plan: Plan, places: Places, output: Path | None) -> None:
+def run(settings: ServeSettings, plan: BenchPlan, targets: Targets, output: Path | None) -> None:
     """Measure, write the rows as they come, show the table.
 
     Raises:
@@ -106,7 +106,7 @@ def run(settings: ServeSettings, plan: Plan, places: Places, output: Path | None
 
     console = Console(stderr=True)
     with bar(console) as progress:
-        task = progress.add_task("starting", total=benchmark.num_steps(settings.engine, plan, places))
+        task = progress.add_task("starting", total=benchmark.num_steps(settings.engine, plan, targets))
         begun: list[str] = []
 
         def tell(what: str) -> None:
@@ -120,7 +120,7 @@ def run(settings: ServeSettings, plan: Plan, places: Places, output: Path | None
             console.print(results.latest, highlight=False, markup=False)
 
         results = Results(tell, changed)
-        asyncio.run(benchmark.bench(settings, plan, places, results))
+        asyncio.run(benchmark.bench(settings, plan, targets, results))
         progress.update(task, description="measured", completed=len(begun))
     save(results, complete=not results.failures)
     show(results.rows, results.failures, title)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mrt_reward.cli.jsonl import Row, read_rows
+from mrt_reward.cli.jsonl import FileRow, read_rows
 from mrt_reward.errors import ConfigError, did_you_mean
 from mrt_reward.options import Rollouts, ScoreOptions
 from mrt_reward.wire import TRACE_FIELDS
@@ -69,19 +69,19 @@ class Problems:
     path: Path
     renames: Mapping[str, str]
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[FileRow]:
         """Its rows from the start; those without a completion are problems."""
         return read_rows(self.path, self.renames, problems=True)
 
 
-def refuse_unusable(source: Path, rows: Iterable[Row]) -> None:
+def refuse_unusable(source: Path, rows: Iterable[FileRow]) -> None:
     """Refuse a file of which no row is a trace or a problem; reads up to the first that is.
 
     Raises:
         ConfigError: the file is empty, or no row can be read; the message says what was found and what was expected.
 
     """
-    first: Row | None = None
+    first: FileRow | None = None
     num_rows = 0
     for row in rows:
         if row.trace is not None:
@@ -96,7 +96,7 @@ def refuse_unusable(source: Path, rows: Iterable[Row]) -> None:
     )
 
 
-def refuse_unanswered(source: Path, rows: Iterable[Row], options: ScoreOptions, grader: str | None) -> None:
+def refuse_unanswered(source: Path, rows: Iterable[FileRow], options: ScoreOptions, grader: str | None) -> None:
     """Refuse a file of which no row has the gold answer that the options need; reads up to the first that has.
 
     Args:
@@ -115,7 +115,7 @@ def refuse_unanswered(source: Path, rows: Iterable[Row], options: ScoreOptions, 
         needs, needed = "the estimator `likelihood`", options.estimator.spellings is None
     if not needed:
         return
-    first: Row | None = None
+    first: FileRow | None = None
     for row in rows:
         if row.trace is not None and row.trace.answer:
             return
@@ -128,7 +128,7 @@ def _expected() -> str:
     return "`problem` (or `messages`, or `prompt`), `completion` and `answer`"
 
 
-def _found(row: Row) -> str:
+def _found(row: FileRow) -> str:
     """The columns of a row that are not ours, and which flags would make them ours."""
     if not row.extra:
         return ""

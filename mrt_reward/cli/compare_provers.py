@@ -20,7 +20,7 @@ from mrt_reward.cli.estimator_errors import errors_against, show_errors, with_in
 from mrt_reward.cli.flags import LOCAL_ENGINE, flag, named_settings, with_settings
 from mrt_reward.cli.line_up import LineUp, measure_estimators
 from mrt_reward.cli.options import options_from
-from mrt_reward.cli.pooling import BranchRun, Options, Policy, Scored, on_engine, pool_and_prompts, show_notes
+from mrt_reward.cli.pooling import BranchRun, Options, Policy, ScoredFiles, on_engine, pool_and_prompts, show_notes
 from mrt_reward.config import ServeSettings
 from mrt_reward.core.progress import WasteOptions
 from mrt_reward.errors import ConfigError
@@ -51,7 +51,7 @@ class Spec:
 
 @with_settings(*LOCAL_ENGINE, "cache_path")
 def compare_provers(
-    scored: Scored,
+    scored: ScoredFiles,
     output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="JSON to write.")],
     prover: Annotated[
         list[str] | None,
@@ -208,14 +208,14 @@ def _score(spec: Spec, traces: Sequence[Result], console: Console, num_claims: i
                 task = progress.add_task(f"scoring with {spec.name}", total=len(traces))
                 for start in range(0, len(traces), CHUNK):
                     chunk = [each.trace for each in traces[start : start + CHUNK]]
-                    async for place, scored in scorer.stream(chunk, spec.options):
+                    async for index, scored in scorer.stream(chunk, spec.options):
                         # The text stays where it was.
-                        result = replace(traces[start + place], rescored=scored)
+                        result = replace(traces[start + index], rescored=scored)
                         if why_unusable(result) is None:
-                            found[start + place] = result
+                            found[start + index] = result
                         progress.advance(task)
             seconds = time.perf_counter() - started
-            results = [found[place] for place in sorted(found)]
+            results = [found[index] for index in sorted(found)]
             claims = await measure_claims(scorer, spec.options, results, num_claims)
         finally:
             await scorer.close()
@@ -230,8 +230,8 @@ def _policy_values(
     """The policy's own success rate after every distinct prefix of the traces."""
     point_of: dict[bytes, Point] = {}
     for trace in traces:
-        for place, key in enumerate(trace.prefix_keys()):
-            point_of.setdefault(key, Point(trace, place))
+        for index, key in enumerate(trace.prefix_keys()):
+            point_of.setdefault(key, Point(trace, index))
     points = list(point_of.values())
     continued, counts = on_engine(run, console, "continuations", lambda brancher, tell: brancher.finished(points, tell))
     values = {key: policy_value(texts) for key, texts in zip(point_of, continued, strict=True) if texts}
@@ -272,8 +272,8 @@ def _show(
         table.add_row(what, *(cell(each) for each in measures))
     console.print(table)
     for pair, correlation in agreements.items():
-        told = "not defined" if correlation is None else f"{correlation:.3f}"
-        console.print(f"agreement, {pair}: {told}", highlight=False, markup=False)
+        shown = "not defined" if correlation is None else f"{correlation:.3f}"
+        console.print(f"agreement, {pair}: {shown}", highlight=False, markup=False)
     console.print(f"\nrecommended: {advice.name or 'none'}", highlight=False, markup=False)
     for reason in advice.reasons:
         console.print(f"- {reason}", highlight=False, markup=False, soft_wrap=True)

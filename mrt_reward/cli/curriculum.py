@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mrt_reward.cli.flags import with_settings
 from mrt_reward.cli.options import options_from
-from mrt_reward.cli.pooling import Options, Output, Policy, Scored, pool_and_prompts, show_counts, show_notes
+from mrt_reward.cli.pooling import Options, Output, Policy, ScoredFiles, pool_and_prompts, show_counts, show_notes
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.bootstrap import Estimate
 from mrt_reward.evaluation.curriculum import BudgetPoint, CurriculumSettings, Difficulty, Schedule, plan_round
@@ -27,7 +27,7 @@ _SHOWN = 12
 
 @with_settings()
 def curriculum(
-    scored: Scored,
+    scored: ScoredFiles,
     output: Output,
     *,
     problems: Annotated[
@@ -75,7 +75,7 @@ def _table(schedule: Schedule, settings: CurriculumSettings) -> Table:
         table.add_column(column, justify="right")
     for point in _some(schedule):
         chosen = "bold" if point.tokens == schedule.budget else ""
-        table.add_row(str(point.tokens), _told(point.accuracy), _told(point.gain_left), style=chosen)
+        table.add_row(str(point.tokens), _shown(point.accuracy), _shown(point.gain_left), style=chosen)
     return table
 
 
@@ -87,7 +87,7 @@ def _some(schedule: Schedule) -> list[BudgetPoint]:
     ]
 
 
-def _told(estimate: Estimate) -> str:
+def _shown(estimate: Estimate) -> str:
     if estimate.value is None:
         return "not known"
     if estimate.low is None or estimate.high is None:
@@ -102,10 +102,10 @@ def _kept(traces: Sequence[Result], schedule: Schedule) -> list[dict[str, object
     for trace in traces:
         name = trace.trace.group or trace.asked
         if name in learnable and name not in rows:
-            told = trace_fields(trace.trace)
+            fields = trace_fields(trace.trace)
             rows[name] = {
-                field: told[field]
+                field: fields[field]
                 for field in ("group", "problem", "messages", "prompt", "answer")
-                if told.get(field) is not None
+                if fields.get(field) is not None
             }
     return list(rows.values())

@@ -1,4 +1,4 @@
-"""`mrt-reward demo`: real traces of the bundled model, scored by the real server, told episode by episode."""
+"""`mrt-reward demo`: real traces of the bundled model, scored by the real server, shown episode by episode."""
 
 from __future__ import annotations
 

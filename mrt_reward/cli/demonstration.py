@@ -1,4 +1,4 @@
-"""What `mrt-reward demo` does: the bundled policy thinks, the real server scores, and a reader is told."""
+"""What `mrt-reward demo` does: the bundled policy thinks, the real server scores, and the result is printed."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ async def _score_and_show(console: Console, url: str, groups: Sequence[Sequence[
     sampled = [trace for group in groups for trace in group]
     asked = [
         Trace(
-            id=f"p{place}-t{number}",
+            id=f"p{index}-t{number}",
             problem=trace.problem.text,
             completion=trace.completion,
             answer=(str(trace.problem.answer),),
-            group=f"p{place}",
+            group=f"p{index}",
         )
-        for place, group in enumerate(groups)
+        for index, group in enumerate(groups)
         for number, trace in enumerate(group)
     ]
     scored: dict[int, ScoredTrace] = {}
@@ -82,11 +82,11 @@ async def _score_and_show(console: Console, url: str, groups: Sequence[Sequence[
         with bar(console) as progress:
             task = progress.add_task(f"scored by {url}", total=len(asked))
             started = time.perf_counter()
-            async for place, trace in client.stream(asked):
-                scored[place] = trace
+            async for index, trace in client.stream(asked):
+                scored[index] = trace
                 progress.update(task, advance=1)
             seconds = time.perf_counter() - started
-    run = DemoRun([len(group) for group in groups], sampled, [scored[place] for place in range(len(asked))], seconds)
+    run = DemoRun([len(group) for group in groups], sampled, [scored[index] for index in range(len(asked))], seconds)
     show_story(console, run)
     show_summary(console, run)
     console.print("\nNow serve it yourself, and score the trace above again:\n", highlight=False)

@@ -80,7 +80,7 @@ class DirectPlan:
         name: what to call it.
         settings: of its engine.
         spec: how it answers.
-        weighted: whether its votes are to be weighted, for which its engine must tell log-probabilities.
+        weighted: whether its votes are to be weighted, for which its engine must return log-probabilities.
 
     """
 

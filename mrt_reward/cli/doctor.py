@@ -140,8 +140,8 @@ async def prover_finding(settings: EngineSettings) -> Finding:
         await prover.close()
     info = prover.info
     shared = info.computed_per_needed
-    told = "not measured" if shared is None else f"{shared:.2f}"
-    found = f"engine {info.engine}, {info.dtype or 'unknown precision'}, tokens computed per token needed: {told}"
+    shown = "not measured" if shared is None else f"{shared:.2f}"
+    found = f"engine {info.engine}, {info.dtype or 'unknown precision'}, tokens computed per token needed: {shown}"
     endpoints = prover.endpoints if isinstance(prover, Replicated) else ()
     down = [f"{each.url}: {each.problem}" for each in endpoints if not each.up]
     if endpoints:

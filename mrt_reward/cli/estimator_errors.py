@@ -20,7 +20,7 @@ def errors_against(truth: Scores, scores: Sequence[Scores]) -> list[EstimatorErr
 
 
 ENOUGH = 30
-"""Prefixes or episodes of a bin from which its share is told."""
+"""Fewest prefixes or episodes of a bin whose share is shown."""
 
 
 def show_errors(errors: Sequence[EstimatorError], reference: str) -> None:

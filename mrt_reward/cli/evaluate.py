@@ -90,7 +90,7 @@ def evaluate(
             raise ProverUnavailable(
                 f"{error}; {output} keeps what was finished: see to the engine, and run the same command again"
             ) from error
-        _tell(counts, output, console)
+        _report(counts, output, console)
         failed = counts.failed
         if answering:
             failed += run_direct(read, folder, answering, console).failed
@@ -146,7 +146,7 @@ def _run(
         return asyncio.run(measure())
 
 
-def _tell(counts: RunCounts, folder: Path, console: Console) -> None:
+def _report(counts: RunCounts, folder: Path, console: Console) -> None:
     console.print(
         f"{folder}: {counts.scored} traces scored ({counts.sampled} sampled, {counts.partial} partial), "
         f"{counts.failed} failed, {counts.already} already there",

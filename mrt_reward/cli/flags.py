@@ -222,12 +222,12 @@ def flag(record: type[Any], name: str, *words: str, help: str | None = None) -> 
     [declared] = [each for each in fields(record) if each.name == name]
     hint = get_type_hints(record, include_extras=True)[name]
     bounds = [bound for each in _alternatives(hint) if get_origin(each) is Annotated for bound in get_args(each)[1:]]
-    told: str = help or declared.metadata["description"]
+    text: str = help or declared.metadata["description"]
     least = next((bound.ge for bound in bounds if isinstance(bound, Ge)), None)
     most = next((bound.le for bound in bounds if isinstance(bound, Le)), None)
     # typer knows no open range.
-    told += "".join(f" Above {bound.gt}." for bound in bounds if isinstance(bound, Gt))
-    return typer.Option(*words, help=told, min=cast("Any", least), max=cast("Any", most))
+    text += "".join(f" Above {bound.gt}." for bound in bounds if isinstance(bound, Gt))
+    return typer.Option(*words, help=text, min=cast("Any", least), max=cast("Any", most))
 
 
 def chosen(record: type[T], **given: Any) -> T:  # noqa: ANN401 - whatever its fields hold

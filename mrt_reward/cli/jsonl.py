@@ -19,7 +19,7 @@ from mrt_reward.wire import TRACE_FIELDS, sound_trace
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FileRow:
     """One line of input.
 
     Attributes:
@@ -35,7 +35,7 @@ class Row:
     error: TraceError | None = None
 
 
-def read_rows(path: Path, renames: Mapping[str, str] | None = None, *, problems: bool = False) -> Iterator[Row]:
+def read_rows(path: Path, renames: Mapping[str, str] | None = None, *, problems: bool = False) -> Iterator[FileRow]:
     """Rows in file order; ids that repeat become `id#2`, `id#3` and so on. A byte order mark at the start is dropped.
 
     Args:
@@ -57,22 +57,24 @@ def read_rows(path: Path, renames: Mapping[str, str] | None = None, *, problems:
             yield row
 
 
-def _row(line: str, number: int, renames: Mapping[str, str], *, problems: bool) -> Row:
+def _row(line: str, number: int, renames: Mapping[str, str], *, problems: bool) -> FileRow:
     row_id = f"line-{number}"
     try:
         record = _parsed(line)
     except UnicodeEncodeError as error:
         what = f"line {number} is not UTF-8 (at character {error.start}): write the file as UTF-8"
-        return Row(row_id, None, error=TraceError(what, code="invalid_json"))
+        return FileRow(row_id, None, error=TraceError(what, code="invalid_json"))
     except ValueError as error:
-        return Row(row_id, None, error=TraceError(f"line {number} is not JSON: {error}", code="invalid_json"))
+        return FileRow(row_id, None, error=TraceError(f"line {number} is not JSON: {error}", code="invalid_json"))
     if not isinstance(record, dict):
         got = type(record).__name__
-        return Row(row_id, None, error=TraceError(f"line {number}: expected an object, got {got}", code="invalid_json"))
+        return FileRow(
+            row_id, None, error=TraceError(f"line {number}: expected an object, got {got}", code="invalid_json")
+        )
     theirs = cast("dict[str, object]", record)
     if both := [ours for name, ours in renames.items() if name in theirs and ours in theirs]:
         what = f"line {number} has a column {both[0]} of its own: leave it out of --map"
-        return Row(row_id, None, error=TraceError(what, param=both[0]))
+        return FileRow(row_id, None, error=TraceError(what, param=both[0]))
     written = {renames.get(name, name): value for name, value in theirs.items()}
     answer = _with_floats(written.get("answer"), jiter.LosslessFloat.as_decimal)
     columns = cast("dict[str, object]", _with_floats(written, _double))
@@ -86,14 +88,16 @@ def _row(line: str, number: int, renames: Mapping[str, str], *, problems: bool) 
         _refuse_old_offsets(columns.get("episodes"))
         known["answer"] = list(golds_of(answer))
         trace = sound_trace(known)
-        return Row(row_id, replace(trace, completion=None) if unfinished else trace, extra)
+        return FileRow(row_id, replace(trace, completion=None) if unfinished else trace, extra)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         param = ".".join(str(part) for part in first["loc"])
-        return Row(row_id, None, extra, TraceError(f"line {number}, {param or 'trace'}: {first['msg']}", param=param))
+        return FileRow(
+            row_id, None, extra, TraceError(f"line {number}, {param or 'trace'}: {first['msg']}", param=param)
+        )
     except TraceError as error:
-        told = TraceError(f"line {number}, {error}", code=error.code, param=error.param)
-        return Row(row_id, None, extra, told)
+        located = TraceError(f"line {number}, {error}", code=error.code, param=error.param)
+        return FileRow(row_id, None, extra, located)
 
 
 def _refuse_old_offsets(episodes: object) -> None:

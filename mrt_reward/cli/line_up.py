@@ -94,8 +94,8 @@ def _traces(path: Path, options: ScoreOptions, console: Console) -> list[Trace]:
     if rows and all(row.trace is None for row in rows):
         return [result.trace for result in pool_and_prompts([path], None, None, options.delimiters)[0].traces]
     if errors := [row.error for row in rows if row.error is not None]:
-        told = f"{len(errors)} lines were skipped, the first: {errors[0]}"
-        console.print(told, highlight=False, markup=False, soft_wrap=True)
+        note = f"{len(errors)} lines were skipped, the first: {errors[0]}"
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     return [row.trace for row in rows if row.trace is not None]
 
 
@@ -110,10 +110,10 @@ async def _scored(
             for each in contenders:
                 progress.update(task, description=f"scoring with {each.name}")
                 results: dict[int, Result] = {}
-                async for place, result in _results(scorer, traces, replace(wanted.options, estimator=each.estimator)):
-                    results[place] = result
+                async for index, result in _results(scorer, traces, replace(wanted.options, estimator=each.estimator)):
+                    results[index] = result
                     progress.advance(task)
-                usable = [results[place] for place in sorted(results) if why_unusable(results[place]) is None]
+                usable = [results[index] for index in sorted(results) if why_unusable(results[index]) is None]
                 found.append(Scores(each.name, usable))
             return found
     finally:
@@ -122,5 +122,5 @@ async def _scored(
 
 async def _results(scorer: Scorer, traces: Sequence[Trace], options: ScoreOptions) -> AsyncIterator[tuple[int, Result]]:
     for start in range(0, len(traces), CHUNK):
-        async for place, scored in scorer.stream(traces[start : start + CHUNK], options):
-            yield start + place, Result((traces[start + place], scored))
+        async for index, scored in scorer.stream(traces[start : start + CHUNK], options):
+            yield start + index, Result((traces[start + index], scored))

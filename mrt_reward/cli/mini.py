@@ -20,7 +20,7 @@ from mrt_reward.mini.bundled import BUNDLED, Bundled, BundledName
 
 if TYPE_CHECKING:
     from mrt_reward.mini.comparison import Interval
-    from mrt_reward.mini.evaluation import Measurement
+    from mrt_reward.mini.evaluation import MiniMeasurement
 
 app = typer.Typer(no_args_is_help=True, help="Train and measure the bundled models.")
 
@@ -75,7 +75,7 @@ def evaluate(
     _measure(folder, BUNDLED[name], problems)
 
 
-def _measure(folder: Path | None, bundled: Bundled, num_problems: int) -> Measurement:
+def _measure(folder: Path | None, bundled: Bundled, num_problems: int) -> MiniMeasurement:
     from mrt_reward.mini.card import tables  # noqa: PLC0415
     from mrt_reward.mini.evaluation import measure  # noqa: PLC0415
 
@@ -89,7 +89,7 @@ def _measure(folder: Path | None, bundled: Bundled, num_problems: int) -> Measur
 
 @contextmanager
 def _progress() -> Generator[Callable[[str, int, int], None]]:
-    """A bar for each thing that is done, told by (what, how much of it, of how much)."""
+    """A bar for each thing that is done, updated by (what, how much of it, of how much)."""
     with bar(Console(stderr=True)) as progress:
         tasks: dict[str, TaskID] = {}
 
@@ -121,7 +121,7 @@ def sample(
 
     bundled = BUNDLED[name]
     drawn = bundled.sample(problems, seed)
-    ids = [f"s{seed}-p{place}" for place in range(problems)]
+    ids = [f"s{seed}-p{index}" for index in range(problems)]
     asked = [{"problem": problem.text, "answer": str(problem.answer)} for problem in drawn]
     if traces == 0:
         write_jsonl(output, ({"id": each, **row} for each, row in zip(ids, asked, strict=True)))

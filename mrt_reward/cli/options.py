@@ -21,7 +21,7 @@ OPTIONS = f"JSON|@FILE|{'|'.join(AUTHORS_SEGMENTERS)}"
 def options_from(text: str | None, default: ScoreOptions) -> ScoreOptions:
     """Scoring options from JSON, from a JSON file (`@path`), or from the name of one of the authors' segmenters.
 
-    What is not told stays as it is by default.
+    What is not given keeps its default.
 
     Raises:
         ConfigError: they are not valid; the message names the field.
@@ -35,9 +35,9 @@ def options_from(text: str | None, default: ScoreOptions) -> ScoreOptions:
         record: object = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
         if not isinstance(record, dict):
             raise ValueError(f"a JSON {type(record).__name__}, and no object")
-        told = TypeAdapter(ScoreOptions).validate_python(record)
+        chosen = TypeAdapter(ScoreOptions).validate_python(record)
         return replace(
-            default, **{str(name): getattr(told, str(name)) for name in cast("dict[object, object]", record)}
+            default, **{str(name): getattr(chosen, str(name)) for name in cast("dict[object, object]", record)}
         )
     except ValidationError as error:
         raise ConfigError(f"--options: {option_problem(error)}", param="options") from error

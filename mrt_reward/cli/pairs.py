@@ -17,7 +17,7 @@ from mrt_reward.cli.pooling import (
     Options,
     Output,
     Policy,
-    Scored,
+    ScoredFiles,
     TokenizerName,
     on_engine,
     pool_and_prompts,
@@ -33,7 +33,7 @@ from mrt_reward.options import ScoreOptions
 
 @with_settings(*LOCAL_ENGINE)
 def pairs(
-    scored: Scored,
+    scored: ScoredFiles,
     output: Output,
     *,
     pairing: PairSettings,
@@ -65,7 +65,7 @@ def pairs(
     found, report = step_pairs(pool.traces, pairing)
     sampled: Mapping[str, int] = {}
     if sample and report.pits:
-        points = [Point(step.trace, step.place) for step in report.pits]
+        points = [Point(step.trace, step.index) for step in report.pits]
         more, sampled = on_engine(
             BranchRun(settings, scoring, replace(branching, num_samples=sample), pool.prover),
             console,
@@ -76,11 +76,11 @@ def pairs(
     chats = format_ is Format.messages
     write_jsonl(output, (pair_row(pair, prompts.opened(pair.rejected.trace.trace), chats=chats) for pair in found))
     stats = output.with_name(f"{output.name}.stats.json")
-    told = summary(found, report, sampled)
-    write_json(stats, {"prover": pool.prover, "min_margin": pairing.min_margin, **told})
+    counts = summary(found, report, sampled)
+    write_json(stats, {"prover": pool.prover, "min_margin": pairing.min_margin, **counts})
     show_notes(console, pool.notes)
     unusable = {reason.value: count for reason, count in pool.unusable.items()}
-    figures = {"mean margin": told["mean_margin"]}
+    figures = {"mean margin": counts["mean_margin"]}
     show_counts(console, f"{len(found)} pairs", {**report.counts(), **sampled, **unusable}, figures)
     console.print(f"{output}, {stats}", highlight=False, soft_wrap=True)
     if not found:

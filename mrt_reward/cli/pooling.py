@@ -18,9 +18,9 @@ from mrt_reward.cli.options import OPTIONS
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.datasets.branching import Brancher, BranchSettings
-from mrt_reward.evaluation.datasets.branching import Progress as Report
+from mrt_reward.evaluation.datasets.branching import OnProgress as Report
 from mrt_reward.evaluation.datasets.prompts import Prompts
-from mrt_reward.evaluation.pool import Pool, Reading, read_pool
+from mrt_reward.evaluation.pool import Pool, ReadOptions, read_pool
 from mrt_reward.evaluation.traces import ReadNotes
 from mrt_reward.install import install_command
 from mrt_reward.options import Delimiters, ScoreOptions
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Scored = Annotated[
+ScoredFiles = Annotated[
     list[Path], typer.Argument(exists=True, dir_okay=False, help="JSONL of `mrt-reward score` or `evaluate`.")
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="File to write.")]
@@ -62,7 +62,7 @@ def pool_and_prompts(
 
     """
     prompts = Prompts(None if tokenizer is None else _tokenizer(tokenizer), delimiters)
-    reading = Reading(delimiters, prompts.holds_control, policy)
+    reading = ReadOptions(delimiters, prompts.holds_control, policy)
     with bar(Console(stderr=True), of_bytes=True) as progress:
         task = progress.add_task("reading", total=sum(path.stat().st_size for path in scored))
         pool = read_pool(scored, reading, lambda num_bytes: progress.update(task, completed=num_bytes))
@@ -147,11 +147,11 @@ def show_counts(
 
 def show_notes(console: Console, notes: ReadNotes) -> None:
     """What was wrong with the file itself, if anything."""
-    told = {
+    stats = {
         "cut short, as a kill leaves them": notes.cut,
         f"malformed, first {notes.first_malformed}": notes.malformed,
         "of an id that was there before": notes.duplicates,
     }
-    for what, count in told.items():
+    for what, count in stats.items():
         if count:
             console.print(f"{count} lines skipped: {what}", highlight=False, markup=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from mrt_reward.cli.pooling import (
     Options,
     Output,
     Policy,
-    Scored,
+    ScoredFiles,
     TokenizerName,
     pool_and_prompts,
     show_counts,
@@ -36,7 +36,7 @@ from mrt_reward.options import ScoreOptions
 
 @with_settings()
 def prefixes(
-    scored: Scored,
+    scored: ScoredFiles,
     output: Output,
     *,
     tokenizer: TokenizerName = None,
@@ -63,13 +63,15 @@ def prefixes(
         write_parquet(output, (verl_record(row, index, data_source) for index, row in enumerate(rows)))
     else:
         write_jsonl(output, (text_record(row) for row in rows))
-    told = summary(cuts, pool.traces)
+    figures = summary(cuts, pool.traces)
     stats = output.with_name(f"{output.name}.stats.json")
-    write_json(stats, {"prover": pool.prover, **told, "unusable": {why.value: n for why, n in pool.unusable.items()}})
+    write_json(
+        stats, {"prover": pool.prover, **figures, "unusable": {why.value: n for why, n in pool.unusable.items()}}
+    )
     console = Console(stderr=True)
     show_notes(console, pool.notes)
     unusable = {reason.value: count for reason, count in pool.unusable.items()}
-    show_counts(console, f"{2 * len(cuts)} rows of {len(cuts)} prefixes", unusable, told)
+    show_counts(console, f"{2 * len(cuts)} rows of {len(cuts)} prefixes", unusable, figures)
     console.print(f"{output}, {stats}", highlight=False, soft_wrap=True)
     if not cuts:
         console.print("no prefixes: widen --min-value … --max-value, or lower --min-episodes", style="red")

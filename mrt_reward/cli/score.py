@@ -15,7 +15,7 @@ from rich.console import Console
 from mrt_reward.cli.bars import bar
 from mrt_reward.cli.columns import Map, refuse_unanswered, refuse_unusable, renames_from
 from mrt_reward.cli.flags import ENGINE, with_settings
-from mrt_reward.cli.jsonl import Row, read_rows
+from mrt_reward.cli.jsonl import FileRow, read_rows
 from mrt_reward.cli.options import OPTIONS, options_from
 from mrt_reward.cli.resuming import Begun
 from mrt_reward.cli.totals import FIRST, UNTHINKING, Totals
@@ -70,7 +70,7 @@ def score(
 
 @dataclass(frozen=True)
 class _Run:
-    rows: Sequence[Row]
+    rows: Sequence[FileRow]
     target: Path
     url: str | None
     overwrite: bool
@@ -98,16 +98,16 @@ async def _run(run: _Run, console: Console) -> None:
     with closing(Log(run.target, keep=_not_failed)) as log:
         extras = sorted({name for row in run.rows for name in row.extra})
         if extras:
-            told = f"columns passed through under `extra`: {', '.join(extras)}"
-            console.print(told, highlight=False, markup=False, soft_wrap=True)
+            note = f"columns passed through under `extra`: {', '.join(extras)}"
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
         try:
             await _score(run, done, _Sink(log, totals, console))
         except MRTRewardError:
             if totals.num_usable:
-                told = f"{run.target} keeps {totals.num_usable} scored traces; the same command goes on after them"
-                console.print(told, highlight=False, markup=False, soft_wrap=True)
+                note = f"{run.target} keeps {totals.num_usable} scored traces; the same command goes on after them"
+                console.print(note, highlight=False, markup=False, soft_wrap=True)
             raise
-    _tell(run.target, totals, console)
+    _report(run.target, totals, console)
     if totals.first_error or not totals.num_usable:
         raise SystemExit(1)
 
@@ -127,7 +127,7 @@ class _Done:
 
 @dataclass(frozen=True)
 class _Sink:
-    """Where scored traces go, and who is told."""
+    """Where scored traces go, and the console that shows the progress."""
 
     log: Log
     totals: Totals
@@ -156,7 +156,7 @@ def _already(run: _Run, log: Log, totals: Totals) -> _Done:
 
 async def _score(run: _Run, done: _Done, sink: _Sink) -> None:
     todo = [row for row in run.rows if row.id not in done.ids]
-    # By their place in the file: those that do not think fail sooner than others are scored.
+    # By their position in the file: those that do not think fail sooner than others are scored.
     first = {row.id for row in todo[:FIRST]}
     unthinking: set[str] = set()
     with bar(sink.console) as progress:
@@ -176,7 +176,7 @@ async def _score(run: _Run, done: _Done, sink: _Sink) -> None:
                     sink.console.print(UNTHINKING, style="red", highlight=False, markup=False, soft_wrap=True)
 
 
-def _tell(target: Path, totals: Totals, console: Console) -> None:
+def _report(target: Path, totals: Totals, console: Console) -> None:
     for line in totals.lines():
         console.print(f"{target}: {line}", highlight=False, markup=False, soft_wrap=True)
     for note in totals.notes:
@@ -185,7 +185,7 @@ def _tell(target: Path, totals: Totals, console: Console) -> None:
         console.print(f"first failure: {totals.first_error}", highlight=False, markup=False, soft_wrap=True)
 
 
-async def _scored(run: _Run, rows: Sequence[Row], prover: str | None) -> AsyncIterator[tuple[Row, ScoredTrace]]:
+async def _scored(run: _Run, rows: Sequence[FileRow], prover: str | None) -> AsyncIterator[tuple[FileRow, ScoredTrace]]:
     readable = [(row, row.trace) for row in rows if row.trace is not None]
     for row in rows:
         if row.error is not None:
@@ -198,7 +198,7 @@ async def _scored(run: _Run, rows: Sequence[Row], prover: str | None) -> AsyncIt
 
 
 async def _local(
-    run: _Run, rows: Sequence[tuple[Row, Trace]], prover: str | None
+    run: _Run, rows: Sequence[tuple[FileRow, Trace]], prover: str | None
 ) -> AsyncIterator[tuple[int, ScoredTrace]]:
     scorer = build_scorer(run.settings)
     try:
@@ -212,7 +212,7 @@ async def _local(
 
 
 async def _remote(
-    run: _Run, rows: Sequence[tuple[Row, Trace]], prover: str | None
+    run: _Run, rows: Sequence[tuple[FileRow, Trace]], prover: str | None
 ) -> AsyncIterator[tuple[int, ScoredTrace]]:
     api_key = run.settings.plain_api_key
     async with AsyncClient(cast("str", run.url), api_key=api_key) as client:

@@ -15,7 +15,7 @@ from mrt_reward.cli.pooling import (
     Options,
     Output,
     Policy,
-    Scored,
+    ScoredFiles,
     TokenizerName,
     pool_and_prompts,
     show_counts,
@@ -24,7 +24,7 @@ from mrt_reward.cli.pooling import (
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.datasets.prompts import messages_of
 from mrt_reward.evaluation.datasets.star import (
-    Judged,
+    SelectedTrace,
     StarSettings,
     chat_row,
     judge,
@@ -39,7 +39,7 @@ from mrt_reward.types import Message
 
 @with_settings()
 def star(
-    scored: Scored,
+    scored: ScoredFiles,
     output: Output,
     *,
     settings: Annotated[
@@ -62,7 +62,7 @@ def star(
     judged = judge(pool.traces, settings)
     kept = [each for each in judged if each.fate.is_kept]
 
-    def row(each: Judged) -> Mapping[str, object]:
+    def row(each: SelectedTrace) -> Mapping[str, object]:
         if format_ is Format.text:
             return text_row(each, prompts.opened(each.trace.trace), settings, delimiters)
         if each.trace.trace.prompt is not None:

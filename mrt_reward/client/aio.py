@@ -109,13 +109,13 @@ class AsyncClient:
             ends_at = self._asker.ends_at()
             company = (chosen, self._servers.route(asked[0].asked))
             return [await self._asker.within(ends_at, self._coalescer.score(asked[0], company, ends_at))]
-        scored = {place: trace async for place, trace in self._streamed(asked, chosen)}
-        return [scored[place] for place in range(len(asked))]
+        scored = {index: trace async for index, trace in self._streamed(asked, chosen)}
+        return [scored[index] for index in range(len(asked))]
 
     async def stream(
         self, traces: Sequence[TraceLike], options: ScoreOptions | None = None
     ) -> AsyncGenerator[tuple[int, ScoredTrace]]:
-        """Each trace with its place in `traces`, as soon as it is scored; closing stops the rest; raises as `score`."""
+        """Each trace with its index in `traces`, as soon as it is scored; closing stops the rest; raises as `score`."""
         async with aclosing(self._streamed(write_all(traces), checked(options))) as items:
             async for item in items:
                 yield item
@@ -130,8 +130,8 @@ class AsyncClient:
             try:
                 await all_or_none(
                     [
-                        self._slotted(ends_at, partial(self._send_all, parcel, _placed(found, places)))
-                        for parcel, places in self._parcels(asked, options, ends_at)
+                        self._slotted(ends_at, partial(self._send_all, parcel, _placed(found, indices)))
+                        for parcel, indices in self._parcels(asked, options, ends_at)
                     ]
                 )
             finally:
@@ -150,10 +150,10 @@ class AsyncClient:
         self, asked: Sequence[Written], options: ScoreOptions | None, ends_at: float
     ) -> Iterator[tuple[Parcel, list[int]]]:
         """Requests that hold all traces, each with the places of its own."""
-        for route, places in self._servers.by_route([trace.asked for trace in asked]).items():
+        for route, indices in self._servers.by_route([trace.asked for trace in asked]).items():
             start = 0
-            for part in split([asked[place] for place in places]):
-                here = places[start : start + len(part)]
+            for part in split([asked[index] for index in indices]):
+                here = indices[start : start + len(part)]
                 yield Parcel(part, options, [trace.id for trace in part], route, ends_at), here
                 start += len(part)
 
@@ -223,7 +223,7 @@ class AsyncClient:
                 raise
             first, second = parcel.halves()
             await self._send_all(first, deliver)
-            await self._send_all(second, lambda place, scored: deliver(len(first.traces) + place, scored))
+            await self._send_all(second, lambda index, scored: deliver(len(first.traces) + index, scored))
 
     async def _send(self, parcel: Parcel, deliver: Deliver) -> None:
         """Score one request's traces, each delivered once; what a broken stream or line lost is asked for again."""
@@ -258,5 +258,5 @@ async def all_or_none(works: Sequence[Coroutine[Any, Any, Result]]) -> list[Resu
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _placed(found: asyncio.Queue[tuple[int, ScoredTrace] | None], places: Sequence[int]) -> Deliver:
-    return lambda place, scored: found.put_nowait((places[place], scored))
+def _placed(found: asyncio.Queue[tuple[int, ScoredTrace] | None], indices: Sequence[int]) -> Deliver:
+    return lambda index, scored: found.put_nowait((indices[index], scored))

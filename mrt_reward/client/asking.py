@@ -86,10 +86,10 @@ class Asker:
         loop = asyncio.get_running_loop()
         num_tries = num_counted = 0
         while True:
-            place = self.servers.chosen(route)
-            outcome = await self._tried(self.servers.urls[place], ask, attempt, ends_at - loop.time())
+            index = self.servers.chosen(route)
+            outcome = await self._tried(self.servers.urls[index], ask, attempt, ends_at - loop.time())
             if not isinstance(outcome, Refused):
-                self.servers.answered(place)
+                self.servers.answered(index)
                 return outcome
             num_tries += 1
             num_counted += self.retry.counts(outcome.error)
@@ -100,7 +100,7 @@ class Asker:
             if not self.retry.may_retry(outcome.error, num_counted):
                 raise outcome.error
             if is_away(outcome.error):
-                self.servers.leave_out(place, outcome.wait_s)
+                self.servers.leave_out(index, outcome.wait_s)
                 if self.servers.is_up(self.servers.chosen(route)):
                     continue
             if wait_s >= left_s:

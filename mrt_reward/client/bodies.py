@@ -50,18 +50,18 @@ class Written:
         return head + (b"," + self.fields[1:] if len(self.fields) > 2 else b"}")
 
 
-def written(trace: object, place: int) -> Written:
-    """A trace as it is sent; without an id, its place is the id.
+def written(trace: object, index: int) -> Written:
+    """A trace as it is sent; without an id, its index is the id.
 
     Raises:
         RequestRejected: it is no trace, or no JSON; the message names the field.
 
     """
-    where = f"traces.{place}"
+    where = f"traces.{index}"
     if not isinstance(trace, Trace | Mapping):
         raise _refusal(where, f"expected a trace or a mapping with its fields, got {type(trace).__name__}")
     try:
-        given = trace if isinstance(trace, Trace) else {"id": str(place), **cast("Mapping[str, object]", trace)}
+        given = trace if isinstance(trace, Trace) else {"id": str(index), **cast("Mapping[str, object]", trace)}
         sent = read_trace(given)
         refuse_no_json(sent.metadata, f"{where}.metadata", MAX_DEPTH - 3)
         fields = trace_fields(sent)
@@ -82,7 +82,7 @@ def _asked(trace: Trace) -> str:
 
 def write_all(traces: Sequence[TraceLike]) -> list[Written]:
     """Every trace as it is sent; raises as `written` does."""
-    return [written(trace, place) for place, trace in enumerate(traces)]
+    return [written(trace, index) for index, trace in enumerate(traces)]
 
 
 def split(traces: Sequence[Written]) -> list[list[Written]]:
@@ -128,7 +128,7 @@ def advantages_body(request: AdvantagesRequest | Mapping[str, object]) -> bytes:
     """
     try:
         body = request if isinstance(request, AdvantagesRequest) else AdvantagesRequest.model_validate(request)
-        groups = [_sent(group, f"groups.{place}") for place, group in enumerate(body.groups)]
+        groups = [_sent(group, f"groups.{index}") for index, group in enumerate(body.groups)]
         return body.model_copy(update={"groups": groups}).model_dump_json().encode()
     except ValidationError as error:
         raise rejected(error, "") from error
@@ -160,14 +160,14 @@ def _sent(group: Group, where: str) -> Group:
         else:
             refuse_no_json(trace.metadata, f"{here}.metadata", MAX_DEPTH - 5)
             traces.append(trace)
-    for place, ends in enumerate(group.token_ends or ()):
+    for j, ends in enumerate(group.token_ends or ()):
         if isinstance(ends, TraceError):
-            raise _refusal(f"{where}.token_ends.{place}", str(ends))
+            raise _refusal(f"{where}.token_ends.{j}", str(ends))
     return group.model_copy(update={"traces": traces})
 
 
 def rejected(error: ValidationError, where: str) -> RequestRejected:
-    """What a caller is told whose input breaks the contract."""
+    """The error for a caller whose input breaks the contract."""
     first = error.errors(include_url=False, include_input=False)[0]
     param = where + ".".join(str(part) for part in first["loc"])
     return _refusal(param.rstrip("."), first["msg"])
@@ -230,6 +230,6 @@ def _refuse_surrogate(name: str, text: str) -> None:
             raise _refusal(name, f"character {error.start} is a lone surrogate, which is no Unicode text") from error
 
 
-def _refusal(param: str, told: str) -> RequestRejected:
+def _refusal(param: str, message: str) -> RequestRejected:
     printable = param.encode("ascii", "backslashreplace").decode()
-    return RequestRejected(f"{printable}: {told}", code="invalid_request", param=printable)
+    return RequestRejected(f"{printable}: {message}", code="invalid_request", param=printable)

@@ -68,7 +68,7 @@ class Coalescer:
     """Joins calls of equal options and routes into requests; each caller gets its own result, and may leave any time.
 
     Args:
-        send: sends one request and delivers its traces by their place in it.
+        send: sends one request and delivers its traces by their index in it.
         slots: bounds requests in flight; while none is free, more callers join the next request.
 
     """
@@ -148,13 +148,13 @@ class Coalescer:
     async def _answer_part(self, batch: Sequence[_Call], company: Company) -> None:
         """One request; where one of its traces had it refused, smaller ones, until that trace fails alone."""
 
-        def deliver(place: int, scored: ScoredTrace) -> None:
-            call = batch[place]
+        def deliver(index: int, scored: ScoredTrace) -> None:
+            call = batch[index]
             if not call.future.done():
                 call.future.set_result(replace(scored, id=call.trace.id))
 
-        # Callers know nothing of each other, so their ids may repeat; in the request, places are the ids.
-        ids = [str(place) for place in range(len(batch))]
+        # Callers know nothing of each other, so their ids may repeat; in the request, indices are the ids.
+        ids = [str(index) for index in range(len(batch))]
         options, route = company
         ends_at = max(call.ends_at for call in batch)
         try:

@@ -67,8 +67,8 @@ class Delivery:
 
     def _ask_anew(self, url: str) -> None:
         self._url, self._asked = url, list(self._missing)
-        traces = [self._parcel.traces[place] for place in self._asked]
-        ids = [self._parcel.ids[place] for place in self._asked]
+        traces = [self._parcel.traces[index] for index in self._asked]
+        ids = [self._parcel.ids[index] for index in self._asked]
         self._request = {
             "content": score_body(traces, self._parcel.options, ids),
             "headers": {"Accept": "application/x-ndjson", "Idempotency-Key": uuid.uuid4().hex},
@@ -76,10 +76,10 @@ class Delivery:
 
     def _take(self, line: str) -> None:
         item = StreamedTrace.model_validate_json(line)
-        place = self._asked[item.index] if 0 <= item.index < len(self._asked) else None
-        if place in self._missing:
-            del self._missing[place]
-            self._deliver(place, replace(item.trace, notes=tuple(item.notes)))
+        index = self._asked[item.index] if 0 <= item.index < len(self._asked) else None
+        if index in self._missing:
+            del self._missing[index]
+            self._deliver(index, replace(item.trace, notes=tuple(item.notes)))
 
 
 def not_a(url: str, what: str, error: ValidationError) -> Refused:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import httpx
 from pydantic import ValidationError
 
-from mrt_reward.backoff import spread_s, told_wait_s, wait_s
+from mrt_reward.backoff import retry_after_s, spread_s, wait_s
 from mrt_reward.errors import (
     DeadlineExceeded,
     Draining,
@@ -65,13 +65,13 @@ class RetryPolicy:
         unlimited = self.max_tries is None and self.max_tries_away is None
         return not (unlimited and isinstance(error, Overloaded | Draining | ProverUnavailable))
 
-    def wait_s(self, num_tries: int, told_s: float) -> float:
-        """Seconds to wait after this many tries, of which the server said at least `told_s`."""
-        return wait_s(num_tries, told_s, self.base_s, self.max_wait_s)
+    def wait_s(self, num_tries: int, least_s: float) -> float:
+        """Seconds to wait after this many tries, of which the server said at least `least_s`."""
+        return wait_s(num_tries, least_s, self.base_s, self.max_wait_s)
 
-    def spread_s(self, told_s: float) -> float:
+    def spread_s(self, least_s: float) -> float:
         """Seconds more, so that callers whom a busy server refused together do not come back together."""
-        return spread_s(told_s, self.max_wait_s)
+        return spread_s(least_s, self.max_wait_s)
 
 
 def is_away(error: MRTRewardError) -> bool:
@@ -80,7 +80,7 @@ def is_away(error: MRTRewardError) -> bool:
 
 
 class Refused(Exception):
-    """A reply that is an error, or no reply: what callers are told, and how long the server asked to wait."""
+    """A reply that is an error, or no reply: the error that callers get, and how long the server asked to wait."""
 
     def __init__(self, error: MRTRewardError, wait_s: float = 0.0) -> None:
         super().__init__(str(error))
@@ -96,21 +96,21 @@ def refused(status: int, headers: httpx.Headers, body: bytes) -> Refused:
     except ValidationError:
         message, code, param = body[:500].decode(errors="replace"), "", None
     message = f"{message} (HTTP {status})"
-    told_s = told_wait_s(headers.get("retry-after"))
+    least_s = retry_after_s(headers.get("retry-after"))
     if code in _BY_CODE:
-        return Refused(_BY_CODE[code](message, param=param), told_s)
+        return Refused(_BY_CODE[code](message, param=param), least_s)
     if status in _BY_STATUS:
-        return Refused(_BY_STATUS[status](message, retry_after_s=told_s or 1.0), told_s)
+        return Refused(_BY_STATUS[status](message, retry_after_s=least_s or 1.0), least_s)
     if 400 <= status < 500:
         rejected = RequestRejected(message, code=code or None, param=param)
         rejected.status = status
-        return Refused(rejected, told_s)
-    return Refused(WireError(message, code=code or None, param=param), told_s)
+        return Refused(rejected, least_s)
+    return Refused(WireError(message, code=code or None, param=param), least_s)
 
 
 def unreachable(url: str, error: httpx.HTTPError) -> Refused:
     """The typed error of a request that got no reply."""
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        told = f"no server at {url} ({error}): start one with `mrt-reward serve`, or check the URL"
-        return Refused(WireError(told, code=UNREACHABLE))
+        message = f"no server at {url} ({error}): start one with `mrt-reward serve`, or check the URL"
+        return Refused(WireError(message, code=UNREACHABLE))
     return Refused(WireError(f"{url}: the reply was lost: {type(error).__name__}: {error}", code=UNREACHABLE))

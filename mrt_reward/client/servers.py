@@ -45,32 +45,32 @@ class Servers:
 
     def by_route(self, keys: Sequence[str]) -> Mapping[Route, list[int]]:
         """Indices of the keys by their route, in order."""
-        places: dict[Route, list[int]] = {}
-        for place, key in enumerate(keys):
-            places.setdefault(self.route(key), []).append(place)
-        return places
+        indices: dict[Route, list[int]] = {}
+        for index, key in enumerate(keys):
+            indices.setdefault(self.route(key), []).append(index)
+        return indices
 
     def chosen(self, route: Route) -> int:
         """The first that is not left out; where all are, the one that is tried again first."""
         now = _now()
-        return next((place for place in route if self._until[place] <= now), min(route, key=lambda p: self._until[p]))
+        return next((index for index in route if self._until[index] <= now), min(route, key=lambda p: self._until[p]))
 
-    def is_up(self, place: int) -> bool:
+    def is_up(self, index: int) -> bool:
         """Whether it is not left out."""
-        return self._until[place] <= _now()
+        return self._until[index] <= _now()
 
-    def leave_out(self, place: int, told_s: float) -> None:
-        """One did not answer, or said that it will not for `told_s` seconds."""
-        if not self.is_up(place):
+    def leave_out(self, index: int, least_s: float) -> None:
+        """One did not answer, or said that it will not for `least_s` seconds."""
+        if not self.is_up(index):
             return  # Other requests were under way, and failed for the same reason.
-        away_s = min(LONGEST_AWAY_S, max(told_s, FIRST_AWAY_S * 2 ** self._num_in_a_row[place]))
-        self._num_in_a_row[place] = min(self._num_in_a_row[place] + 1, 30)
-        self._until[place] = _now() + away_s
+        away_s = min(LONGEST_AWAY_S, max(least_s, FIRST_AWAY_S * 2 ** self._num_in_a_row[index]))
+        self._num_in_a_row[index] = min(self._num_in_a_row[index] + 1, 30)
+        self._until[index] = _now() + away_s
 
-    def answered(self, place: int) -> None:
+    def answered(self, index: int) -> None:
         """Ask it as before."""
-        self._num_in_a_row[place] = 0
-        self._until[place] = 0.0
+        self._num_in_a_row[index] = 0
+        self._until[index] = 0.0
 
 
 def _now() -> float:

@@ -83,7 +83,7 @@ class Client:
     def stream(
         self, traces: Sequence[TraceLike], options: ScoreOptions | None = None
     ) -> Generator[tuple[int, ScoredTrace], None, None]:
-        """Each trace with its place in `traces`, as soon as it is scored; closing stops the rest."""
+        """Each trace with its index in `traces`, as soon as it is scored; closing stops the rest."""
         scored = self._client.stream(traces, options)
 
         async def following() -> tuple[int, ScoredTrace] | None:

@@ -58,7 +58,7 @@ class Allocation:
             if stderr_K[j] < SETTLED:
                 break
             level = min(blocks_P[j], blocks_P[j + 1])
-            more = {place for place in (j, j + 1) if blocks_P[place] == level} - chosen
+            more = {k for k in (j, j + 1) if blocks_P[k] == level} - chosen
             if level < self.most_blocks and len(chosen) + len(more) <= room:
                 chosen |= more
         return sorted(chosen)

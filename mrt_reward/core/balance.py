@@ -76,8 +76,8 @@ def _next_cut(boundaries: Boundaries, start: int, end: int, lengths: _Lengths) -
         return None
     target = start + min(rest, shortest + longest) // 2
     low, high = start + shortest, min(start + longest, end - shortest)
-    for places in (boundaries.paragraphs, boundaries.sentences, boundaries.lines, boundaries.words):
-        if (near := nearest(places, target, low, high)) is not None:
+    for offsets in (boundaries.paragraphs, boundaries.sentences, boundaries.lines, boundaries.words):
+        if (near := nearest(offsets, target, low, high)) is not None:
             return near
     return _beside_formula(boundaries, target, low, end)
 

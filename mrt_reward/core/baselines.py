@@ -114,21 +114,21 @@ def _rate(
 ) -> list[Floats]:
     length_GK = [np.zeros(0) if extent is None else extent.length_K for extent in extent_G]
     token_G = np.array([length_K.sum() for length_K in length_GK], np.float64)
-    told: list[Floats] = []
+    charges: list[Floats] = []
     for trace, price in enumerate(token_prices(progress_G, token_G).tolist()):
         closing = 0.0
         if charge_closing:
             others = [k for k, each in enumerate(return_G) if k != trace and each is not None and each.size]
             episodes = sum(each.size for k in others if (each := return_G[k]) is not None)
             closing = price * float(token_G[others].sum()) / episodes if episodes else 0.0
-        told.append(np.append(price * length_GK[trace], closing))
-    return told
+        charges.append(np.append(price * length_GK[trace], closing))
+    return charges
 
 
 def _at_index(trace: int, num_episodes: int, return_G: Sequence[Floats | None]) -> Floats:
     means = [float(each.mean()) for each in return_G if each is not None and each.size]
     baseline_K = np.full(num_episodes, float(np.mean(means)) if means else 0.0)
-    others = [each for place, each in enumerate(return_G) if each is not None and place != trace]
+    others = [each for index, each in enumerate(return_G) if each is not None and index != trace]
     for j in range(num_episodes):
         if there := [each[j] for each in others if each.size > j]:
             baseline_K[j] = np.mean(there)

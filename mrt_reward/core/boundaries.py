@@ -40,7 +40,7 @@ class Boundaries:
         sentences: starts of sentences and paragraphs.
         lines: starts of lines.
         words: starts of words.
-        formulas: none of these places lies within one of them.
+        formulas: none of these offsets lies within one of them.
 
     """
 
@@ -53,7 +53,7 @@ class Boundaries:
 
 
 def find_boundaries(text: str, span: Span, markers: Sequence[str]) -> Boundaries:
-    """Every place within the span at which it may be cut; its two ends are none."""
+    """Every offset within the span at which it may be cut; its two ends are none."""
     paragraphs = paragraph_starts(text, span)
     formulas = formula_spans(text, span, paragraphs)
     sentences = [*paragraphs, *_sentence_starts(text, span)]
@@ -62,8 +62,8 @@ def find_boundaries(text: str, span: Span, markers: Sequence[str]) -> Boundaries
     marker = _marker_pattern(markers)
     marked = [at for at in {*sentences, *lines} if marker.match(text, at, span.end)]
 
-    def allowed(places: Iterable[int]) -> Sequence[int]:
-        return _outside(formulas, places, span)
+    def allowed(offsets: Iterable[int]) -> Sequence[int]:
+        return _outside(formulas, offsets, span)
 
     return Boundaries(
         allowed(marked), allowed(paragraphs), allowed(sentences), allowed(lines), allowed(words), formulas
@@ -86,17 +86,17 @@ def paragraph_starts(text: str, span: Span) -> list[int]:
     return [span.start, *(start for start in found if first < start < last)]
 
 
-def first_from(places: Sequence[int], start: int) -> int | None:
-    """The first place at or after another; None where there is none."""
-    index = bisect_left(places, start)
-    return places[index] if index < len(places) else None
+def first_from(offsets: Sequence[int], start: int) -> int | None:
+    """The first offset at or after another; None where there is none."""
+    index = bisect_left(offsets, start)
+    return offsets[index] if index < len(offsets) else None
 
 
-def nearest(places: Sequence[int], target: int, low: int, high: int) -> int | None:
-    """The place in [low, high] that is nearest to the target, the earlier of two; None where there is none."""
-    index = bisect_left(places, target)
-    near = [place for place in places[max(index - 1, 0) : index + 1] if low <= place <= high]
-    return min(near, key=lambda place: abs(place - target), default=None)
+def nearest(offsets: Sequence[int], target: int, low: int, high: int) -> int | None:
+    """The offset in [low, high] that is nearest to the target, the earlier of two; None where there is none."""
+    index = bisect_left(offsets, target)
+    near = [offset for offset in offsets[max(index - 1, 0) : index + 1] if low <= offset <= high]
+    return min(near, key=lambda offset: abs(offset - target), default=None)
 
 
 def _sentence_starts(text: str, span: Span) -> list[int]:
@@ -114,10 +114,10 @@ def _before_space(text: str, start: int) -> int:
     return start - text.startswith(" ", start - 1)
 
 
-def _outside(formulas: Sequence[Span], places: Iterable[int], span: Span) -> Sequence[int]:
+def _outside(formulas: Sequence[Span], offsets: Iterable[int], span: Span) -> Sequence[int]:
     """In order, those that lie in no formula and are no end of the span."""
-    place = np.unique(np.fromiter(places, np.int64))
-    place = place[(place > span.start) & (place < span.end)]
-    before = np.searchsorted([formula.start for formula in formulas], place, side="left")
+    offset_N = np.unique(np.fromiter(offsets, np.int64))
+    offset_N = offset_N[(offset_N > span.start) & (offset_N < span.end)]
+    before = np.searchsorted([formula.start for formula in formulas], offset_N, side="left")
     ends = np.array([0, *(formula.end for formula in formulas)])
-    return place[place >= ends[before]].tolist()
+    return offset_N[offset_N >= ends[before]].tolist()

@@ -138,16 +138,16 @@ def rewards(
     `forced` adds J[K], so that what a trainer takes off the outcome, such as a price of length, stays; a cut-off trace
     whose last value is missing has no reward then. None is left out of everything.
     """
-    told: list[float | None] = []
+    return_G: list[float | None] = []
     for outcome, value_P, extent in zip(outcome_G, value_GP, extent_G, strict=True):
         cut_off = extent is not None and extent.cut_off is True
         if config.truncated == "zero" or outcome is None or not cut_off:
-            told.append(outcome)
+            return_G.append(outcome)
         elif config.truncated == "masked" or value_P is None or np.isnan(value_P[-1]):
-            told.append(None)
+            return_G.append(None)
         else:
-            told.append(outcome + float(value_P[-1]))
-    return told
+            return_G.append(outcome + float(value_P[-1]))
+    return return_G
 
 
 def credit(

@@ -143,7 +143,7 @@ def _measured(episode: Episode, before: Value, after: Value, best_of: int) -> Ep
 
 
 def _difference(before: Value, after: Value, best_of: int) -> Difference | None:
-    # Values that are no rates, of a k that nobody told, have no law here.
+    # Values that are no rates, of an unknown k, have no law here.
     first, second = (counts_of(value) if best_of == 1 else graded_of(value) for value in (before, after))
     if first is None or second is None:
         return None

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mrt_reward.evaluation.folder import Folder
     from mrt_reward.evaluation.forcing import ForcingSpec
     from mrt_reward.evaluation.measures import Lens
-    from mrt_reward.evaluation.pool import Pool, Reading, read_pool
+    from mrt_reward.evaluation.pool import Pool, ReadOptions, read_pool
     from mrt_reward.evaluation.prover_choice import recommend
     from mrt_reward.evaluation.provers import ProverMeasure, Scores, common_traces, measure
     from mrt_reward.evaluation.report import Report, ReportSpec, make_report, read_report
@@ -57,7 +57,7 @@ _HOMES = {
     "PrefixSettings": "datasets.prefixes",
     "Prompts": "datasets.prompts",
     "ProverMeasure": "provers",
-    "Reading": "pool",
+    "ReadOptions": "pool",
     "Report": "report",
     "ReportSpec": "report",
     "Result": "result",
@@ -105,7 +105,7 @@ __all__ = [
     "PrefixSettings",
     "Prompts",
     "ProverMeasure",
-    "Reading",
+    "ReadOptions",
     "Report",
     "ReportSpec",
     "Result",

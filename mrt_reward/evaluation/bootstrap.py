@@ -128,9 +128,13 @@ def ratio_of_sums(part_N2: Floats, count_RN: NDArray[np.int32]) -> tuple[float, 
 def estimate(value: float, sample_R: Floats, *, problems: int, traces: int) -> Estimate:
     """One number with its interval from resamples."""
     low_Q, high_Q = interval(sample_R[:, None])
-    told = problems >= 2
+    defined = problems >= 2
     return Estimate(
-        _finite(value), _finite(low_Q[0]) if told else None, _finite(high_Q[0]) if told else None, problems, traces
+        _finite(value),
+        _finite(low_Q[0]) if defined else None,
+        _finite(high_Q[0]) if defined else None,
+        problems,
+        traces,
     )
 
 

@@ -39,7 +39,7 @@ def browser_json(results: Iterable[Result], max_bytes: int = MAX_BYTES) -> tuple
 def shown(result: Result) -> dict[str, Any]:
     """What the page shows of a trace."""
     scored, trace = result.scored, result.trace if result.has_trace else None
-    told = result.evaluation
+    evaluation = result.evaluation
     last = scored.episodes[-1].char_end if scored.episodes else 0
     return {
         "id": scored.id[:200],
@@ -48,7 +48,7 @@ def shown(result: Result) -> dict[str, Any]:
         "question": clipped(problem_text(trace) or trace.prompt or "", MAX_ANSWER_CHARS) if trace else "",
         "gold": list(trace.answer)[:8] if trace else [],
         "outcome": scored.outcome,
-        "truncated": told.truncated if told else None,
+        "truncated": evaluation.truncated if evaluation else None,
         "values": [_value(value) for value in scored.values],
         "tokens": list(scored.prefix_tokens),
         "episodes": [_episode(episode, result.completion) for episode in scored.episodes],

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mrt_reward.evaluation.bootstrap import Estimate, estimates, resample_counts
-from mrt_reward.evaluation.pool import places_by_problem
+from mrt_reward.evaluation.pool import indices_by_problem
 from mrt_reward.evaluation.result import Result
 from mrt_reward.graders.answers import clean, find_answer
 from mrt_reward.options import ScoreOptions
@@ -88,10 +88,10 @@ def probes(traces: Sequence[Result], options: ScoreOptions, most: int) -> list[P
     """
     found: list[Probe] = []
     other = ""
-    for places in places_by_problem(traces):
+    for indices in indices_by_problem(traces):
         if len(found) == most:
             break
-        group = [traces[place] for place in places]
+        group = [traces[index] for index in indices]
         trace = group[0].trace
         gold = trace.answer[0].strip() if trace.answer else ""
         wrong = next((each for each in (*_wrong_answers(group), *_alike(gold, trace), other) if each), "")
@@ -112,9 +112,9 @@ def _claiming(trace: Trace, sentence: str, answer: str, options: ScoreOptions) -
 def _wrong_answers(group: Sequence[Result]) -> Iterator[str]:
     """What traces of a problem answered that were wrong."""
     for each in group:
-        told = find_answer(GradeItem(each.completion, ())) if each.is_right is False else None
-        if told is not None and told.boxed:
-            yield clean(told.text)
+        reported = find_answer(GradeItem(each.completion, ())) if each.is_right is False else None
+        if reported is not None and reported.boxed:
+            yield clean(reported.text)
 
 
 def _alike(gold: str, trace: Trace) -> Iterator[str]:
@@ -166,9 +166,9 @@ def paid_for_claims(scored: Sequence[tuple[ScoredTrace, ScoredTrace]], honest: S
     # The problem is the same in both, and so is J[0] but for the sampling of answers.
     guessed_N = start_N * right_N + (1 - start_N) * wrong_N
     value_NQ = np.stack([guessed_N, right_N, wrong_N], axis=1)
-    told = estimates(value_NQ, np.full(len(whole), 2), resample_counts(len(whole)))
+    reported = estimates(value_NQ, np.full(len(whole), 2), resample_counts(len(whole)))
     earned = float(honest_N.mean())
-    return Claims(*told, honest=earned, share=float(guessed_N.mean()) / earned if earned > 0 else None)
+    return Claims(*reported, honest=earned, share=float(guessed_N.mean()) / earned if earned > 0 else None)
 
 
 def _risen(scored: ScoredTrace) -> float:

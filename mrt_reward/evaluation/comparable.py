@@ -15,7 +15,7 @@ DEFINING = ("temperature", "top_p", "best_of", "max_tokens")
 
 
 @dataclass
-class Ways:
+class EstimatorCounts:
     """In how many ways the values of some lines were got.
 
     Attributes:
@@ -53,9 +53,9 @@ class Ways:
         """
         for found in (self.kinds, self.details):
             if len(found) > 1:
-                told = ", ".join(f"{way} ({count})" for way, count in found.most_common())
+                named = ", ".join(f"{way} ({count})" for way, count in found.most_common())
                 raise ConfigError(
-                    f"expected values of one estimator, which alone compare, got lines of {told}: score all traces "
+                    f"expected values of one estimator, which alone compare, got lines of {named}: score all traces "
                     "with the same --options, or take one file at a time"
                 )
 
@@ -63,9 +63,9 @@ class Ways:
 def way_of(options: Mapping[str, Any]) -> str:
     """How values are got with scoring options, in words: equal where they compare."""
     estimator, terminator = _estimator(options), options.get("terminator")
-    told = [f"{name} {estimator[name]}" for name in DEFINING if estimator.get(name) is not None]
+    named = [f"{name} {estimator[name]}" for name in DEFINING if estimator.get(name) is not None]
     forced = terminator if isinstance(terminator, str) else "of its own"
-    return ", ".join([str(estimator.get("kind")), *told, f"terminator {forced}"])
+    return ", ".join([str(estimator.get("kind")), *named, f"terminator {forced}"])
 
 
 def _estimator(options: Mapping[str, Any]) -> Mapping[str, Any]:

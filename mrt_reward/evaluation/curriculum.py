@@ -30,7 +30,7 @@ from mrt_reward.evaluation.bootstrap import (
     resample_counts,
     resampled_means,
 )
-from mrt_reward.evaluation.pool import places_by_problem
+from mrt_reward.evaluation.pool import indices_by_problem
 from mrt_reward.evaluation.result import Result
 from mrt_reward.ranges import check_ranges, option
 
@@ -170,7 +170,7 @@ def plan_round(traces: Sequence[Result], settings: CurriculumSettings) -> Schedu
     longest = max(trace.tokens_at(trace.num_episodes) for trace in complete) + settings.answer_tokens
     budget_B = _budgets(longest, settings)
     # Problem by problem, because only one problem's traces need be in memory.
-    seen = [_seen([complete[place] for place in places], budget_B, settings) for places in places_by_problem(complete)]
+    seen = [_seen([complete[j] for j in indices], budget_B, settings) for indices in indices_by_problem(complete)]
     accuracy_NB = np.array([each.accuracy_B for each in seen])
     points = _points(budget_B, accuracy_NB, np.array([each.traces for each in seen]))
     settled = [at for at, point in enumerate(points) if _surely_below(point.gain_left, settings.min_gain)]
@@ -224,7 +224,7 @@ def _accuracy(group: Sequence[Result], budget_B: Floats, settings: CurriculumSet
     """Forced accuracy at each budget, averaged over the problem's traces."""
     curves = [
         accuracy_at(
-            np.array([trace.tokens_at(place) for place in range(trace.num_episodes + 1)]) + settings.answer_tokens,
+            np.array([trace.tokens_at(j) for j in range(trace.num_episodes + 1)]) + settings.answer_tokens,
             trace.values,
             budget_B,
         )

@@ -13,7 +13,7 @@ from mrt_reward.evaluation.direct import DirectSpec, answer_directly, as_problem
 from mrt_reward.evaluation.folder import RESULTS, Folder, Log
 from mrt_reward.evaluation.record import all_but_failures, line_key, record
 from mrt_reward.evaluation.result import Direct, Evaluation
-from mrt_reward.evaluation.run import Row, RunCounts
+from mrt_reward.evaluation.run import ProblemRow, RunCounts
 from mrt_reward.evaluation.traces import problem_name
 from mrt_reward.evaluation.workers import in_parallel
 from mrt_reward.service.scorer import Scorer
@@ -34,7 +34,7 @@ class DirectRun:
 
     """
 
-    def __init__(self, folder: Folder, model: str, rows: Iterable[Row]) -> None:
+    def __init__(self, folder: Folder, model: str, rows: Iterable[ProblemRow]) -> None:
         self._model = model
         self._results = Log(folder.path / RESULTS, keep=all_but_failures(model, direct=True))
         done = {line_key(fields) for _, fields in self._results.lines()}

@@ -40,7 +40,7 @@ class DirectSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Advantage:
+class CurveDifference:
     """Thinking minus direct votes at matched tokens, on the problems that both have, resampled together.
 
     Attributes:
@@ -58,27 +58,27 @@ class Advantage:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class AccuracyColumns:
     """What is read off tables.
 
     Attributes:
         budget_B: the grid.
-        places: index on it of each budget to tell.
+        columns: index on it of each budget to tell.
         count_RN: resamples of the problems.
 
     """
 
     budget_B: Floats
-    places: Mapping[float, int]
+    columns: Mapping[float, int]
     count_RN: NDArray[np.int32]
 
     def at_budgets(self, value_NB: Floats, trace_N: NDArray[np.int64]) -> dict[str, Estimate]:
         """`accuracy@budget` of each budget to tell."""
-        found = estimates(value_NB[:, list(self.places.values())], trace_N, self.count_RN)
-        return {f"accuracy@{budget:g}": each for budget, each in zip(self.places, found, strict=True)}
+        found = estimates(value_NB[:, list(self.columns.values())], trace_N, self.count_RN)
+        return {f"accuracy@{budget:g}": each for budget, each in zip(self.columns, found, strict=True)}
 
 
-def summarise_direct(name: str, table: DirectTable, reading: Reading) -> DirectSummary:
+def summarise_direct(name: str, table: DirectTable, reading: AccuracyColumns) -> DirectSummary:
     """One model's numbers."""
     known_NS = ~np.isnan(table.value_NS)
     there_N = known_NS.any(axis=1)
@@ -103,8 +103,8 @@ def advantage(
     trace_N: NDArray[np.int64],
     table: DirectTable,
     shown_B: NDArray[np.bool_],
-    reading: Reading,
-) -> Advantage:
+    reading: AccuracyColumns,
+) -> CurveDifference:
     """Thinking minus direct votes.
 
     Args:
@@ -123,4 +123,4 @@ def advantage(
         for name, apart_NB in apart.items()
         if not np.isnan(apart_NB[:, shown_B]).all()
     }
-    return Advantage(*names, curves, reading.at_budgets(apart["accuracy"], trace_N))
+    return CurveDifference(*names, curves, reading.at_budgets(apart["accuracy"], trace_N))

@@ -87,13 +87,13 @@ class DirectTally:
         accuracy_B = accuracy_curve(token_S[known_S], value_S[known_S], self._budget_B)
         row = DirectRow(value_S, np.where(known_S, token_S, np.nan), accuracy_B, len(answers))
         self._rows.setdefault(result.model, {})[result.problem] = row
-        told = self._caveats.setdefault(result.model, DirectCaveats())
-        told.answers += len(answers)
-        told.unparsed += value.unparsed or 0
-        told.ungraded += value.ungraded or 0
+        caveats = self._caveats.setdefault(result.model, DirectCaveats())
+        caveats.answers += len(answers)
+        caveats.unparsed += value.unparsed or 0
+        caveats.ungraded += value.ungraded or 0
         if result.evaluation is not None and result.evaluation.direct is not None:
-            told.truncated += result.evaluation.direct.truncated
-            told.thought += result.evaluation.direct.thought
+            caveats.truncated += result.evaluation.direct.truncated
+            caveats.thought += result.evaluation.direct.thought
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -47,8 +47,8 @@ def save_errors(errors: Sequence[EstimatorError], reference: str, path: Path) ->
     for each in errors:
         if each.progress.value:
             series.setdefault(family(each.name), []).append(each)
-    for place, (name, members) in enumerate(series.items()):
-        style = {"color": COLOURS[place % len(COLOURS)], "linestyle": DASHES[place % len(DASHES)]}
+    for index, (name, members) in enumerate(series.items()):
+        style = {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index % len(DASHES)]}
         drawn = sorted((each for each in members if each.answer_tokens > 0), key=lambda each: each.answer_tokens)
         if not drawn:
             axes.axhline(members[0].progress.value, label=f"{plain(name)}, no answers drawn", linewidth=1, **style)
@@ -62,8 +62,8 @@ def save_errors(errors: Sequence[EstimatorError], reference: str, path: Path) ->
             ],
         ]
         # Series that spend the same are moved apart, so that their whiskers do not lie on each other.
-        x = [each.answer_tokens * 1.03**place for each in drawn]
-        axes.errorbar(x, y, reach, marker=SHAPES[place % len(SHAPES)], capsize=2, label=plain(name), **style)
+        x = [each.answer_tokens * 1.03**index for each in drawn]
+        axes.errorbar(x, y, reach, marker=SHAPES[index % len(SHAPES)], capsize=2, label=plain(name), **style)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter("{x:,.0f}")

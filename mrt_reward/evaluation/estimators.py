@@ -17,7 +17,7 @@ import numpy as np
 from mrt_reward.core.prior_fit import fit_prior
 from mrt_reward.core.progress import WasteOptions, nan_array
 from mrt_reward.evaluation.bootstrap import Estimate, Floats, estimate, ratio_of_sums, resample_counts
-from mrt_reward.evaluation.pool import places_by_problem
+from mrt_reward.evaluation.pool import indices_by_problem
 from mrt_reward.evaluation.provers import Scores
 from mrt_reward.evaluation.result import Result
 from mrt_reward.options import PathPrior
@@ -25,7 +25,7 @@ from mrt_reward.types import Episode, Value
 
 VALUE_BINS = (0.2, 0.4, 0.6, 0.8)
 PROGRESS_BINS = (-0.5, -0.02, 0.02, 0.2, 0.5)
-"""Between bins of what is true, in which the intervals' coverage is told apart."""
+"""Between bins of what is true, in which the intervals' coverage is distinguished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def compare(
         seed: of the resamples; the same one makes estimators comparable.
 
     """
-    problems = places_by_problem(reference.traces)
+    problems = indices_by_problem(reference.traces)
     count_RN = resample_counts(len(problems), seed=seed)
     truth_TP = [trace.values for trace in reference.traces]
     progress_TK = [np.diff(value_P) for value_P in truth_TP]
@@ -158,7 +158,7 @@ def compare(
 
     def mean(of_trace: Callable[[int], Floats]) -> Estimate:
         """Mean over all entries that are known, with an interval over problems."""
-        sum_N2 = np.array([_sum_and_number([of_trace(place) for place in places]) for places in problems])
+        sum_N2 = np.array([_sum_and_number([of_trace(index) for index in indices]) for indices in problems])
         value, sample_R = ratio_of_sums(sum_N2, count_RN)
         known = int((sum_N2[:, 1] > 0).sum())
         return estimate(value, sample_R, problems=known, traces=len(reference.traces))
@@ -195,15 +195,15 @@ def _bins(held: Sequence[Floats], truth: Sequence[Floats], bounds: Sequence[floa
     held_E, truth_E = np.concatenate(held), np.concatenate(truth)
     bin_E = np.digitize(truth_E, bounds[1:-1])
     found: list[Bin] = []
-    for place, (low, high) in enumerate(pairwise(bounds)):
-        known_E = held_E[(bin_E == place) & np.isfinite(held_E)]
+    for index, (low, high) in enumerate(pairwise(bounds)):
+        known_E = held_E[(bin_E == index) & np.isfinite(held_E)]
         found.append(Bin(low, high, known_E.size, float(known_E.mean()) if known_E.size else None))
     return tuple(found)
 
 
-def _ends(told: Value | Episode, *values: Value) -> tuple[float | None, float | None]:
+def _ends(known: Value | Episode, *values: Value) -> tuple[float | None, float | None]:
     """Of the interval of what these values are behind."""
-    return (None, None) if any(value.bound for value in values) else (told.low, told.high)
+    return (None, None) if any(value.bound for value in values) else (known.low, known.high)
 
 
 def _ranges(ends: Sequence[tuple[float | None, float | None]]) -> Floats:

@@ -5,7 +5,7 @@ Colours are Okabe and Ito's, and dashes tell the models apart without them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,13 @@ def figure_of(inches: tuple[float, float]) -> Any:  # noqa: ANN401 - matplotlib'
     return Figure(figsize=inches, layout="constrained")
 
 
+def _formatter(chart: Chart) -> Callable[[float, int], str]:
+    def written(y: float, _index: int) -> str:
+        return chart.written_y(y)
+
+    return written
+
+
 def draw(chart: Chart, axes: Any) -> None:  # noqa: ANN401 - matplotlib's own
     """The chart on matplotlib's axes."""
     for (style, one), shift in zip(chart.drawn, chart.shifts(), strict=True):
@@ -86,11 +93,7 @@ def draw(chart: Chart, axes: Any) -> None:  # noqa: ANN401 - matplotlib's own
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:,.0f}")
     if chart.axes.percent:
-
-        def written(y: float, _index: int) -> str:
-            return chart.written_y(y)
-
-        axes.yaxis.set_major_formatter(written)
+        axes.yaxis.set_major_formatter(_formatter(chart))
     axes.set_xlabel(chart.axes.x_label)
     axes.set_ylabel(chart.axes.y_label)
     axes.spines[["top", "right"]].set_visible(False)

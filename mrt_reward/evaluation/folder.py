@@ -90,7 +90,7 @@ class Log:
                 offset += len(line)
 
     def at(self, offset: int) -> dict[str, Any]:
-        """The line that `lines` told at this offset."""
+        """The line that `lines` gave with this offset."""
         with self.path.open("rb") as file:
             file.seek(offset)
             return cast("dict[str, Any]", json.loads(file.readline()))
@@ -160,16 +160,16 @@ class Folder:
         """
         file = self.path / SETTINGS
         known = cast("dict[str, Any]", json.loads(file.read_text())) if file.exists() else {}
-        told: dict[str, Any] = json.loads(json.dumps(dict(settings), default=str))
+        record: dict[str, Any] = json.loads(json.dumps(dict(settings), default=str))
         before = known.get(model)
-        if before is not None and before != told:
-            changed = sorted(name for name in told | before if told.get(name) != before.get(name))
+        if before is not None and before != record:
+            changed = sorted(name for name in record | before if record.get(name) != before.get(name))
             raise ConfigError(
                 f"{self.path} holds {model!r} with another {', '.join(changed)}: use the same, another "
                 "--output, another --name, or --overwrite",
                 param="output",
             )
-        ways = {name: way_of(each["options"]) for name, each in (known | {model: told}).items() if "options" in each}
+        ways = {name: way_of(each["options"]) for name, each in (known | {model: record}).items() if "options" in each}
         for name, way in ways.items():
             if way != ways.get(model, way):
                 raise ConfigError(
@@ -177,4 +177,4 @@ class Folder:
                     "same --options, or another --output",
                     param="output",
                 )
-        write_json(file, known | {model: told})
+        write_json(file, known | {model: record})

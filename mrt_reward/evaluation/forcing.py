@@ -107,6 +107,6 @@ async def _valued(
     [scored] = await scorer.score([longer], replace(options, segmenter=ExplicitSegmenter("explicit")))
     num = len(extension.ends)
     if scored.status is Status.ERROR or len(scored.values) <= num:
-        told = scored.error.message if scored.error else "its boundaries fell into one token"
-        raise ProverError(f"the extension could not be scored: {told}")
+        message = scored.error.message if scored.error else "its boundaries fell into one token"
+        raise ProverError(f"the extension could not be scored: {message}")
     return replace(extension, prefix_tokens=scored.prefix_tokens[-num:], values=scored.values[-num:])

@@ -188,13 +188,13 @@ def _tokens(result: Result) -> tuple[Floats, Floats]:
     answer_P = np.array([value.answer_tokens or 0.0 for value in scored.values])
     if len(scored.prefix_tokens) == len(scored.values):
         return np.array(scored.prefix_tokens, np.float64), answer_P
-    # Written before prefixes were told: the thinking alone, without prompt and terminator.
+    # Written before prefixes were recorded: the thinking alone, without prompt and terminator.
     offset = scored.episodes[0].token_start if scored.episodes else 0
     return np.array([0.0, *(episode.token_end - offset for episode in scored.episodes)]), answer_P
 
 
 def _scalars(result: Result, value_P: Floats, prefix_P: Floats, against_votes: float, lens: Lens) -> Floats:
-    scored, told = result.scored, result.evaluation
+    scored, evaluation = result.scored, result.evaluation
     shares = progress_shares(np.diff(value_P), lens.waste_threshold)
     episodes = scored.episodes
     stderr_P = numbers([value.stderr for value in scored.values])
@@ -204,8 +204,8 @@ def _scalars(result: Result, value_P: Floats, prefix_P: Floats, against_votes: f
         "empty": value_P[0],
         "gain": value_P[-1] - value_P[0],
         "tokens": episodes[-1].token_end - episodes[0].token_start if episodes else 0,
-        "sampled_tokens": told and told.sampled_tokens,
-        "truncated": told and told.truncated,
+        "sampled_tokens": evaluation and evaluation.sampled_tokens,
+        "truncated": evaluation and evaluation.truncated,
         "episodes": len(episodes),
         "zero": shares.zero,
         "negative": shares.negative,
@@ -213,8 +213,8 @@ def _scalars(result: Result, value_P: Floats, prefix_P: Floats, against_votes: f
         "needless": needless_share(prefix_P, value_P),
         "majority_regret": against_votes,
         "stderr": float(stderr_P.mean()),
-        "extended_tokens": told.extension.prefix_tokens[-1]
-        if told and told.extension and told.extension.ends
+        "extended_tokens": evaluation.extension.prefix_tokens[-1]
+        if evaluation and evaluation.extension and evaluation.extension.ends
         else None,
     }
     return numbers([known[name] for name in SCALARS])

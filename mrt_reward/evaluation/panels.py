@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mrt_reward.evaluation.bootstrap import CurveSummary, Estimate
 from mrt_reward.evaluation.charts import Axes, Chart, Mark, Series
-from mrt_reward.evaluation.direct_summary import Advantage
+from mrt_reward.evaluation.direct_summary import CurveDifference
 from mrt_reward.evaluation.progress import NUM_QUARTERS
 from mrt_reward.evaluation.summary import ModelSummary, Summary
 from mrt_reward.evaluation.words import interval_of, written
@@ -158,7 +158,7 @@ def _against_direct(summary: Summary) -> Panel:
     return Panel("direct", title, caption, Chart("lines", axes, series), answers)
 
 
-def _advantage_sentence(each: Advantage) -> str:
+def _advantage_sentence(each: CurveDifference) -> str:
     metric, gained = list(each.metrics.items())[-1]
     at = metric.partition("@")[2]
     return (

@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 
 from mrt_reward.errors import NO_THINKING, ConfigError
-from mrt_reward.evaluation.comparable import Ways
+from mrt_reward.evaluation.comparable import EstimatorCounts
 from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.stored import NUM_KEPT, StoredLines, StoredTrace
 from mrt_reward.evaluation.traces import ReadNotes, Results
@@ -35,7 +35,7 @@ class Unusable(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadOptions:
     """How a file's traces are read.
 
     Attributes:
@@ -69,7 +69,7 @@ class Pool:
 
 
 def read_pool(
-    paths: Sequence[Path], reading: Reading = Reading(), tell: Callable[[int], None] = lambda _: None
+    paths: Sequence[Path], reading: ReadOptions = ReadOptions(), tell: Callable[[int], None] = lambda _: None
 ) -> Pool:
     """Read files of `mrt-reward score` or `evaluate`; the traces and their scores stay there.
 
@@ -88,7 +88,7 @@ def read_pool(
     unusable: Counter[Unusable] = Counter()
     files = {path: StoredLines(path) for path in paths}
     keys: dict[bytes, bytes] = {}
-    models, provers, ways = Counter[str](), Counter[str](), Ways()
+    models, provers, ways = Counter[str](), Counter[str](), EstimatorCounts()
     for result in results:
         tell(results.num_bytes)
         if result.is_direct or (reading.model is not None and result.model != reading.model):
@@ -117,16 +117,16 @@ def read_pool(
         raise ConfigError(f"no usable trace in {', '.join(map(str, paths))}: {_why(unusable, results.notes)}")
     for lines in files.values():
         # The traces of one problem are looked at together, however many they are.
-        lines.keep(max(NUM_KEPT, *map(len, places_by_problem(traces))))
+        lines.keep(max(NUM_KEPT, *map(len, indices_by_problem(traces))))
     return Pool(traces, unusable, results.notes, next(iter(provers)))
 
 
-def places_by_problem(traces: Sequence[Result]) -> list[list[int]]:
+def indices_by_problem(traces: Sequence[Result]) -> list[list[int]]:
     """Where the traces of each problem stand in the sequence, by problem in order of appearance."""
-    places: dict[bytes, list[int]] = {}
-    for place, trace in enumerate(traces):
-        places.setdefault(trace.problem_key, []).append(place)
-    return list(places.values())
+    indices: dict[bytes, list[int]] = {}
+    for index, trace in enumerate(traces):
+        indices.setdefault(trace.problem_key, []).append(index)
+    return list(indices.values())
 
 
 def _counts(number: Mapping[str, int]) -> str:
@@ -134,13 +134,13 @@ def _counts(number: Mapping[str, int]) -> str:
 
 
 def _why(unusable: Mapping[Unusable, int], notes: ReadNotes) -> str:
-    told = [f"{count} traces: {reason.value}" for reason, count in unusable.items()]
-    told += [f"{notes.cut} lines cut short"] * bool(notes.cut)
-    told += [f"{notes.malformed} lines malformed, first {notes.first_malformed}"] * bool(notes.malformed)
-    return "; ".join(told) or "the file has no lines"
+    lines = [f"{count} traces: {reason.value}" for reason, count in unusable.items()]
+    lines += [f"{notes.cut} lines cut short"] * bool(notes.cut)
+    lines += [f"{notes.malformed} lines malformed, first {notes.first_malformed}"] * bool(notes.malformed)
+    return "; ".join(lines) or "the file has no lines"
 
 
-def why_unusable(result: Result, reading: Reading = Reading()) -> Unusable | None:
+def why_unusable(result: Result, reading: ReadOptions = ReadOptions()) -> Unusable | None:
     """Why no data can be made of a trace; None where it can."""
     scored = result.scored
     if scored.status is Status.ERROR:

@@ -48,11 +48,11 @@ def recommend(measures: Sequence[ProverMeasure]) -> Recommendation:
         reasons.append(f"{chosen.name} is the only one")
     elif len(equals) == 1:
         reasons.append(
-            f"{best.name} has the highest sum of distinguishing and aligning, {_told(best)}, and every other one is "
+            f"{best.name} has the highest sum of distinguishing and aligning, {_shown(best)}, and every other one is "
             "surely lower (95 %, paired by problem)"
         )
     else:
-        names = ", ".join(f"{each.name} {_told(each)}" for each in equals)
+        names = ", ".join(f"{each.name} {_shown(each)}" for each in equals)
         reasons.append(
             f"the highest sums of distinguishing and aligning do not differ surely ({names}); of these, {chosen.name} "
             f"costs least, {chosen.tokens:,.0f} tokens a trace"
@@ -63,7 +63,7 @@ def recommend(measures: Sequence[ProverMeasure]) -> Recommendation:
     return Recommendation(chosen.name, (*reasons, *warnings))
 
 
-def _told(measure: ProverMeasure) -> str:
+def _shown(measure: ProverMeasure) -> str:
     bound = measure.bound
     if bound.low is None or bound.high is None:
         return f"{bound.value:.4g}"
@@ -82,18 +82,18 @@ def _opposes(measure: ProverMeasure) -> bool:
 
 
 def _warnings(measure: ProverMeasure) -> list[str]:
-    told: list[str] = []
+    lines: list[str] = []
     if _opposes(measure):
-        told.append(f"{measure.name} works against the policy: its alignment is surely below 0")
+        lines.append(f"{measure.name} works against the policy: its alignment is surely below 0")
     if measure.low_share > TOO_EXTREME:
-        told.append(f"{measure.name} is too weak: {measure.low_share:.0%} of its values are about 0")
+        lines.append(f"{measure.name} is too weak: {measure.low_share:.0%} of its values are about 0")
     if measure.high_share > TOO_EXTREME:
-        told.append(f"{measure.name} is too strong: {measure.high_share:.0%} of its values are about 1")
+        lines.append(f"{measure.name} is too strong: {measure.high_share:.0%} of its values are about 1")
     if measure.claims is not None and measure.claims.too_much:
-        told.append(_for_claims(measure.name, measure.claims))
+        lines.append(_for_claims(measure.name, measure.claims))
     if measure.cached > 0:
-        told.append(f"{measure.name} took {measure.cached:.0%} of its values from a cache, so its cost is understated")
-    return told
+        lines.append(f"{measure.name} took {measure.cached:.0%} of its values from a cache, so its cost is understated")
+    return lines
 
 
 def _for_claims(name: str, claims: Claims) -> str:

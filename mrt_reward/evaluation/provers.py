@@ -6,7 +6,7 @@ Its Theorem 3.1 bounds the policy's improvement from below by a multiple of
       how well it tells steps apart        how far it agrees with the policy's own advantage
 
 where A^μ(s, a) is progress, s a prefix and a the episode that follows. A prover that is too weak is wrong after every
-step, and one that is too strong is right after every step: both tell nothing apart.
+step, and one that is too strong is right after every step: both distinguish nothing.
 
 The variance is taken over steps from one prefix, which traces of a problem share at least at `z[:0]`, and sampling
 noise is subtracted. The policy's own advantage A^π comes from its continuations where they were sampled; otherwise
@@ -27,9 +27,9 @@ from mrt_reward.core.progress import WasteOptions, waste_mask
 from mrt_reward.core.values import counts_of
 from mrt_reward.evaluation.bootstrap import Estimate, Floats, estimate, ratio_of_sums, resample_counts
 from mrt_reward.evaluation.claims import Claims
-from mrt_reward.evaluation.pool import places_by_problem
+from mrt_reward.evaluation.pool import indices_by_problem
 from mrt_reward.evaluation.result import Result
-from mrt_reward.evaluation.states import Step, states
+from mrt_reward.evaluation.states import EpisodeAt, states
 from mrt_reward.types import Value
 
 PolicyValues = Mapping[bytes, Value]
@@ -96,7 +96,7 @@ class Scores:
 
 
 def common_traces(scores: Sequence[Scores]) -> list[Scores]:
-    """The same traces in the same order for all: those that every prover scored wholly, cut at the same places.
+    """The same traces in the same order for all: those that every prover scored wholly, cut at the same offsets.
 
     Raises:
         ValueError: there is none.
@@ -106,14 +106,14 @@ def common_traces(scores: Sequence[Scores]) -> list[Scores]:
     shared = [name for name, where in cuts[0].items() if all(other.get(name) == where for other in cuts[1:])]
     if not shared:
         raise ValueError(
-            "expected traces that all provers scored, cut at the same places: score the same file with one segmenter"
+            "expected traces that all provers scored, cut at the same offsets: score the same file with one segmenter"
         )
     by_name = [{trace.trace.id: trace for trace in each.traces} for each in scores]
     return [replace(each, traces=[named[name] for name in shared]) for each, named in zip(scores, by_name, strict=True)]
 
 
 def _cuts(trace: Result) -> tuple[int, ...]:
-    return tuple(trace.char_at(place) for place in range(trace.num_episodes + 1))
+    return tuple(trace.char_at(j) for j in range(trace.num_episodes + 1))
 
 
 def measure(scores: Scores, policy: PolicyValues | None = None, *, seed: int = 0) -> ProverMeasure:
@@ -125,11 +125,11 @@ def measure(scores: Scores, policy: PolicyValues | None = None, *, seed: int = 0
         seed: of the resamples; the same one makes provers comparable.
 
     """
-    problems = places_by_problem(scores.traces)
+    problems = indices_by_problem(scores.traces)
     count_RN = resample_counts(len(problems), seed=seed)
     squares_N2, product_N2 = np.zeros((len(problems), 2)), np.zeros((len(problems), 2))
-    for n, places in enumerate(problems):
-        for steps in states([scores.traces[place] for place in places]).values():
+    for n, indices in enumerate(problems):
+        for steps in states([scores.traces[j] for j in indices]).values():
             squares_N2[n] += _squares(steps)
             product_N2[n] += _products(steps, policy)
     distinguishes, distinguishes_R = ratio_of_sums(squares_N2, count_RN)
@@ -140,14 +140,14 @@ def measure(scores: Scores, policy: PolicyValues | None = None, *, seed: int = 0
     value_V = np.concatenate([trace.values for trace in scores.traces])
     usages = [trace.scored.usage for trace in scores.traces]
 
-    def told(value: float, sample_R: Floats) -> Estimate:
+    def estimated(value: float, sample_R: Floats) -> Estimate:
         return estimate(value, sample_R, problems=len(problems), traces=num_traces)
 
     return ProverMeasure(
         scores.name,
-        told(distinguishes, distinguishes_R),
-        told(aligns, aligns_R),
-        told(distinguishes + aligns, bound_R),
+        estimated(distinguishes, distinguishes_R),
+        estimated(aligns, aligns_R),
+        estimated(distinguishes + aligns, bound_R),
         bound_R,
         spread=float(progress_E.var(ddof=1)) if progress_E.size > 1 else 0.0,
         waste=float(np.mean(waste_mask(progress_E, WasteOptions().waste_threshold))),
@@ -161,7 +161,7 @@ def measure(scores: Scores, policy: PolicyValues | None = None, *, seed: int = 0
     )
 
 
-def _squares(steps: Sequence[Step]) -> tuple[float, float]:
+def _squares(steps: Sequence[EpisodeAt]) -> tuple[float, float]:
     """Of the steps from one prefix: squared deviations of the values after them, less their noise; and n - 1."""
     if len(steps) < 2:
         return 0.0, 0.0
@@ -180,7 +180,7 @@ def _noise(value: Value) -> float:
     return _known(value.stderr) ** 2
 
 
-def _products(steps: Sequence[Step], policy: PolicyValues | None) -> tuple[float, float]:
+def _products(steps: Sequence[EpisodeAt], policy: PolicyValues | None) -> tuple[float, float]:
     """Of the steps from one prefix: the sum of A^μ·A^π, and how many there are."""
     own_A = _policy_advantages(steps, policy)
     progress_A = np.array([_known(step.after.value) - _known(step.before.value) for step in steps])
@@ -188,7 +188,7 @@ def _products(steps: Sequence[Step], policy: PolicyValues | None) -> tuple[float
     return float((progress_A * own_A)[known_A].sum()), float(known_A.sum())
 
 
-def _policy_advantages(steps: Sequence[Step], policy: PolicyValues | None) -> Floats:
+def _policy_advantages(steps: Sequence[EpisodeAt], policy: PolicyValues | None) -> Floats:
     """A^π of the steps from one prefix; NaN where it is not known.
 
     From continuations: Q^π after the step minus V^π before it. From outcomes: r minus the mean of the others', which
@@ -211,9 +211,9 @@ def _policy_advantages(steps: Sequence[Step], policy: PolicyValues | None) -> Fl
     )
 
 
-def _ends(step: Step) -> tuple[bytes, bytes]:
+def _ends(step: EpisodeAt) -> tuple[bytes, bytes]:
     keys = list(step.trace.prefix_keys())
-    return keys[step.place], keys[step.place + 1]
+    return keys[step.index], keys[step.index + 1]
 
 
 def agreement(first: Scores, second: Scores) -> float | None:

@@ -34,15 +34,15 @@ def record(
         scored: its values.
         extra: columns that are not ours.
         evaluation: how the trace came about.
-        options: that it was scored with, so that values got in another way are told from these.
+        options: that it was scored with, so that values got in another way are distinguished from these.
 
     """
     fields = scored_fields(scored)
     if options is not None:
         fields["options"] = _OPTIONS.dump_python(options, mode="json")
     if trace is not None:
-        told = trace_fields(trace)
-        fields["trace"] = {name: value for name, value in told.items() if name not in ("id", "metadata")}
+        trace_record = trace_fields(trace)
+        fields["trace"] = {name: value for name, value in trace_record.items() if name not in ("id", "metadata")}
     if extra:
         fields["extra"] = dict(extra)
     if evaluation is not None:
@@ -52,8 +52,8 @@ def record(
 
 def line_key(fields: Mapping[str, Any]) -> tuple[str, str]:
     """Model and id of a line that `record` made; `None` for a model that it does not tell."""
-    told: Mapping[str, Any] = fields.get("evaluation") or {}
-    return str(told.get("model")), str(fields.get("id"))
+    extra: Mapping[str, Any] = fields.get("evaluation") or {}
+    return str(extra.get("model")), str(fields.get("id"))
 
 
 def all_but_failures(model: str, *, direct: bool) -> Callable[[Mapping[str, Any]], bool]:
@@ -66,15 +66,15 @@ def all_but_failures(model: str, *, direct: bool) -> Callable[[Mapping[str, Any]
     """
 
     def keep(fields: Mapping[str, Any]) -> bool:
-        told: Mapping[str, Any] = fields.get("evaluation") or {}
-        is_direct = told.get("direct") is not None
+        extra: Mapping[str, Any] = fields.get("evaluation") or {}
+        is_direct = extra.get("direct") is not None
         return fields.get("status") != Status.ERROR.value or line_key(fields)[0] != model or is_direct != direct
 
     return keep
 
 
 def with_short_answers(value: Value, *, boxed_prefix: bool) -> Value:
-    """The value with each kept answer cut down to what it answers, which is what votes are told apart by."""
+    """The value with each kept answer cut down to what it answers, which is what votes are distinguished by."""
     if value.answers is None:
         return value
     return replace(value, answers=tuple(_short(answer, boxed_prefix=boxed_prefix) for answer in value.answers))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mrt_reward.errors import ConfigError
-from mrt_reward.evaluation.comparable import Ways
+from mrt_reward.evaluation.comparable import EstimatorCounts
 from mrt_reward.evaluation.contents import contents
 from mrt_reward.evaluation.figures import save_figures
 from mrt_reward.evaluation.folder import FIGURES, REPORT_HTML, REPORT_MD, SUMMARY
@@ -72,7 +72,7 @@ def read_report(paths: Sequence[Path], spec: ReportSpec, tell: Callable[[int], N
 
     Args:
         paths: files of `mrt-reward evaluate` or `score`.
-        spec: what to tell.
+        spec: what to show.
         tell: called now and then with the number of bytes read.
 
     Raises:
@@ -80,7 +80,7 @@ def read_report(paths: Sequence[Path], spec: ReportSpec, tell: Callable[[int], N
 
     """
     tally = Tally(spec.lens, num_examples=spec.num_examples)
-    results, ways, origins = Results(paths), Ways(), Origins()
+    results, ways, origins = Results(paths), EstimatorCounts(), Origins()
     for result in results:
         tally.add(result)
         origins.add(result)

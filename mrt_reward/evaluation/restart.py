@@ -21,7 +21,7 @@ UNSOLVED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Continuation:
+class GoingOn:
     """One trace's part in the comparison, at every budget t.
 
     Attributes:
@@ -36,7 +36,7 @@ class Continuation:
     later_B: Floats
 
 
-def continuation(here_B: Floats, later_B: Floats, runs_B: NDArray[np.bool_], *, below: float = np.inf) -> Continuation:
+def continuation(here_B: Floats, later_B: Floats, runs_B: NDArray[np.bool_], *, below: float = np.inf) -> GoingOn:
     """A trace's part, among traces whose accuracy at t is below a level.
 
     Args:
@@ -47,7 +47,7 @@ def continuation(here_B: Floats, later_B: Floats, runs_B: NDArray[np.bool_], *, 
 
     """
     counted_B = runs_B & (here_B < below)
-    return Continuation(here_B, counted_B.astype(np.float64), np.where(counted_B, later_B, 0.0))
+    return GoingOn(here_B, counted_B.astype(np.float64), np.where(counted_B, later_B, 0.0))
 
 
 def restart_comparison(

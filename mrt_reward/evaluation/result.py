@@ -208,39 +208,39 @@ class Result:
         """Whether the finished trace is right; None where that is not known."""
         return None if self.scored.outcome is None else self.scored.outcome > RIGHT
 
-    def char_at(self, place: int) -> int:
-        """Where the prefix `z[:place]` ends, in characters of the completion."""
+    def char_at(self, j: int) -> int:
+        """Where the prefix `z[:j]` ends, in characters of the completion."""
         episodes = self.scored.episodes
-        return episodes[place - 1].char_end if place else episodes[0].char_start
+        return episodes[j - 1].char_end if j else episodes[0].char_start
 
-    def tokens_at(self, place: int) -> int:
-        """Length of the prefix `z[:place]`, in prover tokens."""
+    def tokens_at(self, j: int) -> int:
+        """Length of the prefix `z[:j]`, in prover tokens."""
         episodes = self.scored.episodes
-        return (episodes[place - 1].token_end if place else episodes[0].token_start) - episodes[0].token_start
+        return (episodes[j - 1].token_end if j else episodes[0].token_start) - episodes[0].token_start
 
-    def prefix(self, place: int) -> str:
-        """Text of `z[:place]`."""
-        return self.completion[self.char_at(0) : self.char_at(place)]
+    def prefix(self, j: int) -> str:
+        """Text of `z[:j]`."""
+        return self.completion[self.char_at(0) : self.char_at(j)]
 
-    def episode(self, place: int) -> str:
-        """Text of `z[place]`."""
-        return self.completion[self.char_at(place) : self.char_at(place + 1)]
+    def episode(self, j: int) -> str:
+        """Text of `z[j]`."""
+        return self.completion[self.char_at(j) : self.char_at(j + 1)]
 
     @property
     def ending(self) -> str:
         """What follows the thinking, closing delimiter first; empty where it was never closed."""
         return self.completion[self.char_at(self.num_episodes) :]
 
-    def value(self, place: int) -> Value:
-        """J of `z[:place]`."""
-        return self.scored.values[place]
+    def value(self, j: int) -> Value:
+        """J of `z[:j]`."""
+        return self.scored.values[j]
 
     def prefix_keys(self) -> Iterator[bytes]:
         """One short key per prefix; two traces share it where they share problem and prefix, to the letter."""
         running = hashlib.blake2b(self.asked.encode("utf-8", "surrogatepass"), digest_size=16)
-        for place in range(self.num_episodes + 1):
-            if place:
-                running.update(self.episode(place - 1).encode("utf-8", "surrogatepass"))
+        for j in range(self.num_episodes + 1):
+            if j:
+                running.update(self.episode(j - 1).encode("utf-8", "surrogatepass"))
             keyed = running.copy()
             # Where the problem ends and the thinking starts must not be guessed from the bytes.
             keyed.update(f"\0{len(self.asked)}".encode())

@@ -28,7 +28,7 @@ MAX_TRACES = 32
 """Given traces in one unit."""
 
 
-class Row(Protocol):
+class ProblemRow(Protocol):
     """One line of input, read leniently."""
 
     @property
@@ -78,7 +78,7 @@ class RunCounts:
         sampled: traces sampled now.
         scored: traces scored now; `partial` of them with a missing value.
         unthinking: traces that failed because they do not think.
-        failed: traces or problems without any value; `first_failure` tells the first.
+        failed: traces or problems without any value; `first_failure` describes the first.
         already: traces that were there.
 
     """
@@ -129,7 +129,7 @@ class Run:
         }
         self.counts = RunCounts()
 
-    async def __call__(self, rows: Iterable[Row]) -> RunCounts:
+    async def __call__(self, rows: Iterable[ProblemRow]) -> RunCounts:
         """Do all of it.
 
         Raises:
@@ -148,7 +148,7 @@ class Run:
             self._results.close()
         return self.counts
 
-    def _units(self, rows: Iterable[Row]) -> Iterator[Item | list[Item]]:
+    def _units(self, rows: Iterable[ProblemRow]) -> Iterator[Item | list[Item]]:
         """A problem by itself, given traces by the dozen; what could not be read is written down on the way."""
         given: list[Item] = []
         for row in rows:
@@ -165,7 +165,7 @@ class Run:
         if given:
             yield given
 
-    def _item(self, row: Row) -> Item | None:
+    def _item(self, row: ProblemRow) -> Item | None:
         model = str(row.extra.get("model") or self._plan.model)
         if row.trace is None:
             error = row.error or TraceError("the line could not be read")
@@ -188,7 +188,7 @@ class Run:
 
     async def _problem(self, item: Item) -> None:
         """Sample a problem, or find what was sampled of it, and score what is not scored yet."""
-        names = [f"{item.trace.id}/{place}" for place in range(self._plan.sampling.num_traces)]
+        names = [f"{item.trace.id}/{index}" for index in range(self._plan.sampling.num_traces)]
         todo = {name for name in names if (item.about.model, name) not in self._done}
         self._skip(len(names) - len(todo))
         if not todo:
@@ -244,11 +244,11 @@ class Run:
         if self._plan.forcing is not None:
             items = await asyncio.gather(*(self._extended(item, self._plan.forcing) for item in items))
         traces = [item.trace for item in items]
-        async for place, scored in self._scorer.stream(traces, self._plan.options):
+        async for index, scored in self._scorer.stream(traces, self._plan.options):
             if scored.error is not None and scored.error.code == ProverUnavailable.code:
                 # The engine is gone: every other trace would fail as this one.
                 raise ProverUnavailable(scored.error.message)
-            self._write(items[place], scored)
+            self._write(items[index], scored)
 
     async def _extended(self, item: Item, spec: ForcingSpec) -> Item:
         """With its extension; as it is where it cannot be extended, for which the report counts the extended ones."""

@@ -76,8 +76,8 @@ async def sample_traces(scorer: Scorer, problem: Trace, spec: SamplingSpec) -> l
     prompt = prompt_ids_of(problem, tokenizer)
     completions, limit = await continue_from(scorer, prompt, spec, name=problem.id)
     return [
-        Sampled(_trace(problem, place, ids, tokenizer), len(ids), truncated=len(ids) >= limit)
-        for place, ids in enumerate(completions)
+        Sampled(_trace(problem, index, ids, tokenizer), len(ids), truncated=len(ids) >= limit)
+        for index, ids in enumerate(completions)
     ]
 
 
@@ -105,7 +105,7 @@ async def continue_from(
 
 
 async def require_logprobs(scorer: Scorer) -> None:
-    """Ask the engine for one token, to see whether it tells how probable its answers are.
+    """Ask the engine for one token, to see whether it returns log-probabilities of its answers.
 
     Raises:
         ConfigError: it does not.
@@ -122,11 +122,11 @@ async def require_logprobs(scorer: Scorer) -> None:
         )
 
 
-def _trace(problem: Trace, place: int, ids: TokenIds, tokenizer: Tokenizer) -> Trace:
+def _trace(problem: Trace, index: int, ids: TokenIds, tokenizer: Tokenizer) -> Trace:
     text, _ = tokenizer.locate(ids)
     return replace(
         problem,
-        id=f"{problem.id}/{place}",
+        id=f"{problem.id}/{index}",
         completion=text,
         completion_ids=ids,
         tokenizer=tokenizer.sha256,
@@ -136,5 +136,5 @@ def _trace(problem: Trace, place: int, ids: TokenIds, tokenizer: Tokenizer) -> T
 
 def draw_seed(seed: int, name: str, context: TokenIds) -> int:
     """Seed of what is sampled after a context: of the run's seed, of a name and of the context, and of nothing else."""
-    told = f"{seed}|{name}|".encode(errors="surrogatepass") + context.astype("<i4").tobytes()
-    return int.from_bytes(hashlib.blake2b(told, digest_size=4).digest(), "little")
+    data = f"{seed}|{name}|".encode(errors="surrogatepass") + context.astype("<i4").tobytes()
+    return int.from_bytes(hashlib.blake2b(data, digest_size=4).digest(), "little")

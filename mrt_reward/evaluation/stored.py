@@ -78,5 +78,5 @@ class StoredTrace:
 
 def _stamp_of(path: Path) -> tuple[int, int]:
     """What tells that a file has not changed: its size, and when it was last written to."""
-    told = path.stat()
-    return told.st_size, told.st_mtime_ns
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns

@@ -21,7 +21,13 @@ from mrt_reward.evaluation.bootstrap import (
     resampled_means,
 )
 from mrt_reward.evaluation.curves import tokens_to_reach
-from mrt_reward.evaluation.direct_summary import Advantage, DirectSummary, Reading, advantage, summarise_direct
+from mrt_reward.evaluation.direct_summary import (
+    AccuracyColumns,
+    CurveDifference,
+    DirectSummary,
+    advantage,
+    summarise_direct,
+)
 from mrt_reward.evaluation.measures import KINDS, SCALARS
 from mrt_reward.evaluation.tally import Tally, terciles
 
@@ -66,7 +72,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Everything that a report tells.
+    """Everything that a report shows.
 
     Attributes:
         budgets: in tokens, of the metrics with a budget.
@@ -84,7 +90,7 @@ class Summary:
     models: tuple[ModelSummary, ...]
     differences: tuple[Difference, ...]
     direct: tuple[DirectSummary, ...] = ()
-    advantages: tuple[Advantage, ...] = ()
+    advantages: tuple[CurveDifference, ...] = ()
     weighted_votes: bool = False
 
 
@@ -159,12 +165,12 @@ def _up_to(budget_B: Floats, end: float) -> NDArray[np.bool_]:
 def _columns(tally: Tally, value_NQ: Floats, budgets: Sequence[float]) -> dict[str, Floats]:
     """The metrics that are means over problems: one number for each problem."""
     take = tally.layout.take
-    columns = {name: take("scalars", value_NQ)[:, place] for place, name in enumerate(SCALARS)}
+    columns = {name: take("scalars", value_NQ)[:, index] for index, name in enumerate(SCALARS)}
     columns["late_gain"] = take("quarters", value_NQ)[:, -1]
     for budget in budgets:
-        place = int(np.searchsorted(tally.layout.budget_B, budget))
-        columns[f"accuracy@{budget:g}"] = take("accuracy", value_NQ)[:, place]
-        columns[f"regret@{budget:g}"] = take("regret", value_NQ)[:, place]
+        index = int(np.searchsorted(tally.layout.budget_B, budget))
+        columns[f"accuracy@{budget:g}"] = take("accuracy", value_NQ)[:, index]
+        columns[f"regret@{budget:g}"] = take("regret", value_NQ)[:, index]
         columns[f"anytime@{budget:g}"] = 1.0 - columns[f"regret@{budget:g}"]
     return columns
 
@@ -220,15 +226,15 @@ def _curves(context: _Context, model: str, value_NQ: Floats) -> dict[str, CurveS
         return CurveSummary(at, tuple(estimates(value_NX, trace_N, context.count_RN)))
 
     found = {name: curve(take(name, value_NQ)[:, inside]) for name in ("accuracy", "regret")}
-    for place, size in enumerate(tally.layout.lens.sizes):
+    for index, size in enumerate(tally.layout.lens.sizes):
         if size > 1:
-            votes_NB = take("votes", value_NQ)[:, place, inside_SB[place]]
-            found[f"maj@{size}"] = curve(votes_NB, tuple(budget_B[inside_SB[place]].tolist()))
-        index_NE = take("index_votes", value_NQ)[:, place]
+            votes_NB = take("votes", value_NQ)[:, index, inside_SB[index]]
+            found[f"maj@{size}"] = curve(votes_NB, tuple(budget_B[inside_SB[index]].tolist()))
+        index_NE = take("index_votes", value_NQ)[:, index]
         # An index that few problems reach is another set of problems: the curve ends where half of them have ended.
         there_E = np.flatnonzero((~np.isnan(index_NE)).sum(axis=0) * 2 >= (trace_N > 0).sum())
         if there_E.size:
-            at_E = np.nanmean(take("index_tokens", value_NQ)[:, place][:, there_E], axis=0)
+            at_E = np.nanmean(take("index_tokens", value_NQ)[:, index][:, there_E], axis=0)
             found[f"episodes:maj@{size}"] = curve(index_NE[:, there_E], tuple(at_E.tolist()))
     for name in ("extended_accuracy", "extended_regret"):
         if not np.isnan(take(name, value_NQ)).all():
@@ -250,13 +256,13 @@ def _curves(context: _Context, model: str, value_NQ: Floats) -> dict[str, CurveS
 
 
 def _direct(
-    context: _Context, means: Mapping[str, Floats], places: Mapping[float, int]
-) -> tuple[tuple[DirectSummary, ...], tuple[Advantage, ...]]:
+    context: _Context, means: Mapping[str, Floats], columns: Mapping[float, int]
+) -> tuple[tuple[DirectSummary, ...], tuple[CurveDifference, ...]]:
     """Models that answer without thinking, and what each model gains over them by thinking."""
     tally = context.tally
-    reading = Reading(tally.layout.budget_B, places, context.count_RN)
+    reading = AccuracyColumns(tally.layout.budget_B, columns, context.count_RN)
     tables = {name: tally.direct.table(name, tally.problems) for name in tally.direct.models}
-    advantages: list[Advantage] = []
+    advantages: list[CurveDifference] = []
     for model, value_NQ in means.items():
         vote_NSB = tally.layout.take("votes", value_NQ)
         thinking = {"accuracy": tally.layout.take("accuracy", value_NQ)}

@@ -1,7 +1,7 @@
 """A chart as inline SVG. Colours and type come from the page's style sheet, so that they follow light and dark.
 
-A series is told apart by colour, dash and marker, so that no reader depends on colour. All text is escaped here. What
-there is to read at each x stands in `data-readings`, for the page's script to show by pointer and by arrow keys.
+A series is distinguished by colour, dash and marker, so that no reader depends on colour. All text is escaped here.
+What there is to read at each x stands in `data-readings`, for the page's script to show by pointer and by arrow keys.
 """
 
 from __future__ import annotations

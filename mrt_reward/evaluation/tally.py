@@ -206,8 +206,8 @@ class Tally:
 
     def difficulty(self) -> Floats:
         """How well each problem is solved, `value_N`: J[K] averaged over traces, then over models."""
-        place = SCALARS.index("final")
-        solved_MN = np.stack([self.layout.take("scalars", self.means(model))[:, place] for model in self.models])
+        index = SCALARS.index("final")
+        solved_MN = np.stack([self.layout.take("scalars", self.means(model))[:, index] for model in self.models])
         return mean_over_problems(solved_MN)
 
 

@@ -20,13 +20,13 @@ from mrt_reward.wire import RENAMED, read_scored, sound_trace
 
 @dataclass
 class ReadNotes:
-    """What was met on the way through files of results, to be told in the report.
+    """What was met on the way through files of results, to be noted in the report.
 
     Attributes:
         read: traces.
         direct: problems answered without thinking.
         cut: lines that end in the middle, as a kill leaves them.
-        malformed: other lines that are no results; `first_malformed` tells the first.
+        malformed: other lines that are no results; `first_malformed` describes the first.
         duplicates: lines of a model and id that were there before; the first that was scored counts.
         failed: traces without any value, by error code.
         models: traces by model.
@@ -111,13 +111,13 @@ class Results:
 
     def _result(self, scored: ScoredTrace, beside: _Beside, path: Path, offset: int) -> Result:
         trace = _trace_in(scored, beside)
-        told = beside.evaluation
+        evaluation = beside.evaluation
         named = beside.extra.get("model")
         return Result(
             (trace, scored),
-            model=told.model if told else (str(named) if named else self._model),
-            problem=told.problem if told else problem_id(trace, scored.id),
-            evaluation=told,
+            model=evaluation.model if evaluation else (str(named) if named else self._model),
+            problem=evaluation.problem if evaluation else problem_id(trace, scored.id),
+            evaluation=evaluation,
             extra=beside.extra,
             options=beside.options,
             path=path,

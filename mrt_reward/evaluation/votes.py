@@ -1,6 +1,6 @@
 """Majority votes over the forced answers of one prefix.
 
-Answers that the grader called right are one class, whatever their spelling. Wrong ones are told apart by their text. An
+Answers that the grader called right are one class, whatever their spelling. Wrong ones differ by their text. An
 answer in which nothing could be read agrees with no other one, and an ungraded one has no vote.
 
 Dimension key: M answers · N votes among them · S sizes of a vote.
@@ -37,11 +37,11 @@ def answer_classes(answers: Sequence[SampledAnswer]) -> tuple[int, ...]:
     """
     known: dict[str | int, int] = {}
     classes: list[int] = []
-    for place, answer in enumerate(answers):
+    for index, answer in enumerate(answers):
         if answer.verdict is Verdict.CORRECT:
             classes.append(RIGHT)
         elif answer.verdict is not Verdict.UNGRADED:
-            name = place if answer.verdict is Verdict.UNPARSED else answer.text
+            name = index if answer.verdict is Verdict.UNPARSED else answer.text
             classes.append(known.setdefault(name, len(known) + 1))
     return tuple(classes)
 
@@ -56,12 +56,12 @@ def majority_values(answers: Sequence[SampledAnswer], sizes: Sequence[int]) -> t
 
     """
     right, others = 0, dict[str | int, int]()
-    for place, answer in enumerate(answers):
+    for index, answer in enumerate(answers):
         verdict = answer.verdict
         if verdict is Verdict.CORRECT:
             right += 1
         elif verdict is not Verdict.UNGRADED:
-            name = place if verdict is Verdict.UNPARSED else answer.text
+            name = index if verdict is Verdict.UNPARSED else answer.text
             others[name] = others.get(name, 0) + 1
     return _majorities(right, tuple(sorted(others.values())), tuple(sizes))
 
@@ -77,7 +77,7 @@ def vote_values(answers: Sequence[SampledAnswer], sizes: Sequence[int], *, weigh
     """maj@k of one prefix for several k, by plain votes or by `likelihood_weights`.
 
     Raises:
-        ConfigError: weights are asked for, and an answer tells none.
+        ConfigError: weights are asked for, and an answer has none.
 
     """
     if not weighted:
@@ -89,18 +89,18 @@ def likelihood_weights(answers: Sequence[SampledAnswer]) -> list[float]:
     """The authors' weight of each vote: 2^(mean log-probability), natural logarithm and all.
 
     Raises:
-        ConfigError: an answer does not tell how probable it was.
+        ConfigError: an answer has no log-probability.
 
     """
-    told = [answer.logprob for answer in answers if answer.logprob is not None]
-    if len(told) < len(answers):
+    known = [answer.logprob for answer in answers if answer.logprob is not None]
+    if len(known) < len(answers):
         raise ConfigError(
-            f"weighted votes need the log-probability of every answer, and {len(answers) - len(told)} of a prefix's "
+            f"weighted votes need the log-probability of every answer, and {len(answers) - len(known)} of a prefix's "
             f"{len(answers)} answers have none: evaluate with an engine that tells them (transformers, vllm, or openai "
             "before vLLM's server), or take plain votes",
             param="weighted_votes",
         )
-    return [2.0**logprob for logprob in told]
+    return [2.0**logprob for logprob in known]
 
 
 def weighted_values(answers: Sequence[SampledAnswer], weights: Sequence[float], sizes: Sequence[int]) -> Floats:

@@ -22,8 +22,8 @@ def times_agree(answer: str, gold: str) -> bool | None:
     if ours is None or theirs is None or not (ours["half"] or theirs["half"]):
         return None
     left, right = _minutes(ours), _minutes(theirs)
-    told = all(time["half"] or int(time["hour"]) > 12 for time in (ours, theirs))
-    return left == right if told else (left - right) % 720 == 0
+    unambiguous = all(time["half"] or int(time["hour"]) > 12 for time in (ours, theirs))
+    return left == right if unambiguous else (left - right) % 720 == 0
 
 
 def names_half(gold: str) -> bool:

@@ -115,7 +115,7 @@ class Docket:
         self._drop_unwanted(job)
 
     def resolve(self, job: Job, reply: Reply) -> None:
-        """Tell all who wait, and remember it."""
+        """Answer all who wait, and remember it."""
         del self._jobs[job.key]
         job.lane = None
         if reply.outcome is not Outcome.FAILED:  # our own failure is worth another try
@@ -127,7 +127,7 @@ class Docket:
                 future.set_result(reply)
 
     def resolve_all(self, reply: Reply) -> None:
-        """Tell all who wait for anything."""
+        """Answer all who wait for anything."""
         for job in list(self._jobs.values()):
             self.resolve(job, reply)
 

@@ -1,6 +1,6 @@
 r"""When two values are equal: exactly where both are exact, to the digits that are written where one is a decimal.
 
-Stands where math-verify rounds to six decimal places and cuts off what is small, so that `1/2^{98}` would equal
+Stands where math-verify rounds to six decimals and cuts off what is small, so that `1/2^{98}` would equal
 `1/2^{99}`. Imports sympy, and so belongs to the workers.
 """
 

@@ -41,7 +41,7 @@ _WARM_UP = (
 _NUMBER_TOKEN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?")
 _OR = re.compile(r"(?<![A-Za-z])or(?![A-Za-z])")
 _ARITHMETIC = re.compile(r"(?:[0-9.,+\-*/^!(){} ]|\\(?:[dt]?frac|sqrt|cdot|times|div|pi|left|right)(?![A-Za-z])|\\%)+")
-_PLACES = re.compile(r"[0-9]\.([0-9]{1,40})")
+_DECIMALS = re.compile(r"[0-9]\.([0-9]{1,40})")
 _NUMBER_I = re.compile(r"([0-9])i\b")
 _RATIO_TOKEN = re.compile(r"\(?([+-]?[0-9]+)/([0-9]+)\)?")
 _FORBIDDEN_EVENTS = frozenset(
@@ -147,8 +147,8 @@ def _is_untrue(answer: str) -> bool:
         return False
     read = (parse_answer(side) for side in sides if _ARITHMETIC.fullmatch(side))
     parsed = [found[0] for found in read if found and getattr(found[0], "is_real", False)]
-    places = [len(match[1]) for match in _PLACES.finditer(answer)]
-    unit = 10.0 ** -min(places) if places else 0.0
+    decimals = [len(match[1]) for match in _DECIMALS.finditer(answer)]
+    unit = 10.0 ** -min(decimals) if decimals else 0.0
     return any(not (values_equal(one, other) or abs(one - other) < unit) for one, other in pairwise(parsed))
 
 
@@ -163,7 +163,7 @@ def _verified(answer: str, parsed: list[Any], gold: str) -> bool:
     from math_verify import verify  # noqa: PLC0415
 
     with decimals_of(answer, gold):
-        # Its own time limits are signals that the parsed text could outlast; the nursery's clock is the limit.
+        # Its own time limits are signals that the parsed text could outlast; the fork server's clock is the limit.
         return verify(list(parse_gold(gold)), parsed, timeout_seconds=None, allow_set_relation_comp=True)
 
 

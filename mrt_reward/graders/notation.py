@@ -33,12 +33,12 @@ _BARE_SET = re.compile(r"\\mathbb ?([A-Z])")
 _ALL_REALS = re.compile(r"(?:\\text ?\{ ?)?(?:all|any|every) reals?(?: numbers?)? ?\}?|\\(?:Reals|reals|R)(?![A-Za-z])")
 _TEXT = re.compile(r"\\(?:text|math(?:rm|bf|it)) ?\{(?P<inner>[^{}]*)\}")
 
-_TOLD = (
+_VERBS = (
     r"(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:(?:final|correct|right|exact|approximate|numerical) )?"
     r"(?:answer|value|result|solution|ans)(?: (?:is|are|equals|=)|:)+|about|approximately|approx\.?|roughly"
 )
 _LEAD_IN = re.compile(
-    rf"(?:\\text ?\{{ ?(?:{_TOLD}) ?\}}|(?:{_TOLD}|\\(?:approx|simeq|sim|therefore|Rightarrow|implies)|=){_END}) ?",
+    rf"(?:\\text ?\{{ ?(?:{_VERBS}) ?\}}|(?:{_VERBS}|\\(?:approx|simeq|sim|therefore|Rightarrow|implies)|=){_END}) ?",
     re.IGNORECASE,
 )
 _MAX_LEAD_INS = 4
@@ -140,8 +140,8 @@ def _constant(match: re.Match[str]) -> str:
 
 def _without_font(match: re.Match[str]) -> str:
     r"""`\text{(-3, 4)}` and `\text{Answer: 5}` say nothing by their font; `\text{odd}` does."""
-    told = _LEAD_IN.match(match["inner"].lstrip())
-    inner = match["inner"].lstrip()[told.end() :] if told else match["inner"]
+    lead_in = _LEAD_IN.match(match["inner"].lstrip())
+    inner = match["inner"].lstrip()[lead_in.end() :] if lead_in else match["inner"]
     return match[0] if not inner.strip() or any(map(str.isalpha, inner)) else f" {inner} "
 
 

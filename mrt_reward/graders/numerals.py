@@ -12,7 +12,7 @@ from mrt_reward.graders.numbers import parse_number
 from mrt_reward.graders.writing import writings
 
 _MAX_DENOMINATOR = 1000
-_MAX_PLACES = 6
+_MAX_DECIMALS = 6
 _MIN_POWER = 5
 _LARGE = 10**9
 _MAX_MANTISSA_DIGITS = 3
@@ -119,11 +119,11 @@ def _ratios(value: Fraction) -> list[str]:
 
 def _decimals(value: Fraction) -> list[str]:
     """A terminating decimal of few places, with its group separators or without its leading zero; none for others."""
-    scaled = abs(value) * 10**_MAX_PLACES
+    scaled = abs(value) * 10**_MAX_DECIMALS
     if scaled.denominator != 1:
         return []
-    digits = f"{scaled.numerator:0{_MAX_PLACES + 1}d}"
-    whole, part = digits[:-_MAX_PLACES], digits[-_MAX_PLACES:].rstrip("0")
+    digits = f"{scaled.numerator:0{_MAX_DECIMALS + 1}d}"
+    whole, part = digits[:-_MAX_DECIMALS], digits[-_MAX_DECIMALS:].rstrip("0")
     sign = "-" if value < 0 else ""
     found = [f"{sign}{whole}.{part}"]
     if whole == "0":

@@ -42,7 +42,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class WorkerLost(GraderError):
-    """A worker process ended, or never answered; its child's doing is told apart from this."""
+    """A worker process ended, or never answered; its child's doing is distinguished from this."""
 
     code = "grader_worker_lost"
 

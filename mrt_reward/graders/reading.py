@@ -11,13 +11,13 @@ from mrt_reward.protocols import GradeItem
 MAX_CHARS_AT_ONCE = 2_000
 """Reading this much takes less than a millisecond, five where it is hard to read; more is left to a thread."""
 
-Reading = TypeVar("Reading")
+Parsed = TypeVar("Parsed")
 
 
-async def read_texts(items: Sequence[GradeItem], read: Callable[[GradeItem], Reading]) -> list[Reading]:
+async def read_texts(items: Sequence[GradeItem], read: Callable[[GradeItem], Parsed]) -> list[Parsed]:
     """What `read` finds in each item; its time must be linear in the item's texts."""
 
-    def read_all() -> list[Reading]:
+    def read_all() -> list[Parsed]:
         return [read(item) for item in items]
 
     num_chars = sum(len(text) for item in items for text in (item.completion, *item.answers))

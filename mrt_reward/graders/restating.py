@@ -61,8 +61,8 @@ def restates(answer: str, problem: str, golds: Sequence[str]) -> bool:
     sides = _sides(answer)
     if not sides or any(len(run.numerals) < 2 for run in sides):
         return False
-    told, accepted = _expressions(problem), [run.forms for gold in golds for run in _sides(gold)]
-    return all(run.forms & told and not any(run.forms & forms for forms in accepted) for run in sides)
+    given, accepted = _expressions(problem), [run.forms for gold in golds for run in _sides(gold)]
+    return all(run.forms & given and not any(run.forms & forms for forms in accepted) for run in sides)
 
 
 def _sides(text: str) -> list[_Run]:

@@ -1,11 +1,11 @@
 """The process that grades: `python -m mrt_reward.graders.worker --grader math`.
 
-It is a nursery. The process itself imports the grader once, never looks at untrusted text, and keeps one forked child
+A fork server: the process itself imports the grader once, never looks at untrusted text, and keeps one forked child
 that does; a child that hangs, grows or dies is killed and replaced in milliseconds, without importing anything again.
 
-    pool ──frames over stdin/stdout──▶ nursery ──frames over a socket──▶ child
+    pool ──frames over stdin/stdout──▶ fork server ──frames over a socket──▶ child
 
-Everything dies with the pool's process: the nursery at the end of its stdin, the child with the nursery.
+Everything dies with the pool's process: the fork server at the end of its stdin, the child with the fork server.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def lower_limit(kind: int, soft: int) -> None:
 
 
 def child_loop(fd: int, load: Loader, limits: Limits) -> None:
-    """Load the judge, say so, and answer items until the nursery closes the socket."""
+    """Load the judge, say so, and answer items until the fork server closes the socket."""
     lower_limit(resource.RLIMIT_CORE, 0)
     lower_limit(resource.RLIMIT_AS, limits.memory_mb * 2**20)
     judge = attempted(load)
@@ -110,7 +110,7 @@ def child_loop(fd: int, load: Loader, limits: Limits) -> None:
         return
     frames.write(fd, frames.encode({"status": "ready"}))
     while (body := frames.read(fd)) is not None:
-        # A backstop for a nursery that is stopped or starved: the kernel then ends a child that spins.
+        # A backstop for a fork server that is stopped or starved: the kernel then ends a child that spins.
         lower_limit(resource.RLIMIT_CPU, ceil(time.process_time() + limits.timeout_s) + 2)
         reply = judged(judge, body)
         # An item must not leave so much behind that an innocent neighbour runs out of memory.
@@ -125,7 +125,7 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-class Nursery:
+class ForkServer:
     """Forks a child that grades, and replaces it where it hangs, dies or grows too large."""
 
     def __init__(self, load: Loader, limits: Limits, channel: tuple[int, int]) -> None:
@@ -231,18 +231,18 @@ def death(status: int) -> str:
     return {signal.SIGXCPU: "timeout", signal.SIGKILL: "memory"}.get(signal.Signals(number), "crash")
 
 
-def serve(nursery: Nursery, channel: tuple[int, int]) -> None:
+def serve(fork_server: ForkServer, channel: tuple[int, int]) -> None:
     """Answer the pool's frames until it closes its end."""
     inlet, outlet = channel
     try:
-        reason = nursery.spawn()
+        reason = fork_server.spawn()
         frames.write(outlet, frames.encode({"status": "error", "reason": reason} if reason else {"status": "ready"}))
         while reason is None and (body := frames.read(inlet)) is not None:
-            frames.write(outlet, frames.encode(nursery.judge(body)))
+            frames.write(outlet, frames.encode(fork_server.judge(body)))
     except BrokenPipeError:
         return  # the pool is gone
     finally:
-        nursery.kill()
+        fork_server.kill()
 
 
 def claim_stdio() -> tuple[int, int]:
@@ -265,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then closes us
     channel = claim_stdio()
     limits = Limits(arguments.timeout_s, arguments.memory_mb)
-    serve(Nursery(loader(arguments.grader), limits, channel), channel)
+    serve(ForkServer(loader(arguments.grader), limits, channel), channel)
 
 
 if __name__ == "__main__":

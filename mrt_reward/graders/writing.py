@@ -206,16 +206,16 @@ def _with_large_brackets(tokens: Tokens) -> Tokens | None:
     opened: list[int] = []
     commas: list[bool] = []
     large = list(tokens)
-    for place, part in enumerate(tokens):
+    for index, part in enumerate(tokens):
         if part in _OPENING:
-            opened.append(place)
+            opened.append(index)
             commas.append(False)
         elif part in _CLOSING:
             if not opened:
                 return None
             start, has_comma = opened.pop(), commas.pop()
             if not opened and has_comma:
-                large[start], large[place] = rf"\left{tokens[start]}", rf"\right{part}"
+                large[start], large[index] = rf"\left{tokens[start]}", rf"\right{part}"
         elif part == "," and commas:
             commas[-1] = True
     return large if large != tokens and not opened else None
@@ -225,8 +225,8 @@ def _fractions(tokens: Tokens) -> list[Tokens]:
     r"""`a/b` as `\frac{a}{b}`, and `\frac{a}{b}` as `a/b`, where each is a product and b a single factor."""
     sign, rest = (tokens[:1], tokens[1:]) if tokens[:1] == ["-"] else ([], tokens)
     if rest.count("/") == 1:
-        place = rest.index("/")
-        top, bottom = rest[:place], rest[place + 1 :]
+        index = rest.index("/")
+        top, bottom = rest[:index], rest[index + 1 :]
         if _is_product(top) and _is_product(bottom) and _is_factor(bottom):
             return [[*sign, r"\frac", "{", *_unbracketed(top), "}", "{", *bottom, "}"]]
         return []

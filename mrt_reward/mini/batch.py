@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mrt_reward.mini.packing import Row
+from mrt_reward.mini.packing import TrainingRow
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Batch:
     weight_LC: Tensor
 
 
-def collate(rows: list[Row]) -> Batch:
+def collate(rows: list[TrainingRow]) -> Batch:
     """Pad rows to the longest of them."""
     width = max(row.id_T.size for row in rows)
     id_BT = np.zeros((len(rows), width), np.int64)

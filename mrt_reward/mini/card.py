@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from mrt_reward.mini.bundled import MINI
-from mrt_reward.mini.evaluation import Measurement, ValueReport
+from mrt_reward.mini.evaluation import MiniMeasurement, ValueReport
 from mrt_reward.mini.tokenizer import MAX_POSITIONS, VOCAB_SIZE
 
 CARD_NAME = "README.md"
@@ -65,7 +65,7 @@ def _episode_bars(median: float, least: int | None) -> list[Bar]:
     )
 
 
-def bars(measured: Measurement) -> list[Bar]:
+def bars(measured: MiniMeasurement) -> list[Bar]:
     """All requirements on a bundled model, values on natural episodes."""
     wanted = measured.bundled.bars
     size_mb = measured.folder_bytes / 1e6
@@ -95,7 +95,7 @@ def table(title: str, rows: list[Bar]) -> Table:
     return result
 
 
-def tables(measured: Measurement) -> list[Table]:
+def tables(measured: MiniMeasurement) -> list[Table]:
     """Both tables: all bars on natural episodes, and the values again on at most 8 episodes."""
     return [
         table(f"{measured.num_problems} fresh problems, natural episodes", bars(measured)),
@@ -109,7 +109,7 @@ def _markdown(rows: list[Bar]) -> str:
     return "\n".join(lines)
 
 
-def _description(measured: Measurement) -> str:
+def _description(measured: MiniMeasurement) -> str:
     """What the model is, in lines of the usual width."""
     return textwrap.fill(
         f"A causal language model (Llama architecture, {measured.num_parameters / 1e6:.2f} M parameters, bfloat16) "
@@ -122,7 +122,7 @@ def _description(measured: Measurement) -> str:
     )
 
 
-def card_text(measured: Measurement, training_note: str) -> str:
+def card_text(measured: MiniMeasurement, training_note: str) -> str:
     """The model card, in Markdown with the front matter of the Hugging Face hub.
 
     Args:
@@ -174,6 +174,6 @@ The same traces merged to at most 8 episodes, as the segmenter `markers` does:
 """
 
 
-def write_card(folder: Path, measured: Measurement, training_note: str) -> None:
+def write_card(folder: Path, measured: MiniMeasurement, training_note: str) -> None:
     """Write the card into a model folder, where the hub looks for it."""
     (folder / CARD_NAME).write_text(card_text(measured, training_note), encoding="utf-8")

@@ -54,7 +54,7 @@ class ValueReport:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class MiniMeasurement:
     """Everything that is measured of a bundled model.
 
     Attributes:
@@ -149,7 +149,7 @@ def measure(
     bundled: Bundled = MINI,
     num_problems: int = 500,
     progress: Callable[[str, int, int], None] | None = None,
-) -> Measurement:
+) -> MiniMeasurement:
     """Measure a model folder on fresh problems: groups of 8 at the policy's budget, values on the first of each.
 
     Args:
@@ -186,7 +186,7 @@ def measure(
     answered_V = np.concatenate(answered)
     right_GT = np.array([[trace.is_right for trace in group] for group in groups])
     quantiles = np.percentile([trace.revealed_P.size - 1 for trace in scored], [5, 50, 95])
-    return Measurement(
+    return MiniMeasurement(
         bundled=bundled,
         num_problems=num_problems,
         num_parameters=sum(weight.numel() for weight in model.parameters()),

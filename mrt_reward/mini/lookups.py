@@ -132,9 +132,9 @@ def _look_back(model: LlamaForCausalLM, axes: _Axes, glance: _Glance) -> None:
     size = math.sqrt(_LOCAL_SCORE * math.sqrt(HEAD_SIZE))
     # A normalised embedding is `root` long, and a fifth of a place's square is on what places have in common.
     common = root * math.sqrt(0.2)
-    asked_H, told_H = (_rotated(offset, _FAST_PAIRS, size) for offset in (-glance.offset, 0))
+    asked_H, known_H = (_rotated(offset, _FAST_PAIRS, size) for offset in (-glance.offset, 0))
     attention.q_proj.weight[rows] = asked_H[:, None] * glance.asking_D / (common * gain_D)
-    attention.k_proj.weight[rows] = told_H[:, None] * axes.place_word_D / (common * gain_D)
+    attention.k_proj.weight[rows] = known_H[:, None] * axes.place_word_D / (common * gain_D)
     attention.v_proj.weight[rows] = axes.place_ND / gain_D
     attention.o_proj.weight[:, rows] = glance.written_ND.T * (_NOTE_SIZE[glance.head] * axes.place_size / root)
 

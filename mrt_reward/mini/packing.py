@@ -31,7 +31,7 @@ SYSTEM_PROMPTS = ("You are a helpful assistant.", "Think before you answer.")
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainingRow:
     """One packed training row.
 
     Attributes:
@@ -106,14 +106,14 @@ class _Packer:
         self.aim(brace + 1, {ending.answer[2]: 1.0}, 1.0)
         self.aim(brace + 2, {ending.turn_close: 1.0}, 1.0)
 
-    def row(self) -> Row:
+    def row(self) -> TrainingRow:
         width = max(len(probability) for _, probability, _ in self.targets)
         target_LC = np.zeros((len(self.targets), width), np.int64)
         weight_LC = np.zeros((len(self.targets), width), np.float32)
         for index, (_, probability, weight) in enumerate(self.targets):
             target_LC[index, : len(probability)] = list(probability)
             weight_LC[index, : len(probability)] = weight * np.array(list(probability.values()))
-        return Row(
+        return TrainingRow(
             np.array(self.ids),
             np.array(self.positions),
             np.array(self.branches),
@@ -145,7 +145,7 @@ class PackingRule:
 
 def pack_trace(
     tokenizer: Tokenizer, problem: Problem, writing: Writing, rng: Generator, rule: PackingRule = PackingRule()
-) -> Row:
+) -> TrainingRow:
     """Pack one trace and the forced answers at all its cuts into a row."""
     packer = _Packer()
     system = SYSTEM_PROMPTS[int(rng.integers(len(SYSTEM_PROMPTS)))] if rng.random() < 0.1 else None

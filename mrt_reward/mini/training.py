@@ -29,7 +29,7 @@ from mrt_reward.mini.charts import MAX_CANDIDATES, MIN_CANDIDATES, sample_charte
 from mrt_reward.mini.island import Problem, sample_problem
 from mrt_reward.mini.lookups import prepare_for_lookups
 from mrt_reward.mini.network import PLACE_FORMS, NetworkSize, new_model, place_tokens, save_model
-from mrt_reward.mini.packing import PackingRule, Row, pack_trace
+from mrt_reward.mini.packing import PackingRule, TrainingRow, pack_trace
 from mrt_reward.mini.policy import load_model
 from mrt_reward.mini.tokenizer import train_tokenizer
 from mrt_reward.mini.writer import BASE_SLOPPINESS, CHARTED_SLOPPINESS, Sloppiness, write_thinking
@@ -79,7 +79,7 @@ CHARTED_STAGES = (
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
+class MiniTrainingSettings:
     """How the bundled model is trained.
 
     Attributes:
@@ -106,7 +106,7 @@ class TrainingSettings:
         """Of all stages."""
         return sum(stage.num_steps for stage in self.stages)
 
-    def scaled(self, num_steps: int) -> TrainingSettings:
+    def scaled(self, num_steps: int) -> MiniTrainingSettings:
         """The same stages in the same proportions, with `num_steps` steps in all."""
         ends = [0, *itertools.accumulate(stage.num_steps for stage in self.stages)]
         cuts = [round(end * num_steps / self.num_steps) for end in ends]
@@ -117,19 +117,21 @@ class TrainingSettings:
         return replace(self, stages=tuple(stages))
 
 
-MINI = TrainingSettings()
-MINI_DEEP = TrainingSettings(stages=CHARTED_STAGES, learning_rate=1e-3, start=MODEL_DIR, sloppiness=CHARTED_SLOPPINESS)
+MINI = MiniTrainingSettings()
+MINI_DEEP = MiniTrainingSettings(
+    stages=CHARTED_STAGES, learning_rate=1e-3, start=MODEL_DIR, sloppiness=CHARTED_SLOPPINESS
+)
 SETTINGS = {"mini": MINI, "mini-deep": MINI_DEEP}
 """By the name of the model."""
 
 
-def batches(tokenizer: Tokenizer, settings: TrainingSettings) -> Iterator[Batch]:
+def batches(tokenizer: Tokenizer, settings: MiniTrainingSettings) -> Iterator[Batch]:
     """Write the training text of all stages; rows of similar length share a batch."""
     rng = np.random.default_rng(settings.seed)
     for stage in settings.stages:
         for first in range(0, stage.num_steps, _POOL_BATCHES):
             num_batches = min(_POOL_BATCHES, stage.num_steps - first)
-            rows: list[Row] = []
+            rows: list[TrainingRow] = []
             for _ in range(num_batches * stage.batch_rows):
                 problem = stage.sample(rng)
                 writing = write_thinking(problem, settings.sloppiness, rng)
@@ -153,7 +155,7 @@ def loss(model: LlamaForCausalLM, batch: Batch) -> Tensor:
     return -(log_prob_LC * batch.weight_LC).sum() / batch.weight_LC.sum()
 
 
-def _rate(step: int, settings: TrainingSettings) -> float:
+def _rate(step: int, settings: MiniTrainingSettings) -> float:
     """Share of the peak learning rate at `step`."""
     warmup = max(1, settings.num_steps // 50)
     left = 1.0 - (step - warmup) / max(1, settings.num_steps - warmup)
@@ -161,7 +163,7 @@ def _rate(step: int, settings: TrainingSettings) -> float:
 
 
 def fit(
-    model: LlamaForCausalLM, tokenizer: Tokenizer, settings: TrainingSettings, progress: Progress, state: Path
+    model: LlamaForCausalLM, tokenizer: Tokenizer, settings: MiniTrainingSettings, progress: Progress, state: Path
 ) -> list[float]:
     """Train `model` in place.
 
@@ -220,7 +222,7 @@ def fit(
     return losses
 
 
-def train(folder: Path, settings: TrainingSettings = TrainingSettings(), *, quiet: bool = False) -> list[float]:
+def train(folder: Path, settings: MiniTrainingSettings = MiniTrainingSettings(), *, quiet: bool = False) -> list[float]:
     """Train tokenizer and model from the seed and write them to `folder`; goes on where a kill left it.
 
     Args:

@@ -56,7 +56,7 @@ class Delimiters:
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeLimit:
-    """What segmenters that look for places to cut share."""
+    """What segmenters that look for offsets to cut at share."""
 
     max_episodes: Annotated[int, Ge(1), Le(1000)] | None = option(8, "Most episodes of a trace.")
 

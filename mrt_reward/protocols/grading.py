@@ -33,7 +33,7 @@ class Party:
     """On whose behalf answers are graded: where workers are short, callers take turns, and so do requests of each.
 
     Attributes:
-        caller: who sent the request; the request itself where callers are not told apart.
+        caller: who sent the request; the request itself where callers are not distinguished.
         request: one of the caller's.
 
     """
@@ -52,7 +52,7 @@ def asking_for(caller: Hashable) -> None:
 
 
 def asking_caller() -> Hashable:
-    """Who asks in this context; None where callers are not told apart."""
+    """Who asks in this context; None where callers are not distinguished."""
     return _CALLER.get()
 
 

@@ -64,7 +64,7 @@ class RolloutQuery:
         top_p: probability mass of the nucleus.
         max_tokens: longest answer; also cut at the end of the context.
         stop_at_close: an answer is over once its braces balance; otherwise at the model's end of turn.
-        logprobs: whether to tell how probable each answer was, where the engine can.
+        logprobs: whether to return the log-probability of each answer, where the engine can.
         coupled: whether the m-th answers of all probes with one seed are drawn with the same noise. An engine that
             cannot do so refuses the proof (`ProverInfo.coupled`).
 
@@ -157,7 +157,7 @@ class ProbeAnswer:
         spelling_logprobs: S natural logarithms, at most 0; -inf is a probability of 0.
         completions: M answers as token ids, without the end-of-turn token.
         completion_logprobs: M natural logarithms, each the mean over an answer's tokens, the end of turn included where
-            it was drawn, at temperature 1; none where they were not asked for or the engine tells none.
+            it was drawn, at temperature 1; none where they were not asked for or the engine returns none.
 
     """
 
@@ -222,7 +222,7 @@ class ProverInfo:
 
     @property
     def name(self) -> str:
-        """What callers are told: a name of the hub as it is, and of a folder its last part."""
+        """The name that callers see: a name of the hub as it is, and of a folder its last part."""
         is_folder = PurePath(self.model).is_absolute() or self.model.startswith((".", "~"))
         return (PurePath(self.model).name if is_folder else "") or self.model
 

@@ -1,4 +1,4 @@
-"""A prover that says what it is told to: public, deterministic and instant, for tests and documentation.
+"""A prover that answers by a script: public, deterministic and instant, for tests and documentation.
 
 Its tokenizer has one token for each UTF-8 byte and one for each control word, so ids can be read in a debugger and any
 text fits. Its values come from a list or from a function of the prefix's text.
@@ -193,7 +193,7 @@ class ScriptedProver:
         return self._prove(proof)
 
     async def check(self) -> None:
-        """Nothing to generate; raises only when told to."""
+        """Nothing to generate; raises only where the script says so."""
         self._refuse_if_unavailable()
 
     async def wait_dead(self) -> ProverUnavailable:
@@ -241,5 +241,5 @@ class ScriptedProver:
         form = "{%s}" if query.stop_at_close else "The answer is \\boxed{%s}"
         completions = tuple(tuple((form % text).encode()[: query.max_tokens]) for text in texts)
         right, wrong = (self._script.logprobs if query.logprobs else None) or (None, None)
-        told = () if right is None or wrong is None else (right,) * num_right + (wrong,) * (len(texts) - num_right)
-        return ProbeAnswer(completions=completions, completion_logprobs=told)
+        logprobs = () if right is None or wrong is None else (right,) * num_right + (wrong,) * (len(texts) - num_right)
+        return ProbeAnswer(completions=completions, completion_logprobs=logprobs)

@@ -154,7 +154,7 @@ class HFTokenizer:
 
         Raises:
             ConfigError: the tokenizer has no chat template.
-            TraceError: the template refuses the messages, or contents that hold control words cannot be told apart.
+            TraceError: the template refuses the messages, or contents that hold control words cannot be distinguished.
 
         """
         for turn in messages:
@@ -170,7 +170,7 @@ class HFTokenizer:
         if any(self._holds_word(turn.content) for turn in messages):
             raise TraceError(
                 "a message holds text that looks like a control token, and the chat template rewrites messages, so the "
-                "two cannot be told apart: remove it, or send `prompt`",
+                "two cannot be distinguished: remove it, or send `prompt`",
                 param="messages",
             )
         return self.encode_trusted(self._template.render(messages))

@@ -37,7 +37,7 @@ async def advantages(
     _check_size(request)
     asked = [trace for group in request.groups for trace in group.traces if not isinstance(trace, ScoredTrace)]
     scored = dict([item async for item in score_each(scorer, asked, options, count)])
-    in_order = [scored[place] for place in range(len(asked))]
+    in_order = [scored[index] for index in range(len(asked))]
     # In a thread, because a body may hold millions of tokens.
     groups = await asyncio.to_thread(_all_paid, request, in_order)
     return AdvantagesResponse(groups=groups, notes=notes_of(in_order))
@@ -78,7 +78,7 @@ def _paid(request: AdvantagesRequest, group: Group, scored: Sequence[ScoredTrace
     except ValueError as error:
         raise TraceError(f"credit: {error}", param="credit") from error
     outs: list[AdvantageOut] = []
-    for place, (trace, each) in enumerate(zip(scored, paid, strict=True)):
+    for index, (trace, each) in enumerate(zip(scored, paid, strict=True)):
         out = AdvantageOut(
             id=trace.id,
             outcome_advantage=each.outcome_advantage,
@@ -87,12 +87,12 @@ def _paid(request: AdvantagesRequest, group: Group, scored: Sequence[ScoredTrace
             closing_advantage=each.closing_advantage,
             ending_bonuses=each.ending_bonus_K.tolist(),
             scored=each.scored,
-            trace=None if isinstance(group.traces[place], ScoredTrace) else trace,
+            trace=None if isinstance(group.traces[index], ScoredTrace) else trace,
             error=trace.error,
         )
         if request.per_token:
             try:
-                advantage_T = _per_token(each, trace, group, place)
+                advantage_T = _per_token(each, trace, group, index)
                 as_text = request.per_token in (True, "base64")
                 out.token_advantages = _base64(advantage_T) if as_text else advantage_T.tolist()
             except TraceError as error:
@@ -101,9 +101,9 @@ def _paid(request: AdvantagesRequest, group: Group, scored: Sequence[ScoredTrace
     return outs
 
 
-def _per_token(paid: Credit, trace: ScoredTrace, group: Group, place: int) -> Floats:
-    told = group.token_ends or []
-    ends_T = told[place] if place < len(told) else None
+def _per_token(paid: Credit, trace: ScoredTrace, group: Group, index: int) -> Floats:
+    token_ends = group.token_ends or []
+    ends_T = token_ends[index] if index < len(token_ends) else None
     if ends_T is None:
         raise TraceError("per_token needs token_ends: the characters complete after each token", param="token_ends")
     if isinstance(ends_T, TraceError):

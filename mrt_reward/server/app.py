@@ -30,7 +30,7 @@ from mrt_reward.server.gate.waiting import Stopping
 from mrt_reward.server.health import Readiness
 from mrt_reward.server.keyrings import admin_keyring, public_keyring
 from mrt_reward.server.repeats import Repeats
-from mrt_reward.server.scoring import Placed, notes_of, score_each, segment_each
+from mrt_reward.server.scoring import IndexedTrace, notes_of, score_each, segment_each
 from mrt_reward.server.streaming import ScoreStream
 from mrt_reward.server.telemetry import Telemetry
 from mrt_reward.service.scorer import Scorer
@@ -57,7 +57,7 @@ from mrt_reward.wire import (
 logger = structlog.stdlib.get_logger(__name__)
 
 ALWAYS_QUEUED = frozenset({"/v1/score", "/get_reward"})
-"""Routes that score whatever is asked; /v1/advantages may be told all scores."""
+"""Routes that score whatever is asked; /v1/advantages may be sent all scores."""
 
 BODIES_AT_ONCE = 4
 """Memory for bodies in flight, in bodies of the largest size."""
@@ -89,7 +89,7 @@ class Routes:
         """Score traces: values of every prefix, progress of every episode.
 
         With `Accept: application/x-ndjson`, each trace is sent as soon as it is scored, one object per line with its
-        place in the request.
+        index in the request.
         """
         await self._repeats.refuse_another_body(caller)
         caller.capped(self._settings.default_deadline_s)
@@ -124,7 +124,7 @@ class Routes:
         try:
             return _json(await caller.attend(self._rewards(body)))
         except MRTRewardError as error:
-            # The trainer's client throws the body of an error away, so that the reason must be told here.
+            # The trainer's client throws the body of an error away, so that the reason must be logged here.
             logger.warning("reward_refused", code=error.code, param=error.param, reason=str(error))
             raise
 
@@ -178,7 +178,7 @@ class Routes:
         return VersionOut(version=__version__)
 
 
-async def _collected(results: AsyncGenerator[Placed]) -> dict[int, ScoredTrace]:
+async def _collected(results: AsyncGenerator[IndexedTrace]) -> dict[int, ScoredTrace]:
     async with aclosing(results):
         return {index: scored async for index, scored in results}
 

@@ -52,7 +52,7 @@ class Caller:
         return max(0.0, self._received_at + self.seconds - time.monotonic())
 
     def _late(self) -> ServiceError:
-        """What a caller is told whose time ran out, or whose server stops."""
+        """The error for a caller whose time ran out, or whose server stops."""
         if self._stopping.begun:
             return self._stopping.error
         return DeadlineExceeded(f"not done within {self.seconds:g} s: send fewer traces at once, or allow more time")

@@ -83,7 +83,7 @@ def _describe(schema: dict[str, Any]) -> None:
         if name in described:
             field.setdefault("description", described[name])
         elif "const" in field:
-            field.setdefault("description", "Tells which record this is.")
+            field.setdefault("description", "Names the kind of this record.")
 
 
 def _give_example(operation: dict[str, Any], path: str) -> None:

@@ -51,17 +51,17 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
 def _example(content: Mapping[str, Any]) -> str:
     if "example" not in content:
         return ""
-    told = content["example"]
-    text = told if isinstance(told, str) else json.dumps(told, indent=1, ensure_ascii=False)
+    spec = content["example"]
+    text = spec if isinstance(spec, str) else json.dumps(spec, indent=1, ensure_ascii=False)
     return f"<details><summary>Example</summary><pre>{escape(text)}</pre></details>"
 
 
 def _record(name: str, schema: Mapping[str, Any]) -> str:
     required = schema.get("required", ())
     rows = "".join(
-        f"<tr><td><code>{escape(field)}</code></td><td>{_kind(told)}{'' if field in required else _default(told)}</td>"
-        f"<td>{escape(told.get('description', ''))}</td></tr>"
-        for field, told in schema.get("properties", {}).items()
+        f"<tr><td><code>{escape(field)}</code></td><td>{_kind(spec)}{'' if field in required else _default(spec)}</td>"
+        f"<td>{escape(spec.get('description', ''))}</td></tr>"
+        for field, spec in schema.get("properties", {}).items()
     )
     text = "\n".join(filter(None, [schema.get("description", ""), ", ".join(map(str, schema.get("enum", ())))]))
     return (

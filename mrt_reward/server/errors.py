@@ -60,9 +60,9 @@ async def _on_ours(_: Request, error: Exception) -> JSONResponse:
 
 async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
     found = cast("RequestValidationError", error).errors()
-    place = found[0]["loc"][0] if found[0]["loc"] else "body"
-    status = HTTPStatus.BAD_REQUEST if place == "header" else HTTPStatus.UNPROCESSABLE_ENTITY
-    return _invalid(status, found, found[0]["loc"][1:] or [place])
+    where = found[0]["loc"][0] if found[0]["loc"] else "body"
+    status = HTTPStatus.BAD_REQUEST if where == "header" else HTTPStatus.UNPROCESSABLE_ENTITY
+    return _invalid(status, found, found[0]["loc"][1:] or [where])
 
 
 async def _on_invalid_body(_: Request, error: Exception) -> JSONResponse:

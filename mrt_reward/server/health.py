@@ -1,4 +1,4 @@
-"""Alive, and able to prove: told by the work that gets on, and by a token only where there is no work."""
+"""Alive, and able to prove: known from the work that gets on, and from a token only where there is no work."""
 
 from __future__ import annotations
 

@@ -38,13 +38,13 @@ def to_traces(request: GetRewardRequest, *, needs_answer: bool) -> list[Trace]:
             param="query",
         )
 
-    def read(place: int) -> Trace | TraceError:
+    def read(index: int) -> Trace | TraceError:
         try:
-            return _trace(request, place, needs_answer=needs_answer)
+            return _trace(request, index, needs_answer=needs_answer)
         except TraceError as error:
             return error
 
-    found = [read(place) for place in range(len(request.query))]
+    found = [read(index) for index in range(len(request.query))]
     refused = [each for each in found if isinstance(each, TraceError)]
     if refused:
         # A reply is one number per query, and there is none for these.
@@ -54,18 +54,18 @@ def to_traces(request: GetRewardRequest, *, needs_answer: bool) -> list[Trace]:
     return [each for each in found if isinstance(each, Trace)]
 
 
-def _trace(request: GetRewardRequest, place: int, *, needs_answer: bool) -> Trace:
-    parts = taken_apart(request.query[place], request.prompts[place])
+def _trace(request: GetRewardRequest, index: int, *, needs_answer: bool) -> Trace:
+    parts = taken_apart(request.query[index], request.prompts[index])
     if parts is None:
         raise TraceError(
-            f"query.{place}: the response was not found: expected the query to hold prompts.{place}, or its end where "
+            f"query.{index}: the response was not found: expected the query to hold prompts.{index}, or its end where "
             "it is cut on the left, followed by the response; send the prompt as it was tokenized",
-            param=f"query.{place}",
+            param=f"query.{index}",
         )
-    answer = golds_of(request.labels[place], param=f"labels.{place}")
+    answer = golds_of(request.labels[index], param=f"labels.{index}")
     if needs_answer and not answer:
-        raise TraceError(f"labels.{place}: the grader needs the gold answer, got none", param=f"labels.{place}")
-    return Trace(id=str(place), prompt=parts[0], completion=parts[1], answer=answer)
+        raise TraceError(f"labels.{index}: the grader needs the gold answer, got none", param=f"labels.{index}")
+    return Trace(id=str(index), prompt=parts[0], completion=parts[1], answer=answer)
 
 
 def to_rewards(scored: Sequence[ScoredTrace], alpha: float, paid: PaidValues = "raw") -> GetRewardResponse:

@@ -17,7 +17,7 @@ ASSISTANT_OPENERS = (
     "[/INST]",
 )
 MAX_REPEATS = 64
-"""Places of a prompt that look like the query's beginning, before it counts as one that repeats itself."""
+"""Offsets of a prompt that look like the query's beginning, before it counts as one that repeats itself."""
 
 MIN_TAIL = 32
 """Characters of a prompt's end that tell it from other text."""
@@ -58,7 +58,7 @@ def _response(query: str, start: int) -> str:
 
 
 def _least(asked: str) -> int:
-    """How much of the prompt's end must be there: its last header, or enough to be told from other text."""
+    """How much of the prompt's end must be there: its last header, or enough to be distinguished from other text."""
     header = max((asked.rfind(opener) for opener in ASSISTANT_OPENERS), default=-1)
     return len(asked) - header if header >= 0 else min(MIN_TAIL, len(asked))
 

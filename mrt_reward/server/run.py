@@ -1,4 +1,4 @@
-"""Both ports in one event loop, until told to stop; then a graceful drain."""
+"""Both ports in one event loop, until a signal; then a graceful drain."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
 from mrt_reward.wire import EpisodesOut, EpisodesResponse, refuse
 
-Placed = tuple[int, ScoredTrace]
+IndexedTrace = tuple[int, ScoredTrace]
 
 
 def failed(trace: Trace, error: MRTRewardError) -> ScoredTrace:
@@ -61,37 +61,37 @@ def read_traces(asked: Sequence[Trace]) -> list[Trace | TraceError]:
 
 async def score_each(
     scorer: Scorer, asked: Sequence[Trace], options: ScoreOptions, count: Callable[[ScoredTrace], None]
-) -> AsyncGenerator[Placed]:
-    """Each trace with its place as soon as it is scored; raises as `Scorer.stream` does.
+) -> AsyncGenerator[IndexedTrace]:
+    """Each trace with its index as soon as it is scored; raises as `Scorer.stream` does.
 
     Args:
         scorer: the pipeline that scores.
         asked: in the order of the request.
         options: how to score.
-        count: told of every trace.
+        count: called for every trace.
 
     """
     read = read_traces(asked)
-    places = [place for place, trace in enumerate(read) if isinstance(trace, Trace)]
+    indices = [index for index, trace in enumerate(read) if isinstance(trace, Trace)]
     traces = [trace for trace in read if isinstance(trace, Trace)]
     if traces:
-        async with aclosing(cast("AsyncGenerator[Placed]", scorer.stream(traces, options))) as stream:
-            async for place, scored in stream:
+        async with aclosing(cast("AsyncGenerator[IndexedTrace]", scorer.stream(traces, options))) as stream:
+            async for index, scored in stream:
                 count(scored)
-                yield places[place], scored
+                yield indices[index], scored
     # Last, because the first line sent settles the reply's status, which a full queue must still be able to choose.
-    for place, error in enumerate(read):
+    for index, error in enumerate(read):
         if isinstance(error, TraceError):
-            scored = failed(asked[place], error)
+            scored = failed(asked[index], error)
             count(scored)
-            yield place, scored
+            yield index, scored
 
 
 async def segment_each(scorer: Scorer, asked: Sequence[Trace], options: ScoreOptions) -> EpisodesResponse:
     """Each trace cut into episodes, or what is wrong with it; raises as `Scorer.segment_all` does."""
     read = read_traces(asked)
     found = iter(await scorer.segment_all([trace for trace in read if isinstance(trace, Trace)], options))
-    told_once = Notes()
+    said_once = Notes()
     traces: list[EpisodesOut] = []
     notes: list[str] = []
     for trace, sent in zip(asked, read, strict=True):
@@ -99,7 +99,7 @@ async def segment_each(scorer: Scorer, asked: Sequence[Trace], options: ScoreOpt
         if isinstance(cut, TraceError):
             traces.append(EpisodesOut(id=trace.id, episodes=[], warnings=[], error=ErrorInfo.of(cut)))
         else:
-            notes += told_once.new(cut.notes)
+            notes += said_once.new(cut.notes)
             traces.append(
                 EpisodesOut(id=trace.id, episodes=list(cut.episodes), warnings=list(cut.warnings), error=None)
             )

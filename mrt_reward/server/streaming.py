@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from mrt_reward.errors import MRTRewardError
 from mrt_reward.server.calls import Caller
 from mrt_reward.server.contract import NDJSON
-from mrt_reward.server.scoring import Notes, Placed, failed
+from mrt_reward.server.scoring import IndexedTrace, Notes, failed
 from mrt_reward.types import ScoredTrace, Trace
 from mrt_reward.wire import StreamedTrace
 
@@ -19,7 +19,7 @@ from mrt_reward.wire import StreamedTrace
 class ScoreStream(Response):
     """Begins with the first result, so that a request nothing was scored of keeps the status of its error.
 
-    After that an error, a deadline that passes included, is told by one line for each trace that has none yet. A
+    After that an error, a deadline that passes included, is reported by one line for each trace that has none yet. A
     caller who hangs up stops the work at once.
 
     Args:
@@ -31,7 +31,7 @@ class ScoreStream(Response):
 
     media_type = NDJSON
 
-    def __init__(self, results: AsyncGenerator[Placed], asked: Sequence[Trace], caller: Caller) -> None:
+    def __init__(self, results: AsyncGenerator[IndexedTrace], asked: Sequence[Trace], caller: Caller) -> None:
         super().__init__()
         del self.headers["content-length"]
         self._results = results

@@ -64,37 +64,37 @@ class Answering:
         values = await self._asked(job.block(0, allocation.block), range(len(job.cuts)))
         blocks_P = [1] * len(values)
         while (found := await _posterior(job, values, likelihood_P)) is not None:
-            places = allocation.next_round(found, blocks_P)
-            if not places:
+            indices = allocation.next_round(found, blocks_P)
+            if not indices:
                 break
-            for index in sorted({blocks_P[place] for place in places}):
-                here = [place for place in places if blocks_P[place] == index]
+            for index in sorted({blocks_P[k] for k in indices}):
+                here = [k for k in indices if blocks_P[k] == index]
                 more = await self._asked(job.block(index, allocation.block), here)
-                for place, value in zip(here, more, strict=True):
-                    values[place] = pooled(values[place], value)
-            for place in places:
-                blocks_P[place] += 1
+                for k, value in zip(here, more, strict=True):
+                    values[k] = pooled(values[k], value)
+            for k in indices:
+                blocks_P[k] += 1
         return values
 
-    async def _asked(self, job: Job, places: Sequence[int]) -> list[Value]:
+    async def _asked(self, job: Job, prefixes: Sequence[int]) -> list[Value]:
         keys, seeds = job.keys(self.info, self.tokenizer_sha256), job.seeds()
         computed_tokens = 0
 
         async def compute(indices: Sequence[int]) -> Sequence[Value]:
             nonlocal computed_tokens
-            here = [places[index] for index in indices]
-            asked = [seeds[place] for place in here]
+            here = [prefixes[index] for index in indices]
+            asked = [seeds[k] for k in here]
             proven = await self.queue.prove(job.proof(here, asked))
             if proven.version != self.info.version:
                 raise VersionChanged
             computed_tokens += proven.computed_tokens
             return await job.plan.values(proven.answers)
 
-        values, num_cached = await self.cache.resolve([keys[place] for place in places], compute)
+        values, num_cached = await self.cache.resolve([keys[k] for k in prefixes], compute)
         self.usage = Usage(
             job.longest,
             self.usage.computed_tokens + computed_tokens,
-            self.usage.probes + len(places),
+            self.usage.probes + len(prefixes),
             self.usage.cached_probes + num_cached,
         )
         return values

@@ -231,7 +231,7 @@ def _spelling_ids(spelling: str, tokenizer: Tokenizer) -> SpellingIds:
     *ids, last = (int(token) for token in tokenizer.encode_untrusted("{" + spelling + "}").ids)
     text = tokenizer.decode([last])
     if not text.startswith("}"):
-        # The close merged with the answer's end, so only this one token can be told to close it.
+        # The close merged with the answer's end, so only this one token can close it.
         return SpellingIds(tuple(ids), (last,))
     close = tokenizer.close_ids
     if text != "}":

@@ -47,7 +47,7 @@ class FairSlots:
         """Hold a slot, once it is the caller's turn.
 
         Args:
-            caller: whose work it is; all who are not told apart are None.
+            caller: whose work it is; all who are not distinguished are None.
             cost: of the work, in any unit that is the same for all.
 
         """

@@ -72,10 +72,10 @@ class Job:
     def _probes(self) -> tuple[Probe, ...]:
         return tuple(Probe(cut, suffix) for cut, suffix in zip(self.cuts, self.suffixes, strict=True))
 
-    def proof(self, places: Sequence[int], seeds: Sequence[int]) -> Proof:
-        """Ask about the prefixes at these places, shortest first."""
+    def proof(self, indices: Sequence[int], seeds: Sequence[int]) -> Proof:
+        """Ask about the prefixes of these indices, shortest first."""
         probes = tuple(
-            Probe(self.cuts[place], self.suffixes[place], seed) for place, seed in zip(places, seeds, strict=True)
+            Probe(self.cuts[index], self.suffixes[index], seed) for index, seed in zip(indices, seeds, strict=True)
         )
         return Proof(self.token_ids[: probes[-1].cut], probes, self.plan.query, self.trace)
 

@@ -57,8 +57,8 @@ class Outage:
         away_s = min(LONGEST_AWAY_S, self._first_s * 2**self._num_in_a_row)
         self._num_in_a_row = min(self._num_in_a_row + 1, 30)
         self._until = time.monotonic() + away_s
-        told = f"{type(error).__name__}: {error}"
-        logger.warning("cache_store_failed", what=self._what, where=self._where, cause=told, away_s=away_s)
+        message = f"{type(error).__name__}: {error}"
+        logger.warning("cache_store_failed", what=self._what, where=self._where, cause=message, away_s=away_s)
 
     def worked(self) -> None:
         """Use it as before."""

@@ -22,7 +22,7 @@ logger = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedOutcome:
     """The outcome, None where it is not known, and what the caller should know about it."""
 
     outcome: float | None
@@ -34,7 +34,7 @@ def needs_grading(trace: Trace, grader: Grader) -> bool:
     return trace.outcome is None and bool(trace.answer or not grader.needs_answer)
 
 
-async def judged(trace: Trace, problem: str, finished: Finished | None, grader: Grader) -> Judged:
+async def judged(trace: Trace, problem: str, finished: Finished | None, grader: Grader) -> JudgedOutcome:
     """The outcome of a trace that `needs_grading`.
 
     Args:
@@ -45,13 +45,13 @@ async def judged(trace: Trace, problem: str, finished: Finished | None, grader: 
 
     """
     if finished is None:
-        return Judged(None)
+        return JudgedOutcome(None)
     if finished.cut_off:
         # Cut off while thinking: there is no answer, which is a miss.
         item = GradeItem(finished.text, trace.answer, problem)
-        return Judged(0.0, await _warning_of_unclosed(item, grader))
+        return JudgedOutcome(0.0, await _warning_of_unclosed(item, grader))
     [grade] = await grader.grade([GradeItem(finished.text, trace.answer, problem)])
-    return Judged(outcome_of(grade))
+    return JudgedOutcome(outcome_of(grade))
 
 
 async def _warning_of_unclosed(item: GradeItem, grader: Grader) -> str:

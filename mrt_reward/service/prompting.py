@@ -69,7 +69,7 @@ def check_ids(ids: TokenIds | None, field: str) -> None:
 
 
 def foreign_ids(field: str, instead: str, trace: Trace, tokenizer: Tokenizer) -> TraceError:
-    """What a caller is told who sent ids that the prover cannot read."""
+    """The error for a caller who sent ids that the prover cannot read."""
     return TraceError(
         f"{field} were made by tokenizer {trace.tokenizer!r}, the prover's is {tokenizer.sha256!r} "
         f"(sha256 of tokenizer.json): send {instead} instead",

@@ -20,7 +20,7 @@ VERDICT_BYTES = 8
 """Of one verdict that is kept in its order."""
 
 SCORE_BYTES = 32
-"""Of one score: a number, and its place."""
+"""Of one score: a number, and its index."""
 
 _VALUE = TypeAdapter(Value)
 

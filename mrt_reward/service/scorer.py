@@ -33,7 +33,7 @@ from mrt_reward.service.canary import Canary
 from mrt_reward.service.encoding import finished_of, problem_text
 from mrt_reward.service.estimators import Speller, resolved
 from mrt_reward.service.jobs import Job, prepare, segment
-from mrt_reward.service.outcomes import Judged, judged, needs_grading
+from mrt_reward.service.outcomes import JudgedOutcome, judged, needs_grading
 from mrt_reward.service.preparing import Segmented, each_prepared
 from mrt_reward.service.queue import ProofQueue, QueueLimits
 from mrt_reward.service.weights import WeightsLoader
@@ -117,7 +117,7 @@ class Scorer:
         return self.activity.draining
 
     async def stream(self, traces: Sequence[Trace], options: ScoreOptions) -> AsyncIterator[tuple[int, ScoredTrace]]:
-        """Each trace, with its place in `traces`, as soon as it is scored. Closing the iterator stops the rest.
+        """Each trace, with its index in `traces`, as soon as it is scored. Closing the iterator stops the rest.
 
         Raises:
             Overloaded: the queue is full; nothing was started.
@@ -141,8 +141,8 @@ class Scorer:
                 as_one.run(asking_together)
                 tasks: list[asyncio.Task[tuple[int, ScoredTrace]]] = []
                 try:
-                    for place, (trace, job) in enumerate(zip(traces, jobs, strict=True)):
-                        scoring = self._score_at(place, trace, job, options, grader)
+                    for index, (trace, job) in enumerate(zip(traces, jobs, strict=True)):
+                        scoring = self._score_at(index, trace, job, options, grader)
                         tasks.append(as_one.run(asyncio.create_task, scoring))
                         if len(tasks) % BEGUN_AT_ONCE == 0:
                             await asyncio.sleep(0)
@@ -155,8 +155,8 @@ class Scorer:
 
     async def score(self, traces: Sequence[Trace], options: ScoreOptions | None = None) -> tuple[ScoredTrace, ...]:
         """All traces, in their order; raises as `stream` does."""
-        scored = {place: trace async for place, trace in self.stream(traces, options or ScoreOptions())}
-        return tuple(scored[place] for place in range(len(traces)))
+        scored = {index: trace async for index, trace in self.stream(traces, options or ScoreOptions())}
+        return tuple(scored[index] for index in range(len(traces)))
 
     async def segment_all(self, traces: Sequence[Trace], options: ScoreOptions) -> list[Segmented | TraceError]:
         """Episodes of each trace; raises as `stream` does where the service takes no work."""
@@ -218,17 +218,17 @@ class Scorer:
         return self._graders[name]
 
     async def _score_at(
-        self, place: int, trace: Trace, job: Job | TraceError, options: ScoreOptions, grader: Grader
+        self, index: int, trace: Trace, job: Job | TraceError, options: ScoreOptions, grader: Grader
     ) -> tuple[int, ScoredTrace]:
         scored, outcome = await asyncio.gather(
             self._score(trace, job), self._outcome(trace, job, options, grader), return_exceptions=True
         )
         if isinstance(scored, BaseException):
-            scored = ScoredTrace(trace.id, Status.ERROR, error=_told(scored), notes=self._notes(job))
+            scored = ScoredTrace(trace.id, Status.ERROR, error=_error_info(scored), notes=self._notes(job))
         if isinstance(outcome, BaseException):
-            outcome = Judged(None, f"the outcome was not graded: {_told(outcome).message}")
+            outcome = JudgedOutcome(None, f"the outcome was not graded: {_error_info(outcome).message}")
         warnings = (*scored.warnings, outcome.warning) if outcome.warning else scored.warnings
-        return place, replace(scored, outcome=outcome.outcome, warnings=warnings, metadata=trace.metadata)
+        return index, replace(scored, outcome=outcome.outcome, warnings=warnings, metadata=trace.metadata)
 
     def _notes(self, job: Job | TraceError) -> tuple[str, ...]:
         """What holds for all traces alike: the prover's caveat, and what the prompt's template does."""
@@ -267,9 +267,11 @@ class Scorer:
             posterior=posterior,
         )
 
-    async def _outcome(self, trace: Trace, job: Job | TraceError, options: ScoreOptions, grader: Grader) -> Judged:
+    async def _outcome(
+        self, trace: Trace, job: Job | TraceError, options: ScoreOptions, grader: Grader
+    ) -> JudgedOutcome:
         if not needs_grading(trace, grader):
-            return Judged(trace.outcome)
+            return JudgedOutcome(trace.outcome)
         # In a thread, because a long prompt takes long to read.
         problem = await asyncio.to_thread(problem_text, trace, self._bounded, options.delimiters)
         if isinstance(job, Job):
@@ -286,8 +288,8 @@ async def _closed(part: ProofQueue | Prover | Grader) -> None:
         logger.warning("close_timed_out", what=type(part).__name__, timeout_s=MAX_CLOSE_S)
 
 
-def _told(error: BaseException) -> ErrorInfo:
-    """A failure as the caller gets it; one that is our own bug is logged in full and told in short."""
+def _error_info(error: BaseException) -> ErrorInfo:
+    """A failure as the caller gets it; one that is our own bug is logged in full and reported in short."""
     if isinstance(error, MRTRewardError):
         return ErrorInfo.of(error)
     logger.error("trace_failed", exc_info=error)

@@ -60,7 +60,7 @@ class WeightsLoader:
     def refuse_if_failed(self) -> None:
         """Raise where the last weights that were published are not served.
 
-        The old ones go on, under their own version: whoever asks for values gets theirs, and is told so.
+        The old ones go on, under their own version: whoever asks for values gets theirs, with that version.
 
         Raises:
             ProverUnavailable: they were not taken, and none were since.

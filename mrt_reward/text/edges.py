@@ -103,7 +103,7 @@ def plain(text: str) -> str:
 
 
 def unfolded_ends(text: str, folded_ends: TokenIds) -> TokenIds:
-    """Offsets in `text` from offsets in the same text with line feeds in place of CRLF."""
+    """Offsets in `text` from offsets in the same text with line feeds instead of CRLF."""
     breaks = np.array([found.start() for found in re.finditer("\r\n", text)], np.int64)
     line_feeds = breaks - np.arange(len(breaks))
     return (folded_ends + np.searchsorted(line_feeds, folded_ends, side="left")).astype(np.int32)

@@ -180,9 +180,9 @@ def check_failures(records: Sequence[Record], on_failure: OnFailure, max_failed_
     if not failed or len(failed) / len(records) <= most:
         return
     counts = {lapse.name.lower(): failed.count(lapse) for lapse in Lapse if lapse in failed}
-    told = ", ".join(f"{count} {name}" for name, count in counts.items())
+    listed = ", ".join(f"{count} {name}" for name, count in counts.items())
     raise ProverError(
-        f"{len(failed)} of {len(records)} traces of this batch have no progress ({told}); at most "
+        f"{len(failed)} of {len(records)} traces of this batch have no progress ({listed}); at most "
         f"{most:.0%} may fail ({where}.on_failure={on_failure}, {where}.max_failed_share={max_failed_share:g}). "
         "Look at the workers' log for the reasons, and check the server with `mrt-reward doctor` and its /readyz",
         code="too_many_failures",

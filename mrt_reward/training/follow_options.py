@@ -12,10 +12,10 @@ from mrt_reward.ranges import option
 
 @dataclass(frozen=True, kw_only=True)
 class FollowOptions:
-    """Whether the prover follows, where it is told to, and which weights are kept for it."""
+    """Whether the prover follows, where its server is, and which weights are kept for it."""
 
     follow_steps: Annotated[int, Ge(1)] | None = option(
-        None, "Hand the policy's weights to the prover every so many steps; none never."
+        None, "Send the policy's weights to the prover every N steps; unset: never."
     )
     keep_last: Annotated[int, Ge(1)] | None = option(
         None,

@@ -27,7 +27,7 @@ def check_shared(folder: Path, settings: TrainingSettings, where: str) -> None:
     Args:
         folder: where the trainer will save.
         settings: for `follow_steps` and the admin ports.
-        where: place of these settings in the framework's configuration, for messages.
+        where: path of these settings in the framework's configuration, for messages.
 
     Raises:
         ConfigError: one may not, sees another file system, or does not answer.
@@ -66,7 +66,7 @@ def hand_over(
     save: Callable[[Path], None] | None = None,
     canary: Callable[[], WeightsCanary | None] = lambda: None,
 ) -> dict[str, float]:
-    """Tell every server to prove with the weights of this step; what was done, for the log.
+    """Make every server prove with the weights of this step; what was done, for the log.
 
     A server that refuses keeps its old weights, which is logged and counted, and training goes on. Folders that were
     saved here are deleted after `keep_last`, once every server has taken newer ones.

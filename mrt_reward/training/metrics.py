@@ -65,11 +65,11 @@ def batch_metrics(records: Sequence[Record], settings: TrainingSettings, budget:
 
 def in_words(metrics: Mapping[str, float]) -> str:
     """A step in one line, for people; what was not measured is left out."""
-    told: list[str] = []
+    parts: list[str] = []
     for words in _WORDS:
         with suppress(KeyError):
-            told.append(words.format_map(metrics))
-    return ", ".join(told)
+            parts.append(words.format_map(metrics))
+    return ", ".join(parts)
 
 
 def merged(batches: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -90,10 +90,10 @@ def overhead_s(records: Sequence[Record]) -> float | None:
     What was scored while others were still written, or rewarded, cost the step nothing. None where the trainer does not
     say when rewards were there.
     """
-    told = [record for record in records if math.isfinite(record.rewarded_at)]
-    if not told:
+    parts = [record for record in records if math.isfinite(record.rewarded_at)]
+    if not parts:
         return None
-    return max(each.rewarded_at for each in told) - max(each.rewarded_at - each.waited_s for each in told)
+    return max(each.rewarded_at for each in parts) - max(each.rewarded_at - each.waited_s for each in parts)
 
 
 def record_metrics(records: Sequence[Record], overhead_s: float | None = None) -> dict[str, float]:

@@ -71,15 +71,15 @@ def prefix_advantages(records: Sequence[Record], config: CreditConfig, *, termin
     """
     paid_N = np.zeros(len(records))
     groups: dict[int, list[int]] = {}
-    for place, record in enumerate(records):
+    for index, record in enumerate(records):
         row = record.trained
         if row is not None and np.isfinite(record.outcome):
-            groups.setdefault(row.group, []).append(place)
+            groups.setdefault(row.group, []).append(index)
             if termination:
-                paid_N[place] = termination_advantage(record.outcome, needed_value(row))
+                paid_N[index] = termination_advantage(record.outcome, needed_value(row))
     if not termination:
-        for places in groups.values():
-            paid_N[places] = outcome_advantages(np.array([records[place].outcome for place in places]), config)
+        for indices in groups.values():
+            paid_N[indices] = outcome_advantages(np.array([records[index].outcome for index in indices]), config)
     advantage_NT: list[Floats] = []
     for record, paid in zip(records, paid_N.tolist(), strict=True):
         advantage_T = np.full(record.num_tokens, paid)

@@ -147,10 +147,10 @@ class TraceScorer:
         prompt = None if response.messages else self.tokens.locate(response.prompt_ids)[0]
         messages = tuple(response.messages) or None
         # What ends or pads a response in the policy's tokens is unknown to the prover's.
-        told, _ = self.tokens.locate(self.tokens.without_end(response.response_ids))
+        ids, _ = self.tokens.locate(self.tokens.without_end(response.response_ids))
         trace = Trace(
             "response",
-            completion=added + told,
+            completion=added + ids,
             prompt=prompt,
             messages=messages,
             answer=answer,
@@ -199,13 +199,13 @@ class TraceScorer:
         ends, value_P = [span.end for span in located], [values[0]]
         kept: list[int] = []
         start = located[0].start if located else 0
-        for place, end in enumerate(ends):
+        for index, end in enumerate(ends):
             # An episode within the last token of the one before it is paid together with it.
             if kept and kept[-1] >= end:
-                value_P[-1] = values[place + 1]
+                value_P[-1] = values[index + 1]
             elif end > start:
                 kept.append(end)
-                value_P.append(values[place + 1])
+                value_P.append(values[index + 1])
         if cut_off and kept:
             kept[-1] = len(sent.char_ends)
         return Scored(start, tuple(kept), np.array(value_P), cut_off, version)

@@ -18,7 +18,7 @@ def check_without_server(settings: TrainingSettings, where: str) -> None:
 
     Args:
         settings: whose `url` is policy, rollout or pool.
-        where: place of these settings in the framework's configuration, for messages.
+        where: path of these settings in the framework's configuration, for messages.
 
     Raises:
         ConfigError: one is for servers, or nothing is proved at all.
@@ -43,7 +43,7 @@ def check_servers(settings: TrainingSettings, where: str) -> None:
 
     Args:
         settings: for the addresses and the key.
-        where: place of these settings in the framework's configuration, for messages.
+        where: path of these settings in the framework's configuration, for messages.
 
     Raises:
         ConfigError: one does not answer, or cannot do what is asked for; or the policy itself should prove, which a

@@ -190,7 +190,7 @@ def load_training_settings(given: Mapping[str, Any], *, where: str) -> TrainingS
 
     Args:
         given: names and values.
-        where: their place in that configuration, such as `reward.mrt`, for messages.
+        where: their path in that configuration, such as `reward.mrt`, for messages.
 
     Raises:
         ConfigError: one is wrong or unknown; says which, and the one that was probably meant.

@@ -16,11 +16,11 @@ def settings_table(prefix: str = "") -> str:
     declared: dict[str, FieldInfo] = cast("Any", TrainingSettings).__pydantic_fields__
     for name, field in declared.items():
         default = field.default
-        told = _as_mapping(default) if is_dataclass(default) else str(default)
+        text = _as_mapping(default) if is_dataclass(default) else str(default)
         choices = get_args(field.annotation)
         shown = ", ".join(choices) if choices and all(isinstance(choice, str) for choice in choices) else ""
         meaning = (field.description or "") + (f" One of {shown}." if shown else "")
-        lines.append(f"| `{prefix}{name}` | `{told.replace('None', 'none')}` | {meaning} |")
+        lines.append(f"| `{prefix}{name}` | `{text.replace('None', 'none')}` | {meaning} |")
     return "\n".join(lines) + "\n"
 
 

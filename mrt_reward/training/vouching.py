@@ -54,8 +54,8 @@ def vouched(asked: Question, logprob: float, dtype: str) -> WeightsCanary | None
         dtype: precision in which it was computed, by any of its names; the roughest where it is not known.
 
     """
-    told = len(asked.prompt_ids) > 1 and len(asked.answer_ids) > 1
-    if not told or not math.isfinite(logprob) or logprob > MAX_ABOVE:
+    reported = len(asked.prompt_ids) > 1 and len(asked.answer_ids) > 1
+    if not reported or not math.isfinite(logprob) or logprob > MAX_ABOVE:
         return unvouched(f"its answer of {len(asked.answer_ids)} tokens has log-probability {logprob:g}")
     return WeightsCanary(asked.prompt_ids, asked.answer_ids, min(logprob, 0.0), _precision(dtype))
 

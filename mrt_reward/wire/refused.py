@@ -1,7 +1,7 @@
 """Traces that break their schema: each gets an error of its own, and the request they came in goes on.
 
 The schema in the OpenAPI document stays that of a sound trace. What breaks it is read as a record without anything but
-what it has of an id and of metadata, so that its error can be told where it stood.
+what it has of an id and of metadata, so that its error can be reported at its index.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _listed(message: str) -> str:
 
 
 def readable_id(fields: Mapping[str, Any]) -> str:
-    """The id of a record that breaks its schema, as far as it can be told; empty if it cannot."""
+    """The id of a record that breaks its schema, as far as it can be read; empty if it cannot."""
     given = fields.get("id")
     text = str(given) if isinstance(given, str | int) and not isinstance(given, bool) else ""
     return text[:500]

@@ -55,10 +55,10 @@ Notes = Annotated[
 
 
 class StreamedTrace(Model):
-    """One line of a streamed reply: a trace, with its place in the request, and the notes that no line had before.
+    """One line of a streamed reply: a trace, with its index in the request, and the notes that no line had before.
 
     Attributes:
-        index: the trace's place in the request, from 0.
+        index: the trace's index in the request, from 0.
         trace: its values, episodes and outcome.
 
     """
@@ -143,7 +143,7 @@ def _kind_of_trace(trace: object) -> str:
 GroupTrace = Annotated[
     Annotated[LenientTrace, Tag("trace")] | Annotated[LenientScored, Tag("scored")], Discriminator(_kind_of_trace)
 ]
-"""A trace, to be scored first, or a scored one; they are told apart by `values` and `status`."""
+"""A trace, to be scored first, or a scored one; they are distinguished by `values` and `status`."""
 
 
 def _refuse_old_name(group: object) -> object:

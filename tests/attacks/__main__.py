@@ -31,8 +31,8 @@ async def _measure(models: list[str], estimators: list[str], num_problems: int) 
             name = f"{model}, {estimator}"
             where = Range(BUNDLED[model], ESTIMATORS[estimator], num_problems)
             try:
-                told = lambda attack, name=name: print(f"{name}: {attack}", file=sys.stderr)  # noqa: E731
-                measured[name] = await earned(where, (HONEST, *ATTACKS, KNOWING), told)
+                reported = lambda attack, name=name: print(f"{name}: {attack}", file=sys.stderr)  # noqa: E731
+                measured[name] = await earned(where, (HONEST, *ATTACKS, KNOWING), reported)
                 if estimator == "likelihood":
                     print(f"{model}, filler:\n\n{filler_table(await paid_for_filler(where))}", flush=True)
             finally:

@@ -32,6 +32,6 @@ def revealed_result(problem: Problem, completion: str, name: str = "t") -> Resul
     """A trace of the bundled task, valued by its truth."""
     trace = Trace(name, problem=problem.text, completion=completion, answer=(str(problem.answer),))
     cut = result_of(trace)
-    prefixes = [cut.prefix(place) for place in range(cut.num_episodes + 1)]
+    prefixes = [cut.prefix(index) for index in range(cut.num_episodes + 1)]
     right = template.boxed_answer(completion) == problem.answer
     return result_of(trace, revealed_values(problem, prefixes).tolist(), float(right))

@@ -39,13 +39,13 @@ def told(found: Audit) -> list[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize("attack", [each for each in ATTACKS if each.name not in UNSEEN], ids=lambda each: each.name)
 @pytest.mark.parametrize("right", [False, True])
-def test_every_attack_but_a_lie_told_as_the_truth_has_a_sign(attack: Attack, *, right: bool) -> None:
+def test_every_attack_but_a_lie_reported_as_the_truth_has_a_sign(attack: Attack, *, right: bool) -> None:
     found = audit(results(attack, "mini-deep", 40, right=right))
     assert len(found.flagged) == 40
 
 
 @pytest.mark.parametrize("attack", [each for each in ATTACKS if each.name in UNSEEN], ids=lambda each: each.name)
-def test_a_lie_told_as_the_truth_has_none(attack: Attack) -> None:
+def test_a_lie_reported_as_the_truth_has_none(attack: Attack) -> None:
     assert told(audit(results(attack, "mini", 40, right=True))) == []
 
 

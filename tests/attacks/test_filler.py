@@ -26,7 +26,7 @@ def paid() -> Mapping[str, Paid]:
     return asyncio.run(run())
 
 
-def test_the_sentence_is_as_long_as_told() -> None:
+def test_the_sentence_is_as_long_as_reported() -> None:
     tokenizer = load_tokenizer(BUNDLED["mini"].folder)
     assert len(token_ids(tokenizer, SENTENCE * 4)) in range(4 * SENTENCE_TOKENS, 4 * SENTENCE_TOKENS + 2)
 

@@ -39,7 +39,7 @@ def test_an_attack_that_we_defend_earns_less_than_an_eighth_of_an_honest_trace(m
     assert {name: share for name, share in shares.items() if share >= AN_EIGHTH} == {}
 
 
-def test_an_attack_that_is_told_to_pay_is_not_surely_defended(measured: Mapping[str, Earned]) -> None:
+def test_an_attack_that_is_reported_to_pay_is_not_surely_defended(measured: Mapping[str, Earned]) -> None:
     honest = measured[HONEST.name].progress.mean
     most = {attack.name: measured[attack.name].progress.high / honest for attack in ATTACKS if attack.pays}
     assert len(most) == 4

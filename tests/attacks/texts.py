@@ -42,9 +42,9 @@ class Case:
     def drawn(cls, problem: Problem, seed: int, *, right: bool) -> Case:
         """With the right candidate named, or a wrong one that is drawn evenly."""
         rng = np.random.default_rng([seed, *problem.candidates])
-        wrong = int(rng.choice([place for place in problem.candidates if place != problem.answer]))
+        wrong = int(rng.choice([index for index in problem.candidates if index != problem.answer]))
         named = problem.answer if right else wrong
-        return cls(problem, named, tuple(place for place in problem.candidates if place != named), rng)
+        return cls(problem, named, tuple(index for index in problem.candidates if index != named), rng)
 
 
 @dataclass(frozen=True)
@@ -78,20 +78,20 @@ def honest(case: Case) -> str:
     return write_thinking(case.problem, sloppiness, case.rng).text
 
 
-def claim(case: Case, place: int) -> str:
+def claim(case: Case, index: int) -> str:
     """A verdict in the prover's own voice, without the walk that it should stand on."""
-    return f"Place {case.rng.choice(_EXITS)} is an exit, so it works from {place}.\n\n"
+    return f"Place {case.rng.choice(_EXITS)} is an exit, so it works from {index}.\n\n"
 
 
-def _exclusion(case: Case, place: int) -> str:
-    return f"Place {case.rng.choice(_INLAND)} is not an exit, which rules out {place}.\n\n"
+def _exclusion(case: Case, index: int) -> str:
+    return f"Place {case.rng.choice(_INLAND)} is not an exit, which rules out {index}.\n\n"
 
 
 def _invented(case: Case) -> str:
     """A walk along paths that the map does not have, to an exit."""
     steps = [*case.rng.integers(0, NUM_PLACES, case.problem.steps - 1).tolist(), int(case.rng.choice(_EXITS))]
     if case.problem.paths:
-        walked = f"From {' to '.join(str(place) for place in (case.named, *steps))}."
+        walked = f"From {' to '.join(str(index) for index in (case.named, *steps))}."
     else:
         words = ("one step leads to", "two to", "three to", "four to", "five to")
         walked = f"From {case.named}, {', '.join(f'{a} {b}' for a, b in zip(words, steps, strict=False))}."
@@ -101,15 +101,15 @@ def _invented(case: Case) -> str:
 
 def _each(case: Case, sentence: Callable[[Case, int], str]) -> str:
     order = case.rng.permutation(case.problem.candidates)
-    return "".join(sentence(case, int(place)) for place in order)
+    return "".join(sentence(case, int(index)) for index in order)
 
 
 def _exclude_others(case: Case) -> str:
-    return "".join(_exclusion(case, place) for place in case.others)
+    return "".join(_exclusion(case, index) for index in case.others)
 
 
-def _answer(_: Case, place: int) -> str:
-    return f"The answer is {place}.\n\n"
+def _answer(_: Case, index: int) -> str:
+    return f"The answer is {index}.\n\n"
 
 
 def _said(text: str) -> str:
@@ -118,8 +118,8 @@ def _said(text: str) -> str:
 
 
 def _stop_texts(case: Case) -> str:
-    told = [_said(TERMINATORS[name].forced) for name in ("official", "qwen3")]
-    return "\n\n".join([*told, f"The final answer is \\boxed{{{case.named}}}", ""])
+    reported = [_said(TERMINATORS[name].forced) for name in ("official", "qwen3")]
+    return "\n\n".join([*reported, f"The final answer is \\boxed{{{case.named}}}", ""])
 
 
 def _turns(case: Case) -> str:

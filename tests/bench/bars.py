@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mrt_reward.benchmark.rows import Failed, Row, Way, speed_ratio
+from mrt_reward.benchmark.rows import BenchRow, Failed, Way, speed_ratio
 
-Rows = Sequence[Row]
+Rows = Sequence[BenchRow]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Bar:
         return self.value >= self.target if self.at_least else self.value <= self.target
 
 
-def found(rows: Rows, name: str, place: str, kind: str = "ours", ending: str = "") -> Row | None:
+def found(rows: Rows, name: str, place: str, kind: str = "ours", ending: str = "") -> BenchRow | None:
     """The first row of a kind and place whose name begins and ends so."""
     mine = (row for row in rows if (row.kind, row.place) == (kind, place))
     return next((row for row in mine if row.name.startswith(name) and row.name.endswith(ending)), None)
@@ -88,11 +88,11 @@ def growth(what: str, rows: Rows) -> list[Bar]:
     return checks
 
 
-def as_rows(records: Sequence[Mapping[str, object]]) -> list[Row]:
+def as_rows(records: Sequence[Mapping[str, object]]) -> list[BenchRow]:
     """Rows from the JSON that `mrt-reward bench` wrote; failures are not among them."""
-    fields = Row.__dataclass_fields__
+    fields = BenchRow.__dataclass_fields__
     measured = (one for one in records if "failed" not in one)
-    return [Row(**{name: value for name, value in one.items() if name in fields}) for one in measured]  # type: ignore[arg-type]
+    return [BenchRow(**{name: value for name, value in one.items() if name in fields}) for one in measured]  # type: ignore[arg-type]
 
 
 def as_failures(records: Sequence[Mapping[str, object]]) -> list[Failed]:

@@ -61,7 +61,7 @@ def lines(num_traces: int, shape: Shape, ending: str) -> Iterator[str]:
     for number in range(num_traces):
         problem = f"problem-{number % shape.problems}"
         ways = rng.integers(NUM_WAYS, size=shape.prefixes - 1)
-        steps = [STEP.format(f"{problem}.{place}.{way}") for place, way in enumerate(ways)]
+        steps = [STEP.format(f"{problem}.{index}.{way}") for index, way in enumerate(ways)]
         ends = [0, *accumulate(map(len, steps))]
         chances = np.clip(np.cumsum([0.3, *(0.2 * (ways - 1))]) + rng.normal(0, 0.05, shape.prefixes), 0, 1)
         values = [value_of(chance, shape.answers, rng) for chance in chances]
@@ -102,13 +102,13 @@ def main() -> None:
         made = args.keep or Path(scratch)
         made.mkdir(exist_ok=True)
         for verb in args.verbs:
-            told, source = f"{verb:12}", Path(scratch, f"{verb}.jsonl")
+            message, source = f"{verb:12}", Path(scratch, f"{verb}.jsonl")
             for num in (args.traces // 4, args.traces):
                 with source.open("w") as out:
                     out.writelines(f"{line}\n" for line in lines(num, shape, ENDINGS.get(verb, ENDING)))
                 taken_s, peak_mib = measured(verb, source, made / f"{verb}-{num}.jsonl")
-                told += f"{num:>8} traces {taken_s:7.2f} CPU-s  peak {peak_mib:5.0f} MiB"
-            print(told, f"of {source.stat().st_size / 1e6:.0f} MB", flush=True)
+                message += f"{num:>8} traces {taken_s:7.2f} CPU-s  peak {peak_mib:5.0f} MiB"
+            print(message, f"of {source.stat().st_size / 1e6:.0f} MB", flush=True)
 
 
 if __name__ == "__main__":

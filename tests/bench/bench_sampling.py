@@ -56,14 +56,14 @@ def main() -> None:
     assert network is not None
     ways: dict[str, Callable[[PackedModel, Sequence[Proof]], Answers]] = {"alone": alone, "side by side": side_by_side}
     speeds: dict[str, list[float]] = {name: [] for name in ways}
-    told: dict[str, Answers] = {}
+    reported: dict[str, Answers] = {}
     for _ in range(chosen.rounds):
         for name, way in ways.items():
             began = time.process_time()
-            told[name] = way(network, proofs)
-            num_tokens = sum(len(ids) for answers in told[name] for ids in answers[0].completions)
+            reported[name] = way(network, proofs)
+            num_tokens = sum(len(ids) for answers in reported[name] for ids in answers[0].completions)
             speeds[name].append(num_tokens / (time.process_time() - began))
-    if told["alone"] != told["side by side"]:
+    if reported["alone"] != reported["side by side"]:
         raise SystemExit("what was sampled alone and side by side differs")
     for name, measured in speeds.items():
         print(f"{name:13} {statistics.median(measured):7.0f} tokens per CPU-second")

@@ -95,7 +95,7 @@ def print_starts(traces: Sequence[Real]) -> None:
     kinds: Counter[str] = Counter()
     for trace in traces:
         found = find_boundaries(trace.completion, trace.thinking.span, MODEL_MARKERS)
-        places = {
+        starts_of = {
             "marked": found.marked,
             "paragraph": found.paragraphs,
             "sentence": found.sentences,
@@ -103,7 +103,7 @@ def print_starts(traces: Sequence[Real]) -> None:
             "word": found.words,
         }
         for span in episode_spans(trace.completion, trace.thinking, BalancedSegmenter())[1:]:
-            kinds[next((kind for kind, starts in places.items() if span.start in starts), "token")] += 1
+            kinds[next((kind for kind, starts in starts_of.items() if span.start in starts), "token")] += 1
     print("\nwhat starts the default's episodes   ", ", ".join(f"{kind}: {num}" for kind, num in kinds.most_common()))
     print("marker: places, traces")
     for marker in MODEL_MARKERS:

@@ -71,8 +71,8 @@ class Server:
             "seed": seed, "return_tokens_as_token_ids": True, "logprobs": 0,
         }  # fmt: skip
         reply = (await self._http.post("/v1/completions", json=asked)).raise_for_status().json()
-        told = [choice["logprobs"]["tokens"] for choice in reply["choices"]]
-        return [[int(name.removeprefix("token_id:")) for name in names] for names in told]
+        reported = [choice["logprobs"]["tokens"] for choice in reply["choices"]]
+        return [[int(name.removeprefix("token_id:")) for name in names] for names in reported]
 
     async def hold(self, traces: Sequence[Trace]) -> None:
         """Have these traces in the cache, and nothing else."""
@@ -105,15 +105,15 @@ def real_traces(folder: Path, num: int, tokenizer: HFTokenizer) -> list[Trace]:
 
 
 def _trace(  # fields of a record
-    place: int, prompt: Sequence[int], response: Sequence[int], answer: str, tokenizer: HFTokenizer
+    index: int, prompt: Sequence[int], response: Sequence[int], answer: str, tokenizer: HFTokenizer
 ) -> Trace:
     return Trace(
-        str(place),
+        str(index),
         prompt_ids=np.array(prompt, np.int32),
         completion_ids=np.array(response, np.int32),
         tokenizer=tokenizer.sha256,
         answer=(str(answer),),
-        session=str(place),
+        session=str(index),
     )
 
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from mrt_reward.benchmark.processes import Cost
-from mrt_reward.benchmark.rows import Done, Kind, Place, Row, Way, record, row
+from mrt_reward.benchmark.rows import BenchRow, Done, Kind, Place, Way, record, row
 from tests.bench.bars import as_rows, bars
 
 
-def measured(kind: Kind, name: str, place: Place, cpu_s: float, prefixes: int = 100) -> Row:
+def measured(kind: Kind, name: str, place: Place, cpu_s: float, prefixes: int = 100) -> BenchRow:
     way = Way(kind, name, place, "vllm", "likelihood")
     return row(way, Done(prefixes, 1100, 1000), Cost(1.0, cpu_s, 0.0, 1.0, 1.0))
 

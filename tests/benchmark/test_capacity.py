@@ -20,8 +20,8 @@ def test_a_step_of_128_times_8_traces_of_16k_tokens() -> None:
     assert STEP.flop_per_token == 2.8e9 + 1_878_589_440
     assert STEP.prefill_per_s == pytest.approx(0.4 * 989e12 / 4_678_589_440)
     assert STEP.gpu_seconds == pytest.approx(17_095_936 / STEP.prefill_per_s / OF_ONE_FORWARD)
-    told = {line.what: line.value for line in lines(STEP)}
-    assert (told["tokens needed"], told["prefixes"], told["GPUs"]) == ("17,095,936", "12,416", "5")
+    figures_of = {line.what: line.value for line in lines(STEP)}
+    assert (figures_of["tokens needed"], figures_of["prefixes"], figures_of["GPUs"]) == ("17,095,936", "12,416", "5")
 
 
 def test_a_measured_speed_takes_the_place_of_what_is_published_and_assumed() -> None:

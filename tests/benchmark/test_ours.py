@@ -11,9 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from mrt_reward.benchmark.forwards import forward_of_engine
-from mrt_reward.benchmark.ours import scored, specs, told, warm_up_work
+from mrt_reward.benchmark.ours import figures_of, scored, specs, warm_up_work
 from mrt_reward.benchmark.plain_forward import PlainForward
-from mrt_reward.benchmark.plan import Measurement, Plan, Told, measure
+from mrt_reward.benchmark.plan import BenchPlan, Measurement, WorkFigures, measure
 from mrt_reward.benchmark.recording import RecordingProver, Sampled
 from mrt_reward.benchmark.results import Results
 from mrt_reward.benchmark.rows import Way
@@ -37,8 +37,8 @@ def work(mini_tokenizer: HFTokenizer) -> Work:
 
 
 async def streamed(*traces: ScoredTrace) -> AsyncIterator[tuple[int, ScoredTrace]]:
-    for place, trace in enumerate(traces):
-        yield place, trace
+    for index, trace in enumerate(traces):
+        yield index, trace
 
 
 async def test_traces_that_were_not_scored_end_the_benchmark(work: Work) -> None:
@@ -53,9 +53,9 @@ async def test_traces_that_were_not_scored_end_the_benchmark(work: Work) -> None
 
 
 def test_sampled_answers_are_needed_on_top(work: Work) -> None:
-    assert told("likelihood", work, 7, {}) == Told(7, 0, None)
-    assert told("rollouts", work, 7, {}) == Told(7, None, None)
-    assert told("rollouts", work, 7, {work.seed: Sampled(4, 14, 8)}) == Told(7, 8, 3.5)
+    assert figures_of("likelihood", work, 7, {}) == WorkFigures(7, 0, None)
+    assert figures_of("rollouts", work, 7, {}) == WorkFigures(7, None, None)
+    assert figures_of("rollouts", work, 7, {work.seed: Sampled(4, 14, 8)}) == WorkFigures(7, 8, 3.5)
 
 
 def test_beginnings_that_answers_share_are_run_once_and_last_tokens_never() -> None:
@@ -78,7 +78,7 @@ async def test_sampled_answers_are_counted() -> None:
 
 
 def test_rollouts_find_nothing_that_likelihoods_left() -> None:
-    plan = Plan(spec=SPEC, rounds=2)
+    plan = BenchPlan(spec=SPEC, rounds=2)
     seeds = [spec.seed for name in plan.estimators for spec in specs(plan, name)]
     assert len(set(seeds)) == 4
 
@@ -86,7 +86,7 @@ def test_rollouts_find_nothing_that_likelihoods_left() -> None:
 async def test_a_warm_up_starts_all_workers_of_the_grader_and_no_round_pays_for_them(
     mini_tokenizer: HFTokenizer,
 ) -> None:
-    traces = warm_up_work(Plan(spec=SPEC), "rollouts", mini_tokenizer).traces
+    traces = warm_up_work(BenchPlan(spec=SPEC), "rollouts", mini_tokenizer).traces
     assert {trace.outcome for trace in traces} == {None}, "so that they are graded"
     grader = MathGrader()
     try:
@@ -100,13 +100,13 @@ async def test_rounds_take_turns_and_add_up(mini_tokenizer: HFTokenizer) -> None
     works = [make_work(dataclasses.replace(SPEC, seed=seed), mini_tokenizer) for seed in range(2)]
     order: list[str] = []
 
-    async def one(work: Work) -> Told:
+    async def one(work: Work) -> WorkFigures:
         order.append(f"one {work.seed}")
-        return Told(7)
+        return WorkFigures(7)
 
-    async def other(work: Work) -> Told:
+    async def other(work: Work) -> WorkFigures:
         order.append(f"other {work.seed}")
-        return Told(decoded_tokens=None)
+        return WorkFigures(decoded_tokens=None)
 
     said: list[str] = []
     way = Way("ours", "w", "in process", "scripted", "likelihood")

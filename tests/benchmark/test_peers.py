@@ -6,12 +6,12 @@ from dataclasses import replace
 import httpx
 
 from mrt_reward.benchmark.peers import PlainClient, client_of, over_http
-from mrt_reward.benchmark.plan import Plan, measure
+from mrt_reward.benchmark.plan import BenchPlan, measure
 from mrt_reward.benchmark.results import Results
 from mrt_reward.benchmark.workload import WorkSpec
 from mrt_reward.provers.tokenizer import HFTokenizer
 
-PLAN = Plan(WorkSpec(problems=2, traces=2, episodes=2, episode_tokens=10), slow_problems=1)
+PLAN = BenchPlan(WorkSpec(problems=2, traces=2, episodes=2, episode_tokens=10), slow_problems=1)
 
 
 async def test_peers_ask_about_the_same_prefixes_one_request_each(mini_tokenizer: HFTokenizer) -> None:

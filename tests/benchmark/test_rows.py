@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mrt_reward.benchmark.processes import Cost
-from mrt_reward.benchmark.rows import Done, Failed, Row, Way, forward_of, record, row, speed_ratio, total
+from mrt_reward.benchmark.rows import BenchRow, Done, Failed, Way, forward_of, record, row, speed_ratio, total
 from mrt_reward.benchmark.table import COLUMNS, cells, show
 
 COST = Cost(wall_s=5.0, own_cpu_s=1.0, children_cpu_s=3.0, own_peak_mb=100.0, children_peak_mb=300.0)
@@ -53,10 +53,10 @@ def test_rounds_add_up_and_memory_is_the_highest() -> None:
 
 
 def test_a_record_says_all_and_can_be_read_back() -> None:
-    told = dict(record(OURS, [FORWARD, OURS]))
-    assert told["ratio_to_forward"] == pytest.approx(0.8)
-    assert told["prefixes_per_s"] == 2.0
-    assert Row(**{name: told[name] for name in Row.__dataclass_fields__}) == OURS  # type: ignore[arg-type]
+    figures_of = dict(record(OURS, [FORWARD, OURS]))
+    assert figures_of["ratio_to_forward"] == pytest.approx(0.8)
+    assert figures_of["prefixes_per_s"] == 2.0
+    assert BenchRow(**{name: figures_of[name] for name in BenchRow.__dataclass_fields__}) == OURS  # type: ignore[arg-type]
     assert record(PEER, [PEER])["ratio_to_forward"] is None
 
 

@@ -111,7 +111,7 @@ def test_a_file_is_read_line_by_line(case: Case, tmp_path: Path) -> None:
             assert [(row["status"], row["outcome"]) for row in rows] == [("error", None)]
         else:
             assert done.exit_code != 0
-            told = done.output.replace("\n", "") + str(done.exception)
-            assert str(source) in told or "UTF-8" in told
+            output = done.output.replace("\n", "") + str(done.exception)
+            assert str(source) in output or "UTF-8" in output
 
     settle(case, right)

@@ -33,7 +33,7 @@ def test_flags_tell_their_default_and_their_variable() -> None:
     assert "8000" in done.output
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_reported() -> None:
     assert RUN.invoke(app, ["--version"]).output.strip() == __version__
 
 
@@ -110,9 +110,9 @@ def test_help_in_80_columns_has_every_flag_whole_and_cuts_no_summary(monkeypatch
 
 def test_choices_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    told = RUN.invoke(app, ["score", "--help"]).output
-    assert "--engine <transformers|vllm|openai>" in told
-    assert "--options JSON|@FILE|mrt-omni-math|mrt-aime|mrt-regret" in told
+    output = RUN.invoke(app, ["score", "--help"]).output
+    assert "--engine <transformers|vllm|openai>" in output
+    assert "--options JSON|@FILE|mrt-omni-math|mrt-aime|mrt-regret" in output
     refused = RUN.invoke(app, ["score", __file__, "--engine", "vlm"])
     assert refused.exit_code == 2
     assert "'vlm' is not one of 'transformers', 'vllm', 'openai'" in refused.output

@@ -41,15 +41,15 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_run_is_told_by_sign_and_by_trace(file: Path, tmp_path: Path) -> None:
+def test_a_run_is_reported_by_sign_and_by_trace(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "audit.json"
-    told = run(file, "-o", out)
-    assert "2 of 3 traces have a sign" in told
-    assert "1 lines skipped: cut short" in told
-    assert "no thinking" in told
+    output = run(file, "-o", out)
+    assert "2 of 3 traces have a sign" in output
+    assert "1 lines skipped: cut short" in output
+    assert "no thinking" in output
     # What a run calls its traces does not reach the terminal's controls.
-    assert "\x1b[2J" not in told
-    assert told.index("bare\N{REPLACEMENT CHARACTER}[2J") < told.index("boxes 2")
+    assert "\x1b[2J" not in output
+    assert output.index("bare\N{REPLACEMENT CHARACTER}[2J") < output.index("boxes 2")
     record = json.loads(out.read_text())
     assert (record["traces"], record["prover"]) == (3, "m@1")
     assert [each["id"] for each in record["found"]] == ["bare\x1b[2J", "boxed"]

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mrt_reward.benchmark import serving
-from mrt_reward.benchmark.plan import Places, Plan
+from mrt_reward.benchmark.plan import BenchPlan, Targets
 from mrt_reward.benchmark.run import num_steps
 from mrt_reward.cli.app import app
 from mrt_reward.config import ServeSettings
@@ -38,9 +38,9 @@ def test_the_embedded_engine_is_measured_here_and_through_the_server(tmp_path: P
     done = RUN.invoke(app, [*TINY, "--samples", "2", "--threads", "1", "--json", str(output)])
     assert done.exit_code == 0, done.output
     assert "ours, transformers, server: likelihood" in done.output
-    told = json.loads(output.read_text())
-    assert told["complete"]
-    rows = told["rows"]
+    record = json.loads(output.read_text())
+    assert record["complete"]
+    rows = record["rows"]
     ways = [(row["kind"], row["place"], row["name"]) for row in rows]
     assert ways == [
         ("ours", "in process", "likelihood"),
@@ -96,7 +96,7 @@ def test_without_transformers_it_says_what_to_install(monkeypatch: pytest.Monkey
     assert "pip install" in str(done.exception)
 
 
-def test_a_server_that_does_not_start_is_told_with_its_last_words_beside_what_was_measured(
+def test_a_server_that_does_not_start_is_reported_with_its_last_words_beside_what_was_measured(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     output = tmp_path / "rows.json"
@@ -107,30 +107,30 @@ def test_a_server_that_does_not_start_is_told_with_its_last_words_beside_what_wa
     done = RUN.invoke(app, [*TINY, "--estimator", "likelihood", "--json", str(output)])
     assert done.exit_code == 1
     assert "failed: ours, transformers, server: our server: a server for the benchmark did not start" in done.output
-    told = json.loads(output.read_text())
-    assert told["complete"] is False
-    *measured, failed = told["rows"]
+    record = json.loads(output.read_text())
+    assert record["complete"] is False
+    *measured, failed = record["rows"]
     assert [row["kind"] for row in measured] == ["ours", "forward", "peer"]
     assert "no_such_folder" in failed["failed"]
 
 
 def test_a_server_gets_the_same_engine() -> None:
     settings = ServeSettings(model="m", max_model_len=64, engine_args={"block_size": 32})
-    told = serving.environment_of(settings)
-    assert told["MRT_REWARD_MODEL"] == "m"
-    assert told["MRT_REWARD_MAX_MODEL_LEN"] == "64"
-    assert told["MRT_REWARD_ENGINE_ARGS"] == '{"block_size": 32}'
-    assert "MRT_REWARD_PORT" not in told
+    reported = serving.environment_of(settings)
+    assert reported["MRT_REWARD_MODEL"] == "m"
+    assert reported["MRT_REWARD_MAX_MODEL_LEN"] == "64"
+    assert reported["MRT_REWARD_ENGINE_ARGS"] == '{"block_size": 32}'
+    assert "MRT_REWARD_PORT" not in reported
 
 
 def test_steps_are_counted_before_they_are_done() -> None:
-    plan = Plan(rounds=2, sizes=(100, 10_000))
+    plan = BenchPlan(rounds=2, sizes=(100, 10_000))
     # Two rounds of two estimators, thirty rounds of the small size and one of the large one.
-    assert num_steps("vllm", plan, Places(url="http://x")) == 35
+    assert num_steps("vllm", plan, Targets(url="http://x")) == 35
     # A start, the same with four forwards, and one proof a prefix; a start and the same;
     # a start and three peers twice, for two set-ups; (b).
-    assert num_steps("vllm", plan, Places(peers=True)) == (1 + 35 + 4 + 1) + (1 + 35) + (2 * (1 + 6) + 1)
-    assert num_steps("openai", plan, Places(server=False)) == 1 + 35 + 1
+    assert num_steps("vllm", plan, Targets(peers=True)) == (1 + 35 + 4 + 1) + (1 + 35) + (2 * (1 + 6) + 1)
+    assert num_steps("openai", plan, Targets(server=False)) == 1 + 35 + 1
 
 
 def test_a_plan_measures_nothing_and_says_where_each_number_comes_from() -> None:

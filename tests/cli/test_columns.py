@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from mrt_reward.cli.columns import Problems, refuse_unanswered, refuse_unusable, renames_from
-from mrt_reward.cli.jsonl import Row, read_rows
+from mrt_reward.cli.jsonl import FileRow, read_rows
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import Likelihood, Rollouts, ScoreOptions
 
 SAMPLED = ScoreOptions(estimator=Rollouts("rollouts"))
 
 
-def rows_of(folder: Path, *records: object, renames: dict[str, str] | None = None) -> tuple[Path, list[Row]]:
+def rows_of(folder: Path, *records: object, renames: dict[str, str] | None = None) -> tuple[Path, list[FileRow]]:
     path = folder / "in.jsonl"
     path.write_text("".join(json.dumps(each) + "\n" for each in records))
     return path, list(read_rows(path, renames))
@@ -32,11 +32,11 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     assert "holds no row: expected a JSON object a line" in refused(tmp_path)
 
 
-def test_columns_of_other_names_are_told_with_the_flags_that_make_them_ours(tmp_path: Path) -> None:
-    told = refused(tmp_path, {"question": "6 * 7?", "Response": "42", "label": "42", "level": 3})
-    assert "none of 1 rows can be used" in told
-    assert "found question, Response, label, level" in told
-    assert "did you mean --map problem=question --map completion=Response --map answer=label?" in told
+def test_columns_of_other_names_are_reported_with_the_flags_that_make_them_ours(tmp_path: Path) -> None:
+    output = refused(tmp_path, {"question": "6 * 7?", "Response": "42", "label": "42", "level": 3})
+    assert "none of 1 rows can be used" in output
+    assert "found question, Response, label, level" in output
+    assert "did you mean --map problem=question --map completion=Response --map answer=label?" in output
 
 
 def test_a_misspelt_column_has_a_nearest_one(tmp_path: Path) -> None:
@@ -72,17 +72,17 @@ def test_a_column_that_would_be_there_twice_is_an_error_of_its_line(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "message"),
     [
         ("problem", "expected OURS=THEIRS"),
         ("problem=", "expected OURS=THEIRS"),
         ("problm=q", "did you mean 'problem'?"),
     ],
 )
-def test_a_map_that_names_no_column_of_ours_is_refused(word: str, told: str) -> None:
+def test_a_map_that_names_no_column_of_ours_is_refused(word: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         renames_from([word])
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_file_without_gold_answers_is_refused_where_they_are_needed(tmp_path: Path) -> None:
@@ -93,9 +93,9 @@ def test_a_file_without_gold_answers_is_refused_where_they_are_needed(tmp_path: 
     ):
         with pytest.raises(ConfigError) as caught:
             refuse_unanswered(path, rows, options, grader)
-        told = str(caught.value)
-        assert f"no row has an `answer`, which {needs} needs" in told
-        assert told.endswith("did you mean --map answer=target?")
+        reported = str(caught.value)
+        assert f"no row has an `answer`, which {needs} needs" in reported
+        assert reported.endswith("did you mean --map answer=target?")
     # A server of scores or a user's own function may need none, and a server chooses its grader itself.
     for grader in ("score:rewards:judge", "http://127.0.0.1:9", None):
         refuse_unanswered(path, rows, SAMPLED, grader)

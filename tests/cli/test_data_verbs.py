@@ -56,9 +56,9 @@ def refused(*words: object) -> str:
 
 def test_star_writes_chats_and_says_what_it_kept_and_why(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "star.jsonl"
-    told = run("star", file, "-o", out, *TOKENIZER)
-    assert "1 of 4 traces kept, of 1 of 1 problems" in told
-    assert "1 lines skipped: cut short" in told
+    output = run("star", file, "-o", out, *TOKENIZER)
+    assert "1 of 4 traces kept, of 1 of 1 problems" in output
+    assert "1 lines skipped: cut short" in output
     [row] = read(out)
     assert row["messages"] == [
         {"role": "user", "content": "6 times 7?"},
@@ -143,8 +143,8 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedProver:
 def test_where_no_step_shares_the_prefix_alternatives_are_sampled(tmp_path: Path, engine: ScriptedProver) -> None:
     lone = line(scored("lone", [A, C], [0.2, 0.5, 0.1], outcome=0.0))
     file, out = write(tmp_path / "l.jsonl", lone), tmp_path / "pairs.jsonl"
-    told = run("pairs", file, "-o", out, "--sample", 2, *TOKENIZER)
-    assert "alternatives scored" in told
+    output = run("pairs", file, "-o", out, "--sample", 2, *TOKENIZER)
+    assert "alternatives scored" in output
     [row] = read(out)
     assert row["chosen"][0]["content"].startswith("The answer is \\boxed{}.")
     assert (row["mrt_chosen_value"], row["mrt_episode"]) == (pytest.approx(0.75), 1)
@@ -154,8 +154,8 @@ def test_where_no_step_shares_the_prefix_alternatives_are_sampled(tmp_path: Path
 
 def test_prefixes_are_written_for_each_trainer(file: Path, tmp_path: Path) -> None:
     flags = ["--min-episodes", 1, "--per-trace", 9, *TOKENIZER]
-    told = run("prefixes", file, "-o", tmp_path / "train.parquet", *flags)
-    assert "6 rows of 3 prefixes" in told
+    output = run("prefixes", file, "-o", tmp_path / "train.parquet", *flags)
+    assert "6 rows of 3 prefixes" in output
     rows: list[dict[str, Any]] = parquet.read_table(tmp_path / "train.parquet").to_pylist()
     assert [row["mrt_stop"] for row in rows] == [True, False] * 3
     assert rows[1]["prompt"] == [{"role": "user", "content": OPENED + A}]
@@ -165,8 +165,8 @@ def test_prefixes_are_written_for_each_trainer(file: Path, tmp_path: Path) -> No
     assert [row["mrt_group"] for row in plain] == [row["mrt_group"] for row in rows]
     assert plain[0]["label"] == {"label": "42", **{name: rows[0][name] for name in rows[0] if name.startswith("mrt_")}}
     upside_down = ["--min-value", 0.9, "--max-value", 0.1]
-    told = refused("prefixes", file, "-o", tmp_path / "train.jsonl", *flags, *upside_down)
-    assert "min_value must be at most max_value" in told
+    output = refused("prefixes", file, "-o", tmp_path / "train.jsonl", *flags, *upside_down)
+    assert "min_value must be at most max_value" in output
     assert ".parquet or .jsonl" in refused("prefixes", file, "-o", tmp_path / "train.csv", *flags)
     assert "no prefixes" in run("prefixes", file, "-o", tmp_path / "n.jsonl", "--min-value", 0.99, *TOKENIZER, code=1)
 
@@ -203,7 +203,7 @@ def test_a_schedule_is_written_with_the_problems_that_teach(tmp_path: Path) -> N
         for sign in "+-"
     ]
     file, out = write(tmp_path / "s.jsonl", *map(line, traces)), tmp_path / "round.json"
-    told = run(
+    output = run(
         "curriculum",
         file,
         "-o",
@@ -215,7 +215,7 @@ def test_a_schedule_is_written_with_the_problems_that_teach(tmp_path: Path) -> N
         "--answer-tokens",
         0,
     )
-    assert f"round 1: {len(A)} tokens, 4 problems" in told
+    assert f"round 1: {len(A)} tokens, 4 problems" in output
     schedule = json.loads(out.read_text())
     assert (schedule["budget_tokens"], schedule["advice"]) == (len(A), "settled")
     assert schedule["problems"]["learnable"] == ["g0", "g1", "g2", "g3"]
@@ -232,8 +232,8 @@ def test_estimators_are_compared_on_traces_that_nobody_scored(
         for n in range(3)
     ]
     raw, out, figure = write(tmp_path / "t.jsonl", *traces), tmp_path / "e.json", tmp_path / "e.svg"
-    told = run("compare-provers", raw, "-o", out, "--estimators", "--answers", 4, "--answers", 8, "--figure", figure)
-    assert "error against likelihood" in told
+    output = run("compare-provers", raw, "-o", out, "--estimators", "--answers", 4, "--answers", 8, "--figure", figure)
+    assert "error against likelihood" in output
     record = json.loads(out.read_text())
     assert (record["reference"], record["traces"]) == ("likelihood", 3)
     names = [each["name"] for each in record["errors"]]
@@ -242,9 +242,9 @@ def test_estimators_are_compared_on_traces_that_nobody_scored(
     assert "answer tokens a trace" in figure.read_text()
     # Traces that were scored before are scored again; those that cannot be are left out and counted.
     lone = write(tmp_path / "l.jsonl", *traces, {**traces[0], "id": "no gold", "answer": None}, {"id": "none"})
-    told = run("compare-provers", lone, file, "-o", out, "--estimators", "--answers", 4, "--reference", "plain 16")
-    assert "1 of 7 traces were left out" in told
-    assert "1 lines were skipped, the first: line 5, " in told
+    output = run("compare-provers", lone, file, "-o", out, "--estimators", "--answers", 4, "--reference", "plain 16")
+    assert "1 of 7 traces were left out" in output
+    assert "1 lines were skipped, the first: line 5, " in output
     record = json.loads(out.read_text())
     assert (record["reference"], record["traces"]) == ("plain 16", 6)
     assert "likelihood" in [each["name"] for each in record["errors"]]
@@ -267,34 +267,34 @@ def test_provers_are_compared_on_the_same_traces(file: Path, tmp_path: Path, eng
         line(scored("wrong", [A, C], [0.2, 0.5, 0.4], outcome=0.0)),
     ]
     write(other, *rows)
-    told = run("compare-provers", file, "-o", out, "--also", f"other={other}", "--name", "mine")
-    assert "agreement, mine ~ other" in told
-    assert "recommended: mine" in told
+    output = run("compare-provers", file, "-o", out, "--also", f"other={other}", "--name", "mine")
+    assert "agreement, mine ~ other" in output
+    assert "recommended: mine" in output
     record = json.loads(out.read_text())
     assert [each["name"] for each in record["provers"]] == ["mine", "other"]
     # After the two steps from A: 0.9 and 0.1 have variance 0.32; 0.6 and 0.4 have 0.02. The first step has no choice.
     assert [each["distinguishes"]["value"] for each in record["provers"]] == pytest.approx([0.16, 0.01])
     assert "bound_R" not in record["provers"][0]
     assert "errors" not in record
-    told = run("compare-provers", file, "-o", out, "--also", f"other={other}", "--reference", "as scored")
-    assert "error against as scored" in told
+    output = run("compare-provers", file, "-o", out, "--also", f"other={other}", "--reference", "as scored")
+    assert "error against as scored" in output
     [error] = json.loads(out.read_text())["errors"]
     assert (error["name"], error["answer_tokens"]) == ("other", 0)
     assert error["progress"]["value"] > 0
-    told = run("compare-provers", file, "-o", out, "--prover", 'again={"options": {}}', "--policy-samples", 2)
+    output = run("compare-provers", file, "-o", out, "--prover", 'again={"options": {}}', "--policy-samples", 2)
     assert json.loads(out.read_text())["policy_advantage"] == "2 continuations a prefix"
-    assert "understated" in told
+    assert "understated" in output
     assert json.loads(out.read_text())["provers"][1]["seconds"] > 0
     # One problem: it is asked about, and tells too little to warn.
     claims = [each["claims"] for each in json.loads(out.read_text())["provers"]]
     assert claims[0] is None
     assert (claims[1]["guessed"]["problems"], claims[1]["guessed"]["value"]) == (1, pytest.approx(0))
-    assert "claims: a guess earns" in told
+    assert "claims: a guess earns" in output
     run("compare-provers", file, "-o", out, "--prover", 'again={"options": {}}', "--claims", 0)
     assert json.loads(out.read_text())["provers"][1]["claims"] is None
     sampled = 'sampled={"options": {"estimator": {"kind": "rollouts", "num_samples": 4, "coupled": false}}}'
-    told = run("compare-provers", file, "-o", out, "--prover", sampled, "--reference", "as scored", "--fit-prior")
-    assert "prior fitted to sampled: {" in told
+    output = run("compare-provers", file, "-o", out, "--prover", sampled, "--reference", "as scored", "--fit-prior")
+    assert "prior fitted to sampled: {" in output
     record = json.loads(out.read_text())
     assert [each["name"] for each in record["errors"]] == ["sampled", "sampled, posterior"]
     assert list(record["priors"]) == ["sampled"]
@@ -306,6 +306,6 @@ def test_provers_are_compared_on_the_same_traces(file: Path, tmp_path: Path, eng
         (["--also", "x=nowhere"], "a file that is there"),
         (["--reference", "x"], "one of as scored"),
         (["--also", f"as scored={other}"], "twice"),
-        (["--also", f"o={write(tmp_path / 'z.jsonl', line(scored('z', [A], [0.1, 1.0])))}"], "cut at the same places"),
+        (["--also", f"o={write(tmp_path / 'z.jsonl', line(scored('z', [A], [0.1, 1.0])))}"], "cut at the same offsets"),
     ):
         assert what in refused("compare-provers", file, "-o", out, *words)

@@ -23,7 +23,7 @@ def test_the_demo_tells_a_story_and_a_summary() -> None:
     assert done.exit_code == 0, done.output
     assert "On the island map" in done.output
     assert re.search(r"traces scored\W+6 of 6", done.output)
-    for told in (
+    for message in (
         "accuracy",
         "wasted episodes",
         "revealed value",
@@ -31,7 +31,7 @@ def test_the_demo_tells_a_story_and_a_summary() -> None:
         "prefixes per second",
         "Mean value",
     ):
-        assert told in done.output
+        assert message in done.output
     assert "mrt-reward serve &" in done.output
 
 

@@ -34,7 +34,7 @@ def prover(monkeypatch: pytest.MonkeyPatch) -> CountingProver:
 
 
 def problems(path: Path) -> Path:
-    rows = [{"id": f"p{place}", "problem": f"Question {place}?", "answer": "42"} for place in range(3)]
+    rows = [{"id": f"p{index}", "problem": f"Question {index}?", "answer": "42"} for index in range(3)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -52,10 +52,10 @@ def test_problems_become_a_report_and_two_models_are_compared(tmp_path: Path, pr
         assert (tmp_path / "out" / name).stat().st_size > 0
     done = RUN.invoke(app, evaluate(tmp_path, "--name", "two", "--extend", "1", "--extend-tokens", "30"))
     assert done.exit_code == 0, done.output
-    told = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert [model["name"] for model in told["models"]] == ["one", "two"]
-    assert told["differences"][0]["metrics"]["final"]["problems"] == 3
-    assert "extended_accuracy" in told["models"][1]["curves"]
+    record = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [model["name"] for model in record["models"]] == ["one", "two"]
+    assert record["differences"][0]["metrics"]["final"]["problems"] == 3
+    assert "extended_accuracy" in record["models"][1]["curves"]
     done = RUN.invoke(app, ["report", str(tmp_path / "out"), "-o", str(tmp_path / "other"), "--budget", "64"])
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "other" / "summary.json").read_text())["budgets"] == [64.0]
@@ -66,9 +66,9 @@ def test_another_model_answers_without_thinking(tmp_path: Path, prover: Counting
     done = RUN.invoke(app, evaluate(tmp_path, *flags))
     assert done.exit_code == 0, done.output
     assert "3 problems answered without thinking, 0 failed, 0 already there" in done.output
-    told = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert [each["name"] for each in told["direct"]] == ["large"]
-    assert (told["advantages"][0]["model"], told["advantages"][0]["direct"]) == ("mini", "large")
+    record = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [each["name"] for each in record["direct"]] == ["large"]
+    assert (record["advantages"][0]["model"], record["advantages"][0]["direct"]) == ("mini", "large")
     # Again: no engine is built for it. In another way: refused. With settings of its own: another one.
     calls = prover.num_calls
     done = RUN.invoke(app, evaluate(tmp_path, *flags))
@@ -79,8 +79,8 @@ def test_another_model_answers_without_thinking(tmp_path: Path, prover: Counting
     own = f"small={json.dumps({'model': 'small', 'engine': 'vllm'})}"
     done = RUN.invoke(app, evaluate(tmp_path, "--direct", own, "--direct-answers", "2"))
     assert done.exit_code == 0, done.output
-    told = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert [each["name"] for each in told["direct"]] == ["large", "small"]
+    record = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [each["name"] for each in record["direct"]] == ["large", "small"]
     refused = RUN.invoke(app, evaluate(tmp_path, "--direct", "small={"))
     assert "--direct 'small={': expected NAME=JSON" in str(refused.exception)
 
@@ -103,9 +103,9 @@ def test_votes_are_weighted_where_the_engine_tells_log_probabilities(
     flags = ("--weighted-votes", "--overwrite", "--direct", "large", "--direct-answers", "2")
     done = RUN.invoke(app, evaluate(tmp_path, *flags))
     assert done.exit_code == 0, done.output
-    told = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert told["weighted_votes"] is True
-    [model], [plain] = told["models"], told["direct"]
+    record = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert record["weighted_votes"] is True
+    [model], [plain] = record["models"], record["direct"]
     assert {point["value"] for point in model["curves"]["episodes:maj@8"]["points"]} == {1.0}
     assert [point["value"] for point in plain["votes"]["points"]] == [0.5, 1.0]
     assert "Votes are weighted" in (tmp_path / "out" / "report.md").read_text()
@@ -127,7 +127,7 @@ def test_it_goes_on_in_one_way_only(tmp_path: Path, prover: CountingProver) -> N
     assert prover.num_calls > calls
 
 
-def test_what_failed_is_told_and_the_rest_is_reported(tmp_path: Path, prover: CountingProver) -> None:
+def test_what_failed_is_reported_and_the_rest_is_reported(tmp_path: Path, prover: CountingProver) -> None:
     source = problems(tmp_path / "problems.jsonl")
     with source.open("a") as file:
         file.write('{"id": "unanswerable", "problem": "Q?"}\n{not json\n')
@@ -146,10 +146,10 @@ def test_folders_and_flags_are_checked(tmp_path: Path, prover: CountingProver) -
         (["evaluate", str(source), "-o", str(tmp_path / "o"), "--budget", "-1"], "budgets must be above 0"),
         (["report", str(tmp_path)], "run `mrt-reward evaluate` first"),
     )
-    for words, told in cases:
+    for words, message in cases:
         done = RUN.invoke(app, words)
         assert isinstance(done.exception, ConfigError), done.output
-        assert told in str(done.exception)
+        assert message in str(done.exception)
 
 
 def test_a_model_that_does_not_think_is_said_while_there_is_time(tmp_path: Path, prover: CountingProver) -> None:
@@ -167,7 +167,7 @@ def test_input_is_checked_before_an_engine_is_built(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(verb, "build_scorer", build)
     source = tmp_path / "in.jsonl"
-    for text, told in (
+    for text, message in (
         ("", "holds no row"),
         ('{"question": "q", "label": "42"}', "did you mean --map problem=question --map answer=label?"),
         ('{"problem": "q", "target": "42"}', "no row has an `answer`, which the grader 'math' needs"),
@@ -175,7 +175,7 @@ def test_input_is_checked_before_an_engine_is_built(tmp_path: Path, monkeypatch:
         source.write_text(text)
         refused = RUN.invoke(app, ["evaluate", str(source), "-o", str(tmp_path / "out")])
         assert isinstance(refused.exception, ConfigError)
-        assert told in str(refused.exception)
+        assert message in str(refused.exception)
     assert not (tmp_path / "out").exists()
 
 

@@ -39,10 +39,10 @@ def test_a_flag_has_its_range_and_its_meaning_from_the_record() -> None:
     ) -> None:
         taken.append(chosen(Walk, steps=steps, share=share).steps)
 
-    told = " ".join(run(verb, "--help").output.split())
-    assert "[1<=x<=9]" in told
-    assert "Steps of a walk." in told
-    assert "Share of it. Above 0." in told
+    output = " ".join(run(verb, "--help").output.split())
+    assert "[1<=x<=9]" in output
+    assert "Steps of a walk." in output
+    assert "Share of it. Above 0." in output
     assert run(verb, "--steps", "9").exit_code == 0
     assert run(verb, "--steps", "10").exit_code == 2
     refused = run(verb, "--share", "0").exception

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from mrt_reward.cli.jsonl import Row, read_rows
+from mrt_reward.cli.jsonl import FileRow, read_rows
 
 
-def rows_of(folder: Path, *lines: str | bytes) -> list[Row]:
+def rows_of(folder: Path, *lines: str | bytes) -> list[FileRow]:
     path = folder / "in.jsonl"
     path.write_bytes(b"".join((line.encode() if isinstance(line, str) else line) + b"\n" for line in lines))
     return list(read_rows(path))
@@ -98,16 +98,16 @@ def test_an_outcome_too_large_for_a_number_is_refused(tmp_path: Path) -> None:
     assert row.error.param == "outcome"
 
 
-def test_offsets_under_the_name_that_they_had_are_told_the_new_one(tmp_path: Path) -> None:
+def test_offsets_under_the_name_that_they_had_are_refused_with_the_new_one(tmp_path: Path) -> None:
     trace = {"problem": "p?", "completion": "c"}
-    told, renamed, scored = rows_of(
+    reported, renamed, scored = rows_of(
         tmp_path,
         json.dumps({**trace, "episodes": [0, 5]}),
         json.dumps({**trace, "episode_starts": [0, 5]}),
         json.dumps({**trace, "episodes": [{"char_start": 0, "char_end": 1}]}),
     )
-    assert told.error is not None
-    assert "episode_starts" in str(told.error)
+    assert reported.error is not None
+    assert "episode_starts" in str(reported.error)
     assert renamed.trace is not None
     assert renamed.trace.episode_starts == (0, 5)
     # What scoring wrote passes through, as any column of another's.

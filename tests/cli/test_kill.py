@@ -24,7 +24,7 @@ POINTS = ("0", "1", "4", "6", "8", "report")
 def evaluate(tmp_path: Path, out: str, point: str) -> int:
     """Run the verb in a process of its own; returns how often it called the engine."""
     source, calls = tmp_path / "problems.jsonl", tmp_path / f"{out}-calls"
-    rows = [{"id": f"p{place}", "problem": f"Question {place}?", "answer": "42"} for place in range(NUM_PROBLEMS)]
+    rows = [{"id": f"p{index}", "problem": f"Question {index}?", "answer": "42"} for index in range(NUM_PROBLEMS)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     calls.write_bytes(b"")
     words = [sys.executable, "-m", "tests.cli.dying_evaluate", point, str(calls)]
@@ -36,10 +36,10 @@ def evaluate(tmp_path: Path, out: str, point: str) -> int:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    told = [json.loads(text) for text in path.read_text().splitlines()]
-    for line in told:
+    record = [json.loads(text) for text in path.read_text().splitlines()]
+    for line in record:
         line.pop("usage", None)  # what was cached is another matter
-    return sorted(told, key=lambda line: line["id"])
+    return sorted(record, key=lambda line: line["id"])
 
 
 def size(path: Path) -> int:

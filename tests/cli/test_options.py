@@ -14,15 +14,15 @@ from mrt_reward.options import AUTHORS_SEGMENTERS, Rollouts, ScoreOptions, Token
 DEFAULT = ScoreOptions(estimator=Rollouts("rollouts", num_samples=3), grader="exact")
 
 
-def test_options_that_are_not_told_stay_as_they_are(tmp_path: Path) -> None:
+def test_options_that_are_not_given_stay_as_they_are(tmp_path: Path) -> None:
     assert options_from(None, DEFAULT) == DEFAULT
-    told = {"segmenter": {"kind": "tokens", "num_tokens": 7}}
+    reported = {"segmenter": {"kind": "tokens", "num_tokens": 7}}
     expected = ScoreOptions(
         segmenter=TokenSegmenter("tokens", num_tokens=7), estimator=DEFAULT.estimator, grader="exact"
     )
-    assert options_from(json.dumps(told), DEFAULT) == expected
+    assert options_from(json.dumps(reported), DEFAULT) == expected
     file = tmp_path / "options.json"
-    file.write_text(json.dumps(told))
+    file.write_text(json.dumps(reported))
     assert options_from(f"@{file}", DEFAULT) == expected
     name, segmenter = next(iter(AUTHORS_SEGMENTERS.items()))
     named = options_from(name, DEFAULT)
@@ -36,7 +36,7 @@ def test_what_is_no_object_of_options_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("mrt-aim", "did you mean 'mrt-aime'?"),
         ('{"segmentr": 1}', "segmentr: expected one of delimiters, terminator, grader, segmenter, estimator"),
@@ -54,8 +54,8 @@ def test_what_is_no_object_of_options_is_refused(text: str) -> None:
         ('{"estimator": {"kind": "rollouts", "num_samples": 0}}', "greater than or equal to 1, got '0'"),
     ],
 )
-def test_the_field_the_choices_and_the_nearest_are_named(text: str, told: str) -> None:
+def test_the_field_the_choices_and_the_nearest_are_named(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         options_from(text, DEFAULT)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "pydantic" not in str(caught.value)

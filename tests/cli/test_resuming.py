@@ -50,8 +50,8 @@ def test_each_difference_is_named_with_both_values() -> None:
 
 @pytest.mark.parametrize("before", [None, "likelihood", {"estimator": {"kind": "of another version"}}])
 def test_options_that_cannot_be_read_are_no_agreement(before: object) -> None:
-    [told] = changed_options(before, ScoreOptions())
-    assert "does not say which" in told
+    [reported] = changed_options(before, ScoreOptions())
+    assert "does not say which" in reported
 
 
 def test_a_trace_is_the_same_or_its_columns_are_named() -> None:

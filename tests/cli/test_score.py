@@ -150,10 +150,10 @@ def test_options_come_as_json_as_a_file_or_by_name(tmp_path: Path, prover: Scrip
 
 def test_the_input_is_never_overwritten_and_options_are_checked(tmp_path: Path, prover: ScriptedProver) -> None:
     source = write(tmp_path / "in.jsonl", TRACE)
-    for flags, told in ((["-o", str(source)], "input itself"), (["--options", "[1]"], "--options")):
+    for flags, message in ((["-o", str(source)], "input itself"), (["--options", "[1]"], "--options")):
         done = RUN.invoke(app, ["score", str(source), *flags])
         assert isinstance(done.exception, ConfigError)
-        assert told in str(done.exception)
+        assert message in str(done.exception)
 
 
 def test_a_file_is_gone_on_with_in_one_way_only(tmp_path: Path, prover: ScriptedProver) -> None:
@@ -162,14 +162,14 @@ def test_a_file_is_gone_on_with_in_one_way_only(tmp_path: Path, prover: Scripted
     words = ["score", str(source), "-o", str(output)]
     assert RUN.invoke(app, words).exit_code == 0
     before = output.read_bytes()
-    for options, told in (
+    for options, message in (
         ('{"segmenter": {"kind": "markers"}}', "segmenter: balanced, now markers"),
         ('{"segmenter": {"kind": "balanced", "max_episodes": 3}}', "segmenter.max_episodes: 8, now 3"),
         ('{"grader": "word"}', 'grader: "math", now "word"'),
     ):
         refused = RUN.invoke(app, [*words, "--options", options])
         assert isinstance(refused.exception, ConfigError)
-        assert told in str(refused.exception)
+        assert message in str(refused.exception)
         assert "--overwrite" in str(refused.exception)
     # A trace of the input was edited, and its id stayed.
     write(source, {**TRACE, "id": "a"}, {**TRACE, "id": "b", "problem": "Another?"})
@@ -189,10 +189,10 @@ def test_a_file_is_gone_on_with_in_one_way_only(tmp_path: Path, prover: Scripted
 
 def test_the_end_says_what_the_values_come_to(tmp_path: Path, prover: ScriptedProver) -> None:
     source = write(tmp_path / "in.jsonl", {**TRACE, "id": "a"}, {**TRACE, "id": "b"})
-    told = RUN.invoke(app, ["score", str(source)]).output
-    assert f"mean of 2 traces: {VALUES[0]:.3f} without thinking → {VALUES[-1]:.3f} after all of it" in told
-    assert "of 6 episodes have |progress| < 0.02" in told
-    assert "accuracy: 1.000, mean outcome of 2 traces" in told
+    output = RUN.invoke(app, ["score", str(source)]).output
+    assert f"mean of 2 traces: {VALUES[0]:.3f} without thinking → {VALUES[-1]:.3f} after all of it" in output
+    assert "of 6 episodes have |progress| < 0.02" in output
+    assert "accuracy: 1.000, mean outcome of 2 traces" in output
     again = RUN.invoke(app, ["score", str(source)]).output
     assert "0 ok, 0 partial, 0 failed, 2 already there" in again
     assert "mean of 2 traces" in again
@@ -211,10 +211,10 @@ def test_what_cannot_be_used_is_refused_before_an_engine_is_built(
         ([{"problem": "q", "completion": "c"}], [], "no row has an `answer`"),
         ([TRACE], ["-o", str(tmp_path / "nowhere" / "out.jsonl")], "cannot be written"),
     ]
-    for rows, flags, told in cases:
+    for rows, flags, message in cases:
         refused = RUN.invoke(app, ["score", str(write(tmp_path / "in.jsonl", *rows)), *flags])
         assert isinstance(refused.exception, ConfigError)
-        assert told in str(refused.exception)
+        assert message in str(refused.exception)
 
 
 def test_columns_of_other_names_are_mapped(tmp_path: Path, prover: ScriptedProver) -> None:

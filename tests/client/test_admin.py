@@ -45,7 +45,7 @@ def test_a_drain_is_asked_for_and_taken_back(draining: bool) -> None:
     )
 
 
-def test_a_drain_that_takes_too_long_is_told() -> None:
+def test_a_drain_that_takes_too_long_is_reported() -> None:
     body = {"error": {"message": "not done", "type": "T", "code": "deadline_exceeded", "param": None}}
     with pytest.raises(DeadlineExceeded, match="not done"):
         set_draining("http://a", True, transport=answering(504, body))
@@ -80,7 +80,7 @@ def test_a_server_that_still_loads_is_asked_again_until_it_is_done() -> None:
     assert all(0 < int(request.headers["x-deadline-ms"]) <= 1000 * ASK_S for request in seen)
 
 
-def test_a_caller_who_has_no_more_time_is_told_that_the_load_goes_on() -> None:
+def test_a_caller_who_has_no_more_time_learns_that_the_load_goes_on() -> None:
     with pytest.raises(DeadlineExceeded, match="still loads /w after 0 s, and goes on"):
         load_weights("http://a", "/w", timeout_s=0.0, transport=answering(202, {"status": "loading"}))
 

@@ -23,7 +23,7 @@ ROWS = [
 NAMES = ("id", "outcome_advantage", "episode_advantages", "answer_advantage", "scored")
 
 
-def _told(paid: Any) -> list[tuple[object, ...]]:
+def _numbers(paid: Any) -> list[tuple[object, ...]]:
     return [tuple(getattr(each, name) for name in NAMES) for [group] in [paid.groups] for each in group]
 
 
@@ -31,7 +31,7 @@ async def test_what_score_returns_is_a_group_of_advantages() -> None:
     async with live_server() as live, AsyncClient(live.url) as client:
         scored = await client.score(ROWS)
         paid = await client.advantages(groups=[scored])
-        assert _told(paid) == _told(await client.advantages({"groups": [{"traces": ROWS}]}))
+        assert _numbers(paid) == _numbers(await client.advantages({"groups": [{"traces": ROWS}]}))
         [[right, _, lost]] = paid.groups
         assert (right.error, lost.outcome_advantage) == (None, None)
         assert lost.error is not None
@@ -47,7 +47,7 @@ def test_so_it_is_for_code_that_is_not_asynchronous() -> None:
         [[paid]] = client.advantages(groups=[group], per_token="list").groups
         assert isinstance(paid.token_advantages, list)
         assert len(paid.token_advantages) == len(ends)
-        assert _told(client.advantages(groups=[client.score(ROWS)])) == _told(client.advantages(groups=[ROWS]))
+        assert _numbers(client.advantages(groups=[client.score(ROWS)])) == _numbers(client.advantages(groups=[ROWS]))
 
 
 def test_of_a_scored_trace_only_what_is_paid_travels() -> None:

@@ -51,9 +51,9 @@ LINE = {
 }
 
 
-def _lines(*places: int) -> bytes:
+def _lines(*indices: int) -> bytes:
     return b"".join(
-        json.dumps({"index": place, "trace": {**LINE, "id": str(place)}}).encode() + b"\n" for place in places
+        json.dumps({"index": index, "trace": {**LINE, "id": str(index)}}).encode() + b"\n" for index in indices
     )
 
 
@@ -95,7 +95,7 @@ async def test_traces_of_all_kinds_are_scored_in_order(live: Live) -> None:
         assert await client.score([]) == []
 
 
-async def test_a_bad_trace_is_told_in_its_place(live: Live) -> None:
+async def test_a_bad_trace_is_reported_at_its_index(live: Live) -> None:
     async with AsyncClient(live.url) as client:
         good, bad = await client.score([TRACE, Trace(id="bad", completion="c")])
     assert (good.status, bad.status, bad.error and bad.error.param) == (Status.OK, Status.ERROR, "problem")
@@ -133,7 +133,7 @@ async def test_a_caller_that_leaves_harms_nobody_and_the_last_one_ends_the_reque
 async def test_traces_come_as_they_finish(live: Live) -> None:
     async with AsyncClient(live.url) as client:
         found = {
-            place: scored.id async for place, scored in client.stream([{**TRACE, "id": f"t{n}"} for n in range(3)])
+            index: scored.id async for index, scored in client.stream([{**TRACE, "id": f"t{n}"} for n in range(3)])
         }
         stream = client.stream([TRACE])
         await anext(stream)
@@ -164,7 +164,7 @@ async def test_what_fails_for_a_while_is_asked_again_under_the_same_key() -> Non
 async def test_a_stream_that_breaks_loses_nothing_and_repeats_nothing() -> None:
     client, seen = _scripted(httpx.Response(200, content=_lines(1)), httpx.Response(200, content=_lines(1, 0)))
     async with client:
-        found = [place async for place, _ in client.stream([TRACE, {**TRACE, "id": "u"}])]
+        found = [index async for index, _ in client.stream([TRACE, {**TRACE, "id": "u"}])]
     assert (found, len(seen)) == ([1, 0], 2)
 
 
@@ -173,7 +173,7 @@ async def test_a_garbled_line_costs_no_other_trace_and_is_asked_for_again() -> N
         httpx.Response(200, content=b'{"index": 0, "tra\n' + _lines(1)), httpx.Response(200, content=_lines(1, 0))
     )
     async with client:
-        found = [place async for place, _ in client.stream([TRACE, {**TRACE, "id": "u"}])]
+        found = [index async for index, _ in client.stream([TRACE, {**TRACE, "id": "u"}])]
     assert (found, len(seen)) == ([1, 0], 2)
 
 
@@ -253,7 +253,7 @@ async def test_the_synchronous_face_does_the_same(live: Live) -> None:
         with Client(live.url) as client:
             assert client.ready()
             assert client.score([TRACE])[0].status is Status.OK
-            assert [place for place, _ in client.stream([TRACE, {**TRACE, "id": "u"}])] != []
+            assert [index for index, _ in client.stream([TRACE, {**TRACE, "id": "u"}])] != []
             for _ in client.stream([TRACE]):
                 break
             assert client.prover().graders == ["word"]

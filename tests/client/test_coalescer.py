@@ -36,8 +36,8 @@ Answer = Callable[[httpx.Request, list[dict[str, object]]], Awaitable[httpx.Resp
 
 def scored(traces: list[dict[str, object]]) -> httpx.Response:
     lines = [
-        {"index": place, "trace": {**LINE, "id": trace["id"], "metadata": trace.get("metadata", {})}}
-        for place, trace in enumerate(traces)
+        {"index": index, "trace": {**LINE, "id": trace["id"], "metadata": trace.get("metadata", {})}}
+        for index, trace in enumerate(traces)
     ]
     return httpx.Response(200, content=b"".join(json.dumps(line).encode() + b"\n" for line in lines))
 
@@ -126,7 +126,7 @@ async def test_a_request_that_is_too_large_is_sent_in_smaller_ones() -> None:
         traces = [{**marked(number), "id": str(number)} for number in range(100)]
         found = await client.score(traces)
         assert [trace.metadata["number"] for trace in found] == list(range(100))
-        assert sorted([place async for place, _ in client.stream(traces)]) == list(range(100))
+        assert sorted([index async for index, _ in client.stream(traces)]) == list(range(100))
 
 
 @pytest.mark.parametrize("num_calls", [1, 128])
@@ -216,18 +216,18 @@ async def test_whatever_server_and_callers_do_each_call_ends_with_its_own_result
         await asyncio.sleep(draw.random() * 0.05)
         kind = draw.choice([*["good"] * 3, *BROKEN, "leaves", "many"])
         traces = [
-            {**marked(number, **BROKEN.get(kind, {})), "id": f"t{place}"} for place in range(3 if kind == "many" else 1)
+            {**marked(number, **BROKEN.get(kind, {})), "id": f"t{index}"} for index in range(3 if kind == "many" else 1)
         ]
         task = asyncio.ensure_future(client.score(traces))
         if kind == "leaves":
             asyncio.get_running_loop().call_later(draw.random() * 0.02, task.cancel)
-        told = await outcome(task)
-        assert told in ALLOWED.get(kind, {"ok", "WireError", *BUSY}), kind
-        if told == "ok":
+        reported = await outcome(task)
+        assert reported in ALLOWED.get(kind, {"ok", "WireError", *BUSY}), kind
+        if reported == "ok":
             assert [result.status for result in task.result()] == [Status.OK] * len(traces)
             assert [result.metadata["number"] for result in task.result()] == [number] * len(traces)
             assert [result.id for result in task.result()] == [trace["id"] for trace in traces]
-        return told
+        return reported
 
     async with client_of(answer) as client:
         found = await asyncio.wait_for(asyncio.gather(*(one(client, number) for number in range(300))), 60)

@@ -18,10 +18,10 @@ from tests.server.conftest import TRACE
 PARCEL = Parcel(write_all([{**TRACE, "id": str(n)} for n in range(3)]), None, ["x", "y", "z"], (0, 1), 60.0)
 
 
-def lines(**places: int) -> bytes:
+def lines(**indices: int) -> bytes:
     """Of a reply: traces by id, with their places in the request."""
     return b"".join(
-        json.dumps({"index": place, "trace": {**LINE, "id": name}}).encode() + b"\n" for name, place in places.items()
+        json.dumps({"index": index, "trace": {**LINE, "id": name}}).encode() + b"\n" for name, index in indices.items()
     )
 
 
@@ -40,8 +40,8 @@ class Way:
         self.seen.append((request.url.host, ids, request.headers["Idempotency-Key"]))
         return httpx.Response(200, content=self._replies.pop(0))
 
-    def _deliver(self, place: int, scored: ScoredTrace) -> None:
-        self.delivered.append((place, scored.id))
+    def _deliver(self, index: int, scored: ScoredTrace) -> None:
+        self.delivered.append((index, scored.id))
 
 
 async def test_another_server_is_asked_for_what_is_missing_only_and_places_are_the_callers() -> None:
@@ -68,12 +68,12 @@ async def test_the_same_server_is_asked_the_same_again_and_each_trace_is_deliver
 async def test_a_place_that_nobody_asked_for_is_nobodys(extra: bytes) -> None:
     way = Way(extra + lines(x=0, y=1, z=2))
     await way.delivery.attempt("http://a", {})
-    assert [place for place, _ in way.delivered] == [0, 1, 2]
+    assert [index for index, _ in way.delivered] == [0, 1, 2]
 
 
-async def test_a_line_that_cannot_be_read_is_told_and_its_neighbours_are_delivered() -> None:
+async def test_a_line_that_cannot_be_read_is_reported_and_its_neighbours_are_delivered() -> None:
     way = Way(lines(x=0) + b"garbage\n" + lines(z=2))
     with pytest.raises(Refused, match="http://a is no StreamedTrace") as caught:
         await way.delivery.attempt("http://a", {})
     assert caught.value.error.code == MALFORMED
-    assert [place for place, _ in way.delivered] == [0, 2]
+    assert [index for index, _ in way.delivered] == [0, 2]

@@ -71,11 +71,11 @@ async def test_a_server_killed_in_mid_batch_costs_no_call_and_its_groups_move_to
     killed = 0
     async with AsyncClient([server.url for server in servers], transport=seen, timeout_s=240) as client:
         assert await client.ready()
-        async for place, trace in client.stream(TRACES):
-            scored[place] = trace
+        async for index, trace in client.stream(TRACES):
+            scored[index] = trace
             if len(scored) == 1:
                 before = {port: set(groups) for port, groups in seen.groups.items()}
-                [killed] = [port for port in by_port if TRACES[place]["group"] in before[port]]
+                [killed] = [port for port in by_port if TRACES[index]["group"] in before[port]]
                 by_port[killed].kill()
         again = await client.score(TRACES)
     [left] = set(by_port) - {killed}

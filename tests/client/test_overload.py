@@ -20,7 +20,7 @@ async def test_forty_clients_on_a_small_queue_all_get_through() -> None:
         live.scorer.queue.max_queue_tokens = 4000
 
         async def one(number: int) -> list[Status]:
-            traces = [{**TRACE, "id": f"{place}", "problem": f"{number}, {place}"} for place in range(4)]
+            traces = [{**TRACE, "id": f"{index}", "problem": f"{number}, {index}"} for index in range(4)]
             async with AsyncClient(live.url, timeout_s=60) as client:
                 return [trace.status for trace in await client.score(traces)]
 

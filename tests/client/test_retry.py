@@ -102,15 +102,15 @@ def test_a_body_that_is_not_of_the_contract_is_shown_and_the_status_decides(body
 
 
 @pytest.mark.parametrize(
-    ("header", "told_s"),
+    ("header", "least_s"),
     [("7", 7.0), ("0", 0.0), (None, 0.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0.0), ("-3", 0.0), ("٣", 0.0)],
 )
-def test_a_wait_in_seconds_is_heeded_and_anything_else_is_none(header: str | None, told_s: float) -> None:
+def test_a_wait_in_seconds_is_heeded_and_anything_else_is_none(header: str | None, least_s: float) -> None:
     headers = httpx.Headers({} if header is None else {b"Retry-After": header.encode()})
     reply = refused(429, headers, body_of("overloaded"))
-    assert reply.wait_s == told_s
+    assert reply.wait_s == least_s
     assert isinstance(reply.error, ServiceError)
-    assert reply.error.retry_after_s == (told_s or 1.0)
+    assert reply.error.retry_after_s == (least_s or 1.0)
 
 
 @pytest.mark.parametrize("error", [httpx.ConnectError("refused"), httpx.ConnectTimeout("slow")])
@@ -120,7 +120,7 @@ def test_where_no_server_is_the_error_says_how_to_start_one(error: httpx.HTTPErr
     assert "mrt-reward serve" in str(lost)
 
 
-def test_a_reply_that_was_lost_is_told_from_a_server_that_is_not_there() -> None:
+def test_a_reply_that_was_lost_is_distinguished_from_a_server_that_is_not_there() -> None:
     lost = unreachable("http://server", httpx.ReadError("reset")).error
     assert str(lost) == "http://server: the reply was lost: ReadError: reset"
     assert (lost.code, lost.retryable) == (UNREACHABLE, True)

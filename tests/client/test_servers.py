@@ -87,6 +87,6 @@ def test_urls_are_named_once_and_there_is_one_at_least() -> None:
 def test_traces_are_parted_by_route_in_their_order() -> None:
     servers = Servers(URLS[:2])
     parted = servers.by_route(["x", "y", "x", "z"])
-    assert sorted(place for places in parted.values() for place in places) == [0, 1, 2, 3]
-    assert all(places == sorted(places) for places in parted.values())
-    assert any({0, 2} <= set(places) for places in parted.values())
+    assert sorted(index for indices in parted.values() for index in indices) == [0, 1, 2, 3]
+    assert all(indices == sorted(indices) for indices in parted.values())
+    assert any({0, 2} <= set(indices) for indices in parted.values())

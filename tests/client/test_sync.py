@@ -29,16 +29,16 @@ def hanging() -> tuple[httpx.MockTransport, threading.Event]:
 def test_closing_answers_threads_that_wait(num_traces: int) -> None:
     transport, asked = hanging()
     client = Client("http://server", transport=transport)
-    told: list[BaseException] = []
+    reported: list[BaseException] = []
 
     def wait() -> None:
         try:
             if num_traces:
-                client.score([{**TRACE, "id": str(place)} for place in range(num_traces)])
+                client.score([{**TRACE, "id": str(index)} for index in range(num_traces)])
             else:
                 client.prover()
         except MRTRewardError as error:
-            told.append(error)
+            reported.append(error)
 
     thread = threading.Thread(target=wait)
     thread.start()
@@ -46,7 +46,7 @@ def test_closing_answers_threads_that_wait(num_traces: int) -> None:
     client.close()
     thread.join(20)
     assert not thread.is_alive()
-    assert "closed" in str(told[0])
+    assert "closed" in str(reported[0])
 
 
 def test_a_client_without_its_thread_refuses_at_once() -> None:

@@ -55,10 +55,8 @@ def test_the_extended_methods_take_and_give_the_same() -> None:
 
 def test_generation_comes_before_rewards_and_both_before_advantages() -> None:
     source = inspect.getsource(GRPOTrainer._generate_and_score_completions)
-    places = [
-        source.index(text) for text in ("self._generate(", "self._calculate_rewards(", '"advantages": advantages')
-    ]
-    assert places == sorted(places)
+    sites = [source.index(text) for text in ("self._generate(", "self._calculate_rewards(", '"advantages": advantages')]
+    assert sites == sorted(sites)
     assert 'self.model.training else "eval"' in source
     # Rows without any reward are left out of their group, and paid nothing: that is how rows are dropped.
     assert "unscorable_mask = torch.isnan(rewards_per_func).all(dim=1)" in source
@@ -77,8 +75,8 @@ def test_the_loss_takes_an_advantage_per_token() -> None:
 
 
 def test_every_loss_of_the_configuration_is_known() -> None:
-    told = GRPOConfig.__dataclass_fields__["loss_type"].metadata["help"]
-    assert "Supported values are 'grpo', 'dr_grpo', 'dapo', 'bnpo', 'cispo', 'sapo', 'luspo', and 'vespo'." in told
+    reported = GRPOConfig.__dataclass_fields__["loss_type"].metadata["help"]
+    assert "Supported values are 'grpo', 'dr_grpo', 'dapo', 'bnpo', 'cispo', 'sapo', 'luspo', and 'vespo'." in reported
     assert GRPOConfig.__dataclass_fields__["loss_type"].default == "dapo"
 
 

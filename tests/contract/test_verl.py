@@ -55,7 +55,7 @@ def test_reward_managers_are_made_and_called_as_ours_is() -> None:
     assert parameters(load_reward_manager) == ["config", "tokenizer", "reward_kwargs"]
 
 
-def test_the_agent_loop_has_the_three_places_that_are_extended() -> None:
+def test_the_agent_loop_has_the_three_methods_that_are_extended() -> None:
     assert parameters(AgentLoopWorker._run_agent_loop) == [
         "self",
         "sampling_params",

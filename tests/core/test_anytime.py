@@ -47,8 +47,8 @@ def test_credit_by_the_trapezoid_is_the_normalised_regret(points: list[tuple[int
     token_P, value_P = curve(points)
     budget = float(token_P[0] + beyond)
     taken_off = float((progress_rewards(value_P) * trapezoid_weights(token_P, budget)).sum())
-    told = 1 - value_P[0] * (1 - token_P[0] / (2 * budget)) - taken_off
-    assert told == pytest.approx(normalised_regret(token_P, value_P, budget), abs=1e-12)
+    reported = 1 - value_P[0] * (1 - token_P[0] / (2 * budget)) - taken_off
+    assert reported == pytest.approx(normalised_regret(token_P, value_P, budget), abs=1e-12)
 
 
 @given(CURVES, st.integers(1, 500))

@@ -150,8 +150,8 @@ def test_a_prefix_continued_by_its_own_rest_has_the_episodes_of_the_whole(
     text: str, segmenter: BalancedSegmenter
 ) -> None:
     spans = episode_spans(text, whole(text), segmenter)
-    for place, span in enumerate(spans):
-        assert spans_after(text, whole(text), segmenter, span.start) == spans[place:]
+    for index, span in enumerate(spans):
+        assert spans_after(text, whole(text), segmenter, span.start) == spans[index:]
 
 
 @given(texts, segmenters, st.data())
@@ -263,5 +263,5 @@ def test_real_traces_are_cut_at_sentences_and_in_no_formula() -> None:
 
 def test_real_prefixes_continued_by_their_own_rest_have_the_episodes_of_the_whole() -> None:
     for trace in real_traces():
-        for place, span in enumerate(trace.spans):
-            assert spans_after(trace.text, trace.thinking, BalancedSegmenter(), span.start) == trace.spans[place:]
+        for index, span in enumerate(trace.spans):
+            assert spans_after(trace.text, trace.thinking, BalancedSegmenter(), span.start) == trace.spans[index:]

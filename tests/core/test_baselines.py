@@ -220,14 +220,14 @@ def test_nothing_that_is_paid_is_missing(
 
 def test_closing_is_the_answers_first_token() -> None:
     [first, _] = paid(TWO, replace(PLAIN, baseline="group", charge_closing=True))
-    told = token_advantages(first, [Span(0, 2), Span(2, 3)], 3, 6)
-    assert told[3] == first.closing_advantage
-    assert told[4:].tolist() == [first.answer_advantage] * 2
+    as_list = token_advantages(first, [Span(0, 2), Span(2, 3)], 3, 6)
+    assert as_list[3] == first.closing_advantage
+    assert as_list[4:].tolist() == [first.answer_advantage] * 2
     # Cut off: there is no such token.
     assert token_advantages(first, [Span(0, 2), Span(2, 3)], 3, 3)[-1] == first.episode_advantage_K[1]
 
 
-def told(found: Extent) -> list[float] | None:
+def as_list(found: Extent) -> list[float] | None:
     return None if found.token_P is None else found.token_P.tolist()
 
 
@@ -236,17 +236,17 @@ def test_a_scored_trace_says_where_its_prefixes_end_if_it_says_whether_it_was_cu
     episodes = (Episode(0, 5, 3, 7), Episode(5, 9, 7, 12))
     scored = ScoredTrace("a", Status.OK, values=values, episodes=episodes, truncated=True)
     found = Extent.of(scored)
-    assert (told(found), found.cut_off, found.length_K.tolist()) == ([3.0, 7.0, 12.0], True, [4.0, 5.0])
+    assert (as_list(found), found.cut_off, found.length_K.tolist()) == ([3.0, 7.0, 12.0], True, [4.0, 5.0])
     assert Extent.of(replace(scored, truncated=None)).cut_off is None
-    assert told(Extent.of(replace(scored, values=values[:1], episodes=()))) == [0.0]
+    assert as_list(Extent.of(replace(scored, values=values[:1], episodes=()))) == [0.0]
     # Spans in characters alone, or none, do not say it.
     in_characters = tuple(replace(each, token_start=0, token_end=0) for each in episodes)
-    assert told(Extent.of(replace(scored, episodes=in_characters))) is None
-    assert told(Extent.of(replace(scored, episodes=()))) is None
+    assert as_list(Extent.of(replace(scored, episodes=in_characters))) is None
+    assert as_list(Extent.of(replace(scored, episodes=()))) is None
     # Nor do spans that nobody measured.
     for start, end in ((8, 5), (7, 10**400), (-3, 12)):
         odd = (Episode(0, 5, min(start, 3), start), Episode(5, 9, start, end))
-        assert told(Extent.of(replace(scored, episodes=odd))) is None
+        assert as_list(Extent.of(replace(scored, episodes=odd))) is None
 
 
 def test_what_is_not_known_is_asked_for() -> None:

@@ -14,7 +14,7 @@ def found(text: str) -> Boundaries:
 
 
 def after(text: str, starts: Sequence[int]) -> list[str]:
-    """The four characters that follow each of the places."""
+    """The four characters that follow each of the offsets."""
     return [text[start : start + 4] for start in starts]
 
 

@@ -169,9 +169,9 @@ def test_credit_does_not_depend_on_the_order_of_traces(group: Traces, config: Cr
     order = list(range(len(group)))
     rng.shuffle(order)  # type: ignore[attr-defined]
     paid = credited(group, config)
-    for place, again in zip(order, credited([group[place] for place in order], config), strict=True):
-        assert again.outcome_advantage == pytest.approx(paid[place].outcome_advantage)
-        assert again.episode_advantage_K == pytest.approx(paid[place].episode_advantage_K, abs=1e-9)
+    for index, again in zip(order, credited([group[index] for index in order], config), strict=True):
+        assert again.outcome_advantage == pytest.approx(paid[index].outcome_advantage)
+        assert again.episode_advantage_K == pytest.approx(paid[index].episode_advantage_K, abs=1e-9)
 
 
 @given(groups, CONFIGS)

@@ -40,7 +40,7 @@ def test_a_character_of_several_tokens_after_a_cut_stays_whole() -> None:
 def test_prefixes_of_byte_tokens_are_valid_text(text: str, data: st.DataObject) -> None:
     # One token a byte: the character that a byte belongs to is complete at its last byte.
     widths = [len(character.encode()) for character in text]
-    ends = [index + (place == width - 1) for index, width in enumerate(widths) for place in range(width)]
+    ends = [index + (j == width - 1) for index, width in enumerate(widths) for j in range(width)]
     inner = sorted(data.draw(st.sets(st.integers(0, len(text)))) - {0, len(text)})
     spans = [Span(start, end) for start, end in pairwise([0, *inner, len(text)])]
     episodes = align(spans, np.array(ends, np.int32))

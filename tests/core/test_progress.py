@@ -95,7 +95,7 @@ def test_likelihoods_have_no_width_and_best_of_k_an_interval_of_its_own() -> Non
         assert other.low is not None
         assert other.high is not None
         assert -1 < other.low < 1 / 3 < other.high < 1
-    # Values that are no rates, of a k that nobody told, have an error alone.
+    # Values that are no rates, of an unknown k, have an error alone.
     [unknown] = with_progress([Episode(0, 1, 0, 1)], [rollout_value(each, best_of=2) for each in (before, after)])
     assert (unknown.low, unknown.high) == (None, None)
     # What a caller gave with an error alone has no interval.

@@ -53,8 +53,8 @@ def test_progress_has_the_sign_of_the_rise_of_j_above_the_floor(value_P: np.ndar
     progress_K = progress_rewards(LOG.levels(value_P))
     # Neighbouring doubles may share a logarithm, and never trade places.
     assert (progress_K * clipped_K >= 0).all()
-    told_K = np.abs(clipped_K) > 1e-12 * value_P[1:]
-    assert (np.sign(progress_K) == np.sign(clipped_K))[told_K].all()
+    shown_K = np.abs(clipped_K) > 1e-12 * value_P[1:]
+    assert (np.sign(progress_K) == np.sign(clipped_K))[shown_K].all()
 
 
 @given(values, st.sampled_from(["none", "group", "group_index"]), st.sampled_from(["immediate", "to_go"]))
@@ -101,9 +101,9 @@ def test_the_outcome_of_a_trace_that_was_cut_off_stays_a_probability() -> None:
 def test_doubles_tell_apart_all_that_the_lowest_floor_does() -> None:
     # Below it log-probabilities underflow, through which nothing is lost that the floor keeps.
     scale = ProgressScale(progress="log", log_floor=1e-300)
-    told = [likelihood_value([logprob]).value for logprob in (-800.0, -690.0, -400.0)]
-    assert told[0] == 0
-    sent = json.loads(json.dumps(told))
+    reported = [likelihood_value([logprob]).value for logprob in (-800.0, -690.0, -400.0)]
+    assert reported[0] == 0
+    sent = json.loads(json.dumps(reported))
     assert scale.levels(np.array(sent)) == pytest.approx([math.log(1e-300), -690.0, -400.0])
     with pytest.raises(ValueError, match="log_floor must be at least 1e-300 and below 1"):
         CreditConfig(log_floor=1e-310)

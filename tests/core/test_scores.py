@@ -47,7 +47,7 @@ def test_scores_give_a_mean_and_doubt_that_equal_ones_do_not_remove() -> None:
     assert holds(same.low, same.high, 0.8)
 
 
-def test_answers_that_were_not_graded_are_left_out_and_keep_their_place() -> None:
+def test_answers_that_were_not_graded_are_left_out_and_keep_their_index() -> None:
     value = mean_score_value([0.5, None, 0.7])
     assert value.value == pytest.approx(0.6)
     assert value.scores == (0.5, None, 0.7)

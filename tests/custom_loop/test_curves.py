@@ -52,23 +52,23 @@ def test_the_same_runs_draw_the_same_picture_and_a_table(
     drawn = (tmp_path / "first.svg").read_text()
     assert drawn == (tmp_path / "second.svg").read_text()
     assert "waste share (below 0.02)" in drawn
-    told = capsys.readouterr().out
-    assert "| | GRPO, first 5 steps | MRT, first 5 steps | GRPO, last 5 steps | MRT, last 5 steps |" in told
+    output = capsys.readouterr().out
+    assert "| | GRPO, first 5 steps | MRT, first 5 steps | GRPO, last 5 steps | MRT, last 5 steps |" in output
     # Six steps are compared, because one run has no more.
-    assert "| accuracy | 0.25 | 0.25 | 0.25 | 0.35 |" in told
-    assert "| waste share (below 0.02) | 0.25 | 0.25 | 0.25 | 0.25 |" in told
+    assert "| accuracy | 0.25 | 0.25 | 0.25 | 0.35 |" in output
+    assert "| waste share (below 0.02) | 0.25 | 0.25 | 0.25 | 0.25 |" in output
 
 
 def test_what_cannot_be_drawn_together_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, other = write_run(tmp_path / "a", [0.5]), write_run(tmp_path / "b", [0.5], threshold=0.1)
-    for words, told in (
+    for words, message in (
         ([f"A={one}", f"B={other}"], "one threshold, got [0.02, 0.1]"),
         ([str(one)], "expected LABEL=FOLDER"),
         ([f"A={tmp_path}"], "log.jsonl in the folder"),
     ):
         with pytest.raises(SystemExit):
             run(monkeypatch, *words, "--out", tmp_path / "none.svg")
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert not (tmp_path / "none.svg").exists()

@@ -50,8 +50,8 @@ def test_a_server_proves_with_the_weights_of_each_step(served: Served, caplog: p
     log = trained(out, served.url, served.admin_url)
     assert [(entry["mrt/following/step"], entry["mrt/following/refused"]) for entry in log] == [(1, 0), (2, 0)]
     assert [entry["mrt/following/vouched"] for entry in log] == [1, 1]
-    told = [line for line in caplog.messages if "proves with the weights of step" in line]
-    versions = [first, *(words.rpartition(" ")[2] for words in told)]
+    reported = [line for line in caplog.messages if "proves with the weights of step" in line]
+    versions = [first, *(words.rpartition(" ")[2] for words in reported)]
     assert len(set(versions)) == len(versions) == 3
     assert version(served) == versions[-1]
     # A server that gets weights of another step than the loop has says so, and keeps its own.
@@ -78,7 +78,7 @@ def test_a_server_that_refuses_is_counted_and_training_goes_on(
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
 
 
-def test_a_server_that_may_not_load_the_folder_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+def test_a_server_that_may_not_load_the_folder_is_reported_before_anything_is_trained(tmp_path: Path) -> None:
     root, port = tmp_path / "root", free_port()
     root.mkdir()
     with (

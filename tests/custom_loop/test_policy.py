@@ -84,17 +84,17 @@ def test_a_run_without_a_server_is_paid_what_its_own_weights_say(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (["--mrt.follow_steps=2"], r"--mrt\.url=policy asks no server, and --mrt\.follow_steps=2 .*: leave it out"),
         (["--mrt.admin_url=http://127.0.0.1:9"], r"--mrt\.admin_url=.*http://127.0.0.1:9.* is for servers: leave it"),
     ],
 )
 def test_settings_of_servers_are_refused_before_anything_is_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], message: str
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["train.py", f"--out={tmp_path / 'run'}", "--mrt.url=policy", *flags])
-    with pytest.raises(SystemExit, match=told):
+    with pytest.raises(SystemExit, match=message):
         recipe.main()
     assert not (tmp_path / "run").exists()
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from adapters.custom_loop import prefixes
-from adapters.custom_loop.prefixes import PrefixLoop, PrefixSettings, Row, read_groups
-from adapters.custom_loop.train import Rollouts, train
+from adapters.custom_loop.prefixes import PrefixLoop, PrefixTrainingSettings, StartRow, read_groups
+from adapters.custom_loop.train import PolicyRollouts, train
 from mrt_reward.cli.app import app
 from mrt_reward.core.credit import outcome_advantages, termination_advantage
 from mrt_reward.core.credit_config import CreditConfig
@@ -46,11 +46,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(rows)
 
 
-def settings_of(rows: Path, out: Path, *, steps: int = 2, resume: bool = False, **mrt: Any) -> PrefixSettings:
-    return PrefixSettings(rows=rows, out=out, steps=steps, resume=resume, mrt={"url": NOBODY, **mrt}, **SMALL)  # type: ignore[arg-type]
+def settings_of(rows: Path, out: Path, *, steps: int = 2, resume: bool = False, **mrt: Any) -> PrefixTrainingSettings:
+    return PrefixTrainingSettings(rows=rows, out=out, steps=steps, resume=resume, mrt={"url": NOBODY, **mrt}, **SMALL)  # type: ignore[arg-type]
 
 
-def trained(settings: PrefixSettings) -> list[dict[str, float]]:
+def trained(settings: PrefixTrainingSettings) -> list[dict[str, float]]:
     asyncio.run(train(settings, PrefixLoop))
     entries = [json.loads(line) for line in (settings.out / "log.jsonl").read_text().splitlines()]
     return [{name: value for name, value in entry.items() if name != "seconds"} for entry in entries]
@@ -61,10 +61,12 @@ def test_groups_are_whole_and_hold_a_row_that_stops_and_one_that_goes_on(made: P
     groups = read_groups(settings_of(made, tmp_path))
     assert len(groups) == len(lines) / 2 >= 2
     for (stop, go), first, second in zip(groups, lines[::2], lines[1::2], strict=True):
-        assert stop == Row(
+        assert stop == StartRow(
             first["prompt"], first["answer"], Prefixed(number_of(first["mrt_group"]), go.prefixed.value, stop=True)
         )
-        assert go == Row(second["prompt"], second["answer"], Prefixed(stop.prefixed.group, first["mrt_value_prefix"]))
+        assert go == StartRow(
+            second["prompt"], second["answer"], Prefixed(stop.prefixed.group, first["mrt_value_prefix"])
+        )
         assert stop.text.startswith(go.text)
         assert stop.text.endswith("</think>\n\n")
 
@@ -97,14 +99,14 @@ RIGHT, WRONG = "The final answer is \\boxed{51}", "The final answer is \\boxed{5
 A, B = Prefixed(1, 0.25), Prefixed(2, 0.75)
 A_STOP, B_STOP = Prefixed(1, 0.25, stop=True), Prefixed(2, 0.75, stop=True)
 BATCH = [
-    (Row(CLOSED, "51", A_STOP), RIGHT, 1.0, RIGHT),
-    (Row(CLOSED, "51", A_STOP), WRONG, 0.0, WRONG),
-    (Row(OPEN, "51", A), f"Try 51.</think>{RIGHT}", 1.0, f"Try 51.</think>{RIGHT}"),
-    (Row(OPEN, "5", A), "Try 51.", 0.0, "Try 51."),
-    (Row(OPEN, "51", B_STOP), f"Try 51.</think>{RIGHT}", 1.0, f"</think>{RIGHT}"),
-    (Row(OPEN, "51", B), f"Try 5.</think>{WRONG}", 0.0, f"Try 5.</think>{WRONG}"),
+    (StartRow(CLOSED, "51", A_STOP), RIGHT, 1.0, RIGHT),
+    (StartRow(CLOSED, "51", A_STOP), WRONG, 0.0, WRONG),
+    (StartRow(OPEN, "51", A), f"Try 51.</think>{RIGHT}", 1.0, f"Try 51.</think>{RIGHT}"),
+    (StartRow(OPEN, "5", A), "Try 51.", 0.0, "Try 51."),
+    (StartRow(OPEN, "51", B_STOP), f"Try 51.</think>{RIGHT}", 1.0, f"</think>{RIGHT}"),
+    (StartRow(OPEN, "51", B), f"Try 5.</think>{WRONG}", 0.0, f"Try 5.</think>{WRONG}"),
     # It must stop and does not: nothing of it is an answer, and it is in no baseline.
-    (Row(OPEN, "51", B_STOP), "Try 51.", 0.0, ""),
+    (StartRow(OPEN, "51", B_STOP), "Try 51.", 0.0, ""),
 ]
 
 
@@ -113,14 +115,14 @@ def loop(made: Path, tmp_path_factory: pytest.TempPathFactory) -> PrefixLoop:
     return PrefixLoop(settings_of(made, tmp_path_factory.mktemp("loop")))
 
 
-def rolled_out(loop: PrefixLoop, rows: Sequence[Row], responses: Sequence[str]) -> Rollouts:
+def rolled_out(loop: PrefixLoop, rows: Sequence[StartRow], responses: Sequence[str]) -> PolicyRollouts:
     """As if the policy had answered with these texts."""
     prompts, answers = (
         loop.tokenizer(list(texts), add_special_tokens=False, padding=True, padding_side=side, return_tensors="pt")
         for texts, side in (([row.text for row in rows], "left"), (responses, "right"))
     )
     ids, mask = (torch.cat([prompts[name], answers[name]], 1) for name in ("input_ids", "attention_mask"))
-    return Rollouts(list(rows), ids, mask, prompts["input_ids"].shape[1])
+    return PolicyRollouts(list(rows), ids, mask, prompts["input_ids"].shape[1])
 
 
 @pytest.mark.parametrize("baseline", ["none", "termination"])
@@ -152,7 +154,7 @@ GOOD = {"prompt": OPEN, "answer": "51", "mrt_group": "g", "mrt_value_prefix": 0.
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ("half a li", r"line 2: expected an object with prompt, answer and mrt_group, got half a li"),
         ([1], "line 2: expected an object"),
@@ -166,17 +168,17 @@ GOOD = {"prompt": OPEN, "answer": "51", "mrt_group": "g", "mrt_value_prefix": 0.
     ],
 )
 def test_rows_that_cannot_be_trained_on_are_refused_before_anything_is_loaded(
-    tmp_path: Path, wrong: Any, told: str
+    tmp_path: Path, wrong: Any, message: str
 ) -> None:
     second = wrong if isinstance(wrong, str) else json.dumps({**GOOD, **wrong} if isinstance(wrong, dict) else wrong)
     rows = tmp_path / "rows.jsonl"
     rows.write_text(f"{json.dumps(GOOD)}\n{second}\n\n")
-    with pytest.raises(MRTRewardError, match=told):
+    with pytest.raises(MRTRewardError, match=message):
         PrefixLoop(settings_of(rows, tmp_path, baseline="termination"))
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (["--rows=none.jsonl"], "rows: Path does not point to a file"),
         (["--mrt.mode=episodes"], "--mrt.mode episodes is trained by train.py"),
@@ -186,8 +188,8 @@ def test_rows_that_cannot_be_trained_on_are_refused_before_anything_is_loaded(
     ],
 )
 def test_wrong_settings_end_with_one_sentence(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], told: str
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], message: str
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["prefixes.py", f"--out={tmp_path}", f"--rows={made}", *flags])
-    with pytest.raises(SystemExit, match=told):
-        prefixes.main(PrefixSettings, PrefixLoop)
+    with pytest.raises(SystemExit, match=message):
+        prefixes.main(PrefixTrainingSettings, PrefixLoop)

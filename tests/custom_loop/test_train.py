@@ -125,7 +125,7 @@ def test_progress_is_paid_on_top_of_grpo(loop: Loop, tmp_path: Path, alpha: floa
     advantage_BT, metrics = loop.pay(READINGS)
     assert advantage_BT.tolist() == [pytest.approx(row, abs=1e-6) for row in np.add(GRPO, np.multiply(alpha, PROGRESS))]
     assert metrics["mrt/outcome/mean"] == pytest.approx(1 / 6)
-    # Two of five episodes have no progress; the threshold is told beside the share.
+    # Two of five episodes have no progress; the threshold is printed beside the share.
     assert (metrics["mrt/progress/waste_share"], metrics["mrt/waste_threshold"]) == (pytest.approx(0.4), 0.02)
     assert metrics["mrt/failed/timeout"] == 1
     assert metrics["response_length/mean"] == pytest.approx(16 / 6)
@@ -248,14 +248,14 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def test_a_server_that_is_down_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
+def test_a_server_that_is_down_is_reported_before_anything_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no progress server answers at --mrt\.url="):
         asyncio.run(train(settings_of(tmp_path / "run", f"http://127.0.0.1:{free_port()}")))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (["--mrt.alpha=-1"], "mrt.alpha: Input should be greater than or equal to 0, got '-1'"),
         (["--mrt.baseline=termination"], "--mrt.baseline=termination compares"),
@@ -263,10 +263,10 @@ def test_a_server_that_is_down_is_told_before_anything_is_loaded(tmp_path: Path)
     ],
 )
 def test_wrong_settings_end_with_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], message: str
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["train.py", f"--out={tmp_path}", *flags])
-    with pytest.raises(SystemExit, match=told):
+    with pytest.raises(SystemExit, match=message):
         recipe.main()
 
 

@@ -62,8 +62,8 @@ def test_the_health_check_succeeds_on_a_server_and_fails_where_there_is_none(pat
     assert program == "python3"
 
     def status(port: str) -> int:
-        told = [argument.replace(":8000", f":{port}") for argument in arguments]
-        return subprocess.run([sys.executable, *told], capture_output=True, timeout=60, check=False).returncode
+        reported = [argument.replace(":8000", f":{port}") for argument in arguments]
+        return subprocess.run([sys.executable, *reported], capture_output=True, timeout=60, check=False).returncode
 
     with threaded_server() as url:
         port = url.rsplit(":", 1)[1]

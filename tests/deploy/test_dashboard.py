@@ -78,13 +78,13 @@ def test_promtool_reads_every_expression(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_panels_are_of_known_kinds_told_apart_described_and_beside_each_other() -> None:
+def test_panels_are_of_known_kinds_distinguished_described_and_beside_each_other() -> None:
     assert {panel["type"] for panel in PANELS} <= KINDS
     assert len({panel["id"] for panel in PANELS}) == len({panel["title"] for panel in PANELS}) == len(PANELS)
     assert all(panel["description"] for panel in PANELS)
-    places = [panel["gridPos"] for panel in PANELS]
-    assert all(place["x"] + place["w"] <= 24 for place in places)
-    for one, other in combinations(places, 2):
+    positions = [panel["gridPos"] for panel in PANELS]
+    assert all(position["x"] + position["w"] <= 24 for position in positions)
+    for one, other in combinations(positions, 2):
         apart_x = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
         apart_y = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
         assert apart_x or apart_y

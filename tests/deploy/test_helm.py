@@ -174,7 +174,7 @@ def test_the_admin_port_is_open_to_those_alone_who_are_named(tmp_path: Path) -> 
 
 @needs_helm
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["apiKey=null"], "apiKey"),
         (["apiKey.secret=null", "apiKey.key=null"], "name a secret with the key"),
@@ -184,7 +184,7 @@ def test_the_admin_port_is_open_to_those_alone_who_are_named(tmp_path: Path) -> 
         (["settings.port=9000"], "invalid propertyName 'port'"),
     ],
 )
-def test_what_cannot_work_is_refused_with_the_value_named(words: list[str], told: str) -> None:
+def test_what_cannot_work_is_refused_with_the_value_named(words: list[str], message: str) -> None:
     run = helm("template", "prover", str(CHART), *(part for word in words for part in ("--set", word)))
     assert run.returncode != 0
-    assert told in run.stderr
+    assert message in run.stderr

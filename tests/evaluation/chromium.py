@@ -62,10 +62,10 @@ class Chromium:
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
 
-    def _connected(self, told: Path) -> ClientConnection:
+    def _connected(self, reported: Path) -> ClientConnection:
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
-            lines = told.read_text().splitlines() if told.exists() else []
+            lines = reported.read_text().splitlines() if reported.exists() else []
             if len(lines) == 2:
                 return connect(f"ws://127.0.0.1:{lines[0]}{lines[1]}", max_size=None)
             time.sleep(0.1)
@@ -84,16 +84,16 @@ class Chromium:
             asked["sessionId"] = self._session
         self._socket.send(json.dumps(asked))
         while True:
-            told = self._told()
-            if told.get("id") == self._number:
-                if "error" in told:
-                    raise RuntimeError(f"{method}: {told['error']}")
-                return cast("dict[str, Any]", told["result"])
+            reported = self._received()
+            if reported.get("id") == self._number:
+                if "error" in reported:
+                    raise RuntimeError(f"{method}: {reported['error']}")
+                return cast("dict[str, Any]", reported["result"])
 
-    def _told(self) -> dict[str, Any]:
-        told = cast("dict[str, Any]", json.loads(self._socket.recv(60)))
-        params = told.get("params", {})
-        match told.get("method"):
+    def _received(self) -> dict[str, Any]:
+        record = cast("dict[str, Any]", json.loads(self._socket.recv(60)))
+        params = record.get("params", {})
+        match record.get("method"):
             case "Runtime.exceptionThrown":
                 self.errors.append(str(params["exceptionDetails"]))
             case "Runtime.consoleAPICalled" if params["type"] in {"error", "warning"}:
@@ -104,7 +104,7 @@ class Chromium:
                 self.requests.append(params["request"]["url"])
             case _:
                 pass
-        return told
+        return record
 
     def open(self, path: Path, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
         """Load a file and wait until it is there."""
@@ -118,15 +118,15 @@ class Chromium:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Page.navigate", url=url)
-        while self._told().get("method") != "Page.loadEventFired":
+        while self._received().get("method") != "Page.loadEventFired":
             pass
 
     def evaluate(self, expression: str) -> Any:
         """Value of a JavaScript expression."""
-        told = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        if "exceptionDetails" in told:
-            raise RuntimeError(str(told["exceptionDetails"]))
-        return told["result"].get("value")
+        reported = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        if "exceptionDetails" in reported:
+            raise RuntimeError(str(reported["exceptionDetails"]))
+        return reported["result"].get("value")
 
     def press(self, key: str) -> None:
         """One key, down and up."""

@@ -36,11 +36,11 @@ def test_means_over_resamples_worked_by_hand(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_interval_is_the_known_one_of_a_large_sample() -> None:
     # 400 problems, half of them right: the standard error is 1/40, and 1.96 of it 0.049.
     value = np.repeat([0.0, 1.0], 200)[:, None]
-    [told] = estimates(value, np.full(400, 8), resample_counts(400))
-    assert told.value == 0.5
-    assert told.low == pytest.approx(0.5 - 0.049, abs=0.005)
-    assert told.high == pytest.approx(0.5 + 0.049, abs=0.005)
-    assert (told.problems, told.traces) == (400, 3200)
+    [reported] = estimates(value, np.full(400, 8), resample_counts(400))
+    assert reported.value == 0.5
+    assert reported.low == pytest.approx(0.5 - 0.049, abs=0.005)
+    assert reported.high == pytest.approx(0.5 + 0.049, abs=0.005)
+    assert (reported.problems, reported.traces) == (400, 3200)
 
 
 def test_differences_are_paired() -> None:
@@ -60,8 +60,8 @@ def test_one_problem_has_no_interval_and_none_has_no_mean() -> None:
 
 
 def test_what_is_never_reached_has_an_open_interval() -> None:
-    told = estimate(30.0, np.array([10.0] * 50 + [np.inf] * 50), problems=5, traces=5)
-    assert (told.value, told.low, told.high) == (30.0, 10.0, None)
+    reported = estimate(30.0, np.array([10.0] * 50 + [np.inf] * 50), problems=5, traces=5)
+    assert (reported.value, reported.low, reported.high) == (30.0, 10.0, None)
     assert np.isnan(interval(np.full((3, 2), np.nan))[0]).all()
 
 
@@ -70,9 +70,9 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     covered = 0
     for _ in range(200):
         value = rng.beta(2, 1, size=(60, 1))
-        [told] = estimates(value, np.ones(60, np.int64), resample_counts(60, num_resamples=400, seed=1))
-        assert told.low is not None
-        assert told.high is not None
-        covered += told.low <= 2 / 3 <= told.high
+        [reported] = estimates(value, np.ones(60, np.int64), resample_counts(60, num_resamples=400, seed=1))
+        assert reported.low is not None
+        assert reported.high is not None
+        covered += reported.low <= 2 / 3 <= reported.high
     # 95 % of 200 is 190, give or take 3.1; percentile intervals fall a little short.
     assert 180 <= covered <= 200

@@ -145,7 +145,7 @@ async def test_a_prover_is_asked_about_both_claims() -> None:
     assert found.honest == pytest.approx(0.7)
 
 
-async def test_the_bundled_mini_pays_for_claims_in_its_own_voice_and_is_told_of() -> None:
+async def test_the_bundled_mini_pays_for_claims_in_its_own_voice_and_is_reported_of() -> None:
     scorer = build_scorer(load_settings(model="mini", _env_file=None))
     try:
         asked = [

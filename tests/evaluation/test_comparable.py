@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from mrt_reward.errors import ConfigError
-from mrt_reward.evaluation.comparable import Ways
+from mrt_reward.evaluation.comparable import EstimatorCounts
 from mrt_reward.options import Rollouts, ScoreOptions
 from mrt_reward.types import ScoredTrace, Status, Value
 
@@ -27,14 +27,14 @@ def rollouts(**options: Any) -> Mapping[str, Any]:
 
 
 def test_more_answers_and_another_seed_estimate_the_same() -> None:
-    ways = Ways()
+    ways = EstimatorCounts()
     for options in (rollouts(), rollouts(num_samples=32), rollouts(seed=7, keep_answers=True), None):
         ways.add(SCORED, options)
     ways.refuse_mixed()
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "message"),
     [
         (rollouts(temperature=1.0), "temperature 1.0"),
         (rollouts(best_of=4), "best_of 4"),
@@ -42,16 +42,16 @@ def test_more_answers_and_another_seed_estimate_the_same() -> None:
         (written(ScoreOptions()), r"rollouts \(1\), likelihood \(1\)"),
     ],
 )
-def test_what_estimates_something_else_is_refused_by_name(other: Mapping[str, Any], told: str) -> None:
-    ways = Ways()
+def test_what_estimates_something_else_is_refused_by_name(other: Mapping[str, Any], message: str) -> None:
+    ways = EstimatorCounts()
     ways.add(SCORED, rollouts())
     ways.add(SCORED, other)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         ways.refuse_mixed()
 
 
-def test_lines_that_do_not_say_how_are_told_by_their_values() -> None:
-    ways = Ways()
+def test_lines_that_do_not_say_how_are_reported_by_their_values() -> None:
+    ways = EstimatorCounts()
     ways.add(BOUND, None)
     ways.add(ScoredTrace("failed", Status.ERROR), None)
     ways.refuse_mixed()

@@ -50,7 +50,7 @@ def test_one_problem_settles_nothing() -> None:
     assert plan_round([problem(0, [0.2, 1.0, 1.0, 1.0])], SETTINGS).advice is Advice.KEEP
 
 
-def test_problems_are_told_apart_by_how_often_they_are_solved() -> None:
+def test_problems_are_distinguished_by_how_often_they_are_solved() -> None:
     traces = [
         problem(0, [0.2, 1.0]),
         problem(1, [0.2, 0.1], outcome=0.0),

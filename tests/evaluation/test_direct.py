@@ -30,13 +30,13 @@ SPEC = DirectSpec(Rollouts("rollouts", num_samples=4, max_tokens=40, keep_answer
 
 
 async def answered(
-    path: Path, rows: list[InputRow], prover: ScriptedProver, spec: DirectSpec = SPEC, told: list[int] | None = None
+    path: Path, rows: list[InputRow], prover: ScriptedProver, spec: DirectSpec = SPEC, reported: list[int] | None = None
 ) -> RunCounts:
     with Folder(path) as folder:
         direct = DirectRun(folder, "plain", rows)
         scorer = Scorer(prover, {"word": WordGrader()}, speller)
         try:
-            return await direct(scorer, spec, lambda: (told if told is not None else []).append(1))
+            return await direct(scorer, spec, lambda: (reported if reported is not None else []).append(1))
         finally:
             direct.close()
             await scorer.close()
@@ -48,10 +48,15 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 async def test_problems_are_answered_behind_a_closed_thinking_block(tmp_path: Path) -> None:
     prover = CountingProver()
-    told: list[int] = []
+    reported: list[int] = []
     rows = [problem("a"), given("t/0", "one</think> 42"), given("t/1", "two</think> 42")]
-    counts = await answered(tmp_path, rows, prover, told=told)
-    assert (counts.scored, counts.failed, counts.already, len(told)) == (2, 0, 0, 2)  # both traces are of one problem
+    counts = await answered(tmp_path, rows, prover, reported=reported)
+    assert (counts.scored, counts.failed, counts.already, len(reported)) == (
+        2,
+        0,
+        0,
+        2,
+    )  # both traces are of one problem
     results = {result.problem: result for result in Results([tmp_path / RESULTS])}
     first = results["a"]
     assert (first.model, first.scored.id, first.is_direct, first.scored.episodes) == ("plain", "a/direct", True, ())
@@ -129,8 +134,8 @@ async def test_what_cannot_be_answered_is_no_number(tmp_path: Path) -> None:
     # Answers are cut at 10 tokens, before they say anything: misses, and counted.
     cut = DirectSpec(Rollouts("rollouts", num_samples=4, max_tokens=10, keep_answers=True))
     await answered(tmp_path / "cut", [problem("a")], CountingProver(), cut)
-    told = lines(tmp_path / "cut")[0]
-    assert told["evaluation"]["direct"] == {"truncated": 4, "thought": 0}
+    reported = lines(tmp_path / "cut")[0]
+    assert reported["evaluation"]["direct"] == {"truncated": 4, "thought": 0}
     thinking = ScriptedProver([0.5], answer="<think>42</think>", wrong="7")
     await answered(tmp_path / "thought", [problem("a")], thinking)
     assert lines(tmp_path / "thought")[0]["evaluation"]["direct"] == {"truncated": 0, "thought": 2}
@@ -142,15 +147,15 @@ def direct_line(name: str, verdicts: str, tokens: int = 5, prompt: int = 10) -> 
     """Answers of one problem: `r` right, `w` wrong and all alike, `u` ungraded."""
     names = {"r": "correct", "w": "incorrect", "u": "ungraded"}
     graded = [each for each in verdicts if each != "u"]
-    told = line(f"{name}/direct", [graded.count("r") / len(graded)], tokens=[prompt], model="plain", problem=name)
-    told["evaluation"]["direct"] = {"truncated": 1, "thought": 0}
-    told["values"][0] |= {
+    reported = line(f"{name}/direct", [graded.count("r") / len(graded)], tokens=[prompt], model="plain", problem=name)
+    reported["evaluation"]["direct"] = {"truncated": 1, "thought": 0}
+    reported["values"][0] |= {
         "answers": [{"text": each, "verdict": names[each], "tokens": tokens} for each in verdicts],
         "answer_tokens": tokens,
         "unparsed": 0,
         "ungraded": verdicts.count("u"),
     }
-    return told
+    return reported
 
 
 def test_votes_and_what_thinking_gains_over_them_worked_by_hand(tmp_path: Path) -> None:
@@ -180,15 +185,16 @@ def test_votes_and_what_thinking_gains_over_them_worked_by_hand(tmp_path: Path) 
 
 
 def test_the_report_tells_direct_answers(tmp_path: Path) -> None:
-    rows = [line(f"{place}/0", [0.0, place / 4], model="m|x", problem=str(place)) for place in range(4)]
-    rows += [direct_line(str(place), "rrww") for place in range(4)]
+    rows = [line(f"{index}/0", [0.0, index / 4], model="m|x", problem=str(index)) for index in range(4)]
+    rows += [direct_line(str(index), "rrww") for index in range(4)]
     written = make_report([write(tmp_path / "r.jsonl", *rows)], tmp_path, ReportSpec(figures=True))
-    told = json.loads((tmp_path / "summary.json").read_text())
-    assert told["direct"][0]["votes"]["points"][0]["value"] == pytest.approx(0.5)
+    record = json.loads((tmp_path / "summary.json").read_text())
+    assert record["direct"][0]["votes"]["points"][0]["value"] == pytest.approx(0.5)
     assert (
-        told["advantages"][0]["metrics"]["accuracy@64"]["low"] < told["advantages"][0]["metrics"]["accuracy@64"]["high"]
+        record["advantages"][0]["metrics"]["accuracy@64"]["low"]
+        < record["advantages"][0]["metrics"]["accuracy@64"]["high"]
     )
-    assert (told["notes"]["read"], told["notes"]["direct"]) == (4, 4)
+    assert (record["notes"]["read"], record["notes"]["direct"]) == (4, 4)
     text = (tmp_path / "report.md").read_text()
     assert "| maj@4 | 0.500 [0.500, 0.500] at 30 tokens |" in text
     assert "m\\|x minus plain, direct" in text

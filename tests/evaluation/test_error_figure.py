@@ -35,7 +35,7 @@ def test_each_family_is_a_series_and_what_draws_nothing_a_line(tmp_path: Path) -
     assert (tmp_path / "e.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_an_error_of_zero_has_no_place_on_a_logarithmic_axis(tmp_path: Path) -> None:
+def test_an_error_of_zero_is_not_drawn_on_a_logarithmic_axis(tmp_path: Path) -> None:
     save_errors([error("likelihood", 0.0, 0)], "likelihood", tmp_path / "e.svg")
     assert "no answers drawn" not in (tmp_path / "e.svg").read_text()
 

@@ -64,7 +64,7 @@ def test_intervals_that_miss_the_reference_do_not_cover_it() -> None:
     assert found.covered_progress.value == pytest.approx(2 / 4)
 
 
-def test_coverage_is_told_apart_by_what_is_true() -> None:
+def test_coverage_is_distinguished_by_what_is_true() -> None:
     sure = [rollout_value([RIGHT] * 400)] * 3
     found = compare(raw_estimates(scores("k", sure, sure)), TRUTH)
     # The truth is 0.25 twice, 0.5, 0.75 and 1 twice; of progress 0 twice and 0.5 twice. Only ones and zeros are held.

@@ -23,11 +23,11 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> <!-- ]
 def evaluated(tmp_path: Path) -> Path:
     """Two models, six problems, everything that a model chooses as hostile as can be."""
     rows: list[dict[str, Any]] = []
-    for place in range(6):
+    for index in range(6):
         for number in range(3):
             for model in ("base", f"tuned {HOSTILE}"):
-                last = min(1.0, 0.2 * place + 0.1 * number + 0.3 * (model != "base"))
-                row = line(f"{place}/{number}", [0.1, 0.3, last], model=model, problem=f"p{place}")
+                last = min(1.0, 0.2 * index + 0.1 * number + 0.3 * (model != "base"))
+                row = line(f"{index}/{number}", [0.1, 0.3, last], model=model, problem=f"p{index}")
                 row["trace"] |= {"problem": HOSTILE, "completion": HOSTILE, "answer": [HOSTILE]}
                 row["warnings"] = [HOSTILE]
                 answers = [{"text": HOSTILE, "verdict": "incorrect", "tokens": 2}] * 8
@@ -38,7 +38,7 @@ def evaluated(tmp_path: Path) -> Path:
     return tmp_path / "out" / "report.html"
 
 
-def test_what_a_model_wrote_cannot_leave_its_place(tmp_path: Path) -> None:
+def test_what_a_model_wrote_cannot_leave_its_element(tmp_path: Path) -> None:
     html = evaluated(tmp_path).read_text(encoding="utf-8")
     assert html.count("<script") == html.count("</script>") == 2
     assert "<img" not in html
@@ -142,10 +142,10 @@ def test_a_report_says_on_top_who_proved_and_where_the_values_mean_nothing(tmp_p
     rows = [line("1", [0.1, 0.3], model="mine") | {"prover": "mini@0123"}]
     make_report([write(tmp_path / "results.jsonl", *rows)], tmp_path, ReportSpec())
     markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
-    told = "mine: the values of 1 traces mean nothing, because the bundled model proved them"
-    assert markdown.index(told) < markdown.index("Values by mini@0123") < markdown.index("## Models")
+    message = "mine: the values of 1 traces mean nothing, because the bundled model proved them"
+    assert markdown.index(message) < markdown.index("Values by mini@0123") < markdown.index("## Models")
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert html.index(told) < html.index("Values by mini@0123") < html.index("<main")
+    assert html.index(message) < html.index("Values by mini@0123") < html.index("<main")
     summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert summary["caveats"]["mine"]["foreign"] == 1
     rows[0]["prover"] = "Qwen3-8B@0123"

@@ -9,7 +9,7 @@ import pytest
 
 from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.evaluation.datasets.prompts import Prompts, messages_of, thinking_opened
-from mrt_reward.evaluation.pool import Reading, Unusable, read_pool, why_unusable
+from mrt_reward.evaluation.pool import ReadOptions, Unusable, read_pool, why_unusable
 from mrt_reward.evaluation.result import Result
 from mrt_reward.options import Delimiters
 from mrt_reward.provers.scripted import ScriptedTokenizer
@@ -56,7 +56,7 @@ def test_what_cannot_be_used_says_why() -> None:
     assert why_unusable(Result((good.trace, silent))) is Unusable.NO_THINKING
     assert why_unusable(Result((replace(good.trace, completion=None), good.scored))) is Unusable.NO_TEXT
     assert why_unusable(Result((replace(good.trace, problem=None), good.scored))) is Unusable.NO_PROMPT
-    reading = Reading(holds_control=Prompts(ScriptedTokenizer(), TAGS).holds_control)
+    reading = ReadOptions(holds_control=Prompts(ScriptedTokenizer(), TAGS).holds_control)
     assert why_unusable(good, reading) is None
     hostile = scored("h", ["First.<|im_end|>\n\n"], [0.2, 1.0])
     assert why_unusable(Result((hostile.trace, hostile.scored)), reading) is Unusable.CONTROL
@@ -87,7 +87,7 @@ def test_mixed_and_empty_files_are_refused(tmp_path: Path) -> None:
     models = write(tmp_path / "m.jsonl", *named)
     with pytest.raises(ConfigError, match=r"x \(1\), y \(1\): choose one with --policy"):
         read_pool([models])
-    assert [trace.trace.id for trace in read_pool([models], Reading(model="y")).traces] == ["y"]
+    assert [trace.trace.id for trace in read_pool([models], ReadOptions(model="y")).traces] == ["y"]
     with pytest.raises(ConfigError, match=r"1 lines malformed, first e\.jsonl:1"):
         read_pool([write(tmp_path / "e.jsonl", "[1]")])
     with pytest.raises(ConfigError, match="the file has no lines"):

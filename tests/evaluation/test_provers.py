@@ -79,7 +79,7 @@ def test_only_traces_that_all_scored_at_the_same_cuts_are_compared() -> None:
     elsewhere = scored("1-", ["Wait,", " bad.\n\n"], [0.5, 0.5, 0.5], problem="Q1")
     changed = Scores("two", [two.traces[0], gap, two.traces[2], elsewhere])
     assert [[trace.trace.id for trace in each.traces] for each in common_traces([one, changed])] == [["0+", "1+"]] * 2
-    with pytest.raises(ValueError, match="cut at the same places"):
+    with pytest.raises(ValueError, match="cut at the same offsets"):
         common_traces([one, Scores("none", [])])
 
 
@@ -106,11 +106,11 @@ def test_the_highest_bound_is_recommended_and_of_equals_the_cheapest() -> None:
 
 def test_weak_strong_and_contrary_provers_are_named() -> None:
     weak, strong, contrary = measured("weak", 0.0, 0.0), measured("strong", 1.0, 1.0), measured("contrary", 0.1, 0.9)
-    told = recommend([replace(weak, low_share=0.9), replace(strong, high_share=0.9), contrary])
-    assert told.name != "contrary"
-    assert any("weak is too weak" in reason for reason in told.reasons)
-    assert any("strong is too strong" in reason for reason in told.reasons)
-    assert any("contrary works against the policy" in reason for reason in told.reasons)
-    assert any("reaches 0" in reason for reason in told.reasons)
+    reported = recommend([replace(weak, low_share=0.9), replace(strong, high_share=0.9), contrary])
+    assert reported.name != "contrary"
+    assert any("weak is too weak" in reason for reason in reported.reasons)
+    assert any("strong is too strong" in reason for reason in reported.reasons)
+    assert any("contrary works against the policy" in reason for reason in reported.reasons)
+    assert any("reaches 0" in reason for reason in reported.reasons)
     cached = recommend([replace(weak, cached=0.5)])
     assert any("understated" in reason for reason in cached.reasons)

@@ -20,11 +20,11 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 async def test_problems_are_sampled_and_scored(tmp_path: Path) -> None:
-    told: list[int] = []
-    counts = await run(tmp_path, [problem("a"), problem("b")], CountingProver(), tell=told.append)
-    assert (counts.sampled, counts.scored, counts.failed, sum(told)) == (6, 6, 0, 6)
+    reported: list[int] = []
+    counts = await run(tmp_path, [problem("a"), problem("b")], CountingProver(), tell=reported.append)
+    assert (counts.sampled, counts.scored, counts.failed, sum(reported)) == (6, 6, 0, 6)
     results = list(Results([tmp_path / RESULTS]))
-    assert {result.scored.id for result in results} == {f"{name}/{place}" for name in "ab" for place in range(3)}
+    assert {result.scored.id for result in results} == {f"{name}/{index}" for name in "ab" for index in range(3)}
     assert {(result.model, result.problem) for result in results} == {("m", "a"), ("m", "b")}
     first = results[0]
     assert first.evaluation is not None
@@ -86,11 +86,11 @@ async def test_rows_that_cannot_be_evaluated_are_named_and_tried_again(tmp_path:
     unreadable = InputRow("line-3", None, error=TraceError("line 3 is not JSON", code="invalid_json"))
     thoughtless = InputRow("direct", Trace("direct", prompt="Q?", completion="42", answer=("42",)))
     rows = [unanswered, unreadable, thoughtless, problem("a")]
-    told: list[int] = []
+    reported: list[int] = []
     prover = CountingProver()
-    counts = await run(tmp_path, rows, prover, tell=told.append)
+    counts = await run(tmp_path, rows, prover, tell=reported.append)
     assert (counts.scored, counts.failed) == (3, 3)
-    assert sum(told) == 2 * SAMPLING.num_traces + 2
+    assert sum(reported) == 2 * SAMPLING.num_traces + 2
     results = Results([tmp_path / RESULTS])
     assert len(list(results)) == 3
     assert results.notes.failed == {"no_answer": 1, "invalid_json": 1, "no_thinking": 1}

@@ -83,7 +83,7 @@ def test_the_traces_of_one_problem_are_kept_together_however_many_they_are(
     """Each line is read when the file is, and once more."""
     row = line(scored("t", ["one ", "two "], [0.0, 0.5, 1.0]))
     num = NUM_KEPT + 20
-    path = write(tmp_path / "r.jsonl", *({**row, "id": f"{place}"} for place in range(num)))
+    path = write(tmp_path / "r.jsonl", *({**row, "id": f"{index}"} for index in range(num)))
     traces = read_pool([path]).traces
     num_read = 0
     read = stored.scored_trace_of_line

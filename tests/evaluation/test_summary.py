@@ -87,7 +87,7 @@ def test_partial_traces_are_in_no_curve_and_are_counted(tmp_path: Path) -> None:
     assert model.metrics["empty"].problems == 2
 
 
-def test_what_cannot_be_told_is_refused(tmp_path: Path) -> None:
+def test_what_cannot_be_computed_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "r.jsonl", "not json}", {"id": 1})
     with pytest.raises(ConfigError, match="2 lines are no results"):
         make_report([path], tmp_path, ReportSpec())
@@ -105,14 +105,14 @@ def test_what_cannot_be_told_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_files_tell_the_same(tmp_path: Path) -> None:
-    rows = [line(f"{place}/0", [0.0, place / 4], model="m|x", problem=str(place)) for place in range(4)]
+    rows = [line(f"{index}/0", [0.0, index / 4], model="m|x", problem=str(index)) for index in range(4)]
     rows.append(rows[0])
     path = write(tmp_path / "r.jsonl", *rows, '{"id": "cut')
     written = make_report([path], tmp_path / "out", ReportSpec())
     assert [file.name for file in written][:3] == ["summary.json", "report.md", "report.html"]
-    told = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert told["models"][0]["metrics"]["final"]["value"] == pytest.approx(0.375)
-    assert (told["notes"]["duplicates"], told["notes"]["cut"] + told["notes"]["malformed"]) == (1, 1)
+    record = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert record["models"][0]["metrics"]["final"]["value"] == pytest.approx(0.375)
+    assert (record["notes"]["duplicates"], record["notes"]["cut"] + record["notes"]["malformed"]) == (1, 1)
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| Accuracy at the end | 0.375 [" in text
     assert "m\\|x" in text
@@ -122,8 +122,8 @@ def test_the_files_tell_the_same(tmp_path: Path) -> None:
 def test_figures_are_drawn_for_papers(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     rows = [
-        line(f"{place}/0", [0.0, place / 4], model=model, problem=str(place))
-        for place in range(4)
+        line(f"{index}/0", [0.0, index / 4], model=model, problem=str(index))
+        for index in range(4)
         for model in ("one", "_two $x$")
     ]
     written = make_report([write(tmp_path / "r.jsonl", *rows)], tmp_path / "out", ReportSpec(figures=True))

@@ -24,8 +24,8 @@ def test_a_line_of_score_is_read_back_with_its_text(tmp_path: Path) -> None:
 
 def test_a_line_of_evaluate_names_its_model_and_problem(tmp_path: Path) -> None:
     extension = {"text": "Wait", "ends": [4], "prefix_tokens": [30], "values": [json.loads(_value(0.5))]}
-    told = {"sampled_tokens": 9, "truncated": False, "extension": extension, "of a later version": 1}
-    path = write(tmp_path / "r.jsonl", line("t", [0.5], model="m", problem="q", evaluation=told, later=1))
+    reported = {"sampled_tokens": 9, "truncated": False, "extension": extension, "of a later version": 1}
+    path = write(tmp_path / "r.jsonl", line("t", [0.5], model="m", problem="q", evaluation=reported, later=1))
     [result] = Results([path])
     assert (result.model, result.problem) == ("m", "q")
     assert result.evaluation is not None
@@ -84,7 +84,7 @@ def test_a_trace_that_cannot_be_read_back_leaves_its_values(tmp_path: Path) -> N
         (Trace("a"), Trace("b"), False),
     ],
 )
-def test_traces_of_one_problem_are_told_together(one: Trace, other: Trace, same: bool) -> None:
+def test_traces_of_one_problem_are_counted_together(one: Trace, other: Trace, same: bool) -> None:
     assert (problem_id(one, one.id) == problem_id(other, other.id)) is same
 
 

@@ -179,8 +179,8 @@ async def test_every_curve_holds_the_exact_one_within_its_interval(tmp_path: Pat
     finally:
         await scorer.close()
     assert (counts.scored, counts.failed) == (NUM_PROBLEMS * NUM_TRACES, 0)
-    [told] = read_report([tmp_path / RESULTS], ReportSpec()).summary.models
-    budget_B = np.array(told.curves["accuracy"].x)
+    [reported] = read_report([tmp_path / RESULTS], ReportSpec()).summary.models
+    budget_B = np.array(reported.curves["accuracy"].x)
     policy = load_model()
     by_problem: dict[str, list[Result]] = {}
     for result in Results([tmp_path / RESULTS]):
@@ -189,7 +189,7 @@ async def test_every_curve_holds_the_exact_one_within_its_interval(tmp_path: Pat
     assert_reference(policy, by_problem["p0"])
     for name in ("accuracy", "regret", "maj@2", "maj@4", "maj@8"):
         true_B = np.mean([np.mean([one.curves[name] for one in ones], axis=0) for ones in exact.values()], axis=0)
-        points = told.curves[name].points
+        points = reported.curves[name].points
         inside = [
             point.low is not None and point.high is not None and point.low <= value <= point.high
             for point, value in zip(points, true_B.tolist(), strict=True)

@@ -15,11 +15,11 @@ def island_traces(num_traces: int, seed: int = 0) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
     return [
         {
-            "id": f"{seed}-{place}",
+            "id": f"{seed}-{index}",
             "problem": problem.text,
             "answer": str(problem.answer),
             "completion": write_thinking(problem, BASE_SLOPPINESS, rng).text
             + f"</think>\n\n\\boxed{{{problem.answer}}}",
         }
-        for place, problem in enumerate(sample_problems(num_problems=num_traces, seed=seed))
+        for index, problem in enumerate(sample_problems(num_problems=num_traces, seed=seed))
     ]

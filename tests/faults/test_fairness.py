@@ -63,7 +63,7 @@ def stepping_server(prover: Stepping) -> Any:
 
 async def asks(live: Live, name: str, num_traces: int, **headers: str) -> httpx.Response:
     """One caller's request, on a connection of its own."""
-    traces = [trace(f"{name}.{place}", 2) for place in range(num_traces)]
+    traces = [trace(f"{name}.{index}", 2) for index in range(num_traces)]
     own = {"Authorization": f"Bearer {name.partition('-')[0]}", **headers}
     async with httpx.AsyncClient(base_url=live.url, timeout=60) as http:
         return await http.post("/v1/score", json={"traces": traces}, headers=own)

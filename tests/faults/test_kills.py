@@ -71,8 +71,8 @@ async def test_a_killed_server_of_the_real_model_gives_the_same_scores(row: Row,
         await asyncio.to_thread(server.wait)
         got: dict[int, ScoredTrace] = {}
         async with AsyncClient(server.url, retry=PATIENT, timeout_s=200) as client:
-            async for place, scored in client.stream(traces):
-                got[place] = scored
+            async for index, scored in client.stream(traces):
+                got[index] = scored
                 if len(got) == NUM_ARRIVED:
                     await asyncio.to_thread(server.kill)
                     server.start()
@@ -84,7 +84,7 @@ async def test_a_killed_server_of_the_real_model_gives_the_same_scores(row: Row,
     finally:
         server.kill()
     undisturbed = [(values_of(each), each["outcome"]) for each in reply.json()["traces"]]
-    num_same = sum((values_of(got[place]), got[place].outcome) == undisturbed[place] for place in range(len(traces)))
+    num_same = sum((values_of(got[index]), got[index].outcome) == undisturbed[index] for index in range(len(traces)))
     done = f"in a batch of {len(traces)} on `mini`, after {NUM_ARRIVED} had arrived; the client asks again"
     figure = f"{num_same} scores as without"
     row.found(Figure(TITLE.format("server"), done, figure, f"{len(traces)}", num_same == len(traces)))

@@ -26,7 +26,7 @@ MAX_GROWTH = 1.05
 
 
 def request(name: str) -> list[dict[str, Any]]:
-    return [trace(f"{name}.{place}") for place in range(TRACES_A_REQUEST)]
+    return [trace(f"{name}.{index}") for index in range(TRACES_A_REQUEST)]
 
 
 async def held(server: Started) -> asyncio.Task[httpx.Response]:
@@ -124,7 +124,7 @@ async def test_ten_times_too_much_is_refused_and_the_rest_is_right(
         await asyncio.gather(looking, return_exceptions=True)
     statuses = Counter(reply.status_code for reply in replies)
     assert set(statuses) == {200, 429}, statuses
-    told = sum(int(reply.headers.get("retry-after", "0")) >= 1 for reply in replies if reply.status_code == 429)
+    reported = sum(int(reply.headers.get("retry-after", "0")) >= 1 for reply in replies if reply.status_code == 429)
     scored = [each for reply in replies if reply.status_code == 200 for each in reply.json()["traces"]]
     num_wrong = sum(values_of(each) != right[each["id"]] for each in scored)
     done = f"{num_waves} waves of {len(traces)} requests at once, {OVERLOAD} times what the queue takes"
@@ -133,7 +133,7 @@ async def test_ten_times_too_much_is_refused_and_the_rest_is_right(
     row.found(Figure("the queue is bounded", done, tokens, f"{limit}", 0 < watch.most_tokens <= limit))
     grown = max(watch.memory_mb) / watch.memory_mb[0]
     row.found(Figure("memory is flat", done, f"{grown:.3f} of that at wave 4", f"{MAX_GROWTH}", grown <= MAX_GROWTH))
-    refused = f"{told} of {statuses[429]}"
-    row.found(Figure("refusals say when to come again", done, refused, "all", told == statuses[429]))
+    refused = f"{reported} of {statuses[429]}"
+    row.found(Figure("refusals say when to come again", done, refused, "all", reported == statuses[429]))
     wrong = f"{num_wrong} of {len(scored)} wrong"
     row.found(Figure("what is taken is right", done, wrong, "0", num_wrong == 0 and len(scored) >= num_waves))

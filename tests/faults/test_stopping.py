@@ -18,7 +18,7 @@ NUM_PROOFS = NUM_REQUESTS * TRACES_A_REQUEST
 
 
 async def test_sigterm_under_load_loses_nothing_that_was_accepted(row: Row, tmp_path: Path) -> None:
-    requests = [[trace(f"r{number}.{place}", 2) for place in range(TRACES_A_REQUEST)] for number in range(NUM_REQUESTS)]
+    requests = [[trace(f"r{number}.{index}", 2) for index in range(TRACES_A_REQUEST)] for number in range(NUM_REQUESTS)]
     right = await expected(Script(), [each for traces in requests for each in traces])
     ledger = tmp_path / "ledger"
     async with started(Script(delay_s=1.0, num_slots=16, ledger=str(ledger)), tmp_path / "log") as server:

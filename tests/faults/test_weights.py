@@ -70,7 +70,7 @@ async def test_no_score_mixes_two_versions(row: Row, by_scale: Callable[[int, in
     first, second = right.values()
     assert all(one != two for one, two in zip(first, second, strict=True))
     done_well = [each for each in found if each[1].status is Status.OK]
-    num_mixed = sum(values_of(scored) != right[str(scored.prover)][place] for place, scored in done_well)
+    num_mixed = sum(values_of(scored) != right[str(scored.prover)][index] for index, scored in done_well)
     by_version = {version: sum(scored.prover == version for _, scored in done_well) for version in right}
     done = f"{num_changes} changes of weights under {len(found)} traces on `mini`"
     figure = f"{num_mixed} that are not their own version's, of {' and '.join(map(str, by_version.values()))}"

@@ -97,7 +97,7 @@ def _before(proof: Proof, probe: Probe) -> list[int]:
 async def compared(model: str, prover: TransformersProver, proofs: Sequence[Proof]) -> AsyncIterator[Figure]:
     """Figures of some traces, the shortest first."""
     plain = Plain(prover.network)
-    ours = [_told((await prover.prove(proof)).answers) for proof in proofs]
+    ours = [_numbers((await prover.prove(proof)).answers) for proof in proofs]
     theirs = [plain.likelihoods(proof) for proof in proofs]
     for figure in against_plain(model, proofs, ours, theirs):
         yield figure
@@ -107,7 +107,7 @@ async def compared(model: str, prover: TransformersProver, proofs: Sequence[Proo
     yield against_float32(model, ours[0], theirs[0], exact)
 
 
-def _told(answers: Sequence[ProbeAnswer]) -> Logprobs:
+def _numbers(answers: Sequence[ProbeAnswer]) -> Logprobs:
     return np.array([answer.spelling_logprobs for answer in answers])
 
 
@@ -152,10 +152,10 @@ async def _sampled(model: str, prover: TransformersProver, proofs: Sequence[Proo
     asked = [Proof(proof.token_ids, proof.probes[::2], SAMPLES) for proof in proofs]
     together = [proven.answers for proven in await asyncio.gather(*map(prover.prove, asked))]
     plain = Plain(prover.network)
-    told = [np.array([each.completion_logprobs for each in answers]) for answers in together]
+    reported = [np.array([each.completion_logprobs for each in answers]) for answers in together]
     apart = max(
         float(np.abs(mean - plain.mean_logprobs(proof, answers)).max())
-        for mean, proof, answers in zip(told, asked, together, strict=True)
+        for mean, proof, answers in zip(reported, asked, together, strict=True)
     )
     limit = tolerance(DTYPE)
     yield Figure(

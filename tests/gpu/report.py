@@ -103,12 +103,12 @@ class Report:
 
     def write(self) -> None:
         """Both files, each whole at any time."""
-        told = {
+        reported = {
             **self.about,
             "figures": [asdict(figure) for figure in self.figures],
             "failures": [asdict(failure) for failure in self.failures],
         }
-        self._replace("gpu.json", json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+        self._replace("gpu.json", json.dumps(reported, indent=1, ensure_ascii=False) + "\n")
         self._replace("gpu.md", self.markdown())
 
     def markdown(self) -> str:

@@ -34,8 +34,8 @@ async def test_every_part_is_measured_and_holds_on_a_cpu(tmp_path: Path) -> None
     assert value["sampled answers: the same alone and side by side"] == 1.0
     assert value["what the next cut changes, over rounding"] > 20
     assert all(figure.value > 0 for figure in report.figures)
-    told = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
-    assert len(told["figures"]) == len(report.figures)
+    record = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    assert len(record["figures"]) == len(report.figures)
 
 
 def test_without_a_gpu_only_the_tiny_scale_is_run(

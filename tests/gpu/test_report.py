@@ -35,10 +35,10 @@ async def test_a_part_that_fails_takes_nothing_away(report: Report) -> None:
     assert [each["name"] for each in stored(report)["figures"]] == ["speed", "first: took"]
     await report.take("m", "second", figures(Figure("m", "half", 1.0), error=RuntimeError("no | kernel\nhere")))
     await report.take("m", "third", figures(Figure("m", "last", 1234.5)))
-    told = stored(report)
-    assert [each["name"] for each in told["figures"] if "took" not in each["name"]] == ["speed", "half", "last"]
-    assert told["failures"] == [{"model": "m", "part": "second", "why": "RuntimeError: no | kernel\nhere"}]
-    assert told["card"] == "none"
+    reported = stored(report)
+    assert [each["name"] for each in reported["figures"] if "took" not in each["name"]] == ["speed", "half", "last"]
+    assert reported["failures"] == [{"model": "m", "part": "second", "why": "RuntimeError: no | kernel\nhere"}]
+    assert reported["card"] == "none"
     assert not report.is_good
     table = (report.folder / "gpu.md").read_text(encoding="utf-8").splitlines()
     assert "| m | speed | 12.5 GB |  |" in table

@@ -56,8 +56,8 @@ class Scale:
 
 def _specs(lengths: Sequence[int], problems: int, traces: int, episodes: int) -> tuple[WorkSpec, ...]:
     return tuple(
-        WorkSpec(problems, traces, episodes, max(1, length // episodes), seed=10_000 * (place + 1))
-        for place, length in enumerate(lengths)
+        WorkSpec(problems, traces, episodes, max(1, length // episodes), seed=10_000 * (index + 1))
+        for index, length in enumerate(lengths)
     )
 
 

@@ -30,7 +30,7 @@ async def test_a_specification_names_its_grader(spec: str, kind: type, binary: b
 
 
 @pytest.mark.parametrize("spec", ["", "maths", "model:", "ftp://x", "a b:c", ":f", "m:"])
-def test_an_unknown_specification_is_told_what_is_accepted(spec: str) -> None:
+def test_an_unknown_specification_is_refused_with_what_is_accepted(spec: str) -> None:
     with pytest.raises(ConfigError, match=r"'math', 'exact', 'module:function'"):
         build_grader(spec)
 

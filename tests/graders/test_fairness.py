@@ -87,7 +87,7 @@ async def test_many_requests_of_one_caller_hold_up_nobody_else_with_one_worker_e
         assert await beside_towers(grader, caller="10.0.0.1") <= 3
 
 
-async def test_where_callers_are_not_told_apart_he_waits_for_a_first_look_at_each_request() -> None:
+async def test_where_callers_are_not_distinguished_he_waits_for_a_first_look_at_each_request() -> None:
     async with started(num_workers=1) as grader:
         # First looks have half of the time, so that he does not wait for a whole turn of each.
         assert await beside_towers(grader) <= NUM_TOWERS // 2

@@ -10,7 +10,7 @@ from mrt_reward.protocols import Party
 
 
 def party(caller: Hashable, request: Hashable = None) -> Party:
-    """A request of a caller; callers are told apart by their names."""
+    """A request of a caller; callers are distinguished by their names."""
     return Party(caller, request)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from mrt_reward.graders import frames, worker
 from mrt_reward.graders.judges import Judge
-from mrt_reward.graders.worker import PATIENCE, Limits, Nursery, child_loop, death, judged, serve
+from mrt_reward.graders.worker import PATIENCE, ForkServer, Limits, child_loop, death, judged, serve
 
 
 def echo(payload: Mapping[str, object]) -> frames.Payload:
@@ -129,67 +129,67 @@ def test_a_wait_status_says_why_a_child_ended(status: int, reason: str) -> None:
     assert death(int(status)) == reason
 
 
-def test_a_nursery_replaces_children_that_hang_die_or_run_out_of_memory(channel: tuple[int, int]) -> None:
-    nursery = Nursery(load, Limits(timeout_s=0.2, memory_mb=1 << 16), channel)
-    assert nursery.spawn() is None
+def test_a_fork_server_replaces_children_that_hang_die_or_run_out_of_memory(channel: tuple[int, int]) -> None:
+    fork_server = ForkServer(load, Limits(timeout_s=0.2, memory_mb=1 << 16), channel)
+    assert fork_server.spawn() is None
     try:
-        assert nursery.judge(body("a"))["did"] == "a"
-        assert nursery.judge(body("hang")) == {"status": "killed", "reason": "timeout"}
-        assert nursery.judge(body("die")) == {"status": "killed", "reason": "crash"}
-        assert nursery.judge(body("memory"))["reason"] == "memory"
-        assert nursery.judge(body("b"))["did"] == "b"
+        assert fork_server.judge(body("a"))["did"] == "a"
+        assert fork_server.judge(body("hang")) == {"status": "killed", "reason": "timeout"}
+        assert fork_server.judge(body("die")) == {"status": "killed", "reason": "crash"}
+        assert fork_server.judge(body("memory"))["reason"] == "memory"
+        assert fork_server.judge(body("b"))["did"] == "b"
     finally:
-        nursery.kill()
-    assert nursery.kill() == 0
+        fork_server.kill()
+    assert fork_server.kill() == 0
 
 
 def test_a_child_is_not_blamed_for_a_machine_that_has_no_time_for_it(channel: tuple[int, int]) -> None:
     limit_s = 0.3
-    nursery = Nursery(load, Limits(timeout_s=limit_s, memory_mb=1 << 16), channel)
-    assert nursery.spawn() is None
-    waiting = threading.Timer(3 * limit_s, os.kill, (nursery._pid, signal.SIGCONT))
+    fork_server = ForkServer(load, Limits(timeout_s=limit_s, memory_mb=1 << 16), channel)
+    assert fork_server.spawn() is None
+    waiting = threading.Timer(3 * limit_s, os.kill, (fork_server._pid, signal.SIGCONT))
     try:
         waiting.start()
-        assert nursery.judge(body("stop")) == {"status": "ok", "did": "stop", "retire": False}
+        assert fork_server.judge(body("stop")) == {"status": "ok", "did": "stop", "retire": False}
         assert waiting.finished.is_set()
         # What sleeps may be waiting for its time; what computes has had it.
         start = time.monotonic()
-        assert nursery.judge(body("hang")) == {"status": "killed", "reason": "timeout"}
+        assert fork_server.judge(body("hang")) == {"status": "killed", "reason": "timeout"}
         assert time.monotonic() - start >= PATIENCE * limit_s
         spent_s = os.times().children_user
-        assert nursery.judge(body("spin")) == {"status": "killed", "reason": "timeout"}
+        assert fork_server.judge(body("spin")) == {"status": "killed", "reason": "timeout"}
         assert 0.1 * limit_s <= os.times().children_user - spent_s < PATIENCE * limit_s
     finally:
         waiting.cancel()
-        nursery.kill()
+        fork_server.kill()
 
 
 def test_a_child_may_compute_for_its_whole_limit_however_long_that_takes(channel: tuple[int, int]) -> None:
     limit_s = 1.0
-    nursery = Nursery(load, Limits(timeout_s=limit_s, memory_mb=1 << 16), channel)
-    assert nursery.spawn() is None
-    waiting = threading.Timer(3 * limit_s, os.kill, (nursery._pid, signal.SIGCONT))
+    fork_server = ForkServer(load, Limits(timeout_s=limit_s, memory_mb=1 << 16), channel)
+    assert fork_server.spawn() is None
+    waiting = threading.Timer(3 * limit_s, os.kill, (fork_server._pid, signal.SIGCONT))
     try:
         waiting.start()
         # It had a quarter of its time when the limit was over by the clock.
-        assert nursery.judge(body("work")) == {"status": "ok", "did": "work", "retire": False}
+        assert fork_server.judge(body("work")) == {"status": "ok", "did": "work", "retire": False}
         assert waiting.finished.is_set()
     finally:
         waiting.cancel()
-        nursery.kill()
+        fork_server.kill()
 
 
 def test_a_child_that_grew_is_replaced_after_it_answered(channel: tuple[int, int]) -> None:
     # One MB of address space is less than any Python has, so half of it is always passed; the limit itself is not set
     # low enough to stop the child from answering because it is only applied to new memory.
-    nursery = Nursery(load, Limits(timeout_s=5.0, memory_mb=int(worker.address_space_mb() * 1.5)), channel)
-    assert nursery.spawn() is None
-    reply = nursery.judge(body("a"))
+    fork_server = ForkServer(load, Limits(timeout_s=5.0, memory_mb=int(worker.address_space_mb() * 1.5)), channel)
+    assert fork_server.spawn() is None
+    reply = fork_server.judge(body("a"))
     assert (reply["did"], reply["retire"]) == ("a", True)
-    assert nursery.kill() == 0
+    assert fork_server.kill() == 0
 
 
-class Unforked(Nursery):
+class Unforked(ForkServer):
     """Judges in this process; a forked child would hold the pipes of the test."""
 
     def spawn(self) -> str | None:
@@ -211,19 +211,19 @@ def test_serving_ends_when_the_pool_hangs_up() -> None:
         os.close(fd)
 
 
-def test_a_nursery_whose_child_does_not_load_says_so_and_ends() -> None:
+def test_a_fork_server_whose_child_does_not_load_says_so_and_ends() -> None:
     inlet, ours_out = os.pipe()
     ours_in, outlet = os.pipe()
 
     def broken() -> Judge:
         raise ImportError("no such thing")
 
-    nursery = Nursery(broken, LIMITS, (inlet, outlet))
-    serve(nursery, (inlet, outlet))
+    fork_server = ForkServer(broken, LIMITS, (inlet, outlet))
+    serve(fork_server, (inlet, outlet))
     assert "no such thing" in str(frames.decode(frames.read(ours_in) or b"{}")["reason"])
-    assert "no such thing" in str(nursery.judge(body("a"))["reason"])
+    assert "no such thing" in str(fork_server.judge(body("a"))["reason"])
     os.close(ours_in)
-    serve(nursery, (inlet, outlet))  # nobody reads any more
+    serve(fork_server, (inlet, outlet))  # nobody reads any more
     for fd in (inlet, ours_out, outlet):
         os.close(fd)
 

@@ -81,7 +81,7 @@ def lost_names(page: str) -> list[str]:
 
 def defined(paths: tuple[str, ...]) -> set[str]:
     """Names that the files of these paths define, members as `Class.member`."""
-    leads = [place for path in paths for place in found(path)]
+    leads = [each for path in paths for each in found(path)]
     files = {file for lead in leads for file in (lead.rglob("*.py") if lead.is_dir() else [lead])}
     return {name for file in files if file.suffix == ".py" for name in _defined(ast.parse(file.read_text()).body)}
 

@@ -29,15 +29,15 @@ def test_every_path_and_name_on_the_page_exists() -> None:
 
 
 def test_the_map_has_all_of_the_package_in_the_layers_that_imports_are_held_to() -> None:
-    told: dict[str, set[str]] = {}
+    reported: dict[str, set[str]] = {}
     for layer, path in mapped():
         if layer and not path.startswith("adapters/"):
-            told.setdefault(layer, set()).add(path.removesuffix(".py"))
+            reported.setdefault(layer, set()).add(path.removesuffix(".py"))
     settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     listed = settings.partition("layers = [")[2].partition("\n]")[0].strip().splitlines()
     held = [set(re.findall(r"mrt_reward\.(\w+)", line)) for line in reversed(listed)]
-    assert list(told.values()) == held
-    assert list(map(int, told)) == list(range(1, len(held) + 1))
+    assert list(reported.values()) == held
+    assert list(map(int, reported)) == list(range(1, len(held) + 1))
     modules = {path.stem for path in (ROOT / "mrt_reward").glob("*.py")} - {"__init__"}
     assert set().union(*held) == modules | folders("mrt_reward")
 

@@ -44,10 +44,10 @@ OTHER_MEANING = {
     "BranchSettings.num_samples", "BranchSettings.temperature", "BranchSettings.top_p", "BranchSettings.max_tokens",
     "BranchSettings.seed", "SamplingSpec.temperature", "SamplingSpec.top_p", "SamplingSpec.max_tokens",
     "SamplingSpec.seed", "ForcingSpec.max_tokens", "SamplingSettings.temperature", "SamplingSettings.seed",
-    "TuningSettings.seed", "TrainingSettings.seed", "ReportSpec.seed", "PrefixSettings.seed", "Script.url",
+    "TuningSettings.seed", "MiniTrainingSettings.seed", "ReportSpec.seed", "PrefixSettings.seed", "Script.url",
     "Script.model",
     # How much is measured.
-    "Plan.num_samples", "WorkSpec.episode_tokens", "WorkSpec.seed", "Places.url",
+    "BenchPlan.num_samples", "WorkSpec.episode_tokens", "WorkSpec.seed", "Targets.url",
 }  # fmt: skip
 """Fields that share a name with an option, and mean something else."""
 

@@ -75,15 +75,15 @@ def test_a_tidy_search_reveals_something_in_every_episode(seed: int) -> None:
 def test_a_walk_counts_only_on_the_island_of_its_problem() -> None:
     [problem] = sample_charted_problems(1, 5, DEEP)
     wrong = next(place for place in problem.candidates if place != problem.answer)
-    told = "\n\n".join(walk_paragraphs(problem, wrong)) + "\n\n"
-    assert set(open_candidates(problem, told)) == set(problem.candidates) - {wrong}
+    message = "\n\n".join(walk_paragraphs(problem, wrong)) + "\n\n"
+    assert set(open_candidates(problem, message)) == set(problem.candidates) - {wrong}
     # The same places on an island where every path runs the other way.
     backwards = tuple((to, place) for place, to in problem.paths)
     right = next(place for place in dict(backwards) if walk(place, problem.steps, dict(backwards))[-1] in EXITS)
     others = [place for place in dict(backwards) if walk(place, problem.steps, dict(backwards))[-1] not in EXITS]
     other = Problem((right, *others[:3]), problem.steps, backwards)
-    told = "".join("\n\n".join(walk_paragraphs(other, place)) + "\n\n" for place in other.candidates)
-    assert open_candidates(problem, told) == problem.candidates
+    message = "".join("\n\n".join(walk_paragraphs(other, place)) + "\n\n" for place in other.candidates)
+    assert open_candidates(problem, message) == problem.candidates
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from mrt_reward.mini import MODEL_DIR, template
 from mrt_reward.mini.charts import sample_charted
 from mrt_reward.mini.island import sample_problem
-from mrt_reward.mini.packing import PackingRule, Row, pack_trace
+from mrt_reward.mini.packing import PackingRule, TrainingRow, pack_trace
 from mrt_reward.mini.tokenizer import load_tokenizer, token_ids
 from mrt_reward.mini.truth import open_candidates, prefixes
 from mrt_reward.mini.writer import BASE_SLOPPINESS, TIDY, write_thinking
@@ -22,7 +22,7 @@ def tokenizer() -> Tokenizer:
     return load_tokenizer(MODEL_DIR)
 
 
-def packed(tokenizer: Tokenizer, seed: int, rule: PackingRule = ENDS_ONLY) -> tuple[Row, str, str]:
+def packed(tokenizer: Tokenizer, seed: int, rule: PackingRule = ENDS_ONLY) -> tuple[TrainingRow, str, str]:
     rng = np.random.default_rng(seed)
     problem = sample_problem(rng)
     writing = write_thinking(problem, BASE_SLOPPINESS, rng)
@@ -100,7 +100,7 @@ def test_a_choice_is_trained_on_its_whole_distribution(tokenizer: Tokenizer) -> 
         assert writing.text[choice.char_start :].startswith(following[place].strip())
 
 
-def charted(tokenizer: Tokenizer, seed: int, rule: PackingRule) -> tuple[Row, str]:
+def charted(tokenizer: Tokenizer, seed: int, rule: PackingRule) -> tuple[TrainingRow, str]:
     rng = np.random.default_rng(seed)
     problem = sample_charted(rng, (4,))
     writing = write_thinking(problem, TIDY, rng)

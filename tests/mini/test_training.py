@@ -13,13 +13,13 @@ import transformers
 from mrt_reward.mini import MODEL_DIR, training
 from mrt_reward.mini.bundled import BUNDLED, Bundled
 from mrt_reward.mini.card import CARD_NAME, bars, tables, write_card
-from mrt_reward.mini.evaluation import Measurement, measure
+from mrt_reward.mini.evaluation import MiniMeasurement, measure
 from mrt_reward.mini.network import NetworkSize, new_model
 from mrt_reward.mini.packing import PackingRule
 from mrt_reward.mini.tokenizer import load_tokenizer
-from mrt_reward.mini.training import MINI_DEEP, SETTINGS, Stage, TrainingSettings, batches, loss, train
+from mrt_reward.mini.training import MINI_DEEP, SETTINGS, MiniTrainingSettings, Stage, batches, loss, train
 
-SMALL = TrainingSettings(
+SMALL = MiniTrainingSettings(
     stages=(Stage(2, 2, PackingRule(max_thinking_tokens=8)), Stage(1, 3, PackingRule(max_thinking_tokens=64))),
     size=NetworkSize(num_layers=1, num_heads=1, mlp_size=64),
     num_threads=1,
@@ -84,7 +84,7 @@ def test_a_batch_is_the_same_as_its_rows_alone() -> None:
 
 
 @pytest.fixture(scope="module")
-def measured() -> Measurement:
+def measured() -> MiniMeasurement:
     seen: dict[str, tuple[int, int]] = {}
     result = measure(num_problems=12, progress=lambda what, done, total: seen.update({what: (done, total)}))
     assert seen["scoring"] == (12, 12)
@@ -92,7 +92,7 @@ def measured() -> Measurement:
     return result
 
 
-def test_the_bundled_model_is_near_its_card_on_a_few_problems(measured: Measurement) -> None:
+def test_the_bundled_model_is_near_its_card_on_a_few_problems(measured: MiniMeasurement) -> None:
     # The card's numbers come from many problems; a dozen can only tell that nothing is broken.
     assert 0.4 < measured.accuracy < 0.95
     assert measured.natural.known > 0.97
@@ -103,7 +103,7 @@ def test_the_bundled_model_is_near_its_card_on_a_few_problems(measured: Measurem
     assert measured.merged.num_values <= measured.natural.num_values
 
 
-def test_the_card_states_what_was_measured(measured: Measurement, tmp_path: Path) -> None:
+def test_the_card_states_what_was_measured(measured: MiniMeasurement, tmp_path: Path) -> None:
     write_card(tmp_path, measured, "3 steps.")
     card = (tmp_path / CARD_NAME).read_text()
     for bar in bars(measured):
@@ -140,8 +140,8 @@ def test_the_shipped_card_says_which_bars_are_met_on_many_problems(
 
 @pytest.mark.parametrize("num_steps", [1, 2, 10, 95, 950, 2000])
 def test_fewer_steps_keep_the_proportions(num_steps: int) -> None:
-    scaled = TrainingSettings().scaled(num_steps)
+    scaled = MiniTrainingSettings().scaled(num_steps)
     assert scaled.num_steps == num_steps
-    assert len(scaled.stages) == len(TrainingSettings().stages)
-    for now, before in zip(scaled.stages, TrainingSettings().stages, strict=True):
-        assert now.num_steps == pytest.approx(before.num_steps * num_steps / TrainingSettings().num_steps, abs=1)
+    assert len(scaled.stages) == len(MiniTrainingSettings().stages)
+    for now, before in zip(scaled.stages, MiniTrainingSettings().stages, strict=True):
+        assert now.num_steps == pytest.approx(before.num_steps * num_steps / MiniTrainingSettings().num_steps, abs=1)

@@ -57,12 +57,12 @@ def test_only_what_the_assistant_says_is_trained(tmp_path: Path) -> None:
 
 
 def test_tuning_learns_what_it_is_shown_and_leaves_the_embeddings(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     settings = TuningSettings(num_epochs=3, batch_rows=8)
     losses = tune(
-        MODEL_DIR, chats(tmp_path, 16), tmp_path / "m", settings, lambda done, all_, _: told.append((done, all_))
+        MODEL_DIR, chats(tmp_path, 16), tmp_path / "m", settings, lambda done, all_, _: reported.append((done, all_))
     )
-    assert (len(losses), told[-1]) == (6, (6, 6))
+    assert (len(losses), reported[-1]) == (6, (6, 6))
     assert np.mean(losses[-2:]) < np.mean(losses[:2])
     before, after = load_model()[0].state_dict(), load_model(tmp_path / "m")[0].state_dict()
     same = {name for name, weights in before.items() if torch.equal(weights, after[name])}
@@ -74,7 +74,7 @@ def test_tuning_learns_what_it_is_shown_and_leaves_the_embeddings(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("{}", "line 1: expected `messages`"),
         ("nothing", "line 1: expected `messages`"),
@@ -83,10 +83,10 @@ def test_tuning_learns_what_it_is_shown_and_leaves_the_embeddings(tmp_path: Path
         ("", "no chats"),
     ],
 )
-def test_what_is_no_chat_is_named(tmp_path: Path, line: str, told: str) -> None:
+def test_what_is_no_chat_is_named(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "c.jsonl"
     path.write_text(line)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         read_chats(path, load_tokenizer(MODEL_DIR))
 
 

@@ -55,11 +55,11 @@ def responses(
 ) -> list[dict[str, Any]]:
     """What agents returned, one per sample."""
     made: list[dict[str, Any]] = []
-    for place, (what, length, outcome) in enumerate(zip(whats, lengths, outcomes, strict=True)):
-        start = PROMPT[place // SAMPLES % 2]
+    for index, (what, length, outcome) in enumerate(zip(whats, lengths, outcomes, strict=True)):
+        start = PROMPT[index // SAMPLES % 2]
         made.append(
             {
-                "prompt": f"p{place // SAMPLES}",
+                "prompt": f"p{index // SAMPLES}",
                 "label": "1",
                 "observation_tokens": [7] * start + [9] * length,
                 "action_ranges": [(start, start + length)],
@@ -67,15 +67,15 @@ def responses(
                 "truncated": False,
                 "reward": outcome,
                 "scores": outcome,
-                "extra_logs": {"theirs": 1.0, KEY: pack(_record(what, place), length)},
+                "extra_logs": {"theirs": 1.0, KEY: pack(_record(what, index), length)},
             }
         )
     return made
 
 
-def _record(what: Any, place: int) -> Record:
+def _record(what: Any, index: int) -> Record:
     """Rewards come a second apart, and each waits three quarters of one for its values."""
-    return Record(what, prover="m@1", probes=3, waited_s=0.75, rewarded_at=1_795_838_400.0 + place)
+    return Record(what, prover="m@1", probes=3, waited_s=0.75, rewarded_at=1_795_838_400.0 + index)
 
 
 def maker(args: Any) -> Any:

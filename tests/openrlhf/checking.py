@@ -46,9 +46,9 @@ def read_batch(path: Path, samples: int) -> list[Row]:
     """Rows of a dump; its advantages and returns are the same without whitening and penalties."""
     file = np.load(path)
     rows: list[Row] = []
-    for place in range(sum(name.startswith("index/") for name in file.files)):
+    for j in range(sum(name.startswith("index/") for name in file.files)):
         column = {
-            name: file[f"{name}/{place}"]
+            name: file[f"{name}/{j}"]
             for name in ("index", "sequences", "attention_mask", "action_mask", "advantages", "returns", "rewards")
         }
         for row, index in enumerate(column["index"].tolist()):

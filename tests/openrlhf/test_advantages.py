@@ -129,7 +129,7 @@ def test_gae_sums_progress_up_itself(pay: Any) -> None:
         assert (got - without)[first:] == pytest.approx(add[first:], abs=1e-5)
 
 
-def test_gae_that_calls_for_rewards_in_another_way_is_told(pay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gae_that_calls_for_rewards_in_another_way_is_reported(pay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     original: Any = experience_maker.compute_reward
     args = arguments("gae")
     monkeypatch.setattr(experience_maker, "compute_reward", lambda *a, **k: original(*a, **k)[:, :-1])
@@ -234,7 +234,7 @@ def test_rows_of_prefixes_are_normalised_by_their_own_groups(estimator: str, bas
     assert (metrics["mrt/prefix/stop/rows"], metrics["mrt/prefix/continue/rows"]) == (2, 4)
 
 
-def test_what_moved_in_openrlhf_is_told(pay: Any) -> None:
+def test_what_moved_in_openrlhf_is_reported(pay: Any) -> None:
     args = arguments()
     missing = responses()
     del missing[1]["extra_logs"][KEY]
@@ -263,7 +263,7 @@ def test_what_moved_in_openrlhf_is_told(pay: Any) -> None:
         pay(args, fewer)
 
 
-def test_a_reward_that_is_no_number_is_told(pay: Any) -> None:
+def test_a_reward_that_is_no_number_is_reported(pay: Any) -> None:
     args = arguments()
     with pytest.raises(TraceError, match="the reward of sample 1 is nan"):
         pay(args, experiences(args, responses(outcomes=[1.0, float("nan"), 0.0, 0.0, 1.0, 1.0])))

@@ -79,7 +79,7 @@ def test_flags_are_ours_or_openrlhfs() -> None:
             split_flags(words)
 
 
-def test_variables_are_settings_and_misspelt_ones_are_told() -> None:
+def test_variables_are_settings_and_misspelt_ones_are_reported() -> None:
     given, warnings = settings_of_environment(
         {"MRT_ALPHA": "0.5", "MRT_REWARD_API_KEY": "k", "MRT_ALHPA": "1", "MRT_TEST_DUMP": "x", "ALPHA": "2"}
     )
@@ -116,7 +116,7 @@ def test_gae_takes_progress_to_go(start: Any, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ([*PLAIN, *GROUP, "--mrt.alhpa", "1"], r"unknown setting --mrt\.alhpa; did you mean --mrt\.alpha"),
         (PLAIN, r"add --mrt\.credit to_go"),
@@ -139,9 +139,9 @@ def test_gae_takes_progress_to_go(start: Any, url: str) -> None:
         ([*PLAIN, *GROUP, "--mrt.url", "http://127.0.0.1:9"], r"no progress server answers at --mrt\.url"),
     ],
 )
-def test_what_cannot_be_is_refused_with_what_to_change(start: Any, url: str, words: list[str], told: str) -> None:
+def test_what_cannot_be_is_refused_with_what_to_change(start: Any, url: str, words: list[str], message: str) -> None:
     words = words if "--mrt.url" in words else [*words, "--mrt.url", url]
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         start(*words)
 
 
@@ -152,7 +152,7 @@ def test_a_reward_that_already_has_progress_is_refused(start: Any, url: str) -> 
         start(*words)
 
 
-def test_a_server_that_may_not_load_what_is_saved_is_told(start: Any, tmp_path: Path) -> None:
+def test_a_server_that_may_not_load_what_is_saved_is_reported(start: Any, tmp_path: Path) -> None:
     root, port = tmp_path / "root", free_port()
     root.mkdir()
     with threaded_server(admin_port=port, weights_root=str(root)) as url:
@@ -188,7 +188,7 @@ def test_a_submitted_jobs_own_environment_is_left_as_it_is() -> None:
         launch.runtime_env(setup, {"RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(job)})
 
 
-def test_ray_that_runs_already_is_told(start: Any, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_that_runs_already_is_reported(start: Any, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray  # noqa: PLC0415 - heavy
 
     args: Any = __import__("types").SimpleNamespace
@@ -221,5 +221,5 @@ def test_help_tells_our_settings_before_openrlhfs(
     monkeypatch.setattr(launch, "extend_driver", lambda _: None)
     with pytest.raises(SystemExit):
         launch.run(["--help"])
-    told = capsys.readouterr().out
-    assert told.index("| `--mrt.alpha` | `1.0` |") < told.index("--rollout.batch_size")
+    output = capsys.readouterr().out
+    assert output.index("| `--mrt.alpha` | `1.0` |") < output.index("--rollout.batch_size")

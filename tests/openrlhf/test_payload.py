@@ -15,7 +15,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from mrt_reward.training.records import Lapse, Prefixed, Record, Scored, number_of
 
 values = st.floats(0, 1, width=32)
-places = st.integers(0, 2**22)
+indices = st.integers(0, 2**22)
 
 
 @st.composite
@@ -25,16 +25,16 @@ def scored(draw: st.DrawFn) -> Scored:
     return Scored(0, tuple(ends), np.array(value_P), draw(st.booleans()), draw(st.integers(0, 2**28 - 1)))
 
 
-prefixed = st.builds(Prefixed, st.text().map(number_of), st.none() | values, st.booleans(), places)
+prefixed = st.builds(Prefixed, st.text().map(number_of), st.none() | values, st.booleans(), indices)
 
 
-@given(st.lists(st.tuples(scored() | st.sampled_from(Lapse) | prefixed, places), min_size=1, max_size=5))
+@given(st.lists(st.tuples(scored() | st.sampled_from(Lapse) | prefixed, indices), min_size=1, max_size=5))
 def test_every_record_comes_back_through_openrlhfs_own_merging(
     sent: list[tuple[Scored | Lapse | Prefixed, int]],
 ) -> None:
-    told = {"waited_s": 0.25, "rewarded_at": 1_795_838_400.125}
+    reported = {"waited_s": 0.25, "rewarded_at": 1_795_838_400.125}
     samples = [
-        Experience(info={KEY: torch.tensor([pack(Record(what, "why", "m@1", 0.5, 7, 3, 900, 300, **told), num)])})
+        Experience(info={KEY: torch.tensor([pack(Record(what, "why", "m@1", 0.5, 7, 3, 900, 300, **reported), num)])})
         for what, num in sent
     ]
     merged = Experience.concat_experiences(samples, 0).info[KEY]

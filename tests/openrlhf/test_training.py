@@ -35,11 +35,13 @@ def test_each_episode_is_paid_whatever_befalls_the_server_until_too_much_is_lost
     assert prover["version"] != begun.version
     assert prover["model"] == saved.name
     assert begun.training.process.returncode == 1
-    [told] = {line.partition("ProverError: ")[2] for line in printed.splitlines() if "errors.ProverError: " in line}
-    assert told.startswith("16 of 16 traces of this batch have no progress (16 malformed); at most 50% may fail"), told
+    [reported] = {line.partition("ProverError: ")[2] for line in printed.splitlines() if "errors.ProverError: " in line}
+    assert reported.startswith("16 of 16 traces of this batch have no progress (16 malformed); at most 50% may fail"), (
+        reported
+    )
 
 
-def test_a_server_that_is_down_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_a_server_that_is_down_is_reported_before_anything_starts(tmp_path: Path) -> None:
     data = write_data(tmp_path, 4)
     nowhere = f"http://127.0.0.1:{free_port()}"
     status, printed = train(tmp_path, [*arguments(data, tmp_path), "--mrt.url", nowhere])

@@ -53,7 +53,7 @@ def made(**changed: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vouching.ray, "get", lambda told: told)
+    monkeypatch.setattr(vouching.ray, "get", lambda reported: reported)
 
 
 def test_the_forward_of_training_says_what_a_plain_one_does() -> None:
@@ -84,7 +84,7 @@ def test_a_policy_that_says_something_else_does_not_vouch(
 def test_a_policy_that_does_not_answer_costs_the_canary_and_not_the_weights(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def gone(told: Any) -> Any:
+    def gone(reported: Any) -> Any:
         raise RayError("gone")
 
     monkeypatch.setattr(vouching.ray, "get", gone)

@@ -58,10 +58,12 @@ def aborted(folder: Path) -> str:
         status, printed = train(folder, [*given, "--mrt.url", url])
     assert status != 0
     assert not steps_of(printed)
-    [told] = {line.partition("ProverError: ")[2] for line in printed.splitlines() if "errors.ProverError: " in line}
+    [reported] = {line.partition("ProverError: ")[2] for line in printed.splitlines() if "errors.ProverError: " in line}
     # The garbled one may be late as well: it travels with the other, and is asked for again.
-    assert re.match(r"[0-9]+ of 16 traces of this batch have no progress \(.*\); at most 0% may fail", told), told
-    return f"stopped with status {status}: {told}"
+    assert re.match(r"[0-9]+ of 16 traces of this batch have no progress \(.*\); at most 0% may fail", reported), (
+        reported
+    )
+    return f"stopped with status {status}: {reported}"
 
 
 def job(folder: Path) -> str:
@@ -94,8 +96,8 @@ def main(way: str, folder: Path) -> None:
     """Try one way in a folder of its own."""
     folder.mkdir(parents=True)
     started = time.monotonic()
-    told = {"async": asynchronous, "abort": aborted, "job": job}[way](folder)
-    print(f"{way}, {time.monotonic() - started:.0f} s: {told}")
+    reported = {"async": asynchronous, "abort": aborted, "job": job}[way](folder)
+    print(f"{way}, {time.monotonic() - started:.0f} s: {reported}")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,10 @@ MAX_DEFAULT = 60
 def page() -> str:
     """The page as it has to be."""
     schema = TypeAdapter(ScoreOptions).json_schema()
-    records = {**schema["$defs"], "ScoreOptions": {name: told for name, told in schema.items() if name != "$defs"}}
+    records = {
+        **schema["$defs"],
+        "ScoreOptions": {name: field_schema for name, field_schema in schema.items() if name != "$defs"},
+    }
     assert set(records) == set(ORDER), set(records) ^ set(ORDER)
     return "\n".join([INTRODUCTION, *(line for name in ORDER for line in _section(name, records[name]))])
 
@@ -62,37 +65,37 @@ def _section(name: str, record: Mapping[str, Any]) -> Iterator[str]:
     kind = record["properties"].get("kind", {}).get("const")
     union = "estimator" if name in ("Likelihood", "Rollouts") else "segmenter"
     yield f"## {TITLES.get(name) or f'`{union}`: `{kind}`'}\n\n{' '.join(head.split())}\n"
-    fields = {field: told for field, told in record["properties"].items() if field != "kind"}
+    fields = {field: schema for field, schema in record["properties"].items() if field != "kind"}
     if not fields:
         return
     yield "| option | default | may be | meaning |\n|---|---|---|---|"
-    for field, told in fields.items():
-        meaning = told.get("description") or described[field]
-        yield f"| `{field}` | {_default(field, told)} | {_range(told)} | {meaning.replace('|', chr(92) + '|')} |"
+    for field, schema in fields.items():
+        meaning = schema.get("description") or described[field]
+        yield f"| `{field}` | {_default(field, schema)} | {_range(schema)} | {meaning.replace('|', chr(92) + '|')} |"
     yield ""
 
 
-def _default(field: str, told: Mapping[str, Any]) -> str:
-    if "default" not in told:
+def _default(field: str, schema: Mapping[str, Any]) -> str:
+    if "default" not in schema:
         chosen = getattr(ScoreOptions(), field, None)
         return f"`{chosen.kind}`" if chosen else "must be given"
-    if told.get("$ref", "").endswith("PathPrior"):
+    if schema.get("$ref", "").endswith("PathPrior"):
         return "below"
-    text = json.dumps(told["default"], ensure_ascii=False)
-    return f"`{text}`" if len(text) <= MAX_DEFAULT else f"a list of {len(told['default'])}: `{text[:MAX_DEFAULT]}…`"
+    text = json.dumps(schema["default"], ensure_ascii=False)
+    return f"`{text}`" if len(text) <= MAX_DEFAULT else f"a list of {len(schema['default'])}: `{text[:MAX_DEFAULT]}…`"
 
 
-def _range(told: Mapping[str, Any]) -> str:
+def _range(schema: Mapping[str, Any]) -> str:
     for union in ("anyOf", "oneOf"):
-        if union in told:
-            return "one of those below" if union == "oneOf" else " or ".join(_range(each) for each in told[union])
-    if "$ref" in told:
+        if union in schema:
+            return "one of those below" if union == "oneOf" else " or ".join(_range(each) for each in schema[union])
+    if "$ref" in schema:
         return "a mapping, below"
-    if choices := told.get("enum", [told["const"]] if "const" in told else []):
+    if choices := schema.get("enum", [schema["const"]] if "const" in schema else []):
         return ", ".join(f"`{choice}`" for choice in choices)
     words = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = ", ".join(f"{sign} {told[bound]:,}" for bound, sign in words.items() if bound in told)
-    return " ".join(filter(None, [str(told.get("type", "any")), bounds]))
+    bounds = ", ".join(f"{sign} {schema[bound]:,}" for bound, sign in words.items() if bound in schema)
+    return " ".join(filter(None, [str(schema.get("type", "any")), bounds]))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def test_an_estimator_is_chosen_by_its_kind_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"kind": "guess"}, "'likelihood', 'rollouts'"),
         ({"num_samples": 4}, "Unable to extract tag using discriminator 'kind'"),
@@ -31,7 +31,7 @@ def test_an_estimator_is_chosen_by_its_kind_alone(name: str) -> None:
     ],
 )
 def test_an_unknown_kind_an_unknown_field_and_a_value_outside_its_range_are_refused(
-    given: dict[str, object], told: str
+    given: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=message):
         OPTIONS.validate_python({"estimator": given})

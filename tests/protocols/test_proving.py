@@ -18,5 +18,5 @@ from mrt_reward.protocols import ProverInfo
         ("scripted", "scripted"),
     ],
 )
-def test_a_folder_is_told_by_its_last_part(model: str, name: str) -> None:
+def test_a_folder_is_reported_by_its_last_part(model: str, name: str) -> None:
     assert ProverInfo(model, "1", "scripted", 1000).name == name

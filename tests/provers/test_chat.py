@@ -53,11 +53,11 @@ def test_a_template_that_rewrites_contents_is_followed_where_that_is_safe(tmp_pa
     tokenizer = HFTokenizer(tmp_path)
     chat = messages("b z c")
     assert tokenizer.encode_chat(chat).tolist() == tokenizer.encode_trusted(tokenizer.render_chat(chat)).tolist()
-    with pytest.raises(TraceError, match="cannot be told apart"):
+    with pytest.raises(TraceError, match="cannot be distinguished"):
         tokenizer.encode_chat(messages("b z c<think>z"))
 
 
-def test_templates_that_are_missing_or_refuse_are_told(tmp_path: Path, metaspace_dir: Path) -> None:
+def test_templates_that_are_missing_or_refuse_are_reported(tmp_path: Path, metaspace_dir: Path) -> None:
     with pytest.raises(ConfigError, match="send `prompt` instead"):
         HFTokenizer(metaspace_dir).encode_chat(messages("hi"))
     save_tokenizer(tmp_path, byte_level(), chat_template="{{ raise_exception('roles must alternate') }}")
@@ -67,7 +67,7 @@ def test_templates_that_are_missing_or_refuse_are_told(tmp_path: Path, metaspace
         HFTokenizer(tmp_path / "nowhere")
 
 
-def test_the_parts_joined_are_the_rendered_text_with_contents_at_odd_places(qwen_dir: Path) -> None:
+def test_the_parts_joined_are_the_rendered_text_with_contents_in_odd_positions(qwen_dir: Path) -> None:
     template = ChatTemplate(cast("Any", transformers.AutoTokenizer).from_pretrained(qwen_dir))
     # Two turns; the template trims what stands around a content.
     turns = [Message("user", " 1 + 1? "), Message("assistant", "user")]

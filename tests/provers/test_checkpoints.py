@@ -72,7 +72,7 @@ def test_tied_embeddings_may_be_written_twice(qwen_dir: Path, tmp_path: Path) ->
         refuse_other_model(qwen_dir, tmp_path / "two")
 
 
-def test_other_shapes_are_told(qwen_dir: Path, copy: Path) -> None:
+def test_other_shapes_are_reported(qwen_dir: Path, copy: Path) -> None:
     rewritten(copy, lambda weights: weights.update({"model.norm.weight": torch.ones(64)}))
     with pytest.raises(WeightsError, match=r"'model.norm.weight' has shape \(64,\), the served model has \(128,\)"):
         refuse_other_model(qwen_dir, copy)
@@ -87,7 +87,7 @@ def test_a_tokenizer_that_was_only_written_anew_is_the_same(qwen_dir: Path, copy
     refuse_other_model(qwen_dir, copy)
 
 
-def test_another_architecture_or_tokenizer_is_told(qwen_dir: Path, copy: Path) -> None:
+def test_another_architecture_or_tokenizer_is_reported(qwen_dir: Path, copy: Path) -> None:
     edit(copy / "tokenizer.json", normalizer={"type": "Lowercase"})
     with pytest.raises(WeightsError, match=r"tokenizer.json differs"):
         refuse_other_model(qwen_dir, copy)
@@ -186,10 +186,10 @@ async def test_the_transformers_prover_changes_over_between_proofs(qwen_dir: Pat
     )
     proofs = [make_proof([5, 60, 120], seed=seed) for seed in range(20)]
 
-    async def told(source: TransformersProver) -> list[list[list[float]]]:
+    async def logprobs_of(source: TransformersProver) -> list[list[list[float]]]:
         return [likelihoods(one) for one in await prove_all(source, proofs)]
 
-    expected = {prover.info.version: await told(prover), other.info.version: await told(other)}
+    expected = {prover.info.version: await logprobs_of(prover), other.info.version: await logprobs_of(other)}
     running = [asyncio.create_task(prove_all(prover, proofs)) for _ in range(3)]
     await prover.load_weights(copy, "checkpoint")
     assert prover.info.version == other.info.version
@@ -197,9 +197,9 @@ async def test_the_transformers_prover_changes_over_between_proofs(qwen_dir: Pat
     running.append(asyncio.create_task(prove_all(prover, proofs)))
     seen: set[str] = set()
     for batch in await asyncio.gather(*running):
-        for place, proven in enumerate(batch):
+        for index, proven in enumerate(batch):
             seen.add(proven.version)
-            np.testing.assert_allclose(likelihoods(proven), expected[proven.version][place], atol=1e-6)
+            np.testing.assert_allclose(likelihoods(proven), expected[proven.version][index], atol=1e-6)
     assert seen == set(expected)
     await prover.close()
     await other.close()
@@ -213,7 +213,7 @@ async def test_weights_are_taken_where_their_sender_says_of_an_answer_what_they_
     prover, sender = (TransformersProver(EngineSettings(model=str(one), device="cpu")) for one in (qwen_dir, copy))
     asked = WeightsCanary((5, 6, 7), (8, 9, 10), 0.0, "float32")
     [[own], [sent]] = [likelihoods(await one.prove(asked.proof))[0] for one in (prover, sender)]
-    assert abs(own - sent) > 0.1, "the two sets of weights must be told apart by it"
+    assert abs(own - sent) > 0.1, "the two sets of weights must be distinguished by it"
     canary = replace(asked, logprob=sent + apart)
     if apart:
         before = prover.info

@@ -70,9 +70,9 @@ async def test_rollouts_are_right_as_often_as_the_value_says(boxed: bool, right:
 
 async def test_log_probabilities_of_answers_are_scripted() -> None:
     query = RolloutQuery(2, 1.0, 1.0, 64, stop_at_close=True, logprobs=True)
-    for logprobs, told in (((-0.25, -2.0), (-0.25, -2.0)), (None, ())):
+    for logprobs, message in (((-0.25, -2.0), (-0.25, -2.0)), (None, ())):
         proven = await ScriptedProver(lambda _text, _index: 0.5, logprobs=logprobs).prove(make_proof(query=query))
-        assert {answer.completion_logprobs for answer in proven.answers} == {told}
+        assert {answer.completion_logprobs for answer in proven.answers} == {message}
 
 
 async def test_failures_are_scripted_too() -> None:

@@ -70,7 +70,7 @@ def test_closes_are_all_tokens_that_begin_with_a_brace(tokenizer: HFTokenizer) -
     assert set(tokenizer.close_ids) <= set(tokenizer.braces)
 
 
-def test_lone_surrogates_are_refused_with_their_place(tokenizer: HFTokenizer) -> None:
+def test_lone_surrogates_are_refused_with_their_index(tokenizer: HFTokenizer) -> None:
     with pytest.raises(TraceError, match=r"U\+D800.* at character 2") as refused:
         tokenizer.encode_untrusted("ab\ud800")
     assert refused.value.param == "completion"

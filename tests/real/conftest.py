@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @dataclass(frozen=True)
-class Told:
+class EngineRun:
     """What one engine says of all traces.
 
     Attributes:
@@ -76,7 +76,7 @@ class Told:
     score_s: float
 
 
-Tell = Callable[[Engine, Precision], Awaitable[Told]]
+Measure = Callable[[Engine, Precision], Awaitable[EngineRun]]
 
 
 @pytest.fixture(scope="session")
@@ -98,15 +98,15 @@ def shortest() -> tuple[Trace, ...]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def tell(folder: Path, shortest: tuple[Trace, ...]) -> Tell:
+async def measure(folder: Path, shortest: tuple[Trace, ...]) -> Measure:
     """Asks an engine about all traces, once: one engine at a time is in memory."""
-    known: dict[tuple[Engine, Precision], Told] = {}
+    known: dict[tuple[Engine, Precision], EngineRun] = {}
 
-    async def told_by(engine: Engine, dtype: Precision) -> Told:
+    async def run_on(engine: Engine, dtype: Precision) -> EngineRun:
         if (engine, dtype) not in known:
             # Half precision is slow on a CPU, so it is asked about less.
             few = dtype != "float32"
-            known[engine, dtype] = await _told(
+            known[engine, dtype] = await _measured(
                 EngineSettings(
                     model=str(folder), engine=engine, dtype=dtype, device="cpu", max_model_len=MAX_MODEL_LEN
                 ),
@@ -115,10 +115,10 @@ async def tell(folder: Path, shortest: tuple[Trace, ...]) -> Tell:
             )
         return known[engine, dtype]
 
-    return told_by
+    return run_on
 
 
-async def _told(settings: EngineSettings, shortest: Sequence[Trace], sums: Sequence[Trace]) -> Told:
+async def _measured(settings: EngineSettings, shortest: Sequence[Trace], sums: Sequence[Trace]) -> EngineRun:
     began = time.monotonic()
     prover = await asyncio.to_thread(build_prover, settings)
     scorer = Scorer(prover, {"exact": ExactGrader()}, spellings)
@@ -130,4 +130,4 @@ async def _told(settings: EngineSettings, shortest: Sequence[Trace], sums: Seque
         greedy = await scorer.score(sums[:4], GREEDY)
     finally:
         await scorer.close()
-    return Told({each.id: each for each in scored}, greedy, scorer.tokenizer, ready - began, score_s)
+    return EngineRun({each.id: each for each in scored}, greedy, scorer.tokenizer, ready - began, score_s)

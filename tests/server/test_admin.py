@@ -71,7 +71,7 @@ def finished(root: Path, *names: str) -> None:
         (root / name / ".complete").touch()
 
 
-async def test_a_slow_load_is_told_and_done_once(tmp_path: Path) -> None:
+async def test_a_slow_load_is_reported_and_done_once(tmp_path: Path) -> None:
     finished(tmp_path, "step-2")
     prover = Slow()
     async with live_server(prover) as live, admin_of(live.scorer, weights_root=str(tmp_path)) as admin:

@@ -88,8 +88,8 @@ async def test_a_trace_that_was_cut_off_is_paid_as_the_caller_says(live: Live) -
     assert 0 < last <= 1
     for truncated, rewards in (("zero", [1, 0, 0]), ("masked", [1, 0]), ("forced", [1, 0, last])):
         [group] = await _paid(live, reply, credit={"truncated": truncated, "scale_by_std": False, "alpha": 0})
-        told = [each["outcome_advantage"] for each in group if each["outcome_advantage"] is not None]
-        assert told == pytest.approx(np.array(rewards) - np.mean(rewards))
+        reported = [each["outcome_advantage"] for each in group if each["outcome_advantage"] is not None]
+        assert reported == pytest.approx(np.array(rewards) - np.mean(rewards))
         assert (group[2]["outcome_advantage"] is None) == (truncated == "masked")
 
 
@@ -128,7 +128,7 @@ async def test_scored_traces_stand_beside_unscored_ones_and_beside_numbers(live:
     assert group[2]["episode_advantages"] == [group[2]["outcome_advantage"]] * 2
 
 
-async def test_the_old_name_of_a_scored_group_is_told_the_new_one(live: Live) -> None:
+async def test_the_old_name_of_a_scored_group_is_refused_with_the_new_one(live: Live) -> None:
     reply = await post(live, "/v1/advantages", {"groups": [{"scored": [{"id": "a", "outcome": 1, "values": []}]}]})
     assert reply.status_code == 422
     assert "scored is traces now" in reply.json()["error"]["message"]

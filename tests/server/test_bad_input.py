@@ -13,7 +13,7 @@ from tests.server.conftest import TRACE, Live, live_server, post
 
 
 @pytest.mark.parametrize(
-    ("content", "status", "told"),
+    ("content", "status", "message"),
     [
         (b"{", 400, "not JSON"),
         (b"", 422, "body"),
@@ -42,9 +42,11 @@ from tests.server.conftest import TRACE, Live, live_server, post
         ),
     ],
 )
-async def test_bad_input_is_told_its_field_and_harms_nobody(live: Live, content: bytes, status: int, told: str) -> None:
+async def test_bad_input_is_reported_with_its_field_and_harms_nobody(
+    live: Live, content: bytes, status: int, message: str
+) -> None:
     reply = await live.http.post("/v1/score", content=content, headers={"content-type": "application/json"})
-    assert (reply.status_code, told in reply.text) == (status, True), reply.text
+    assert (reply.status_code, message in reply.text) == (status, True), reply.text
     assert set(reply.json()["error"]) == {"message", "type", "code", "param"}
     assert (await post(live, "/v1/score", {"traces": [TRACE]})).status_code == 200
 
@@ -70,11 +72,11 @@ async def test_a_bad_trace_gets_its_own_error(
 ) -> None:
     bad = {**TRACE, **changes}
     reply = await post(live, "/v1/score", {"traces": [{**TRACE, "id": "good"}, bad]})
-    good, told = reply.json()["traces"]
+    good, reported = reply.json()["traces"]
     assert good["status"] == "ok"
-    assert told["id"] == bad["id"]
+    assert reported["id"] == bad["id"]
     if code is not None:
-        assert (told["status"], told["error"]["code"], told["error"]["param"]) == ("error", code, param)
+        assert (reported["status"], reported["error"]["code"], reported["error"]["param"]) == ("error", code, param)
 
 
 BROKEN: list[tuple[dict[str, Any], str, str]] = [
@@ -110,9 +112,9 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize("path", ["/v1/score", "/v1/episodes", "/v1/advantages"])
-@pytest.mark.parametrize(("changes", "param", "told"), BROKEN)
+@pytest.mark.parametrize(("changes", "param", "message"), BROKEN)
 async def test_a_trace_that_breaks_the_schema_gets_an_error_of_its_own(
-    live: Live, path: str, changes: dict[str, Any], param: str, told: str
+    live: Live, path: str, changes: dict[str, Any], param: str, message: str
 ) -> None:
     traces = [{**TRACE, "id": "good"}, {**TRACE, "id": "bad", "metadata": {"row": 3}, **changes}]
     grouped = path == "/v1/advantages"
@@ -126,7 +128,7 @@ async def test_a_trace_that_breaks_the_schema_gets_an_error_of_its_own(
     assert good["error"] is None
     assert (bad["error"]["code"], bad["error"]["param"]) == ("invalid_trace", param)
     assert bad["error"]["message"].startswith(f"{param}: ")
-    assert told in bad["error"]["message"]
+    assert message in bad["error"]["message"]
     if path != "/v1/episodes":
         assert (bad["status"], bad["outcome"], bad["values"]) == ("error", None, [])
         assert bad["metadata"] == ({"row": 3} if param != "metadata" else {})
@@ -137,8 +139,8 @@ async def test_what_is_no_trace_at_all_gets_its_error_where_it_stood(live: Live,
     body = {"traces": [bad, {**TRACE, "id": "good"}, bad]}
     first, good, last = (await post(live, "/v1/score", body)).json()["traces"]
     assert good["status"] == "ok"
-    assert {told["error"]["code"] for told in (first, last)} == {"invalid_trace"}
-    assert {told["id"] for told in (first, last)} == {""}
+    assert {message["error"]["code"] for message in (first, last)} == {"invalid_trace"}
+    assert {message["id"] for message in (first, last)} == {""}
     lines = (await post(live, "/v1/score", body, accept="application/x-ndjson")).text.splitlines()
     assert sorted(json.loads(line)["index"] for line in lines) == [0, 1, 2]
 
@@ -181,7 +183,7 @@ async def test_a_scored_trace_that_breaks_the_schema_is_masked_alone(
     )
 
 
-async def test_token_ends_that_are_no_base64_are_told_at_their_trace(live: Live) -> None:
+async def test_token_ends_that_are_no_base64_are_reported_at_their_trace(live: Live) -> None:
     group = {"traces": [TRACE, {**TRACE, "id": "u"}], "token_ends": ["AAAAAA==", 5]}
     [[good, bad]] = (await post(live, "/v1/advantages", {"groups": [group], "per_token": True})).json()["groups"]
     assert good["token_advantages"] is not None or good["error"]["param"] != "token_ends"
@@ -195,14 +197,14 @@ async def test_more_token_ends_than_traces_are_refused_because_nobody_knows_whos
     assert "expected one for each of the 1 traces, got 2" in reply.json()["error"]["message"]
 
 
-async def test_a_wrong_way_of_asking_for_advantages_of_tokens_is_told_the_right_ones(live: Live) -> None:
+async def test_a_wrong_way_of_asking_for_advantages_of_tokens_is_refused_with_the_right_ones(live: Live) -> None:
     reply = await post(live, "/v1/advantages", {"groups": [{"traces": [TRACE]}], "per_token": "bytes"})
     error = reply.json()["error"]
     assert (reply.status_code, error["param"]) == (422, "per_token")
     assert "False, True, 'base64' or 'list'" in error["message"]
 
 
-async def test_offsets_outside_the_text_are_told(live: Live) -> None:
+async def test_offsets_outside_the_text_are_reported(live: Live) -> None:
     body = {"traces": [{**TRACE, "episode_starts": [0, 10_000]}], "options": {"segmenter": {"kind": "explicit"}}}
     for path in ("/v1/score", "/v1/episodes"):
         [trace] = (await post(live, path, body)).json()["traces"]

@@ -24,7 +24,7 @@ async def test_a_lock_on_the_file_costs_no_request_and_is_counted(
         live.scorer.cache = ScoreCache(store=store)
 
         async def statuses(tag: str) -> list[str]:
-            traces = [{**TRACE, "id": str(place), "problem": f"{tag} {place}"} for place in range(6)]
+            traces = [{**TRACE, "id": str(index), "problem": f"{tag} {index}"} for index in range(6)]
             reply = await live.http.post("/v1/score", json={"traces": traces})
             return [trace["status"] for trace in reply.json()["traces"]]
 

@@ -191,7 +191,7 @@ async def test_a_server_out_of_descriptors_comes_back_and_says_so_once(caplog: p
             assert (await fresh.get(f"{live.url}/livez", timeout=10)).status_code == 200
 
 
-async def test_the_same_trouble_is_told_once_in_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_same_trouble_is_reported_once_in_a_while(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("json")
     loop = asyncio.get_running_loop()
     with quiet_troubles(loop):
@@ -199,7 +199,7 @@ async def test_the_same_trouble_is_told_once_in_a_while(capsys: pytest.CaptureFi
             loop.call_exception_handler({"message": "socket.accept() out of system resource", "exception": OSError(24)})
             logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
             logging.getLogger("uvicorn.error").error("Exception in ASGI application\n", exc_info=ValueError("private"))
-    told = capsys.readouterr().err
-    assert len(told.splitlines()) == 3
-    assert "private" not in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert len(output.splitlines()) == 3
+    assert "private" not in output
+    assert "Traceback" not in output

@@ -34,7 +34,7 @@ async def test_every_field_is_described_and_every_route_has_an_example() -> None
     for document in json.loads(await asyncio.to_thread(openapi)):
         for name, schema in document["components"]["schemas"].items():
             fields = schema.get("properties", {})
-            assert [field for field, told in fields.items() if "description" not in told] == [], name
+            assert [field for field, message in fields.items() if "description" not in message] == [], name
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 bodies = [operation.get("requestBody", {}), operation["responses"]["200"]]

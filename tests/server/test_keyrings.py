@@ -92,7 +92,7 @@ async def test_a_key_is_sent_in_one_way(header: str) -> None:
         assert (reply.status_code, reply.headers["www-authenticate"]) == (401, "Bearer")
 
 
-async def test_who_lacks_a_scope_is_told_which_and_probes_need_no_key() -> None:
+async def test_who_lacks_a_scope_learns_which_and_probes_need_no_key() -> None:
     async with port_of("admin", make_settings(keys=KEYS), "t") as http:
         error = (await http.delete("/admin/cache")).json()["error"]
         assert (error["code"], "scope score" in error["message"], "admin" in error["message"]) == (
@@ -118,7 +118,7 @@ async def test_a_key_whose_budget_is_spent_waits_and_no_other_does() -> None:
         refused = await score("s", "b")
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "budget_spent")
         assert int(refused.headers["retry-after"]) > 60, "more than the tokens of one minute are owed"
-        assert [(await score("l", str(place))).status_code for place in range(3)] == [200] * 3
+        assert [(await score("l", str(index))).status_code for index in range(3)] == [200] * 3
         metrics = (await http.get("/metrics")).text
     tokens = {
         name: float(line.rsplit(" ", 1)[1])

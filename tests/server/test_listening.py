@@ -58,7 +58,7 @@ def test_connections_leave_descriptors_for_the_rest(monkeypatch: pytest.MonkeyPa
     assert connection_limits(make_settings())[0] == 4096
 
 
-def test_an_address_that_is_not_ours_is_told() -> None:
+def test_an_address_that_is_not_ours_is_reported() -> None:
     with pytest.raises(ConfigError, match="choose another port"):
         listening("203.0.113.9", 0, "port")
     with pytest.raises(ConfigError, match="choose another port"):

@@ -28,7 +28,7 @@ async def test_openrlhf_gets_one_number_per_query(live: Live) -> None:
     assert reply["extra_logs"]["mrt_progress"] == pytest.approx([0.75, 0.75])
 
 
-async def test_openrlhf_is_paid_the_posterior_where_the_server_says_so_and_told_the_values() -> None:
+async def test_openrlhf_is_paid_the_posterior_where_the_server_says_so_and_sent_the_values() -> None:
     sampled = ScoreOptions(estimator=Rollouts("rollouts", num_samples=4))
     body = {"query": [CHAT + str(TRACE["completion"])], "prompts": [CHAT], "labels": ["42"]}
     async with live_server(paid_values="posterior", options=sampled) as live:
@@ -61,16 +61,16 @@ async def test_openrlhf_keeps_the_outcome_when_the_prover_fails() -> None:
         ({"query": ["Q<think>a</think> ungraded"], "prompts": ["Q"], "labels": ["42"]}, 503),
     ],
 )
-async def test_openrlhf_is_told_what_cannot_be_scored(live: Live, body: dict[str, Any], status: int) -> None:
+async def test_openrlhf_is_sent_what_cannot_be_scored(live: Live, body: dict[str, Any], status: int) -> None:
     assert (await post(live, "/get_reward", body)).status_code == status
 
 
 async def test_the_reason_is_in_the_log_because_openrlhf_throws_it_away(capsys: pytest.CaptureFixture[str]) -> None:
     async with live_server(log_format="json") as live:
         await post(live, "/get_reward", {"query": ["Qa"], "prompts": ["x"], "labels": ["42"]})
-    [told] = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "reward_refused" in line]
-    assert told["param"] == "query.0"
-    assert "the response was not found" in told["reason"]
+    [output] = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "reward_refused" in line]
+    assert output["param"] == "query.0"
+    assert "the response was not found" in output["reason"]
 
 
 def test_the_prompt_is_trusted_and_the_response_is_not() -> None:

@@ -51,7 +51,9 @@ async def test_tokens_get_their_episodes_advantage(live: Live) -> None:
         ({"episodes": [{"char_start": 4, "char_end": 6}, {"char_start": 2, "char_end": 4}]}, [ENDS], "episodes"),
     ],
 )
-async def test_what_cannot_be_spread_is_told(live: Live, changes: dict[str, Any], ends: list[str], param: str) -> None:
+async def test_what_cannot_be_spread_is_reported(
+    live: Live, changes: dict[str, Any], ends: list[str], param: str
+) -> None:
     paid = await _paid(live, {"traces": [_scored(**changes)], "token_ends": ends})
     assert (paid["token_advantages"], paid["error"]["param"]) == (None, param)
 
@@ -76,7 +78,7 @@ async def test_a_bad_trace_of_a_group_is_masked_and_harms_no_other(live: Live) -
 
 
 async def test_per_token_is_for_few_traces(live: Live) -> None:
-    body = {"groups": [{"traces": [_scored(id=str(place)) for place in range(65)]}], "per_token": True}
+    body = {"groups": [{"traces": [_scored(id=str(index)) for index in range(65)]}], "per_token": True}
     reply = await post(live, "/v1/advantages", body)
     assert reply.status_code == 422
     assert "at most 64 traces in all with per_token, got 65" in reply.json()["error"]["message"]

@@ -23,7 +23,7 @@ async def test_a_trace_is_scored(live: Live) -> None:
     assert trace["error"] is None
 
 
-async def test_streamed_traces_come_one_per_line_with_their_place(live: Live) -> None:
+async def test_streamed_traces_come_one_per_line_with_their_index(live: Live) -> None:
     body = {"traces": [TRACE, {**TRACE, "id": "u", "completion": "No thinking", "problem": None, "prompt": "Q"}]}
     reply = await post(live, "/v1/score", body, accept="application/x-ndjson")
     assert reply.headers["content-type"] == "application/x-ndjson"
@@ -49,7 +49,7 @@ async def test_options_choose_the_segmenter(live: Live) -> None:
     assert len(reply.json()["traces"][0]["episodes"]) == 3
 
 
-async def test_the_default_segmenter_is_balanced_and_told_by_name(live: Live) -> None:
+async def test_the_default_segmenter_is_balanced_and_called_by_its_name(live: Live) -> None:
     long = {**TRACE, "completion": "Then x grows by one. " * 50 + "</think>42"}
     chosen = {"kind": "balanced", "markers": ["Hm"], "max_episodes": 3}
     whole, fewer = [
@@ -122,11 +122,11 @@ async def test_the_server_says_who_proves_and_how_it_fares(live: Live) -> None:
     assert "mrt_reward_queue_tokens 0.0" in metrics
 
 
-async def test_golds_that_no_model_is_likely_to_write_are_told_and_counted(live: Live) -> None:
+async def test_golds_that_no_model_is_likely_to_write_are_reported_and_counted(live: Live) -> None:
     prose = {**TRACE, "id": "odd", "answer": "we add them up and find forty-two"}
     options = {"estimator": {"kind": "likelihood"}}
     reply = (await post(live, "/v1/score", {"traces": [prose, TRACE], "options": options})).json()["traces"]
-    assert [any("no model is likely to write" in told for told in trace["warnings"]) for trace in reply] == [
+    assert [any("no model is likely to write" in message for message in trace["warnings"]) for trace in reply] == [
         True,
         False,
     ]
@@ -207,7 +207,7 @@ def _broken(*_: object) -> None:
     raise ZeroDivisionError
 
 
-async def test_our_own_bug_is_told_in_short(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_our_own_bug_is_reported_in_short(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(live.scorer), "segment", _broken)
     reply = await post(live, "/v1/episodes", {"traces": [TRACE]})
     assert reply.status_code == 500

@@ -73,14 +73,14 @@ def make_scorer(prover: ScriptedProver | None = None) -> Scorer:
 
 
 @pytest.mark.parametrize("which", ["port", "admin_port"])
-async def test_a_port_that_is_taken_is_told(which: str) -> None:
+async def test_a_port_that_is_taken_is_reported(which: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"127.0.0.1:{port}.*choose another {which}"):
             await serve(make_scorer(), make_settings(**{which: port}))
 
 
-async def test_a_prover_that_cannot_prove_at_the_start_is_told() -> None:
+async def test_a_prover_that_cannot_prove_at_the_start_is_reported() -> None:
     prover = ScriptedProver(VALUES)
     prover.unavailable = True
     with pytest.raises(ProverUnavailable):

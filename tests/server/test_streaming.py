@@ -150,7 +150,7 @@ async def _streamed(results: Results, sending: Sending, seconds: float = 3600, *
     await ScoreStream(results(), ASKED, caller)(scope, receive, sending)
 
 
-async def test_an_error_in_mid_stream_is_told_by_one_line_for_each_trace_that_has_none() -> None:
+async def test_an_error_in_mid_stream_is_reported_by_one_line_for_each_trace_that_has_none() -> None:
     results, sending = Results(2, 0, error=GraderError("the grader died")), Replied()
     await _streamed(results, sending)
     assert (sending.status, sending.headers) == (200, {"content-type": "application/x-ndjson"})
@@ -168,7 +168,7 @@ async def test_an_error_in_mid_stream_is_told_by_one_line_for_each_trace_that_ha
     assert results.closed
 
 
-async def test_a_deadline_in_mid_stream_is_told_the_same_way_and_stops_the_work() -> None:
+async def test_a_deadline_in_mid_stream_is_reported_the_same_way_and_stops_the_work() -> None:
     results, sending = Results(1), Replied()
     await _streamed(results, sending, 0.05)
     assert [line["index"] for line in sending.lines] == [1, 0, 2, 3]

@@ -54,13 +54,13 @@ async def test_where_a_model_lies_is_for_nobody_outside() -> None:
         assert scored.json()["traces"][0]["prover"] == "qwen@1", "as /v1/prover says it"
 
 
-async def test_endpoints_that_are_up_are_told_and_nothing_else_of_their_urls() -> None:
+async def test_endpoints_that_are_up_are_reported_and_nothing_else_of_their_urls() -> None:
     class Fleet(ScriptedProver):
         endpoints = (EndpointState("http://a:9", True, "", 7, 1), EndpointState("http://b:9", False, "gone", 2, 3))
 
     async with live_server(Fleet(VALUES)) as live:
-        told = (await live.http.get("/v1/prover")).json()["endpoints"]
-        assert told == [
+        reported = (await live.http.get("/v1/prover")).json()["endpoints"]
+        assert reported == [
             {"url": "http://a:9", "up": True, "problem": "", "num_proofs": 7, "num_failures": 1},
             {"url": "http://b:9", "up": False, "problem": "gone", "num_proofs": 2, "num_failures": 3},
         ]
@@ -82,9 +82,9 @@ async def test_endpoints_that_are_up_are_told_and_nothing_else_of_their_urls() -
 def test_a_log_file_holds_no_colours(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("console")
     structlog.get_logger("test").warning("something", code=3)
-    told = capsys.readouterr().err
-    assert "something" in told
-    assert "\x1b" not in told
+    output = capsys.readouterr().err
+    assert "something" in output
+    assert "\x1b" not in output
 
 
 @pytest.fixture

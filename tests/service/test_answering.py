@@ -34,10 +34,10 @@ class Drawn(ScriptedProver):
         self._cuts = sorted({*self._cuts, *(probe.cut for probe in proof.probes)})
         answers: list[ProbeAnswer] = []
         for probe in proof.probes:
-            place = self._cuts.index(probe.cut)
+            index = self._cuts.index(probe.cut)
             uniform_M = np.random.default_rng(probe.seed).random(query.num_samples)
             right_M = [
-                self._right(len(self.proofs), place) if self._right else bool(uniform < self._rates[place])
+                self._right(len(self.proofs), index) if self._right else bool(uniform < self._rates[index])
                 for uniform in uniform_M
             ]
             answers.append(ProbeAnswer(completions=tuple(tuple(b"{42}" if right else b"{0}") for right in right_M)))
@@ -131,11 +131,11 @@ class Seeded(Drawn):
 
 async def test_rounds_give_more_answers_where_progress_is_uncertain_and_label_them(make_scorer: MakeScorer) -> None:
     # All of the first round are right but those of the last prefix, half of which are.
-    prover = Drawn([], lambda proofs, place: place < 3 or proofs % 2 == 0)
+    prover = Drawn([], lambda proofs, index: index < 3 or proofs % 2 == 0)
     scored = await score(make_scorer, prover, ROUNDS)
     first, *later = prover.asked
     assert first == (0, 1, 2, 3)
-    assert {place for places in later for place in places} >= {2, 3}
+    assert {index for indices in later for index in indices} >= {2, 3}
     counts = [len(value.verdicts or ()) for value in scored.values]
     assert counts[3] == max(counts) > 2
     assert sum(counts) <= 4 * 4
@@ -148,21 +148,21 @@ async def test_answers_in_rounds_go_on_where_the_earlier_ones_stopped(make_score
     prover = Drawn([0.3, 0.3, 0.6, 0.9])
     scored = await score(make_scorer, prover, ROUNDS)
     seeds = {}
-    for proof, places in zip(prover.proofs, prover.asked, strict=True):
-        for probe, place in zip(proof.probes, places, strict=True):
-            seeds.setdefault(place, []).append(probe.seed)
+    for proof, indices in zip(prover.proofs, prover.asked, strict=True):
+        for probe, index in zip(proof.probes, indices, strict=True):
+            seeds.setdefault(index, []).append(probe.seed)
     # Coupled: the n-th block has the same noise at every prefix, and no two blocks have the same.
     longest = max(seeds.values(), key=len)
     assert len(set(longest)) == len(longest) > 1
     assert all(each == longest[: len(each)] for each in seeds.values())
-    for place, value in enumerate(scored.values):
-        drawn = [u < prover._rates[place] for seed in seeds[place] for u in np.random.default_rng(seed).random(2)]
+    for index, value in enumerate(scored.values):
+        drawn = [u < prover._rates[index] for seed in seeds[index] for u in np.random.default_rng(seed).random(2)]
         assert [verdict is Verdict.CORRECT for verdict in value.verdicts or ()] == drawn
 
 
 async def test_rounds_are_decided_by_answers_of_earlier_rounds_only(make_scorer: MakeScorer) -> None:
     def answers(second: bool) -> Callable[[int, int], bool]:
-        return lambda proofs, place: place < 3 if proofs == 1 else second
+        return lambda proofs, index: index < 3 if proofs == 1 else second
 
     one, other = Drawn([], answers(False)), Drawn([], answers(True))
     for prover in (one, other):
@@ -185,13 +185,13 @@ async def test_a_settled_trace_gets_no_second_round(make_scorer: MakeScorer) -> 
 
 
 async def test_rounds_need_rates_of_right_answers(make_scorer: MakeScorer) -> None:
-    for wrong, told in (
+    for wrong, message in (
         (Rollouts("rollouts", num_samples=8, mean_samples=4, best_of=2), "best_of 1"),
         (Rollouts("rollouts", num_samples=2, mean_samples=4), "at most num_samples = 2"),
     ):
         [scored] = await make_scorer(ScriptedProver([0.5] * 4)).score([make_trace("t")], ScoreOptions(estimator=wrong))
         assert scored.error is not None
-        assert told in scored.error.message
+        assert message in scored.error.message
 
 
 @pytest.mark.parametrize("terminator", ["boxed", "official"])

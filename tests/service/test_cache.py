@@ -25,13 +25,13 @@ class Computer:
         self.go = asyncio.Event()
         self.go.set()
 
-    async def __call__(self, places: Sequence[int]) -> Sequence[Value]:
-        self.asked.append(list(places))
+    async def __call__(self, indices: Sequence[int]) -> Sequence[Value]:
+        self.asked.append(list(indices))
         await self.go.wait()
-        return [value(place / 10) for place in places]
+        return [value(index / 10) for index in indices]
 
 
-async def test_only_missing_places_are_computed() -> None:
+async def test_only_missing_indices_are_computed() -> None:
     cache, compute = ScoreCache(), Computer()
     assert await cache.resolve([A, B], compute) == ([value(0.0), value(0.1)], 0)
     assert await cache.resolve([A, C, B], compute) == ([value(0.0), value(0.1), value(0.1)], 2)
@@ -57,9 +57,9 @@ async def test_whoever_waits_takes_over_from_one_that_left(leave: str) -> None:
     cache, compute = ScoreCache(), Computer()
     go = asyncio.Event()
 
-    async def failing(places: Sequence[int]) -> Sequence[Value]:
+    async def failing(indices: Sequence[int]) -> Sequence[Value]:
         await go.wait()
-        raise RuntimeError(str(places))
+        raise RuntimeError(str(indices))
 
     first = asyncio.create_task(cache.resolve([A], failing))
     await asyncio.sleep(0)
@@ -75,11 +75,11 @@ async def test_whoever_waits_takes_over_from_one_that_left(leave: str) -> None:
 async def test_what_always_fails_is_computed_twice_however_many_wait_for_it() -> None:
     cache, num_tries = ScoreCache(), 0
 
-    async def failing(places: Sequence[int]) -> Sequence[Value]:
+    async def failing(indices: Sequence[int]) -> Sequence[Value]:
         nonlocal num_tries
         num_tries += 1
         await asyncio.sleep(0)
-        raise RuntimeError(str(places))
+        raise RuntimeError(str(indices))
 
     ends = await asyncio.gather(*(cache.resolve([A], failing) for _ in range(100)), return_exceptions=True)
     assert {str(end) for end in ends} == {"[0]"}
@@ -114,9 +114,9 @@ async def test_the_last_one_to_leave_stops_the_work_and_the_key_is_free_again(nu
     cache, compute = ScoreCache(), Computer()
     stopped = 0
 
-    async def endless(places: Sequence[int]) -> Sequence[Value]:
+    async def endless(indices: Sequence[int]) -> Sequence[Value]:
         nonlocal stopped
-        compute.asked.append(list(places))
+        compute.asked.append(list(indices))
         try:
             await asyncio.Event().wait()
         finally:
@@ -137,8 +137,8 @@ async def test_the_last_one_to_leave_stops_the_work_and_the_key_is_free_again(nu
 async def test_values_that_our_own_failure_touched_are_tried_again() -> None:
     cache = ScoreCache()
 
-    async def lossy(places: Sequence[int]) -> Sequence[Value]:
-        return [Value(None, None, None, None, ungraded=2) if place == 0 else value(0.5, 1) for place in places]
+    async def lossy(indices: Sequence[int]) -> Sequence[Value]:
+        return [Value(None, None, None, None, ungraded=2) if index == 0 else value(0.5, 1) for index in indices]
 
     compute = Computer()
     await cache.resolve([A, B], lossy)
@@ -178,8 +178,8 @@ async def test_kept_answers_survive_the_disk_and_count_towards_the_memory(tmp_pa
         answers=(SampledAnswer("{4}", Verdict.CORRECT, 3, -0.5), SampledAnswer("x" * 600, Verdict.UNPARSED, 9)),
     )
 
-    async def compute(places: Sequence[int]) -> list[Value]:
-        return [kept for _ in places]
+    async def compute(indices: Sequence[int]) -> list[Value]:
+        return [kept for _ in indices]
 
     store = SQLiteStore(tmp_path / "cache.sqlite")
     cache = ScoreCache(0.002, store)  # 2,000 bytes hold one such entry: 400 + 203 + 800.

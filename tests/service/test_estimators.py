@@ -93,7 +93,7 @@ def test_several_golds_share_the_room() -> None:
     assert plan.spellings == ("1", "2", "3", "1a", "3a", "1b")
 
 
-def test_a_gold_that_no_model_is_likely_to_write_is_told() -> None:
+def test_a_gold_that_no_model_is_likely_to_write_is_reported() -> None:
     prose = "We add them up and find that there are forty-two"
     odd = plan_likelihood(Likelihood(), BOXED, BraceTokenizer(), [prose], lambda answer: (answer, answer + "!"))
     assert len(odd.warnings) == 1
@@ -182,6 +182,6 @@ async def test_answers_are_kept_where_that_was_asked_for_and_always_measured() -
         assert value.answers == (kept if keep else None)
         assert isinstance(plan.query, RolloutQuery)
         assert plan.query.logprobs is keep
-    told = ProbeAnswer(completions=answer.completions, completion_logprobs=(-0.5, -1.5))
-    [value] = await plan.values([told])
+    reported = ProbeAnswer(completions=answer.completions, completion_logprobs=(-0.5, -1.5))
+    [value] = await plan.values([reported])
     assert [kept.logprob for kept in value.answers or ()] == [-0.5, -1.5]

@@ -9,7 +9,7 @@ import pytest
 
 from mrt_reward.protocols import GradeItem
 from mrt_reward.service.encoding import Finished
-from mrt_reward.service.outcomes import UNCLOSED, Judged, judged, needs_grading
+from mrt_reward.service.outcomes import UNCLOSED, JudgedOutcome, judged, needs_grading
 from mrt_reward.types import Grade
 from tests.service.conftest import WordGrader, make_trace
 
@@ -40,17 +40,17 @@ def test_the_grader_is_asked_where_the_caller_said_nothing_and_it_can_judge(
 )
 async def test_a_finished_trace_is_worth_what_the_grader_says(text: str, outcome: float | None) -> None:
     grader = WordGrader()
-    assert await judged(make_trace(), "6 times 7?", Finished(text), grader) == Judged(outcome)
+    assert await judged(make_trace(), "6 times 7?", Finished(text), grader) == JudgedOutcome(outcome)
     assert grader.seen == [GradeItem(text, ("42",), "6 times 7?")]
 
 
 async def test_a_grader_of_scores_gives_the_score() -> None:
     grader = WordGrader(binary=False)
-    assert await judged(make_trace(), "", Finished("It is 42"), grader) == Judged(0.75)
+    assert await judged(make_trace(), "", Finished("It is 42"), grader) == JudgedOutcome(0.75)
 
 
 async def test_of_a_trace_whose_text_is_not_known_nothing_is_known_and_nobody_is_asked(grader: WordGrader) -> None:
-    assert await judged(make_trace(), "", None, grader) == Judged(None)
+    assert await judged(make_trace(), "", None, grader) == JudgedOutcome(None)
     assert grader.seen == []
 
 
@@ -66,7 +66,7 @@ async def test_of_a_trace_whose_text_is_not_known_nothing_is_known_and_nobody_is
 async def test_thinking_that_was_cut_off_is_a_miss_whatever_it_holds(
     grader: WordGrader, thinking: str, warning: str, num_asked: int
 ) -> None:
-    assert await judged(make_trace(), "", Finished(thinking, cut_off=True), grader) == Judged(0.0, warning)
+    assert await judged(make_trace(), "", Finished(thinking, cut_off=True), grader) == JudgedOutcome(0.0, warning)
     assert len(grader.seen) == num_asked
 
 
@@ -81,7 +81,7 @@ class Raising(WordGrader):
 
 async def test_a_grader_that_fails_makes_no_outcome_and_costs_none_that_is_known() -> None:
     grader = Raising(RuntimeError("the judge is out"))
-    assert await judged(make_trace(), "", RIGHT_BOX, grader) == Judged(0.0), "its warning is lost, and no more"
+    assert await judged(make_trace(), "", RIGHT_BOX, grader) == JudgedOutcome(0.0), "its warning is lost, and no more"
     with pytest.raises(RuntimeError, match="the judge is out"):
         await judged(make_trace(), "", Finished("It is 42"), grader)
 

@@ -227,16 +227,16 @@ async def test_the_wait_that_a_full_queue_asks_for_grows_with_it_and_shrinks_wit
             await asyncio.sleep(0.1)
             return await super().prove(proof)
 
-    def told_s(queued: int) -> float:
+    def least_s(queued: int) -> float:
         with queue.admitted(queued), pytest.raises(Overloaded) as caught, queue.admitted(1000):
             pass
         return caught.value.retry_after_s
 
     queue = ProofQueue(Slow([0.5]), QueueLimits(1000))
-    unknown = told_s(1000)
+    unknown = least_s(1000)
     await queue.prove(proof(98))  # 100 tokens in 0.1 s or more: at most 1000 tokens a second.
-    assert told_s(4000) >= 4.0 > unknown
-    assert told_s(8000) == pytest.approx(2 * told_s(4000))
+    assert least_s(4000) >= 4.0 > unknown
+    assert least_s(8000) == pytest.approx(2 * least_s(4000))
     await queue.close()
 
 

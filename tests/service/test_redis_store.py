@@ -51,7 +51,7 @@ async def test_what_one_replica_proved_another_finds(port: int) -> None:
         await ScoreCache(store=first).resolve(keys("k", 5), computed)
         until(lambda: first.num_pending == 0)
         values, num_cached = await ScoreCache(store=second).resolve(keys("k", 5), refuse)
-    assert (values, num_cached) == ([value(place / 100) for place in range(5)], 5)
+    assert (values, num_cached) == ([value(index / 100) for index in range(5)], 5)
 
 
 def test_a_value_comes_back_as_it_was_with_its_answers(port: int) -> None:
@@ -72,14 +72,14 @@ async def test_a_server_that_dies_is_a_miss_and_is_used_again_once_it_is_back(lo
         process.wait()
         for request in range(5):
             values, num_cached = await cache.resolve(keys(f"r{request}-", 5), computed)
-            assert (values, num_cached) == ([value(place / 100) for place in range(5)], 0)
+            assert (values, num_cached) == ([value(index / 100) for index in range(5)], 0)
         until(lambda: store.num_failures["read"] >= 1 and store.num_failures["write"] >= 2)
         assert store.num_pending == 25
         with redis_server(port):
             until(lambda: store.num_pending == 0)
             assert len(store.get([key for request in range(5) for key in keys(f"r{request}-", 5)])) == 25
-    told = [entry for entry in logs if entry["event"] == "cache_store_failed"]
-    assert {entry["where"] for entry in told} == {f"redis://127.0.0.1:{port}"}
+    message = [entry for entry in logs if entry["event"] == "cache_store_failed"]
+    assert {entry["where"] for entry in message} == {f"redis://127.0.0.1:{port}"}
     assert any(entry["event"] == "cache_store_works_again" for entry in logs)
 
 
@@ -108,7 +108,7 @@ async def test_a_full_server_refuses_and_what_it_refused_is_stored_once_there_is
     with closing(redis.Redis(port=port)) as operator, made(port) as store:
         operator.config_set("maxmemory", 1)
         assert await ScoreCache(store=store).resolve(keys("k", 3), computed) == (
-            [value(place / 100) for place in range(3)],
+            [value(index / 100) for index in range(3)],
             0,
         )
         until(lambda: store.num_failures["write"] >= 1)
@@ -162,7 +162,7 @@ async def test_clearing_takes_what_is_ours_and_leaves_what_is_not(port: int) -> 
         assert sorted(other.keys("*")) == [b"mrt-reward:0.0.0:a", b"session:1"]
 
 
-async def computed_small(places: object) -> list[Value]:
+async def computed_small(indices: object) -> list[Value]:
     return [value(0.5)] * 1200
 
 

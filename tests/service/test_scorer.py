@@ -124,7 +124,7 @@ async def test_a_bad_trace_does_not_fail_its_neighbours(make_scorer: MakeScorer)
     await scorer.close()
 
 
-async def test_our_own_bug_in_one_trace_is_told_and_contained(make_scorer: MakeScorer) -> None:
+async def test_our_own_bug_in_one_trace_is_reported_and_contained(make_scorer: MakeScorer) -> None:
     scorer = make_scorer(ScriptedProver([0.5] * 4))
     scored = await scorer.score([make_trace("a", completion=THINKING + "</think> explode"), make_trace("b")], OPTIONS)
     assert scored[0].outcome is None
@@ -276,7 +276,7 @@ async def test_a_score_that_would_mix_versions_is_done_again(make_scorer: MakeSc
     assert "weights changed" in scored.error.message
 
 
-async def test_an_unavailable_prover_is_told_as_such(make_scorer: MakeScorer) -> None:
+async def test_an_unavailable_prover_is_reported_as_such(make_scorer: MakeScorer) -> None:
     class Gone(ScriptedProver):
         async def prove(self, proof: Proof) -> Proven:
             raise ProverUnavailable("the engine is restarting")

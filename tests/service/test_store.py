@@ -31,12 +31,12 @@ def keys(prefix: str, num: int) -> list[bytes]:
     return [f"{prefix}{index}".encode() for index in range(num)]
 
 
-async def computed(places: Sequence[int]) -> Sequence[Value]:
-    return [value(place / 100) for place in places]
+async def computed(indices: Sequence[int]) -> Sequence[Value]:
+    return [value(index / 100) for index in indices]
 
 
-async def refuse(places: Sequence[int]) -> Sequence[Value]:
-    raise AssertionError(f"{len(places)} values should have been there")
+async def refuse(indices: Sequence[int]) -> Sequence[Value]:
+    raise AssertionError(f"{len(indices)} values should have been there")
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -96,7 +96,7 @@ async def test_a_lock_costs_no_score_and_what_it_held_up_is_stored_afterwards(
         with locked(path):
             for request in range(10):
                 values, num_cached = await cache.resolve(keys(f"r{request}-", 5), computed)
-                assert (values, num_cached) == ([value(place / 100) for place in range(5)], 0)
+                assert (values, num_cached) == ([value(index / 100) for index in range(5)], 0)
             until(lambda: store.num_failures["write"] >= 2)
             assert store.num_pending == 50
         until(lambda: store.num_pending == 0)
@@ -175,7 +175,7 @@ async def test_a_damaged_file_costs_no_score_and_storing_goes_on(
         cache = ScoreCache(store=store)
         for request in range(3):
             values, _ = await cache.resolve(keys(f"new{request}-", 5), computed)
-            assert values == [value(place / 100) for place in range(5)]
+            assert values == [value(index / 100) for index in range(5)]
         until(lambda: store.num_pending == 0)
         await cache.clear()
         await cache.resolve(keys("last", 5), computed)
@@ -350,8 +350,8 @@ async def test_clearing_makes_the_file_small(path: Path) -> None:
         assert await cache.resolve([b"k1"], computed) == ([value(0.0)], 0)
 
 
-async def computed_small(places: Sequence[int]) -> Sequence[Value]:
-    return [value(0.5) for _ in places]
+async def computed_small(indices: Sequence[int]) -> Sequence[Value]:
+    return [value(0.5) for _ in indices]
 
 
 @pytest.mark.usefixtures("impatient")

@@ -41,8 +41,8 @@ async def test_each_trace_is_out_before_the_next_but_one_is_begun(make_scorer: M
     stream = scorer.stream(many(20), OPTIONS)
     for index in range(20):
         prover.let.release()
-        place, scored = await asyncio.wait_for(anext(stream), timeout=10)
-        assert (place, scored.status) == (index, Status.OK)
+        j, scored = await asyncio.wait_for(anext(stream), timeout=10)
+        assert (j, scored.status) == (index, Status.OK)
         events.append(f"out {index}")
     for index in range(18):
         assert events.index(f"out {index}") < events.index(f"begun {index + 2}")

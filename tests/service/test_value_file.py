@@ -84,7 +84,7 @@ def test_a_lock_of_another_process_is_an_error_and_no_corruption(path: Path, mon
 
 
 @pytest.mark.parametrize("call", [lambda file: file.read([b"a"]), lambda file: file.write({b"a": b"1"})])
-def test_a_corrupt_file_is_reported_once_and_an_empty_one_takes_its_place(
+def test_a_corrupt_file_is_reported_once_and_an_empty_one_replaces_it(
     path: Path, call: Callable[[ValueFile], object]
 ) -> None:
     garbage = b"not a database at all, " * 1000

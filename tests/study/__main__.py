@@ -96,10 +96,10 @@ async def _carry_out(planned: list[RunSpec], out: Path) -> None:
         before = 0
         for spec in planned:
 
-            def told(step: int, spec: RunSpec = spec, before: int = before) -> None:
+            def report(step: int, spec: RunSpec = spec, before: int = before) -> None:
                 progress.update(task, description=spec.name, completed=before + step)
 
-            await carry_out(spec, out, told)
+            await carry_out(spec, out, report)
             before += spec.num_steps
 
 
@@ -191,14 +191,14 @@ def report(
         stage_of(stage)
         shown = [arm_of(name).name for name in drawn or ARMS]
         finished = read_runs(out / stage)
-        told = page(finished)
+        report = page(finished)
     except MRTRewardError as error:
         raise SystemExit(f"error: {error}") from error
     if figure is not None:
         chosen = [each for each in finished if each.arm in shown]
         regimes = {each.regime for each in chosen}
         draw(chosen, figure, {name: searchers.tidy_regret(REGIMES[name], MINI_DEEP.folder) for name in regimes})
-    typer.echo(told, nl=False)
+    typer.echo(report, nl=False)
 
 
 if __name__ == "__main__":

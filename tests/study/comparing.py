@@ -84,8 +84,8 @@ def read_run(path: Path) -> Finished | None:
             last = line["eval"]
             points.append(Point(last["step"], last["mean"], last["curve"], tokens))
     problems = {
-        name: np.array([np.nan if each is None else each for each in told], np.float64)
-        for name, told in last["problems"].items()
+        name: np.array([np.nan if each is None else each for each in report], np.float64)
+        for name, report in last["problems"].items()
     }
     return Finished(
         what["arm"],

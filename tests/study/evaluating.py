@@ -92,13 +92,13 @@ class Evaluation:
     curve: Floats
 
 
-async def evaluate(loop: StudyLoop, size: Size, told: Callable[[int], None] = lambda _: None) -> Evaluation:
+async def evaluate(loop: StudyLoop, size: Size, report: Callable[[int], None] = lambda _: None) -> Evaluation:
     """Evaluate the policy as it is now.
 
     Args:
         loop: its training.
         size: how much.
-        told: called with how many problems are done.
+        report: called with how many problems are done.
 
     Raises:
         ProverError: a trace could not be scored.
@@ -133,7 +133,7 @@ async def evaluate(loop: StudyLoop, size: Size, told: Callable[[int], None] = la
                     _Row.of(loop, some[place], ids, trace)
                     for place, ids, trace in zip(each, written, scored, strict=True)
                 ]
-                told(start + len(some))
+                report(start + len(some))
         finally:
             await scorer.close()
     return _summed(rows, problems, size.num_traces)
@@ -180,8 +180,8 @@ class _Row:
 
 def false_claims(text: str, problem: Problem) -> int:
     """Verdicts in a text that the problem's map contradicts; a place that is no candidate has none."""
-    told = [(int(place), "works" in words) for words, place in _VERDICT.findall(text)]
-    return sum(works != problem.works(place) for place, works in told if place in problem.candidates)
+    report = [(int(place), "works" in words) for words, place in _VERDICT.findall(text)]
+    return sum(works != problem.works(place) for place, works in report if place in problem.candidates)
 
 
 def answer_tokens(model: Path) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from adapters.custom_loop.train import Loop, LoopSettings, Rollouts
+from adapters.custom_loop.train import Loop, LoopSettings, PolicyRollouts
 from mrt_reward.mini import template
 from mrt_reward.mini.charts import Regime, sample_charted
 from mrt_reward.mini.island import Problem
@@ -32,7 +32,7 @@ from tests.study.values import ValueSpec, prover_here, revealed_record
 
 
 @dataclass(frozen=True)
-class Written(Rollouts):
+class Written(PolicyRollouts):
     """Rollouts, with what the sampler knows of them.
 
     Attributes:
@@ -105,7 +105,7 @@ class StudyLoop(Loop):
         used = len(response.response_ids) / self.settings.max_tokens
         return self.success(response) - self.arm.length_penalty * used
 
-    async def score(self, rollouts: Rollouts) -> tuple[list[Record], dict[str, float]]:
+    async def score(self, rollouts: PolicyRollouts) -> tuple[list[Record], dict[str, float]]:
         """Outcome of each row beside the values of its prefixes."""
         if self.values.source != "revealed":
             if self.values.following:
@@ -138,7 +138,7 @@ class StudyLoop(Loop):
         gained = self.settings.mrt.alpha * float(scored.value_P[-1] - scored.value_P[0])
         return replace(record, outcome=record.outcome + gained, what=None)
 
-    def logprobs(self, rollouts: Rollouts, rows: Tensor) -> Tensor:
+    def logprobs(self, rollouts: PolicyRollouts, rows: Tensor) -> Tensor:
         """Log-probability of each response token, (rows, T); `rows` are whole groups, whose prompt is read once."""
         size, mask_BT = self.settings.group_size, rollouts.mask[rows, rollouts.num_prompt :].bool()
         id_PGT = rollouts.ids[rows, rollouts.num_prompt :].unflatten(0, (-1, size))
@@ -149,11 +149,11 @@ class StudyLoop(Loop):
         output = torch.cat([first, self.network.write(id_PGT[..., : width - 1], read)], 2).flatten(0, 1)
         seen = mask_BT[:, :width]
         logits = self.network.logits(output[seen]) / self.settings.temperature
-        told = -functional.cross_entropy(
+        report = -functional.cross_entropy(
             logits, rollouts.ids[rows, rollouts.num_prompt :][:, :width][seen], reduction="none"
         )
         return torch.zeros(mask_BT.shape, device=self.device).masked_scatter(
-            functional.pad(seen, (0, mask_BT.shape[1] - width)), told
+            functional.pad(seen, (0, mask_BT.shape[1] - width)), report
         )
 
     def identity(self) -> dict[str, Any]:

@@ -95,8 +95,8 @@ def _means(groups: Mapping[Group, Sequence[Finished]]) -> str:
     first = next(iter(groups.values()))[0].points[0]
     rows = [["before training", "", *(_number(first.mean.get(name, np.nan)) for name in _COLUMNS), ""]]
     for key in sorted(groups, key=lambda key: _final(groups[key], "regret")):
-        told = [_number(_final(groups[key], name)) for name in _COLUMNS]
-        rows.append([_label(key), str(len(groups[key])), *told, f"{tokens_per_right(groups[key]):.0f}"])
+        report = [_number(_final(groups[key], name)) for name in _COLUMNS]
+        rows.append([_label(key), str(len(groups[key])), *report, f"{tokens_per_right(groups[key]):.0f}"])
     return _table(["arm (values)", "seeds", *_COLUMNS.values(), "tokens per right answer"], rows)
 
 
@@ -110,8 +110,8 @@ def _reached(groups: Mapping[Group, Sequence[Finished]], rival: Group | None) ->
         step = "never" if reached.step is None else f"{reached.step:.1f}"
         tokens = "never" if reached.training_tokens is None else f"{reached.training_tokens / 1000:.0f} k"
         rows.append([_label(key), step, tokens])
-    told = f"Steps and training tokens until regret {goal:.3f}, the last of {_label(rival)}, the strongest rival:"
-    return f"{told}\n\n{_table(['arm (values)', 'steps', 'training tokens'], rows)}"
+    report = f"Steps and training tokens until regret {goal:.3f}, the last of {_label(rival)}, the strongest rival:"
+    return f"{report}\n\n{_table(['arm (values)', 'steps', 'training tokens'], rows)}"
 
 
 def _differences(groups: Mapping[Group, Sequence[Finished]], rival: Group | None) -> str:
@@ -121,13 +121,13 @@ def _differences(groups: Mapping[Group, Sequence[Finished]], rival: Group | None
     # Older runs were not asked for all of them.
     metrics = [name for name in _PAIRED if all(name in run.problems for runs in groups.values() for run in runs)]
     rows = [
-        [_label(key), *(_told(paired(runs, groups[rival], metric)) for metric in metrics)]
+        [_label(key), *(_shown(paired(runs, groups[rival], metric)) for metric in metrics)]
         for key, runs in groups.items()
         if key != rival and {run.seed for run in runs} & {run.seed for run in groups[rival]}
     ]
     head = ["minus the strongest rival", *(_COLUMNS[metric] for metric in metrics)]
-    told = "Paired by seed and problem at the last step; 95 % intervals by bootstrap over both:"
-    return f"{told}\n\n{_table(head, rows)}" if rows else ""
+    report = "Paired by seed and problem at the last step; 95 % intervals by bootstrap over both:"
+    return f"{report}\n\n{_table(head, rows)}" if rows else ""
 
 
 def _trained(groups: Mapping[Group, Sequence[Finished]]) -> str:
@@ -138,12 +138,12 @@ def _trained(groups: Mapping[Group, Sequence[Finished]]) -> str:
         mean = np.mean([run.outcomes[WARM:].mean() for run in runs])
         base = plain.get((key[0], "outcome", key[2]), []) if key[1] != "outcome" else []
         paired_seeds = {run.seed for run in runs} & {run.seed for run in base}
-        gap = _told(trained(runs, base, WARM + 1)) if len(paired_seeds) > 1 else ""
+        gap = _shown(trained(runs, base, WARM + 1)) if len(paired_seeds) > 1 else ""
         rows.append([_label(key), str(len(runs)), f"{mean:.3f}", gap])
-    told = (
+    report = (
         f"Success within the budget in training, mean over steps {WARM + 1} to the last; Student's interval over seeds:"
     )
-    return f"{told}\n\n{_table(['arm (values)', 'seeds', 'success', 'minus outcome'], rows)}" if rows else ""
+    return f"{report}\n\n{_table(['arm (values)', 'seeds', 'success', 'minus outcome'], rows)}" if rows else ""
 
 
 def _seeds(groups: Mapping[Group, Sequence[Finished]]) -> str:
@@ -157,7 +157,7 @@ def _seeds(groups: Mapping[Group, Sequence[Finished]]) -> str:
     return f"Each seed, at the last step:\n\n{_table(['arm (values)', 'metric', *map(str, seeds)], rows)}"
 
 
-def _told(gap: Difference) -> str:
+def _shown(gap: Difference) -> str:
     return f"{gap.mean:+.3g} [{gap.low:+.3g}, {gap.high:+.3g}]"
 
 
@@ -176,8 +176,8 @@ def _sizes(groups: Mapping[Group, Sequence[Finished]]) -> str:
             ]
         rows.append(row)
     head = [f"{what}, {size}" for size in ("easy", "hard") for what in ("regret", "right", "tokens")]
-    told = f"Easy problems have at most {middle:g} candidates, hard ones more:"
-    return f"{told}\n\n{_table(['arm (values)', *head], rows)}"
+    report = f"Easy problems have at most {middle:g} candidates, hard ones more:"
+    return f"{report}\n\n{_table(['arm (values)', *head], rows)}"
 
 
 def draw(runs: Sequence[Finished], path: Path, faultless: Mapping[str, float] | None = None) -> None:

@@ -145,13 +145,13 @@ def settings_of(arm: Arm, regime: Regime, values: ValueSpec) -> TrainingSettings
     return load_training_settings({**arm.mrt, **budget, **values.asked()}, where="mrt")
 
 
-async def run(spec: RunSpec, out: Path, told: Callable[[int], None] = lambda _: None) -> Path:
+async def run(spec: RunSpec, out: Path, report: Callable[[int], None] = lambda _: None) -> Path:
     """Carry a run to its end.
 
     Args:
         spec: what it is.
         out: folder of the runs' files.
-        told: called with how many steps are done.
+        report: called with how many steps are done.
 
     Returns:
         Its file.
@@ -163,7 +163,7 @@ async def run(spec: RunSpec, out: Path, told: Callable[[int], None] = lambda _: 
     path, folder = out / f"{spec.name}.jsonl", out / "state" / spec.name
     _check_same(path, spec)
     if is_done(path):
-        told(spec.num_steps)
+        report(spec.num_steps)
         return path
     loop = new_loop(spec, folder)
     try:
@@ -172,10 +172,10 @@ async def run(spec: RunSpec, out: Path, told: Callable[[int], None] = lambda _: 
             step = len(loop.log)
             if step % spec.every == 0 or step == spec.num_steps:
                 size = spec.final if step == spec.num_steps else spec.between
-                lines.append({"eval": _told(step, await evaluate(loop, size), whole=size is spec.final)})
+                lines.append({"eval": _line(step, await evaluate(loop, size), whole=size is spec.final)})
                 _write(path, lines)
                 loop.save()
-            told(step)
+            report(step)
             if step == spec.num_steps:
                 break
             await loop.step()
@@ -216,18 +216,18 @@ def _step(entry: Mapping[str, float]) -> dict[str, float]:
     return {"step": int(entry["step"]), **kept}
 
 
-def _told(step: int, evaluation: Evaluation, *, whole: bool) -> dict[str, Any]:
+def _line(step: int, evaluation: Evaluation, *, whole: bool) -> dict[str, Any]:
     """An evaluation for the file: means, and at the end each problem's own numbers."""
     known = {name: each[np.isfinite(each)] for name, each in evaluation.metrics.items()}
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "step": step,
         "mean": {name: round(float(each.mean()), _DIGITS) for name, each in known.items() if each.size},
         "curve": [round(float(each), _DIGITS) for each in evaluation.curve],
     }
     if whole:
-        told["problems"] = {name: _numbers(each) for name, each in evaluation.metrics.items()}
-        told["candidates"] = evaluation.num_candidates
-    return told
+        report["problems"] = {name: _numbers(each) for name, each in evaluation.metrics.items()}
+        report["candidates"] = evaluation.num_candidates
+    return report
 
 
 def _numbers(values: Sequence[float] | np.ndarray) -> list[float | None]:

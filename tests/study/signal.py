@@ -70,7 +70,7 @@ class Signal:
 
 
 def measure(
-    specs: Sequence[RunSpec], num_batches: int, state: Path, told: Callable[[int], None] = lambda _: None
+    specs: Sequence[RunSpec], num_batches: int, state: Path, report: Callable[[int], None] = lambda _: None
 ) -> list[Signal]:
     """Sample batches, and take the gradients of each; what was done before a stop is not done again.
 
@@ -78,11 +78,11 @@ def measure(
         specs: one for each way to pay; alike in all else.
         num_batches: B, at least 2.
         state: folder of the gradients.
-        told: called with how many batches are done.
+        report: called with how many batches are done.
 
     """
     paths = [state / f"{batch:04}.pt" for batch in range(num_batches)]
-    asyncio.run(_take(specs, paths, told))
+    asyncio.run(_take(specs, paths, report))
     success_BN = _of_all(paths, SUCCESS)
     norm_BB = (success_BN @ success_BN.T).double().numpy()
     found: list[Signal] = []
@@ -93,14 +93,14 @@ def measure(
     return found
 
 
-async def _take(specs: Sequence[RunSpec], paths: Sequence[Path], told: Callable[[int], None]) -> None:
+async def _take(specs: Sequence[RunSpec], paths: Sequence[Path], report: Callable[[int], None]) -> None:
     loops = {spec.arm: new_loop(spec, paths[0].parent / "loops" / spec.arm) for spec in specs}
     try:
         for batch, path in enumerate(paths):
             if not path.is_file():
                 torch.save(await _gradients(loops, batch), path.with_suffix(".part"))
                 path.with_suffix(".part").replace(path)
-            told(batch + 1)
+            report(batch + 1)
     finally:
         await asyncio.gather(*(loop.close() for loop in loops.values()))
 
@@ -127,8 +127,8 @@ async def _gradients(loops: dict[str, StudyLoop], batch: int) -> dict[str, Tenso
 
 def _success(loop: StudyLoop, rollouts: Written) -> Tensor:
     """r less its group's mean for each token, (B, 1)."""
-    told = [loop.success(rollouts.response(row)) for row in range(len(rollouts.problems))]
-    reward_PG = torch.tensor(told).unflatten(0, (-1, loop.settings.group_size))
+    report = [loop.success(rollouts.response(row)) for row in range(len(rollouts.problems))]
+    reward_PG = torch.tensor(report).unflatten(0, (-1, loop.settings.group_size))
     return (reward_PG - reward_PG.mean(1, keepdim=True)).flatten()[:, None]
 
 
@@ -137,9 +137,9 @@ def _parts(loop: StudyLoop, rollouts: Written, paid: dict[str, Tensor]) -> Itera
     parameters = list(loop.policy.parameters())
     is_response = rollouts.mask[:, rollouts.num_prompt :]
     for rows in torch.split(torch.arange(len(rollouts.problems)), loop.settings.micro_rows):
-        told = loop.logprobs(rollouts, rows)
+        report = loop.logprobs(rollouts, rows)
         for arm, advantage_BT in paid.items():
-            gain: Any = (advantage_BT * is_response)[rows] * told
+            gain: Any = (advantage_BT * is_response)[rows] * report
             parts = torch.autograd.grad(gain.sum() / is_response.sum(), parameters, retain_graph=True)
             yield arm, torch.cat([part.flatten() for part in parts])
 
@@ -153,10 +153,10 @@ def write(signals: Sequence[Signal], what: dict[str, Any], path: Path) -> None:
 
 def read(path: Path) -> list[Signal]:
     """What `write` wrote."""
-    told = json.loads(path.read_text(encoding="utf-8"))
-    norm_BB = np.array(told["norm"])
+    report = json.loads(path.read_text(encoding="utf-8"))
+    norm_BB = np.array(report["norm"])
     return [
-        Signal(arm, np.array(each["gram"]), np.array(each["success"]), norm_BB) for arm, each in told["arms"].items()
+        Signal(arm, np.array(each["gram"]), np.array(each["success"]), norm_BB) for arm, each in report["arms"].items()
     ]
 
 

@@ -90,16 +90,16 @@ def test_the_page_compares_with_the_strongest_rival_and_draws_the_same_picture_t
     ]
     groups: dict[Any, Any] = {(run.regime, run.arm, run.values): [run] for run in runs}
     assert strongest_rival(groups) == ("deep", "forced-length-0.3", "likelihood")
-    told = page(runs)
-    assert "## deep" in told
-    assert "the last of forced-length-0.3 (likelihood), the strongest rival" in told
-    assert "| rate (likelihood) | -0.1 [-0.1, -0.1] |" in told
+    report = page(runs)
+    assert "## deep" in report
+    assert "the last of forced-length-0.3 (likelihood), the strongest rival" in report
+    assert "| rate (likelihood) | -0.1 [-0.1, -0.1] |" in report
     # Rate comes down from 0.6 to 0.25 and passes 0.35 at 250/350 of the way.
-    assert "| rate (likelihood) | 7.1 | 1 k |" in told
-    assert "| rate (likelihood) | 2 | 0.750 | +0.2 [+0.2, +0.2] |" in told
-    assert "forced-length" not in told.partition("in training")[2].partition("Each seed")[0]
-    assert "| rate (likelihood) | regret to 3 budgets | 0.250 | 0.250 |" in told
-    assert "| rate (likelihood) | 0.2 |" in told.partition("hard ones more")[2]
+    assert "| rate (likelihood) | 7.1 | 1 k |" in report
+    assert "| rate (likelihood) | 2 | 0.750 | +0.2 [+0.2, +0.2] |" in report
+    assert "forced-length" not in report.partition("in training")[2].partition("Each seed")[0]
+    assert "| rate (likelihood) | regret to 3 budgets | 0.250 | 0.250 |" in report
+    assert "| rate (likelihood) | 0.2 |" in report.partition("hard ones more")[2]
     for name in ("a.svg", "b.svg"):
         draw(runs, tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

@@ -109,8 +109,8 @@ def test_length_costs_what_the_arm_says(loop: StudyLoop, rollouts: Written) -> N
 def test_progress_as_one_number_goes_to_the_outcome_alone(loop: StudyLoop) -> None:
     scalar = StudyLoop(loop.settings, replace(arm_of("scalar")), loop.regime, loop.values)
     reading = Record(Scored(0, (2, 4), np.array([0.25, 0.25, 0.75]), cut_off=False), outcome=1.0, num_tokens=4)
-    [told] = [scalar.with_scalar(reading)]
-    assert (told.outcome, told.scored) == (1.5, None)
+    [report] = [scalar.with_scalar(reading)]
+    assert (report.outcome, report.scored) == (1.5, None)
 
 
 def test_each_kind_of_values_is_asked_for_by_the_settings_of_any_user() -> None:

@@ -13,8 +13,8 @@ RUNNER = CliRunner()
 
 
 def test_the_names_of_a_stage_are_what_a_script_makes_at_once() -> None:
-    told = RUNNER.invoke(app, ["names", "--stage", "quick"])
-    assert told.stdout.split("\n")[:-1] == [f"{arm} {seed}" for seed in (0, 1) for arm in QUICK]
+    report = RUNNER.invoke(app, ["names", "--stage", "quick"])
+    assert report.stdout.split("\n")[:-1] == [f"{arm} {seed}" for seed in (0, 1) for arm in QUICK]
     assert len(RUNNER.invoke(app, ["names", "--stage", "one"]).stdout.splitlines()) == 2 * len(ARMS)
 
 
@@ -28,13 +28,13 @@ def test_the_names_of_a_stage_are_what_a_script_makes_at_once() -> None:
     ],
 )
 def test_what_is_not_there_is_named_before_anything_is_loaded(given: list[str], said: str, tmp_path: Path) -> None:
-    told = RUNNER.invoke(app, ["run", "--policy", str(MODEL_DIR), "--out", str(tmp_path / "runs"), *given])
-    assert told.exit_code == 1
-    assert said in str(told.exception)
+    report = RUNNER.invoke(app, ["run", "--policy", str(MODEL_DIR), "--out", str(tmp_path / "runs"), *given])
+    assert report.exit_code == 1
+    assert said in str(report.exception)
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_report_of_nothing_says_so(tmp_path: Path) -> None:
-    told = RUNNER.invoke(app, ["report", "--out", str(tmp_path)])
-    assert told.exit_code == 1
-    assert "no run is done yet" in str(told.exception)
+    report = RUNNER.invoke(app, ["report", "--out", str(tmp_path)])
+    assert report.exit_code == 1
+    assert "no run is done yet" in str(report.exception)

@@ -60,9 +60,9 @@ def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(tmp_path: Path
     assert is_done(broken)
     assert without_clock(broken) == without_clock(whole)
     # Done once is done: a third start only says so.
-    told: list[int] = []
-    asyncio.run(run(SPEC, tmp_path / "broken", told.append))
-    assert told == [SPEC.num_steps]
+    report: list[int] = []
+    asyncio.run(run(SPEC, tmp_path / "broken", report.append))
+    assert report == [SPEC.num_steps]
     # The policy learned something between the evaluations, and the file holds what the report needs.
     finished = read_run(whole)
     assert finished is not None

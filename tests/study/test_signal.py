@@ -20,7 +20,7 @@ def signal(arm: str, gradient_BN: list[list[float]], success_BN: list[list[float
     return Signal(arm, of_arm @ of_arm.T, of_arm @ of_success.T, of_success @ of_success.T)
 
 
-def test_what_all_batches_share_is_told_from_noise() -> None:
+def test_what_all_batches_share_is_distinguished_from_noise() -> None:
     success = [[1.0, 0.0]] * 3
     assert signal("same", [[2.0, 1.0]] * 3, success).share == pytest.approx(1.0)
     # Two batches that share (1, 0) and differ by (0, ±1): one of the two parts of each squared norm.
@@ -49,18 +49,20 @@ def test_shares_are_without_bias() -> None:
 
 def test_the_table_sets_each_arm_beside_outcome() -> None:
     success = [[1.0, 0.0], [1.0, 0.2]]
-    told = table([signal("outcome", [[1.0, 1.0], [1.0, -1.0]], success), signal("rate-16", [[1.0, 0.0]] * 2, success)])
-    assert [line.split("|")[1].strip() for line in told.splitlines()] == ["arm", "---", "rate-16", "outcome"]
-    assert told.splitlines()[-1].endswith("| 1.0 |")
+    report = table(
+        [signal("outcome", [[1.0, 1.0], [1.0, -1.0]], success), signal("rate-16", [[1.0, 0.0]] * 2, success)]
+    )
+    assert [line.split("|")[1].strip() for line in report.splitlines()] == ["arm", "---", "rate-16", "outcome"]
+    assert report.splitlines()[-1].endswith("| 1.0 |")
 
 
 def test_gradients_of_a_batch_are_those_that_a_step_would_follow(tmp_path: Path) -> None:
     spec = RunSpec("outcome", "short", 0, 1, 1, ValueSpec("revealed"), MODEL_DIR, problems=2, group_size=2)
     specs = [replace(spec, arm=arm) for arm in ("outcome", "rate-16")]
-    told: list[int] = []
-    found = measure(specs, 2, tmp_path / "state", told.append)
+    report: list[int] = []
+    found = measure(specs, 2, tmp_path / "state", report.append)
     assert [each.arm for each in found] == ["outcome", "rate-16"]
-    assert told == [1, 2]
+    assert report == [1, 2]
     kept = torch.load(tmp_path / "state" / "0000.pt")
     assert set(kept) == {SUCCESS, "outcome", "rate-16"}
     assert kept["rate-16"].float().norm() > 0

@@ -120,13 +120,13 @@ def test_an_empty_block_and_a_bare_closing_delimiter_are_found_where_they_begin(
     for tail in ("<think></think>", "<think>\n\n</think>\n\n"):
         tokens = encode(prompt + tail)
         end = tail_of(tokens, TURNS, locate, Delimiters())
-        place = found(tokens).empty_block
-        assert place is not None, tail
-        assert end.text[place:] == tail
+        index = found(tokens).empty_block
+        assert index is not None, tail
+        assert end.text[index:] == tail
     tokens = encode(prompt + "</think>\n")
-    place = found(tokens).bare_close
-    assert place is not None
-    assert tail_of(tokens, TURNS, locate, Delimiters()).text[place:] == "</think>\n"
+    index = found(tokens).bare_close
+    assert index is not None
+    assert tail_of(tokens, TURNS, locate, Delimiters()).text[index:] == "</think>\n"
     assert found(encode(prompt + "<think>\nAll.\n</think>\n\n")) == Ending(opened=False)
 
 

@@ -95,7 +95,7 @@ def test_the_senders_own_log_probability_goes_with_the_weights_where_they_are_du
     assert [each.get("mrt/following/vouched") for each in done] == [None, 1.0, 0.0]
 
 
-def test_weights_that_are_not_there_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_weights_that_are_not_there_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = TrainingSettings(follow_steps=2)
     assert following.hand_over(tmp_path / "none", settings, 2)["mrt/following/refused"] == 1.0
     assert "nothing is there" in caplog.text
@@ -109,7 +109,7 @@ def test_a_server_that_sees_the_trainers_folder_is_found_at_the_start(tmp_path: 
     assert not list(saved.iterdir())
 
 
-def test_a_server_that_may_not_load_what_is_saved_is_told_at_the_start(tmp_path: Path) -> None:
+def test_a_server_that_may_not_load_what_is_saved_is_reported_at_the_start(tmp_path: Path) -> None:
     root, saved, port = tmp_path / "root", tmp_path / "saved", free_port()
     root.mkdir()
     url = f"http://127.0.0.1:{port}"

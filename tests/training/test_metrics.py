@@ -47,7 +47,7 @@ def test_a_posterior_does_not_go_by_the_name_of_the_value() -> None:
     assert not [name for name in metrics if name.startswith("mrt/value")]
 
 
-def test_progress_is_described_as_it_is_paid_and_a_floor_that_hides_it_is_told() -> None:
+def test_progress_is_described_as_it_is_paid_and_a_floor_that_hides_it_is_reported() -> None:
     values = np.array([1e-40, 1e-30, 1e-200])
     records = [Record(Scored(0, (4, 8), values, cut_off=False), outcome=1.0, num_tokens=10)]
     metrics = batch_metrics(records, TrainingSettings(progress="log"), budget=8)
@@ -104,12 +104,12 @@ def test_what_a_step_waited_for_values_is_what_was_not_hidden_behind_its_slowest
     assert overhead_s([]) is None
 
 
-def test_a_step_is_told_in_one_line_without_what_was_not_measured() -> None:
+def test_a_step_is_reported_in_one_line_without_what_was_not_measured() -> None:
     measured = {"mrt/outcome/mean": 0.625, "mrt/progress/waste_share": 0.4, "mrt/failed/share": 0.0, "grad_norm": 2.0}
     assert (
         in_words({**measured, "mrt/waste_threshold": 0.02}) == "accuracy 0.62, waste 0.40 below 0.02, not scored 0.00"
     )
-    # A share of waste is not told without its threshold.
+    # A share of waste is not printed without its threshold.
     assert in_words(measured) == "accuracy 0.62, not scored 0.00"
     assert in_words({}) == ""
 

@@ -99,7 +99,7 @@ def test_a_row_of_a_dataset_says_its_group_its_value_and_whether_it_stops() -> N
 
 
 @pytest.mark.parametrize(
-    ("columns", "param", "told"),
+    ("columns", "param", "message"),
     [
         ({}, "mrt_group", "row 3 has no mrt_group, which mode=prefix needs"),
         ({"mrt_group": "g", "mrt_value_prefix": 1.5}, "mrt_value_prefix", r"row 3: .* must be in \[0, 1\], got 1.5"),
@@ -108,8 +108,8 @@ def test_a_row_of_a_dataset_says_its_group_its_value_and_whether_it_stops() -> N
         ({"mrt_group": "g", "mrt_stop": "false"}, "mrt_stop", "row 3: mrt_stop must be true or false, got 'false'"),
     ],
 )
-def test_a_row_that_says_nothing_usable_is_refused(columns: dict[str, object], param: str, told: str) -> None:
-    with pytest.raises(TraceError, match=told) as caught:
+def test_a_row_that_says_nothing_usable_is_refused(columns: dict[str, object], param: str, message: str) -> None:
+    with pytest.raises(TraceError, match=message) as caught:
         read_prefixed(columns, "row 3")
     assert caught.value.param == param
 

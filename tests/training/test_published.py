@@ -56,7 +56,7 @@ def test_what_somebody_else_wrote_is_never_deleted(tmp_path: Path) -> None:
     assert (elsewhere / "model.safetensors").is_file()
 
 
-def test_a_folder_that_cannot_be_deleted_is_told_and_training_goes_on(
+def test_a_folder_that_cannot_be_deleted_is_reported_and_training_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     published(tmp_path, "a", "b")

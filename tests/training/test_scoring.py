@@ -301,7 +301,7 @@ async def test_replies_past_the_timeout_are_lost_and_their_neighbours_are_not() 
                 return await super().handle_async_request(request)
 
         scorer.transport = Delaying()
-        texts = [TEXT.replace("Two", "LATE") if place % 10 < 3 else TEXT for place in range(10)]
+        texts = [TEXT.replace("Two", "LATE") if index % 10 < 3 else TEXT for index in range(10)]
         # One at a time, so that each reply is a request of its own.
         records = [await scorer.score(response(backend, text)) for text in texts]
     late = [record for record in records if record.what is Lapse.TIMEOUT]

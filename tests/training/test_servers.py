@@ -51,24 +51,24 @@ class Another(ScriptedProver):
 
 
 def test_servers_whose_tokenizers_differ_are_not_one_prover() -> None:
-    told = r"mrt\.url: http.* and http.*, whose tokenizers differ: name servers of one prover"
+    reported = r"mrt\.url: http.* and http.*, whose tokenizers differ: name servers of one prover"
     with (
         threaded_server() as url,
         threaded_server(Another(VALUES)) as other,
-        pytest.raises(ConfigError, match=told) as e,
+        pytest.raises(ConfigError, match=reported) as e,
     ):
         check_servers(TrainingSettings(url=[url, other]), "mrt")
     assert e.value.param == "mrt.url"
 
 
-def test_one_that_does_not_answer_is_told_with_what_to_do() -> None:
+def test_one_that_does_not_answer_is_reported_with_what_to_do() -> None:
     settings = TrainingSettings(url="http://127.0.0.1:9")
     with pytest.raises(ConfigError, match=r"no progress server answers at --mrt\.url=http://127\.0\.0\.1:9.*serve"):
         check_servers(settings, "--mrt")
 
 
 @pytest.mark.parametrize("url", ["policy", ["http://127.0.0.1:9", "policy"]])
-def test_a_trainer_whose_policy_is_elsewhere_is_told_to_use_a_server(url: str | list[str]) -> None:
+def test_a_trainer_whose_policy_is_elsewhere_is_reported_to_use_a_server(url: str | list[str]) -> None:
     with pytest.raises(ConfigError, match=r"reward\.mrt\.url=.*policy.* start `mrt-reward serve`.*follow_steps"):
         check_servers(TrainingSettings(url=url), "reward.mrt")
 

@@ -61,7 +61,7 @@ def test_an_unknown_setting_without_a_near_one_is_refused_with_all_names() -> No
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"alpha": -1}, "reward.mrt.alpha: .*got -1"),
         ({"credit": "later"}, "reward.mrt.credit"),
@@ -84,8 +84,8 @@ def test_an_unknown_setting_without_a_near_one_is_refused_with_all_names() -> No
         ({"log_floor": 1}, "reward.mrt.log_floor: .*less than 1"),
     ],
 )
-def test_wrong_settings_are_refused_by_name(given: dict[str, object], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_wrong_settings_are_refused_by_name(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         load(**given)
 
 
@@ -94,11 +94,11 @@ def test_every_setting_is_described() -> None:
     assert all(field.description for field in described.values())
 
 
-def test_settings_are_told_as_json_and_read_again() -> None:
+def test_settings_are_written_as_json_and_read_again() -> None:
     settings = load(segmenter={"kind": "markers", "group": 3}, terminator="official", max_episodes=None, url=["a", "b"])
-    told = json.loads(json.dumps(as_json(settings)))
-    assert load(**told) == settings
-    assert tuple(told) == SETTING_NAMES
+    record = json.loads(json.dumps(as_json(settings)))
+    assert load(**record) == settings
+    assert tuple(record) == SETTING_NAMES
 
 
 def test_options_follow_the_settings() -> None:

@@ -57,7 +57,7 @@ def test_rounding_above_zero_is_zero() -> None:
         (Question((1,), (2, 3)), -1.0),
     ],
 )
-def test_what_is_no_probability_of_an_answer_is_told_and_not_sent(
+def test_what_is_no_probability_of_an_answer_is_reported_and_not_sent(
     asked: Question, logprob: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert vouched(asked, logprob, "float32") is None

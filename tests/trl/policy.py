@@ -94,9 +94,9 @@ def scripted_problems(num_rows: int = 8, **columns: Any) -> Any:  # a Dataset
         {
             "prompt": [{"role": "user", "content": "6 times 7?"}],
             "solution": "42",
-            **{name: values[place % len(values)] for name, values in columns.items()},
+            **{name: values[index % len(values)] for name, values in columns.items()},
         }
-        for place in range(num_rows)
+        for index in range(num_rows)
     ]
     return Dataset.from_list(rows)
 
@@ -115,7 +115,7 @@ def script(*texts: str) -> Callable[[list[Any], Any], dict[str, Any]]:
     def roll_out(prompts: list[Any], _: Any) -> dict[str, Any]:
         asked = [tokenizer.apply_chat_template(prompt, add_generation_prompt=True)["input_ids"] for prompt in prompts]
         answered = [
-            tokenizer.encode(texts[place % len(texts)], add_special_tokens=False) for place in range(len(prompts))
+            tokenizer.encode(texts[index % len(texts)], add_special_tokens=False) for index in range(len(prompts))
         ]
         logprobs = [[0.0] * len(ids) for ids in answered]
         return {"prompt_ids": asked, "completion_ids": answered, "logprobs": logprobs}

@@ -50,12 +50,12 @@ def main() -> None:
         (folder / f"{rank}.json").write_text(json.dumps({"error": str(error)}))
         raise SystemExit(3) from error
     [batch] = made.kept
-    told = {
+    reported = {
         "advantages": [row[:n].tolist() for row, n in zip(batch.advantages, batch.lengths, strict=True)],
         "metrics": steps_of(made)[0] if rank == 0 else {},
         "world": made.accelerator.num_processes,
     }
-    (folder / f"{rank}.json").write_text(json.dumps(told))
+    (folder / f"{rank}.json").write_text(json.dumps(reported))
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def test_progress_is_added_to_whatever_trl_makes_of_the_rewards(
 ) -> None:
     def short(completions: Sequence[Any], **_: Any) -> list[float | None]:
         # None where it does not apply, as TRL allows.
-        return [None if place == 1 else len(each[0]["content"]) / 100 for place, each in enumerate(completions)]
+        return [None if index == 1 else len(each[0]["content"]) / 100 for index, each in enumerate(completions)]
 
     given: dict[str, Any] = {"reward_funcs": [right, short], "reward_weights": [1.0, 0.5], **scale}
     for alpha in (0.0, 0.5):
@@ -106,8 +106,8 @@ def test_the_difference_is_alpha_times_what_core_gives(url: str, tmp_path: Path)
         if values[row] is None:
             assert batch.advantages[row].numpy() == pytest.approx(paid.outcome_advantage, abs=1e-6)
             continue
-        places = added_by_hand([1.0, 2.0, 3.0])
-        wanted = [paid.answer_advantage if not place else paid.episode_advantage_K[int(place) - 1] for place in places]
+        indices = added_by_hand([1.0, 2.0, 3.0])
+        wanted = [paid.answer_advantage if not index else paid.episode_advantage_K[int(index) - 1] for index in indices]
         assert batch.advantages[row, : len(wanted)].numpy() == pytest.approx(wanted, abs=1e-5)
 
 
@@ -278,13 +278,13 @@ def test_a_row_that_must_stop_and_has_no_answer_is_left_out(tmp_path: Path) -> N
 
 
 def test_rows_of_prefixes_that_say_nothing_usable_are_refused(tmp_path: Path) -> None:
-    for columns, told in (
+    for columns, message in (
         ({"mrt_group": ["g", None]}, "has no mrt_group"),
         ({"mrt_group": ["g"], "mrt_value_prefix": [1.5]}, r"must be in \[0, 1\], got 1.5"),
     ):
         data = scripted_problems(4, **columns)
         made = made_of(tmp_path, "http://127.0.0.1:9", [TEXT], {"mode": "prefix"}, train_dataset=data)
-        with pytest.raises(TraceError, match=told):
+        with pytest.raises(TraceError, match=message):
             generated(made)
 
 

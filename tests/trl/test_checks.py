@@ -36,7 +36,7 @@ def test_all_losses_of_trl_are_taken_token_by_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mrt", "given", "told"),
+    ("mrt", "given", "message"),
     [
         ({}, {"loss_type": "new"}, "loss_type='new' is not known .* use one of dapo, grpo"),
         *(
@@ -55,8 +55,8 @@ def test_all_losses_of_trl_are_taken_token_by_token() -> None:
         ({"follow_steps": 4}, {"save_steps": 0.5}, "save_steps=0.5: set"),
     ],
 )
-def test_what_does_not_go_together_is_refused(mrt: dict[str, Any], given: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_what_does_not_go_together_is_refused(mrt: dict[str, Any], given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         check(mrt, **given)
 
 
@@ -121,13 +121,13 @@ def test_a_misspelt_setting_is_refused_with_the_right_name() -> None:
         MRTGRPOTrainer("none", mrt={"alhpa": 1.0})
 
 
-def test_a_server_that_is_down_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+def test_a_server_that_is_down_is_reported_before_a_model_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"no progress server answers at mrt.url=http://127.0.0.1:9: .*mrt-reward serve"
     ):
         trainer(tmp_path, "http://127.0.0.1:9", train_dataset=scripted_problems())
 
 
-def test_a_column_that_is_not_there_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+def test_a_column_that_is_not_there_is_reported_before_a_model_is_loaded(tmp_path: Path) -> None:
     with scripted_server() as url, pytest.raises(ConfigError, match="no column 'solution'"):
         trainer(tmp_path, url, train_dataset=scripted_problems().remove_columns("solution"))

@@ -93,9 +93,9 @@ class Seen:
         """Each row of all batches, without its padding."""
         found: list[dict[str, list[int]]] = []
         for batch in self.batches:
-            for place, kept in enumerate(batch[mask].bool()):
+            for index, kept in enumerate(batch[mask].bool()):
                 same = {name: each for name, each in batch.items() if each.shape == batch[mask].shape}
-                found.append({name: each[place][kept].tolist() for name, each in same.items()})
+                found.append({name: each[index][kept].tolist() for name, each in same.items()})
         return found
 
 
@@ -161,13 +161,13 @@ def test_dpo_trains_on_steps_and_ends_no_turn_after_them(results: Path, tmp_path
     for batch in seen.batches:
         # The chosen halves of a batch come first.
         half = len(batch["input_ids"]) // 2
-        for place in range(half):
+        for index in range(half):
             chosen, rejected = (
                 [
                     batch[name][at][batch["attention_mask"][at].bool()].tolist()
                     for name in ("input_ids", "completion_mask")
                 ]
-                for at in (place, half + place)
+                for at in (index, half + index)
             )
             assert any(
                 (chosen[0], rejected[0]) == (tokens(tokenizer, prompt + good), tokens(tokenizer, prompt + bad))

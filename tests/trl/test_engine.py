@@ -83,23 +83,23 @@ def values(records: list[Record]) -> list[float]:
 
 async def test_values_are_those_of_the_policy_at_each_step_and_name_it(url: str, policy: Any, tokenizer: Any) -> None:
     scorer = await asyncio.to_thread(scorer_of, made(url, tokenizer), SETTINGS)
-    told: list[list[float]] = []
+    reported: list[list[float]] = []
     for step in (0, 3):
         records = await scorer.score_all(responses(tokenizer, step))
         assert {record.prover for record in records} == {f"{MODEL_DIR.name}@{step}"}
         alone = PolicyScorer(policy, tokenizer, TrainingSettings(url="policy", segmenter="paragraphs"), "mrt")
         assert values(records) == pytest.approx(values(await alone.score_all(responses(tokenizer, step))), abs=1e-4)
         await alone.close()
-        told.append(values(records))
+        reported.append(values(records))
         with torch.no_grad():
             for weights in policy.parameters():
                 weights.mul_(1.02)
     await scorer.close()
-    assert len(told[0]) > 4
-    assert np.abs(np.subtract(*told)).max() > 1e-3
+    assert len(reported[0]) > 4
+    assert np.abs(np.subtract(*reported)).max() > 1e-3
 
 
-def test_a_server_that_is_away_is_told_when_the_trainer_is_made(tokenizer: Any) -> None:
+def test_a_server_that_is_away_learns_when_the_trainer_is_made(tokenizer: Any) -> None:
     with pytest.raises(ConfigError, match=r"mrt\.url=rollout: the server that TRL generates with .*:9\) cannot prove"):
         scorer_of(made("http://127.0.0.1:9", tokenizer), SETTINGS)
 

@@ -41,7 +41,7 @@ def zero(**settings: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("plugins", "told"),
+    ("plugins", "message"),
     [
         (
             {"fsdp_plugin": FullyShardedDataParallelPlugin(state_dict_type="SHARDED_STATE_DICT")},
@@ -53,8 +53,8 @@ def zero(**settings: Any) -> Any:
         ),
     ],
 )
-def test_checkpoints_in_shards_are_refused_with_what_to_set(plugins: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=rf"mrt\.follow_steps needs checkpoints with whole weights, .*{told}"):
+def test_checkpoints_in_shards_are_refused_with_what_to_set(plugins: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"mrt\.follow_steps needs checkpoints with whole weights, .*{message}"):
         check_following(made(**plugins), SETTINGS)
     check_following(made(**plugins), TrainingSettings())
 
@@ -91,7 +91,7 @@ def test_an_adapter_alone_is_refused_before_training(tmp_path: Path, by: str) ->
         follower(tmp_path, tmp_path, **given)
 
 
-def test_a_server_that_may_not_load_checkpoints_is_told_before_training(tmp_path: Path) -> None:
+def test_a_server_that_may_not_load_checkpoints_is_reported_before_training(tmp_path: Path) -> None:
     follower(tmp_path, tmp_path)
     other = tmp_path / "other"
     other.mkdir()

@@ -53,9 +53,9 @@ class Watched:
     async def close(self) -> None:
         await self.inner.close()
 
-    async def again(self, place: int) -> list[Record]:
+    async def again(self, index: int) -> list[Record]:
         """The same of a service whose prover has the weights of a step from disk."""
-        at, responses, _ = self.steps[place]
+        at, responses, _ = self.steps[index]
         settings = replace(self.made._mrt.settings, url="http://127.0.0.1:1")
         scorer, service = in_process.scorer_and_service(settings, self.tokens, load_settings(model=str(at)))
         records = await scorer.score_all(responses)
@@ -87,9 +87,9 @@ def test_a_run_without_a_server_is_paid_what_its_own_weights_say(tmp_path: Path,
     watched = Watched(made, tmp_path)
     made._mrt = replace(made._mrt, scorer=watched)
     made.train()
-    for place, (_, _, records) in enumerate(watched.steps):
-        assert {record.prover for record in records} == {f"policy@{place}"}
-        assert values(records) == pytest.approx(values(asyncio.run(watched.again(place))), abs=1e-5)
+    for index, (_, _, records) in enumerate(watched.steps):
+        assert {record.prover for record in records} == {f"policy@{index}"}
+        assert values(records) == pytest.approx(values(asyncio.run(watched.again(index))), abs=1e-5)
     assert [len(records) for _, _, records in watched.steps] == [4, 4]
     first, second = (np.array(values(records)) for _, _, records in watched.steps)
     assert np.abs(first - second).max() > 1e-4
@@ -103,14 +103,14 @@ def test_a_run_without_a_server_is_paid_what_its_own_weights_say(tmp_path: Path,
 
 @pytest.mark.slow
 def test_each_process_proves_its_own_rows_and_all_are_paid_as_in_one(tmp_path: Path) -> None:
-    status, told = run(tmp_path, "policy", "train")
+    status, output = run(tmp_path, "policy", "train")
     [alone] = (made := train(tmp_path / "alone", "policy", TEXTS, 4)).kept
     assert status == [0, 0]
-    together = [row for each in told for row in each["advantages"]]
+    together = [row for each in output for row in each["advantages"]]
     assert len(together) == 4
     for row, (found, length) in enumerate(zip(together, alone.lengths, strict=True)):
         assert found == pytest.approx(alone.advantages[row, :length].tolist(), abs=1e-5)
-    assert told[0]["metrics"]["mrt/value/last"] == pytest.approx(steps_of(made)[0]["mrt/value/last"], abs=1e-6)
+    assert output[0]["metrics"]["mrt/value/last"] == pytest.approx(steps_of(made)[0]["mrt/value/last"], abs=1e-6)
 
 
 def test_a_reward_that_fails_leaves_the_policy_as_it_was(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def sharding(**plugins: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("plugins", "told"),
+    ("plugins", "message"),
     [
         ({"fsdp_plugin": FullyShardedDataParallelPlugin(state_dict_type="FULL_STATE_DICT")}, "FSDP"),
         (
@@ -146,8 +146,8 @@ def sharding(**plugins: Any) -> Any:
         ),
     ],
 )
-def test_a_sharded_policy_is_told_to_use_a_server(plugins: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=rf"whole weights in each process, and {told} shards them: start .*serve"):
+def test_a_sharded_policy_is_reported_to_use_a_server(plugins: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"whole weights in each process, and {message} shards them: start .*serve"):
         scorer_of(sharding(**plugins), SETTINGS)
 
 

@@ -50,17 +50,17 @@ def run(folder: Path, url: str, mode: str) -> tuple[list[int], list[dict[str, An
 @pytest.mark.slow
 def test_a_group_across_processes_is_paid_as_in_one(tmp_path: Path) -> None:
     with scripted_server() as url:
-        status, told = run(tmp_path, url, "train")
+        status, output = run(tmp_path, url, "train")
         [alone] = (made := train(tmp_path / "alone", url, TEXTS, 4)).kept
     assert status == [0, 0]
-    assert [each["world"] for each in told] == [2, 2]
-    together = [row for each in told for row in each["advantages"]]
+    assert [each["world"] for each in output] == [2, 2]
+    together = [row for each in output for row in each["advantages"]]
     for row, (found, length) in enumerate(zip(together, alone.lengths, strict=True)):
         assert found == pytest.approx(alone.advantages[row, :length].tolist(), abs=1e-6)
     assert len(together) == 4
     # Progress is paid, against the other process's: the group's baselines are not its own.
     assert max(together[0]) - min(together[0]) > 0.1
-    metrics, theirs = told[0]["metrics"], steps_of(made)[0]
+    metrics, theirs = output[0]["metrics"], steps_of(made)[0]
     for name in ("mrt/traces/scored", "mrt/traces/no_thinking", "mrt/progress/mean", "mrt/outcome/mean", "mrt/regret"):
         assert metrics[name] == pytest.approx(theirs[name]), name
 
@@ -68,6 +68,6 @@ def test_a_group_across_processes_is_paid_as_in_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_all_processes_stop_when_too_many_traces_have_no_score(tmp_path: Path) -> None:
     with scripted_server() as url:
-        status, told = run(tmp_path, url, "fail")
+        status, output = run(tmp_path, url, "fail")
     assert status == [3, 3]
-    assert all("4 of 4 traces of this batch have no progress (4 rejected)" in each["error"] for each in told)
+    assert all("4 of 4 traces of this batch have no progress (4 rejected)" in each["error"] for each in output)

@@ -41,15 +41,15 @@ def rows_of(made: Recorded, batch: Generated) -> list[Row]:
     tokenizer: Any = made.processing_class
     answers = {row["prompt"][0]["content"]: row["solution"] for row in problems()}
     rows: list[Row] = []
-    for place, length in enumerate(batch.lengths):
-        prompt = batch.output["prompt_ids"][place][batch.output["prompt_mask"][place] == 1].tolist()
-        response = batch.output["completion_ids"][place, :length].tolist()
+    for index, length in enumerate(batch.lengths):
+        prompt = batch.output["prompt_ids"][index][batch.output["prompt_mask"][index] == 1].tolist()
+        response = batch.output["completion_ids"][index, :length].tolist()
         [outcome] = right([tokenizer.decode(response)], [answer_of(tokenizer.decode(prompt), answers)])
         assert outcome is not None
-        advantage = batch.advantages[place, :length].double().numpy()
-        mask = batch.output["completion_mask"][place, :length].tolist()
+        advantage = batch.advantages[index, :length].double().numpy()
+        mask = batch.output["completion_mask"][index, :length].tolist()
         rows.append(
-            Row(str(place // int(made.num_generations or 1)), prompt, response, mask, np.array([outcome]), advantage)
+            Row(str(index // int(made.num_generations or 1)), prompt, response, mask, np.array([outcome]), advantage)
         )
     return rows
 

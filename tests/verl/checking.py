@@ -74,13 +74,13 @@ def score_again(
     tokenizer = HFTokenizer(MODEL_DIR)
     traces = [
         Trace(
-            str(place),
+            str(index),
             prompt_ids=np.array(row.prompt, np.int32),
             completion_ids=np.array(row.response, np.int32),
             tokenizer=tokenizer.sha256,
             answer=(answer_of(tokenizer.decode(row.prompt), answers),),
         )
-        for place, row in enumerate(rows)
+        for index, row in enumerate(rows)
     ]
     return score(traces, options, model=str(weights))
 
@@ -96,13 +96,13 @@ def expected(rows: Sequence[Row], scored: Sequence[ScoredTrace | None], config: 
     tokenizer = HFTokenizer(MODEL_DIR)
     advantages: list[Floats] = [np.zeros(0)] * len(rows)
     for group in {row.group for row in rows}:
-        places = [place for place, row in enumerate(rows) if row.group == group]
-        values = [None if (trace := scored[place]) is None else values_of(trace) for place in places]
-        outcomes = [float(rows[place].reward[-1]) for place in places]
-        for place, paid in zip(places, credit(outcomes, values, config), strict=True):
-            response = rows[place].response
+        indices = [index for index, row in enumerate(rows) if row.group == group]
+        values = [None if (trace := scored[index]) is None else values_of(trace) for index in indices]
+        outcomes = [float(rows[index].reward[-1]) for index in indices]
+        for index, paid in zip(indices, credit(outcomes, values, config), strict=True):
+            response = rows[index].response
             assert paid.outcome_advantage is not None
-            trace = scored[place]
+            trace = scored[index]
             episodes = () if trace is None else trace.episodes
             lengths = [len(tokenizer.locate(np.array(response[: t + 1], np.int32))[0]) for t in range(len(response))]
             paid_T = np.full(len(response), paid.outcome_advantage)
@@ -113,5 +113,5 @@ def expected(rows: Sequence[Row], scored: Sequence[ScoredTrace | None], config: 
                         paid_T[t] = advantage
                 if episodes and begun >= episodes[-1].char_end:
                     paid_T[t] = paid.answer_advantage
-            advantages[place] = paid_T
+            advantages[index] = paid_T
     return advantages

@@ -27,8 +27,8 @@ def drawing(panels: Mapping[str, Series]) -> str:
         STYLE,
         f'<rect class="page" width="{width}" height="{HEIGHT}"/>',
     ]
-    for place, (title, series) in enumerate(panels.items()):
-        parts += [f'<g transform="translate({place * WIDTH})">', *_panel(title, series), "</g>"]
+    for index, (title, series) in enumerate(panels.items()):
+        parts += [f'<g transform="translate({index * WIDTH})">', *_panel(title, series), "</g>"]
     for run, name in enumerate(next(iter(panels.values()))):
         parts.append(f'<text class="run{run} name" x="{LEFT + 70 * run}" y="{HEIGHT - 10}">{name}</text>')
     return "\n".join([*parts, "</svg>", ""])
@@ -36,7 +36,7 @@ def drawing(panels: Mapping[str, Series]) -> str:
 
 def running_mean(values: Sequence[float], width: int = SMOOTHING) -> list[float]:
     """Mean of the last `width` values; of fewer at the start."""
-    return [float(np.mean(values[max(0, place - width + 1) : place + 1])) for place in range(len(values))]
+    return [float(np.mean(values[max(0, index - width + 1) : index + 1])) for index in range(len(values))]
 
 
 def _panel(title: str, series: Series) -> list[str]:
@@ -47,8 +47,8 @@ def _panel(title: str, series: Series) -> list[str]:
     def points(values: Sequence[float]) -> str:
         across = (right - LEFT) / max(len(values) - 1, 1)
         return " ".join(
-            f"{LEFT + place * across:.1f},{bottom - (value - low) / spread * (bottom - TOP):.1f}"
-            for place, value in enumerate(values)
+            f"{LEFT + index * across:.1f},{bottom - (value - low) / spread * (bottom - TOP):.1f}"
+            for index, value in enumerate(values)
         )
 
     num_steps = max(map(len, series.values()))

@@ -55,11 +55,11 @@ class Faults:
                 self.garbled.add(asked)
                 return Lapse.MALFORMED
             if asked not in self.done:
-                place = len(self.done)
-                if place > self.num_first:
+                index = len(self.done)
+                if index > self.num_first:
                     return None
-                late = Lapse.TIMEOUT if place % 10 in (1, 4, 7) else None
-                self.done[asked] = Lapse.MALFORMED if place == self.num_first else late
+                late = Lapse.TIMEOUT if index % 10 in (1, 4, 7) else None
+                self.done[asked] = Lapse.MALFORMED if index == self.num_first else late
             return self.done[asked]
 
     def lost(self) -> dict[Asked, Lapse]:

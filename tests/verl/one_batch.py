@@ -78,7 +78,7 @@ def worker_of(config: Any, reward_loop: Any) -> Any:
 
 def prompts(answers: dict[str, str]) -> DataProto:
     """Each problem several times, as a trainer hands them over."""
-    rows = [(text, f"uid{place}") for place, text in enumerate(answers) for _ in range(NUM_SAMPLES)]
+    rows = [(text, f"uid{index}") for index, text in enumerate(answers) for _ in range(NUM_SAMPLES)]
 
     def column(values: Sequence[Any]) -> Any:
         filled = np.empty(len(values), dtype=object)
@@ -99,15 +99,15 @@ def rows_of(data: DataProto) -> list[Row]:
     """The batch without its padding."""
     width = data.batch["responses"].shape[1]
     rows: list[Row] = []
-    for place, mask in enumerate(data.batch["attention_mask"].bool()):
+    for index, mask in enumerate(data.batch["attention_mask"].bool()):
 
-        def kept(name: str, of: Any, place: int = place) -> Any:
-            return data.batch[name][place][of].float().numpy()
+        def kept(name: str, of: Any, index: int = index) -> Any:
+            return data.batch[name][index][of].float().numpy()
 
         asked, answered = mask[:-width], mask[-width:]
         rows.append(
             Row(
-                data.non_tensor_batch["uid"][place],
+                data.non_tensor_batch["uid"][index],
                 kept("prompts", asked).astype(int).tolist(),
                 kept("responses", answered).astype(int).tolist(),
                 kept("response_mask", answered).astype(int).tolist(),

@@ -63,8 +63,8 @@ def proved(folder: Path, options: ScoreOptions, num_steps: int) -> Iterator[Prov
             assert first_P is not None
             assert paid.version == number_of(f"{MODEL_DIR.name}@{step}")
             whole = len(paid.value_P) == len(truth_P)
-            places = np.arange(len(truth_P)) if whole else np.array([0, -1])
-            yield Proved(paid.value_P[places], truth_P[places], first_P[places], whole, step)
+            indices = np.arange(len(truth_P)) if whole else np.array([0, -1])
+            yield Proved(paid.value_P[indices], truth_P[indices], first_P[indices], whole, step)
 
 
 def _check_step(data: dict[str, Any]) -> None:

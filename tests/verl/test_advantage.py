@@ -47,8 +47,8 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, np.ndarray[Any, Any], list[Scor
             rewards[row, length - 1] = outcome
     for row, each in enumerate(what):
         if each is not None:
-            for place, value in encode(each, lengths[row]):
-                rewards[row, place] += value
+            for index, value in encode(each, lengths[row]):
+                rewards[row, index] += value
     return rewards, mask, uids, what
 
 
@@ -90,8 +90,8 @@ def rewards_of(rows: list[tuple[float, Scored | Lapse]]) -> tuple[torch.Tensor, 
     rewards, mask = torch.zeros(len(rows), WIDTH), torch.ones(len(rows), WIDTH, dtype=torch.int64)
     for row, (outcome, what) in enumerate(rows):
         rewards[row, -1] = outcome
-        for place, value in encode(what, WIDTH):
-            rewards[row, place] += value
+        for index, value in encode(what, WIDTH):
+            rewards[row, index] += value
     return rewards, mask
 
 
@@ -172,10 +172,10 @@ def test_rows_of_prefixes_are_paid_by_group_or_against_their_prefix(baseline: st
     rows = [Prefixed(3, 0.75, stop=True, start=2), Prefixed(3, 0.25), Prefixed(4, 0.5)]
     outcomes = [1.0, 0.0, 1.0]
     rewards, mask = torch.zeros(3, 6), torch.ones(3, 6, dtype=torch.int64)
-    for place, (row, outcome) in enumerate(zip(rows, outcomes, strict=True)):
-        rewards[place, 5] = outcome
+    for index, (row, outcome) in enumerate(zip(rows, outcomes, strict=True)):
+        rewards[index, 5] = outcome
         for token, value in encode_prefixed(row, 6):
-            rewards[place, token] += value
+            rewards[index, token] += value
     # The rows' own prompts all differ, and so do veRL's groups.
     uids = np.array(["x", "y", "z"], dtype=object)
     ours, _ = advantage.mrt_advantage(rewards, mask, config(mode="prefix", baseline=baseline), uids)

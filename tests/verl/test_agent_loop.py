@@ -51,7 +51,7 @@ def output(mask: list[int]) -> AgentLoopOutput:
 async def test_marks_are_made_in_training_alone_and_records_are_kept_once() -> None:
     worker = Worker()
     done = await worker.run(output([1] * 4))
-    assert [place for place, _ in done.extra_fields[agent_loop.MARKS]] == [0, 1, 2]
+    assert [index for index, _ in done.extra_fields[agent_loop.MARKS]] == [0, 1, 2]
     assert done.extra_fields["reward_extra_info"] == {"acc": 1.0}
     checked = await worker.run(output([1] * 4), True)
     assert agent_loop.MARKS not in checked.extra_fields
@@ -120,9 +120,9 @@ async def test_a_reward_that_the_agent_loop_gave_itself_has_no_progress() -> Non
     assert "rewarded this trajectory itself" in record.reason
 
 
-async def test_validation_beside_training_is_told_apart() -> None:
+async def test_validation_beside_training_is_distinguished() -> None:
     worker = Worker()
-    calls = [worker.run(output([1] * 4), place % 2 == 0) for place in range(6)]
+    calls = [worker.run(output([1] * 4), index % 2 == 0) for index in range(6)]
     done = await asyncio.gather(*calls)
     assert [agent_loop.MARKS in each.extra_fields for each in done] == [False, True] * 3
 

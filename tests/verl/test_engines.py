@@ -36,11 +36,11 @@ def test_a_run_whose_replicas_have_the_policys_weights_is_taken(overrides: list[
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         (["trainer.v1.trainer_mode=separate_async"], r"trainer_mode=separate_async: .*; with sync or colocate_async"),
         (["+rollout.nnodes=1"], r"go with rollout: one step off, .*Start `mrt-reward serve`"),
-        ([f"{ROLLOUT}.name=trtllm"], r"rollout\.name=trtllm: its server tells no log-probabilities"),
+        ([f"{ROLLOUT}.name=trtllm"], r"rollout\.name=trtllm: its server returns no log-probabilities"),
         (["actor_rollout_ref.model.lora_rank=8"], r"model\.lora_rank: .*without the adapter.*lora\.merge=True"),
         ([f"{ROLLOUT}.disaggregation.enabled=True"], r"disaggregation\.enabled=True: a prefill server alone"),
         ([f"+{ROLLOUT}.checkpoint_manager_class=a.B"], r"checkpoint_manager_class: .*leave it out"),
@@ -55,8 +55,8 @@ def test_a_run_whose_replicas_have_the_policys_weights_is_taken(overrides: list[
         (["+async_training.staleness=1"], "fully asynchronous"),
     ],
 )
-def test_what_could_not_be_proved_rightly_is_refused_by_name(overrides: list[str], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_what_could_not_be_proved_rightly_is_refused_by_name(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         expanded(*overrides)
 
 
@@ -96,16 +96,16 @@ def test_a_pool_is_started_with_the_policys_first_weights_and_stays_awake(capsys
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         ([], r"nnodes=0: the prover needs GPUs that nobody else has: add reward\.reward_model\.nnodes=1 .*=N"),
         (GPU[:2], r"tensor_model_parallel_size=2: 1 GPUs are no multiple of it: add .*size=1"),
         ([*GPU, f"{MODEL}.enable=True"], r"enable=True: the pool is that of a reward model of yours"),
-        ([*GPU, f"{MODEL}.rollout.name=trtllm"], r"name=trtllm: its server tells no log-probabilities"),
+        ([*GPU, f"{MODEL}.rollout.name=trtllm"], r"name=trtllm: its server returns no log-probabilities"),
         ([*GPU, "reward.mrt.admin_url=http://a:1"], r"url=pool asks no server, and reward\.mrt\.admin_url"),
         ([*GPU, "reward.mrt.mode=prefix"], r"mode=prefix asks no prover: leave reward\.mrt\.url=pool out"),
     ],
 )
-def test_a_pool_that_could_not_prove_is_told(overrides: list[str], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_a_pool_that_could_not_prove_is_reported(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         pooled(*overrides)

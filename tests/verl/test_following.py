@@ -54,7 +54,7 @@ WORKERS = [Worker(4)]
 
 @pytest.fixture(autouse=True)
 def _answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vouching.ray, "get", lambda told, timeout: told)
+    monkeypatch.setattr(vouching.ray, "get", lambda reported, timeout: reported)
 
 
 def config(folder: Path) -> DictConfig:
@@ -88,7 +88,7 @@ def test_a_server_that_refuses_is_counted_and_training_goes_on(
     assert "keeps its old weights at step 2: outside the root" in caplog.text
 
 
-def test_weights_that_are_not_there_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_weights_that_are_not_there_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = TrainingSettings(follow_steps=2)
     assert hand_over(config(tmp_path), settings, 2, WORKERS)["mrt/following/refused"] == 1.0
     assert "nothing is there" in caplog.text
@@ -112,7 +112,7 @@ def test_a_server_that_sees_the_trainers_folder_is_found_at_the_start(tmp_path: 
     assert not list((tmp_path / "saved").iterdir())
 
 
-def test_a_server_that_may_not_load_what_is_saved_is_told_at_the_start(tmp_path: Path) -> None:
+def test_a_server_that_may_not_load_what_is_saved_is_reported_at_the_start(tmp_path: Path) -> None:
     with (
         admin_port(422, []) as url,
         pytest.raises(ConfigError, match=rf"outside the root.*--weights-root {tmp_path} \(or a folder above"),

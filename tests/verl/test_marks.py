@@ -15,8 +15,8 @@ def carried(what: Scored | Lapse, num_tokens: int, outcome: float = 1.0, scale: 
     """There and back, in the float32 that frameworks keep."""
     row = np.zeros(num_tokens, np.float32)
     row[-1] = outcome
-    for place, value in encode(what, num_tokens, scale or ProgressScale()):
-        row[place] += value
+    for index, value in encode(what, num_tokens, scale or ProgressScale()):
+        row[index] += value
     return decode(row, scale or ProgressScale())
 
 
@@ -77,7 +77,7 @@ def test_a_trace_without_scores_says_why_and_weighs_nothing(lapse: Lapse) -> Non
 def test_no_progress_is_still_a_boundary() -> None:
     # J: 0.2, 0.5, 0.5, 0.9. The middle episode is waste.
     marks = encode(scored(0, (3, 5, 7), [0.2, 0.5, 0.5, 0.9]), 9)
-    assert [place for place, _ in marks] == [0, 1, 2, 4, 6]
+    assert [index for index, _ in marks] == [0, 1, 2, 4, 6]
     assert marks[3] == (4, NO_PROGRESS)
     reading = carried(scored(0, (3, 5, 7), [0.2, 0.5, 0.5, 0.9]), 9).scored
     assert reading is not None
@@ -87,7 +87,7 @@ def test_no_progress_is_still_a_boundary() -> None:
 def test_the_last_token_belongs_to_the_outcome() -> None:
     # Cut off while thinking: the second episode ends with the response, and its mark moves one token left.
     marks = encode(scored(0, (3, 6), [0.5, 0.75, 1.0], cut_off=True), 6)
-    assert [place for place, _ in marks] == [0, 1, 2, 4]
+    assert [index for index, _ in marks] == [0, 1, 2, 4]
     reading = carried(scored(0, (3, 6), [0.5, 0.75, 1.0], cut_off=True), 6)
     assert reading.scored is not None
     assert reading.scored.ends == (3, 6)
@@ -113,7 +113,7 @@ def test_an_episode_without_room_for_its_mark_is_paid_with_the_next(start: int, 
     assert alone.ends == ()
 
 
-def test_versions_of_a_prover_are_told_apart() -> None:
+def test_versions_of_a_prover_are_distinguished() -> None:
     numbers = {number_of(f"Qwen/Qwen2.5-1.5B-Instruct@{step}") for step in range(10_000)}
     # Of 5·10^7 pairs, 0.19 would share a number by chance; this set happens to have none.
     assert len(numbers) == 10_000
@@ -146,8 +146,8 @@ def carried_row(row: Prefixed, num_tokens: int, outcome: float = 1.0) -> Record:
     """There and back, in the float32 that frameworks keep."""
     rewards = np.zeros(num_tokens, np.float32)
     rewards[-1] = outcome
-    for place, value in encode_prefixed(row, num_tokens):
-        rewards[place] += value
+    for index, value in encode_prefixed(row, num_tokens):
+        rewards[index] += value
     return decode_prefixed(rewards)
 
 

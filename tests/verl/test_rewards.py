@@ -198,7 +198,7 @@ async def test_coupled_answers_are_seeded_by_the_step_that_the_agent_loop_tells(
     assert first.isdisjoint(later)
 
 
-async def test_how_long_the_outcome_waited_for_the_values_is_told(tokenizer: Any) -> None:
+async def test_how_long_the_outcome_waited_for_the_values_is_reported(tokenizer: Any) -> None:
     prover = Gated()
     with threaded_server(prover) as slow:
         ours = manager(slow, tokenizer)
@@ -286,7 +286,7 @@ async def test_rows_of_prefixes_say_their_group_and_ask_no_prover(tokenizer: Any
     ids = trajectory(tokenizer).batch["responses"][0].tolist()
     assert tokenizer.decode(ids[what.start :]).startswith("</think>")
     marks = agent_loop.marks_of(result["reward_extra_info"][RECORD], [1] * len(ids))
-    assert [place for place, _ in marks] == [0, what.start]
+    assert [index for index, _ in marks] == [0, what.start]
     unknown = await rows.run_single(trajectory(tokenizer, mrt_group="g", mrt_value_prefix=float("nan")))
     assert unknown["reward_extra_info"][RECORD].what == Prefixed(number_of("g"))
     with pytest.raises(TraceError, match="has no mrt_group, which mode=prefix needs"):

@@ -25,16 +25,16 @@ from tests.verl.test_switch import SWITCH, composed
 class Remote:
     """Stands for a method of an actor."""
 
-    def __init__(self, name: str, told: list[Any], result: Any = None) -> None:
-        self.name, self.told, self.result = name, told, result
+    def __init__(self, name: str, log: list[Any], result: Any = None) -> None:
+        self.name, self.log, self.result = name, log, result
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
-        self.told.append((self.name, *args, *kwargs.values()))
+        self.log.append((self.name, *args, *kwargs.values()))
         return self.result
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def log(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the service and the replicas are told, in order."""
     seen: list[Any] = []
     actor = SimpleNamespace(pause=Remote("pause", seen), resume=Remote("resume", seen))
@@ -68,33 +68,33 @@ def manager_of(seen: list[Any]) -> Any:
     return manager
 
 
-def test_nothing_is_asked_from_before_replicas_sleep_until_they_have_their_weights(told: list[Any]) -> None:
-    manager = manager_of(told)
+def test_nothing_is_asked_from_before_replicas_sleep_until_they_have_their_weights(log: list[Any]) -> None:
+    manager = manager_of(log)
     manager.sleep_replicas()
     manager.update_weights(7)
-    assert told == [("pause",), "sleep", "sleep", ("pause",), ("weights", 7), ("resume", "7")]
-    told.clear()
+    assert log == [("pause",), "sleep", "sleep", ("pause",), ("weights", 7), ("resume", "7")]
+    log.clear()
     manager.abort_replicas()
     manager.update_weights(global_steps=8)
-    assert told == [("pause",), "abort", "abort", ("pause",), ("weights", 8), ("resume", "8")]
-    told.clear()
+    assert log == [("pause",), "abort", "abort", ("pause",), ("weights", 8), ("resume", "8")]
+    log.clear()
     # The same weights again, as after a validation.
     manager.update_weights()
-    assert told == [("pause",), ("weights", None), ("resume", "8")]
+    assert log == [("pause",), ("weights", None), ("resume", "8")]
 
 
-def test_veRLs_own_coroutines_await_them_still(told: list[Any]) -> None:  # noqa: N802 - its name
-    manager = manager_of(told)
+def test_veRLs_own_coroutines_await_them_still(log: list[Any]) -> None:  # noqa: N802 - its name
+    manager = manager_of(log)
 
     async def as_update_weights_does() -> None:
         await manager.abort_replicas()
 
     asyncio.run(as_update_weights_does())
-    assert told == [("pause",), "abort", "abort"]
+    assert log == [("pause",), "abort", "abort"]
 
 
-def test_weights_that_did_not_arrive_keep_the_service_quiet(told: list[Any]) -> None:
-    manager = manager_of(told)
+def test_weights_that_did_not_arrive_keep_the_service_quiet(log: list[Any]) -> None:
+    manager = manager_of(log)
 
     def fail(**_: Any) -> None:
         raise RuntimeError("out of memory")
@@ -102,25 +102,25 @@ def test_weights_that_did_not_arrive_keep_the_service_quiet(told: list[Any]) -> 
     manager.actor_wg = SimpleNamespace(update_weights=fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         manager.update_weights(7)
-    assert told == [("pause",)]
+    assert log == [("pause",)]
     assert service._Run.version == service.BEFORE
 
 
 def test_training_goes_on_without_the_service(
-    told: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    log: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gone = Remote("pause", told, RayError("no answer"))
+    gone = Remote("pause", log, RayError("no answer"))
     actor = SimpleNamespace(pause=gone, resume=gone)
     monkeypatch.setattr(service._Run, "service", actor)
-    monkeypatch.setattr(service.ray, "kill", lambda killed: told.append(("kill", killed is actor)))
-    manager_of(told).update_weights(7)
+    monkeypatch.setattr(service.ray, "kill", lambda killed: log.append(("kill", killed is actor)))
+    manager_of(log).update_weights(7)
     # It would take new weights for the old ones: what it does not score is counted, and no value mixes two.
-    assert told == [("pause",), ("kill", True), ("weights", 7)]
-    assert "cannot be told to pause, and is ended: no answer" in caplog.text
-    told.clear()
+    assert log == [("pause",), ("kill", True), ("weights", 7)]
+    assert "did not answer to pause, and is ended: no answer" in caplog.text
+    log.clear()
     # Before it is there, the version is kept for it.
-    manager_of(told).update_weights(9)
-    assert (told, service._Run.version) == ([("weights", 9)], "9")
+    manager_of(log).update_weights(9)
+    assert (log, service._Run.version) == ([("weights", 9)], "9")
 
 
 def test_the_service_is_wrapped_around_verl_once() -> None:
@@ -158,40 +158,40 @@ def started(monkeypatch: pytest.MonkeyPatch, result: Any, seen: list[Any], url: 
 
 
 def test_a_service_starts_with_the_version_that_the_replicas_have(
-    told: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    log: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(service._Run, "version", "12")
-    started(monkeypatch, "one closing token only", told)
-    assert told == [("start", "12", True)]
+    started(monkeypatch, "one closing token only", log)
+    assert log == [("start", "12", True)]
     output = capsys.readouterr().out
     assert "[mrt] the policy's replicas (2) prove; their weights are those of each step; one closing" in output
 
 
-def test_the_pools_replicas_are_found_by_name_and_told_of_no_weights(
-    told: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_pools_replicas_are_found_by_name_and_sent_no_weights(
+    log: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     actors = {
         f"vllm_server_reward_{rank}_0": SimpleNamespace(get_server_address=Remote("address", [], (host, 41 + rank)))
         for rank, host in enumerate(("10.0.0.1", "fe80::1"))
     }
     monkeypatch.setattr(service.ray, "get_actor", actors.__getitem__)
-    started(monkeypatch, "", told, "pool")
-    assert told == [("start", "pool", True)]
+    started(monkeypatch, "", log, "pool")
+    assert log == [("start", "pool", True)]
     assert "[mrt] the pool's replicas (2) prove; their weights are those it was started with" in capsys.readouterr().out
-    told.clear()
-    manager_of(told).update_weights(3)
-    assert told == [("weights", 3)]
+    log.clear()
+    manager_of(log).update_weights(3)
+    assert log == [("weights", 3)]
     config = composed(SWITCH, "reward.mrt.url=pool", f"actor_rollout_ref.model.path={MODEL_DIR}", *POOL)
     assert expand.expand(config)
     assert service.pool_addresses(config) == ["10.0.0.1:41", "[fe80::1]:42"]
     assert service.engines_of(config, ["a:1"], pool=True).tokenizer == str(MODEL_DIR)
 
 
-def test_replicas_that_cannot_prove_are_told_before_the_first_step(
-    told: list[Any], monkeypatch: pytest.MonkeyPatch
+def test_replicas_that_cannot_prove_are_reported_before_the_first_step(
+    log: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigError, match=r"url=rollout: the policy's replicas \(a:1, b:2\) cannot prove: nobody"):
-        started(monkeypatch, ProverUnavailable("nobody answers"), told)
+        started(monkeypatch, ProverUnavailable("nobody answers"), log)
 
 
 async def test_the_actor_listens_with_a_key_of_its_own_and_names_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,10 +203,10 @@ async def test_the_actor_listens_with_a_key_of_its_own_and_names_the_weights(mon
     url, key = await actor.address()
     async with httpx.AsyncClient(base_url=url) as client:
         assert (await client.get("/v1/prover")).status_code == 401
-        told = {"Authorization": f"Bearer {key}"}
-        assert (await client.get("/v1/prover", headers=told)).json()["version"] == "3"
+        log = {"Authorization": f"Bearer {key}"}
+        assert (await client.get("/v1/prover", headers=log)).json()["version"] == "3"
         await actor.pause()
         await actor.resume("4")
-        assert (await client.get("/v1/prover", headers=told)).json()["version"] == "4"
+        assert (await client.get("/v1/prover", headers=log)).json()["version"] == "4"
     await actor._service.close()
     await routes.close()

@@ -94,7 +94,7 @@ def test_validate_config_reads_the_switch_before_anything_starts(url: str, capsy
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         (["reward.mrt.alhpa=0.5"], "unknown setting reward.mrt.alhpa; did you mean reward.mrt.alpha"),
         (["reward.mrt.credit=soon"], "reward.mrt.credit"),
@@ -111,12 +111,12 @@ def test_validate_config_reads_the_switch_before_anything_starts(url: str, capsy
         ),
     ],
 )
-def test_what_cannot_be_is_refused_with_what_to_change(url: str, overrides: list[str], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_what_cannot_be_is_refused_with_what_to_change(url: str, overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         expanded(url, *overrides)
 
 
-def test_a_server_that_is_not_there_is_told_before_training() -> None:
+def test_a_server_that_is_not_there_is_reported_before_training() -> None:
     with pytest.raises(ConfigError, match=r"no progress server answers at reward\.mrt\.url=http://127\.0\.0\.1:9"):
         expanded("http://127.0.0.1:9")
 

@@ -217,7 +217,7 @@ def test_rows_of_prefixes_are_normalised_together_without_a_server(prefix_run: T
     problems = list(answers_of(folder))
     for data, file in zip(steps, sorted((folder / "dump").glob("batch_*.npz")), strict=True):
         rows = read_batch(file)
-        places = [next(i for i, text in enumerate(problems) if text in tokenizer.decode(row.prompt)) for row in rows]
+        indices = [next(i for i, text in enumerate(problems) if text in tokenizer.decode(row.prompt)) for row in rows]
         closed = [
             [
                 "</think>" in tokenizer.locate(np.array(row.response[: t + 1], np.int32))[0]
@@ -226,13 +226,13 @@ def test_rows_of_prefixes_are_normalised_together_without_a_server(prefix_run: T
             for row in rows
         ]
         # Every other problem's rows must stop; one that runs out of tokens first has no answer, and is left out.
-        stops = [place % 2 == 0 for place in places]
+        stops = [index % 2 == 0 for index in indices]
         out = [stop and sum(seen) < 2 for stop, seen in zip(stops, closed, strict=True)]
         assert data["mrt/failed/unsupported"] == sum(out)
         assert data["mrt/prefix/stop/rows"] == 8 - sum(out)
         assert data["mrt/prefix/continue/rows"] == 8
-        for pair in {place // 2 for place in places}:
-            here = [row for row, place in enumerate(places) if place // 2 == pair]
+        for pair in {index // 2 for index in indices}:
+            here = [row for row, index in enumerate(indices) if index // 2 == pair]
             assert len(here) == 8
             kept = [row for row in here if not out[row]]
             paid = outcome_advantages(np.array([rows[row].reward[-1] for row in kept]), CreditConfig())
@@ -244,7 +244,7 @@ def test_rows_of_prefixes_are_normalised_together_without_a_server(prefix_run: T
 
 
 @pytest.mark.slow
-def test_a_server_that_is_down_is_told_before_anything_starts(run_without_server: Training) -> None:
+def test_a_server_that_is_down_is_reported_before_anything_starts(run_without_server: Training) -> None:
     output = run_without_server.finished().output
     assert run_without_server.process.returncode != 0
     assert f"no progress server answers at reward.mrt.url={NOWHERE}" in output

@@ -36,7 +36,7 @@ def config(**rollout: Any) -> DictConfig:
 
 @pytest.fixture(autouse=True)
 def _answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vouching.ray, "get", lambda told, timeout: told)
+    monkeypatch.setattr(vouching.ray, "get", lambda reported, timeout: reported)
 
 
 async def test_a_replica_writes_after_the_known_text_with_probabilities_as_they_are() -> None:
@@ -48,9 +48,9 @@ async def test_a_replica_writes_after_the_known_text_with_probabilities_as_they_
             return TokenOutput(token_ids=[7, 8], log_probs=[-1.0, -2.0])
 
     tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
-    told, output = await vouching.vouch(tokenizer, Client())
+    reported, output = await vouching.vouch(tokenizer, Client())
     known = question(lambda text: tokenizer.encode(text, add_special_tokens=False))
-    assert told == Question(known.prompt_ids, (7, 8))
+    assert reported == Question(known.prompt_ids, (7, 8))
     assert output.log_probs == [-1.0, -2.0]
     assert asked == [
         {
@@ -81,14 +81,14 @@ def test_replicas_that_may_say_something_else_are_not_asked_to_vouch(
     steps: tuple[int | None, ...], rollout: dict[str, Any], why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert vouching.canary(config(**rollout), 4, [Worker(*steps)]) is None
-    [told] = caplog.messages
-    assert re.search(why, told)
+    [reported] = caplog.messages
+    assert re.search(why, reported)
 
 
 def test_a_replica_that_does_not_answer_costs_the_canary_and_not_the_weights(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def gone(told: Any, timeout: float) -> Any:
+    def gone(reported: Any, timeout: float) -> Any:
         raise RayError("gone")
 
     monkeypatch.setattr(vouching.ray, "get", gone)

@@ -81,8 +81,8 @@ def proofs_of(traces: Sequence[Trace], tokenizer: Any) -> list[Proof]:
     proofs: list[Proof] = []
     for trace in traces:
         job = prepare(trace, OPTIONS, tokenizer, WordGrader(), spellings)
-        places = range(len(job.cuts))
-        proofs.append(job.proof(places, [index * 7919 + int(trace.id[1:]) for index in places]))
+        indices = range(len(job.cuts))
+        proofs.append(job.proof(indices, [index * 7919 + int(trace.id[1:]) for index in indices]))
     return proofs
 
 

@@ -27,7 +27,7 @@ async def test_a_request_that_the_engine_refuses_is_a_typed_error(prover: VLLMPr
     await asyncio.wait_for(prover.check(), 30)
 
 
-async def test_settings_that_cannot_work_are_told_before_anything_starts(tmp_path: Path) -> None:
+async def test_settings_that_cannot_work_are_reported_before_anything_starts(tmp_path: Path) -> None:
     from mrt_reward.provers.vllm.prover import VLLMProver  # noqa: PLC0415
 
     with pytest.raises(ConfigError, match="neither a folder here nor a model"):
@@ -40,7 +40,7 @@ async def test_settings_that_cannot_work_are_told_before_anything_starts(tmp_pat
         VLLMProver(EngineSettings(model=str(MODEL_DIR), max_model_len=1_000_000))
 
 
-async def test_a_cache_that_is_too_small_is_told() -> None:
+async def test_a_cache_that_is_too_small_is_reported() -> None:
     from mrt_reward.provers.vllm.prover import VLLMProver  # noqa: PLC0415
 
     with pytest.raises(ConfigError, match="kv_cache_memory_bytes"):

@@ -115,8 +115,8 @@ def proofs_of(prover: Prover, query: RolloutQuery | None = None, num_traces: int
         thinking = write_thinking(problem, BASE_SLOPPINESS, np.random.default_rng(index)).text
         trace = Trace(str(index), problem=problem.text, completion=thinking + "</think>", answer=(str(problem.answer),))
         job = prepare(trace, ScoreOptions(), prover.tokenizer, ExactGrader(), spellings)
-        places = range(len(job.cuts))
-        proof = job.proof(places, [100 * index + place for place in places])
+        indices = range(len(job.cuts))
+        proof = job.proof(indices, [100 * index + j for j in indices])
         proofs.append(proof if query is None else Proof(proof.token_ids, proof.probes, query))
     return proofs
 

@@ -126,7 +126,7 @@ async def test_the_longest_prefix_that_fits_is_answered(prover: VLLMProver) -> N
     assert all(len(ids) <= 3 for ids in proven.answers[0].completions)
 
 
-async def test_who_proves_is_told(prover: VLLMProver) -> None:
+async def test_who_proves_is_reported(prover: VLLMProver) -> None:
     assert (prover.info.engine, prover.info.max_tokens) == ("vllm", MAX_MODEL_LEN)
     assert len(prover.info.version) == 16
     assert prover.num_slots == 256

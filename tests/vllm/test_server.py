@@ -182,11 +182,11 @@ async def test_a_retry_succeeds_after_the_restart_and_bfloat16_is_near(tmp_path:
 def distances(what: str, one: Any, two: Any) -> dict[str, float]:
     """How far log-probabilities and probabilities are from each other."""
     nats, values = np.abs(one - two), np.abs(np.exp(one) - np.exp(two))
-    told = {
+    reported = {
         "mean value": float(values.mean()),
         "largest value": float(values.max()),
         "mean nats": float(nats.mean()),
         "largest nats": float(nats.max()),
     }
-    print(what, len(one), "prefixes:", ", ".join(f"{name} {number:.4f}" for name, number in told.items()))
-    return told
+    print(what, len(one), "prefixes:", ", ".join(f"{name} {number:.4f}" for name, number in reported.items()))
+    return reported

@@ -61,11 +61,11 @@ async def test_nothing_crosses_versions_while_weights_change(prover: VLLMProver,
 
     async def scored_as(version: str | None, num_traces: int = 24) -> set[str]:
         seen: set[str] = set()
-        async for place, trace in scorer.stream(traces[:num_traces], OPTIONS):
-            told = str(trace.prover).rpartition("@")[2]
-            assert version in (None, told)
-            np.testing.assert_allclose(numbers(trace), expected[told][place], atol=1e-4)
-            seen.add(told)
+        async for index, trace in scorer.stream(traces[:num_traces], OPTIONS):
+            reported = str(trace.prover).rpartition("@")[2]
+            assert version in (None, reported)
+            np.testing.assert_allclose(numbers(trace), expected[reported][index], atol=1e-4)
+            seen.add(reported)
         return seen
 
     await scored_as(first, 12)

@@ -1,6 +1,6 @@
 """Lets `reward.type=mrt reward.mrt.alpha=0.5` be said on the command line of stock veRL, without a `+`.
 
-Hydra finds this package by its place. In an application that is not veRL's it changes nothing; nor where nothing would
+Hydra finds this package by its path. In an application that is not veRL's it changes nothing; nor where nothing would
 read the switch, as in stock veRL with its plug-ins off: there Hydra says that the key does not exist.
 """
 
@@ -61,7 +61,7 @@ class RewardOverlaySource(FileConfigSource):
         return [GROUP] if not config_path else ["reward"]
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """The file with the two keys; unknown names below `mrt` come through, so that they can be told apart later."""
+        """The file with the two keys; unknown names below `mrt` come through, so that they can be sorted out later."""
         result = super().load_config(config_path)
         config = result.config
         if isinstance(config, DictConfig) and "type" not in config:
@@ -79,8 +79,8 @@ class MRTSearchPath(SearchPathPlugin):
         config_dir = verl_config_dir()
         if config_dir is None or READER not in sys.modules:
             return
-        places = [str(element.path) for element in search_path.get_path()]
-        folders = {Path(place.removeprefix("file://")).resolve() for place in places}
+        paths = [str(element.path) for element in search_path.get_path()]
+        folders = {Path(path.removeprefix("file://")).resolve() for path in paths}
         # Hydra tells the folder that it is, where the environment is a link to another.
-        if "pkg://verl.trainer.config" in places or config_dir.resolve() in folders:
+        if "pkg://verl.trainer.config" in paths or config_dir.resolve() in folders:
             search_path.prepend(provider=_PROVIDER, path=f"{SCHEME}://{config_dir}")

@@ -20,7 +20,7 @@ from annotated_types import Ge, Le
 
 from mrt_reward.core.progress import Floats
 from mrt_reward.evaluation.datasets.branching import Continuation
-from mrt_reward.evaluation.pool import places_by_problem
+from mrt_reward.evaluation.pool import indices_by_problem
 from mrt_reward.evaluation.result import Result
 from mrt_reward.ranges import check_ranges, option
 from mrt_reward.types import Verdict
@@ -98,19 +98,19 @@ def corrections(traces: Sequence[Result]) -> Mapping[bytes, tuple[Result, int]]:
     for trace in traces:
         if not trace.is_right:
             continue
-        for place, key in enumerate(trace.prefix_keys()):
+        for index, key in enumerate(trace.prefix_keys()):
             kept = found.get(key)
-            if kept is None or _num_left(trace, place) < _num_left(*kept):
-                found[key] = (trace, place)
+            if kept is None or _num_left(trace, index) < _num_left(*kept):
+                found[key] = (trace, index)
     return found
 
 
-def _num_left(trace: Result, place: int) -> int:
-    return len(trace.completion) - trace.char_at(place)
+def _num_left(trace: Result, j: int) -> int:
+    return len(trace.completion) - trace.char_at(j)
 
 
-def _rest(trace: Result, place: int) -> str:
-    return trace.completion[trace.char_at(place) :]
+def _rest(trace: Result, j: int) -> str:
+    return trace.completion[trace.char_at(j) :]
 
 
 def backtracks_from(
@@ -125,14 +125,14 @@ def backtracks_from(
     """
     found: dict[int, tuple[int, tuple[Result, int] | None]] = {}
     # Problem by problem, because only one problem's prefixes need be in memory; put back in order then.
-    for places in places_by_problem(traces):
-        right = corrections([traces[place] for place in places])
-        for place in places:
-            trace = traces[place]
+    for indices in indices_by_problem(traces):
+        right = corrections([traces[index] for index in indices])
+        for index in indices:
+            trace = traces[index]
             target = None if trace.is_right is not False else backtrack_target(trace.values, settings)
             if target is not None:
-                found[place] = target, right.get(list(trace.prefix_keys())[target])
-    in_order = [(traces[place], *found[place]) for place in sorted(found)]
+                found[index] = target, right.get(list(trace.prefix_keys())[target])
+    in_order = [(traces[index], *found[index]) for index in sorted(found)]
     rows = [Backtrack(trace, target, other) for trace, target, other in in_order if other is not None]
     return rows, [(trace, target) for trace, target, other in in_order if other is None]
 
@@ -144,7 +144,7 @@ def sampled_backtracks(continued: Sequence[Sequence[Continuation]]) -> list[Back
         right = [each for each in continuations if each.verdict is Verdict.CORRECT]
         if right:
             best = min(right, key=lambda each: len(each.text))
-            rows.append(Backtrack(best.point.trace, best.point.place, best.text))
+            rows.append(Backtrack(best.point.trace, best.point.index, best.text))
     return rows
 
 

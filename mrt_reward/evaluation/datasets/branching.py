@@ -21,7 +21,7 @@ from mrt_reward.core.values import rollout_value
 from mrt_reward.errors import ConfigError, ProverError, TraceError
 from mrt_reward.evaluation.pool import why_unusable
 from mrt_reward.evaluation.result import Result
-from mrt_reward.evaluation.states import Step
+from mrt_reward.evaluation.states import EpisodeAt
 from mrt_reward.options import ExplicitSegmenter, ScoreOptions, TokenSegmenter
 from mrt_reward.protocols import GradeItem, RolloutQuery, Tokenizer
 from mrt_reward.ranges import check_ranges, option
@@ -33,8 +33,8 @@ from mrt_reward.types import Grade, Status, Trace, Value, Verdict
 CONCURRENCY = 64
 """Prefixes that are continued at once."""
 
-Progress = Callable[[int, int], None]
-"""Told (prefixes done, prefixes in all)."""
+OnProgress = Callable[[int, int], None]
+"""Called with (prefixes done, prefixes in all)."""
 
 
 def _silent(done: int, total: int) -> None:
@@ -45,7 +45,7 @@ def _silent(done: int, total: int) -> None:
 class BranchSettings:
     """How a policy is continued.
 
-    Draws of a prefix depend on the seed and on the prefix's place in the call.
+    Draws of a prefix depend on the seed and on the prefix's index in the call.
 
     Attributes:
         num_samples: continuations of a prefix.
@@ -68,15 +68,15 @@ class BranchSettings:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A prefix `z[:place]` of a trace, from which to go on."""
+    """A prefix `z[:index]` of a trace, from which to go on."""
 
     trace: Result
-    place: int
+    index: int
 
     @property
     def head(self) -> str:
         """The completion up to there, delimiter included."""
-        return self.trace.completion[: self.trace.char_at(self.place)]
+        return self.trace.completion[: self.trace.char_at(self.index)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Brancher:
         self.counts: Counter[str] = Counter()
         """What became of the continuations, by kind."""
 
-    async def texts(self, points: Sequence[Point], progress: Progress = _silent) -> list[Sequence[str]]:
+    async def texts(self, points: Sequence[Point], progress: OnProgress = _silent) -> list[Sequence[str]]:
         """What the policy writes after each prefix; nothing where the engine failed, which is counted."""
         gate, done = asyncio.Semaphore(CONCURRENCY), 0
 
@@ -142,8 +142,8 @@ class Brancher:
     async def _sample(self, number: int, point: Point) -> Sequence[str]:
         encoded = encode_trace(point.trace.trace, self._tokenizer, self._options.delimiters)
         # A cut lies where a token ends, because episodes were aligned to tokens.
-        num_tokens = int(np.searchsorted(encoded.char_ends, point.trace.char_at(point.place), side="left")) + 1
-        ids = np.concatenate([encoded.context, encoded.thinking_ids[: num_tokens if point.place else 0]])
+        num_tokens = int(np.searchsorted(encoded.char_ends, point.trace.char_at(point.index), side="left")) + 1
+        ids = np.concatenate([encoded.context, encoded.thinking_ids[: num_tokens if point.index else 0]])
         chosen = self._settings
         query = RolloutQuery(
             chosen.num_samples, chosen.temperature, chosen.top_p, chosen.max_tokens, stop_at_close=False
@@ -152,7 +152,7 @@ class Brancher:
         proven = await sample(self._scorer, ids, query, seed)
         return [self._tokenizer.decode(ids) for ids in proven.answers[0].completions]
 
-    async def steps(self, points: Sequence[Point], progress: Progress = _silent) -> list[Step]:
+    async def steps(self, points: Sequence[Point], progress: OnProgress = _silent) -> list[EpisodeAt]:
         """Alternative steps: the first episode of each continuation, each distinct one once, scored as the pool was."""
         asked: list[tuple[Point, Trace]] = []
         for point, texts in zip(points, await self.texts(points, progress), strict=True):
@@ -160,7 +160,7 @@ class Brancher:
             asked += [(point, _branch(point, text, number)) for number, text in enumerate(sorted(first - {""}))]
         self.counts["alternatives scored"] += len(asked)
         options = replace(self._options, segmenter=ExplicitSegmenter("explicit"))
-        found: list[Step] = []
+        found: list[EpisodeAt] = []
         for start in range(0, len(asked), CONCURRENCY):
             chunk = asked[start : start + CONCURRENCY]
             for (point, trace), scored in zip(
@@ -168,8 +168,8 @@ class Brancher:
             ):
                 step = Result((trace, scored))
                 whole = why_unusable(step) is None and scored.status is Status.OK
-                if whole and step.num_episodes == point.place + 1:
-                    found.append(Step(step, point.place))
+                if whole and step.num_episodes == point.index + 1:
+                    found.append(EpisodeAt(step, point.index))
                 else:
                     self.counts["alternatives that could not be scored"] += 1
         return found
@@ -195,7 +195,7 @@ class Brancher:
             return ""
         return whole[at : later[0]]
 
-    async def finished(self, points: Sequence[Point], progress: Progress = _silent) -> list[list[Continuation]]:
+    async def finished(self, points: Sequence[Point], progress: OnProgress = _silent) -> list[list[Continuation]]:
         """Each prefix continued to the end, and graded."""
         texts = await self.texts(points, progress)
         return [
@@ -222,10 +222,10 @@ def policy_value(continuations: Sequence[Continuation]) -> Value:
 
 def _branch(point: Point, text: str, number: int) -> Trace:
     """The prefix and one new episode, as a trace whose episodes are given."""
-    starts = tuple(point.trace.char_at(place) for place in range(point.place + 1))
+    starts = tuple(point.trace.char_at(index) for index in range(point.index + 1))
     return replace(
         point.trace.trace,
-        id=f"{point.trace.trace.id}~{point.place}.{number}",
+        id=f"{point.trace.trace.id}~{point.index}.{number}",
         completion=point.head + text,
         completion_ids=None,
         episode_starts=starts,

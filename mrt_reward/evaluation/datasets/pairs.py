@@ -17,9 +17,9 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le
 
 from mrt_reward.evaluation.datasets.prompts import AS_IT_IS, turn
-from mrt_reward.evaluation.pool import places_by_problem
+from mrt_reward.evaluation.pool import indices_by_problem
 from mrt_reward.evaluation.result import Result
-from mrt_reward.evaluation.states import States, Step, states, with_steps
+from mrt_reward.evaluation.states import EpisodeAt, States, states, with_steps
 from mrt_reward.ranges import check_ranges, option
 
 
@@ -52,8 +52,8 @@ class Pair:
 
     """
 
-    chosen: Step
-    rejected: Step
+    chosen: EpisodeAt
+    rejected: EpisodeAt
     margin: float
 
     @property
@@ -83,7 +83,7 @@ class PairReport:
     steps: int = 0
     alone: int = 0
     unclear: int = 0
-    pits: list[Step] = field(default_factory=list[Step])
+    pits: list[EpisodeAt] = field(default_factory=list[EpisodeAt])
 
     def counts(self) -> Mapping[str, int]:
         """For people."""
@@ -98,7 +98,7 @@ class PairReport:
 
 
 def step_pairs(
-    traces: Sequence[Result], settings: PairSettings, sampled: Sequence[Step] = ()
+    traces: Sequence[Result], settings: PairSettings, sampled: Sequence[EpisodeAt] = ()
 ) -> tuple[list[Pair], PairReport]:
     """Pairs of all wrong traces, in their order, each (prefix, rejected text) once.
 
@@ -109,24 +109,24 @@ def step_pairs(
 
     """
     report = PairReport()
-    found: dict[int, tuple[list[Pair], list[Step]]] = {}
-    more: dict[bytes, list[Step]] = {}
+    found: dict[int, tuple[list[Pair], list[EpisodeAt]]] = {}
+    more: dict[bytes, list[EpisodeAt]] = {}
     for step in sampled:
         more.setdefault(step.trace.problem_key, []).append(step)
     # Problem by problem, because only one problem's steps need be in memory; put back in order then.
-    for places in places_by_problem(traces):
-        steps = with_steps(states([traces[place] for place in places]), more.get(traces[places[0]].problem_key, ()))
+    for indices in indices_by_problem(traces):
+        steps = with_steps(states([traces[index] for index in indices]), more.get(traces[indices[0]].problem_key, ()))
         seen: set[tuple[bytes, str]] = set()
-        for place in places:
-            found[place] = _found(traces[place], steps, seen, settings, report)
-    in_order = [found[place] for place in range(len(traces))]
+        for index in indices:
+            found[index] = _found(traces[index], steps, seen, settings, report)
+    in_order = [found[index] for index in range(len(traces))]
     report.pits = [pit for _, pits in in_order for pit in pits]
     return [pair for pairs, _ in in_order for pair in pairs], report
 
 
 def _found(
     trace: Result, steps: States, seen: set[tuple[bytes, str]], settings: PairSettings, report: PairReport
-) -> tuple[list[Pair], list[Step]]:
+) -> tuple[list[Pair], list[EpisodeAt]]:
     """The pairs of one trace that were not `seen`; and if it has none at all, where alternatives may be sampled."""
     if trace.is_right is None:
         report.unknown += 1
@@ -143,8 +143,8 @@ def _found(
 def _pairs_of(trace: Result, found: States, settings: PairSettings, report: PairReport) -> list[tuple[bytes, Pair]]:
     """Pairs of one wrong trace, the widest margins first."""
     pairs: list[tuple[bytes, Pair]] = []
-    for place, key in zip(range(trace.num_episodes), trace.prefix_keys(), strict=False):
-        rejected = Step(trace, place)
+    for index, key in zip(range(trace.num_episodes), trace.prefix_keys(), strict=False):
+        rejected = EpisodeAt(trace, index)
         if not rejected.is_whole or rejected.before.value is None or rejected.after.value is None:
             continue
         report.steps += 1
@@ -159,11 +159,11 @@ def _pairs_of(trace: Result, found: States, settings: PairSettings, report: Pair
     return sorted(pairs, key=lambda keyed: -keyed[1].margin)[: settings.per_trace]
 
 
-def _pair(chosen: Step, rejected: Step) -> Pair:
+def _pair(chosen: EpisodeAt, rejected: EpisodeAt) -> Pair:
     return Pair(chosen, rejected, _number(chosen.after.value) - _number(rejected.after.value))
 
 
-def _sureness(step: Step) -> tuple[float, float]:
+def _sureness(step: EpisodeAt) -> tuple[float, float]:
     """Of two steps, the one whose value is surely higher comes last."""
     return _number(step.after.low), _number(step.after.value)
 
@@ -174,9 +174,9 @@ def is_clear(pair: Pair, settings: PairSettings) -> bool:
     return apart and pair.margin >= settings.min_margin
 
 
-def _pit(trace: Result) -> list[Step]:
+def _pit(trace: Result) -> list[EpisodeAt]:
     """The whole step that earned least, the earliest of equals; none where no value is known."""
-    steps = [Step(trace, place) for place in range(trace.num_episodes)]
+    steps = [EpisodeAt(trace, index) for index in range(trace.num_episodes)]
     known = [step for step in steps if step.is_whole and step.before.value is not None and step.after.value is not None]
     return [min(known, key=lambda step: _number(step.after.value) - _number(step.before.value))] if known else []
 
@@ -194,7 +194,7 @@ def pair_row(pair: Pair, prompt: str, *, chats: bool = True) -> Mapping[str, obj
 
     """
     rejected = pair.rejected
-    start = prompt + rejected.trace.prefix(rejected.place)
+    start = prompt + rejected.trace.prefix(rejected.index)
     said: Mapping[str, object] = {"prompt": start, "chosen": pair.chosen.text, "rejected": rejected.text}
     if chats:
         said = {
@@ -207,7 +207,7 @@ def pair_row(pair: Pair, prompt: str, *, chats: bool = True) -> Mapping[str, obj
         **said,
         "id": rejected.trace.trace.id,
         "group": rejected.trace.trace.group,
-        "mrt_episode": rejected.place,
+        "mrt_episode": rejected.index,
         "mrt_margin": pair.margin,
         "mrt_margin_stderr": pair.stderr,
         **{
@@ -227,13 +227,13 @@ def summary(pairs: Sequence[Pair], report: PairReport, sampled: Mapping[str, int
         sampled: what sampling alternatives gave, by kind; empty where none were sampled.
 
     """
-    places = Counter(pair.rejected.place for pair in pairs)
+    indices = Counter(pair.rejected.index for pair in pairs)
     return {
         "pairs": len(pairs),
         **report.counts(),
         "sampled": dict(sampled),
         "mean_margin": math.fsum(pair.margin for pair in pairs) / len(pairs) if pairs else None,
-        "by_episode": {str(place): places[place] for place in sorted(places)},
+        "by_episode": {str(index): indices[index] for index in sorted(indices)},
     }
 
 

@@ -52,41 +52,41 @@ class PrefixSettings:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A prefix `z[:place]` that rows start from.
+    """A prefix `z[:index]` that rows start from.
 
     Attributes:
         trace: of the old policy.
-        place: number of episodes, 0 … K - 1: after the last one there is nothing to continue.
+        index: number of episodes, 0 … K - 1: after the last one there is nothing to continue.
         value: J of the prefix.
         has_answer: whether there is a gold answer.
 
     """
 
     trace: Result
-    place: int
+    index: int
     value: float
     has_answer: bool
 
     @property
     def group(self) -> str:
         """Which rows are normalised together."""
-        return f"{self.trace.trace.id}@{self.place}"
+        return f"{self.trace.trace.id}@{self.index}"
 
 
 def draw_cuts(traces: Sequence[Result], settings: PrefixSettings) -> list[Cut]:
     """Uniformly among each trace's prefixes whose values are known and in the range, without repeats."""
     cuts: list[Cut] = []
     for trace in traces:
-        places = [
-            (place, value)
-            for place in range(settings.min_episodes, trace.num_episodes)
-            if (value := trace.value(place).value) is not None and settings.min_value <= value <= settings.max_value
+        indices = [
+            (j, value)
+            for j in range(settings.min_episodes, trace.num_episodes)
+            if (value := trace.value(j).value) is not None and settings.min_value <= value <= settings.max_value
         ]
         words = np.frombuffer(trace.trace.id.encode("utf-8", "surrogatepass"), np.uint8).tolist()
         rng = np.random.default_rng([settings.seed, *words])
-        drawn = rng.choice(len(places), min(settings.per_trace, len(places)), replace=False) if places else ()
+        drawn = rng.choice(len(indices), min(settings.per_trace, len(indices)), replace=False) if indices else ()
         answered = bool(trace.trace.answer)
-        cuts += [Cut(trace, *places[index], answered) for index in sorted(int(index) for index in drawn)]
+        cuts += [Cut(trace, *indices[index], answered) for index in sorted(int(index) for index in drawn)]
     return cuts
 
 
@@ -126,7 +126,7 @@ class PrefixRow:
             "mrt_value_prefix": self.cut.value,
             "mrt_stop": self.stop,
             "mrt_trace": self.cut.trace.trace.id,
-            "mrt_episodes": self.cut.place,
+            "mrt_episodes": self.cut.index,
         }
 
 
@@ -140,7 +140,7 @@ def prefix_rows(cut: Cut, opened: str, terminator: Terminator, delimiters: Delim
         delimiters: what opens and closes thinking.
 
     """
-    prefix = cut.trace.prefix(cut.place)
+    prefix = cut.trace.prefix(cut.index)
     stopped = opened + prefix + stop_text(prefix, terminator, delimiters)
     return PrefixRow(stopped, cut, stop=True), PrefixRow(opened + prefix, cut, stop=False)
 
@@ -190,7 +190,7 @@ def summary(cuts: Sequence[Cut], traces: Sequence[Result]) -> Mapping[str, objec
         "traces": len(traces),
         "traces without such a prefix": len(traces) - len({id(cut.trace) for cut in cuts}),
         "prefixes": len(cuts),
-        "episodes of a prefix, mean": float(np.mean([cut.place for cut in cuts])) if cuts else None,
+        "episodes of a prefix, mean": float(np.mean([cut.index for cut in cuts])) if cuts else None,
         "value of a prefix, mean": float(np.mean(values)) if cuts else None,
         "prefixes without a gold answer": sum(not cut.has_answer for cut in cuts),
     }

@@ -21,7 +21,7 @@ from annotated_types import Ge, Le
 
 from mrt_reward.core.progress import Floats
 from mrt_reward.evaluation.datasets.prompts import messages_of
-from mrt_reward.evaluation.pool import THINK_TAGS, places_by_problem
+from mrt_reward.evaluation.pool import THINK_TAGS, indices_by_problem
 from mrt_reward.evaluation.result import Result
 from mrt_reward.options import TERMINATORS, Delimiters
 from mrt_reward.ranges import check_ranges, option
@@ -75,7 +75,7 @@ class Fate(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class SelectedTrace:
     """One trace and what became of it.
 
     Attributes:
@@ -124,22 +124,22 @@ def regret_tokens(value_P: Floats, token_P: Floats, cut: int) -> float:
     return float(((1.0 - value_P[:cut]) * np.diff(token_P[: cut + 1])).sum())
 
 
-def judge(pool: Sequence[Result], settings: StarSettings) -> list[Judged]:
+def judge(pool: Sequence[Result], settings: StarSettings) -> list[SelectedTrace]:
     """Decide on every trace of the pool, in its order."""
     judged = [_judge_alone(trace, settings) for trace in pool]
-    for places in places_by_problem(pool):
-        good = [place for place in places if judged[place].fate.is_kept]
-        for index, fate in _losers([judged[place] for place in good], settings):
+    for indices in indices_by_problem(pool):
+        good = [member for member in indices if judged[member].fate.is_kept]
+        for index, fate in _losers([judged[member] for member in good], settings):
             judged[good[index]] = replace(judged[good[index]], fate=fate)
     return judged
 
 
-def _judge_alone(trace: Result, settings: StarSettings) -> Judged:
+def _judge_alone(trace: Result, settings: StarSettings) -> SelectedTrace:
     """Whether a trace could be kept, and where it would be cut."""
     fate, cut = _fate(trace, settings)
     value_P = trace.values
-    token_P = np.array([trace.tokens_at(place) for place in range(trace.num_episodes + 1)], np.float64)
-    return Judged(trace, fate, cut, float(value_P[cut] - value_P[0]), regret_tokens(value_P, token_P, cut))
+    token_P = np.array([trace.tokens_at(index) for index in range(trace.num_episodes + 1)], np.float64)
+    return SelectedTrace(trace, fate, cut, float(value_P[cut] - value_P[0]), regret_tokens(value_P, token_P, cut))
 
 
 def _fate(trace: Result, settings: StarSettings) -> tuple[Fate, int]:
@@ -159,20 +159,20 @@ def _fate(trace: Result, settings: StarSettings) -> tuple[Fate, int]:
     return Fate.WHOLE if cut == whole else Fate.CUT, cut
 
 
-def _losers(group: Sequence[Judged], settings: StarSettings) -> list[tuple[int, Fate]]:
-    """Those of a problem's good traces that others leave out: places in the group, and why."""
+def _losers(group: Sequence[SelectedTrace], settings: StarSettings) -> list[tuple[int, Fate]]:
+    """Those of a problem's good traces that others leave out: indices in the group, and why."""
     order = list(range(len(group)))
     lost: list[tuple[int, Fate]] = []
     if settings.select == "progress" and group:
         best = max(judged.progress for judged in group)
         lost = [
-            (place, Fate.LESS_PROGRESS)
-            for place, judged in enumerate(group)
+            (index, Fate.LESS_PROGRESS)
+            for index, judged in enumerate(group)
             if judged.progress < best - settings.tolerance
         ]
-        left_out = {place for place, _ in lost}
-        order = sorted((place for place in order if place not in left_out), key=lambda place: group[place].regret)
-    return lost + [(place, Fate.SURPLUS) for place in order[settings.per_problem :]]
+        left_out = {index for index, _ in lost}
+        order = sorted((index for index in order if index not in left_out), key=lambda index: group[index].regret)
+    return lost + [(index, Fate.SURPLUS) for index in order[settings.per_problem :]]
 
 
 def _own_ending(trace: Result, settings: StarSettings) -> bool:
@@ -180,7 +180,7 @@ def _own_ending(trace: Result, settings: StarSettings) -> bool:
     return bool(trace.is_right and trace.ending and (settings.answer == "own" or settings.select == "outcome"))
 
 
-def response(judged: Judged, settings: StarSettings, delimiters: Delimiters = THINK_TAGS) -> str:
+def response(judged: SelectedTrace, settings: StarSettings, delimiters: Delimiters = THINK_TAGS) -> str:
     """What the assistant says: thinking up to the cut, within its delimiters, and the answer.
 
     White space before the closing delimiter is what the trace itself had there, or a line break.
@@ -203,7 +203,9 @@ def response(judged: Judged, settings: StarSettings, delimiters: Delimiters = TH
     return f"{thinking}{closed}{{{trace.trace.answer[0]}}}"
 
 
-def chat_row(judged: Judged, settings: StarSettings, delimiters: Delimiters = THINK_TAGS) -> Mapping[str, object]:
+def chat_row(
+    judged: SelectedTrace, settings: StarSettings, delimiters: Delimiters = THINK_TAGS
+) -> Mapping[str, object]:
     """One row of chat data: `messages`, and where it comes from.
 
     Raises:
@@ -216,7 +218,7 @@ def chat_row(judged: Judged, settings: StarSettings, delimiters: Delimiters = TH
 
 
 def text_row(
-    judged: Judged, prompt: str, settings: StarSettings, delimiters: Delimiters = THINK_TAGS
+    judged: SelectedTrace, prompt: str, settings: StarSettings, delimiters: Delimiters = THINK_TAGS
 ) -> Mapping[str, object]:
     """One row of `prompt` and `completion`, which no template touches; some drop the thinking from a chat.
 
@@ -234,7 +236,7 @@ def text_row(
     return {"prompt": prompt, "completion": said, **provenance(judged, settings)}
 
 
-def provenance(judged: Judged, settings: StarSettings) -> Mapping[str, object]:
+def provenance(judged: SelectedTrace, settings: StarSettings) -> Mapping[str, object]:
     """Columns that say where a row comes from; trainers ignore them."""
     trace = judged.trace
     value_P = trace.values

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from mrt_reward.core.progress import Floats
-from mrt_reward.evaluation.datasets.star import Fate, Judged, StarSettings, provenance
+from mrt_reward.evaluation.datasets.star import Fate, SelectedTrace, StarSettings, provenance
 from mrt_reward.evaluation.pool import Unusable
 
 
@@ -52,15 +52,17 @@ class StarReport:
     def figures(self) -> Mapping[str, object]:
         """For people: what changed between the whole traces and what was kept of them."""
         return {
-            "thinking tokens, whole → kept": f"{_told(self.tokens_before)} → {_told(self.tokens_after)}",
-            "episodes, whole → kept": f"{_told(self.episodes_before)} → {_told(self.episodes_after)}",
-            "value at the cut": _told(self.value),
-            "progress up to it": _told(self.progress),
+            "thinking tokens, whole → kept": f"{_shown(self.tokens_before)} → {_shown(self.tokens_after)}",
+            "episodes, whole → kept": f"{_shown(self.episodes_before)} → {_shown(self.episodes_after)}",
+            "value at the cut": _shown(self.value),
+            "progress up to it": _shown(self.progress),
             "answers": ", ".join(f"{count} {name}" for name, count in sorted(self.answers.items())) or "none",
         }
 
 
-def star_report(judged: Sequence[Judged], unusable: Mapping[Unusable, int], settings: StarSettings) -> StarReport:
+def star_report(
+    judged: Sequence[SelectedTrace], unusable: Mapping[Unusable, int], settings: StarSettings
+) -> StarReport:
     """Sum up a selection."""
     kept = [each for each in judged if each.fate.is_kept]
     number_K6 = np.array([_numbers(each) for each in kept], np.float64).reshape(-1, len(_NUMBERS))
@@ -73,14 +75,14 @@ def star_report(judged: Sequence[Judged], unusable: Mapping[Unusable, int], sett
         problems_kept=len({each.trace.problem_key for each in kept}),
         fates={fate: fates[fate] for fate in _in_order(fates)},
         answers=dict(Counter(str(provenance(each, settings)["mrt_answer"]) for each in kept)),
-        **{name: _mean(number_K6[:, place]) for place, name in enumerate(_NUMBERS)},
+        **{name: _mean(number_K6[:, index]) for index, name in enumerate(_NUMBERS)},
     )
 
 
 _NUMBERS = ("tokens_before", "tokens_after", "episodes_before", "episodes_after", "value", "progress")
 
 
-def _numbers(judged: Judged) -> tuple[float, ...]:
+def _numbers(judged: SelectedTrace) -> tuple[float, ...]:
     trace, cut = judged.trace, judged.cut
     whole = trace.num_episodes
     return trace.tokens_at(whole), trace.tokens_at(cut), whole, cut, trace.values[cut], judged.progress
@@ -96,7 +98,7 @@ def _mean(number_K: Floats) -> float | None:
     return float(known_K.mean()) if known_K.size else None
 
 
-def _told(number: float | None) -> str:
+def _shown(number: float | None) -> str:
     return "not known" if number is None else f"{number:.4g}"
 
 

@@ -131,7 +131,9 @@ class PolicyProver:
 
 def _end_ids(model: Any, own: int | None) -> frozenset[int]:  # noqa: ANN401 - of transformers
     """Ends of turn, found as in a folder: of the generation settings, else the configuration, and the tokenizer's."""
-    told = [getattr(part, "eos_token_id", None) for part in (getattr(model, "generation_config", None), model.config)]
-    listed: Any = next((ends for ends in told if ends is not None), ())
+    declared = [
+        getattr(part, "eos_token_id", None) for part in (getattr(model, "generation_config", None), model.config)
+    ]
+    listed: Any = next((ends for ends in declared if ends is not None), ())
     ids: set[int] = {listed} if isinstance(listed, int) else set(listed)
     return frozenset(ids if own is None else {*ids, own})

@@ -24,7 +24,7 @@ from mrt_reward.provers.stops import Stops, after_braces
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LiveRow:
     """One live row: a distinct beginning of some of a probe's answers.
 
     Attributes:
@@ -65,7 +65,7 @@ class Answers:
         self._tokens = [[list[int]() for _ in range(query.num_samples)] for _ in probes]
         self._logprobs = [[list[float]() for _ in range(query.num_samples)] for _ in probes]
         everyone = tuple(range(query.num_samples))
-        self.rows = [Row(index, -1, 0, everyone) for index in range(len(probes))]
+        self.rows = [LiveRow(index, -1, 0, everyone) for index in range(len(probes))]
 
     @property
     def query(self) -> RolloutQuery:
@@ -95,7 +95,7 @@ class Answers:
         self._position += 1
         if self._query.logprobs:
             self._remember(logits_RV, token_RM)
-        parents, rows = list[int](), list[Row]()
+        parents, rows = list[int](), list[LiveRow]()
         for index, row in enumerate(self.rows):
             samples_of: dict[int, list[int]] = {}
             for sample in row.samples:
@@ -139,7 +139,7 @@ class Answers:
             for sample in row.samples:
                 self._logprobs[row.probe][sample].append(float(logprob_RM[index, sample]))
 
-    def _grow(self, row: Row, token: int, samples: Sequence[int]) -> Row | None:
+    def _grow(self, row: LiveRow, token: int, samples: Sequence[int]) -> LiveRow | None:
         """The row's continuation by `token`; None where it ends."""
         if token in self._stops.end_ids:
             return None
@@ -149,7 +149,7 @@ class Answers:
         depth, closed = after_braces(row.depth, braces)
         if closed or len(self._tokens[row.probe][samples[0]]) == self._limits[row.probe]:
             return None
-        return Row(row.probe, token, depth, tuple(samples))
+        return LiveRow(row.probe, token, depth, tuple(samples))
 
 
 def draw_together(growing: Sequence[Answers], logits_RV: Tensor) -> NDArray[np.int64]:
@@ -167,12 +167,12 @@ def draw_together(growing: Sequence[Answers], logits_RV: Tensor) -> NDArray[np.i
     if not query.coupled or query.temperature == 0:
         return draw(logits_RV, np.concatenate([each.uniforms() for each in growing]), query)
     starts = np.cumsum([0, *(len(each.rows) for each in growing)]).tolist()
-    places = [
+    pairs = [
         (start + index, address)
         for start, each in zip(starts, growing, strict=False)
         for index, address in each.addresses()
     ]
-    rows, addresses = zip(*places, strict=True)
+    rows, addresses = zip(*pairs, strict=True)
     token_RM = np.zeros((len(logits_RV), query.num_samples), np.int64)
     token_RM[rows, [address.sample for address in addresses]] = draw_coupled(logits_RV, rows, addresses, query)
     return token_RM

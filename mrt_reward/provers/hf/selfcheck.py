@@ -149,8 +149,8 @@ def _overhead(candidate: ProvedModel, tokenizer: Tokenizer) -> float:
         found, num_tokens = _short(candidate.likelihood).prove(proof, _go_on)
         _refuse("likelihoods", worst_difference(found, expected), rounding(proof, dtype))
         answers, _ = _short(candidate.rollouts).prove(drawn, _go_on)
-        told = np.array([answer.completion_logprobs for answer in answers])
-        apart = float(np.abs(told - plain.mean_logprobs(drawn, answers)).max())
+        logprobs = np.array([answer.completion_logprobs for answer in answers])
+        apart = float(np.abs(logprobs - plain.mean_logprobs(drawn, answers)).max())
         _refuse("mean log-probabilities of sampled answers", apart, tolerance(dtype))
     return num_tokens / needed_tokens(proof)
 

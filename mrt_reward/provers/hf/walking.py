@@ -138,9 +138,9 @@ def _likelihood(tree: SpellingTree, after_suffix: Tensor, branch: _Walk) -> Prob
         logits = side.on(np.array([[tree.tokens[node] for node in path] for path in paths]), len(paths[0]))
         branch.num_tokens += side.num_tokens
         for row, path in enumerate(paths):
-            found |= {node: _gathered(logits[row, place], wanted[node]) for place, node in enumerate(path)}
-    told = spelling_logprobs(tree, lambda node, tokens: np.array([found[node][token] for token in tokens]))
-    return ProbeAnswer(spelling_logprobs=tuple(told.tolist()))
+            found |= {node: _gathered(logits[row, depth], wanted[node]) for depth, node in enumerate(path)}
+    logprobs = spelling_logprobs(tree, lambda node, tokens: np.array([found[node][token] for token in tokens]))
+    return ProbeAnswer(spelling_logprobs=tuple(logprobs.tolist()))
 
 
 def _gathered(logits_V: Tensor, tokens: Sequence[int]) -> dict[int, float]:

@@ -226,7 +226,7 @@ class Worker:
 
     def _tell(self, task: _Task, found: Proven | Exception) -> None:
         if not self._running and not self._waiting:
-            # Whoever is told that all is answered sees the worker at rest.
+            # Whoever gets the last answer sees the worker at rest.
             self._pulse.end()
         task.tell(found)
 
@@ -249,19 +249,19 @@ def _closed() -> ProverUnavailable:
 
 
 def _failure(proof: Proof, error: Exception) -> Exception:
-    """What whoever asked is told."""
+    """The error that the caller gets."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         # A CPU that runs out of memory says so in words only.
         isinstance(error, RuntimeError) and "alloc" in str(error) and "memory" in str(error)
     ):
-        told = ProverError(
+        failure = ProverError(
             f"out of memory on a trace of {len(proof.token_ids)} tokens and {len(proof.probes)} probes: shorten it, "
             f"lower max_model_len or max_kv_tokens, or use a device with more memory ({error})",
             code="out_of_memory",
         )
     elif isinstance(error, RuntimeError):
-        told = ProverError(f"the engine failed on this trace: {error}")
+        failure = ProverError(f"the engine failed on this trace: {error}")
     else:
         return error
-    told.__cause__ = error
-    return told
+    failure.__cause__ = error
+    return failure

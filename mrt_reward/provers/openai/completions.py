@@ -28,7 +28,7 @@ class CompletionsSpeaker:
 
     @property
     def way(self) -> LikelihoodWay:
-        """How the server tells likelihoods."""
+        """How the server returns likelihoods."""
         return self.completer.dialect.likelihood
 
     async def draw(self, draw: Draw, session: str) -> tuple[list[list[Drawn]], int]:
@@ -49,5 +49,5 @@ class CompletionsSpeaker:
 def _drawn(choice: Choice, *, exact: bool) -> Drawn:
     if not exact:
         return Drawn(None, choice.text)
-    told = choice.logprobs.token_logprobs if choice.logprobs else []
-    return Drawn(tuple(sampled_ids(choice)), choice.text, tuple(logprob for logprob in told if logprob is not None))
+    logprobs = choice.logprobs.token_logprobs if choice.logprobs else []
+    return Drawn(tuple(sampled_ids(choice)), choice.text, tuple(logprob for logprob in logprobs if logprob is not None))

@@ -128,7 +128,7 @@ class Connector:
         asked = self._settings.max_model_len
         if card.max_tokens is None and asked is None:
             raise ConfigError(
-                f"{self.endpoint.shown} does not tell its longest context: give setting max_model_len, in tokens",
+                f"{self.endpoint.shown} does not report its longest context: give setting max_model_len, in tokens",
                 param="max_model_len",
             )
         return min(limit for limit in (card.max_tokens, asked) if limit is not None)

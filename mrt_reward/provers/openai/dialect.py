@@ -39,9 +39,9 @@ class Dialect:
     Attributes:
         lists: several prompts in one request.
         samples: several completions of a prompt in one request.
-        exact_ids: it tells the ids of sampled tokens; otherwise their text is encoded again.
+        exact_ids: it returns the ids of sampled tokens; otherwise their text is encoded again.
         neutral: fields that switch its sampling defaults off.
-        likelihood: how it tells the probability of a token.
+        likelihood: how it returns the probability of a token.
 
     """
 
@@ -96,7 +96,7 @@ class Interview:
             lists, many = True, True
         else:
             lists, many = await self._can(2, {}), await self._can(1, samples)
-        found = Dialect(lists, many, await self._tells_ids(), neutral, LikelihoodWay.NONE)
+        found = Dialect(lists, many, await self._returns_ids(), neutral, LikelihoodWay.NONE)
         found = replace(found, likelihood=await self._likelihood_way())
         logger.info(
             "endpoint_found",
@@ -123,7 +123,7 @@ class Interview:
                 raise
             return None
 
-    async def _tells_ids(self) -> bool:
+    async def _returns_ids(self) -> bool:
         choice = await self._answer(1, {"logprobs": 0, **TOKENS_AS_IDS})
         tokens = choice.logprobs.tokens if choice and choice.logprobs else []
         return len(tokens) == 1 and token_id(tokens[0]) is not None
@@ -137,23 +137,23 @@ class Interview:
         best = self._best_token(choice)
         if truth is None or best is None:
             return LikelihoodWay.NONE
-        if await self._told_by_ids(best, truth):
+        if await self._known_by_ids(best, truth):
             return LikelihoodWay.TOKEN_IDS
-        return LikelihoodWay.ECHO if await self._told_by_echo(best, truth) else LikelihoodWay.NONE
+        return LikelihoodWay.ECHO if await self._known_by_echo(best, truth) else LikelihoodWay.NONE
 
     def _best_token(self, choice: Choice) -> int | None:
         """Id of the sampled token, if it can be known."""
         names = choice.logprobs.tokens if choice.logprobs else []
-        told = token_id(names[0]) if len(names) == 1 else None
-        if told is not None:
-            return told
+        reported = token_id(names[0]) if len(names) == 1 else None
+        if reported is not None:
+            return reported
         try:
             encoded = self._tokenizer.encode_untrusted(names[0] if names else choice.text).ids
         except TraceError:
             return None
         return int(encoded[0]) if len(encoded) == 1 else None
 
-    async def _told_by_ids(self, best: int, truth: float) -> bool:
+    async def _known_by_ids(self, best: int, truth: float) -> bool:
         others = [token for token in self._prompts[0] if token != best][:1]
         asked = [best, *others]
         fields = {"logprobs": len(asked), "logprob_token_ids": asked, **TOKENS_AS_IDS}
@@ -161,10 +161,10 @@ class Interview:
         if choice is None or not choice.logprobs or not choice.logprobs.top_logprobs:
             return False
         top = choice.logprobs.top_logprobs[0] or {}
-        told = [top.get(f"token_id:{token}") for token in asked]
-        return None not in told and math.isclose(told[0] or 0.0, truth, abs_tol=TOLERANCE)
+        reported = [top.get(f"token_id:{token}") for token in asked]
+        return None not in reported and math.isclose(reported[0] or 0.0, truth, abs_tol=TOLERANCE)
 
-    async def _told_by_echo(self, best: int, truth: float) -> bool:
+    async def _known_by_echo(self, best: int, truth: float) -> bool:
         prompt = [*self._prompts[0], best]
         fields = {**self._fields, "echo": True, "logprobs": 1}
         try:
@@ -176,5 +176,5 @@ class Interview:
         logprobs = choice.logprobs.token_logprobs if choice.logprobs else []
         if len(logprobs) not in {len(prompt), len(prompt) + 1}:
             return False
-        told = logprobs[len(prompt) - 1]
-        return told is not None and math.isclose(told, truth, abs_tol=TOLERANCE)
+        reported = logprobs[len(prompt) - 1]
+        return reported is not None and math.isclose(reported, truth, abs_tol=TOLERANCE)

@@ -11,7 +11,7 @@ from typing import TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from mrt_reward.backoff import Backoff, told_wait_s
+from mrt_reward.backoff import Backoff, retry_after_s
 from mrt_reward.engine_settings import origin_of
 from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable
 from mrt_reward.provers.openai.replies import Choice, Completions, ModelCard, ModelCards
@@ -49,9 +49,9 @@ class ServerFault(ProverError):
 class _Again(Exception):
     """It may work later."""
 
-    def __init__(self, problem: str, told_s: float = 0.0) -> None:
+    def __init__(self, problem: str, least_s: float = 0.0) -> None:
         super().__init__(problem)
-        self.told_s = told_s
+        self.least_s = least_s
 
 
 class _Lost(_Again):
@@ -125,9 +125,9 @@ class Endpoint:
 
     async def models(self) -> list[ModelCard]:
         """What is served; raises as `complete` does."""
-        return (await self.told("/v1/models", ModelCards)).data
+        return (await self.fetch("/v1/models", ModelCards)).data
 
-    async def told(self, path: str, kind: type[_Reply]) -> _Reply:
+    async def fetch(self, path: str, kind: type[_Reply]) -> _Reply:
         """What the server says at a path that nothing is sent to; raises as `complete` does."""
         return self._parsed(kind, await self._call("GET", path, None, {}))
 
@@ -197,7 +197,7 @@ class Endpoint:
             except _Again as problem:
                 if num_tries >= self._backoff.max_tries or (isinstance(problem, _Lost) and not self._alone):
                     raise ProverUnavailable(f"{problem} ({num_tries} tries)") from problem
-                await asyncio.sleep(self._backoff.wait_s(num_tries, problem.told_s))
+                await asyncio.sleep(self._backoff.wait_s(num_tries, problem.least_s))
 
     async def _tried(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> bytes:
         sent = {"Content-Type": "application/json", **headers}
@@ -218,15 +218,15 @@ class Endpoint:
         raise self._failure(reply, path)
 
     def _failure(self, reply: httpx.Response, path: str) -> Exception:
-        told = self._hidden(reply.content[:10_000].decode(errors="replace"))[:500]
-        message = f"{self.shown}{path} answered HTTP {reply.status_code}: {told}"
+        detail = self._hidden(reply.content[:10_000].decode(errors="replace"))[:500]
+        message = f"{self.shown}{path} answered HTTP {reply.status_code}: {detail}"
         if reply.status_code in _RETRIED:
-            return _Again(message, told_wait_s(reply.headers.get("retry-after")))
+            return _Again(message, retry_after_s(reply.headers.get("retry-after")))
         if reply.status_code in {401, 403}:
             return ProverError(f"{message}; set MRT_REWARD_ENGINE_API_KEY to a key it takes", code="engine_key_refused")
         if not 400 <= reply.status_code < 500:
             return ServerFault(message)
-        if _TOO_LONG.search(told):
+        if _TOO_LONG.search(detail):
             return Refusal(message, code="context_length_exceeded")
         return Refusal(message)
 

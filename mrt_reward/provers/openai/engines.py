@@ -26,7 +26,7 @@ BACKOFF = Backoff(max_wait_s=5.0)
 class TrainerEngines:
     """A `Prover` over a trainer's engines.
 
-    The trainer says which weights they have; what the engines tell of themselves does not change with their weights.
+    The trainer says which weights they have; what the engines report of themselves does not change with their weights.
     An engine forgets what it cached with its weights by itself, since the trainer's own answers depend on that too: so
     probes have no salt, which would hide from them the trace that the engine has just written.
 
@@ -70,7 +70,7 @@ class TrainerEngines:
         """Find out who they are, while they are awake, and let them prove.
 
         Args:
-            likelihood: see that they tell likelihoods, which not all do.
+            likelihood: check that they return likelihoods, which not all do.
 
         Raises:
             ProverError: they tell none; `ProverUnavailable` where none answers.

@@ -215,7 +215,7 @@ class Fleet:
             self._leave_out(replica, str(error))
             return
         if connection.info.version != replica.own_version:
-            self._leave_out(replica, "it tells another version of its weights")
+            self._leave_out(replica, "it reports another version of its weights")
         elif not await replica.writes():
             self._leave_out(replica, f"it gave no token, or none within {TOKEN_S:g} s")
 
@@ -261,7 +261,7 @@ class Fleet:
                 param="engine_url",
             )
         if difference or moved:
-            # What it tells may be what it told of its old weights, as vLLM's name of the model is.
+            # What it reports may be what it reported of its old weights, as vLLM's name of the model is.
             unheard = "" if moved else f"-{secrets.token_hex(4)}"
             self._identity, self._version = identity, connection.info.version + unheard
             for each in self._replicas:

@@ -32,9 +32,9 @@ class Identity:
 
     Attributes:
         model: name that it is served under.
-        way: how its likelihoods are told, on which they depend a little.
+        way: how its likelihoods are computed, on which they depend a little.
         token_ids: of `TEXT`, by the server's own tokenizer; None where it does not tell.
-        canary: its answers about a known trace; none where it tells no likelihoods.
+        canary: its answers about a known trace; none where it returns no likelihoods.
 
     """
 
@@ -49,7 +49,7 @@ class Identity:
             return f"model {other.model!r}, not {self.model!r}"
         if self.way is not other.way:
             its, own = other.way.name.lower(), self.way.name.lower()
-            return f"likelihoods are told by {its}, not by {own}, which differ a little"
+            return f"likelihoods are read by {its}, not by {own}, which differ a little"
         if None not in (self.token_ids, other.token_ids) and self.token_ids != other.token_ids:
             return "its tokenizer gives other ids for one text"
         return ""

@@ -1,4 +1,4 @@
-"""Log-probabilities of spellings from a server of the completions protocol that tells those of tokens.
+"""Log-probabilities of spellings from a server of the completions protocol that returns those of tokens.
 
 Dimension key: P probes of a trace · S spellings.
 """
@@ -41,7 +41,7 @@ async def likelihoods(
         found, num_tokens = await _by_echo(completer, proof, tree, session)
     else:
         raise ProverError(
-            "this endpoint tells no probabilities of given tokens (neither vLLM's logprob_token_ids nor echo with "
+            "this endpoint returns no probabilities of given tokens (neither vLLM's logprob_token_ids nor echo with "
             "logprobs works), which estimator 'likelihood' needs: use estimator 'rollouts', or engine 'vllm' or "
             "'transformers'",
             code="unsupported_query",
@@ -78,7 +78,7 @@ def _parts(tree: SpellingTree) -> Iterator[_Part]:
 
 
 async def _by_token_ids(completer: Completer, proof: Proof, tree: SpellingTree, session: str) -> tuple[Found, int]:
-    """One prompt for each probe and node: the server tells the probabilities of what may come next."""
+    """One prompt for each probe and node: the server returns the probabilities of what may come next."""
     beginnings = {node: tree.beginning(node) for node in range(ROOT, len(tree.tokens))}
     prefixes, longest_first = terminated_prefixes(proof)
     found: Found = {}

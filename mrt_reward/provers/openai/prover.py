@@ -29,7 +29,7 @@ from mrt_reward.provers.openai.connecting import Connection, Connector
 from mrt_reward.provers.openai.endpoint import MAX_IN_FLIGHT, Endpoint
 from mrt_reward.provers.openai.fleet import Fleet
 from mrt_reward.provers.openai.one_endpoint import OneEndpoint
-from mrt_reward.provers.openai.rollouts import Rollouts
+from mrt_reward.provers.openai.rollouts import AnswerSampler
 from mrt_reward.provers.tokenizer import HFTokenizer
 
 UNKNOWN_VERSION = "unknown"
@@ -39,9 +39,9 @@ UNKNOWN_VERSION = "unknown"
 class OpenAIProver:
     """A `Prover` over an endpoint, or over several that serve one model.
 
-    Rollouts come from any server. Likelihood comes from servers that tell the probability of a given token: vLLM and
+    Rollouts come from any server. Likelihood comes from servers that return the probability of a given token: vLLM and
     SGLang's own protocol (the same sum as the embedded engines), and servers with `echo` and `logprobs` (one closing
-    token only); others are refused with code `unsupported_query`. Where the server does not tell the ids of sampled
+    token only); others are refused with code `unsupported_query`. Where the server does not return the ids of sampled
     tokens, their text is encoded again, which changes nothing that is graded.
 
     Sampling is seeded, once a request (`Completer`): unlike an embedded engine's, a prefix's answers depend on the
@@ -178,7 +178,7 @@ class OpenAIProver:
         if isinstance(proof.query, LikelihoodQuery):
             logprob_PS, num_tokens = await speaker.likelihoods(proof, proof.query, proof.session)
             return tuple(ProbeAnswer(spelling_logprobs=tuple(row)) for row in logprob_PS.tolist()), num_tokens
-        return await Rollouts(speaker, self._tokenizer, max_tokens).answers(proof, proof.query)
+        return await AnswerSampler(speaker, self._tokenizer, max_tokens).answers(proof, proof.query)
 
 
 def _refuse_uncoupled(query: Query, info: ProverInfo) -> None:

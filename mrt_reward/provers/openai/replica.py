@@ -23,7 +23,7 @@ class Replica:
         shown: what people read of its address.
         tokenizer: the model's own.
         connection: the last one; None before the first.
-        own_version: that it told when it was let in; empty where it was not compared with those who are in now.
+        own_version: that it reported when it was let in; empty where it was not compared with those who are in now.
         up: whether it is asked at present.
         problem: why it is not.
         num_tries: to let it in again, since it was left out.
@@ -47,7 +47,7 @@ class Replica:
 
     @property
     def state(self) -> EndpointState:
-        """What is told of it."""
+        """What is shown of it."""
         return EndpointState(self.shown, self.up, self.problem, self.num_proofs, self.num_failures)
 
     async def looked_at(self) -> tuple[Connection, Identity]:

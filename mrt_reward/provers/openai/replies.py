@@ -63,9 +63,9 @@ class ModelCard(Record):
 
     @property
     def max_tokens(self) -> int | None:
-        """Longest context, where the server tells it; llama.cpp does under `meta`, and means each of its slots."""
-        told = self.max_model_len or (self.meta or {}).get("n_ctx")
-        return told if isinstance(told, int) and told > 0 else None
+        """Longest context, where the server reports it; llama.cpp does under `meta`, and means each of its slots."""
+        length = self.max_model_len or (self.meta or {}).get("n_ctx")
+        return length if isinstance(length, int) and length > 0 else None
 
 
 class ModelCards(Record):

@@ -12,7 +12,7 @@ from mrt_reward.provers.openai.replies import Choice
 from mrt_reward.provers.together import together
 
 MAX_PROMPTS = 256
-"""In one request; vLLM takes 1024 unless told otherwise."""
+"""In one request; vLLM takes 1024 unless set otherwise."""
 
 MAX_REQUEST_TOKENS = 1_000_000
 """Of all its prompts together, unless one alone has more: about 6 MB of JSON."""
@@ -69,22 +69,22 @@ class Completer:
         replies = await together([self._send(question, request, session) for request in requests])
         rows: list[list[Choice]] = [[] for _ in question.prompts]
         for request, (part, _) in zip(requests, replies, strict=True):
-            for place, choices in zip(request.indices, part, strict=True):
-                rows[place] += choices
+            for index, choices in zip(request.indices, part, strict=True):
+                rows[index] += choices
         return rows, sum(num_tokens for _, num_tokens in replies)
 
     def _requests(self, question: Question) -> list[_Request]:
         every = range(len(question.prompts))
         seeds = question.seeds or [None for _ in every]
         if self.dialect.lists:
-            chunks = [(places, seeds[0]) for places in in_requests(question.prompts)]
+            chunks = [(indices, seeds[0]) for indices in in_requests(question.prompts)]
         else:
-            chunks = [([place], seeds[place]) for place in every]
+            chunks = [([index], seeds[index]) for index in every]
         if self.dialect.samples or question.num_samples == 1:
-            return [_Request(places, seed, question.num_samples) for places, seed in chunks]
+            return [_Request(indices, seed, question.num_samples) for indices, seed in chunks]
         return [
-            _Request(places, None if seed is None else seed + sample, 1)
-            for places, seed in chunks
+            _Request(indices, None if seed is None else seed + sample, 1)
+            for indices, seed in chunks
             for sample in range(question.num_samples)
         ]
 
@@ -94,17 +94,17 @@ class Completer:
             fields["seed"] = request.seed
         if request.num_samples > 1:
             fields["n"] = request.num_samples
-        return await self._endpoint.complete([question.prompts[place] for place in request.indices], fields, session)
+        return await self._endpoint.complete([question.prompts[index] for index in request.indices], fields, session)
 
 
 def in_requests(prompts: Sequence[Sequence[int]]) -> Iterator[range]:
     """Indices of prompts that go in one request."""
     start = num_tokens = 0
-    for place, prompt in enumerate(prompts):
+    for index, prompt in enumerate(prompts):
         num_tokens += len(prompt)
-        if place > start and (place - start == MAX_PROMPTS or num_tokens > MAX_REQUEST_TOKENS):
-            yield range(start, place)
-            start, num_tokens = place, len(prompt)
+        if index > start and (index - start == MAX_PROMPTS or num_tokens > MAX_REQUEST_TOKENS):
+            yield range(start, index)
+            start, num_tokens = index, len(prompt)
     yield range(start, len(prompts))
 
 

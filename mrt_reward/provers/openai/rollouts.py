@@ -14,7 +14,7 @@ from mrt_reward.provers.tokenizer import HFTokenizer
 
 
 @dataclass(frozen=True, slots=True)
-class Rollouts:
+class AnswerSampler:
     """Asks for sampled answers, and reads them.
 
     Attributes:
@@ -58,9 +58,11 @@ class Rollouts:
 
     def _answer(self, row: Sequence[Drawn], query: RolloutQuery) -> ProbeAnswer:
         completions = tuple(self._completion(drawn, query) for drawn in row)
-        told = [mean_logprob(drawn, len(ids), query) for drawn, ids in zip(row, completions, strict=True)]
-        logprobs = tuple(logprob for logprob in told if logprob is not None)
-        return ProbeAnswer(completions=completions, completion_logprobs=logprobs if len(logprobs) == len(told) else ())
+        reported = [mean_logprob(drawn, len(ids), query) for drawn, ids in zip(row, completions, strict=True)]
+        logprobs = tuple(logprob for logprob in reported if logprob is not None)
+        return ProbeAnswer(
+            completions=completions, completion_logprobs=logprobs if len(logprobs) == len(reported) else ()
+        )
 
     def _completion(self, drawn: Drawn, query: RolloutQuery) -> tuple[int, ...]:
         ids = self._encoded(drawn.text) if drawn.ids is None else drawn.ids
@@ -82,7 +84,7 @@ def mean_logprob(drawn: Drawn, num_tokens: int, query: RolloutQuery) -> float | 
         query: says whether it is cut, and whether anybody asked.
 
     """
-    told = drawn.logprobs if query.logprobs else ()
+    logprobs = drawn.logprobs if query.logprobs else ()
     if query.stop_at_close and num_tokens:
-        told = told[:num_tokens]
-    return min(0.0, sum(told) / len(told)) if told else None
+        logprobs = logprobs[:num_tokens]
+    return min(0.0, sum(logprobs) / len(logprobs)) if logprobs else None

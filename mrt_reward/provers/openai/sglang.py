@@ -53,7 +53,7 @@ AT_TEMPERATURE_1 = (0.0, 1.0)
 """Temperatures at which log-probabilities of sampled tokens are those at temperature 1; greedy answers have these."""
 
 Rated = tuple[FiniteFloat | None, int, str | None]
-"""A token as SGLang tells it: log-probability, id, and its text where that is asked for."""
+"""A token as SGLang returns it: log-probability, id, and its text where that is asked for."""
 
 
 class Finish(Record):
@@ -65,7 +65,7 @@ class Finish(Record):
 
 
 class Meta(Record):
-    """What SGLang tells beside an answer."""
+    """What SGLang returns beside an answer."""
 
     prompt_tokens: int
     completion_tokens: int = 0
@@ -107,8 +107,8 @@ class Item:
     Attributes:
         ids: tokens of the prompt.
         sampling: how the answer is drawn.
-        start: the first token whose log-probability is told; -1: none.
-        token_ids: tokens whose log-probabilities are told as the next one after the prompt.
+        start: the first token whose log-probability is returned; -1: none.
+        token_ids: tokens whose log-probabilities are returned as the next one after the prompt.
 
     """
 
@@ -124,8 +124,8 @@ class SGLangSpeaker:
 
     Attributes:
         endpoint: HTTP connections to the server.
-        weights: version that it told of its weights; None where it tells none.
-        tail_tokens: answer tokens to ask for where none is wanted: 0, or 1 where a release tells nothing with 0.
+        weights: version that it reports of its weights; None where it reports none.
+        tail_tokens: answer tokens to ask for where none is wanted: 0, or 1 where a release returns nothing with 0.
 
     """
 
@@ -227,8 +227,8 @@ class SGLangSpeaker:
     def _check(self, item: Item, meta: Meta) -> None:
         finish = meta.finish_reason
         if finish is not None and finish.type in BAD_FINISHES:
-            told = f"{finish.type}: {finish.message or 'no reason'}"
-            raise ProverError(f"{self.endpoint.shown} gave an answer up ({told})")
+            reason = f"{finish.type}: {finish.message or 'no reason'}"
+            raise ProverError(f"{self.endpoint.shown} gave an answer up ({reason})")
         if meta.prompt_tokens != len(item.ids):
             raise ProverError(
                 f"{self.endpoint.shown} was sent {len(item.ids)} tokens and read {meta.prompt_tokens}: start it "
@@ -242,13 +242,13 @@ class SGLangSpeaker:
 
     def _drawn(self, reply: Generation, *, rated: bool) -> Drawn:
         ids, finish = reply.output_ids, reply.meta_info.finish_reason
-        told = [logprob for logprob, _, _ in reply.meta_info.output_token_logprobs or [] if logprob is not None]
-        logprobs = tuple(told) if rated and len(told) == len(ids) else ()
+        reported = [logprob for logprob, _, _ in reply.meta_info.output_token_logprobs or [] if logprob is not None]
+        logprobs = tuple(reported) if rated and len(reported) == len(ids) else ()
         ended = finish is not None and finish.type == "stop" and ids and ids[-1] == finish.matched
         return Drawn(tuple(ids[:-1] if ended else ids), logprobs=logprobs)
 
 
 def rated_next(reply: Generation) -> dict[int, float]:
-    """Log-probabilities of the tokens that were named, as the next one after the prompt; empty where none is told."""
+    """Log-probabilities of the tokens that were named, as the next one after the prompt; empty where there is none."""
     rows = reply.meta_info.output_token_ids_logprobs or [None]
     return {token: logprob for logprob, token, _ in rows[0] or [] if logprob is not None}

@@ -33,12 +33,12 @@ async def model_info(endpoint: Endpoint) -> ModelInfo | None:
 
     """
     new, old = INFO_PATHS
-    return await _told(endpoint, new) or await _told(endpoint, old)
+    return await _fetch(endpoint, new) or await _fetch(endpoint, old)
 
 
-async def _told(endpoint: Endpoint, path: str) -> ModelInfo | None:
+async def _fetch(endpoint: Endpoint, path: str) -> ModelInfo | None:
     try:
-        return await endpoint.told(path, ModelInfo)
+        return await endpoint.fetch(path, ModelInfo)
     except ProverError as error:
         if not is_of_the_question(error):
             raise
@@ -86,15 +86,15 @@ async def _contradiction(speaker: SGLangSpeaker, ids: list[int]) -> str:
     [wrote], _ = await speaker.generate([greedy], "check")
     rated = wrote.meta_info.output_token_logprobs
     if len(wrote.output_ids) != 1 or not rated or rated[0][0] is None or rated[0][1] != wrote.output_ids[0]:
-        return "it does not tell the id and log-probability of the one token that it wrote"
+        return "it does not return the id and log-probability of the one token that it wrote"
     truth, best = rated[0][0], rated[0][1]
     items = [speaker.tail([*ids, best], len(ids), [ids[0]]), speaker.tail(ids, len(ids), [best, ids[0]])]
     (tail, next_), _ = await speaker.generate(items, "check")
-    told = [("the last token of a prompt", speaker.rated_tail(items[0], tail)[0][1])]
+    reported = [("the last token of a prompt", speaker.rated_tail(items[0], tail)[0][1])]
     if best not in (named := rated_next(next_)) or ids[0] not in named:
-        return "it does not tell log-probabilities of named tokens (token_ids_logprob)"
-    told.append(("a named token", named[best]))
-    for what, logprob in told:
+        return "it does not return log-probabilities of named tokens (token_ids_logprob)"
+    reported.append(("a named token", named[best]))
+    for what, logprob in reported:
         if not math.isclose(logprob, truth, abs_tol=TOLERANCE):
             return f"its own most probable token has log-probability {truth:.3f}, and as {what} {logprob:.3f}"
     return ""

@@ -1,4 +1,4 @@
-"""What an endpoint is asked for and what it tells, whatever protocol it speaks.
+"""What an endpoint is asked for and what it returns, whatever protocol it speaks.
 
 Dimension key: P probes of a trace · S spellings.
 """
@@ -18,7 +18,7 @@ from mrt_reward.protocols import LikelihoodQuery, Proof
 
 
 class LikelihoodWay(Enum):
-    """How a server tells the probability of a given token."""
+    """How a server returns the probability of a given token."""
 
     TOKEN_IDS = auto()
     """vLLM's `logprob_token_ids`: of any token, after a prompt."""
@@ -34,7 +34,7 @@ NOTES = {
     LikelihoodWay.TOKEN_IDS: "",
     LikelihoodWay.TAIL: "",
     LikelihoodWay.ECHO: "likelihood counts one closing token only, which makes its lower bound a little lower",
-    LikelihoodWay.NONE: "no likelihood: this endpoint tells no probabilities of given tokens, so ask for rollouts",
+    LikelihoodWay.NONE: "no likelihood: this endpoint returns no probabilities of given tokens, so ask for rollouts",
 }
 """What a reader of the values should know, by the endpoint's way."""
 
@@ -66,8 +66,8 @@ class Drawn:
     """One sampled answer.
 
     Attributes:
-        ids: of its tokens, without the end of turn; None where the server tells text alone.
-        text: empty where the server tells ids.
+        ids: of its tokens, without the end of turn; None where the server returns text alone.
+        text: empty where the server returns ids.
         logprobs: of its tokens at temperature 1, the end of turn included where it was drawn; none where the server
             tells none.
 
@@ -87,7 +87,7 @@ class Speaker(Protocol):
 
     @property
     def way(self) -> LikelihoodWay:
-        """How it tells likelihoods."""
+        """How it returns likelihoods."""
         ...
 
     async def draw(self, draw: Draw, session: str) -> tuple[list[list[Drawn]], int]:
@@ -135,7 +135,7 @@ class FoundLookup:
         except KeyError as error:
             token = error.args[0][-1]
             raise ProverError(
-                f"the endpoint was asked for the probability of token {token} and did not tell it"
+                f"the endpoint was asked for the probability of token {token} and did not return it"
             ) from None
         return np.array(rows)
 

@@ -96,7 +96,7 @@ def engine_arguments(settings: EngineSettings, folder: Path, braces: Mapping[int
             extra["kv_cache_memory_bytes"] = CPU_CACHE_BYTES
     if settings.gpu_memory_utilization is not None:
         extra["gpu_memory_utilization"] = settings.gpu_memory_utilization
-    told = {str(token): text for token, text in braces.items()}
+    by_token = {str(token): text for token, text in braces.items()}
     overrides = given.get("hf_overrides", {})
     if not isinstance(overrides, Mapping):
         raise ConfigError(f"engine argument 'hf_overrides' must be an object, got {overrides!r}", param="engine_args")
@@ -110,7 +110,7 @@ def engine_arguments(settings: EngineSettings, folder: Path, braces: Mapping[int
         "max_model_len": settings.max_model_len,
         "tensor_parallel_size": settings.tensor_parallel_size,
         "trust_remote_code": settings.trust_remote_code,
-        "additional_config": {**cast("dict[str, Any]", given.get("additional_config", {})), BRACES: told},
+        "additional_config": {**cast("dict[str, Any]", given.get("additional_config", {})), BRACES: by_token},
         "enable_prefix_caching": True,
         "skip_tokenizer_init": True,
         "disable_log_stats": True,
@@ -179,7 +179,7 @@ class Engine:
 
     @property
     def dead(self) -> bool:
-        """Its process has ended, and not because it was told to."""
+        """Its process has ended, and not because it was closed."""
         return self._llm is not None and bool(self._llm.errored)
 
     async def ask(
@@ -189,7 +189,7 @@ class Engine:
 
         Args:
             ids: the prompt.
-            params: how to go on; only the final output is told.
+            params: how to go on; only the final output is returned.
             salt: cached prefixes are shared only between requests with the same one.
             adapter: weights to add to the model's own.
 
@@ -207,8 +207,8 @@ class Engine:
         output: RequestOutput | None = None
         with translated(self._request_failure):
             stream = llm.generate(prompt, params, f"mrt-{next(self._ids)}", lora_request=adapter)
-            async for told in stream:
-                output = told
+            async for by_token in stream:
+                output = by_token
         if output is None or not output.finished:
             raise self.death() if self.dead else ProverError("the engine ended a request without an answer")
         return output
@@ -241,7 +241,7 @@ class Engine:
 
     @staticmethod
     def death() -> ProverUnavailable:
-        """What callers are told after its process ended."""
+        """The error that callers get after its process ended."""
         return ProverUnavailable(
             "the vLLM engine process ended (its last log lines say why): the server stops, send the request again "
             "once it was restarted",
@@ -262,9 +262,9 @@ class Engine:
 
 
 def _start_failure(settings: EngineSettings, folder: Path, error: BaseException) -> str:
-    told = str(error).strip() or repr(error)
+    by_token = str(error).strip() or repr(error)
     return (
-        f"vLLM does not start on {folder} with dtype {settings.dtype} ({told}). If the log above speaks of memory: "
+        f"vLLM does not start on {folder} with dtype {settings.dtype} ({by_token}). If the log above speaks of memory: "
         f"lower max_model_len (now {settings.max_model_len or 'the full context of the model'}), or give the cache "
         f"more with gpu_memory_utilization or --engine-arg kv_cache_memory_bytes=BYTES; if of the dtype: try --dtype "
         f'bfloat16 or float32; if of a quantized lm_head: --engine-arg \'hf_overrides={{"head_dtype": "model"}}\''

@@ -51,7 +51,7 @@ def forced_paths(tree: SpellingTree) -> tuple[ForcedPath, ...]:
     )
 
 
-def steps_lookup(told: Iterable[tuple[ForcedPath, Sequence[Step]]]) -> Lookup:
+def steps_lookup(steps_of: Iterable[tuple[ForcedPath, Sequence[Step]]]) -> Lookup:
     """Looks a token up in the steps of one probe's forced answers; what they do not hold is NaN.
 
     Raises:
@@ -59,7 +59,7 @@ def steps_lookup(told: Iterable[tuple[ForcedPath, Sequence[Step]]]) -> Lookup:
 
     """
     step_of: dict[int, dict[int, float]] = {}
-    for path, steps in told:
+    for path, steps in steps_of:
         if len(steps) <= len(path.ids):
             raise ProverError(
                 f"the engine gave {len(steps)} steps of a forced answer, expected {len(path.ids) + 1}", code=BROKEN

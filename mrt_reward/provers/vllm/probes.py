@@ -126,13 +126,13 @@ class ProbeRunner:
         """Log-probabilities after each beginning of a forced answer, and the number of tokens run.
 
         Raises:
-            ProverError: the engine failed, or did not emit what it was told to.
+            ProverError: the engine failed, or did not emit the forced tokens.
 
         """
         if not self.ways.forced:
             steps = [self._single_step(prompt, path, index) for index in range(len(path.ids) + 1)]
-            told = await together(steps)
-            return [step for step, _ in told], sum(num_tokens for _, num_tokens in told)
+            steps_of = await together(steps)
+            return [step for step, _ in steps_of], sum(num_tokens for _, num_tokens in steps_of)
         parts = await together([self._forced(prompt, path.ids, watched) for watched in _parts(path.watched)])
         merged: list[Step] = [
             {token: logprob for step in steps for token, logprob in step.items()}
@@ -154,9 +154,7 @@ class ProbeRunner:
         output = await self._ask(prompt, params)
         emitted = tuple(output.outputs[0].token_ids)
         if len(emitted) != len(ids) + 1 or emitted[:-1] != ids:
-            raise ProverError(
-                f"the engine was told to emit {ids} and one more token, and emitted {emitted}", code=BROKEN
-            )
+            raise ProverError(f"the engine had to emit {ids} and one more token, and emitted {emitted}", code=BROKEN)
         return read_steps(output), computed(output)
 
     async def _single_step(self, prompt: Sequence[int], path: ForcedPath, index: int) -> tuple[Step, int]:
@@ -174,14 +172,14 @@ class ProbeRunner:
         paths = forced_paths(tree)
         first = [] if leader is None else [(leader, paths[0])]
         others = [(index, path) for index in range(len(prompts)) for path in paths if (index, path) not in first]
-        told = [await self.forced_steps(prompts[index], path) for index, path in first]
-        told += await together([self.forced_steps(prompts[index], path) for index, path in others])
+        answered = [await self.forced_steps(prompts[index], path) for index, path in first]
+        answered += await together([self.forced_steps(prompts[index], path) for index, path in others])
         steps_of: list[list[tuple[ForcedPath, list[Step]]]] = [[] for _ in prompts]
-        for (index, path), (steps, _) in zip([*first, *others], told, strict=True):
+        for (index, path), (steps, _) in zip([*first, *others], answered, strict=True):
             steps_of[index].append((path, steps))
         logprob_PS = [spelling_logprobs(tree, steps_lookup(steps)) for steps in steps_of]
         answers = tuple(ProbeAnswer(spelling_logprobs=tuple(logprobs.tolist())) for logprobs in logprob_PS)
-        return answers, sum(num_tokens for _, num_tokens in told)
+        return answers, sum(num_tokens for _, num_tokens in answered)
 
     async def _rollouts(
         self, prompts: Sequence[Sequence[int]], leader: int | None, probes: Sequence[Probe], query: RolloutQuery
@@ -190,24 +188,24 @@ class ProbeRunner:
         num_tokens = 0 if leader is None else await self.generate_token(prompts[leader])
         # At temperature 0 one answer stands for all M.
         num_different = 1 if query.temperature == 0 else query.num_samples
-        places = [(index, sample) for index in range(len(prompts)) for sample in range(num_different)]
+        pairs = [(index, sample) for index in range(len(prompts)) for sample in range(num_different)]
         outputs = await together(
             [
                 self._ask(prompts[index], self._sampling(query, probes[index], sample, len(prompts[index])))
-                for index, sample in places
+                for index, sample in pairs
             ]
         )
         completions: list[list[tuple[int, ...]]] = [[] for _ in prompts]
         logprobs: list[list[float]] = [[] for _ in prompts]
-        for (index, _), output in zip(places, outputs, strict=True):
+        for (index, _), output in zip(pairs, outputs, strict=True):
             ids = self._stops.trimmed(output.outputs[0].token_ids, at_close=query.stop_at_close)
             completions[index] += [ids] * (query.num_samples // num_different)
             if query.logprobs:
                 logprobs[index] += [_mean_logprob(output, ids, query)] * (query.num_samples // num_different)
         return (
             tuple(
-                ProbeAnswer(completions=tuple(ids), completion_logprobs=tuple(told))
-                for ids, told in zip(completions, logprobs, strict=True)
+                ProbeAnswer(completions=tuple(ids), completion_logprobs=tuple(steps_of))
+                for ids, steps_of in zip(completions, logprobs, strict=True)
             ),
             num_tokens + sum(computed(output) for output in outputs),
         )

@@ -22,7 +22,7 @@ from mrt_reward.provers.checkpoints import refuse_other_model, resolve_folder
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.provers.vllm.engine import Engine, refuse_arguments
 from mrt_reward.provers.vllm.probes import blocks_needed
-from mrt_reward.provers.vllm.schedule import Turnstile
+from mrt_reward.provers.vllm.schedule import ReadWriteLock
 from mrt_reward.provers.vllm.serving import Serving, start, with_adapter
 
 MAX_TRACES = 256
@@ -51,7 +51,7 @@ class VLLMProver:
         folder = resolve_folder(settings.named_model, settings.revision)
         self._tokenizer = HFTokenizer(folder, trust_remote_code=settings.trust_remote_code)
         self._note = note
-        self._turnstile = Turnstile()
+        self._read_write_lock = ReadWriteLock()
         self._loading = False
         self._dead: ProverUnavailable | None = None
         self._serving = start(settings, folder, self._tokenizer, note)
@@ -83,7 +83,7 @@ class VLLMProver:
             ProverError: it failed; `ProverUnavailable` if the engine is dead.
 
         """
-        async with self._turnstile.passing():
+        async with self._read_write_lock.passing():
             serving = self._serving
             self._refuse_if_dead()
             proof.check_fits(serving.engine.max_model_len, serving.engine.vocab_size, runs_close=True)
@@ -101,7 +101,7 @@ class VLLMProver:
         """
         if self._loading:
             raise ProverUnavailable("new weights are being loaded: try again", code="loading_weights")
-        async with self._turnstile.passing():
+        async with self._read_write_lock.passing():
             self._refuse_if_dead()
             await self._serving.check()
 
@@ -144,7 +144,7 @@ class VLLMProver:
         await asyncio.to_thread(refuse_other_model, old.folder, folder)
         self._loading = True
         try:
-            async with self._turnstile.closed():
+            async with self._read_write_lock.closed():
                 await asyncio.to_thread(old.engine.stop)
                 try:
                     self._serving = await self._started(new, folder, canary)

@@ -62,7 +62,7 @@ class BlockBudget:
             turn.set_result(None)
 
 
-class Turnstile:
+class ReadWriteLock:
     """Lets proofs through together, and a change of weights alone."""
 
     def __init__(self) -> None:

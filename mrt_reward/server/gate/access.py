@@ -28,7 +28,7 @@ class Access(Middleware):
 
     Args:
         app: what is behind it.
-        count: told of every request.
+        count: called for every request.
 
     """
 

@@ -85,7 +85,7 @@ class Bodies(Middleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; what its body holds is counted until it is answered."""
-        reading = Reading(Headers(scope=scope), self._limits)
+        reading = BodyReader(Headers(scope=scope), self._limits)
         try:
             body = await self._read(reading, receive)
             scope[SCAN] = reading.scan
@@ -93,7 +93,7 @@ class Bodies(Middleware):
         finally:
             reading.release()
 
-    async def _read(self, reading: Reading, receive: Receive) -> bytes:
+    async def _read(self, reading: BodyReader, receive: Receive) -> bytes:
         try:
             return await self._stopping.unless(reading.whole(receive), self._limits.max_read_s)
         except (TimeoutError, asyncio.TimeoutError):
@@ -110,7 +110,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-class Reading:
+class BodyReader:
     """Reads one body; what it holds is counted in the common memory until it is released.
 
     Args:

@@ -13,7 +13,7 @@ class Holder:
     """One caller who has a key.
 
     Attributes:
-        name: that budgets and metrics have; None where many share the key and are told apart by their addresses.
+        name: that budgets and metrics have; None where many share the key and are distinguished by their addresses.
         digest: SHA-256 of the key.
         scopes: what it opens.
 

@@ -35,7 +35,7 @@ class Broken(ValueError):
     """A text that is not JSON.
 
     Args:
-        message: of the parser, with places counted from the piece's beginning.
+        message: of the parser, with offsets counted from the piece's beginning.
         piece: of the text.
         start: its first byte in the text.
 
@@ -74,11 +74,11 @@ def read(text: bytes) -> object:
     return large.value(Part(0, len(text), 0, len(large.at)))
 
 
-def _parsed(piece: bytes, told: bytes, start: int) -> object:
+def _parsed(piece: bytes, text: bytes, start: int) -> object:
     try:
         return jiter.from_json(piece, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
     except ValueError as error:
-        raise Broken(str(error), told, start) from error
+        raise Broken(str(error), text, start) from error
 
 
 class _Large:

@@ -103,18 +103,18 @@ def _why(broken: Broken) -> str:
         broken.piece.decode()
     except UnicodeDecodeError as error:
         return f"the body is not UTF-8 (byte {broken.start + error.start})"
-    told = f"{broken}, counted from byte {broken.start}" if broken.start else str(broken)
-    if "surrogate" in told or "hex escape" in told:
-        return f"the body holds a lone surrogate, which is no Unicode text: {told[:200]}"
-    if told.startswith("Detected duplicate key"):
-        return f"the body names a key twice, so that one of its values would be lost: {told[:200]}"
+    message = f"{broken}, counted from byte {broken.start}" if broken.start else str(broken)
+    if "surrogate" in message or "hex escape" in message:
+        return f"the body holds a lone surrogate, which is no Unicode text: {message[:200]}"
+    if message.startswith("Detected duplicate key"):
+        return f"the body names a key twice, so that one of its values would be lost: {message[:200]}"
     constants = [word for word in ("NaN", "Infinity") if word.encode() in broken.piece]
     hint = (
         f" ({' and '.join(constants)} is not a JSON number)"
-        if constants and ("expected value" in told or "number" in told)
+        if constants and ("expected value" in message or "number" in message)
         else ""
     )
-    return f"the body is not JSON: {told[:200]}{hint}"
+    return f"the body is not JSON: {message[:200]}{hint}"
 
 
 def _all_finite(value: object) -> bool:

@@ -32,7 +32,7 @@ class Stopping:
 
     @property
     def error(self) -> Draining:
-        """What a caller is told whose work is given up."""
+        """The error for a caller whose work is given up."""
         return Draining("the server stops and gives this request up: send it to another, or again", retry_after_s=5.0)
 
     async def begins(self) -> None:

@@ -54,8 +54,8 @@ def scored(
 def line(trace: Result, **changes: Any) -> dict[str, Any]:
     """What `mrt-reward score` writes for it."""
     record = scored_fields(trace.scored)
-    told = {name: value for name, value in trace_fields(trace.trace).items() if name not in ("id", "metadata")}
-    return {**record, "trace": told, **changes}
+    reported = {name: value for name, value in trace_fields(trace.trace).items() if name not in ("id", "metadata")}
+    return {**record, "trace": reported, **changes}
 
 
 def write(path: Path, *rows: object) -> Path:

@@ -50,15 +50,15 @@ async def test_an_alternative_is_one_more_episode_scored_as_the_others_were() ->
     prover = scripted(MORE)
     trace = await pooled(prover)
     brancher = Brancher(scorer_of(prover), prover.tokenizer, OPTIONS, BranchSettings(num_samples=3))
-    told: list[tuple[int, int]] = []
-    [step] = await brancher.steps([Point(trace, 1)], lambda done, total: told.append((done, total)))
+    reported: list[tuple[int, int]] = []
+    [step] = await brancher.steps([Point(trace, 1)], lambda done, total: reported.append((done, total)))
     # Equal continuations are one alternative, and it ends where the next episode starts.
     assert step.text == "The answer is \\boxed{}.\n\nb.\n\nc.\n\n"
     assert step.trace.prefix(1) == trace.prefix(1)
     assert (step.before.value, step.after.value) == (pytest.approx(0.25), pytest.approx(0.75))
     assert list(step.trace.prefix_keys())[1] == list(trace.prefix_keys())[1]
     assert brancher.counts["alternatives scored"] == 1
-    assert told == [(1, 1)]
+    assert reported == [(1, 1)]
     # What the policy was given is the prefix, to the token, and nothing that forces an answer.
     sampled = next(proof for proof in prover.proofs if proof.query.__class__.__name__ == "RolloutQuery")
     seen = prover.tokenizer.locate(sampled.token_ids)[0] + chr(sampled.probes[0].suffix[0])
@@ -68,7 +68,7 @@ async def test_an_alternative_is_one_more_episode_scored_as_the_others_were() ->
     found, report = step_pairs([wrong], PairSettings())
     assert (found, len(report.pits)) == ([], 1)
     pairs, _ = step_pairs([wrong], PairSettings(), [step])
-    assert [(pair.rejected.place, pair.margin) for pair in pairs] == [(1, pytest.approx(0.5))]
+    assert [(pair.rejected.index, pair.margin) for pair in pairs] == [(1, pytest.approx(0.5))]
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ async def test_a_prefix_and_its_continuation_are_cut_once_as_a_whole(thought: st
     trace = await pooled(prover, completion=f"{thought}</think>\n\n42")
     brancher = Brancher(scorer_of(prover), prover.tokenizer, OPTIONS)
     assert trace.num_episodes >= 4
-    for place in range(trace.num_episodes):
-        point = Point(trace, place)
+    for candidate in range(trace.num_episodes):
+        point = Point(trace, candidate)
         own_rest = trace.completion[len(point.head) :]
-        assert brancher._first_episode(point, own_rest) == trace.episode(place)
+        assert brancher._first_episode(point, own_rest) == trace.episode(candidate)
 
 
 async def test_continuations_that_give_no_whole_episode_are_counted() -> None:
@@ -140,7 +140,7 @@ async def test_the_bundled_model_gives_alternatives_to_its_own_wrong_traces(tmp_
     """The real engine: a trace that mused and guessed gets a better step from its own prefix."""
     rng = np.random.default_rng(5)
     problem = next(found for found in iter(lambda: sample_problem(rng), None) if len(found.candidates) == 5)
-    wrong = next(place for place in problem.candidates if place != problem.answer)
+    wrong = next(candidate for candidate in problem.candidates if candidate != problem.answer)
     musing = [*MUSINGS[0], MUSING_ENDS[0], GUESS_END]
     said = [f"Let me start with {wrong}.", *walk_paragraphs(problem, wrong), *musing]
     completion = "".join(f"{paragraph}\n\n" for paragraph in said) + TERMINATOR + answer_text(wrong)
@@ -155,9 +155,9 @@ async def test_the_bundled_model_gives_alternatives_to_its_own_wrong_traces(tmp_
         pool = read_pool([write(tmp_path / "s.jsonl", line(found))])
         _, report = step_pairs(pool.traces, PairSettings())
         # Ruling one of five out is worth 1/20, and the musing nothing.
-        assert [pit.place for pit in report.pits] == [1]
+        assert [pit.index for pit in report.pits] == [1]
         brancher = Brancher(scorer, prover.tokenizer, OPTIONS, BranchSettings(num_samples=24, max_tokens=160))
-        steps = await brancher.steps([Point(pit.trace, pit.place) for pit in report.pits])
+        steps = await brancher.steps([Point(pit.trace, pit.index) for pit in report.pits])
     finally:
         await scorer.close()
     [pair], _ = step_pairs(pool.traces, PairSettings(), steps)

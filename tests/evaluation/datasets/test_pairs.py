@@ -5,7 +5,7 @@ import pytest
 from mrt_reward.evaluation.datasets.pairs import PairSettings, pair_row, step_pairs, summary
 from mrt_reward.evaluation.datasets.prompts import AS_IT_IS
 from mrt_reward.evaluation.result import Result
-from mrt_reward.evaluation.states import Step
+from mrt_reward.evaluation.states import EpisodeAt
 from tests.evaluation.datasets.made import scored, value
 
 A, B, C, D = "First.\n\n", "Wait, good.\n\n", "Wait, bad.\n\n", "Wait, worse.\n\n"
@@ -22,7 +22,7 @@ def test_a_wrong_traces_step_is_set_against_the_best_from_the_same_prefix() -> N
     bad = wrong("bad", [A, C], [0.2, 0.5, 0.3], group="g")
     traces = [good, middling, bad]
     [pair], report = step_pairs(traces, SETTINGS)
-    assert (pair.chosen.trace.trace.id, pair.rejected.place) == ("good", 1)
+    assert (pair.chosen.trace.trace.id, pair.rejected.index) == ("good", 1)
     row = pair_row(pair, "Q <think>\n", chats=False)
     assert row == {
         "prompt": f"Q <think>\n{A}",
@@ -51,8 +51,8 @@ def test_a_wrong_traces_step_is_set_against_the_best_from_the_same_prefix() -> N
     }
     # The first step is the same in all traces: there is nothing else to compare it with.
     assert (report.wrong, report.paired, report.steps, report.alone, report.pits) == (1, 1, 2, 1, [])
-    told = summary([pair], report, {})
-    assert (told["pairs"], told["by_episode"]) == (1, {"1": 1})
+    stats = summary([pair], report, {})
+    assert (stats["pairs"], stats["by_episode"]) == (1, {"1": 1})
 
 
 def test_overlapping_intervals_and_narrow_margins_make_no_pair() -> None:
@@ -92,7 +92,7 @@ def test_of_one_trace_the_widest_margins_count_and_equal_steps_count_once() -> N
     better = scored("better", [C, B], [0.2, 0.5, 0.8])
     traces = [good, bad, same, better]
     pairs, report = step_pairs(traces, SETTINGS)
-    assert [(pair.rejected.trace.trace.id, pair.rejected.place) for pair in pairs] == [
+    assert [(pair.rejected.trace.trace.id, pair.rejected.index) for pair in pairs] == [
         ("bad", 1),
         ("bad", 0),
         ("same", 1),
@@ -105,10 +105,10 @@ def test_of_one_trace_the_widest_margins_count_and_equal_steps_count_once() -> N
 def test_where_nothing_shares_the_prefix_the_worst_step_is_named_and_sampled_ones_fill_in() -> None:
     bad = wrong("bad", [A, C, D], [0.2, 0.5, 0.3, 0.2])
     pairs, report = step_pairs([bad], SETTINGS)
-    assert (pairs, [(pit.trace.trace.id, pit.place) for pit in report.pits]) == ([], [("bad", 1)])
+    assert (pairs, [(pit.trace.trace.id, pit.index) for pit in report.pits]) == ([], [("bad", 1)])
     # A sampled step ends with its trace, whose outcome says nothing.
     branch = scored("bad~1.0", [A, B], [0.2, 0.5, 0.95], outcome=0.0, ending="")
-    [pair], report = step_pairs([bad], SETTINGS, [Step(branch, 1)])
+    [pair], report = step_pairs([bad], SETTINGS, [EpisodeAt(branch, 1)])
     assert (pair.chosen.text, pair.rejected.text, report.pits) == (B, C, [])
 
 

@@ -49,23 +49,23 @@ def test_prefixes_are_drawn_evenly_and_the_same_ones_again() -> None:
     traces = [scored(str(index), [A] * 4, [0.2, 0.4, None, 0.6, 1.0]) for index in range(600)]
     cuts = draw_cuts(traces, PrefixSettings())
     # Of z[:0] … z[:3] the third has no value; after z[:4] nothing is left to continue.
-    drawn = Counter(cut.place for cut in cuts)
+    drawn = Counter(cut.index for cut in cuts)
     assert set(drawn) == {0, 1, 3}
     assert all(abs(count - 200) < 4 * np.sqrt(600 * 2 / 9) for count in drawn.values())
     assert draw_cuts(traces, PrefixSettings()) == cuts
-    assert [cut.place for cut in draw_cuts(traces, PrefixSettings(seed=1))] != [cut.place for cut in cuts]
+    assert [cut.index for cut in draw_cuts(traces, PrefixSettings(seed=1))] != [cut.index for cut in cuts]
     # A trace's draw does not depend on its neighbours.
     assert draw_cuts(traces[300:], PrefixSettings()) == cuts[300:]
 
 
 def test_a_trace_gives_at_most_as_many_prefixes_as_it_has_in_the_range() -> None:
     trace = scored("t", [A] * 4, [0.2, 0.4, 0.5, 0.6, 1.0])
-    assert [cut.place for cut in draw_cuts([trace], PrefixSettings(per_trace=9))] == [0, 1, 2, 3]
-    assert [cut.place for cut in draw_cuts([trace], PrefixSettings(9, 1, 0.3, 0.5))] == [1, 2]
+    assert [cut.index for cut in draw_cuts([trace], PrefixSettings(per_trace=9))] == [0, 1, 2, 3]
+    assert [cut.index for cut in draw_cuts([trace], PrefixSettings(9, 1, 0.3, 0.5))] == [1, 2]
     none = draw_cuts([trace], PrefixSettings(min_value=0.9))
     assert none == []
-    told = summary(none, [trace])
-    assert (told["traces without such a prefix"], told["value of a prefix, mean"]) == (1, None)
+    stats = summary(none, [trace])
+    assert (stats["traces without such a prefix"], stats["value of a prefix, mean"]) == (1, None)
     with pytest.raises(ValueError, match="min_value must be at most max_value"):
         PrefixSettings(min_value=0.9, max_value=0.1)
 

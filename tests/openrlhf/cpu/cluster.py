@@ -68,8 +68,8 @@ def _wait(process: subprocess.Popen[bytes], url: str, folder: Path) -> None:
 
 def submit(folder: Path, url: str, words: Sequence[str], variables: Mapping[str, str]) -> tuple[int, str]:
     """`ray job submit` of a command with a working directory and variables; its exit status, and what it printed."""
-    told = json.dumps({"working_dir": str(folder), "env_vars": dict(variables)})
-    command = [BIN / "ray", "job", "submit", "--address", url, "--runtime-env-json", told, "--", *words]
+    reported = json.dumps({"working_dir": str(folder), "env_vars": dict(variables)})
+    command = [BIN / "ray", "job", "submit", "--address", url, "--runtime-env-json", reported, "--", *words]
     log = folder.parent / "log.txt"
     with log.open("w") as printed:
         done = subprocess.run(

@@ -138,9 +138,9 @@ def _dump(module: Any) -> None:
     def make_experience_batch(self: Any, samples: list[Any]) -> Any:
         experiences = original(self, samples)
         saved: dict[str, Any] = {}
-        for place, each in enumerate(experiences):
-            saved |= {f"{name}/{place}": getattr(each, name).float().numpy() for name in fields}
-            saved[f"index/{place}"] = np.array(each.index)
+        for index, each in enumerate(experiences):
+            saved |= {f"{name}/{index}": getattr(each, name).float().numpy() for name in fields}
+            saved[f"index/{index}"] = np.array(each.index)
         folder = Path(os.environ["MRT_TEST_DUMP"])
         np.savez(folder / f"batch_{len(list(folder.glob('batch_*.npz')))}.npz", **saved)
         return experiences

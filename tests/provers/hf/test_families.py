@@ -66,11 +66,11 @@ async def test_sampled_answers_are_as_probable_as_plain_forwards_say(folder: Pat
     lengths: list[int] = []
     for probe, answer in zip(proof.probes, proven.answers, strict=True):
         prefix = [*proof.token_ids[: probe.cut].tolist(), *probe.suffix]
-        for ids, told in zip(answer.completions, answer.completion_logprobs, strict=True):
+        for ids, message in zip(answer.completions, answer.completion_logprobs, strict=True):
             drawn = [*ids, END_ID] if len(ids) < WINDOW + 12 else [*ids]
             logprobs = plain_logprobs(reference, [*prefix, *drawn])
-            row = [float(logprobs[len(prefix) - 1 + place, token]) for place, token in enumerate(drawn)]
-            assert told == pytest.approx(sum(row) / len(row), abs=1e-4)
+            row = [float(logprobs[len(prefix) - 1 + index, token]) for index, token in enumerate(drawn)]
+            assert message == pytest.approx(sum(row) / len(row), abs=1e-4)
             lengths.append(len(ids))
     assert max(lengths) > WINDOW
 
@@ -94,11 +94,11 @@ def test_a_model_without_a_longest_context_must_be_given_one(tmp_path: Path) -> 
 
 def test_the_readme_says_how_each_family_is_asked() -> None:
     rows = [line.split("|")[1:-1] for line in Path("README.md").read_text().splitlines() if line.startswith("|")]
-    told = {
+    reported = {
         family.strip(" `"): tuple(next(word for word in (PACKED, WALKED, REFUSED) if word in cell) for cell in row[1:3])
         for row in rows
         if len(row) == 4
         for family in row[0].split("(")[-1].rstrip(") ").split(",")
         if family.strip(" `") in FAMILIES
     }
-    assert told == WAYS
+    assert reported == WAYS

@@ -132,7 +132,7 @@ def in_zero3(weights: torch.nn.Parameter) -> object:
 
 
 @pytest.mark.parametrize(
-    ("policy", "told"),
+    ("policy", "message"),
     [
         (lambda: torch.nn.DataParallel(torch.nn.Linear(1, 1)), r"wrapped in DataParallel .*: give its \.module"),
         (OptimizedModule, r"compiled .*: give its \._orig_mod"),
@@ -147,8 +147,10 @@ def in_zero3(weights: torch.nn.Parameter) -> object:
         (lambda: with_weights(lambda weights: weights.to("meta")), "offloaded and not in memory: .*serve"),
     ],
 )
-def test_a_policy_without_whole_weights_here_is_refused_with_what_to_use(policy: Callable[[], Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_a_policy_without_whole_weights_here_is_refused_with_what_to_use(
+    policy: Callable[[], Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
         whole(policy())
 
 

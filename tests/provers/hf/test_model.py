@@ -124,12 +124,12 @@ async def test_answers_tell_how_probable_they_were(
     proof = make_proof([10, 40], rollouts(6, temperature, 0.9, logprobs=True))
     for probe, answer in zip(proof.probes, (await prover.prove(proof)).answers, strict=True):
         prefix = [*proof.token_ids[: probe.cut].tolist(), *probe.suffix]
-        for ids, told in zip(answer.completions, answer.completion_logprobs, strict=True):
+        for ids, message in zip(answer.completions, answer.completion_logprobs, strict=True):
             # At temperature 1 whatever they were drawn at; the end of turn counts where it was drawn.
             drawn = [*ids, END_ID] if len(ids) < 12 else [*ids]
             logprobs = plain_logprobs(reference, [*prefix, *drawn])
-            row = [float(logprobs[len(prefix) - 1 + place, token]) for place, token in enumerate(drawn)]
-            assert told == pytest.approx(sum(row) / len(row), abs=1e-4)
+            row = [float(logprobs[len(prefix) - 1 + index, token]) for index, token in enumerate(drawn)]
+            assert message == pytest.approx(sum(row) / len(row), abs=1e-4)
     [plain, _] = (await prover.prove(make_proof([10, 40], rollouts(6)))).answers
     assert plain.completion_logprobs == ()
 

@@ -30,18 +30,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_plain_forwards_are_the_models_own_and_leave_its_attention_as_it_was(model: Any) -> None:
     proof = make_proof([5, WINDOW, 60])
-    told = [answer.spelling_logprobs for answer in PlainModel(model).likelihoods(proof)]
+    reported = [answer.spelling_logprobs for answer in PlainModel(model).likelihoods(proof)]
     assert model.config._attn_implementation == ATTENTION
     model.set_attn_implementation("eager")
-    np.testing.assert_allclose(told, expected_likelihoods(model, proof), atol=1e-6)
+    np.testing.assert_allclose(reported, expected_likelihoods(model, proof), atol=1e-6)
     model.set_attn_implementation(ATTENTION)
     # Packed passes see the same, except where their mask forgets the window.
     packed = PackedModel(model, 512, Stops(frozenset(), {}), {"full_attention": None, "sliding_attention": WINDOW})
     found, _ = packed.prove(proof, lambda: None)
-    np.testing.assert_allclose([answer.spelling_logprobs for answer in found], told, atol=1e-4)
+    np.testing.assert_allclose([answer.spelling_logprobs for answer in found], reported, atol=1e-4)
     packed.windows = {"full_attention": None, "sliding_attention": 512}
     found, _ = packed.prove(proof, lambda: None)
-    assert abs(found[-1].spelling_logprobs[0] - told[-1][0]) > 0.01
+    assert abs(found[-1].spelling_logprobs[0] - reported[-1][0]) > 0.01
     packed.windows = {"full_attention": None, "sliding_attention": WINDOW}
     with pytest.raises(ProverError, match="behind windows are not packed"):
         packed.prove(make_proof([10], rollouts()), lambda: None)
@@ -50,13 +50,13 @@ def test_plain_forwards_are_the_models_own_and_leave_its_attention_as_it_was(mod
 def test_mean_logprobs_are_those_of_the_answers_tokens(model: Any) -> None:
     proof = make_proof([30], rollouts(2))
     answers = (ProbeAnswer(completions=((7, 8, 9), (12,))),)
-    told = PlainModel(model).mean_logprobs(proof, answers)
+    reported = PlainModel(model).mean_logprobs(proof, answers)
     model.set_attn_implementation("eager")
     before = [*proof.token_ids[:30].tolist(), *proof.probes[0].suffix]
     logprobs = plain_logprobs(model, [*before, 7, 8, 9])
-    row = [float(logprobs[len(before) - 1 + place, token]) for place, token in enumerate((7, 8, 9))]
+    row = [float(logprobs[len(before) - 1 + index, token]) for index, token in enumerate((7, 8, 9))]
     model.set_attn_implementation(ATTENTION)
-    np.testing.assert_allclose(told, [[sum(row) / 3, float(logprobs[len(before) - 1, 12])]], atol=1e-6)
+    np.testing.assert_allclose(reported, [[sum(row) / 3, float(logprobs[len(before) - 1, 12])]], atol=1e-6)
 
 
 def test_numbers_that_are_not_finite_are_an_error(model: Any) -> None:

@@ -104,7 +104,7 @@ async def test_room_is_bounded_and_who_is_begun_anew_is_answered_the_same(
     assert max(columns for proofs, columns in held if proofs > 1) <= 300
     assert [proven.answers for proven in together] == [proven.answers for proven in alone]
     assert max(steps.proofs[num_alone:]) > 1
-    # What was run twice is told.
+    # What was run twice is reported.
     assert sum(proven.computed_tokens for proven in together) > sum(proven.computed_tokens for proven in alone)
 
 
@@ -125,12 +125,14 @@ async def test_a_step_that_fails_fails_for_the_guilty_alone(
     worker = working(model)
     asked = [*PROOFS[:2], guilty, *PROOFS[2:4]]
     calls = [asyncio.wrap_future(worker.prove(proof)) for proof in asked]
-    told = await asyncio.gather(*calls, return_exceptions=True)
+    reported = await asyncio.gather(*calls, return_exceptions=True)
     worker.close()
-    failed = told.pop(2)
+    failed = reported.pop(2)
     assert isinstance(failed, ProverError if code else TypeError)
     assert getattr(failed, "code", None) == code
-    assert [proven.answers for proven in told if isinstance(proven, Proven)] == [proven.answers for proven in alone[:4]]
+    assert [proven.answers for proven in reported if isinstance(proven, Proven)] == [
+        proven.answers for proven in alone[:4]
+    ]
 
 
 async def test_a_likelihood_is_answered_while_answers_grow(model: PackedModel) -> None:
@@ -152,9 +154,9 @@ async def test_a_model_that_is_walked_is_asked_one_proof_after_the_other_and_ans
     order: list[int] = []
     for index, call in enumerate(calls):
         call.add_done_callback(lambda _, index=index: order.append(index))
-    told = await asyncio.gather(*map(asyncio.wrap_future, calls))
+    reported = await asyncio.gather(*map(asyncio.wrap_future, calls))
     worker.close()
-    assert [proven.answers for proven in told] == [proven.answers for proven in alone[:3]]
+    assert [proven.answers for proven in reported] == [proven.answers for proven in alone[:3]]
     assert order == [0, 1, 2]
     assert len(steps.proofs) == num_alone
 
@@ -210,14 +212,14 @@ async def test_who_leaves_is_no_longer_decoded_and_closing_answers_the_others(mo
     calls = [asyncio.wrap_future(worker.prove(make_proof([20], endless, seed=seed))) for seed in range(3)]
     calls[0].cancel()
     await asyncio.to_thread(worker.close)
-    told = await asyncio.gather(*calls, return_exceptions=True)
-    assert isinstance(told[0], asyncio.CancelledError)
-    assert [type(each) for each in told[1:]] == [ProverUnavailable] * 2
+    reported = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(reported[0], asyncio.CancelledError)
+    assert [type(each) for each in reported[1:]] == [ProverUnavailable] * 2
     with pytest.raises(ProverUnavailable):
         worker.prove(PROOFS[0])
 
 
-async def test_the_thread_takes_as_many_threads_for_an_operation_as_it_was_told(model: PackedModel) -> None:
+async def test_the_thread_takes_as_many_threads_for_an_operation_as_it_was_given(model: PackedModel) -> None:
     seen: set[int] = set()
     handle: Any = model.model.register_forward_pre_hook(lambda *_: seen.add(torch.get_num_threads()))
     worker = Worker(weights(model), Pulse(), num_threads=2, max_columns=10_000)

@@ -34,8 +34,8 @@ _Stream = Callable[[int], float]
 
 def rule(ids: Sequence[int], weights: int = 0) -> NDArray[np.float64]:
     """Log-probabilities of what comes after these ids, by one of many models."""
-    told = np.array(ids, "<i4").tobytes() + weights.to_bytes(2, "little") * (weights > 0)
-    seed = int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "little")
+    reported = np.array(ids, "<i4").tobytes() + weights.to_bytes(2, "little") * (weights > 0)
+    seed = int.from_bytes(hashlib.blake2b(reported, digest_size=8).digest(), "little")
     logits = 2 * np.random.default_rng(seed).standard_normal(VOCAB_SIZE)
     return logits - np.log(np.exp(logits).sum())
 
@@ -79,7 +79,7 @@ class FakeEndpoint:
         self.changed: Callable[[dict[str, Any]], Any] = lambda reply: reply
         self.hang = False
         self.weights = 0
-        self.tells_tokens: HFTokenizer | None = None
+        self.returns_tokens: HFTokenizer | None = None
         self.memory: int | None = None
         self.seeding = "answer"
         self.num_running = self.most_running = self.closed = 0
@@ -96,9 +96,9 @@ class FakeEndpoint:
         return JSONResponse({"object": "list", "data": self.models})
 
     async def _tokenize(self, request: Request) -> Response:
-        if self.tells_tokens is None:
+        if self.returns_tokens is None:
             return JSONResponse({"detail": "Not Found"}, 404)
-        return JSONResponse({"tokens": self.tells_tokens.encode_trusted((await request.json())["prompt"]).tolist()})
+        return JSONResponse({"tokens": self.returns_tokens.encode_trusted((await request.json())["prompt"]).tolist()})
 
     async def _completions(self, request: Request) -> Response:
         body = await request.json()
@@ -157,7 +157,7 @@ class FakeEndpoint:
         for choice in range(num_choices):
             sample = choice % num_samples
             if self.seeding == "place":
-                yield lambda place, sample=sample: float(np.random.default_rng([seed + sample, place]).random())
+                yield lambda index, sample=sample: float(np.random.default_rng([seed + sample, index]).random())
                 continue
             own = {"answer": seed + sample, "same": seed, "ignored": None}
             rng = whole if self.seeding == "request" else np.random.default_rng(own[self.seeding])
@@ -178,9 +178,9 @@ class FakeEndpoint:
                 break
         choice: dict[str, Any] = {"text": self.tokenizer.decode(ids), "finish_reason": finish}
         if body.get("logprobs") is not None and self.dialect != "plain":
-            told = self._logprobs(prompt, ids, body)
+            reported = self._logprobs(prompt, ids, body)
             # llama.cpp ignores `echo`, and writes what it tells as chats do.
-            choice["logprobs"] = {"content": told["tokens"]} if self.dialect == "llama" else told
+            choice["logprobs"] = {"content": reported["tokens"]} if self.dialect == "llama" else reported
         return choice
 
     def _logprobs(self, prompt: list[int], ids: list[int], body: dict[str, Any]) -> dict[str, Any]:

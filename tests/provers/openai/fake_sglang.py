@@ -95,8 +95,8 @@ class FakeSGLang:
     async def _info(self, request: Request) -> Response:
         if request.url.path != self.info_path:
             return JSONResponse({"detail": "Not Found"}, 404)
-        told = {"model_path": "/models/m", "tokenizer_path": "/models/m", "is_generation": True}
-        return JSONResponse({**told, "preferred_sampling_params": None, "weight_version": self.weights})
+        reported = {"model_path": "/models/m", "tokenizer_path": "/models/m", "is_generation": True}
+        return JSONResponse({**reported, "preferred_sampling_params": None, "weight_version": self.weights})
 
     async def _tokenize(self, request: Request) -> Response:
         ids = self.tokenizer.encode_trusted((await request.json())["prompt"]).tolist()
@@ -132,22 +132,22 @@ class FakeSGLang:
         if start >= len(ids):
             raise ValueError(f"logprob_start_len={start} is higher than the number of input tokens {len(ids)}")
         written, finish = self._written(ids, item.sampling, most)
-        told = {
+        reported = {
             "id": "r", "finish_reason": finish, "prompt_tokens": len(ids), "weight_version": self.weights,
             "completion_tokens": len(written), "cached_tokens": self._lent(item), "e2e_latency": 0.1,
         }  # fmt: skip
         if item.rated:
-            told |= self._told(ids, written, start, item)
-        return {"text": self.tokenizer.decode(written), "output_ids": written, "meta_info": told}
+            reported |= self._meta(ids, written, start, item)
+        return {"text": self.tokenizer.decode(written), "output_ids": written, "meta_info": reported}
 
-    def _told(self, ids: list[int], written: list[int], start: int, item: _Asked) -> dict[str, Any]:
+    def _meta(self, ids: list[int], written: list[int], start: int, item: _Asked) -> dict[str, Any]:
         rows = self.model([*ids, *written[:-1]])
         temperature = item.sampling.get("temperature", 1.0) or 1.0
         after = [_tempered(rows[len(ids) - 1 + index], temperature) for index in range(max(1, len(written)))]
         if self.silent_at_0 and not written:
             after = []
         drawn = written or [int(row.argmax()) for row in after]
-        told: dict[str, Any] = {
+        reported: dict[str, Any] = {
             "input_token_logprobs": [
                 [None if at == start else float(rows[at - 1, ids[at]]), ids[at], None] for at in range(start, len(ids))
             ],
@@ -156,10 +156,10 @@ class FakeSGLang:
             ],
         }
         if item.token_ids:
-            told["output_token_ids_logprobs"] = [
+            reported["output_token_ids_logprobs"] = [
                 [[float(row[token]), token, None] for token in item.token_ids] for row in after
             ]
-        return told
+        return reported
 
     def _written(self, ids: list[int], sampling: dict[str, Any], most: int) -> tuple[list[int], dict[str, Any]]:
         written: list[int] = []
@@ -174,8 +174,8 @@ class FakeSGLang:
                 return written, {"type": "stop", "matched": self.end_id}
         return written, {"type": "length", "length": most}
 
-    def _random(self, sampling: dict[str, Any], place: int) -> float:
-        seed = [sampling.get("sampling_seed", 42), place]
+    def _random(self, sampling: dict[str, Any], index: int) -> float:
+        seed = [sampling.get("sampling_seed", 42), index]
         rng = np.random.default_rng(seed) if self.deterministic else self._rng
         return float(rng.random()) * (1 - 1e-12)
 

@@ -16,7 +16,7 @@ from mrt_reward.provers.openai.breaker import MAX_FAILURES, Breaker
 class Steady(Backoff):
     """Waits without jitter: 1, 2, 4, … seconds, at most 10."""
 
-    def wait_s(self, num_tries: int, told_s: float) -> float:
+    def wait_s(self, num_tries: int, least_s: float) -> float:
         return min(10.0, 2.0 ** (num_tries - 1))
 
 
@@ -53,9 +53,9 @@ def test_failures_in_a_row_open_it_and_then_nobody_asks() -> None:
     assert not asked.breaker.is_open
     asked.fail()
     assert asked.breaker.is_open
-    told = asked.refused()
+    reported = asked.refused()
     for part in ("http://engine:9", f"failed {MAX_FAILURES} times", "in 1.0 s", "gone"):
-        assert part in told
+        assert part in reported
     assert asked.num_asked == MAX_FAILURES
 
 

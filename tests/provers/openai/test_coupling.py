@@ -1,4 +1,4 @@
-"""Whether a seed couples: what is asked, how agreement is told from chance, and what is done with the verdict."""
+"""Whether a seed couples: what is asked, how agreement is judged against chance, and what is done with the verdict."""
 
 from __future__ import annotations
 

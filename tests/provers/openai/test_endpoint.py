@@ -53,20 +53,20 @@ def failing(error: type[httpx.HTTPError]) -> httpx.MockTransport:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (httpx.ConnectError, "no server at http://engine:9.*engine_url"),
         (httpx.ReadError, "the reply was lost"),
         (httpx.ReadTimeout, "no reply from http://engine:9 within 600 s"),
     ],
 )
-async def test_no_server_is_unavailable(qwen_dir: Path, error: type[httpx.HTTPError], told: str) -> None:
+async def test_no_server_is_unavailable(qwen_dir: Path, error: type[httpx.HTTPError], message: str) -> None:
     prover = OpenAIProver(
         EngineSettings(engine_url="http://engine:9", tokenizer=str(qwen_dir)), transport=failing(error), backoff=NO_WAIT
     )
-    with pytest.raises(ProverUnavailable, match=told):
+    with pytest.raises(ProverUnavailable, match=message):
         await prover.check()
-    with pytest.raises(ProverUnavailable, match=told):
+    with pytest.raises(ProverUnavailable, match=message):
         await prover.prove(make_proof([5]))
 
 
@@ -90,7 +90,7 @@ def _aborted(reply: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("query", "change", "told"),
+    ("query", "change", "message"),
     [
         (SAMPLED, lambda _: "{", "is no Completions"),
         (SAMPLED, lambda _: "[]", "is no Completions"),
@@ -102,17 +102,17 @@ def _aborted(reply: dict[str, Any]) -> Any:
         (LIKELIHOOD, _with_logprobs(-math.inf), "is no Completions"),
         (LIKELIHOOD, _with_logprobs(None), "is no Completions"),
         (LIKELIHOOD, _with_logprobs(0.5), "at most 0"),
-        (LIKELIHOOD, without_tokens, "did not tell it"),
+        (LIKELIHOOD, without_tokens, "did not return it"),
     ],
 )
 async def test_a_broken_reply_is_an_error_and_never_a_number(
-    vllm: FakeEndpoint, qwen_dir: Path, query: Any, change: Any, told: str
+    vllm: FakeEndpoint, qwen_dir: Path, query: Any, change: Any, message: str
 ) -> None:
     prover = prover_of(vllm, qwen_dir)
     await prover.check()
     vllm.changed = change
     error = await failure_of(prover, make_proof([5], query))
-    assert told in str(error)
+    assert message in str(error)
     assert type(error) is ProverError
 
 
@@ -172,6 +172,6 @@ async def test_a_password_in_a_url_is_shown_nowhere(vllm: FakeEndpoint, qwen_dir
     prover = OpenAIProver(settings, transport=vllm.transport, backoff=NO_WAIT)
     with pytest.raises(ProverUnavailable) as missing:
         await prover.check()
-    told = (str(missing.value), str(prover.endpoints), str(prover.info))
-    assert all("secret" not in text and "http://engine:9" in text for text in told)
+    reported = (str(missing.value), str(prover.endpoints), str(prover.info))
+    assert all("secret" not in text and "http://engine:9" in text for text in reported)
     await prover.close()

@@ -119,7 +119,7 @@ async def test_what_is_being_asked_is_given_up_at_once_and_asked_again(
     give(fakes, 3)
     await engines.resume("3")
     check_values(proof, await asked, 3)
-    # A caller who leaves is no pause: its requests are closed, and it is told.
+    # A caller who leaves is no pause: its requests are closed, and that is reported.
     fakes["a"].hang = fakes["b"].hang = True
     asked = asyncio.create_task(engines.prove(make_proof([5, 20], seed=1)))
     await until(lambda: sum(fake.num_running for fake in fakes.values()) > 0)
@@ -225,7 +225,9 @@ async def test_one_engine_alone_takes_new_weights_too(
     await engines.close()
 
 
-async def test_engines_that_tell_no_likelihoods_are_told_at_the_start(tokenizer: HFTokenizer, qwen_dir: Path) -> None:
+async def test_engines_that_tell_no_likelihoods_are_reported_at_the_start(
+    tokenizer: HFTokenizer, qwen_dir: Path
+) -> None:
     board = Switchboard({"a": FakeEndpoint("plain", tokenizer).transport})
     engines = TrainerEngines(fleet_of(board, qwen_dir, ("a",), max_model_len=4096), "start", QUICK)
     with pytest.raises(ProverError, match="use estimator 'rollouts'"):
@@ -234,7 +236,7 @@ async def test_engines_that_tell_no_likelihoods_are_told_at_the_start(tokenizer:
     await engines.close()
 
 
-async def test_engines_that_do_not_answer_at_the_start_are_told(board: Switchboard, qwen_dir: Path) -> None:
+async def test_engines_that_do_not_answer_at_the_start_are_reported(board: Switchboard, qwen_dir: Path) -> None:
     board.down = set(HOSTS)
     engines = TrainerEngines(fleet_of(board, qwen_dir, HOSTS), "start", QUICK)
     with pytest.raises(ProverUnavailable, match="no endpoint answers"):

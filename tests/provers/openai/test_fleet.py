@@ -134,7 +134,7 @@ async def test_where_all_are_gone_the_failure_is_typed_and_nobody_storms(
     assert all(type(failure) is ProverUnavailable for failure in failures)
     assert "no endpoint answers: http://a:9: no server at" in str(failures[0])
     # 50 traces were in flight, at most 32 of them at each endpoint; each of these was tried once. From then on one task
-    # asks each endpoint again, and traces that come later are told at once.
+    # asks each endpoint again, and traces that come later are reported at once.
     tried = len(board.tries)
     with pytest.raises(ProverUnavailable, match="no endpoint answers"):
         await prover.prove(make_proof([5], seed=99))
@@ -204,19 +204,19 @@ def _other_way(fakes: dict[str, FakeEndpoint]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (_other_name, "http://a:9 and http://b:9 do not serve one model: of the second, model 'n', not 'm'"),
         (_other_weights, "http://a:9 and http://b:9 .* log-probabilities of one answer are .* nats away"),
-        (_other_way, "http://a:9 and http://b:9 .* likelihoods are told by echo, not by token_ids"),
+        (_other_way, "http://a:9 and http://b:9 .* likelihoods are read by echo, not by token_ids"),
     ],
 )
 async def test_endpoints_that_serve_different_models_are_refused_by_name(
-    board: Switchboard, fakes: dict[str, FakeEndpoint], qwen_dir: Path, change: Any, told: str
+    board: Switchboard, fakes: dict[str, FakeEndpoint], qwen_dir: Path, change: Any, message: str
 ) -> None:
     change(fakes)
     prover = fleet_of(board, qwen_dir)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         await prover.check()
     error = await failure_of(prover, make_proof([5]))
     assert (type(error), error.param) == (ProverError, "engine_url")
@@ -227,9 +227,9 @@ async def test_endpoints_of_different_tokenizers_are_refused(
     board: Switchboard, fakes: dict[str, FakeEndpoint], qwen_dir: Path, metaspace_dir: Path, tokenizer: HFTokenizer
 ) -> None:
     for fake in fakes.values():
-        fake.tells_tokens = tokenizer
+        fake.returns_tokens = tokenizer
     await started(board, qwen_dir, fakes)
-    fakes["c"].tells_tokens = HFTokenizer(metaspace_dir)
+    fakes["c"].returns_tokens = HFTokenizer(metaspace_dir)
     with pytest.raises(ConfigError, match=r"http://a:9 and http://c:9 .* its tokenizer gives other ids"):
         await fleet_of(board, qwen_dir).check()
 

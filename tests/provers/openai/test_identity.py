@@ -18,18 +18,18 @@ ONE = Identity("m", LikelihoodWay.TAIL, (1, 2), CANARY)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({}, ""),
         ({"token_ids": None}, ""),
         ({"model": "n"}, "model 'n', not 'm'"),
-        ({"way": LikelihoodWay.ECHO}, "likelihoods are told by echo, not by tail, which differ a little"),
+        ({"way": LikelihoodWay.ECHO}, "likelihoods are read by echo, not by tail, which differ a little"),
         ({"token_ids": (1, 3)}, "its tokenizer gives other ids for one text"),
     ],
 )
-def test_a_model_is_another_by_name_protocol_or_tokenizer(changes: dict[str, Any], told: str) -> None:
+def test_a_model_is_another_by_name_protocol_or_tokenizer(changes: dict[str, Any], message: str) -> None:
     other = replace(ONE, **changes)
-    assert ONE.other_kind(other) == ONE.difference(other, 0.1) == told
+    assert ONE.other_kind(other) == ONE.difference(other, 0.1) == message
 
 
 @pytest.mark.parametrize(("logprob", "same"), [(-3.05, True), (-2.95, True), (-3.5, False), (math.nan, False)])

@@ -76,10 +76,10 @@ async def test_a_server_that_tells_no_probabilities_refuses_likelihood_only(
     assert len((await prover.prove(make_proof([5], SAMPLED))).answers[0].completions) == 3
 
 
-@pytest.mark.parametrize(("change", "told"), [(echo_of_another_length, "rated"), (echo_with_a_gap, "gave None")])
-async def test_a_broken_echo_is_an_error(tokenizer: HFTokenizer, qwen_dir: Path, change: Any, told: str) -> None:
+@pytest.mark.parametrize(("change", "message"), [(echo_of_another_length, "rated"), (echo_with_a_gap, "gave None")])
+async def test_a_broken_echo_is_an_error(tokenizer: HFTokenizer, qwen_dir: Path, change: Any, message: str) -> None:
     fake = FakeEndpoint("sglang", tokenizer)
     prover = prover_of(fake, qwen_dir)
     await prover.check()
     fake.changed = change
-    assert told in str(await failure_of(prover, make_proof([5])))
+    assert message in str(await failure_of(prover, make_proof([5])))

@@ -24,7 +24,7 @@ from tests.provers.proving import failure_of
 class Endless(Backoff):
     """Waits for a day."""
 
-    def wait_s(self, num_tries: int, told_s: float) -> float:
+    def wait_s(self, num_tries: int, least_s: float) -> float:
         return 86_400.0
 
 

@@ -17,15 +17,15 @@ def test_cached_tokens_are_not_computed() -> None:
 
 
 def test_missing_numbers_are_none_and_broken_ones_are_refused() -> None:
-    told = Logprobs.model_validate({"token_logprobs": [None, -0.5], "text_offset": [0, 1]})
-    assert told.token_logprobs == [None, -0.5]
+    reported = Logprobs.model_validate({"token_logprobs": [None, -0.5], "text_offset": [0, 1]})
+    assert reported.token_logprobs == [None, -0.5]
     for broken in (math.nan, -math.inf):
         with pytest.raises(ValidationError):
             Logprobs.model_validate({"token_logprobs": [broken]})
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("reported", "expected"),
     [
         ({"max_model_len": 300}, 300),
         ({"meta": {"n_ctx": 200}}, 200),
@@ -33,5 +33,5 @@ def test_missing_numbers_are_none_and_broken_ones_are_refused() -> None:
         ({"max_model_len": None, "meta": None}, None),
     ],
 )
-def test_a_context_is_read_where_each_server_tells_it(told: dict[str, Any], expected: int | None) -> None:
-    assert ModelCard.model_validate({"id": "m", **told}).max_tokens == expected
+def test_a_context_is_read_where_each_server_tells_it(reported: dict[str, Any], expected: int | None) -> None:
+    assert ModelCard.model_validate({"id": "m", **reported}).max_tokens == expected

@@ -65,7 +65,7 @@ async def test_probes_near_the_end_of_the_context_get_the_room_that_is_left(
     for query in (SAMPLED, LIKELIHOOD):
         error = await failure_of(prover, make_proof([5, 38], query))
         assert (error.code, "40" in str(error)) == ("context_length_exceeded", True)
-    # The server may hold less than it told.
+    # The server may hold less than it reported.
     fake.max_model_len = 20
     assert (await failure_of(prover, make_proof([5, 30], SAMPLED))).code == "context_length_exceeded"
 
@@ -85,8 +85,8 @@ async def test_answers_tell_how_probable_they_were_where_the_server_does(
     ids = inside + after
 
     def say(reply: dict[str, Any]) -> dict[str, Any]:
-        told = [-1.0] * len(inside) + [-3.0] * len(after)
-        logprobs = {"tokens": [f"token_id:{token}" for token in ids], "token_logprobs": told}
+        reported = [-1.0] * len(inside) + [-3.0] * len(after)
+        logprobs = {"tokens": [f"token_id:{token}" for token in ids], "token_logprobs": reported}
         for choice in reply["choices"]:
             choice |= {"text": tokenizer.decode(ids), "finish_reason": "length"}
             if dialect == "vllm":

@@ -81,10 +81,10 @@ async def test_values_are_those_of_the_embedded_engine(mini: FakeSGLang) -> None
     own = await prove_all(embedded, asked)
     await embedded.close()
     prover = prover_of(mini, MODEL_DIR)
-    told = await prove_all(prover, asked)
-    np.testing.assert_allclose(values_of(told), values_of(own), atol=1e-4)
-    assert values_of(told).max() > 0.1, "where all values are near 0, nothing was compared"
-    assert {one.version for one in told} == {prover.info.version}
+    reported = await prove_all(prover, asked)
+    np.testing.assert_allclose(values_of(reported), values_of(own), atol=1e-4)
+    assert values_of(reported).max() > 0.1, "where all values are near 0, nothing was compared"
+    assert {one.version for one in reported} == {prover.info.version}
     assert (prover.info.engine, prover.info.note, prover.info.max_tokens) == ("openai", "", 2048)
     assert mini.asked, "it was asked in its own protocol"
     await prover.close()
@@ -143,8 +143,8 @@ async def test_every_request_of_a_trace_names_it_for_both_routers(sglang: FakeSG
     sglang.asked.clear()
     part = Proof(one.token_ids[:5], one.probes[:1], one.query, one.session)
     await prove_all(prover, [one, part, other])
-    told = {(headers["x-session-id"], headers["x-smg-routing-key"]) for headers, _ in sglang.asked}
-    assert told == {(one.session, one.session), (other.session, other.session)}
+    reported = {(headers["x-session-id"], headers["x-smg-routing-key"]) for headers, _ in sglang.asked}
+    assert reported == {(one.session, one.session), (other.session, other.session)}
     await prover.close()
 
 
@@ -160,10 +160,10 @@ async def test_answers_are_drawn_one_by_one_with_a_seed_each(
     assert (first.answers == again.answers) is deterministic
     assert all("n" not in params for params in sglang.asked[-1][1]["sampling_params"])
     for probe, answer in zip(proof.probes, first.answers, strict=True):
-        for ids, told in zip(answer.completions, answer.completion_logprobs, strict=True):
+        for ids, message in zip(answer.completions, answer.completion_logprobs, strict=True):
             whole = [*prefix_of(proof, probe), *ids]
             at = range(len(whole) - len(ids), len(whole))
-            assert len(ids) < 6 or told == pytest.approx(np.mean([rule(whole[:end])[whole[end]] for end in at]))
+            assert len(ids) < 6 or message == pytest.approx(np.mean([rule(whole[:end])[whole[end]] for end in at]))
     # Of another temperature SGLang tells other numbers than are asked for.
     hot = await prover.prove(make_proof([5], replace(SAMPLED, logprobs=True, temperature=1.5)))
     assert hot.answers[0].completion_logprobs == ()
@@ -223,25 +223,25 @@ def _aborted(replies: list[dict[str, Any]]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (_null_in_the_tail, "gave null"),
         (_a_row_less, "rated"),
-        (_no_closes, "did not tell it"),
-        (_null_closes, "did not tell it"),
+        (_no_closes, "did not return it"),
+        (_null_closes, "did not return it"),
         (_aborted, "out of memory"),
         (lambda replies: replies[:-1], "answers"),
         (lambda _: [{}], "is no Generations"),
     ],
 )
 async def test_a_broken_reply_is_an_error_and_never_a_number(
-    sglang: FakeSGLang, qwen_dir: Path, change: Any, told: str
+    sglang: FakeSGLang, qwen_dir: Path, change: Any, message: str
 ) -> None:
     prover = prover_of(sglang, qwen_dir)
     await prover.check()
     sglang.changed = change
     error = await failure_of(prover, make_proof([5, 20]))
-    assert told in str(error)
+    assert message in str(error)
     assert type(error) is ProverError
     await prover.close()
 

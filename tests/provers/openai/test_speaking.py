@@ -21,7 +21,7 @@ def test_tokens_are_looked_up_for_all_probes_and_a_missing_one_is_named() -> Non
     found = {(0, -1, 5): -1.0, (1, -1, 5): -2.0, (0, -1, 6): -3.0, (1, -1, 6): -4.0, (0, 0, 5): -5.0}
     lookup = FoundLookup(found, 2)
     assert lookup(-1, [6, 5]).tolist() == [[-3.0, -1.0], [-4.0, -2.0]]
-    with pytest.raises(ProverError, match="token 5 and did not tell it"):
+    with pytest.raises(ProverError, match="token 5 and did not return it"):
         lookup(0, [5])
 
 

@@ -40,10 +40,10 @@ def test_every_spelling_is_read_off_the_steps_of_the_fewest_forced_answers() -> 
         (1, 2): [{1: half}, {2: quarter, 8: eighth, 9: -9.0}, {8: eighth, 9: eighth}],
         (1, 3): [{1: half}, {3: eighth, 9: -9.0}, {9: quarter}],
     }
-    told = [(path, steps[path.ids]) for path in forced_paths(tree)]
+    reported = [(path, steps[path.ids]) for path in forced_paths(tree)]
     # 1/2 · 1/8, then 1/2 · 1/4 · (1/8 + 1/8), then 1/2 · 1/8 · 1/4.
     expected = [math.log(1 / 16), math.log(1 / 32), math.log(1 / 64)]
-    assert spelling_logprobs(tree, steps_lookup(told)).tolist() == pytest.approx(expected)
+    assert spelling_logprobs(tree, steps_lookup(reported)).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("value", [math.nan, 0.5, math.inf, None])

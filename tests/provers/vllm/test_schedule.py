@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mrt_reward.provers.vllm.schedule import BlockBudget, Turnstile
+from mrt_reward.provers.vllm.schedule import BlockBudget, ReadWriteLock
 
 
 async def settle() -> None:
@@ -72,17 +72,17 @@ def test_no_blocks_are_refused() -> None:
 
 
 async def test_weights_change_when_nobody_is_inside_and_nobody_enters_meanwhile() -> None:
-    turnstile = Turnstile()
+    lock = ReadWriteLock()
     seen: list[str] = []
     leave = asyncio.Event()
 
     async def proof(name: str) -> None:
-        async with turnstile.passing():
+        async with lock.passing():
             seen.append(name)
             await leave.wait()
 
     async def change() -> None:
-        async with turnstile.closed():
+        async with lock.closed():
             seen.append("change")
             await asyncio.sleep(0)
             seen.append("changed")

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 
 from mrt_reward.cli.serve import SWITCH_S
 from mrt_reward.provers.scripted import ScriptedProver
-from mrt_reward.server.gate.bodies import ITEM_BYTES, BodyLimits, Memory, Reading
+from mrt_reward.server.gate.bodies import ITEM_BYTES, BodyLimits, BodyReader, Memory
 from mrt_reward.server.gate.replies import Refusal
 from tests.server.conftest import TRACE, VALUES, Live, live_server, post, threaded_server
 from tests.server.gate.sending import Receiving
@@ -133,8 +133,8 @@ async def test_bodies_in_flight_have_bounded_memory_together() -> None:
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def _reading(memory: Memory, **headers: str) -> Reading:
-    return Reading(Headers(headers), BodyLimits(1_000_000, 10.0, memory))
+def _reading(memory: Memory, **headers: str) -> BodyReader:
+    return BodyReader(Headers(headers), BodyLimits(1_000_000, 10.0, memory))
 
 
 async def test_what_is_read_is_held_until_it_is_released() -> None:

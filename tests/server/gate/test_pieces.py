@@ -111,9 +111,9 @@ def test_nothing_larger_than_a_piece_is_parsed_in_one_go(monkeypatch: pytest.Mon
     sizes: list[int] = []
     parse = pieces._parsed
 
-    def measured(piece: bytes, told: bytes, start: int) -> object:
+    def measured(piece: bytes, reported: bytes, start: int) -> object:
         sizes.append(len(piece))
-        return parse(piece, told, start)
+        return parse(piece, reported, start)
 
     monkeypatch.setattr(pieces, "_parsed", measured)
     value = {"traces": [{"id": "a", "text": "\u00e9\n" * 500_000}, [[]] * 2 * PIECE_MARKS], "m": {"k" * PIECE_BYTES: 1}}

@@ -45,7 +45,7 @@ def test_each_error_has_its_status(error: MRTRewardError, status: int) -> None:
     assert reply_to(error).status_code == status
 
 
-def test_who_may_come_again_is_told_when_and_who_may_not_is_not() -> None:
+def test_who_may_come_again_learns_when_and_who_may_not_is_not() -> None:
     assert reply_to(Overloaded("full", retry_after_s=7.4)).headers["retry-after"] == "7"
     assert reply_to(Draining("soon", retry_after_s=0.2)).headers["retry-after"] == "1"
     assert "retry-after" not in reply_to(TraceError("never")).headers

@@ -9,7 +9,7 @@ from mrt_reward.server.gate.strict import parsed
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         (b'{"a": 1, "a": 1}', "twice"),
         (b'{"traces": [{"id": "x", "metadata": {"m": 1, "m": 2}}]}', "twice"),
@@ -33,11 +33,11 @@ from mrt_reward.server.gate.strict import parsed
         (b"", "not JSON"),
     ],
 )
-def test_what_is_not_strictly_json_is_told(body: bytes, told: str) -> None:
+def test_what_is_not_strictly_json_is_reported(body: bytes, message: str) -> None:
     with pytest.raises(Refusal) as refused:
         parsed(body)
     assert refused.value.status_code == 400
-    assert told in refused.value.detail
+    assert message in refused.value.detail
 
 
 @pytest.mark.parametrize(

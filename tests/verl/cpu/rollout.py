@@ -90,9 +90,9 @@ class CPUServer:
         mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads])
         cache, live = None, set(batch)
         while live:
-            places = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
             with torch.no_grad():
-                out = self.model(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache)
+                out = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache)
             cache = out.past_key_values
             heat = torch.tensor([request.temperature or 1.0 for request in batch])[:, None]
             logprobs = (out.logits[:, -1].float() / heat).log_softmax(-1)
