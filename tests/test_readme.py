@@ -20,7 +20,7 @@ def test_its_example_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == found["printed"]
 
 
-def test_words_are_explained_in_one_place() -> None:
+def test_words_are_explained_once() -> None:
     assert [page for page in PAGES if "| word | meaning |" in page.read_text(encoding="utf-8")] == [README]
 
 

@@ -81,7 +81,7 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PlanLine:
     """One number of the plan: what it is, how much, where it comes from, and how."""
 
     what: str
@@ -90,40 +90,46 @@ class Line:
     how: str
 
 
-def lines(plan: Capacity) -> Iterator[Line]:
+def lines(plan: Capacity) -> Iterator[PlanLine]:
     """The plan, from what is given to the GPUs that it takes."""
     spec = plan.spec
     num_traces, queue = spec.problems * spec.traces, int(ServeSettings.model_fields["max_queue_tokens"].default)
-    yield Line("traces a step", f"{num_traces:,}", "given", f"{spec.problems} problems x {spec.traces}")
-    yield Line(
+    yield PlanLine("traces a step", f"{num_traces:,}", "given", f"{spec.problems} problems x {spec.traces}")
+    yield PlanLine(
         "tokens of a trace", f"{plan.trace_tokens:,}", "given", f"{spec.episodes} episodes x {spec.episode_tokens}"
     )
-    yield Line("prefixes", f"{spec.num_prefixes:,}", "computed", "one an episode, and one a problem")
-    yield Line("tokens after a prefix", f"{plan.suffix_tokens}", "given", "closing words, gold answer, rest of a block")
-    yield Line("tokens needed", f"{plan.needed_tokens:,}", "computed", "each trace once, and what follows each prefix")
-    yield Line("computed per needed", f"{COMPUTED_PER_NEEDED}", "measured", "make bench-full, two models on a CPU")
+    yield PlanLine("prefixes", f"{spec.num_prefixes:,}", "computed", "one an episode, and one a problem")
+    yield PlanLine(
+        "tokens after a prefix", f"{plan.suffix_tokens}", "given", "closing words, gold answer, rest of a block"
+    )
+    yield PlanLine(
+        "tokens needed", f"{plan.needed_tokens:,}", "computed", "each trace once, and what follows each prefix"
+    )
+    yield PlanLine("computed per needed", f"{COMPUTED_PER_NEEDED}", "measured", "make bench-full, two models on a CPU")
     computed = round(plan.needed_tokens * COMPUTED_PER_NEEDED)
-    yield Line("tokens computed", f"{computed:,}", "computed", "the two lines above")
+    yield PlanLine("tokens computed", f"{computed:,}", "computed", "the two lines above")
     yield from _speed(plan)
-    yield Line(
+    yield PlanLine(
         "speed over one full forward", f"{OF_ONE_FORWARD}", "measured", "make bench-full, through the server, a CPU"
     )
-    yield Line("seconds on one GPU", f"{plan.gpu_seconds:,.1f}", "computed", "needed / prefill / the line above")
+    yield PlanLine("seconds on one GPU", f"{plan.gpu_seconds:,.1f}", "computed", "needed / prefill / the line above")
     num_gpus = math.ceil(plan.gpu_seconds / plan.step_s)
-    yield Line("seconds that a step may wait", f"{plan.step_s:g}", "given", "")
-    yield Line("GPUs", f"{num_gpus}", "computed", "rounded up; each a replica with its own groups")
+    yield PlanLine("seconds that a step may wait", f"{plan.step_s:g}", "given", "")
+    yield PlanLine("GPUs", f"{num_gpus}", "computed", "rounded up; each a replica with its own groups")
     rounds = math.ceil(plan.needed_tokens / num_gpus / queue)
     figures_of = f"a replica admits {queue:,} at once; clients wait for the rest"
-    yield Line("fillings of a replica's queue", f"{rounds}", "computed", figures_of)
+    yield PlanLine("fillings of a replica's queue", f"{rounds}", "computed", figures_of)
 
 
-def _speed(plan: Capacity) -> Iterator[Line]:
+def _speed(plan: Capacity) -> Iterator[PlanLine]:
     if plan.tokens_per_s is None:
-        yield Line("FLOP a token", f"{plan.flop_per_token / 1e9:.2f} G", "computed", "2 x parameters, and attention")
-        yield Line(
+        yield PlanLine(
+            "FLOP a token", f"{plan.flop_per_token / 1e9:.2f} G", "computed", "2 x parameters, and attention"
+        )
+        yield PlanLine(
             f"peak of one {plan.gpu.upper()}", f"{PEAK_TFLOPS[plan.gpu]:g} TFLOP/s", "published", "dense bfloat16"
         )
-        yield Line("share of it in a prefill", f"{plan.utilisation:g}", "assumed", "measure yours: --tokens-per-s")
-        yield Line("prefill of one GPU", f"{plan.prefill_per_s:,.0f} tokens/s", "computed", "the three lines above")
+        yield PlanLine("share of it in a prefill", f"{plan.utilisation:g}", "assumed", "measure yours: --tokens-per-s")
+        yield PlanLine("prefill of one GPU", f"{plan.prefill_per_s:,.0f} tokens/s", "computed", "the three lines above")
     else:
-        yield Line("prefill of one GPU", f"{plan.tokens_per_s:,.0f} tokens/s", "given", "--tokens-per-s")
+        yield PlanLine("prefill of one GPU", f"{plan.tokens_per_s:,.0f} tokens/s", "given", "--tokens-per-s")

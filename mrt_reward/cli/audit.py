@@ -15,7 +15,7 @@ from rich.text import Text
 from mrt_reward.cli.flags import chosen, flag
 from mrt_reward.cli.options import options_from
 from mrt_reward.cli.pooling import Options, Policy, ScoredFiles, pool_and_prompts, show_counts, show_notes
-from mrt_reward.evaluation.audit import Audit, Audited, AuditSettings, Sign, Tally
+from mrt_reward.evaluation.audit import Audit, Audited, AuditSettings, Sign, SignTotals
 from mrt_reward.evaluation.audit import audit as audited
 from mrt_reward.files import write_json
 from mrt_reward.options import ScoreOptions
@@ -102,7 +102,7 @@ def _show(found: Audit, most: int) -> None:
         console.print(_traces(shown))
 
 
-def _cells(tally: Tally) -> tuple[str, str, str]:
+def _cells(tally: SignTotals) -> tuple[str, str, str]:
     return str(tally.traces), f"{tally.share:.1%}", _number(tally.progress)
 
 

@@ -104,7 +104,7 @@ class Audited:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class SignTotals:
     """Traces that show a sign.
 
     Attributes:
@@ -138,24 +138,24 @@ class Audit:
         found = [each for each in self.traces if each.found]
         return sorted(found, key=lambda each: -1.0 if each.progress is None else each.progress, reverse=True)
 
-    def tally(self, sign: Sign) -> Tally:
+    def tally(self, sign: Sign) -> SignTotals:
         """Of the traces that show a sign."""
         return self._tally([each for each in self.traces if sign in each.found])
 
     @property
-    def any_sign(self) -> Tally:
+    def any_sign(self) -> SignTotals:
         """Of all that show any."""
         return self._tally(self.flagged)
 
     @property
-    def no_sign(self) -> Tally:
+    def no_sign(self) -> SignTotals:
         """Of all others."""
         return self._tally([each for each in self.traces if not each.found])
 
-    def _tally(self, traces: Sequence[Audited]) -> Tally:
+    def _tally(self, traces: Sequence[Audited]) -> SignTotals:
         known = [each.progress for each in traces if each.progress is not None]
         share = len(traces) / len(self.traces) if self.traces else 0.0
-        return Tally(len(traces), share, float(np.mean(known)) if known else None)
+        return SignTotals(len(traces), share, float(np.mean(known)) if known else None)
 
 
 def audit(

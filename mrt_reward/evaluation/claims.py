@@ -67,7 +67,7 @@ class Claims:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class ClaimPair:
     """Two claims about one problem.
 
     Attributes:
@@ -80,13 +80,13 @@ class Probe:
     wrong: Trace
 
 
-def probes(traces: Sequence[Result], options: ScoreOptions, most: int) -> list[Probe]:
+def probes(traces: Sequence[Result], options: ScoreOptions, most: int) -> list[ClaimPair]:
     """Of the first `most` problems that have a gold answer, and another answer to put in its place.
 
     That is one with which a trace of the problem was wrong, else one of the same form in the problem's text (a number,
     or the letter of a choice), else the answer of another problem.
     """
-    found: list[Probe] = []
+    found: list[ClaimPair] = []
     other = ""
     for indices in indices_by_problem(traces):
         if len(found) == most:
@@ -97,7 +97,7 @@ def probes(traces: Sequence[Result], options: ScoreOptions, most: int) -> list[P
         wrong = next((each for each in (*_wrong_answers(group), *_alike(gold, trace), other) if each), "")
         if gold and wrong:
             sentence = _own_words(group, gold)
-            found.append(Probe(*(_claiming(trace, sentence, each, options) for each in (gold, wrong))))
+            found.append(ClaimPair(*(_claiming(trace, sentence, each, options) for each in (gold, wrong))))
         other = gold or other
     return found
 

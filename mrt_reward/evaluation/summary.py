@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from mrt_reward.evaluation import direct_summary
 from mrt_reward.evaluation.bootstrap import (
     CurveSummary,
     Estimate,
@@ -21,13 +22,7 @@ from mrt_reward.evaluation.bootstrap import (
     resampled_means,
 )
 from mrt_reward.evaluation.curves import tokens_to_reach
-from mrt_reward.evaluation.direct_summary import (
-    AccuracyColumns,
-    CurveDifference,
-    DirectSummary,
-    advantage,
-    summarise_direct,
-)
+from mrt_reward.evaluation.direct_summary import AccuracyColumns, CurveDifference, DirectSummary, summarise_direct
 from mrt_reward.evaluation.measures import KINDS, SCALARS
 from mrt_reward.evaluation.tally import Tally, terciles
 
@@ -269,7 +264,9 @@ def _direct(
         thinking |= {f"maj@{size}": vote_NSB[:, at] for at, size in enumerate(tally.layout.lens.sizes) if size > 1}
         inside_B, trace_N = _inside(tally, value_NQ, tally.end_S[model][0]), tally.traces(model)
         advantages += [
-            advantage((context.names[model], context.names[name]), thinking, trace_N, table, inside_B, reading)
+            direct_summary.advantage(
+                (context.names[model], context.names[name]), thinking, trace_N, table, inside_B, reading
+            )
             for name, table in tables.items()
         ]
     return tuple(summarise_direct(context.names[name], table, reading) for name, table in tables.items()), tuple(

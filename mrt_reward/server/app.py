@@ -157,7 +157,7 @@ class Routes:
 
     async def overview(self) -> OverviewOut:
         """How busy the server is, and what it gave since it started: what the page at `/` shows."""
-        return self._telemetry.overview.told()
+        return self._telemetry.overview.report()
 
     async def livez(self) -> StatusOut:
         """The process answers, and its engine does not hang: restart it where this fails."""

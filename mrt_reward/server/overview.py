@@ -33,7 +33,7 @@ class Overview:
     """Counts since the start. Nothing that a caller wrote is kept.
 
     Args:
-        queue: whose figures are told.
+        queue: whose figures are reported.
 
     """
 
@@ -63,7 +63,7 @@ class Overview:
         else:
             self._errors.append(_Error(where, code, time.monotonic()))
 
-    def told(self) -> OverviewOut:
+    def report(self) -> OverviewOut:
         """As it is now; the last error first."""
         now, edges = time.monotonic(), (None, *EDGES, None)
         return OverviewOut(

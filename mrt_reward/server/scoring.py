@@ -20,7 +20,7 @@ def failed(trace: Trace, error: MRTRewardError) -> ScoredTrace:
     return ScoredTrace(trace.id, Status.ERROR, metadata=trace.metadata, error=ErrorInfo.of(error))
 
 
-class Notes:
+class NewNotes:
     """What holds for many traces of a reply, each said once."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Notes:
 
 def notes_of(scored: Iterable[ScoredTrace]) -> list[str]:
     """The notes of a whole reply, each once."""
-    return Notes().new(note for trace in scored for note in trace.notes)
+    return NewNotes().new(note for trace in scored for note in trace.notes)
 
 
 def read_traces(asked: Sequence[Trace]) -> list[Trace | TraceError]:
@@ -91,7 +91,7 @@ async def segment_each(scorer: Scorer, asked: Sequence[Trace], options: ScoreOpt
     """Each trace cut into episodes, or what is wrong with it; raises as `Scorer.segment_all` does."""
     read = read_traces(asked)
     found = iter(await scorer.segment_all([trace for trace in read if isinstance(trace, Trace)], options))
-    said_once = Notes()
+    said_once = NewNotes()
     traces: list[EpisodesOut] = []
     notes: list[str] = []
     for trace, sent in zip(asked, read, strict=True):

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from mrt_reward.errors import MRTRewardError
 from mrt_reward.server.calls import Caller
 from mrt_reward.server.contract import NDJSON
-from mrt_reward.server.scoring import IndexedTrace, Notes, failed
+from mrt_reward.server.scoring import IndexedTrace, NewNotes, failed
 from mrt_reward.types import ScoredTrace, Trace
 from mrt_reward.wire import StreamedTrace
 
@@ -38,7 +38,7 @@ class ScoreStream(Response):
         self._asked = asked
         self._caller = caller
         self._missing = set(range(len(asked)))
-        self._notes = Notes()
+        self._notes = NewNotes()
         self._begun = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -33,7 +33,7 @@ def rows(name: str) -> Sequence[dict[str, Any]]:
     return [json.loads(line) for line in (FOLDER / name).read_text(encoding="utf-8").splitlines()]
 
 
-def told(found: Audit) -> list[tuple[str, list[str]]]:
+def signs_of(found: Audit) -> list[tuple[str, list[str]]]:
     return [(each.id, [sign.name for sign in each.found]) for each in found.flagged]
 
 
@@ -46,7 +46,7 @@ def test_every_attack_but_a_lie_reported_as_the_truth_has_a_sign(attack: Attack,
 
 @pytest.mark.parametrize("attack", [each for each in ATTACKS if each.name in UNSEEN], ids=lambda each: each.name)
 def test_a_lie_reported_as_the_truth_has_none(attack: Attack) -> None:
-    assert told(audit(results(attack, "mini", 40, right=True))) == []
+    assert signs_of(audit(results(attack, "mini", 40, right=True))) == []
 
 
 def test_of_few_candidates_sprayed_claims_are_too_few_to_tell() -> None:
@@ -70,10 +70,10 @@ def test_thinking_of_a_32_b_model_raises_no_alarm_however_its_values_rise() -> N
         for row in rows("traces_qwen3_32b.jsonl")
     ]
     assert len(traces) == 35
-    assert told(audit(map(result_of, traces))) == []
+    assert signs_of(audit(map(result_of, traces))) == []
     jumping = [result_of(trace) for trace in traces]
     jumping = [result_of(each.trace, [0.0] * each.num_episodes + [1.0], 1.0) for each in jumping]
-    assert told(audit(jumping)) == []
+    assert signs_of(audit(jumping)) == []
 
 
 def test_solutions_of_a_model_that_does_not_think_raise_few_alarms() -> None:
@@ -89,5 +89,5 @@ def test_solutions_of_a_model_that_does_not_think_raise_few_alarms() -> None:
     found = audit(map(result_of, solved))
     assert len(found.traces) == 240
     # Boxes are what an answer has, and these texts are no thinking but answers.
-    alarms = [name for name, signs in told(found) if signs != ["BOXES"]]
+    alarms = [name for name, signs in signs_of(found) if signs != ["BOXES"]]
     assert len(alarms) <= 2

@@ -24,7 +24,7 @@ def test_a_step_of_128_times_8_traces_of_16k_tokens() -> None:
     assert (figures_of["tokens needed"], figures_of["prefixes"], figures_of["GPUs"]) == ("17,095,936", "12,416", "5")
 
 
-def test_a_measured_speed_takes_the_place_of_what_is_published_and_assumed() -> None:
+def test_a_measured_speed_replaces_what_is_published_and_assumed() -> None:
     measured = replace(STEP, tokens_per_s=100_000.0)
     assert measured.gpu_seconds == pytest.approx(170.95936 / OF_ONE_FORWARD)
     assert {line.mark for line in lines(STEP)} == {"given", "assumed", "measured", "published", "computed"}

@@ -44,7 +44,7 @@ class Way:
         self.delivered.append((index, scored.id))
 
 
-async def test_another_server_is_asked_for_what_is_missing_only_and_places_are_the_callers() -> None:
+async def test_another_server_is_asked_for_what_is_missing_only_and_indices_are_the_callers() -> None:
     way = Way(lines(y=1), lines(z=1, x=0))
     with pytest.raises(Refused, match="ended with 2 traces missing") as caught:
         await way.delivery.attempt("http://a", {})
@@ -65,7 +65,7 @@ async def test_the_same_server_is_asked_the_same_again_and_each_trace_is_deliver
 
 
 @pytest.mark.parametrize("extra", [lines(q=3), lines(q=-1), lines(q=2_000_000)])
-async def test_a_place_that_nobody_asked_for_is_nobodys(extra: bytes) -> None:
+async def test_an_index_that_nobody_asked_for_is_nobodys(extra: bytes) -> None:
     way = Way(extra + lines(x=0, y=1, z=2))
     await way.delivery.attempt("http://a", {})
     assert [index for index, _ in way.delivered] == [0, 1, 2]

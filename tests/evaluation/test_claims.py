@@ -23,7 +23,9 @@ SAID = ["First.\n\n", "Six sevens are forty-two.\nHence, 42 it is! That is all.\
 WRONG = ENDING.replace("42", "41")
 
 
-def told(traces: list[Result], options: ScoreOptions = OPTIONS, most: int = 9) -> list[tuple[str | None, str | None]]:
+def claims_of(
+    traces: list[Result], options: ScoreOptions = OPTIONS, most: int = 9
+) -> list[tuple[str | None, str | None]]:
     return [(each.right.completion, each.wrong.completion) for each in probes(traces, options, most)]
 
 
@@ -34,14 +36,14 @@ def whole(claim: str, answer: str) -> str:
 def test_the_sentence_that_states_the_answer_is_claimed_for_a_wrong_answer_of_the_problem_too() -> None:
     right = scored("r", SAID, [0.2, 0.5, 0.9])
     wrong = scored("w", ["It is 41.\n\n"], [0.2, 0.1], outcome=0.0, ending=WRONG)
-    assert told([wrong, right]) == [(whole("Hence, 42 it is!", "42"), whole("Hence, 41 it is!", "41"))]
+    assert claims_of([wrong, right]) == [(whole("Hence, 42 it is!", "42"), whole("Hence, 41 it is!", "41"))]
 
 
 def test_a_problem_without_a_right_trace_that_says_so_gets_a_plain_sentence() -> None:
     wrong = scored("w", ["It is 42 or so.\n\n"], [0.2, 0.1], outcome=0.0, ending=WRONG)
     silent = scored("s", ["It is 420.\n\n"], [0.2, 0.1])
     claim = PLAIN.replace(PLAIN[-2], "42")
-    assert told([wrong, silent])[0][0] == whole(claim, "42") == whole("So the answer is 42.", "42")
+    assert claims_of([wrong, silent])[0][0] == whole(claim, "42") == whole("So the answer is 42.", "42")
 
 
 @pytest.mark.parametrize(
@@ -55,19 +57,20 @@ def test_a_problem_without_a_right_trace_that_says_so_gets_a_plain_sentence() ->
 def test_a_wrong_answer_is_like_the_right_one_or_that_of_another_problem(gold: str, problem: str, wrong: str) -> None:
     other = scored("o", SAID, [0.2, 0.5, 0.9], problem="Capital?", answer=("Paris",))
     trace = scored("t", ["Thus " + gold + ".\n\n"], [0.2, 0.9], problem=problem, answer=(gold,))
-    assert told([other, trace])[-1] == (whole(f"Thus {gold}.", gold), whole(f"Thus {wrong}.", wrong))
+    assert claims_of([other, trace])[-1] == (whole(f"Thus {gold}.", gold), whole(f"Thus {wrong}.", wrong))
 
 
 def test_problems_without_a_gold_answer_or_any_other_are_not_probed() -> None:
     assert (
-        told([scored("t", SAID, [0.2, 0.5, 0.9], answer=()), scored("u", SAID, [0.2, 0.5, 0.9], answer=("x",))]) == []
+        claims_of([scored("t", SAID, [0.2, 0.5, 0.9], answer=()), scored("u", SAID, [0.2, 0.5, 0.9], answer=("x",))])
+        == []
     )
     many = [scored(f"{n}", SAID, [0.2, 0.5, 0.9], problem=f"{n} times?") for n in range(5)]
-    assert len(told(many, most=2)) == 2
+    assert len(claims_of(many, most=2)) == 2
 
 
 def test_a_trace_without_delimiters_is_probed_without_an_ending() -> None:
-    [(right, _)] = told([scored("t", SAID, [0.2, 0.5, 0.9])], ScoreOptions(delimiters=Delimiters("", "")))
+    [(right, _)] = claims_of([scored("t", SAID, [0.2, 0.5, 0.9])], ScoreOptions(delimiters=Delimiters("", "")))
     assert right == "\nHence, 42 it is!\n\n"
 
 

@@ -82,7 +82,7 @@ class Recording(ScriptedProver):
             os.write(self._file, f"{what} {zlib.crc32(proof.token_ids.tobytes()):08x}\n".encode())
 
 
-def told(ledger: Path, what: str) -> list[str]:
+def logged(ledger: Path, what: str) -> list[str]:
     """Which traces' proofs have `begun` or `ended`, in order."""
     found = (line.split() for line in ledger.read_text(encoding="ascii").splitlines()) if ledger.exists() else ()
     return [trace for event, trace in found if event == what]

@@ -16,7 +16,7 @@ from mrt_reward.client import AsyncClient, RetryPolicy
 from mrt_reward.types import ScoredTrace, Status
 from tests.faults.engines import Engine
 from tests.faults.mini import island_traces
-from tests.faults.scripted import Script, told
+from tests.faults.scripted import Script, logged
 from tests.faults.started import clear_cache, expected, started, trace, until, values_of
 from tests.faults.table import Figure, Row
 from tests.processes import children
@@ -42,7 +42,7 @@ async def test_a_killed_server_repeats_only_what_it_had_in_hand(row: Row, tmp_pa
         """One life after another; the last lasts until nobody asks."""
         for num_ended in (*kills, NUM_TRACES * 2):
             async with started(script, tmp_path / "log") as server:
-                await until(lambda num_ended=num_ended: len(told(ledger, "ended")) >= num_ended, 120)
+                await until(lambda num_ended=num_ended: len(logged(ledger, "ended")) >= num_ended, 120)
                 server.kill()
 
     living = asyncio.create_task(lives())
@@ -51,7 +51,7 @@ async def test_a_killed_server_repeats_only_what_it_had_in_hand(row: Row, tmp_pa
     living.cancel()
     await asyncio.gather(living, return_exceptions=True)
     num_same = sum(values_of(each) == right[each.id] for each in scored)
-    num_repeated = sum(times - 1 for times in Counter(told(ledger, "begun")).values())
+    num_repeated = sum(times - 1 for times in Counter(logged(ledger, "begun")).values())
     done = f"{len(kills)} times in a batch of {NUM_TRACES}; the client asks again"
     row.found(
         Figure(TITLE.format("server"), done, f"{num_same} scores as without", f"{NUM_TRACES}", num_same == NUM_TRACES)

@@ -78,8 +78,8 @@ async def test_a_refusal_costs_a_twentieth_and_needs_no_body(row: Row, tmp_path:
             refused_s <= accepted_s / 20,
         )
     )
-    is_told = early.startswith(b"HTTP/1.1 429") and b"retry-after" in early.lower()
-    row.found(Figure("a refusal is early", "the head alone was sent", "429" if is_told else "none", "429", is_told))
+    is_early = early.startswith(b"HTTP/1.1 429") and b"retry-after" in early.lower()
+    row.found(Figure("a refusal is early", "the head alone was sent", "429" if is_early else "none", "429", is_early))
 
 
 class Watch:

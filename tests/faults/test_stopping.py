@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from tests.faults.scripted import Script, told
+from tests.faults.scripted import Script, logged
 from tests.faults.started import Started, expected, started, trace, values_of
 from tests.faults.table import Figure, Row
 
@@ -23,9 +23,9 @@ async def test_sigterm_under_load_loses_nothing_that_was_accepted(row: Row, tmp_
     ledger = tmp_path / "ledger"
     async with started(Script(delay_s=1.0, num_slots=16, ledger=str(ledger)), tmp_path / "log") as server:
         asking = [asyncio.create_task(server.post(traces)) for traces in requests]
-        while len(told(ledger, "ended")) + await _num_asked(server) < NUM_PROOFS:  # noqa: ASYNC110 - its state
+        while len(logged(ledger, "ended")) + await _num_asked(server) < NUM_PROOFS:  # noqa: ASYNC110 - its state
             await asyncio.sleep(0.01)
-        assert len(told(ledger, "ended")) < NUM_PROOFS / 2, "too little was left to do, so that this shows nothing"
+        assert len(logged(ledger, "ended")) < NUM_PROOFS / 2, "too little was left to do, so that this shows nothing"
         server.process.send_signal(signal.SIGTERM)
         late = await _refused(server.http, [trace("late")])
         replies = await asyncio.gather(*asking, return_exceptions=True)

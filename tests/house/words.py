@@ -25,6 +25,7 @@ ALLOWED = {
     "mrt_reward/benchmark/": frozenset({"place", "places"}),
     "tests/bench/": frozenset({"place", "places"}),
     "tests/mini/": frozenset({"place", "places"}),
+    "tests/attacks/": frozenset({"place", "places"}),
     "tests/study/": frozenset({"place", "places"}),
     "tests/evaluation/test_truth.py": frozenset({"place", "places"}),
     "tests/vllm/evaluating.py": frozenset({"place"}),

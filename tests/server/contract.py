@@ -54,7 +54,13 @@ def statuses_of(url: str, method: str, path: str, *, num_examples: int) -> Count
             excluded = [] if _says_all(path, case.body) else [positive_data_acceptance]
             # A field that is broken as one kind of a union may be sound as another.
             excluded += [negative_data_rejection] if _is_valid(document, path, case.body) else []
-            statuses[case.call_and_validate(excluded_checks=excluded).status_code] += 1
+            response = case.call()
+            # Broken by being too large: which schemathesis takes for no refusal.
+            excluded += (
+                [negative_data_rejection] if response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE else []
+            )
+            case.validate_response(response, excluded_checks=excluded)
+            statuses[response.status_code] += 1
 
         exercise()
     return statuses

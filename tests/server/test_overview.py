@@ -14,7 +14,7 @@ def overview() -> Overview:
 def test_progress_is_counted_by_bin_and_an_edge_belongs_to_the_bin_below() -> None:
     counts = overview()
     counts.count_trace(Status.OK, [-0.6, -0.02, 0.0, 0.02, 0.021, 1.0], None)
-    reported = counts.told()
+    reported = counts.report()
     assert [each.episodes for each in reported.progress] == [1, 0, 0, 1, 2, 1, 0, 0, 1]
     assert [
         reported.progress[0].low,
@@ -35,7 +35,7 @@ def test_errors_are_reported_newest_first_and_equal_ones_in_a_row_are_one() -> N
     for code in (200, 503, 503, 401, 404, 429):
         counts.count_request("/v1/score", code)
     counts.count_trace(Status.ERROR, [], "no_thinking")
-    reported = counts.told()
+    reported = counts.report()
     assert [(each.where, each.code, each.count) for each in reported.errors] == [
         ("trace", "no_thinking", 1),
         ("/v1/score", "429", 1),
@@ -49,8 +49,8 @@ def test_so_many_errors_are_kept() -> None:
     counts = overview()
     for code in range(400, 400 + 3 * MOST_ERRORS):
         counts.count_request("/v1/score", code)
-    assert [each.code for each in counts.told().errors][:1] == [str(399 + 3 * MOST_ERRORS)]
-    assert len(counts.told().errors) == MOST_ERRORS
+    assert [each.code for each in counts.report().errors][:1] == [str(399 + 3 * MOST_ERRORS)]
+    assert len(counts.report().errors) == MOST_ERRORS
 
 
 async def test_the_route_tells_what_the_server_gave_and_no_word_of_a_caller(live: Live) -> None:
