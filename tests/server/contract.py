@@ -56,9 +56,7 @@ def statuses_of(url: str, method: str, path: str, *, num_examples: int) -> Count
             excluded += [negative_data_rejection] if _is_valid(document, path, case.body) else []
             response = case.call()
             # Broken by being too large: which schemathesis takes for no refusal.
-            excluded += (
-                [negative_data_rejection] if response.status_code == 413 else []
-            )
+            excluded += [negative_data_rejection] if response.status_code == 413 else []
             case.validate_response(response, excluded_checks=excluded)
             statuses[response.status_code] += 1
 

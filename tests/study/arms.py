@@ -93,6 +93,9 @@ QUICK = ("outcome", "forced-length-0.3", "rate-16")
 AGAINST = ("outcome", "forced-length-0.1", "scalar", "forced", "paper-1")
 """Rivals and the paper's letter, in the order in which stages `two` and `three` give time to them."""
 
+AGAINST_WARM = ("outcome", "forced-length-0.03", "scalar", "forced", "paper-1")
+"""The same with the penalty of length that did best with a warm-up, for stage `four`."""
+
 AUDITED = (
     "outcome", "forced", "forced-length-0.3", "scalar", "paper-1", "paper-16", "group-16", "rate-1", "rate-4",
     "rate-16", "to-go-16", "anytime-16", "rate-episodes-8",

@@ -8,7 +8,7 @@ from typing import Any
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.mini.charts import REGIMES
-from tests.study.arms import AGAINST, ARMS, QUICK, arm_of
+from tests.study.arms import AGAINST, AGAINST_WARM, ARMS, QUICK, arm_of
 from tests.study.evaluating import BETWEEN, FINAL, Size
 from tests.study.runs import RunSpec
 from tests.study.values import ValueSpec
@@ -50,6 +50,9 @@ STAGES = {
     "one": Stage(tuple(ARMS), (0, 1), ("deep",), 24, 8, Size(128, 4)),
     "two": Stage(("rate-16", *AGAINST), (20, 21, 22, 23, 24), ("deep",), 40, 10, warmup_steps=5),
     "three": Stage(("rate-16-ending", *AGAINST), (30, 31, 32, 33, 34), ("deep",), 40, 10, warmup_steps=5),
+    "four": Stage(
+        ("rate-16-ending", *AGAINST_WARM), (40, 41, 42, 43, 44), ("deep",), 40, 10, warmup_steps=5, decay=True
+    ),
     "long": Stage(QUICK, (0, 1), ("long",), 30, 10),
     "short": Stage(QUICK, (0, 1), ("short",), 30, 10),
 }
@@ -57,8 +60,8 @@ STAGES = {
 other learning rates and a warm-up, and `lasting` asks what keeps a policy that is paid for progress closing its
 thinking.
 
-`one` compares all arms, on seeds that decide nothing. `two` was registered and ended at its first seed; `three` is
-registered in its place.
+`one` compares all arms, on seeds that decide nothing. `two` and `three` were registered and ended at their first seeds;
+`four` is registered in their place.
 """
 
 
