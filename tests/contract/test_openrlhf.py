@@ -137,6 +137,12 @@ def test_every_trainer_logs_what_it_says_of_a_rollout_and_saves_with_its_step() 
     assert "global_step{global_step}" in inspect.getsource(trainer.save_logs_and_checkpoints)
 
 
+def policy_class() -> Any:
+    """The class behind the actor of the policy."""
+    actor: Any = ppo_actor.PolicyModelActor
+    return actor.__ray_metadata__.modified_class
+
+
 def test_a_policy_tells_log_probabilities_through_its_group_of_processes() -> None:
     group: Any = launcher.RayActorGroup
     assert parameters(group.async_run_method_batch) == ["self", "method_name", "kwargs"]
@@ -144,7 +150,7 @@ def test_a_policy_tells_log_probabilities_through_its_group_of_processes() -> No
     assert "effective_actors = num_actors // self.duplicate_actors" in source
     assert "num_actors = len(self._actor_handlers)" in source
     assert "self.actor_model_group = actor_model_group" in inspect.getsource(ppo_trainer.BasePPOTrainer.__init__)
-    forward = inspect.getsource(ppo_actor.PolicyModelActor.__ray_metadata__.modified_class.forward)
+    forward = inspect.getsource(policy_class().forward)
     assert "action_log_probs = self.actor(" in forward
     assert "self.actor.eval()" in forward
     # They are those of the sampling temperature, of the actor's own weights, and for tokens behind the last prompt's.
@@ -154,7 +160,7 @@ def test_a_policy_tells_log_probabilities_through_its_group_of_processes() -> No
 
 
 def test_nobody_else_deletes_what_is_saved_for_a_prover() -> None:
-    saved = inspect.getsource(ppo_actor.PolicyModelActor.__ray_metadata__.modified_class.save_checkpoint)
+    saved = inspect.getsource(policy_class().save_checkpoint)
     assert 'save_path = os.path.join(args.ckpt.path, f"{tag}_hf")' in saved
     assert 'os.path.join(args.ckpt.path, "_actor")' in saved
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ prefixed = st.builds(Prefixed, st.text().map(number_of), st.none() | values, st.
 def test_every_record_comes_back_through_openrlhfs_own_merging(
     sent: list[tuple[Scored | Lapse | Prefixed, int]],
 ) -> None:
-    reported = {"waited_s": 0.25, "rewarded_at": 1_795_838_400.125}
+    reported: dict[str, Any] = {"waited_s": 0.25, "rewarded_at": 1_795_838_400.125}
     samples = [
         Experience(info={KEY: torch.tensor([pack(Record(what, "why", "m@1", 0.5, 7, 3, 900, 300, **reported), num)])})
         for what, num in sent

@@ -38,7 +38,12 @@ class Clock(TrainerCallback):
 
 def first_step_s(folder: Path, mrt: dict[str, Any] | None) -> tuple[float, float]:
     """CPU-seconds of the first step of a run, and the seconds that it says it waited for values."""
-    settings = on_cpu(folder) | {"max_steps": 1, "per_device_train_batch_size": 16, "num_generations": 8, "seed": 3}
+    settings: dict[str, Any] = on_cpu(folder) | {
+        "max_steps": 1,
+        "per_device_train_batch_size": 16,
+        "num_generations": 8,
+        "seed": 3,
+    }
     clock = Clock()
     given: dict[str, Any] = {
         "model": str(MODEL_DIR), "reward_funcs": right, "train_dataset": problems(), "callbacks": [clock],

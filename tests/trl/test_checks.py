@@ -92,9 +92,7 @@ def test_trls_own_losses_per_sequence_are_refused() -> None:
 
 def test_trls_asynchronous_grpo_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"AsyncGRPOTrainer: .* works its advantages out in rollout workers"):
-
-        class Mixed(AsyncGRPOTrainer, MRTGRPOTrainer):
-            pass
+        type("Mixed", (AsyncGRPOTrainer, MRTGRPOTrainer), {})
 
     with pytest.raises(ConfigError, match=r"AsyncGRPOConfig: .* use GRPOConfig and MRTGRPOTrainer"):
         MRTGRPOTrainer("none", args=cast("Any", AsyncGRPOConfig(bf16=False, use_cpu=True)))

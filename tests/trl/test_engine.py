@@ -96,7 +96,7 @@ async def test_values_are_those_of_the_policy_at_each_step_and_name_it(url: str,
                 weights.mul_(1.02)
     await scorer.close()
     assert len(reported[0]) > 4
-    assert np.abs(np.subtract(*reported)).max() > 1e-3
+    assert np.abs(np.subtract(reported[0], reported[1])).max() > 1e-3
 
 
 def test_a_server_that_is_away_learns_when_the_trainer_is_made(tokenizer: Any) -> None:
