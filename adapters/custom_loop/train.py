@@ -231,8 +231,9 @@ class Loop:
         servers = {"url", "api_key_env", "admin_url", "admin_key_env", "timeout_s"}
         mrt = {name: value for name, value in as_json(self.settings.mrt).items() if name not in servers}
         mrt["url"] = "policy" if self.settings.mrt.by_policy else None  # one server is as good as another
-        unlike = {"out", "resume", "save_steps", "mrt"} | (set() if self.settings.decay else {"steps"})
-        mine = self.settings.model_dump(mode="json", exclude=unlike)
+        # The rate hangs on the number of steps only where it falls.
+        elsewhere = ["out", "resume", "save_steps", "mrt", *([] if self.settings.decay else ["steps"])]
+        mine = self.settings.model_dump(mode="json", exclude=set(elsewhere))
         return mine | {f"mrt.{name}": value for name, value in mrt.items()}
 
 

@@ -97,12 +97,16 @@ def specs(
             policy,
             between=BETWEEN,
             final=stage.final,
-            **{"warmup_steps": stage.warmup_steps, "decay": stage.decay, **changed},
+            **{**_rates(stage), **changed},
         )
         for regime in stage.regimes
         for seed in seeds or stage.seeds
         for arm in chosen
     ]
+
+
+def _rates(stage: Stage) -> dict[str, Any]:
+    return {"warmup_steps": stage.warmup_steps, "decay": stage.decay}
 
 
 def stage_of(name: str) -> Stage:
