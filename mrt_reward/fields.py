@@ -78,7 +78,7 @@ def _as_field_error(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
         try:
             return read(given)
         except TraceError as error:
-            raise PydanticCustomError("field", "{told}", {"converted": str(error)}) from error
+            raise PydanticCustomError("field", "{converted}", {"converted": str(error)}) from error
 
     return converted
 

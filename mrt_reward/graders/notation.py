@@ -103,11 +103,12 @@ _PERCENT = re.compile(r" ?(?:\\?%|\\text ?\{ ?(?:%|\\%|percent) ?\}|percent(?![A
 
 def plain(text: str) -> str:
     """An answer or a gold in the one notation; never blank unless the text is."""
-    text = _bare(in_latex(text))
-    text = _without_lead_in(_without_fonts(text))
-    text = _numbers(_functions(_in_order(text)))
-    number = bare_number(text)
-    return text if number is None else number
+    bare = _bare(in_latex(text))
+    # Spaces of LaTeX alone are all that a text may hold.
+    bare = _without_lead_in(_without_fonts(bare)) or text.strip()
+    bare = _numbers(_functions(_in_order(bare)))
+    number = bare_number(bare)
+    return bare if number is None else number
 
 
 def _bare(text: str) -> str:

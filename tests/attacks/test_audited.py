@@ -90,4 +90,4 @@ def test_solutions_of_a_model_that_does_not_think_raise_few_alarms() -> None:
     assert len(found.traces) == 240
     # Boxes are what an answer has, and these texts are no thinking but answers.
     alarms = [name for name, signs in signs_of(found) if signs != ["BOXES"]]
-    assert len(alarms) <= 2
+    assert len(alarms) <= 3

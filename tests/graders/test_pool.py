@@ -148,7 +148,7 @@ async def test_a_worker_that_does_not_do_its_part_is_lost(script: str, reason: s
     worker = Worker(process)
     try:
         with pytest.raises(WorkerLost, match=reason):
-            await worker.ask(b"x" * (400_000 - 4), 0.5)  # more than a pipe holds
+            await worker.ask(b"x" * (400_000 - 4), 2.0)  # more than a pipe holds
     finally:
         with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
             process.kill()
