@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,3 +72,18 @@ class Engine:
         """A server whose engine this is."""
         settings = {"ENGINE": "openai", "ENGINE_URL": self.url, "TOKENIZER": str(MODEL_DIR), "CANARY_EVERY_S": "0"}
         return Server(weights_root, settings={f"MRT_REWARD_{name}": text for name, text in settings.items()})
+
+
+@asynccontextmanager
+async def served_elsewhere(folder: Path) -> AsyncIterator[tuple[Engine, Server]]:
+    """An engine and a server in front of it, both ready; both are killed at the end."""
+    engine = Engine(folder)
+    server = engine.server(folder)
+    try:
+        await asyncio.to_thread(engine.start)
+        server.start()
+        await asyncio.to_thread(server.wait)
+        yield engine, server
+    finally:
+        server.kill()
+        engine.kill()

@@ -47,13 +47,15 @@ class Started:
         return await self.http.post("/v1/score", json={"traces": traces})
 
     async def metric(self, name: str) -> float:
-        """The sum of a metric's samples."""
-        lines = (await self.http.get("/metrics")).text.splitlines()
+        """The sum of a metric's samples; `AssertionError` where the server has none of that name."""
+        text = (await self.http.get("/metrics")).text
+        assert f"# TYPE {name} " in text, f"the server has no metric {name}"
+        lines = text.splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
     async def stored(self) -> None:
         """Wait until no value waits for the cache's file any more."""
-        while await self.metric("mrt_reward_cache_file_pending"):  # noqa: ASYNC110 - another process's state
+        while await self.metric("mrt_reward_cache_store_pending"):  # noqa: ASYNC110 - another process's state
             await asyncio.sleep(0.05)
 
     def kill(self) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import sqlite3
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,8 @@ from tests.faults.table import Figure, Row
 
 TRACES_A_FAULT = 20
 HEAD_BYTES = 100
+MOST_LOOKS = 600
+"""For a fault that was counted, half a minute at least: the writer waits for another's lock."""
 
 Fault = Callable[[Path, int], AbstractContextManager[None]]
 
@@ -74,9 +76,13 @@ async def test_a_file_that_fails_costs_no_score_and_is_used_again_afterwards(
             for each in beside:
                 found += await num_right(each)
             # The writer waits a few seconds for another's lock; what is damaged shows when it is looked at.
-            numbers = count()
-            while not (failed := await server.metric("mrt_reward_cache_file_failures_total")):
-                assert (await server.post([trace(f"more{next(numbers)}", 2)])).is_success
+            for number in range(MOST_LOOKS):
+                if failed := await server.metric("mrt_reward_cache_store_failures_total"):
+                    break
+                assert (await server.post([trace(f"more{number}", 2)])).is_success
+                await asyncio.sleep(0.05)
+            else:
+                failed = 0.0
         found += await num_right(*after)
         await server.stored()
         with sqlite3.connect(path) as db:

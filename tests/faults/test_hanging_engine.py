@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from mrt_reward.client import AsyncClient, RetryPolicy
-from tests.faults.engines import Engine
+from tests.faults.engines import served_elsewhere
 from tests.faults.started import clear_cache, trace, until, values_of
 from tests.faults.table import Figure, Row
 
@@ -31,32 +31,26 @@ async def test_an_engine_that_answers_nothing_is_found_and_missed_by_nobody_afte
     row: Row, tmp_path: Path
 ) -> None:
     traces = [trace(f"h{number}", 3) for number in range(NUM_TRACES)]
-    engine = Engine(tmp_path)
-    server = engine.server(tmp_path)
-    try:
-        await asyncio.to_thread(engine.start)
-        server.start()
-        await asyncio.to_thread(server.wait)
-        async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
-            # SIGSTOP: the system goes on accepting connections for it.
+    async with (
+        served_elsewhere(tmp_path) as (engine, server),
+        httpx.AsyncClient(base_url=server.url, timeout=60) as http,
+    ):
+        # SIGSTOP: the system goes on accepting connections for it.
+        engine.send(signal.SIGSTOP)
+        idle_s = await until_status(http, "/readyz", 503)
+        engine.send(signal.SIGCONT)
+        await until_status(http, "/readyz", 200)
+        before = len(engine.asked)
+        async with AsyncClient(server.url, retry=RetryPolicy(), timeout_s=300) as client:
+            asking = asyncio.create_task(client.score(traces))
+            await until(lambda: len(engine.asked) >= before + NUM_TRACES)
             engine.send(signal.SIGSTOP)
-            idle_s = await until_status(http, "/readyz", 503)
+            at_work_s = await until_status(http, "/readyz", 503)
             engine.send(signal.SIGCONT)
-            await until_status(http, "/readyz", 200)
-            before = len(engine.asked)
-            async with AsyncClient(server.url, retry=RetryPolicy(), timeout_s=300) as client:
-                asking = asyncio.create_task(client.score(traces))
-                await until(lambda: len(engine.asked) >= before + NUM_TRACES)
-                engine.send(signal.SIGSTOP)
-                at_work_s = await until_status(http, "/readyz", 503)
-                engine.send(signal.SIGCONT)
-                scored = await asking
-            await until_status(http, "/readyz", 200)
-            await clear_cache(server)
-            reply = await http.post("/v1/score", json={"traces": traces})
-    finally:
-        server.kill()
-        engine.kill()
+            scored = await asking
+        await until_status(http, "/readyz", 200)
+        await clear_cache(server)
+        reply = await http.post("/v1/score", json={"traces": traces})
     undisturbed = [values_of(each) for each in reply.json()["traces"]]
     num_same = sum(values_of(each) == right for each, right in zip(scored, undisturbed, strict=True))
     for what, found_s in (("idle", idle_s), ("at work", at_work_s)):

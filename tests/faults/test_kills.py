@@ -14,7 +14,7 @@ import httpx
 
 from mrt_reward.client import AsyncClient, RetryPolicy
 from mrt_reward.types import ScoredTrace, Status
-from tests.faults.engines import Engine
+from tests.faults.engines import served_elsewhere
 from tests.faults.mini import island_traces
 from tests.faults.scripted import Script, logged
 from tests.faults.started import clear_cache, expected, started, trace, until, values_of
@@ -100,12 +100,7 @@ def _sample(metrics: str, name: str) -> float:
 
 async def test_a_killed_engine_gives_the_same_scores_once_it_is_back(row: Row, tmp_path: Path) -> None:
     traces = [trace(f"e{number}", 3) for number in range(NUM_TRACES)]
-    engine = Engine(tmp_path)
-    server = engine.server(tmp_path)
-    try:
-        await asyncio.to_thread(engine.start)
-        server.start()
-        await asyncio.to_thread(server.wait)
+    async with served_elsewhere(tmp_path) as (engine, server):
         async with AsyncClient(server.url, retry=PATIENT, timeout_s=200) as client:
             before = len(engine.asked)
             asking = asyncio.create_task(_asked_until_scored(client, traces))
@@ -117,9 +112,6 @@ async def test_a_killed_engine_gives_the_same_scores_once_it_is_back(row: Row, t
         async with httpx.AsyncClient(timeout=200) as http:
             await clear_cache(server)
             reply = await http.post(f"{server.url}/v1/score", json={"traces": traces})
-    finally:
-        server.kill()
-        engine.kill()
     undisturbed = {each["id"]: values_of(each) for each in reply.json()["traces"]}
     num_same = sum(values_of(each) == undisturbed[each.id] for each in scored)
     num_questions = len(engine.asked) - before - len(asked)
