@@ -74,7 +74,7 @@ class ServeSettings(EngineSettings, BaseSettings):
     grader_workers: Annotated[int, Field(ge=1, le=256, description="Grading processes per grader.")] = 2
     grader_timeout_s: Annotated[
         float, Field(gt=0, description="Processor time for one answer, in seconds; more by the clock where it is busy.")
-    ] = 1.0
+    ] = 0.9
     grader_memory_mb: Annotated[int, Field(ge=256, description="Memory of one grading process, in megabytes.")] = 1024
     host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port; 0 takes a free one.")] = 8000

@@ -38,7 +38,7 @@ from mrt_reward.graders.words import in_digits, words_agree
 from mrt_reward.protocols import GradeItem, Party, asking_party
 from mrt_reward.types import Grade, Verdict
 
-TIMEOUT_S = 1.0
+TIMEOUT_S = 0.9
 """More than twice what innocent answers need, the quick look included."""
 QUICK_S = 0.15
 """Most answers need less. One that needs more goes behind those of others, and is then given the rest."""

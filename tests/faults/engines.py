@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +75,7 @@ class Engine:
 
 
 @asynccontextmanager
-async def served_elsewhere(folder: Path) -> AsyncIterator[tuple[Engine, Server]]:
+async def served_elsewhere(folder: Path) -> AsyncGenerator[tuple[Engine, Server]]:
     """An engine and a server in front of it, both ready; both are killed at the end."""
     engine = Engine(folder)
     server = engine.server(folder)
