@@ -10,7 +10,7 @@ from mrt_reward.errors import ConfigError
 from mrt_reward.training.prefix import read_prefixed
 from mrt_reward.training.records import Prefixed
 
-Batch = tuple[list[Any], list[Any], list[Any], list[Any]]
+PromptBatch = tuple[list[Any], list[Any], list[Any], list[Any]]
 """Data sources, prompts, labels and images, as OpenRLHF's data loader gives them."""
 
 
@@ -29,7 +29,7 @@ class TrainingLabel:
     step: int
 
 
-def for_evaluation(batches: Iterator[Batch]) -> Iterator[Batch]:
+def for_evaluation(batches: Iterator[PromptBatch]) -> Iterator[PromptBatch]:
     """Batches whose labels say that they are for evaluation."""
     for sources, prompts, labels, images in batches:
         yield sources, prompts, [EvaluationLabel(label) for label in labels], images

@@ -26,7 +26,7 @@ SYSTEM = "Give the final answer within \\boxed{}."
 
 
 @dataclass
-class Script:
+class ExampleArguments:
     """What is trained, on what, and who proves.
 
     Attributes:
@@ -48,7 +48,7 @@ def chat(row: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Train, and save the policy."""
-    parser = TrlParser((Script, GRPOConfig))  # type: ignore[arg-type] - it takes several
+    parser = TrlParser((ExampleArguments, GRPOConfig))  # type: ignore[arg-type] - it takes several
     parser.set_defaults(
         output_dir="qwen3-1.7b-mrt",
         learning_rate=1e-6,
@@ -64,13 +64,13 @@ def main() -> None:
         logging_steps=1,
         save_steps=50,
     )
-    script, args = cast("tuple[Script, GRPOConfig]", parser.parse_args_and_config())
+    example, args = cast("tuple[ExampleArguments, GRPOConfig]", parser.parse_args_and_config())
     trainer = MRTGRPOTrainer(
-        model=script.model,
+        model=example.model,
         reward_funcs=accuracy_reward,
         args=args,
-        train_dataset=load_dataset(script.dataset, split="train").map(chat),
-        mrt={"url": script.url},
+        train_dataset=load_dataset(example.dataset, split="train").map(chat),
+        mrt={"url": example.url},
         answer_column="solution",
     )
     trainer.train()

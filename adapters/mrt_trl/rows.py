@@ -84,8 +84,8 @@ class TrainerContext:
     note: Callable[[Mapping[str, float]], None]
 
 
-class Batch(Protocol):
-    """A generation batch of training, from its completions to the advantages of its tokens."""
+class GenerationBatch(Protocol):
+    """What TRL generates and trains on at once, from its completions to the advantages of its tokens."""
 
     def generated(self, prompts: Sequence[Any], prompt_ids: TokenLists, completion_ids: TokenLists) -> None:
         """The completions are there."""

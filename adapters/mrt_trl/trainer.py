@@ -25,7 +25,7 @@ from mrt_trl.checks import WHERE, check_columns, check_config, check_loss_method
 from mrt_trl.following import Following, check_following
 from mrt_trl.prefixes import PrefixBatch
 from mrt_trl.progress import ProgressBatch
-from mrt_trl.rows import TRL_EPSILON, Batch, Rows, TrainerContext, outcomes
+from mrt_trl.rows import TRL_EPSILON, GenerationBatch, Rows, TrainerContext, outcomes
 from mrt_trl.scoring import scorer_of
 
 
@@ -71,7 +71,7 @@ class MRTGRPOTrainer(GRPOTrainer):
             check_without_server(settings, WHERE)
         elif settings.mode == "episodes":
             check_servers(settings, WHERE)
-        self._mrt_batch: Batch | None = None
+        self._mrt_batch: GenerationBatch | None = None
         self._mrt_portal: BlockingPortal | None = None
         super().__init__(model, reward_funcs, args, train_dataset, *more, **named)
         if settings.mode == "prefix":
@@ -123,7 +123,7 @@ class MRTGRPOTrainer(GRPOTrainer):
         return rewards_NF
 
     @contextmanager
-    def _batch(self, inputs: list[dict[str, Any]]) -> Generator[Batch]:
+    def _batch(self, inputs: list[dict[str, Any]]) -> Generator[GenerationBatch]:
         """What the other two methods work on; an error in any of TRL's cancels what is still being scored."""
         rows = Rows(self.accelerator, inputs, cast("int", self.num_generations))
         with ExitStack() as stack:

@@ -111,7 +111,7 @@ def note_writers(client: Any) -> None:  # noqa: ANN401 - LLMServerClient
 
 
 class MRTAgentLoopWorker(Marking, AgentLoopWorker):
-    """Of the legacy trainer, whose batches are padded here."""
+    """Worker of the legacy trainer, whose batches are padded here."""
 
     def _postprocess(self, inputs: list[Any], *args: Any, **kwargs: Any) -> DataProto:  # noqa: ANN401
         marked = [each.extra_fields.pop(MARKS, []) for each in inputs]
@@ -128,7 +128,7 @@ def add_marks(reward_NT: torch.Tensor, marked: Sequence[Sequence[Mark]]) -> None
 
 
 class MRTAgentLoopManager(AgentLoopManager):
-    """Of the legacy trainer."""
+    """Manager of the legacy trainer's workers."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - veRL's own
         self.agent_loop_workers_class = ray.remote(MRTAgentLoopWorker)

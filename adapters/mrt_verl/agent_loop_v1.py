@@ -45,8 +45,8 @@ for _name, _method in queue_methods().items():
     setattr(QueueWorker, _name, _method)
 
 
-class MRTAgentLoopWorker(Marking, QueueWorker):
-    """Of the V1 trainer."""
+class MRTAgentLoopWorkerTQ(Marking, QueueWorker):
+    """Worker of the V1 trainer; TQ is veRL's suffix for what uses its TransferQueue."""
 
     async def _compute_score(self, outputs: list[AgentLoopOutput], *, kwargs: dict[str, Any], **more: Any) -> None:  # noqa: ANN401
         await super()._compute_score(outputs, kwargs=kwargs, **more)
@@ -56,10 +56,10 @@ class MRTAgentLoopWorker(Marking, QueueWorker):
             outputs[-1] = MarkedOutput.model_construct(_fields_set=set(final.model_fields_set), **fields)
 
 
-class MRTAgentLoopManager(AgentLoopManagerTQ):
-    """Of the V1 trainer."""
+class MRTAgentLoopManagerTQ(AgentLoopManagerTQ):
+    """Manager of the V1 trainer's workers."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - veRL's own
         super().__init__(*args, **kwargs)
-        self.agent_loop_workers_class = ray.remote(MRTAgentLoopWorker)
+        self.agent_loop_workers_class = ray.remote(MRTAgentLoopWorkerTQ)
         begin(self)

@@ -19,7 +19,7 @@ OUTCOME_MANAGER = "mrt_outcome_manager"
 
 ESTIMATOR = "mrt"
 _CURRENT, _EARLIER = "0.9.", ("0.8.0", "0.7.1")
-_MANAGERS = {True: "mrt_verl.agent_loop_v1.MRTAgentLoopManager", False: "mrt_verl.agent_loop.MRTAgentLoopManager"}
+_MANAGERS = {True: "mrt_verl.agent_loop_v1.MRTAgentLoopManagerTQ", False: "mrt_verl.agent_loop.MRTAgentLoopManager"}
 _REPLACED_ESTIMATORS = ("gae", "grpo", ESTIMATOR)
 _SHAPED_METRICS = ("seq_reward", "seq_final_reward", "reward", "score")
 

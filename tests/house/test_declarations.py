@@ -44,8 +44,8 @@ OTHER_MEANING = {
     "BranchSettings.num_samples", "BranchSettings.temperature", "BranchSettings.top_p", "BranchSettings.max_tokens",
     "BranchSettings.seed", "SamplingSpec.temperature", "SamplingSpec.top_p", "SamplingSpec.max_tokens",
     "SamplingSpec.seed", "ForcingSpec.max_tokens", "SamplingSettings.temperature", "SamplingSettings.seed",
-    "TuningSettings.seed", "MiniTrainingSettings.seed", "ReportSpec.seed", "PrefixSettings.seed", "Script.url",
-    "Script.model",
+    "TuningSettings.seed", "MiniTrainingSettings.seed", "ReportSpec.seed", "PrefixSettings.seed",
+    "ExampleArguments.url", "ExampleArguments.model",
     # How much is measured.
     "BenchPlan.num_samples", "WorkSpec.episode_tokens", "WorkSpec.seed", "Targets.url",
 }  # fmt: skip

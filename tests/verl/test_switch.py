@@ -60,7 +60,7 @@ def test_the_switch_sets_manager_estimator_and_agent_loop(url: str) -> None:
     assert config.reward.mrt_outcome_manager.name == "dapo"
     assert config.algorithm.adv_estimator == "mrt"
     agent = config.actor_rollout_ref.rollout.agent
-    assert agent.agent_loop_manager_class == "mrt_verl.agent_loop_v1.MRTAgentLoopManager"
+    assert agent.agent_loop_manager_class == "mrt_verl.agent_loop_v1.MRTAgentLoopManagerTQ"
     assert config.algorithm.mrt == {"url": url, "alpha": 0.5, "regret_budget": config.data.max_response_length}
     assert expand.expand(config), "twice is as good as once"
     assert config.reward.mrt_outcome_manager.name == "dapo"
