@@ -89,8 +89,8 @@ def walk_paragraphs(problem: Problem, candidate: int) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Where a place was chosen, and how.
+class PlaceChoice:
+    """Where a place was chosen, and from what.
 
     Attributes:
         char_start: of the place's number in the text.
@@ -114,7 +114,7 @@ class Writing:
     """
 
     text: str
-    choices: tuple[Choice, ...]
+    choices: tuple[PlaceChoice, ...]
     lookups: tuple[int, ...] = ()
 
 
@@ -131,7 +131,7 @@ class _Search:
         self.rng = rng
         self.paragraphs: list[str] = []
         self.tested: list[int] = []
-        self.choices: list[Choice] = []
+        self.choices: list[PlaceChoice] = []
         self.lookups: list[int] = []
 
     @property
@@ -158,7 +158,7 @@ class _Search:
         candidate = options[int(self.rng.choice(len(options), p=list(probability.values())))]
         if opener is None:
             opener = self.phrase(ATTEMPT_OPENERS if self.paragraphs else FIRST_OPENERS)
-        self.choices.append(Choice(len(self.text) + opener.index("{}"), probability))
+        self.choices.append(PlaceChoice(len(self.text) + opener.index("{}"), probability))
         self.paragraphs.append(opener.format(candidate))
         walked, verdict = walk_paragraphs(self.problem, candidate)
         if self.problem.paths:

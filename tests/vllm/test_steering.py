@@ -82,7 +82,7 @@ async def test_draws_depend_on_seed_sample_and_step_only() -> None:
         alone.append(token)
         first.append(token)
     uniforms = np.random.Generator(np.random.PCG64(5)).random((6, 3))[:, 1]
-    assert processor._drawn[0]._uniforms == pytest.approx(uniforms.tolist())
+    assert processor._noise[0]._uniforms == pytest.approx(uniforms.tolist())
 
 
 async def test_coupled_draws_are_those_of_the_other_engines() -> None:

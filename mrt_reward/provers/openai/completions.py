@@ -9,8 +9,8 @@ from mrt_reward.protocols import LikelihoodQuery, Proof, Tokenizer
 from mrt_reward.provers.openai.dialect import TOKENS_AS_IDS
 from mrt_reward.provers.openai.likelihood import likelihoods
 from mrt_reward.provers.openai.replies import Choice
-from mrt_reward.provers.openai.requests import Completer, Question, sampled_ids
-from mrt_reward.provers.openai.speaking import Draw, Drawn, LikelihoodWay
+from mrt_reward.provers.openai.requests import Completer, CompletionQuery, sampled_ids
+from mrt_reward.provers.openai.speaking import Draw, EndpointAnswer, LikelihoodWay
 
 
 class CompletionsSpeaker:
@@ -31,23 +31,25 @@ class CompletionsSpeaker:
         """How the server returns likelihoods."""
         return self.completer.dialect.likelihood
 
-    async def draw(self, draw: Draw, session: str) -> tuple[list[list[Drawn]], int]:
+    async def draw(self, draw: Draw, session: str) -> tuple[list[list[EndpointAnswer]], int]:
         """See `Speaker.draw`. Answers are seeded once a request (`Completer`)."""
         exact = self.completer.dialect.exact_ids
         fields = {"temperature": draw.temperature, "top_p": draw.top_p, "max_tokens": draw.max_tokens}
         if exact:
             fields |= {"logprobs": 0, **TOKENS_AS_IDS}
-        question = Question(draw.prompts, draw.seeds, draw.num_samples, fields)
-        rows, num_tokens = await self.completer.complete(question, session)
-        return [[_drawn(choice, exact=exact) for choice in choices] for choices in rows], num_tokens
+        query = CompletionQuery(draw.prompts, draw.seeds, draw.num_samples, fields)
+        rows, num_tokens = await self.completer.complete(query, session)
+        return [[_answer(choice, exact=exact) for choice in choices] for choices in rows], num_tokens
 
     async def likelihoods(self, proof: Proof, query: LikelihoodQuery, session: str) -> tuple[NDArray[np.float64], int]:
         """See `Speaker.likelihoods`."""
         return await likelihoods(self.completer, proof, query, self._tokenizer, session)
 
 
-def _drawn(choice: Choice, *, exact: bool) -> Drawn:
+def _answer(choice: Choice, *, exact: bool) -> EndpointAnswer:
     if not exact:
-        return Drawn(None, choice.text)
+        return EndpointAnswer(None, choice.text)
     logprobs = choice.logprobs.token_logprobs if choice.logprobs else []
-    return Drawn(tuple(sampled_ids(choice)), choice.text, tuple(logprob for logprob in logprobs if logprob is not None))
+    return EndpointAnswer(
+        tuple(sampled_ids(choice)), choice.text, tuple(logprob for logprob in logprobs if logprob is not None)
+    )

@@ -115,4 +115,4 @@ async def seed_couples(speaker: Speaker, tokenizer: Tokenizer) -> bool:
 async def _answers(speaker: Speaker, prompts: Sequence[Sequence[int]], seed: int) -> list[list[str]]:
     """M texts for each prompt, or the ids where the server returns no text; asked for as those of a proof are."""
     rows, _ = await speaker.draw(replace(ANSWERS, prompts=prompts, seeds=[seed] * len(prompts)), "check")
-    return [[drawn.text or str(drawn.ids) for drawn in row] for row in rows]
+    return [[answer.text or str(answer.ids) for answer in row] for row in rows]

@@ -10,7 +10,7 @@ from mrt_reward.protocols import LikelihoodQuery, ProbeAnswer, Proof, Tokenizer
 from mrt_reward.protocols.canary import canary_proof, rounding, worst_difference
 from mrt_reward.provers.openai.connecting import Connection
 from mrt_reward.provers.openai.endpoint import Endpoint
-from mrt_reward.provers.openai.replies import Record
+from mrt_reward.provers.openai.replies import ReplyObject
 from mrt_reward.provers.openai.speaking import LikelihoodWay
 
 NUM_TOKENS = 48
@@ -20,7 +20,7 @@ TEXT = 'Wait, 17 + 25 = 42: \\frac{1}{2}·x² ≥ 0, naïve café, 日本語 �
 """What tokenizers disagree about, if they disagree."""
 
 
-class Tokenized(Record):
+class Tokenized(ReplyObject):
     """Reply of `/tokenize`: of vLLM, SGLang and llama.cpp."""
 
     tokens: list[int]

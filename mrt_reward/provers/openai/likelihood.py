@@ -16,7 +16,7 @@ from mrt_reward.protocols import LikelihoodQuery, Proof, Tokenizer
 from mrt_reward.provers.likelihood import ROOT, SpellingTree, spelling_logprobs, spelling_tree
 from mrt_reward.provers.openai.dialect import TOKENS_AS_IDS, token_id
 from mrt_reward.provers.openai.replies import Choice
-from mrt_reward.provers.openai.requests import Completer, Question
+from mrt_reward.provers.openai.requests import Completer, CompletionQuery
 from mrt_reward.provers.openai.speaking import Found, FoundLookup, LikelihoodWay, terminated_prefixes
 from mrt_reward.provers.together import together
 
@@ -94,7 +94,7 @@ async def _by_token_ids(completer: Completer, proof: Proof, tree: SpellingTree, 
             **TOKENS_AS_IDS,
         }
         prompts = [[*prefixes[probe], *beginnings[node]] for probe, node in asked]
-        rows, num_tokens = await completer.complete(Question(prompts, None, 1, fields), session)
+        rows, num_tokens = await completer.complete(CompletionQuery(prompts, None, 1, fields), session)
         for (probe, node), [choice] in zip(asked, rows, strict=True):
             returned = _by_id(choice)
             found.update({(probe, node, token): returned[token] for token in part.tokens if token in returned})
@@ -120,7 +120,7 @@ async def _by_echo(completer: Completer, proof: Proof, tree: SpellingTree, sessi
     asked = [(probe, path, close) for probe in longest_first for path, close in tails]
     prompts = [[*prefixes[probe], *tree.beginning(path[-1]), close] for probe, path, close in asked]
     fields = {"max_tokens": 1, "temperature": 1.0, "top_p": 1.0, "echo": True, "logprobs": 1}
-    rows, num_tokens = await completer.complete(Question(prompts, None, 1, fields), session)
+    rows, num_tokens = await completer.complete(CompletionQuery(prompts, None, 1, fields), session)
     found: Found = {}
     for (probe, path, close), prompt, [choice] in zip(asked, prompts, rows, strict=True):
         logprobs = choice.logprobs.token_logprobs if choice.logprobs else []

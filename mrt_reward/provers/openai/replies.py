@@ -5,13 +5,13 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 
-class Record(BaseModel):
-    """A part of a reply: what it has besides is not read."""
+class ReplyObject(BaseModel):
+    """A JSON object in a reply; fields that are not declared are not read."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Logprobs(Record):
+class Logprobs(ReplyObject):
     """Log-probabilities of a choice's tokens, echoed prompt first; a missing one is None, one not finite is refused."""
 
     tokens: list[str] = []
@@ -19,7 +19,7 @@ class Logprobs(Record):
     top_logprobs: list[dict[str, FiniteFloat] | None] | None = None
 
 
-class Choice(Record):
+class Choice(ReplyObject):
     """One sampled answer."""
 
     index: int
@@ -28,11 +28,11 @@ class Choice(Record):
     logprobs: Logprobs | None = None
 
 
-class _Cached(Record):
+class _Cached(ReplyObject):
     cached_tokens: int | None = None
 
 
-class Usage(Record):
+class CompletionUsage(ReplyObject):
     """Tokens of a request, all its prompts together."""
 
     prompt_tokens: int = 0
@@ -46,14 +46,14 @@ class Usage(Record):
         return max(0, self.prompt_tokens - (cached or 0)) + self.completion_tokens
 
 
-class Completions(Record):
+class Completions(ReplyObject):
     """The reply of `/v1/completions`."""
 
     choices: list[Choice]
-    usage: Usage | None = None
+    usage: CompletionUsage | None = None
 
 
-class ModelCard(Record):
+class ModelCard(ReplyObject):
     """One entry of `/v1/models`. Its `created` is not read: vLLM, SGLang and llama.cpp give the time of the request."""
 
     id: str
@@ -68,7 +68,7 @@ class ModelCard(Record):
         return length if isinstance(length, int) and length > 0 else None
 
 
-class ModelCards(Record):
+class ModelCards(ReplyObject):
     """Reply of `/v1/models`."""
 
     data: list[ModelCard]

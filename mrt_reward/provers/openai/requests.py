@@ -1,4 +1,4 @@
-"""One question about many prompts, in as few requests as a server's dialect allows, and how its choices are read."""
+"""One query about many prompts, in as few requests as a server's dialect allows, and how its choices are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_REQUEST_TOKENS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class CompletionQuery:
     """What to ask about each of some prompts.
 
     Attributes:
@@ -63,38 +63,38 @@ class Completer:
         self._model = model
         self.dialect = dialect
 
-    async def complete(self, question: Question, session: str) -> tuple[list[list[Choice]], int]:
+    async def complete(self, query: CompletionQuery, session: str) -> tuple[list[list[Choice]], int]:
         """For each prompt its completions, and the number of tokens computed; raises as `Endpoint.complete` does."""
-        requests = self._requests(question)
-        replies = await together([self._send(question, request, session) for request in requests])
-        rows: list[list[Choice]] = [[] for _ in question.prompts]
+        requests = self._requests(query)
+        replies = await together([self._send(query, request, session) for request in requests])
+        rows: list[list[Choice]] = [[] for _ in query.prompts]
         for request, (part, _) in zip(requests, replies, strict=True):
             for index, choices in zip(request.indices, part, strict=True):
                 rows[index] += choices
         return rows, sum(num_tokens for _, num_tokens in replies)
 
-    def _requests(self, question: Question) -> list[_Request]:
-        every = range(len(question.prompts))
-        seeds = question.seeds or [None for _ in every]
+    def _requests(self, query: CompletionQuery) -> list[_Request]:
+        every = range(len(query.prompts))
+        seeds = query.seeds or [None for _ in every]
         if self.dialect.lists:
-            chunks = [(indices, seeds[0]) for indices in in_requests(question.prompts)]
+            chunks = [(indices, seeds[0]) for indices in in_requests(query.prompts)]
         else:
             chunks = [([index], seeds[index]) for index in every]
-        if self.dialect.samples or question.num_samples == 1:
-            return [_Request(indices, seed, question.num_samples) for indices, seed in chunks]
+        if self.dialect.samples or query.num_samples == 1:
+            return [_Request(indices, seed, query.num_samples) for indices, seed in chunks]
         return [
             _Request(indices, None if seed is None else seed + sample, 1)
             for indices, seed in chunks
-            for sample in range(question.num_samples)
+            for sample in range(query.num_samples)
         ]
 
-    async def _send(self, question: Question, request: _Request, session: str) -> tuple[list[list[Choice]], int]:
-        fields = {"model": self._model, **self.dialect.neutral, **question.fields}
+    async def _send(self, query: CompletionQuery, request: _Request, session: str) -> tuple[list[list[Choice]], int]:
+        fields = {"model": self._model, **self.dialect.neutral, **query.fields}
         if request.seed is not None:
             fields["seed"] = request.seed
         if request.num_samples > 1:
             fields["n"] = request.num_samples
-        return await self._endpoint.complete([question.prompts[index] for index in request.indices], fields, session)
+        return await self._endpoint.complete([query.prompts[index] for index in request.indices], fields, session)
 
 
 def in_requests(prompts: Sequence[Sequence[int]]) -> Iterator[range]:

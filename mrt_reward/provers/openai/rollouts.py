@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mrt_reward.errors import ProverError, TraceError
 from mrt_reward.protocols import ProbeAnswer, Proof, RolloutQuery
-from mrt_reward.provers.openai.speaking import Draw, Drawn, Speaker, terminated_prefixes
+from mrt_reward.provers.openai.speaking import Draw, EndpointAnswer, Speaker, terminated_prefixes
 from mrt_reward.provers.stops import until_balanced
 from mrt_reward.provers.together import together
 from mrt_reward.provers.tokenizer import HFTokenizer
@@ -56,16 +56,16 @@ class AnswerSampler:
                 answer_of[index] = self._answer(row * (query.num_samples // num_samples), query)
         return tuple(answer_of[index] for index in range(len(prompts))), sum(num_tokens for _, num_tokens in replies)
 
-    def _answer(self, row: Sequence[Drawn], query: RolloutQuery) -> ProbeAnswer:
-        completions = tuple(self._completion(drawn, query) for drawn in row)
-        reported = [mean_logprob(drawn, len(ids), query) for drawn, ids in zip(row, completions, strict=True)]
+    def _answer(self, row: Sequence[EndpointAnswer], query: RolloutQuery) -> ProbeAnswer:
+        completions = tuple(self._completion(answer, query) for answer in row)
+        reported = [mean_logprob(answer, len(ids), query) for answer, ids in zip(row, completions, strict=True)]
         logprobs = tuple(logprob for logprob in reported if logprob is not None)
         return ProbeAnswer(
             completions=completions, completion_logprobs=logprobs if len(logprobs) == len(reported) else ()
         )
 
-    def _completion(self, drawn: Drawn, query: RolloutQuery) -> tuple[int, ...]:
-        ids = self._encoded(drawn.text) if drawn.ids is None else drawn.ids
+    def _completion(self, answer: EndpointAnswer, query: RolloutQuery) -> tuple[int, ...]:
+        ids = self._encoded(answer.text) if answer.ids is None else answer.ids
         return until_balanced(ids, self.tokenizer.braces) if query.stop_at_close else tuple(ids)
 
     def _encoded(self, text: str) -> list[int]:
@@ -75,16 +75,16 @@ class AnswerSampler:
             raise ProverError(f"a sampled answer cannot be encoded: {error}") from error
 
 
-def mean_logprob(drawn: Drawn, num_tokens: int, query: RolloutQuery) -> float | None:
+def mean_logprob(answer: EndpointAnswer, num_tokens: int, query: RolloutQuery) -> float | None:
     """Mean over an answer's tokens, and the end of turn where the server returns it; None where it returns none.
 
     Args:
-        drawn: the answer as it was sent.
+        answer: the answer as it was sent.
         num_tokens: of the answer as it is graded: what was cut off after the close is no part of it.
         query: says whether it is cut, and whether anybody asked.
 
     """
-    logprobs = drawn.logprobs if query.logprobs else ()
+    logprobs = answer.logprobs if query.logprobs else ()
     if query.stop_at_close and num_tokens:
         logprobs = logprobs[:num_tokens]
     return min(0.0, sum(logprobs) / len(logprobs)) if logprobs else None

@@ -26,11 +26,11 @@ from mrt_reward.errors import ProverError
 from mrt_reward.protocols import LikelihoodQuery, Proof
 from mrt_reward.provers.likelihood import ROOT, spelling_logprobs, spelling_tree
 from mrt_reward.provers.openai.endpoint import BAD_FINISHES, Endpoint
-from mrt_reward.provers.openai.replies import Record
+from mrt_reward.provers.openai.replies import ReplyObject
 from mrt_reward.provers.openai.requests import in_requests
 from mrt_reward.provers.openai.speaking import (
     Draw,
-    Drawn,
+    EndpointAnswer,
     Found,
     FoundLookup,
     LikelihoodWay,
@@ -56,7 +56,7 @@ Rated = tuple[FiniteFloat | None, int, str | None]
 """A token as SGLang returns it: log-probability, id, and its text where that is asked for."""
 
 
-class Finish(Record):
+class Finish(ReplyObject):
     """Why an answer ended; `matched` is the token or text that ended it."""
 
     type: str
@@ -64,7 +64,7 @@ class Finish(Record):
     message: str | None = None
 
 
-class Meta(Record):
+class Meta(ReplyObject):
     """What SGLang returns beside an answer."""
 
     prompt_tokens: int
@@ -82,7 +82,7 @@ class Meta(Record):
         return max(0, self.prompt_tokens - self.cached_tokens) + self.completion_tokens
 
 
-class Generation(Record):
+class Generation(ReplyObject):
     """The answer to one prompt."""
 
     meta_info: Meta
@@ -93,7 +93,7 @@ class Generations(RootModel[list[Generation]]):
     """The reply to several prompts."""
 
 
-class ModelInfo(Record):
+class ModelInfo(ReplyObject):
     """Reply of `/model_info`, in older releases `/get_model_info`."""
 
     model_path: str
@@ -101,8 +101,8 @@ class ModelInfo(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One prompt of a request.
+class SGLangPrompt:
+    """One prompt of a request, with what SGLang returns for it.
 
     Attributes:
         ids: tokens of the prompt.
@@ -134,18 +134,18 @@ class SGLangSpeaker:
     tail_tokens: int = 0
     way: LikelihoodWay = field(default=LikelihoodWay.TAIL, init=False)
 
-    async def draw(self, draw: Draw, session: str) -> tuple[list[list[Drawn]], int]:
+    async def draw(self, draw: Draw, session: str) -> tuple[list[list[EndpointAnswer]], int]:
         """See `Speaker.draw`. Each answer has its own seed, which servers that are not deterministic ignore."""
         sampling = {"max_new_tokens": draw.max_tokens, "temperature": draw.temperature, "top_p": draw.top_p}
         seeds = draw.seeds or [None for _ in draw.prompts]
-        items = [
-            Item(prompt, sampling if seed is None else {**sampling, "sampling_seed": (seed + sample) % 2**31})
-            for prompt, seed in zip(draw.prompts, seeds, strict=True)
+        prompts = [
+            SGLangPrompt(ids, sampling if seed is None else {**sampling, "sampling_seed": (seed + sample) % 2**31})
+            for ids, seed in zip(draw.prompts, seeds, strict=True)
             for sample in range(draw.num_samples)
         ]
-        replies, num_tokens = await self.generate(items, session)
-        drawn = [self._drawn(reply, rated=draw.temperature in AT_TEMPERATURE_1) for reply in replies]
-        return [drawn[at : at + draw.num_samples] for at in range(0, len(drawn), draw.num_samples)], num_tokens
+        replies, num_tokens = await self.generate(prompts, session)
+        answers = [self._answer(reply, rated=draw.temperature in AT_TEMPERATURE_1) for reply in replies]
+        return [answers[at : at + draw.num_samples] for at in range(0, len(answers), draw.num_samples)], num_tokens
 
     async def likelihoods(self, proof: Proof, query: LikelihoodQuery, session: str) -> tuple[NDArray[np.float64], int]:
         """See `Speaker.likelihoods`: a prompt for each probe and spelling, whose tail and closes the server rates."""
@@ -153,32 +153,32 @@ class SGLangSpeaker:
         wanted, paths = tree.wanted(), list(dict.fromkeys(tree.paths))
         prefixes, longest_first = terminated_prefixes(proof)
         asked = [(probe, path) for probe in longest_first for path in paths]
-        items = [
+        prompts = [
             self.tail([*prefixes[probe], *tree.beginning(path[-1])], len(prefixes[probe]), wanted[path[-1]])
             for probe, path in asked
         ]
-        replies, num_tokens = await self.generate(items, session)
+        replies, num_tokens = await self.generate(prompts, session)
         found: Found = {}
-        for (probe, path), item, reply in zip(asked, items, replies, strict=True):
+        for (probe, path), prompt, reply in zip(asked, prompts, replies, strict=True):
             nodes = (ROOT, *path[:-1])
-            for node, (token, logprob) in zip(nodes, self.rated_tail(item, reply), strict=True):
+            for node, (token, logprob) in zip(nodes, self.rated_tail(prompt, reply), strict=True):
                 found[probe, node, token] = logprob
             found.update({(probe, path[-1], token): logprob for token, logprob in rated_next(reply).items()})
         return spelling_logprobs(tree, FoundLookup(found, len(proof.probes))), num_tokens
 
-    def tail(self, ids: Sequence[int], start: int, token_ids: Sequence[int]) -> Item:
+    def tail(self, ids: Sequence[int], start: int, token_ids: Sequence[int]) -> SGLangPrompt:
         """A prompt whose tokens from `start` on are rated, and some tokens after it."""
         sampling = {"max_new_tokens": self.tail_tokens, "temperature": 1.0, "top_p": 1.0}
-        return Item(ids, sampling, max(0, start - 1), token_ids)
+        return SGLangPrompt(ids, sampling, max(0, start - 1), token_ids)
 
-    def rated_tail(self, item: Item, reply: Generation) -> list[tuple[int, float]]:
+    def rated_tail(self, prompt: SGLangPrompt, reply: Generation) -> list[tuple[int, float]]:
         """The tokens of a tail with their log-probabilities.
 
         Raises:
             ProverError: one is missing, or is another token than was sent.
 
         """
-        rated, sent = reply.meta_info.input_token_logprobs or [], list(item.ids[item.start :])
+        rated, sent = reply.meta_info.input_token_logprobs or [], list(prompt.ids[prompt.start :])
         if [token for _, token, _ in rated] != sent:
             raise ProverError(
                 f"{self.endpoint.shown} was asked to rate {len(sent)} tokens and rated {len(rated)} or others: it may "
@@ -190,48 +190,48 @@ class SGLangSpeaker:
             raise ProverError(f"{self.endpoint.shown} was asked to rate token {missing}, and gave null for it")
         return [(token, logprob) for token, logprob in tail if logprob is not None]
 
-    async def generate(self, items: Sequence[Item], session: str) -> tuple[list[Generation], int]:
+    async def generate(self, prompts: Sequence[SGLangPrompt], session: str) -> tuple[list[Generation], int]:
         """The answers to all prompts, and the number of tokens computed; raises as `Endpoint.asked` does.
 
         Where there are several, the first one's tokens are read before the others are sent: all of them at once would
         not find them cached, and read them once each.
         """
         num_tokens = 0
-        if len(items) > 1:
-            [warm] = await self._sent([Item(items[0].ids, {"max_new_tokens": 0})], session)
+        if len(prompts) > 1:
+            [warm] = await self._sent([SGLangPrompt(prompts[0].ids, {"max_new_tokens": 0})], session)
             num_tokens = warm.meta_info.computed_tokens
-        parts = in_requests([item.ids for item in items])
-        replies = await together([self._sent([items[index] for index in part], session) for part in parts])
+        parts = in_requests([prompt.ids for prompt in prompts])
+        replies = await together([self._sent([prompts[index] for index in part], session) for part in parts])
         generations = [generation for reply in replies for generation in reply]
         return generations, num_tokens + sum(each.meta_info.computed_tokens for each in generations)
 
-    async def _sent(self, items: Sequence[Item], session: str) -> list[Generation]:
+    async def _sent(self, prompts: Sequence[SGLangPrompt], session: str) -> list[Generation]:
         body: dict[str, object] = {
-            "input_ids": [list(item.ids) for item in items],
-            "sampling_params": [{**NEUTRAL, **item.sampling} for item in items],
+            "input_ids": [list(prompt.ids) for prompt in prompts],
+            "sampling_params": [{**NEUTRAL, **prompt.sampling} for prompt in prompts],
             "return_logprob": True,
-            "logprob_start_len": [item.start for item in items],
-            "token_ids_logprob": [list(item.token_ids) for item in items],
+            "logprob_start_len": [prompt.start for prompt in prompts],
+            "token_ids_logprob": [list(prompt.token_ids) for prompt in prompts],
             "return_text_in_logprobs": False,
             "stream": False,
         }
-        if not any(item.token_ids for item in items):
+        if not any(prompt.token_ids for prompt in prompts):
             del body["token_ids_logprob"]
         replies = (await self.endpoint.asked(GENERATE, body, Generations, session)).root
-        if len(replies) != len(items):
-            raise ProverError(f"{self.endpoint.shown} was sent {len(items)} prompts and sent {len(replies)} answers")
-        for item, reply in zip(items, replies, strict=True):
-            self._check(item, reply.meta_info)
+        if len(replies) != len(prompts):
+            raise ProverError(f"{self.endpoint.shown} was sent {len(prompts)} prompts and sent {len(replies)} answers")
+        for prompt, reply in zip(prompts, replies, strict=True):
+            self._check(prompt, reply.meta_info)
         return replies
 
-    def _check(self, item: Item, meta: Meta) -> None:
+    def _check(self, prompt: SGLangPrompt, meta: Meta) -> None:
         finish = meta.finish_reason
         if finish is not None and finish.type in BAD_FINISHES:
             reason = f"{finish.type}: {finish.message or 'no reason'}"
             raise ProverError(f"{self.endpoint.shown} gave an answer up ({reason})")
-        if meta.prompt_tokens != len(item.ids):
+        if meta.prompt_tokens != len(prompt.ids):
             raise ProverError(
-                f"{self.endpoint.shown} was sent {len(item.ids)} tokens and read {meta.prompt_tokens}: start it "
+                f"{self.endpoint.shown} was sent {len(prompt.ids)} tokens and read {meta.prompt_tokens}: start it "
                 "without --allow-auto-truncate, which shortens what does not fit"
             )
         if None not in (self.weights, meta.weight_version) and meta.weight_version != self.weights:
@@ -240,12 +240,12 @@ class SGLangSpeaker:
                 "send the trace again"
             )
 
-    def _drawn(self, reply: Generation, *, rated: bool) -> Drawn:
+    def _answer(self, reply: Generation, *, rated: bool) -> EndpointAnswer:
         ids, finish = reply.output_ids, reply.meta_info.finish_reason
         reported = [logprob for logprob, _, _ in reply.meta_info.output_token_logprobs or [] if logprob is not None]
         logprobs = tuple(reported) if rated and len(reported) == len(ids) else ()
         ended = finish is not None and finish.type == "stop" and ids and ids[-1] == finish.matched
-        return Drawn(tuple(ids[:-1] if ended else ids), logprobs=logprobs)
+        return EndpointAnswer(tuple(ids[:-1] if ended else ids), logprobs=logprobs)
 
 
 def rated_next(reply: Generation) -> dict[int, float]:

@@ -14,7 +14,7 @@ from mrt_reward.errors import ProverError
 from mrt_reward.protocols import Tokenizer
 from mrt_reward.provers.openai.dialect import TOLERANCE
 from mrt_reward.provers.openai.endpoint import Endpoint, is_of_the_question
-from mrt_reward.provers.openai.sglang import Item, ModelInfo, SGLangSpeaker, rated_next
+from mrt_reward.provers.openai.sglang import ModelInfo, SGLangPrompt, SGLangSpeaker, rated_next
 
 INFO_PATHS = ("/model_info", "/get_model_info")
 """The second is the first's name of before 2026."""
@@ -82,15 +82,15 @@ async def sglang_speaker(endpoint: Endpoint, tokenizer: Tokenizer, *, asked_for:
 
 async def _contradiction(speaker: SGLangSpeaker, ids: list[int]) -> str:
     """In what the server contradicts itself; empty where it does not."""
-    greedy = Item(ids, {"max_new_tokens": 1, "temperature": 0.0})
+    greedy = SGLangPrompt(ids, {"max_new_tokens": 1, "temperature": 0.0})
     [wrote], _ = await speaker.generate([greedy], "check")
     rated = wrote.meta_info.output_token_logprobs
     if len(wrote.output_ids) != 1 or not rated or rated[0][0] is None or rated[0][1] != wrote.output_ids[0]:
         return "it does not return the id and log-probability of the one token that it wrote"
     truth, best = rated[0][0], rated[0][1]
-    items = [speaker.tail([*ids, best], len(ids), [ids[0]]), speaker.tail(ids, len(ids), [best, ids[0]])]
-    (tail, next_), _ = await speaker.generate(items, "check")
-    reported = [("the last token of a prompt", speaker.rated_tail(items[0], tail)[0][1])]
+    prompts = [speaker.tail([*ids, best], len(ids), [ids[0]]), speaker.tail(ids, len(ids), [best, ids[0]])]
+    (tail, next_), _ = await speaker.generate(prompts, "check")
+    reported = [("the last token of a prompt", speaker.rated_tail(prompts[0], tail)[0][1])]
     if best not in (named := rated_next(next_)) or ids[0] not in named:
         return "it does not return log-probabilities of named tokens (token_ids_logprob)"
     reported.append(("a named token", named[best]))

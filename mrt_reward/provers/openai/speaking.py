@@ -62,8 +62,8 @@ class Draw:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """One sampled answer.
+class EndpointAnswer:
+    """One sampled answer, as an endpoint returns it.
 
     Attributes:
         ids: of its tokens, without the end of turn; None where the server returns text alone.
@@ -90,7 +90,7 @@ class Speaker(Protocol):
         """How it returns likelihoods."""
         ...
 
-    async def draw(self, draw: Draw, session: str) -> tuple[list[list[Drawn]], int]:
+    async def draw(self, draw: Draw, session: str) -> tuple[list[list[EndpointAnswer]], int]:
         """For each prompt its answers, and the number of tokens computed.
 
         Raises:

@@ -79,8 +79,8 @@ class EndAtClose:
         return self._end if self._closed else None
 
 
-class Drawn:
-    """Draws of answer `sample` among the M of a probe, one a token, the same ones wherever it is asked for.
+class AnswerNoise:
+    """Noise of answer `sample` among the M of a probe: one draw a token, the same one wherever it is asked for.
 
     Args:
         seed: of the probe.
@@ -120,7 +120,7 @@ class AnswerControl(LogitsProcessor):
         self._device = device
         self._forced: dict[int, ForcedTokens] = {}
         self._ending: dict[int, EndAtClose] = {}
-        self._drawn: dict[int, Drawn] = {}
+        self._noise: dict[int, AnswerNoise] = {}
 
     def is_argmax_invariant(self) -> bool:
         """No: it changes which token is the most probable."""
@@ -130,7 +130,7 @@ class AnswerControl(LogitsProcessor):
         """Follow the requests as they come, go and change rows."""
         process_dict_updates(self._forced, batch_update, self._new_forced)
         process_dict_updates(self._ending, batch_update, self._new_ending)
-        process_dict_updates(self._drawn, batch_update, self._new_drawn)
+        process_dict_updates(self._noise, batch_update, self._new_noise)
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
         """Leave only the token that is drawn, or that must be."""
@@ -146,16 +146,16 @@ class AnswerControl(LogitsProcessor):
     def _draws(self, logits: torch.Tensor) -> dict[int, int]:
         """Drawn tokens by row; rows that are drawn alike are drawn together."""
         alike: dict[RolloutQuery, list[int]] = {}
-        for row, drawn in self._drawn.items():
-            alike.setdefault(drawn.query, []).append(row)
+        for row, noise in self._noise.items():
+            alike.setdefault(noise.query, []).append(row)
         chosen: dict[int, int] = {}
         for query, rows in alike.items():
             logits_RV = logits[torch.tensor(rows, device=self._device)]
             if query.coupled:
-                addresses = [self._drawn[row].address for row in rows]
+                addresses = [self._noise[row].address for row in rows]
                 tokens = draw_coupled(logits_RV, range(len(rows)), addresses, query).tolist()
             else:
-                uniform_R1 = np.array([[self._drawn[row].uniform()] for row in rows])
+                uniform_R1 = np.array([[self._noise[row].uniform()] for row in rows])
                 tokens = draw(logits_RV, uniform_R1, query)[:, 0].tolist()
             chosen.update(zip(rows, tokens, strict=True))
         return chosen
@@ -168,8 +168,8 @@ class AnswerControl(LogitsProcessor):
         end = (params.extra_args or {}).get(END_AT_CLOSE)
         return None if end is None else EndAtClose(end, self._braces, output_ids)
 
-    def _new_drawn(self, params: SamplingParams, _: list[int] | None, output_ids: list[int]) -> Drawn | None:
+    def _new_noise(self, params: SamplingParams, _: list[int] | None, output_ids: list[int]) -> AnswerNoise | None:
         fields = (params.extra_args or {}).get(DRAWN)
         if fields is None:
             return None
-        return Drawn(fields["seed"], fields["sample"], RolloutQuery(**fields["query"]), output_ids)
+        return AnswerNoise(fields["seed"], fields["sample"], RolloutQuery(**fields["query"]), output_ids)

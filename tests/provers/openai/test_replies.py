@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mrt_reward.provers.openai.replies import Logprobs, ModelCard, Usage
+from mrt_reward.provers.openai.replies import CompletionUsage, Logprobs, ModelCard
 
 
 def test_cached_tokens_are_not_computed() -> None:
-    usage = Usage.model_validate(
+    usage = CompletionUsage.model_validate(
         {"prompt_tokens": 100, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 90}}
     )
     assert usage.computed_tokens == 17
