@@ -39,7 +39,7 @@ Probes = Callable[[], Sequence[Payload]]
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class GradingJob:
     """One item, and who waits for it.
 
     Attributes:
@@ -56,7 +56,7 @@ class Job:
     body: bytes
     probes: Probes
     waiting: dict[asyncio.Future[Reply], Party] = field(default_factory=dict[asyncio.Future[Reply], Party])
-    lane: Turns[Job] | None = None
+    lane: Turns[GradingJob] | None = None
     first: Payload | None = None
 
 
@@ -67,13 +67,13 @@ class Docket:
     """
 
     def __init__(self) -> None:
-        self._quick: Turns[Job] = Turns(lambda job: job.lane is self._quick)
-        self._slow: Turns[Job] = Turns(lambda job: job.lane is self._slow)
+        self._quick: Turns[GradingJob] = Turns(lambda job: job.lane is self._quick)
+        self._slow: Turns[GradingJob] = Turns(lambda job: job.lane is self._slow)
         self._arrival = asyncio.Event()
-        self._jobs: dict[bytes, Job] = {}
+        self._jobs: dict[bytes, GradingJob] = {}
         self._known: OrderedDict[bytes, Reply] = OrderedDict()
 
-    async def reply(self, job: Job, party: Party) -> Reply:
+    async def reply(self, job: GradingJob, party: Party) -> Reply:
         """What became of an item, or of an equal one; an item that everybody left before its turn is dropped."""
         if job.key in self._known:
             self._known.move_to_end(job.key)
@@ -91,7 +91,7 @@ class Docket:
             del asked.waiting[future]
             self._drop_unwanted(asked)
 
-    async def next(self, *, quick_only: bool, quick_first: bool) -> Job:
+    async def next(self, *, quick_only: bool, quick_first: bool) -> GradingJob:
         """The next item for a worker.
 
         Args:
@@ -109,12 +109,12 @@ class Docket:
             self._arrival.clear()
             await self._arrival.wait()
 
-    def again(self, job: Job) -> None:
+    def again(self, job: GradingJob) -> None:
         """Let an item that was looked at wait for its second turn."""
         self._wait_in(self._slow, job, *dict.fromkeys(job.waiting.values()))
         self._drop_unwanted(job)
 
-    def resolve(self, job: Job, reply: Reply) -> None:
+    def resolve(self, job: GradingJob, reply: Reply) -> None:
         """Answer all who wait, and remember it."""
         del self._jobs[job.key]
         job.lane = None
@@ -131,13 +131,13 @@ class Docket:
         for job in list(self._jobs.values()):
             self.resolve(job, reply)
 
-    def _wait_in(self, lane: Turns[Job], job: Job, *parties: Party) -> None:
+    def _wait_in(self, lane: Turns[GradingJob], job: GradingJob, *parties: Party) -> None:
         job.lane = lane
         for party in parties:
             lane.put(party, job)
         self._arrival.set()
 
-    def _drop_unwanted(self, job: Job) -> None:
+    def _drop_unwanted(self, job: GradingJob) -> None:
         """Forget an item that nobody waits for; one that is being judged is judged to the end."""
         if not job.waiting and job.lane is not None:
             job.lane = None

@@ -84,7 +84,7 @@ class MathGrader:
     async def grade(self, items: Sequence[GradeItem]) -> Sequence[Grade]:
         """Grades in the order of the items; items that ask the same are judged once."""
         grades: dict[GradeItem, Grade] = {}
-        waiting: dict[tuple[Question, ...], list[GradeItem]] = {}
+        waiting: dict[tuple[AnswerComparison, ...], list[GradeItem]] = {}
         distinct = list(dict.fromkeys(items))
         for item, decided in zip(distinct, await read_texts(distinct, _decide), strict=True):
             if isinstance(decided, Grade):
@@ -92,20 +92,20 @@ class MathGrader:
             else:
                 waiting.setdefault(decided, []).append(item)
         party = asking_party()
-        replies = await asyncio.gather(*(self._ask(questions, party) for questions in waiting))
+        replies = await asyncio.gather(*(self._compare(comparisons, party) for comparisons in waiting))
         for same, grade in zip(waiting.values(), replies, strict=True):
             grades.update(dict.fromkeys(same, grade))
         return [grades[item] for item in items]
 
-    async def _ask(self, questions: Sequence[Question], party: Party) -> Grade:
-        """The grade of the question that is answered best; a right one is right whatever became of the others."""
-        grades = [await self._ask_one(question, party) for question in questions]
+    async def _compare(self, comparisons: Sequence[AnswerComparison], party: Party) -> Grade:
+        """The best grade of several comparisons; one that is right is enough, whatever became of the others."""
+        grades = [await self._compare_one(comparison, party) for comparison in comparisons]
         return min(grades, key=lambda grade: _BEST_FIRST.index(grade.verdict))
 
-    async def _ask_one(self, question: Question, party: Party) -> Grade:
-        payload = {"answer": question.text, "golds": list(question.golds)}
+    async def _compare_one(self, comparison: AnswerComparison, party: Party) -> Grade:
+        payload = {"answer": comparison.text, "golds": list(comparison.golds)}
         # A gold answer that hangs the worker by itself is nobody's fault but ours.
-        harmless = {"answer": "1", "golds": list(question.golds)}
+        harmless = {"answer": "1", "golds": list(comparison.golds)}
         return to_grade(await self._pool.judge(payload, lambda: (MATH_PROBE, harmless), party))
 
     async def close(self) -> None:
@@ -114,14 +114,14 @@ class MathGrader:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is left for mathematics: whether `text` equals one of `golds`, both in the notation of `plain`."""
+class AnswerComparison:
+    """What plain text cannot decide: whether `text` equals one of `golds`, both in the notation of `plain`."""
 
     text: str
     golds: tuple[str, ...]
 
 
-def _decide(item: GradeItem) -> Grade | tuple[Question, ...]:
+def _decide(item: GradeItem) -> Grade | tuple[AnswerComparison, ...]:
     golds = tuple(gold for gold in map(read_gold, item.answers) if gold)
     return decide(find_answer(item), golds, item.problem)
 
@@ -132,7 +132,7 @@ def quick_grade(answer: Answer | None, golds: Sequence[str], problem: str = "") 
     return decided if isinstance(decided, Grade) else None
 
 
-def decide(answer: Answer | None, golds: Sequence[str], problem: str = "") -> Grade | tuple[Question, ...]:
+def decide(answer: Answer | None, golds: Sequence[str], problem: str = "") -> Grade | tuple[AnswerComparison, ...]:
     """The grade of what plain text can decide, else what to ask mathematics.
 
     Args:
@@ -162,7 +162,7 @@ def decide(answer: Answer | None, golds: Sequence[str], problem: str = "") -> Gr
             open_golds.setdefault(plain(text), []).append(plain(gold))
     if not open_golds:
         return Grade(Verdict.INCORRECT, reason="the answer repeats the problem" if repeats else "")
-    return tuple(Question(text, tuple(dict.fromkeys(own))) for text, own in open_golds.items())
+    return tuple(AnswerComparison(text, tuple(dict.fromkeys(own))) for text, own in open_golds.items())
 
 
 def answer_for(answer: Answer, gold: str) -> str | None:

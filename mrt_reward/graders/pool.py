@@ -26,7 +26,7 @@ from typing import cast
 
 from mrt_reward.errors import GraderError, translated
 from mrt_reward.graders import frames
-from mrt_reward.graders.docket import Docket, Job, Outcome, Probes, Reply
+from mrt_reward.graders.docket import Docket, GradingJob, Outcome, Probes, Reply
 from mrt_reward.graders.environment import worker_environment
 from mrt_reward.graders.worker import PATIENCE
 from mrt_reward.protocols import Party, asking_party
@@ -47,14 +47,14 @@ class WorkerLost(GraderError):
     code = "grader_worker_lost"
 
 
-class Worker:
+class GraderWorker:
     """One worker process (`mrt_reward.graders.worker`)."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
 
     @classmethod
-    async def start(cls, grader: str, *, timeout_s: float, memory_mb: int) -> Worker:
+    async def start(cls, grader: str, *, timeout_s: float, memory_mb: int) -> GraderWorker:
         """Start one and wait until its grader is loaded.
 
         Raises:
@@ -157,7 +157,7 @@ class WorkerPool:
         self._timeout_s = timeout_s
         self._memory_mb = memory_mb
         self._quick_s = quick_s if quick_s is not None and quick_s < timeout_s else None
-        self._workers: list[Worker | None] = [None] * num_workers
+        self._workers: list[GraderWorker | None] = [None] * num_workers
         self._runners: list[asyncio.Task[None]] = []
         self._docket = Docket()
         self._no_start_before = 0.0
@@ -189,7 +189,7 @@ class WorkerPool:
             return _CLOSED
         if not self._runners:
             self._runners = [asyncio.create_task(self._run(slot)) for slot in range(len(self._workers))]
-        return await self._docket.reply(Job(key, body, probes), party)
+        return await self._docket.reply(GradingJob(key, body, probes), party)
 
     async def close(self) -> None:
         """Stop the workers; items still under way fail."""
@@ -224,7 +224,7 @@ class WorkerPool:
         finally:
             await self._drop(slot)
 
-    async def _judge(self, slot: int, job: Job) -> Reply | None:
+    async def _judge(self, slot: int, job: GradingJob) -> Reply | None:
         """What became of an item; None where it has to be looked at again."""
         if job.first is None:
             first = await self._attempt(slot, job.body, frames.Order(self._quick_s))
@@ -253,7 +253,7 @@ class WorkerPool:
             if time.monotonic() < self._no_start_before:
                 return {"status": "error", "reason": self._no_start_reason}
             try:
-                worker = await Worker.start(self._grader, timeout_s=self._timeout_s, memory_mb=self._memory_mb)
+                worker = await GraderWorker.start(self._grader, timeout_s=self._timeout_s, memory_mb=self._memory_mb)
             except (WorkerLost, OSError) as error:
                 self._no_start_reason = str(error)
                 self._no_start_before = time.monotonic() + RETRY_START_S

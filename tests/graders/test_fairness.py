@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from mrt_reward.graders.custom import FunctionGrader
-from mrt_reward.graders.docket import Docket, Job, Outcome, Reply
+from mrt_reward.graders.docket import Docket, GradingJob, Outcome, Reply
 from mrt_reward.graders.math import MathGrader
 from mrt_reward.graders.pool import WorkerPool
 from mrt_reward.protocols import GradeItem, Party, asking_for, asking_together
@@ -131,7 +131,7 @@ async def test_equal_answers_are_judged_once_and_remembered_kills_included(tmp_p
 
 
 async def waiting(docket: Docket, key: bytes, caller: str) -> asyncio.Task[Reply]:
-    task = asyncio.create_task(docket.reply(Job(key, b"", tuple), Party(caller, caller)))
+    task = asyncio.create_task(docket.reply(GradingJob(key, b"", tuple), Party(caller, caller)))
     await asyncio.sleep(0)
     return task
 

@@ -12,7 +12,7 @@ import pytest
 
 from mrt_reward.graders import frames
 from mrt_reward.graders import pool as pool_module
-from mrt_reward.graders.pool import Outcome, Reply, Worker, WorkerLost, WorkerPool
+from mrt_reward.graders.pool import GraderWorker, Outcome, Reply, WorkerLost, WorkerPool
 
 FUNCTION = "tests.graders.functions:equal"
 NUMBERS = count()
@@ -145,7 +145,7 @@ async def test_a_worker_that_is_stopped_is_given_up_and_ended(monkeypatch: pytes
 )
 async def test_a_worker_that_does_not_do_its_part_is_lost(script: str, reason: str) -> None:
     process = await asyncio.create_subprocess_exec("sh", "-c", script, stdin=asyncio.subprocess.PIPE, stdout=-1)
-    worker = Worker(process)
+    worker = GraderWorker(process)
     try:
         with pytest.raises(WorkerLost, match=reason):
             await worker.ask(b"x" * (400_000 - 4), 2.0)  # more than a pipe holds

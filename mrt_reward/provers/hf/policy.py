@@ -22,7 +22,7 @@ from mrt_reward.provers.hf.loading import checked_context
 from mrt_reward.provers.hf.prover import NUM_SLOTS, generate_one
 from mrt_reward.provers.hf.pulse import Pulse
 from mrt_reward.provers.hf.selfcheck import proved
-from mrt_reward.provers.hf.worker import Weights, Worker
+from mrt_reward.provers.hf.worker import ProverWorker, Weights
 from mrt_reward.provers.stops import Stops
 from mrt_reward.provers.tokenizer import HFTokenizer
 
@@ -47,7 +47,7 @@ class PolicyProver:
         self._model = whole(policy)
         self._settings = settings
         self._tokenizer = HFTokenizer(tokenizer)
-        self._worker: Worker | None = None
+        self._worker: ProverWorker | None = None
         self._threads = torch.get_num_threads()
         max_tokens = checked_context(self._model.config, settings.max_model_len)
         stops = Stops(_end_ids(self._model, self._tokenizer.end_id), self._tokenizer.braces)
@@ -102,11 +102,11 @@ class PolicyProver:
             undo.callback(self._end, worker)
             yield
 
-    def _new_worker(self) -> Worker:
+    def _new_worker(self) -> ProverWorker:
         threads, room = self._settings.threads or self._threads, self._settings.max_kv_tokens
-        return Worker(Weights(self._proved, self._info.version), Pulse(), num_threads=threads, max_columns=room)
+        return ProverWorker(Weights(self._proved, self._info.version), Pulse(), num_threads=threads, max_columns=room)
 
-    def _end(self, worker: Worker) -> None:
+    def _end(self, worker: ProverWorker) -> None:
         self._worker = None
         worker.close()
 

@@ -31,7 +31,7 @@ from mrt_reward.provers.hf.loading import dtype_of, load
 from mrt_reward.provers.hf.pulse import Pulse
 from mrt_reward.provers.hf.selfcheck import ProvedModel
 from mrt_reward.provers.hf.threads import num_threads
-from mrt_reward.provers.hf.worker import Weights, Worker
+from mrt_reward.provers.hf.worker import ProverWorker, Weights
 
 NUM_SLOTS = 32
 
@@ -74,7 +74,7 @@ class TransformersProver:
             num_threads=threads,
             computed_per_needed=loaded.model.overhead,
         )
-        self._worker = Worker(
+        self._worker = ProverWorker(
             Weights(loaded.model, loaded.version),
             self._pulse,
             num_threads=threads,

@@ -83,7 +83,7 @@ class _Running:
     sampling: Sampling
 
 
-class Worker:
+class ProverWorker:
     """Answers proofs in a thread of its own, so that a model is never called twice at once.
 
     Args:

@@ -20,7 +20,7 @@ from mrt_reward.provers.hf.model import PackedModel
 from mrt_reward.provers.hf.pulse import Pulse
 from mrt_reward.provers.hf.selfcheck import ProvedModel
 from mrt_reward.provers.hf.walking import WalkedModel
-from mrt_reward.provers.hf.worker import Weights, Worker
+from mrt_reward.provers.hf.worker import ProverWorker, Weights
 from tests.provers.hf.plain import make_proof, rollouts
 
 
@@ -56,12 +56,12 @@ def steps(model: PackedModel, monkeypatch: pytest.MonkeyPatch) -> Steps:
     return Steps(model, monkeypatch)
 
 
-async def answers(worker: Worker, proofs: Sequence[Proof]) -> list[Proven]:
+async def answers(worker: ProverWorker, proofs: Sequence[Proof]) -> list[Proven]:
     return await asyncio.gather(*(asyncio.wrap_future(worker.prove(proof)) for proof in proofs))
 
 
-def working(model: PackedModel, max_columns: int = 10_000) -> Worker:
-    return Worker(weights(model), Pulse(), num_threads=1, max_columns=max_columns)
+def working(model: PackedModel, max_columns: int = 10_000) -> ProverWorker:
+    return ProverWorker(weights(model), Pulse(), num_threads=1, max_columns=max_columns)
 
 
 def weights(model: PackedModel, version: str = "first") -> Weights:
@@ -149,7 +149,7 @@ async def test_a_model_that_is_walked_is_asked_one_proof_after_the_other_and_ans
 ) -> None:
     num_alone = len(steps.proofs)
     walked = WalkedModel(model.model, model.max_tokens, model.stops)
-    worker = Worker(Weights(ProvedModel(model, walked), "first"), Pulse(), num_threads=1, max_columns=10_000)
+    worker = ProverWorker(Weights(ProvedModel(model, walked), "first"), Pulse(), num_threads=1, max_columns=10_000)
     calls = [worker.prove(proof) for proof in PROOFS[:3]]
     order: list[int] = []
     for index, call in enumerate(calls):
@@ -163,7 +163,7 @@ async def test_a_model_that_is_walked_is_asked_one_proof_after_the_other_and_ans
 
 async def test_who_leaves_while_a_trace_is_walked_ends_it(model: PackedModel) -> None:
     walked = WalkedModel(model.model, model.max_tokens, model.stops)
-    worker = Worker(Weights(ProvedModel(model, walked), "first"), Pulse(), num_threads=1, max_columns=10_000)
+    worker = ProverWorker(Weights(ProvedModel(model, walked), "first"), Pulse(), num_threads=1, max_columns=10_000)
     started, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def tell(*_: object) -> None:
@@ -222,7 +222,7 @@ async def test_who_leaves_is_no_longer_decoded_and_closing_answers_the_others(mo
 async def test_the_thread_takes_as_many_threads_for_an_operation_as_it_was_given(model: PackedModel) -> None:
     seen: set[int] = set()
     handle: Any = model.model.register_forward_pre_hook(lambda *_: seen.add(torch.get_num_threads()))
-    worker = Worker(weights(model), Pulse(), num_threads=2, max_columns=10_000)
+    worker = ProverWorker(weights(model), Pulse(), num_threads=2, max_columns=10_000)
     await answers(worker, PROOFS[:1])
     worker.close()
     handle.remove()
