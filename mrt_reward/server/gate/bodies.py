@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mrt_reward.server.gate.middleware import Middleware
-from mrt_reward.server.gate.replies import Refusal
+from mrt_reward.server.gate.replies import RequestRefused
 from mrt_reward.server.gate.scan import PIECE_BYTES, JSONScan
 from mrt_reward.server.gate.scope import SCAN
 from mrt_reward.server.gate.waiting import CallerGone, Stopping
@@ -35,11 +35,11 @@ class Memory:
         """Raise where `more` bytes find no room beside what others hold.
 
         Raises:
-            Refusal: the common memory is full; status 429.
+            RequestRefused: the common memory is full; status 429.
 
         """
         if self.held > own and self.held + more > self._max_bytes:
-            raise Refusal(
+            raise RequestRefused(
                 429,
                 f"the bodies of requests in flight hold {self.held} bytes, at most {self._max_bytes} are taken: send "
                 "this one again later",
@@ -63,9 +63,9 @@ class BodyLimits:
     max_read_s: float
     memory: Memory
 
-    def too_large(self) -> Refusal:
+    def too_large(self) -> RequestRefused:
         """What a body over the limit gets."""
-        return Refusal(413, f"the body is over {self.max_bytes} bytes: send fewer traces at once")
+        return RequestRefused(413, f"the body is over {self.max_bytes} bytes: send fewer traces at once")
 
 
 class Bodies(Middleware):
@@ -98,7 +98,7 @@ class Bodies(Middleware):
             return await self._stopping.unless(reading.whole(receive), self._limits.max_read_s)
         except (TimeoutError, asyncio.TimeoutError):
             message = f"the body did not arrive within {self._limits.max_read_s:g} s"
-            raise Refusal(408, message, "timeout") from None
+            raise RequestRefused(408, message, "timeout") from None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -129,7 +129,7 @@ class BodyReader:
         """The whole body.
 
         Raises:
-            Refusal: it is over a limit.
+            RequestRefused: it is over a limit.
             CallerGone: the caller hung up while sending.
 
         """

@@ -8,7 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from mrt_reward.errors import MRTRewardError
 from mrt_reward.server.gate.middleware import Middleware
-from mrt_reward.server.gate.replies import Refusal, error_response, reply_to
+from mrt_reward.server.gate.replies import RequestRefused, error_response, reply_to
 from mrt_reward.server.gate.scope import REQUEST_ID
 from mrt_reward.server.gate.waiting import CallerGone
 from mrt_reward.types import ErrorInfo
@@ -40,7 +40,7 @@ class Failures(Middleware):
 
 
 def _reply(error: Exception, scope: Scope) -> Response:
-    if isinstance(error, Refusal):
+    if isinstance(error, RequestRefused):
         return error.response()
     if isinstance(error, MRTRewardError):
         return reply_to(error)

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from mrt_reward.server.gate.middleware import Middleware
-from mrt_reward.server.gate.replies import Refusal
+from mrt_reward.server.gate.replies import RequestRefused
 from mrt_reward.server.gate.scan import PIECE_BYTES
 
 
@@ -19,7 +19,7 @@ class Gzip(Middleware):
         """Handle one request."""
         encoding = Headers(scope=scope).get("content-encoding", "identity").lower()
         if encoding not in ("identity", "gzip"):
-            raise Refusal(415, f"Content-Encoding: expected gzip or identity, got {encoding[:50]!r}")
+            raise RequestRefused(415, f"Content-Encoding: expected gzip or identity, got {encoding[:50]!r}")
         if encoding == "gzip":
             scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"content-encoding"]
             receive = Inflating(receive)
@@ -49,7 +49,7 @@ class Inflating:
         """The next piece, of at most `PIECE_BYTES`.
 
         Raises:
-            Refusal: it is not one whole gzip stream; 400.
+            RequestRefused: it is not one whole gzip stream; 400.
 
         """
         if not (self._rest or self._full or self._more):
@@ -67,10 +67,10 @@ class Inflating:
         try:
             piece = self._inflater.decompress(self._rest, PIECE_BYTES)
         except zlib.error as error:
-            raise Refusal(400, f"the body is not gzip: {error}") from error
+            raise RequestRefused(400, f"the body is not gzip: {error}") from error
         whole = self._inflater.eof
         self._rest, self._full = self._inflater.unconsumed_tail, len(piece) == PIECE_BYTES and not whole
         last = not (self._rest or self._full or self._more)
         if (self._rest and whole) or self._inflater.unused_data or (last and self._num_received and not whole):
-            raise Refusal(400, "the body is not one whole gzip stream")
+            raise RequestRefused(400, "the body is not one whole gzip stream")
         return piece

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mrt_reward.server.gate.keyring import Holder, Keyring
 from mrt_reward.server.gate.middleware import Middleware
-from mrt_reward.server.gate.replies import Refusal, error_response
+from mrt_reward.server.gate.replies import RequestRefused, error_response
 from mrt_reward.server.gate.scope import HOLDER
 from mrt_reward.types import ErrorInfo
 
@@ -41,7 +41,7 @@ class Key(Middleware):
             await response(scope, receive, send)
             return
         if self._keyring.scope not in holder.scopes:
-            raise Refusal(
+            raise RequestRefused(
                 403,
                 f"this key has scope {', '.join(sorted(holder.scopes))}, and this port asks for "
                 f"{self._keyring.scope}: send a key that has it",

@@ -39,7 +39,7 @@ STATUS: Sequence[tuple[type[MRTRewardError], HTTPStatus]] = (
 )
 
 
-class Refusal(HTTPException):
+class RequestRefused(HTTPException):
     """What is wrong with a request, with the status and the words for its caller.
 
     Args:

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from mrt_reward.server.gate.replies import Refusal
+from mrt_reward.server.gate.replies import RequestRefused
 from mrt_reward.wire import MAX_DEPTH
 
 MAX_ITEMS = 500_000
@@ -50,7 +50,7 @@ class JSONScan:
         """Count a piece of the text.
 
         Raises:
-            Refusal: the text holds too many values, or nests too deep.
+            RequestRefused: the text holds too many values, or nests too deep.
 
         """
         # In pairs from the left, so that what is left is a backslash before something that it escapes.
@@ -63,12 +63,12 @@ class JSONScan:
         self._num_keys += outside.count(b":")
         for count, most, what in ((self.num_items, MAX_ITEMS, "values"), (self._num_keys, MAX_KEYS, "keys")):
             if count > most:
-                raise Refusal(413, f"the body holds more than {most} {what}: send fewer traces at once")
+                raise RequestRefused(413, f"the body holds more than {most} {what}: send fewer traces at once")
         if outside:
             depths = self._depth + _STEP[np.frombuffer(outside, np.uint8)].cumsum(dtype=np.int32)
             self._depth = int(depths[-1])
             if depths.max() > MAX_DEPTH:
-                raise Refusal(400, f"the body is nested deeper than {MAX_DEPTH} levels")
+                raise RequestRefused(400, f"the body is nested deeper than {MAX_DEPTH} levels")
             near = self._tail + outside
             self.may_overflow = self.may_overflow or _HUGE.search(near) is not None
             self._tail = near[-300:]

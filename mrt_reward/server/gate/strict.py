@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.types import Receive, Scope
 
 from mrt_reward.server.gate.pieces import Broken, read
-from mrt_reward.server.gate.replies import InvalidBody, Refusal
+from mrt_reward.server.gate.replies import InvalidBody, RequestRefused
 from mrt_reward.server.gate.scan import JSONScan, scanned
 from mrt_reward.server.gate.scope import SCAN
 
@@ -68,16 +68,16 @@ def parsed(body: bytes, scan: JSONScan | None = None) -> object:
         scan: what was counted in it; None counts it here.
 
     Raises:
-        Refusal: it is not JSON, or not as strict as asked for; 400.
+        RequestRefused: it is not JSON, or not as strict as asked for; 400.
 
     """
     scan = scan or scanned(body)
     try:
         value = read(body)
     except Broken as error:
-        raise Refusal(400, _why(error)) from error
+        raise RequestRefused(400, _why(error)) from error
     if scan.may_overflow and not _all_finite(value):
-        raise Refusal(400, "the body is not JSON: a number is too large")
+        raise RequestRefused(400, "the body is not JSON: a number is too large")
     return value
 
 
@@ -89,7 +89,7 @@ def _refuse_many_keys(value: object) -> None:
         if isinstance(node, dict):
             fields = cast("dict[str, object]", node)
             if len(fields) > MAX_OBJECT_KEYS:
-                raise Refusal(
+                raise RequestRefused(
                     422,
                     f"an object has {len(fields)} keys, expected at most {MAX_OBJECT_KEYS}: put your own into metadata",
                 )
@@ -147,7 +147,7 @@ class StrictRoute(APIRoute):
         async def strict(request: Request) -> Response:
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if request.method not in ("GET", "HEAD") and kind != "application/json":
-                raise Refusal(415, f"Content-Type: expected application/json, got {kind[:100]!r}")
+                raise RequestRefused(415, f"Content-Type: expected application/json, got {kind[:100]!r}")
             return await handler(StrictRequest(request.scope, request.receive, record))
 
         return strict

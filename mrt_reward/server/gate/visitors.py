@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mrt_reward.server.gate.middleware import Middleware
-from mrt_reward.server.gate.replies import Refusal
+from mrt_reward.server.gate.replies import RequestRefused
 
 ANYWHERE = frozenset({"0.0.0.0", "::", ""})
 """Addresses that stand for all of the machine's own."""
@@ -57,14 +57,14 @@ class Visitors(Middleware):
         # Where any name is allowed, one that was made to lead here must not make its page ours.
         own = f"{scheme}://{hosts[0]}" if len(hosts) == 1 and self._is_known(_name(hosts[0])) else None
         if any(origin != own for origin in headers.getlist("origin")):
-            raise Refusal(
+            raise RequestRefused(
                 403,
                 f"Origin {headers['origin'][:100]!r}: this server has no key, so it answers no web pages; send no "
                 "Origin, or start it with MRT_REWARD_API_KEY",
                 "forbidden",
             )
         if not all(self._is_ours(host) for host in hosts):  # A browser always names one.
-            raise Refusal(
+            raise RequestRefused(
                 403,
                 f"Host {hosts[0][:100]!r} is not this server's: without a key it answers to loopback and its own "
                 "only; start it with --allowed-hosts NAME, or with MRT_REWARD_API_KEY",

@@ -19,7 +19,7 @@ from starlette.datastructures import Headers
 from mrt_reward.cli.serve import SWITCH_S
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.server.gate.bodies import ITEM_BYTES, BodyLimits, BodyReader, Memory
-from mrt_reward.server.gate.replies import Refusal
+from mrt_reward.server.gate.replies import RequestRefused
 from tests.server.conftest import TRACE, VALUES, Live, live_server, post, threaded_server
 from tests.server.gate.sending import Receiving
 
@@ -143,7 +143,7 @@ async def test_what_is_read_is_held_until_it_is_released() -> None:
     body = b'[1, 2, "' + b"x" * 900 + b'"]'
     assert await first.whole(Receiving(body)) == body
     assert memory.held == len(body) + 3 * ITEM_BYTES
-    with pytest.raises(Refusal, match="429"):
+    with pytest.raises(RequestRefused, match="429"):
         await second.whole(Receiving(body))
     second.release()
     first.release()
@@ -155,7 +155,7 @@ async def test_a_body_that_declares_more_than_there_is_room_is_refused_unread() 
     memory = Memory(1_000)
     await _reading(memory).whole(Receiving(b"x" * 500))
     receiving = Receiving(b"x" * 600)
-    with pytest.raises(Refusal, match="429"):
+    with pytest.raises(RequestRefused, match="429"):
         await _reading(memory, **{"content-length": "600"}).whole(receiving)
     assert receiving.num_asked == 0
 

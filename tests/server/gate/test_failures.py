@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from mrt_reward.errors import Overloaded
 from mrt_reward.server.gate.failures import Failures
-from mrt_reward.server.gate.replies import Refusal
+from mrt_reward.server.gate.replies import RequestRefused
 from mrt_reward.server.gate.waiting import CallerGone
 from tests.server.gate.sending import Receiving, Sending, scope_of
 
@@ -37,7 +37,10 @@ async def _reply(error: Exception) -> Sending:
 
 @pytest.mark.parametrize(
     ("error", "status", "code"),
-    [(Refusal(413, "too large"), 413, "invalid_body"), (Overloaded("full", retry_after_s=3.0), 429, "overloaded")],
+    [
+        (RequestRefused(413, "too large"), 413, "invalid_body"),
+        (Overloaded("full", retry_after_s=3.0), 429, "overloaded"),
+    ],
 )
 async def test_refusals_and_our_own_errors_are_answered_and_not_logged(
     error: Exception, status: int, code: str, logs: Logs

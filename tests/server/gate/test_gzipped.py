@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Receive
 
 from mrt_reward.server.gate.gzipped import Inflating
-from mrt_reward.server.gate.replies import Refusal
+from mrt_reward.server.gate.replies import RequestRefused
 from mrt_reward.server.gate.scan import PIECE_BYTES
 from tests.server.gate.sending import Receiving
 
@@ -53,7 +53,7 @@ async def test_a_bomb_is_inflated_no_further_than_somebody_asks() -> None:
 )
 @pytest.mark.parametrize("size", [100, 1_000_000])
 async def test_what_is_not_one_whole_stream_is_refused(packed: bytes, size: int) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RequestRefused) as refused:
         await _whole(Inflating(_cut(packed, size)))
     assert refused.value.status_code == 400
     assert "gzip" in refused.value.detail

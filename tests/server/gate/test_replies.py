@@ -20,7 +20,7 @@ from mrt_reward.errors import (
     WeightsError,
     WeightsUnsupported,
 )
-from mrt_reward.server.gate.replies import Refusal, error_response, reply_to
+from mrt_reward.server.gate.replies import RequestRefused, error_response, reply_to
 from mrt_reward.types import ErrorInfo
 
 
@@ -59,11 +59,11 @@ def test_a_reply_names_kind_code_and_field() -> None:
 
 
 def test_a_refusal_is_an_invalid_request_with_its_own_code() -> None:
-    reply = Refusal(429, "no room", "overloaded", retry_after_s=2.0).response()
+    reply = RequestRefused(429, "no room", "overloaded", retry_after_s=2.0).response()
     assert (reply.status_code, reply.headers["retry-after"]) == (429, "2")
     error = json.loads(bytes(reply.body))["error"]
     assert (error["type"], error["code"], error["message"]) == ("InvalidRequest", "overloaded", "no room")
-    assert Refusal(413, "too large").response().status_code == 413
+    assert RequestRefused(413, "too large").response().status_code == 413
 
 
 def test_a_plain_error_has_no_wait() -> None:

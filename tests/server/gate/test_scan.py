@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrt_reward.server.gate.replies import Refusal
+from mrt_reward.server.gate.replies import RequestRefused
 from mrt_reward.server.gate.scan import MAX_ITEMS, MAX_KEYS, JSONScan, scanned
 from mrt_reward.wire import MAX_DEPTH
 
@@ -51,7 +51,7 @@ def test_what_is_between_quotes_never_counts_however_the_text_is_cut(
     ],
 )
 def test_too_much_of_anything_is_refused(text: bytes, status: int) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RequestRefused) as refused:
         scanned(text)
     assert refused.value.status_code == status
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mrt_reward.server.gate.replies import Refusal
+from mrt_reward.server.gate.replies import RequestRefused
 from mrt_reward.server.gate.strict import parsed
 
 
@@ -34,7 +34,7 @@ from mrt_reward.server.gate.strict import parsed
     ],
 )
 def test_what_is_not_strictly_json_is_reported(body: bytes, message: str) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RequestRefused) as refused:
         parsed(body)
     assert refused.value.status_code == 400
     assert message in refused.value.detail
