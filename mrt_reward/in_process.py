@@ -36,7 +36,7 @@ from mrt_reward.training.records import Record
 from mrt_reward.training.responses import Response
 from mrt_reward.training.scoring import TraceScorer
 from mrt_reward.training.settings import BY_POOL, TrainingSettings
-from mrt_reward.training.vouching import question, vouched
+from mrt_reward.training.vouching import canary_tokens, vouched
 from mrt_reward.wiring import build_policy_prover, build_scorer, build_trainer_engines
 
 if TYPE_CHECKING:
@@ -148,13 +148,13 @@ def policy_canary(policy: Any, tokenizer: Any, dtype: str | None = None) -> Weig
 
     from mrt_reward.provers.hf.lending import evaluating  # noqa: PLC0415 - likewise
 
-    asked = question(lambda text: tokenizer.encode(text, add_special_tokens=False))
+    tokens = canary_tokens(lambda text: tokenizer.encode(text, add_special_tokens=False))
     weights = next(policy.parameters())
-    ids = torch.tensor([asked.ids], device=weights.device)
+    ids = torch.tensor([tokens.ids], device=weights.device)
     with evaluating(policy), torch.no_grad():
-        logits = policy(input_ids=ids).logits[0, len(asked.prompt_ids) - 1 : -1]
-    reported = logits.float().log_softmax(-1).gather(1, ids[0, len(asked.prompt_ids) :, None])
-    return vouched(asked, float(reported.sum()), dtype or str(weights.dtype))
+        logits = policy(input_ids=ids).logits[0, len(tokens.prompt_ids) - 1 : -1]
+    reported = logits.float().log_softmax(-1).gather(1, ids[0, len(tokens.prompt_ids) :, None])
+    return vouched(tokens, float(reported.sum()), dtype or str(weights.dtype))
 
 
 class EnginesService:

@@ -8,7 +8,7 @@ import ray
 import torch
 from ray.exceptions import RayError
 
-from mrt_reward.training.vouching import WeightsCanary, question, unvouched, vouched
+from mrt_reward.training.vouching import WeightsCanary, canary_tokens, unvouched, vouched
 
 
 def canary(trainer: Any) -> WeightsCanary | None:  # noqa: ANN401 - one of OpenRLHF's trainers
@@ -18,14 +18,14 @@ def canary(trainer: Any) -> WeightsCanary | None:  # noqa: ANN401 - one of OpenR
         return unvouched(f"OpenRLHF's are of --rollout.temperature {args.rollout.temperature:g}, and 1 is compared")
     if args.train.enable_ema:
         return unvouched("--train.enable_ema saves an average of weights that nothing is computed with")
-    asked = question(lambda text: trainer.tokenizer.encode(text, add_special_tokens=False))
+    tokens = canary_tokens(lambda text: trainer.tokenizer.encode(text, add_special_tokens=False))
     # Each process that holds a part of the policy must take part.
     num_copies = len(group._actor_handlers) // group.duplicate_actors  # noqa: SLF001 - pinned in the contract tests
-    ids, answer = torch.tensor([asked.ids]), torch.ones(1, len(asked.answer_ids), dtype=torch.long)
+    ids, answer = torch.tensor([tokens.ids]), torch.ones(1, len(tokens.answer_ids), dtype=torch.long)
     given = {"sequences": ids, "action_mask": answer, "attention_mask": torch.ones_like(ids)}
     batch = {name: [tensor] * num_copies for name, tensor in given.items()}
     try:
         [first, *_] = ray.get(group.async_run_method_batch(method_name="forward", **batch))
     except RayError as error:
         return unvouched(f"OpenRLHF's policy does not answer: {error}")
-    return vouched(asked, float(first[0].sum()), args.ds.param_dtype)
+    return vouched(tokens, float(first[0].sum()), args.ds.param_dtype)

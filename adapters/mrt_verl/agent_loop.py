@@ -18,7 +18,7 @@ from verl.protocol import DataProto
 
 from mrt_reward.core.scale import ProgressScale
 from mrt_reward.training.records import Lapse, Prefixed, Record
-from mrt_reward.training.vouching import Question
+from mrt_reward.training.vouching import CanaryTokens
 from mrt_verl import advantage
 from mrt_verl.expand import WHERE, settings_of
 from mrt_verl.marks import Mark, encode, encode_prefixed
@@ -76,7 +76,7 @@ class Marking:
             self._records = deque(maxlen=MAX_RECORDS)
         self._records.append(record)
 
-    async def mrt_vouch(self) -> tuple[Question, Any]:
+    async def mrt_vouch(self) -> tuple[CanaryTokens, Any]:
         """What a replica writes by its weights of now, with its `TokenOutput`, for servers that take the same ones."""
         return await vouch(self.tokenizer, self.llm_client)  # type: ignore[attr-defined] - of the base
 

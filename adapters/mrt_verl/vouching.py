@@ -11,7 +11,7 @@ import ray
 from omegaconf import DictConfig
 from ray.exceptions import RayError
 
-from mrt_reward.training.vouching import Question, WeightsCanary, question, unvouched, vouched
+from mrt_reward.training.vouching import CanaryTokens, WeightsCanary, canary_tokens, unvouched, vouched
 
 NUM_TOKENS = 16
 """That a replica writes."""
@@ -22,12 +22,12 @@ AS_IT_IS = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "repetition_penalty":
 WAIT_S = 60.0
 
 
-async def vouch(tokenizer: Any, client: Any) -> tuple[Question, Any]:  # noqa: ANN401 - of transformers and of veRL
+async def vouch(tokenizer: Any, client: Any) -> tuple[CanaryTokens, Any]:  # noqa: ANN401 - of transformers and of veRL
     """Some tokens after the known text, as a replica wrote them, and its `TokenOutput`, which has log-probabilities."""
-    asked = question(lambda text: tokenizer.encode(text, add_special_tokens=False))
+    tokens = canary_tokens(lambda text: tokenizer.encode(text, add_special_tokens=False))
     sampling = {**AS_IT_IS, "logprobs": True, "max_tokens": NUM_TOKENS, "ignore_eos": True}
-    output = await client.generate(uuid4().hex, prompt_ids=list(asked.prompt_ids), sampling_params=sampling)
-    return replace(asked, answer_ids=tuple(output.token_ids)), output
+    output = await client.generate(uuid4().hex, prompt_ids=list(tokens.prompt_ids), sampling_params=sampling)
+    return replace(tokens, answer_ids=tuple(output.token_ids)), output
 
 
 def canary(config: DictConfig, step: int, workers: Sequence[Any]) -> WeightsCanary | None:
@@ -45,9 +45,9 @@ def canary(config: DictConfig, step: int, workers: Sequence[Any]) -> WeightsCana
     if str(rollout.get("logprobs_mode", "")).endswith("logits"):
         return unvouched(f"actor_rollout_ref.rollout.logprobs_mode={rollout.logprobs_mode} tells no probabilities")
     try:
-        asked, output = ray.get(workers[0].mrt_vouch.remote(), timeout=WAIT_S)
+        tokens, output = ray.get(workers[0].mrt_vouch.remote(), timeout=WAIT_S)
     except RayError as error:
         return unvouched(f"no replica answers: {error}")
     if (found := {output.extra_fields.get(f"{end}_global_steps") for end in ("min", "max")}) != {step}:
         return unvouched(f"the replicas have weights of steps {found}, and those of step {step} are handed over")
-    return vouched(asked, float(sum(output.log_probs or [float("nan")])), str(rollout.dtype))
+    return vouched(tokens, float(sum(output.log_probs or [float("nan")])), str(rollout.dtype))

@@ -14,7 +14,7 @@ from typing import Literal
 from mrt_reward.protocols import WeightsCanary
 from mrt_reward.protocols.canary import ANSWER, PROMPT, SUFFIX
 
-__all__ = ["Question", "WeightsCanary", "question", "unvouched", "vouched"]
+__all__ = ["CanaryTokens", "WeightsCanary", "canary_tokens", "unvouched", "vouched"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ MAX_ABOVE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class CanaryTokens:
     """The known text in a policy's tokens: what stands before the answer, and the answer."""
 
     prompt_ids: tuple[int, ...]
@@ -35,29 +35,29 @@ class Question:
         return [*self.prompt_ids, *self.answer_ids]
 
 
-def question(encode: Callable[[str], Sequence[int]]) -> Question:
-    """The text that all trainers ask about.
+def canary_tokens(encode: Callable[[str], Sequence[int]]) -> CanaryTokens:
+    """The known text, the same one for all trainers, in the tokens of a policy.
 
     Args:
         encode: text to ids of the policy, without tokens that begin or end a text.
 
     """
-    return Question(tuple(encode(PROMPT + SUFFIX)), tuple(encode(ANSWER)))
+    return CanaryTokens(tuple(encode(PROMPT + SUFFIX)), tuple(encode(ANSWER)))
 
 
-def vouched(asked: Question, logprob: float, dtype: str) -> WeightsCanary | None:
+def vouched(tokens: CanaryTokens, logprob: float, dtype: str) -> WeightsCanary | None:
     """What goes to the servers; None, and a line in the log, where nothing can be said.
 
     Args:
-        asked: about what.
+        tokens: of the known text.
         logprob: natural logarithm of the answer's probability at temperature 1, summed over its tokens.
         dtype: precision in which it was computed, by any of its names; the roughest where it is not known.
 
     """
-    reported = len(asked.prompt_ids) > 1 and len(asked.answer_ids) > 1
+    reported = len(tokens.prompt_ids) > 1 and len(tokens.answer_ids) > 1
     if not reported or not math.isfinite(logprob) or logprob > MAX_ABOVE:
-        return unvouched(f"its answer of {len(asked.answer_ids)} tokens has log-probability {logprob:g}")
-    return WeightsCanary(asked.prompt_ids, asked.answer_ids, min(logprob, 0.0), _precision(dtype))
+        return unvouched(f"its answer of {len(tokens.answer_ids)} tokens has log-probability {logprob:g}")
+    return WeightsCanary(tokens.prompt_ids, tokens.answer_ids, min(logprob, 0.0), _precision(dtype))
 
 
 def unvouched(why: str) -> None:

@@ -8,14 +8,14 @@ import pytest
 
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.provers.tokenizer import HFTokenizer
-from mrt_reward.training.vouching import Question, question, vouched
+from mrt_reward.training.vouching import CanaryTokens, canary_tokens, vouched
 
-ASKED = Question((1, 2, 3), (4, 5))
+ASKED = CanaryTokens((1, 2, 3), (4, 5))
 
 
 def test_the_known_text_is_asked_about_in_the_policys_own_tokens() -> None:
     tokenizer = HFTokenizer(MODEL_DIR)
-    asked = question(lambda text: tokenizer.encode_untrusted(text).ids.tolist())
+    asked = canary_tokens(lambda text: tokenizer.encode_untrusted(text).ids.tolist())
     assert len(asked.prompt_ids) > 20
     assert len(asked.answer_ids) > 2
     assert tokenizer.decode(asked.ids).endswith("42 and then 17")
@@ -53,12 +53,12 @@ def test_rounding_above_zero_is_zero() -> None:
         (ASKED, math.nan),
         (ASKED, -math.inf),
         (ASKED, 0.5),
-        (Question((1, 2), (3,)), -1.0),
-        (Question((1,), (2, 3)), -1.0),
+        (CanaryTokens((1, 2), (3,)), -1.0),
+        (CanaryTokens((1,), (2, 3)), -1.0),
     ],
 )
 def test_what_is_no_probability_of_an_answer_is_reported_and_not_sent(
-    asked: Question, logprob: float, caplog: pytest.LogCaptureFixture
+    asked: CanaryTokens, logprob: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert vouched(asked, logprob, "float32") is None
     assert "weights are handed over without a canary" in caplog.text

@@ -13,9 +13,9 @@ from transformers import AutoTokenizer
 from verl.workers.rollout.replica import TokenOutput
 
 from mrt_reward.mini import MODEL_DIR
-from mrt_reward.training.vouching import Question, question
+from mrt_reward.training.vouching import CanaryTokens, canary_tokens
 
-ASKED = Question((1, 2), (3, 4))
+ASKED = CanaryTokens((1, 2), (3, 4))
 
 
 class Worker:
@@ -49,8 +49,8 @@ async def test_a_replica_writes_after_the_known_text_with_probabilities_as_they_
 
     tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
     reported, output = await vouching.vouch(tokenizer, Client())
-    known = question(lambda text: tokenizer.encode(text, add_special_tokens=False))
-    assert reported == Question(known.prompt_ids, (7, 8))
+    known = canary_tokens(lambda text: tokenizer.encode(text, add_special_tokens=False))
+    assert reported == CanaryTokens(known.prompt_ids, (7, 8))
     assert output.log_probs == [-1.0, -2.0]
     assert asked == [
         {
