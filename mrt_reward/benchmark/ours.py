@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from mrt_reward.benchmark.counting import prefill_lengths
 from mrt_reward.benchmark.forwards import Forward, forward_of_engine
 from mrt_reward.benchmark.plan import WARM_UP, BenchPlan, Measurement, RunWork, WorkFigures
-from mrt_reward.benchmark.recording import RecordingProver, Sampled
+from mrt_reward.benchmark.recording import AnswerCounts, RecordingProver
 from mrt_reward.benchmark.rows import Kind, Way
 from mrt_reward.benchmark.workload import Work, WorkSpec, apart, first_problems, make_work
 from mrt_reward.client import AsyncClient
@@ -21,8 +21,8 @@ from mrt_reward.protocols import Tokenizer
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace, Status
 
-SampledByWork = dict[int, Sampled]
-"""Sampled answers, counted, by the seed of the work that they were sampled for."""
+CountsByWork = dict[int, AnswerCounts]
+"""Counts of sampled answers, by the seed of the work that they were sampled for."""
 
 PREFIXES_OF_SIZE = 3000
 """Prefixes that are answered at each size, at least."""
@@ -91,11 +91,11 @@ async def scored(stream: AsyncIterator[tuple[int, ScoredTrace]], work: Work) -> 
     return computed
 
 
-def figures_of(name: EstimatorName, work: Work, computed: int, sampled: SampledByWork) -> WorkFigures:
+def figures_of(name: EstimatorName, work: Work, computed: int, counts: CountsByWork) -> WorkFigures:
     """What some work reported, with the answers that were sampled when it was done in this process."""
     if name == "likelihood":
         return WorkFigures(computed)
-    counted = sampled.get(work.seed)
+    counted = counts.get(work.seed)
     if counted is None:
         return WorkFigures(computed, None)
     return WorkFigures(computed, counted.decoded_tokens, counted.mean_tokens)
@@ -109,14 +109,14 @@ class InProcess:
         scorer: the pipeline, on `prover`.
         prover: the engine, and a record of its answers.
         plan: what to measure.
-        sampled: the answers so far.
+        counts: of the answers so far.
 
     """
 
     scorer: Scorer
     prover: RecordingProver
     plan: BenchPlan
-    sampled: SampledByWork = field(default_factory=SampledByWork)
+    counts: CountsByWork = field(default_factory=CountsByWork)
 
     async def measurements(self) -> list[Measurement]:
         """What to measure, after a warm-up."""
@@ -146,8 +146,8 @@ class InProcess:
             self.prover.taken()
             computed = await scored(self.scorer.stream(work.traces, work.options), work)
             if name == "rollouts":
-                self.sampled[work.seed] = self.prover.taken()
-            return figures_of(name, work, computed, self.sampled)
+                self.counts[work.seed] = self.prover.taken()
+            return figures_of(name, work, computed, self.counts)
 
         return run
 
@@ -158,11 +158,11 @@ class InProcess:
             await forward.prefill(prompts[work.seed], work.seed)
             computed = sum(prompts[work.seed])
             if name == "rollouts":
-                counted = self.sampled[work.seed]
+                counted = self.counts[work.seed]
                 length = max(1, round(counted.mean_tokens))
                 await forward.decode(counted.num_answers, length, work.seed)
                 computed += counted.num_answers * (length - 1)
-            return figures_of(name, work, computed, self.sampled)
+            return figures_of(name, work, computed, self.counts)
 
         return run
 
@@ -191,7 +191,7 @@ async def through_server(
     client: AsyncClient,
     tokenizer: Tokenizer,
     plan: BenchPlan,
-    sampled: SampledByWork,
+    counts: CountsByWork,
     *,
     elsewhere: bool = False,
 ) -> list[Measurement]:
@@ -202,7 +202,7 @@ async def through_server(
     def run_of(name: EstimatorName) -> RunWork:
         async def run(work: Work) -> WorkFigures:
             computed = await scored(client.stream(work.traces, work.options), work)
-            return figures_of(name, work, computed, sampled)
+            return figures_of(name, work, computed, counts)
 
         return run
 

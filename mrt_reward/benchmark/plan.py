@@ -9,7 +9,7 @@ from typing import Annotated, get_args
 from annotated_types import Ge, Le
 
 from mrt_reward.benchmark.processes import measured
-from mrt_reward.benchmark.results import Results
+from mrt_reward.benchmark.results import BenchResults
 from mrt_reward.benchmark.rows import Done, Way
 from mrt_reward.benchmark.workload import Work, WorkSpec
 from mrt_reward.options import MAX_SAMPLES, Estimator, EstimatorName, Likelihood, Rollouts
@@ -111,7 +111,7 @@ class Measurement:
     elsewhere: bool = False
 
 
-async def measure(measurements: Sequence[Measurement], results: Results) -> None:
+async def measure(measurements: Sequence[Measurement], results: BenchResults) -> None:
     """Measure; rounds of all take turns, so that a noisy minute harms them alike.
 
     A way that fails is left out from then on, and the others go on.
@@ -128,7 +128,7 @@ async def measure(measurements: Sequence[Measurement], results: Results) -> None
                     await _round(one, one.works[turn], results)
 
 
-async def _round(one: Measurement, work: Work, results: Results) -> None:
+async def _round(one: Measurement, work: Work, results: BenchResults) -> None:
     prefixes, needed = work.num_prefixes, work.needed_tokens
     with measured() as cost:
         figures_of = await one.run(work)

@@ -12,8 +12,8 @@ from mrt_reward.protocols import Proof, Proven, Prover, ProverInfo, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
-    """Sampled answers, counted.
+class AnswerCounts:
+    """How many answers were sampled, and their tokens.
 
     Attributes:
         num_answers: number of answers.
@@ -32,9 +32,9 @@ class Sampled:
         """Mean length of an answer in tokens; 0 where there is none."""
         return self.num_tokens / self.num_answers if self.num_answers else 0.0
 
-    def plus(self, completions: Sequence[Sequence[int]]) -> Sampled:
-        """These, and all answers to one more prefix."""
-        return Sampled(
+    def plus(self, completions: Sequence[Sequence[int]]) -> AnswerCounts:
+        """With all answers to one more prefix."""
+        return AnswerCounts(
             self.num_answers + len(completions),
             self.num_tokens + sum(map(len, completions)),
             self.decoded_tokens + unique_tokens(np.array(ids[:-1], np.int32) for ids in completions),
@@ -51,12 +51,12 @@ class RecordingProver:
 
     def __init__(self, inner: Prover) -> None:
         self.inner = inner
-        self._sampled = Sampled()
+        self._counts = AnswerCounts()
 
-    def taken(self) -> Sampled:
-        """The answers since the last call."""
-        sampled, self._sampled = self._sampled, Sampled()
-        return sampled
+    def taken(self) -> AnswerCounts:
+        """Counts of the answers since the last call."""
+        counts, self._counts = self._counts, AnswerCounts()
+        return counts
 
     @property
     def info(self) -> ProverInfo:
@@ -77,7 +77,7 @@ class RecordingProver:
         """The inner prover's answers, counted."""
         proven = await self.inner.prove(proof)
         for answer in proven.answers:
-            self._sampled = self._sampled.plus(answer.completions)
+            self._counts = self._counts.plus(answer.completions)
         return proven
 
     async def check(self) -> None:

@@ -20,8 +20,8 @@ class _Rounds:
 
 
 @dataclass
-class Results:
-    """Rows and failures, in the order in which their ways began.
+class BenchResults:
+    """Rows and failures of a benchmark, in the order in which their ways began.
 
     Attributes:
         tell: called with what is being measured, at the start of each.
@@ -32,7 +32,7 @@ class Results:
     """
 
     tell: Callable[[str], None] = lambda _: None
-    changed: Callable[[Results], None] = lambda _: None
+    changed: Callable[[BenchResults], None] = lambda _: None
     failures: list[Failed] = field(default_factory=list[Failed])
     latest: str = ""
     _rounds: dict[Way, _Rounds] = field(default_factory=dict[Way, _Rounds])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 
 from mrt_reward.benchmark.forwards import WITH_FORWARD
-from mrt_reward.benchmark.ours import InProcess, SampledByWork, rounds_of_size, through_server
+from mrt_reward.benchmark.ours import CountsByWork, InProcess, rounds_of_size, through_server
 from mrt_reward.benchmark.plan import BenchPlan, Targets, measure
 from mrt_reward.benchmark.recording import RecordingProver
-from mrt_reward.benchmark.results import Results
+from mrt_reward.benchmark.results import BenchResults
 from mrt_reward.benchmark.rows import Way
 from mrt_reward.benchmark.serving import our_server
 from mrt_reward.client import AsyncClient
@@ -40,7 +40,7 @@ def num_steps(engine: str, plan: BenchPlan, targets: Targets) -> int:
     return in_process + server + peers
 
 
-async def bench(settings: ServeSettings, plan: BenchPlan, targets: Targets, results: Results) -> None:
+async def bench(settings: ServeSettings, plan: BenchPlan, targets: Targets, results: BenchResults) -> None:
     """Measure, in the order of the table; what fails is written down beside what was measured.
 
     Args:
@@ -58,16 +58,16 @@ async def bench(settings: ServeSettings, plan: BenchPlan, targets: Targets, resu
         return
     if targets.peers and importlib.util.find_spec("vllm") is None:
         raise ConfigError(f"the peers run on vLLM: {install_command('vllm')}, or leave out --peers", param="peers")
-    sampled: SampledByWork = {}
+    counts: CountsByWork = {}
     if targets.in_process:
         results.tell(f"{settings.engine}, in process: starting")
         with results.surviving(Way("ours", "the engine", "in process", settings.engine, "likelihood")):
-            await _in_process(settings, plan, sampled, results)
+            await _in_process(settings, plan, counts, results)
     if targets.server:
         results.tell(f"{settings.engine}, server: starting ours")
         with results.surviving(Way("ours", "our server", "server", settings.engine, "likelihood")):
             async with our_server(settings) as url, AsyncClient(url, api_key=settings.plain_api_key) as client:
-                await measure(await through_server(client, tokenizer_of(settings), plan, sampled), results)
+                await measure(await through_server(client, tokenizer_of(settings), plan, counts), results)
     if targets.peers:
         from mrt_reward.benchmark.vllm_peers import measure_authors, measure_over_http  # noqa: PLC0415 - loads vLLM
 
@@ -75,16 +75,16 @@ async def bench(settings: ServeSettings, plan: BenchPlan, targets: Targets, resu
         await measure_authors(settings, tokenizer_of(settings), plan, results)
 
 
-async def _in_process(settings: ServeSettings, plan: BenchPlan, sampled: SampledByWork, results: Results) -> None:
+async def _in_process(settings: ServeSettings, plan: BenchPlan, counts: CountsByWork, results: BenchResults) -> None:
     prover = RecordingProver(build_prover(settings))
     scorer = build_scorer(settings, prover)
     try:
-        await measure(await InProcess(scorer, prover, plan, sampled).measurements(), results)
+        await measure(await InProcess(scorer, prover, plan, counts).measurements(), results)
     finally:
         await scorer.close()
 
 
-async def _running_server(url: str, settings: ServeSettings, plan: BenchPlan, results: Results) -> None:
+async def _running_server(url: str, settings: ServeSettings, plan: BenchPlan, results: BenchResults) -> None:
     tokenizer: Tokenizer = tokenizer_of(settings)
     async with AsyncClient(url, api_key=settings.plain_api_key) as client:
         served = await client.prover()

@@ -14,7 +14,7 @@ from typing import Any
 from mrt_reward.benchmark.peers import PlainClient, client_of, over_http
 from mrt_reward.benchmark.plan import WARM_UP, BenchPlan, measure
 from mrt_reward.benchmark.processes import Cost
-from mrt_reward.benchmark.results import Results
+from mrt_reward.benchmark.results import BenchResults
 from mrt_reward.benchmark.rows import Done, Way
 from mrt_reward.benchmark.serving import ONE_PROCESS, VLLM_ON_CPU, vllm_server
 from mrt_reward.benchmark.workload import Work, apart, first_problems, make_work
@@ -48,7 +48,9 @@ def _folder(settings: ServeSettings) -> Path:
     return resolve_folder(str(settings.model or MODEL_DIR), settings.revision)
 
 
-async def measure_over_http(settings: ServeSettings, tokenizer: Tokenizer, plan: BenchPlan, results: Results) -> None:
+async def measure_over_http(
+    settings: ServeSettings, tokenizer: Tokenizer, plan: BenchPlan, results: BenchResults
+) -> None:
     """(a), (c) and (d): on vLLM's server as it comes, and on one that has its engine in as few processes as ours."""
     for label, names, environment in (
         (AS_IT_COMES, SAME_WORK, VLLM_ON_CPU),
@@ -64,7 +66,9 @@ async def measure_over_http(settings: ServeSettings, tokenizer: Tokenizer, plan:
                 await measure(over_http(PlainClient(http, last_words), tokenizer, plan, label), results)
 
 
-async def measure_authors(settings: ServeSettings, tokenizer: Tokenizer, plan: BenchPlan, results: Results) -> None:
+async def measure_authors(
+    settings: ServeSettings, tokenizer: Tokenizer, plan: BenchPlan, results: BenchResults
+) -> None:
     """(b), on the first problem."""
     results.tell(f"vllm, in process: {AUTHORS}")
     way = Way("peer", AUTHORS, "in process", "vllm", "free answers")

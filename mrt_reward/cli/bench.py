@@ -92,7 +92,7 @@ def run(settings: ServeSettings, plan: BenchPlan, targets: Targets, output: Path
         from mrt_reward.benchmark.table import show  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError(f"bench needs transformers ({error}): {install_command('transformers')}") from error
-    from mrt_reward.benchmark.results import Results  # noqa: PLC0415
+    from mrt_reward.benchmark.results import BenchResults  # noqa: PLC0415
 
     spec = plan.spec
     title = (
@@ -100,7 +100,7 @@ def run(settings: ServeSettings, plan: BenchPlan, targets: Targets, output: Path
         f"{spec.episodes} episodes x {spec.episode_tokens} tokens"
     )
 
-    def save(results: Results, *, complete: bool = False) -> None:
+    def save(results: BenchResults, *, complete: bool = False) -> None:
         if output is not None:
             write_json(output, {"work": title, "complete": complete, "rows": results.records()})
 
@@ -115,11 +115,11 @@ def run(settings: ServeSettings, plan: BenchPlan, targets: Targets, output: Path
             if not console.is_terminal:
                 console.print(what, highlight=False)  # a bar is drawn on terminals alone
 
-        def changed(results: Results) -> None:
+        def changed(results: BenchResults) -> None:
             save(results)
             console.print(results.latest, highlight=False, markup=False)
 
-        results = Results(tell, changed)
+        results = BenchResults(tell, changed)
         asyncio.run(benchmark.bench(settings, plan, targets, results))
         progress.update(task, description="measured", completed=len(begun))
     save(results, complete=not results.failures)

@@ -34,8 +34,8 @@ _NUM_DEVIATIONS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """What is known of one progress.
+class ProgressUncertainty:
+    """How sure one progress is.
 
     Attributes:
         stderr: standard deviation of its posterior.
@@ -49,7 +49,7 @@ class Difference:
     high: float
 
 
-def paired(before: Sequence[Verdict], after: Sequence[Verdict], *, best_of: int = 1) -> Difference | None:
+def paired(before: Sequence[Verdict], after: Sequence[Verdict], *, best_of: int = 1) -> ProgressUncertainty | None:
     """Progress between two prefixes whose answers are coupled, m by m.
 
         (both, gained, lost, neither) ~ Dirichlet(½ + counts),   progress = gained - lost
@@ -84,7 +84,7 @@ def paired(before: Sequence[Verdict], after: Sequence[Verdict], *, best_of: int 
 
 
 @lru_cache(maxsize=4096)
-def independent(before: tuple[int, int], after: tuple[int, int], best_of: int = 1) -> Difference:
+def independent(before: tuple[int, int], after: tuple[int, int], best_of: int = 1) -> ProgressUncertainty:
     """Progress between two prefixes whose answers are independent.
 
         J[j] ~ Beta(½ + correct, ½ + graded - correct)
@@ -106,7 +106,7 @@ def independent(before: tuple[int, int], after: tuple[int, int], best_of: int = 
 
 
 @lru_cache(maxsize=4096)
-def _paired_law(gained: int, lost: int, same: int) -> Difference:
+def _paired_law(gained: int, lost: int, same: int) -> ProgressUncertainty:
     """Of gained - lost.
 
     With (gained, lost, rest) Dirichlet(a, b, c) the difference is S·(2B - 1), where S ~ Beta(a + b, c) and
@@ -123,7 +123,7 @@ def _paired_law(gained: int, lost: int, same: int) -> Difference:
 
 
 @lru_cache(maxsize=4096)
-def _paired_best_law(pairs: tuple[int, int, int, int], best_of: int) -> Difference:
+def _paired_best_law(pairs: tuple[int, int, int, int], best_of: int) -> ProgressUncertainty:
     """Of the rise of 1 - (1 - p)^k, from pairs that gained, lost, were right twice and were wrong twice.
 
     Beside S and B as above, of what does not differ the share U ~ Beta(both, neither) is right.
@@ -141,13 +141,13 @@ def _paired_best_law(pairs: tuple[int, int, int, int], best_of: int) -> Differen
     return _law(difference_N, weight_N, math.sqrt(_variance(difference_N, weight_N)))
 
 
-def _law(difference_N: Floats, weight_N: Floats, stderr: float, progress: float | None = None) -> Difference:
+def _law(difference_N: Floats, weight_N: Floats, stderr: float, progress: float | None = None) -> ProgressUncertainty:
     order = np.argsort(difference_N, kind="stable")
     below_N = np.cumsum(weight_N[order]) - weight_N[order] / 2
     low, high = (float(np.interp(share, below_N, difference_N[order])) for share in (TAIL, 1 - TAIL))
     if progress is not None:
         low, high = min(low, progress), max(high, progress)
-    return Difference(stderr, low, high)
+    return ProgressUncertainty(stderr, low, high)
 
 
 def _beta_points(a: float, b: float, num_points: int = _NUM_POINTS) -> tuple[Floats, Floats]:

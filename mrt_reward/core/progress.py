@@ -16,7 +16,7 @@ from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from mrt_reward.core.credit_config import PaidValues
-from mrt_reward.core.differences import Difference, independent, paired
+from mrt_reward.core.differences import ProgressUncertainty, independent, paired
 from mrt_reward.core.scores import score_progress
 from mrt_reward.core.values import counts_of, graded_of
 from mrt_reward.ranges import option
@@ -134,7 +134,7 @@ def _measured(episode: Episode, before: Value, after: Value, best_of: int) -> Ep
         return episode
     if before.stderr == after.stderr == 0:
         return replace(episode, low=episode.progress, high=episode.progress)
-    found = _difference_of_scores(before, after) or _difference(before, after, best_of)
+    found = _uncertainty_of_scores(before, after) or _uncertainty(before, after, best_of)
     if found is None:
         return episode
     # Where an answer was not graded, the pairs that are left may come to another progress than the values do.
@@ -142,7 +142,7 @@ def _measured(episode: Episode, before: Value, after: Value, best_of: int) -> Ep
     return replace(episode, stderr=found.stderr, low=low, high=high)
 
 
-def _difference(before: Value, after: Value, best_of: int) -> Difference | None:
+def _uncertainty(before: Value, after: Value, best_of: int) -> ProgressUncertainty | None:
     # Values that are no rates, of an unknown k, have no law here.
     first, second = (counts_of(value) if best_of == 1 else graded_of(value) for value in (before, after))
     if first is None or second is None:
@@ -156,13 +156,13 @@ def _difference(before: Value, after: Value, best_of: int) -> Difference | None:
     return found or independent(first, second, best_of)
 
 
-def _difference_of_scores(before: Value, after: Value) -> Difference | None:
+def _uncertainty_of_scores(before: Value, after: Value) -> ProgressUncertainty | None:
     if before.scores is None or after.scores is None:
         return None
     coupled = before.verdicts is not None and after.verdicts is not None
     spread = score_progress(before.scores, after.scores, coupled=coupled)
     spread = spread or score_progress(before.scores, after.scores, coupled=False)
-    return None if spread is None else Difference(math.sqrt(spread.variance), *spread.interval(-1.0))
+    return None if spread is None else ProgressUncertainty(math.sqrt(spread.variance), *spread.interval(-1.0))
 
 
 def _number(number: float) -> float | None:

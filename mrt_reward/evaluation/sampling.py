@@ -44,11 +44,11 @@ class SamplingSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
-    """One completion of the model.
+class CompletedTrace:
+    """A trace with its completion by the model.
 
     Attributes:
-        trace: with its completion, as text and as the model's own ids.
+        trace: its completion is there as text and as the model's own ids.
         num_tokens: sampled, without the end of turn.
         truncated: whether the budget, or the context, ended it.
 
@@ -59,7 +59,7 @@ class Sampled:
     truncated: bool
 
 
-async def sample_traces(scorer: Scorer, problem: Trace, spec: SamplingSpec) -> list[Sampled]:
+async def sample_traces(scorer: Scorer, problem: Trace, spec: SamplingSpec) -> list[CompletedTrace]:
     """Completions of one problem, named `ID/0`, `ID/1`, ….
 
     Args:
@@ -76,7 +76,7 @@ async def sample_traces(scorer: Scorer, problem: Trace, spec: SamplingSpec) -> l
     prompt = prompt_ids_of(problem, tokenizer)
     completions, limit = await continue_from(scorer, prompt, spec, name=problem.id)
     return [
-        Sampled(_trace(problem, index, ids, tokenizer), len(ids), truncated=len(ids) >= limit)
+        CompletedTrace(_trace(problem, index, ids, tokenizer), len(ids), truncated=len(ids) >= limit)
         for index, ids in enumerate(completions)
     ]
 

@@ -14,8 +14,8 @@ from mrt_reward.benchmark.forwards import forward_of_engine
 from mrt_reward.benchmark.ours import figures_of, scored, specs, warm_up_work
 from mrt_reward.benchmark.plain_forward import PlainForward
 from mrt_reward.benchmark.plan import BenchPlan, Measurement, WorkFigures, measure
-from mrt_reward.benchmark.recording import RecordingProver, Sampled
-from mrt_reward.benchmark.results import Results
+from mrt_reward.benchmark.recording import AnswerCounts, RecordingProver
+from mrt_reward.benchmark.results import BenchResults
 from mrt_reward.benchmark.rows import Way
 from mrt_reward.benchmark.workload import Work, WorkSpec, make_work
 from mrt_reward.engine_settings import EngineSettings
@@ -55,24 +55,24 @@ async def test_traces_that_were_not_scored_end_the_benchmark(work: Work) -> None
 def test_sampled_answers_are_needed_on_top(work: Work) -> None:
     assert figures_of("likelihood", work, 7, {}) == WorkFigures(7, 0, None)
     assert figures_of("rollouts", work, 7, {}) == WorkFigures(7, None, None)
-    assert figures_of("rollouts", work, 7, {work.seed: Sampled(4, 14, 8)}) == WorkFigures(7, 8, 3.5)
+    assert figures_of("rollouts", work, 7, {work.seed: AnswerCounts(4, 14, 8)}) == WorkFigures(7, 8, 3.5)
 
 
 def test_beginnings_that_answers_share_are_run_once_and_last_tokens_never() -> None:
     # 5, 6 and 5, 6, 7 share both tokens of the first; of the last tokens 6, 7 and 9 none is run: 5, 6 are left, and 8.
-    counted = Sampled().plus([(5, 6), (5, 6, 7), (8, 9)])
-    assert counted == Sampled(3, 7, 3)
-    assert counted.plus([(5,)]) == Sampled(4, 8, 3)
-    assert Sampled().mean_tokens == 0
+    counted = AnswerCounts().plus([(5, 6), (5, 6, 7), (8, 9)])
+    assert counted == AnswerCounts(3, 7, 3)
+    assert counted.plus([(5,)]) == AnswerCounts(4, 8, 3)
+    assert AnswerCounts().mean_tokens == 0
 
 
 async def test_sampled_answers_are_counted() -> None:
     prover = RecordingProver(ScriptedProver([0.5]))
-    assert prover.taken() == Sampled()
+    assert prover.taken() == AnswerCounts()
     query = RolloutQuery(num_samples=3, temperature=1.0, top_p=1.0, max_tokens=4, stop_at_close=True)
     proven = await prover.prove(Proof(np.array([1, 2], np.int32), (Probe(2, (3,)),), query))
-    assert prover.taken() == Sampled().plus(proven.answers[0].completions)
-    assert prover.taken() == Sampled()
+    assert prover.taken() == AnswerCounts().plus(proven.answers[0].completions)
+    assert prover.taken() == AnswerCounts()
     await prover.check()
     await prover.close()
 
@@ -111,7 +111,7 @@ async def test_rounds_take_turns_and_add_up(mini_tokenizer: HFTokenizer) -> None
     said: list[str] = []
     way = Way("ours", "w", "in process", "scripted", "likelihood")
     second = dataclasses.replace(way, name="v")
-    results = Results(said.append)
+    results = BenchResults(said.append)
     await measure([Measurement(way, works, one), Measurement(second, works[:1], other)], results)
     rows = results.rows
     assert order == ["one 0", "other 0", "one 1"]

@@ -7,7 +7,7 @@ import httpx
 
 from mrt_reward.benchmark.peers import PlainClient, client_of, over_http
 from mrt_reward.benchmark.plan import BenchPlan, measure
-from mrt_reward.benchmark.results import Results
+from mrt_reward.benchmark.results import BenchResults
 from mrt_reward.benchmark.workload import WorkSpec
 from mrt_reward.provers.tokenizer import HFTokenizer
 
@@ -24,7 +24,7 @@ async def test_peers_ask_about_the_same_prefixes_one_request_each(mini_tokenizer
         cached = {} if "prompt_logprobs" in body else {"prompt_tokens_details": {"cached_tokens": 4}}
         return httpx.Response(200, json={"choices": [], "usage": {**usage, **cached}})
 
-    results = Results()
+    results = BenchResults()
     async with client_of("http://peer", httpx.MockTransport(answer)) as http:
         measurements = over_http(PlainClient(http), mini_tokenizer, PLAN, "as it comes")
         for one in measurements:
@@ -60,7 +60,7 @@ async def test_a_peer_that_is_refused_or_left_alone_takes_no_row_of_the_others_a
 
     asked: list[httpx.Request] = []
     saved: list[int] = []
-    results = Results(changed=lambda results: saved.append(len(results.records())))
+    results = BenchResults(changed=lambda results: saved.append(len(results.records())))
     async with client_of("http://peer", httpx.MockTransport(answer)) as http:
         peer = PlainClient(http, lambda: "Killed")
         await measure(over_http(peer, mini_tokenizer, replace(PLAN, rounds=2), "as it comes"), results)

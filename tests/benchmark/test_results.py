@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mrt_reward.benchmark.processes import Cost
-from mrt_reward.benchmark.results import Results
+from mrt_reward.benchmark.results import BenchResults
 from mrt_reward.benchmark.rows import Done, Way
 from mrt_reward.errors import ProverError
 
@@ -16,7 +16,7 @@ COST = Cost(2.0, 1.0, 0.0, 10.0, 0.0)
 
 def test_a_row_is_there_after_its_first_round_and_rounds_add_up() -> None:
     seen: list[list[int]] = []
-    results = Results(changed=lambda results: seen.append([row.prefixes for row in results.rows]))
+    results = BenchResults(changed=lambda results: seen.append([row.prefixes for row in results.rows]))
     results.add(OURS, Done(10, 100, 100), COST)
     results.add(PEER, Done(5, 100, 100), COST)
     results.add(OURS, Done(10, 120, 100), COST)
@@ -26,7 +26,7 @@ def test_a_row_is_there_after_its_first_round_and_rounds_add_up() -> None:
 
 
 def test_a_failure_is_a_record_that_says_why_and_takes_no_row_away() -> None:
-    results = Results()
+    results = BenchResults()
     results.add(OURS, Done(10, 100, 100), COST)
     with results.surviving(PEER):
         raise ProverError("the server broke off")
@@ -43,7 +43,7 @@ def test_a_failure_is_a_record_that_says_why_and_takes_no_row_away() -> None:
 
 
 def test_who_stops_the_benchmark_is_not_written_down_as_a_failure() -> None:
-    results = Results()
+    results = BenchResults()
     with pytest.raises(KeyboardInterrupt), results.surviving(PEER):
         raise KeyboardInterrupt
     assert results.failures == []

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrt_reward.core.differences import Difference, independent, paired
+from mrt_reward.core.differences import ProgressUncertainty, independent, paired
 from mrt_reward.core.values import rollout_value
 from mrt_reward.types import Verdict
 
@@ -16,7 +16,7 @@ verdicts = st.lists(st.tuples(st.sampled_from(list(Verdict)), st.sampled_from(li
 counted = st.integers(1, 40).flatmap(lambda graded: st.tuples(st.integers(0, graded), st.just(graded)))
 
 
-def known(found: Difference | None) -> Difference:
+def known(found: ProgressUncertainty | None) -> ProgressUncertainty:
     assert found is not None
     return found
 
@@ -122,7 +122,7 @@ def test_best_of_k_from_independent_answers_is_two_betas_carried_through(k: int)
     assert (found.low, found.high) == pytest.approx(tuple(ends), abs=0.02 * (ends[1] - ends[0]))
 
 
-def agrees(found: Difference, difference_N: np.ndarray, progress: float) -> None:
+def agrees(found: ProgressUncertainty, difference_N: np.ndarray, progress: float) -> None:
     """Draws have the same spread and ends; the interval is widened to hold the progress itself."""
     assert found.stderr == pytest.approx(difference_N.std(), rel=0.01)
     low, high = np.quantile(difference_N, [0.025, 0.975])

@@ -36,8 +36,8 @@ OTHER_MEANING = {
     # How many answers without thinking were cut off, or whether one was.
     "Direct.truncated", "DirectCaveats.truncated",
     # Fields of a trace or of a request, and what vLLM and stored scores say.
-    "ScoreRequest.options", "Sampled.num_tokens", "Record.num_tokens", "ProverInfo.dtype", "ProverInfo.coupled",
-    "ProverOut.coupled", "Probe.seed",
+    "ScoreRequest.options", "AnswerCounts.num_tokens", "Record.num_tokens",
+    "ProverInfo.dtype", "ProverInfo.coupled", "ProverOut.coupled", "Probe.seed",
     "RolloutPlan.keep_answers",
     # How a policy is sampled or continued, and what is drawn: no part of what a value is.
     "LoopSettings.model", "LoopSettings.temperature", "LoopSettings.max_tokens", "LoopSettings.seed",
