@@ -113,7 +113,7 @@ def test_another_architecture_or_tokenizer_is_reported(qwen_dir: Path, copy: Pat
 def test_every_truncation_is_noticed(qwen_dir: Path, copy: Path, size: int) -> None:
     content = (copy / FILE).read_bytes()
     (copy / FILE).write_bytes(content[:size])
-    with pytest.raises(WeightsError, match=r"half-written|not a whole safetensors file"):
+    with pytest.raises(WeightsError, match="half-written"):
         refuse_other_model(qwen_dir, copy)
     (copy / FILE).write_bytes(content + b"x")
     with pytest.raises(WeightsError, match="half-written"):
