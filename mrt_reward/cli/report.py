@@ -18,7 +18,7 @@ from mrt_reward.evaluation.folder import RESULTS
 from mrt_reward.evaluation.measures import Lens
 from mrt_reward.evaluation.provenance import Invocation
 from mrt_reward.evaluation.report import ReportSpec, make_report
-from mrt_reward.evaluation.summary import TARGETS as DEFAULT_TARGETS
+from mrt_reward.evaluation.summarising import TARGETS as DEFAULT_TARGETS
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from mrt_reward.evaluation.result import Result
     from mrt_reward.evaluation.run import Run, RunPlan
     from mrt_reward.evaluation.sampling import SamplingSpec
-    from mrt_reward.evaluation.summary import Difference, ModelSummary, Summary, summarise
+    from mrt_reward.evaluation.summarising import summarise
+    from mrt_reward.evaluation.summary import Difference, ModelSummary, Summary
     from mrt_reward.evaluation.tally import Tally
     from mrt_reward.evaluation.traces import Results
 
@@ -87,7 +88,7 @@ _HOMES = {
     "save_figures": "figures",
     "star_report": "datasets.star_report",
     "step_pairs": "datasets.pairs",
-    "summarise": "summary",
+    "summarise": "summarising",
     "text_row": "datasets.star",
 }
 

@@ -90,8 +90,8 @@ def resampled_means(value_NQ: Floats, count_RN: NDArray[np.int32]) -> Floats:
     return np.concatenate(parts)
 
 
-def mean_over_problems(value_NQ: Floats) -> Floats:
-    """Mean of each quantity over the problems that have it; NaN where none has."""
+def mean_of_known(value_NQ: Floats) -> Floats:
+    """Mean of each quantity over those that have it, such as problems; NaN where none has."""
     known_NQ = ~np.isnan(value_NQ)
     total_Q = np.where(known_NQ, value_NQ, 0.0).sum(axis=0)
     num_Q = known_NQ.sum(axis=0)
@@ -147,7 +147,7 @@ def estimates(value_NQ: Floats, trace_N: NDArray[np.int64], count_RN: NDArray[np
         count_RN: from `resample_counts`.
 
     """
-    mean_Q = mean_over_problems(value_NQ)
+    mean_Q = mean_of_known(value_NQ)
     low_Q, high_Q = interval(resampled_means(value_NQ, count_RN))
     known_NQ = ~np.isnan(value_NQ)
     problem_Q, trace_Q = known_NQ.sum(axis=0), trace_N @ known_NQ

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mrt_reward.evaluation.direct_summary import DirectSummary
 from mrt_reward.evaluation.notes import note_lines, proved_by, quoted, worthless_lines
 from mrt_reward.evaluation.panels import SECTIONS, Panel
 from mrt_reward.evaluation.provenance import Invocation
-from mrt_reward.evaluation.summary import Summary
+from mrt_reward.evaluation.summary import ModelSummary, Summary
 from mrt_reward.evaluation.tables import Cell, Row, Table, estimate_cell
 from mrt_reward.evaluation.tally import Caveats
 from mrt_reward.evaluation.traces import ReadNotes
@@ -170,15 +169,16 @@ def _direct(summary: Summary) -> list[Section]:
         "Votes of k answers without thinking, at their own tokens: prompt and k answers, by the model's own tokenizer.",
         Table(tuple(each.name for each in summary.direct), tuple(_direct_rows(summary))),
     ]
-    if summary.advantages:
+    if summary.gains:
+        metrics = list(dict.fromkeys(metric for each in summary.gains for metric in each.metrics))
         rows = [
-            _row(metric, (estimate_cell(each.metrics[metric], metric, signed=True) for each in summary.advantages))
-            for metric in summary.advantages[0].metrics
+            _row(metric, (estimate_cell(each.metrics.get(metric), metric, signed=True) for each in summary.gains))
+            for metric in metrics
         ]
         blocks += [
             "One answer after thinking minus as many direct votes as the same tokens buy, on the problems that both "
             "have, resampled together.",
-            Table(tuple(f"{each.model} minus {each.direct}, direct" for each in summary.advantages), tuple(rows)),
+            Table(tuple(f"{each.second} minus {each.first}" for each in summary.gains), tuple(rows)),
         ]
     return [Section("direct", "Answering without thinking", tuple(blocks))]
 
@@ -186,19 +186,21 @@ def _direct(summary: Summary) -> list[Section]:
 def _direct_rows(summary: Summary) -> list[Row]:
     """A row for each size of a vote, a cell for each model that answers without thinking: accuracy and its tokens."""
 
-    def cell(each: DirectSummary, size: int) -> Cell:
-        if size not in each.sizes:
+    def cell(each: ModelSummary, index: int) -> Cell:
+        votes = each.curves["votes"]
+        if index >= len(votes.points):
             return Cell("-")
-        index = each.sizes.index(size)
-        accuracy = estimate_cell(each.votes.points[index], "final")
-        tokens = written(each.votes.x[index], "tokens")
-        return replace(accuracy, interval=f"{accuracy.interval} at {tokens} tokens".strip())
+        accuracy = estimate_cell(votes.points[index], "final")
+        return replace(accuracy, interval=f"{accuracy.interval} at {written(votes.x[index], 'tokens')} tokens".strip())
 
-    sizes = sorted({size for each in summary.direct for size in each.sizes})
+    num_sizes = max(len(each.curves["votes"].points) for each in summary.direct)
     return [
         Row("Problems", _texts(*(str(each.problems) for each in summary.direct))),
-        Row("Answers", _texts(*(f"{each.caveats.answers:,}" for each in summary.direct))),
-        *(Row(f"maj@{size}", tuple(cell(each, size) for each in summary.direct)) for size in sizes),
+        Row("Answers", _texts(*(f"{each.traces:,}" for each in summary.direct))),
+        *(
+            Row(f"maj@{size}", tuple(cell(each, index) for each in summary.direct))
+            for index, size in enumerate(summary.direct_sizes[:num_sizes])
+        ),
     ]
 
 

@@ -26,7 +26,7 @@ from mrt_reward.evaluation.bootstrap import (
     Floats,
     estimate,
     estimates,
-    mean_over_problems,
+    mean_of_known,
     resample_counts,
     resampled_means,
 )
@@ -237,7 +237,7 @@ def _accuracy(group: Sequence[Result], budget_B: Floats, settings: CurriculumSet
 def _points(budget_B: Floats, accuracy_NB: Floats, trace_N: Floats) -> list[BudgetPoint]:
     count_RN = resample_counts(len(accuracy_NB))
     accuracies = estimates(accuracy_NB, trace_N.astype(np.int64), count_RN)
-    left_B = gain_left(mean_over_problems(accuracy_NB)[None])[0]
+    left_B = gain_left(mean_of_known(accuracy_NB)[None])[0]
     left_RB = gain_left(resampled_means(accuracy_NB, count_RN))
     return [
         BudgetPoint(

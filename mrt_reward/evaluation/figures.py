@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrt_reward.core.progress import nan_array
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.charts import Chart, Mark
-from mrt_reward.evaluation.measures import numbers
 from mrt_reward.evaluation.panels import all_panels
 from mrt_reward.evaluation.summary import Summary
 from mrt_reward.files import replacing
@@ -107,12 +107,12 @@ def _x(marks: Sequence[Mark]) -> list[float]:
 
 
 def _y(marks: Sequence[Mark]) -> Floats:
-    return numbers([mark.y for mark in marks])
+    return nan_array([mark.y for mark in marks])
 
 
 def _ends(marks: Sequence[Mark]) -> tuple[Floats, Floats]:
     """Lower and upper ends of the intervals; NaN where there is none."""
-    return numbers([mark.low for mark in marks]), numbers([mark.high for mark in marks])
+    return nan_array([mark.low for mark in marks]), nan_array([mark.high for mark in marks])
 
 
 def _reach(marks: Sequence[Mark]) -> Floats:

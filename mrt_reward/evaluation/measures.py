@@ -1,29 +1,27 @@
-"""What one trace contributes: one flat vector of numbers, so that any number of traces can be added up.
+"""What a report measures of the traces of one problem: numbers and curves, by name.
 
-Dimension key: P = K + 1 prefixes · K episodes · B budgets · C = 2B budgets · S sizes of a vote · E indices · H bins ·
-Q all of it.
+Of a trace only its points are kept; curves over all budgets, which are far longer, are made problem by problem. Answers
+without thinking are the same with other points: votes of 1, 2, 4, ... of them stand where a trace has its prefixes.
+
+Dimension key: P = K + 1 prefixes · K episodes · B budgets · C = 2B budgets · S sizes of a vote · E indices · T traces ·
+Y sizes of a vote without thinking.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrt_reward.core.progress import WasteOptions
+from mrt_reward.core.progress import WasteOptions, nan_array
 from mrt_reward.core.regret import majority_regret, regret_curve
+from mrt_reward.evaluation.bootstrap import mean_of_known
 from mrt_reward.evaluation.curves import accuracy_curve, accuracy_curves, budget_grid
-from mrt_reward.evaluation.progress import (
-    BIN_EDGES,
-    NUM_QUARTERS,
-    needless_share,
-    progress_histogram,
-    progress_shares,
-    quarter_gains,
-)
-from mrt_reward.evaluation.restart import UNSOLVED, continuation
+from mrt_reward.evaluation.progress import needless_share, progress_histogram, progress_shares, quarter_gains
+from mrt_reward.evaluation.restart import UNSOLVED, restart_comparison
 from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.votes import vote_values
 from mrt_reward.ranges import check_ranges
@@ -33,6 +31,9 @@ Floats = NDArray[np.float64]
 
 AUTHORS_SIZES = (1, 2, 4, 8)
 """Votes of the majority-vote comparator (`core.regret.majority_regret`)."""
+
+DOUBLINGS = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Sizes of votes on answers without thinking, as far as there are answers."""
 
 MAX_INDEX = 64
 """Prefixes beyond this index are left out of the curves by episode."""
@@ -44,6 +45,9 @@ SCALARS = (
 """Numbers of a trace: reward; J[K]; J[0]; J[K] - J[0]; thinking tokens; tokens that the policy sampled; whether its
 budget ended it; episodes; shares of episodes; share of thinking after the trace was solved; regret against majority
 votes; mean standard error of its values; x where its extension ends."""
+
+KINDS = {"running": np.inf, "unsolved": UNSOLVED}
+"""Which traces are compared with a restart: all that still run, or those of them whose accuracy is below this."""
 
 
 @dataclass(frozen=True)
@@ -68,103 +72,137 @@ class Lens(WasteOptions):
             raise ValueError(f"sizes of a vote must increase from 1, got {self.sizes}")
         check_ranges(self)
 
+    @cached_property
+    def budget_B(self) -> Floats:  # noqa: N802 - the name of an array
+        """The grid of budgets, in tokens, increasing."""
+        return budget_grid(*self.budgets)
 
-class Layout:
-    """Where each measure is in the flat vector.
+    @property
+    def direct_sizes(self) -> tuple[int, ...]:
+        """Y: k of the votes on answers without thinking."""
+        return tuple(sorted({*DOUBLINGS, *self.sizes}))
 
-    Args:
-        lens: how traces are looked at.
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """What is kept of a trace, or of a problem that was answered without thinking.
 
     Attributes:
-        budget_B: the grid.
-        doubled_C: the grid, then twice each of its budgets.
-        size: Q, the length of the vector.
+        token_SP: x of each prefix, in tokens: prompt, prefix, terminator, and k times its mean answer for a vote of k.
+            Without thinking S is 1, and P is Y: the prompt and k times the mean answer, NaN where there is no vote.
+        value_SP: maj@k of each prefix, the first row being its value; without thinking maj@k of each of the Y sizes.
+        prefix_P: tokens of each terminated prefix.
+        scalars: by name; those of `SCALARS` that are known.
+        extended: x and value of points that were forced beyond the trace's own end.
+        num_drawn: traces, or answers without thinking, that it stands for.
 
     """
 
-    def __init__(self, lens: Lens) -> None:
-        self.lens = lens
-        self.budget_B = budget_grid(*lens.budgets)
-        self.doubled_C = np.concatenate([self.budget_B, 2 * self.budget_B])
-        budgets, sizes = self.budget_B.size, len(lens.sizes)
-        self._shapes: dict[str, tuple[int, ...]] = {
-            "scalars": (len(SCALARS),),
-            "accuracy": (budgets,),
-            "regret": (budgets,),
-            "votes": (sizes, budgets),
-            "extended_accuracy": (budgets,),
-            "extended_regret": (budgets,),
-            "index_votes": (sizes, MAX_INDEX + 1),
-            "index_tokens": (sizes, MAX_INDEX + 1),
-            "histogram": (BIN_EDGES.size - 1,),
-            "quarters": (NUM_QUARTERS,),
-            **{f"{kind}_{what}": (budgets,) for kind in KINDS for what in ("counted", "here", "later")},
-        }
-        ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes.values()])
-        self.size = int(ends[-1])
-        self._slices = {
-            name: slice(int(end) - int(np.prod(shape)), int(end))
-            for (name, shape), end in zip(self._shapes.items(), ends, strict=True)
-        }
-
-    def flat(self, measures: Mapping[str, Floats]) -> Floats:
-        """The measures in one vector `Q`; what is not among them is NaN."""
-        vector_Q = np.full(self.size, np.nan)
-        for name, array in measures.items():
-            vector_Q[self._slices[name]] = array.reshape(-1)
-        return vector_Q
-
-    def take(self, name: str, vector: Floats) -> Floats:
-        """One measure, from a vector `Q` or a matrix `NQ`, in its own shape."""
-        return vector[..., self._slices[name]].reshape(*vector.shape[:-1], *self._shapes[name])
+    token_SP: Floats
+    value_SP: Floats
+    prefix_P: Floats
+    scalars: Mapping[str, float]
+    extended: tuple[Floats, Floats] | None = None
+    num_drawn: int = 1
 
 
-KINDS = ("running", "unsolved")
-"""Which traces are compared with a restart: all that still run, or those of them that are not there yet."""
-
-
-def measure(result: Result, layout: Layout) -> dict[str, Floats]:
-    """Everything that a trace contributes; NaN where it cannot say.
-
-    x of a prefix, in tokens: prompt, prefix and terminator, and k times the mean answer of that prefix for a vote of k.
-    """
-    lens, scored = layout.lens, result.scored
-    value_P = numbers([value.value for value in scored.values])
-    vote_SP, authors_4P = _votes(scored.values, lens)
+def points_of(result: Result, lens: Lens) -> Points:
+    """What is kept of a trace; NaN where it cannot say."""
+    values = result.scored.values
     prefix_P, answer_P = _tokens(result)
-    x_SP: Floats = prefix_P + np.array(lens.sizes, np.float64)[:, None] * answer_P
-    budget_B = layout.budget_B
-    vote_SC = accuracy_curves(x_SP, np.concatenate([value_P[None], vote_SP[1:]]), layout.doubled_C)
-    accuracy_B, later_B = vote_SC[0, : budget_B.size], vote_SC[0, budget_B.size :]
-    measures = {
-        "scalars": _scalars(result, value_P, prefix_P, majority_regret_of(value_P, authors_4P), lens),
-        "accuracy": accuracy_B,
-        "regret": regret_curve(x_SP[0], value_P, budget_B),
-        "votes": vote_SC[:, : budget_B.size],
-        "index_votes": _by_index(vote_SP),
-        "index_tokens": _by_index(x_SP),
-        "histogram": progress_histogram(np.diff(value_P)),
-        "quarters": quarter_gains(prefix_P, value_P),
+    token_SP: Floats = prefix_P + np.array(lens.sizes, np.float64)[:, None] * answer_P
+    value_P = nan_array(value.value for value in values)
+    value_SP, authors_4P = _votes(values, lens)
+    scalars = _scalars(result, value_P, prefix_P, lens) | {"majority_regret": _majority_regret(value_P, authors_4P)}
+    extension = result.evaluation and result.evaluation.extension
+    if not extension or not extension.values:
+        return Points(token_SP, value_SP, prefix_P, scalars)
+    more = np.add(extension.prefix_tokens, [value.answer_tokens or 0.0 for value in extension.values])
+    extended = np.append(token_SP[0], more), np.append(value_P, nan_array(value.value for value in extension.values))
+    return Points(token_SP, value_SP, prefix_P, scalars, extended)
+
+
+def direct_points(result: Result, lens: Lens) -> Points:
+    """What is kept of a problem answered without thinking, of `Result.is_direct`."""
+    [value], [prompt] = result.scored.values, result.scored.prefix_tokens
+    answers = value.answers or ()
+    value_Y = np.array(vote_values(answers, lens.direct_sizes, weighted=lens.weighted), np.float64)
+    token_Y = prompt + np.array(lens.direct_sizes, np.float64) * (value.answer_tokens or 0.0)
+    token_Y[np.isnan(value_Y)] = np.nan
+    return Points(token_Y[None], value_Y[None], np.array([prompt], np.float64), {}, num_drawn=len(answers))
+
+
+def measures_of(traces: Sequence[Points], lens: Lens) -> dict[str, Floats]:
+    """Everything that is measured of a model on one problem, each a mean over its traces.
+
+    Returns:
+        The `SCALARS` (no dimension); `accuracy`, `regret` and their `extended_` forms, `B`; `votes`, `SB`;
+        `index_votes` and `index_tokens`, `SE`; `histogram`, `H`; `quarters`, `4`; accuracy of going on and of starting
+        over (`restart`), `B`: `running:continued`, `running:restarted`, and the same of `unsolved`. NaN where nothing
+        is known.
+
+    """
+    curve_TSC = np.stack([_curves(trace, lens) for trace in traces])
+    size = lens.budget_B.size
+    here_TB, later_TB = curve_TSC[:, 0, :size], curve_TSC[:, 0, size:]
+    means = {
+        **{name: _mean(trace.scalars[name] for trace in traces) for name in SCALARS},
+        "accuracy": mean_of_known(here_TB),
+        "regret": _mean(regret_curve(trace.token_SP[0], trace.value_SP[0], lens.budget_B) for trace in traces),
+        "votes": mean_of_known(curve_TSC[:, :, :size]),
+        "index_votes": _mean(_by_index(trace.value_SP) for trace in traces),
+        "index_tokens": _mean(_by_index(trace.token_SP) for trace in traces),
+        "histogram": _mean(progress_histogram(np.diff(trace.value_SP[0])) for trace in traces),
+        "quarters": _mean(quarter_gains(trace.prefix_P, trace.value_SP[0]) for trace in traces),
+        **_extended([trace.extended for trace in traces], lens.budget_B),
     }
-    if not np.isnan(accuracy_B).any():
-        for kind in KINDS:
-            below = UNSOLVED if kind == "unsolved" else np.inf
-            part = continuation(accuracy_B, later_B, budget_B < x_SP[0, -1], below=below)
-            measures[f"{kind}_counted"] = part.counted_B
-            measures[f"{kind}_here"] = part.here_B * part.counted_B
-            measures[f"{kind}_later"] = part.later_B
-    return measures | _extended(result, x_SP[0], value_P, budget_B)
+    complete_T = ~np.isnan(curve_TSC[:, 0]).any(axis=1)
+    runs_TB = lens.budget_B < np.array([trace.token_SP[0, -1] for trace in traces])[:, None]
+    for kind, below in KINDS.items():
+        both = restart_comparison(here_TB[complete_T], later_TB[complete_T], runs_TB[complete_T], below=below)
+        means[f"{kind}:continued"], means[f"{kind}:restarted"] = both
+    return means
 
 
-def end_tokens(result: Result, lens: Lens) -> Floats:
-    """Where a trace's curve ends, in tokens, for each size of a vote, `end_S`."""
-    prefix_P, answer_P = _tokens(result)
-    return prefix_P[-1] + np.array(lens.sizes, np.float64) * answer_P[-1]
+def direct_measures_of(problem: Points, lens: Lens) -> dict[str, Floats]:
+    """The same of answers without thinking.
+
+    Returns:
+        `accuracy` and `regret` of as many votes as a budget buys, `B`, linear between the sizes; `votes`, `SB`, which
+        are as accurate, whatever the size; `direct_votes` and `direct_tokens` by size, `Y`.
+
+    """
+    token_Y, value_Y = problem.token_SP[0], problem.value_SP[0]
+    known_Y = ~np.isnan(value_Y)
+    accuracy_B = accuracy_curve(token_Y[known_Y], value_Y[known_Y], lens.budget_B)
+    return {
+        "accuracy": accuracy_B,
+        "regret": regret_curve(token_Y[known_Y], value_Y[known_Y], lens.budget_B),
+        "votes": np.tile(accuracy_B, (len(lens.sizes), 1)),
+        "direct_votes": value_Y,
+        "direct_tokens": token_Y,
+    }
 
 
-def numbers(values: Sequence[float | None]) -> Floats:
-    """With NaN for what is missing."""
-    return np.array([np.nan if value is None else value for value in values], np.float64)
+def _mean(each: Iterable[Floats | float]) -> Floats:
+    return mean_of_known(np.stack([np.asarray(one, np.float64) for one in each]))
+
+
+def _curves(trace: Points, lens: Lens) -> Floats:
+    """Accuracy of each size of a vote at the budgets, and at twice each of them, `SC`."""
+    return accuracy_curves(trace.token_SP, trace.value_SP, np.concatenate([lens.budget_B, 2 * lens.budget_B]))
+
+
+def _extended(extended: Sequence[tuple[Floats, Floats] | None], budget_B: Floats) -> dict[str, Floats]:
+    """Curves with the points that were forced beyond the traces' own ends."""
+    known = [each for each in extended if each is not None]
+    if not known:
+        missing_B = np.full(budget_B.shape, np.nan)
+        return {"extended_accuracy": missing_B, "extended_regret": missing_B}
+    return {
+        "extended_accuracy": _mean(accuracy_curve(x, y, budget_B) for x, y in known),
+        "extended_regret": _mean(regret_curve(x, y, budget_B) for x, y in known),
+    }
 
 
 def _votes(values: Sequence[Value], lens: Lens) -> tuple[Floats, Floats]:
@@ -177,8 +215,8 @@ def _votes(values: Sequence[Value], lens: Lens) -> tuple[Floats, Floats]:
         np.array([vote_values(value.answers or (), sizes, weighted=lens.weighted) for value in values], np.float64)
     )
     vote_SP = drawn_EP[[sizes.index(size) for size in lens.sizes]]
-    known_P = numbers([value.value for value in values])
-    vote_SP[0] = np.where(np.isnan(known_P), vote_SP[0], known_P)
+    # What the prover says of one answer is sharper than a count.
+    vote_SP[0] = nan_array(value.value for value in values)
     return vote_SP, drawn_EP[[sizes.index(size) for size in AUTHORS_SIZES]]
 
 
@@ -193,12 +231,12 @@ def _tokens(result: Result) -> tuple[Floats, Floats]:
     return np.array([0.0, *(episode.token_end - offset for episode in scored.episodes)]), answer_P
 
 
-def _scalars(result: Result, value_P: Floats, prefix_P: Floats, against_votes: float, lens: Lens) -> Floats:
+def _scalars(result: Result, value_P: Floats, prefix_P: Floats, lens: Lens) -> dict[str, float]:
     scored, evaluation = result.scored, result.evaluation
     shares = progress_shares(np.diff(value_P), lens.waste_threshold)
     episodes = scored.episodes
-    stderr_P = numbers([value.stderr for value in scored.values])
-    known: dict[str, float | bool | None] = {
+    extension = evaluation and evaluation.extension
+    known: dict[str, float | None] = {
         "outcome": scored.outcome,
         "final": value_P[-1],
         "empty": value_P[0],
@@ -211,16 +249,13 @@ def _scalars(result: Result, value_P: Floats, prefix_P: Floats, against_votes: f
         "negative": shares.negative,
         "positive": shares.positive,
         "needless": needless_share(prefix_P, value_P),
-        "majority_regret": against_votes,
-        "stderr": float(stderr_P.mean()),
-        "extended_tokens": evaluation.extension.prefix_tokens[-1]
-        if evaluation and evaluation.extension and evaluation.extension.ends
-        else None,
+        "stderr": float(nan_array(value.stderr for value in scored.values).mean()),
+        "extended_tokens": extension.prefix_tokens[-1] if extension and extension.ends else None,
     }
-    return numbers([known[name] for name in SCALARS])
+    return {name: np.nan if number is None else float(number) for name, number in known.items()}
 
 
-def majority_regret_of(value_P: Floats, votes_4P: Floats) -> float:
+def _majority_regret(value_P: Floats, votes_4P: Floats) -> float:
     """`core.regret.majority_regret`; NaN where a value or a vote is missing, or nothing was thought."""
     if value_P.size < 2 or np.isnan(votes_4P).any() or np.isnan(value_P).any():
         return float("nan")
@@ -232,15 +267,3 @@ def _by_index(array_SP: Floats) -> Floats:
     width = min(array_SP.shape[1], MAX_INDEX + 1)
     padded[:, :width] = array_SP[:, :width]
     return padded
-
-
-def _extended(result: Result, x_P: Floats, value_P: Floats, budget_B: Floats) -> dict[str, Floats]:
-    """The curve with the points that were forced beyond the trace's own end."""
-    extension = result.evaluation and result.evaluation.extension
-    if not extension or not extension.values:
-        return {}
-    more = [tokens + (value.answer_tokens or 0.0) for tokens, value in
-            zip(extension.prefix_tokens, extension.values, strict=True)]  # fmt: skip
-    x = np.append(x_P, np.array(more, np.float64))
-    y = np.append(value_P, numbers([value.value for value in extension.values]))
-    return {"extended_accuracy": accuracy_curve(x, y, budget_B), "extended_regret": regret_curve(x, y, budget_B)}

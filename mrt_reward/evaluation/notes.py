@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mrt_reward.evaluation.direct_votes import DirectCaveats
 from mrt_reward.evaluation.provenance import without_folders
 from mrt_reward.evaluation.summary import Summary
 from mrt_reward.evaluation.tally import Caveats
@@ -41,7 +40,7 @@ def note_lines(summary: Summary, notes: ReadNotes, caveats: Mapping[str, Caveats
     if summary.weighted_votes:
         lines.append("Votes are weighted: each counts 2^(mean log-probability of its answer), as the authors' do.")
     lines.append(f"{notes.read} traces were read; of {len(notes.models)} models.")
-    lines += [f"{each.name}, direct: {_direct_line(each.caveats)}" for each in summary.direct]
+    lines += [f"{each.name}: {_direct_line(caveats[each.name])}" for each in summary.direct]
     if notes.failed:
         codes = ", ".join(f"{count} {quoted(code)}" for code, count in notes.failed.most_common())
         lines.append(f"{sum(notes.failed.values())} traces or problems have no value and are in no number: {codes}.")
@@ -56,9 +55,9 @@ def note_lines(summary: Summary, notes: ReadNotes, caveats: Mapping[str, Caveats
     return lines
 
 
-def _direct_line(each: DirectCaveats) -> str:
+def _direct_line(each: Caveats) -> str:
     counts = {
-        "were cut off": each.truncated,
+        "were cut off": each.cut_off,
         "thought all the same": each.thought,
         "say nothing that could be read": each.unparsed,
         "have no grade and no vote": each.ungraded,

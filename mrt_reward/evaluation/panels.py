@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from mrt_reward.evaluation.bootstrap import CurveSummary, Estimate
 from mrt_reward.evaluation.charts import Axes, Chart, Mark, Series
-from mrt_reward.evaluation.direct_summary import CurveDifference
 from mrt_reward.evaluation.progress import NUM_QUARTERS
-from mrt_reward.evaluation.summary import ModelSummary, Summary
+from mrt_reward.evaluation.summary import Difference, ModelSummary, Summary
 from mrt_reward.evaluation.words import interval_of, written
 
 X_TOKENS = "budget, in tokens (prompt, thinking, answer)"
@@ -64,7 +63,7 @@ def budget_panels(summary: Summary) -> list[Panel]:
 def vote_panels(summary: Summary) -> list[Panel]:
     """`[maj@k]` against tokens, one chart for each model: the authors' study of chopped thinking."""
     panels: list[Panel] = []
-    direct = {f"{each.name}, direct": each.votes for each in summary.direct}
+    direct = {each.name: each.curves["votes"] for each in summary.direct}
     caption = "k answers are drawn at a cut and voted on; k answers cost k times the tokens of one."
     if direct:
         caption += " Direct: votes of 1, 2, 4, … answers without thinking, at their own tokens."
@@ -75,7 +74,7 @@ def vote_panels(summary: Summary) -> list[Panel]:
         if len(curves) + len(direct) > 1:
             title = f"More votes or more thinking? {model.name}"
             panels.append(Panel(f"votes-{number}", title, caption, Chart("lines", axes, _series(curves | direct))))
-    return panels + [_against_direct(summary)] * bool(summary.advantages)
+    return panels + [_against_direct(summary)] * bool(summary.gains)
 
 
 def own_panels(summary: Summary) -> list[Panel]:
@@ -147,24 +146,18 @@ def _tokens(estimate: Estimate) -> str:
 def _against_direct(summary: Summary) -> Panel:
     """What thinking gains over votes on direct answers."""
     title = "Think, or vote without thinking?"
-    series = _series(
-        {f"{each.model} minus {each.direct}, direct": each.curves.get("accuracy") for each in summary.advantages}
-    )
+    series = _series({f"{each.second} minus {each.first}": each.curves.get("accuracy") for each in summary.gains})
     axes = Axes(title, X_TOKENS, "thinking minus direct votes", log=True, zero=True)
     caption = (
         "At matched tokens: accuracy of one answer after thinking, minus accuracy of as many direct votes as these buy."
     )
-    answers = tuple(_advantage_sentence(each) for each in summary.advantages)
+    answers = tuple(_gain_sentence(each, f"{summary.budgets[-1]:g}") for each in summary.gains)
     return Panel("direct", title, caption, Chart("lines", axes, series), answers)
 
 
-def _advantage_sentence(each: CurveDifference) -> str:
-    metric, gained = list(each.metrics.items())[-1]
-    at = metric.partition("@")[2]
-    return (
-        f"{each.model} minus {each.direct}, direct: {_with_interval(gained)} at {at} tokens, on "
-        f"{gained.problems} problems."
-    )
+def _gain_sentence(each: Difference, at: str) -> str:
+    gained = each.metrics[f"accuracy@{at}"]
+    return f"{each.second} minus {each.first}: {_with_interval(gained)} at {at} tokens, on {gained.problems} problems."
 
 
 def _frugal(summary: Summary) -> Panel:

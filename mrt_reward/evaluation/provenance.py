@@ -96,7 +96,7 @@ class Origins:
 
     def add(self, result: Result) -> None:
         """One more line."""
-        name = f"{result.model}, direct" if result.is_direct else result.model
+        name = result.answered_by
         known = self.options.setdefault(name, [])
         if result.options is not None and len(known) < MAX_OPTIONS and result.options not in known:
             known.append(result.options)
@@ -111,8 +111,7 @@ class Origins:
             names: what to call each model.
 
         """
-        shown = names | {f"{model}, direct": f"{name}, direct" for model, name in names.items()}
-        return {shown[name]: self._facts_of(name) for name in self.files}
+        return {names[name]: self._facts_of(name) for name in self.files}
 
     def _facts_of(self, name: str) -> dict[str, str]:
         facts = {"prover": ", ".join(sorted(self.provers.get(name, ())))}

@@ -16,7 +16,8 @@ from mrt_reward.evaluation.markdown import markdown
 from mrt_reward.evaluation.measures import Lens
 from mrt_reward.evaluation.page import page
 from mrt_reward.evaluation.provenance import Invocation, Origins
-from mrt_reward.evaluation.summary import TARGETS, Summary, summarise
+from mrt_reward.evaluation.summarising import TARGETS, summarise
+from mrt_reward.evaluation.summary import Summary
 from mrt_reward.evaluation.tally import NUM_EXAMPLES, Caveats, Tally
 from mrt_reward.evaluation.traces import ReadNotes, Results
 from mrt_reward.files import write_json, write_text

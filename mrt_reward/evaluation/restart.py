@@ -9,8 +9,6 @@ Dimension key: B budgets t · T traces of one problem.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,58 +18,28 @@ UNSOLVED = 0.5
 """Value below which a trace counts as not there yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class GoingOn:
-    """One trace's part in the comparison, at every budget t.
-
-    Attributes:
-        here_B: accuracy at t.
-        counted_B: 1 where the trace counts: it still runs at t (and is not there yet, if only such traces count).
-        later_B: accuracy at 2t where it counts, else 0.
-
-    """
-
-    here_B: Floats
-    counted_B: Floats
-    later_B: Floats
-
-
-def continuation(here_B: Floats, later_B: Floats, runs_B: NDArray[np.bool_], *, below: float = np.inf) -> GoingOn:
-    """A trace's part, among traces whose accuracy at t is below a level.
-
-    Args:
-        here_B: accuracy at t.
-        later_B: accuracy at 2t.
-        runs_B: whether the trace thinks on after t.
-        below: only traces with less accuracy at t count; infinite counts all.
-
-    """
-    counted_B = runs_B & (here_B < below)
-    return GoingOn(here_B, counted_B.astype(np.float64), np.where(counted_B, later_B, 0.0))
-
-
 def restart_comparison(
-    *, num_traces: int, sum_here_B: Floats, num_counted_B: Floats, sum_counted_here_B: Floats, sum_later_B: Floats
+    here_TB: Floats, later_TB: Floats, runs_TB: NDArray[np.bool_], *, below: float = np.inf
 ) -> tuple[Floats, Floats]:
     """One problem's accuracy at 2t tokens by going on, and by starting over at t, over the traces that count.
 
         going on      = mean over counted traces i of acc_i(2t)
         starting over = mean over counted traces i of the mean over other traces of acc(t)
 
-    Everything is a sum over traces, so that traces can be added as they come.
-
     Args:
-        num_traces: T, the number of traces of the problem.
-        sum_here_B: of all traces' accuracy at t.
-        num_counted_B: traces that count.
-        sum_counted_here_B: of their accuracy at t.
-        sum_later_B: of their accuracy at 2t.
+        here_TB: accuracy of each trace at t.
+        later_TB: accuracy at 2t.
+        runs_TB: whether the trace thinks on after t; only such traces count.
+        below: only traces with less accuracy at t count; infinite counts all.
 
     Returns:
         `continued_B` and `restarted_B`; NaN where no trace counts or there is no other trace.
 
     """
-    known_B = (num_counted_B > 0) & (num_traces > 1)
-    num_B = np.where(known_B, num_counted_B, 1.0)
-    others_B = (num_counted_B * sum_here_B - sum_counted_here_B) / max(num_traces - 1, 1)
-    return np.where(known_B, sum_later_B / num_B, np.nan), np.where(known_B, others_B / num_B, np.nan)
+    counted_TB = runs_TB & (here_TB < below)
+    num_counted_B, num_others = counted_TB.sum(axis=0), len(here_TB) - 1
+    known_B = (num_counted_B > 0) & (num_others > 0)
+    num_B = np.where(known_B, num_counted_B, 1)
+    others_TB = (here_TB.sum(axis=0) - here_TB) / max(num_others, 1)
+    continued_B, restarted_B = (np.where(counted_TB, each, 0.0).sum(axis=0) / num_B for each in (later_TB, others_TB))
+    return np.where(known_B, continued_B, np.nan), np.where(known_B, restarted_B, np.nan)

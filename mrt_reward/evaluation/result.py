@@ -161,6 +161,11 @@ class Result:
         return self.evaluation is not None and self.evaluation.direct is not None
 
     @property
+    def answered_by(self) -> str:
+        """What a report calls the model: one that answered without thinking is another than the same that thought."""
+        return f"{self.model}, direct" if self.is_direct else self.model
+
+    @property
     def completion(self) -> str:
         """What the model wrote; empty where the file does not hold it."""
         trace = self._read()[0]

@@ -1,6 +1,6 @@
-"""Adds traces up by model and problem, so that memory depends on the number of problems and not on that of traces.
+"""Gathers traces by model and problem: what is measured of them, what a reader should know, and some to show.
 
-Dimension key: N problems · Q quantities of `measures.Layout`.
+Dimension key: N problems · S sizes of a vote.
 """
 
 from __future__ import annotations
@@ -13,32 +13,13 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from mrt_reward.evaluation.bootstrap import mean_over_problems
-from mrt_reward.evaluation.direct_votes import DirectTally
-from mrt_reward.evaluation.measures import KINDS, SCALARS, Layout, Lens, end_tokens, measure
+from mrt_reward.evaluation.measures import Lens, Points, direct_measures_of, direct_points, measures_of, points_of
 from mrt_reward.evaluation.provenance import shown_names
-from mrt_reward.evaluation.restart import restart_comparison
 from mrt_reward.evaluation.result import Result
 from mrt_reward.mini.bundled import is_foreign
 from mrt_reward.types import Status
 
 Floats = NDArray[np.float64]
-
-
-@dataclass
-class ProblemSums:
-    """The traces of one model on one problem."""
-
-    sum_Q: Floats
-    count_Q: NDArray[np.uint32]
-    num_traces: int = 0
-
-    def add(self, vector_Q: Floats) -> None:
-        """One more trace; what it does not know (NaN) counts nowhere."""
-        known_Q = ~np.isnan(vector_Q)
-        self.sum_Q[known_Q] += vector_Q[known_Q]
-        self.count_Q += known_Q
-        self.num_traces += 1
 
 
 @dataclass
@@ -52,6 +33,11 @@ class Caveats:
         provers: that gave the values.
         lower_bounds: whether some values are likelihoods, which can only understate.
         warnings: of the scorer, by how often.
+        answers: without thinking, all of them.
+        cut_off: of these, ended by their budget.
+        thought: that opened thinking all the same.
+        unparsed: in which no answer was found; misses.
+        ungraded: that could not be judged, and have no vote.
 
     """
 
@@ -61,10 +47,23 @@ class Caveats:
     provers: set[str] = field(default_factory=set[str])
     lower_bounds: bool = False
     warnings: dict[str, int] = field(default_factory=dict[str, int])
+    answers: int = 0
+    cut_off: int = 0
+    thought: int = 0
+    unparsed: int = 0
+    ungraded: int = 0
 
     def add(self, result: Result) -> None:
-        """One more trace."""
+        """One more trace, or one more problem answered without thinking."""
         scored = result.scored
+        if result.evaluation is not None and (direct := result.evaluation.direct) is not None:
+            [value] = scored.values
+            self.answers += len(value.answers or ())
+            self.cut_off += direct.truncated
+            self.thought += direct.thought
+            self.unparsed += value.unparsed or 0
+            self.ungraded += value.ungraded or 0
+            return
         self.foreign += _is_foreign(result)
         self.partial += scored.status is Status.PARTIAL
         self.without_episodes += not scored.episodes
@@ -117,98 +116,87 @@ class Examples:
 
 
 class Tally:
-    """All traces, added up.
+    """What is kept of all traces, by model and problem; a few hundred numbers of each.
 
     Args:
         lens: how traces are looked at.
         num_examples: traces to keep for reading.
 
     Attributes:
-        layout: of what is added up.
-        direct: answers without thinking.
+        lens: the same.
         examples: traces to read.
-        caveats: by model.
-        end_S: by model, where its longest trace ends, in tokens, for each size of a vote.
+        caveats: by model; direct answers are a model of their own.
 
     """
 
     def __init__(self, lens: Lens, *, num_examples: int = NUM_EXAMPLES) -> None:
-        self.layout = Layout(lens)
-        self.direct = DirectTally(lens.sizes, self.layout.budget_B, weighted=lens.weighted)
+        self.lens = lens
         self.examples = Examples(num_examples)
         self.caveats: dict[str, Caveats] = {}
-        self.end_S: dict[str, Floats] = {}
-        self._sums: dict[str, dict[str, ProblemSums]] = {}
+        self._points: dict[str, dict[str, list[Points]]] = {}
+        self._direct: dict[str, dict[str, Points]] = {}
 
     def add(self, result: Result) -> None:
         """One more trace, or one more problem answered without thinking."""
+        self.caveats.setdefault(result.answered_by, Caveats()).add(result)
         if result.is_direct:
-            self.direct.add(result)
+            self._direct.setdefault(result.answered_by, {})[result.problem] = direct_points(result, self.lens)
             return
-        of_model = self._sums.setdefault(result.model, {})
-        sums = of_model.get(result.problem)
-        if sums is None:
-            size = self.layout.size
-            sums = of_model[result.problem] = ProblemSums(np.zeros(size), np.zeros(size, np.uint32))
-        sums.add(self.layout.flat(measure(result, self.layout)))
-        end_S = end_tokens(result, self.layout.lens)
-        self.end_S[result.model] = np.maximum(self.end_S.get(result.model, end_S), end_S)
-        self.caveats.setdefault(result.model, Caveats()).add(result)
+        of_model = self._points.setdefault(result.answered_by, {})
+        of_model.setdefault(result.problem, []).append(points_of(result, self.lens))
         self.examples.add(result)
 
     @property
     def models(self) -> tuple[str, ...]:
-        """In order of appearance."""
-        return tuple(self._sums)
+        """That think, in order of appearance."""
+        return tuple(self._points)
+
+    @property
+    def direct(self) -> tuple[str, ...]:
+        """Models that answer without thinking."""
+        return tuple(self._direct)
 
     @property
     def shown_names(self) -> dict[str, str]:
         """What a report calls each model: one that is a folder without the folders above it."""
-        return shown_names([*self.models, *self.direct.models])
+        return shown_names([*self.models, *self.direct])
 
     @property
     def problems(self) -> tuple[str, ...]:
         """Of any model, sorted."""
-        return tuple(sorted(self.direct.problems.union(*self._sums.values())))
+        return tuple(
+            sorted({problem for each in (self._points, self._direct) for one in each.values() for problem in one})
+        )
 
-    def means(self, model: str) -> Floats:
-        """Mean over the traces of each problem, `value_NQ` in the order of `problems`; NaN where there is none."""
-        rows = [self._sums[model].get(problem) for problem in self.problems]
-        missing_Q = np.full(self.layout.size, np.nan)
-        return np.stack([missing_Q if row is None else _mean(row.sum_Q, row.count_Q) for row in rows])
+    def measures(self, model: str) -> dict[str, Floats]:
+        """What is measured of a model, by name (`measures_of`, `direct_measures_of`), with a first dimension N more.
 
-    def traces(self, model: str) -> NDArray[np.int64]:
-        """Number of traces of each problem, `count_N`."""
-        rows = [self._sums[model].get(problem) for problem in self.problems]
-        return np.array([0 if row is None else row.num_traces for row in rows], np.int64)
+        Its rows are in the order of `problems`; NaN where the model has none.
+        """
+        if model in self._direct:
+            found = {problem: direct_measures_of(one, self.lens) for problem, one in self._direct[model].items()}
+        else:
+            found = {problem: measures_of(traces, self.lens) for problem, traces in self._points[model].items()}
+        index = {problem: n for n, problem in enumerate(self.problems)}
+        first = next(iter(found.values()))
+        table = {name: np.full((len(index), *each.shape), np.nan) for name, each in first.items()}
+        for problem, measures in found.items():
+            for name, each in measures.items():
+                table[name][index[problem]] = each
+        return table
 
-    def restarts(self, model: str, kind: str) -> tuple[Floats, Floats]:
-        """Accuracy of going on and of starting over, `NB` each (`restart`)."""
-        if kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-        take = self.layout.take
-        missing_B = np.full(self.layout.budget_B.shape, np.nan)
-        pairs: list[tuple[Floats, Floats]] = []
-        for problem in self.problems:
-            row = self._sums[model].get(problem)
-            pairs.append(
-                (missing_B, missing_B)
-                if row is None
-                else restart_comparison(
-                    num_traces=int(take("accuracy", row.count_Q.astype(np.float64))[0]),
-                    sum_here_B=take("accuracy", row.sum_Q),
-                    num_counted_B=take(f"{kind}_counted", row.sum_Q),
-                    sum_counted_here_B=take(f"{kind}_here", row.sum_Q),
-                    sum_later_B=take(f"{kind}_later", row.sum_Q),
-                )
-            )
-        return np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
+    def num_drawn(self, model: str) -> NDArray[np.int64]:
+        """Number of traces of each problem, or of answers without thinking, `count_N`."""
+        direct = {problem: [one] for problem, one in self._direct.get(model, {}).items()}
+        of_model = self._points.get(model, direct)
+        return np.array(
+            [sum(each.num_drawn for each in of_model.get(problem, [])) for problem in self.problems], np.int64
+        )
 
-    def difficulty(self) -> Floats:
-        """How well each problem is solved, `value_N`: J[K] averaged over traces, then over models."""
-        index = SCALARS.index("final")
-        solved_MN = np.stack([self.layout.take("scalars", self.means(model))[:, index] for model in self.models])
-        return mean_over_problems(solved_MN)
+    def ends(self, model: str) -> Floats:
+        """Where a model's longest trace ends, in tokens, for each size of a vote, `end_S`."""
+        traces = [trace for each in self._points[model].values() for trace in each]
+        return np.max([trace.token_SP[:, -1] for trace in traces], axis=0)
 
 
 def terciles(difficulty_N: Floats) -> dict[str, NDArray[np.intp]]:
@@ -223,10 +211,6 @@ def terciles(difficulty_N: Floats) -> dict[str, NDArray[np.intp]]:
         return {}
     order = known[np.argsort(difficulty_N[known], kind="stable")]
     return dict(zip(("hard", "medium", "easy"), np.array_split(order, 3), strict=True))
-
-
-def _mean(sum_Q: Floats, count_Q: NDArray[np.uint32]) -> Floats:
-    return np.divide(sum_Q, count_Q, out=np.full(sum_Q.shape, np.nan), where=count_Q > 0)
 
 
 def _digest(text: str) -> bytes:

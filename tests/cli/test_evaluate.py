@@ -67,8 +67,8 @@ def test_another_model_answers_without_thinking(tmp_path: Path, prover: Counting
     assert done.exit_code == 0, done.output
     assert "3 problems answered without thinking, 0 failed, 0 already there" in done.output
     record = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert [each["name"] for each in record["direct"]] == ["large"]
-    assert (record["advantages"][0]["model"], record["advantages"][0]["direct"]) == ("mini", "large")
+    assert [each["name"] for each in record["direct"]] == ["large, direct"]
+    assert (record["gains"][0]["second"], record["gains"][0]["first"]) == ("mini", "large, direct")
     # Again: no engine is built for it. In another way: refused. With settings of its own: another one.
     calls = prover.num_calls
     done = RUN.invoke(app, evaluate(tmp_path, *flags))
@@ -80,7 +80,7 @@ def test_another_model_answers_without_thinking(tmp_path: Path, prover: Counting
     done = RUN.invoke(app, evaluate(tmp_path, "--direct", own, "--direct-answers", "2"))
     assert done.exit_code == 0, done.output
     record = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert [each["name"] for each in record["direct"]] == ["large", "small"]
+    assert [each["name"] for each in record["direct"]] == ["large, direct", "small, direct"]
     refused = RUN.invoke(app, evaluate(tmp_path, "--direct", "small={"))
     assert "--direct 'small={': expected NAME=JSON" in str(refused.exception)
 
@@ -107,7 +107,7 @@ def test_votes_are_weighted_where_the_engine_tells_log_probabilities(
     assert record["weighted_votes"] is True
     [model], [plain] = record["models"], record["direct"]
     assert {point["value"] for point in model["curves"]["episodes:maj@8"]["points"]} == {1.0}
-    assert [point["value"] for point in plain["votes"]["points"]] == [0.5, 1.0]
+    assert [point["value"] for point in plain["curves"]["votes"]["points"]] == [0.5, 1.0]
     assert "Votes are weighted" in (tmp_path / "out" / "report.md").read_text()
     by_likelihood = '{"estimator": {"kind": "likelihood"}}'
     refused = RUN.invoke(app, evaluate(tmp_path, "--weighted-votes", "--overwrite", "--options", by_likelihood))

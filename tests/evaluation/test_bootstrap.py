@@ -8,7 +8,7 @@ from mrt_reward.evaluation.bootstrap import (
     estimate,
     estimates,
     interval,
-    mean_over_problems,
+    mean_of_known,
     resample_counts,
     resampled_means,
 )
@@ -28,7 +28,7 @@ def test_means_over_resamples_worked_by_hand(monkeypatch: pytest.MonkeyPatch) ->
     # The second quantity is known of the second problem alone, so the first resample does not have it.
     expected = np.array([[1.0, np.nan], [2.0, 2.0], [3.0, 2.0]])
     np.testing.assert_allclose(resampled_means(value, count), expected, atol=1e-12)
-    assert mean_over_problems(value) == pytest.approx([2.0, 2.0])
+    assert mean_of_known(value) == pytest.approx([2.0, 2.0])
     monkeypatch.setattr(bootstrap, "_MAX_CELLS", 2)  # one resample at a time
     np.testing.assert_allclose(resampled_means(value, count), expected, atol=1e-12)
 

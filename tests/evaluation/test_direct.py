@@ -169,18 +169,24 @@ def test_votes_and_what_thinking_gains_over_them_worked_by_hand(tmp_path: Path) 
     ]
     path = write(tmp_path / "r.jsonl", *rows)
     report = read_report([path], ReportSpec(Lens((20.0,), (1, 2)), budgets=(20.0,)))
-    [direct], [gained] = report.summary.direct, report.summary.advantages
+    [direct], [gained], votes = report.summary.direct, report.summary.gains, report.summary.direct[0].curves["votes"]
     # maj@1: 3/4, 1/3, 1. maj@2 ties where the pair differs: the same. maj@4 of a: always right; b has but three votes.
-    assert (direct.name, direct.problems, direct.sizes) == ("plain", 3, (1, 2, 4))
-    assert [point.value for point in direct.votes.points] == pytest.approx([25 / 36, 25 / 36, 1.0], abs=1e-9)
-    assert [(point.problems, point.traces) for point in direct.votes.points] == [(3, 12), (3, 12), (2, 8)]
-    assert direct.votes.x == (15.0, 20.0, 30.0)
-    assert (direct.caveats.answers, direct.caveats.truncated, direct.caveats.ungraded) == (12, 3, 1)
+    assert (direct.name, direct.problems, direct.traces) == ("plain, direct", 3, 12)
+    assert report.summary.direct_sizes[: len(votes.points)] == (1, 2, 4)
+    assert [point.value for point in votes.points] == pytest.approx([25 / 36, 25 / 36, 1.0], abs=1e-9)
+    assert [(point.problems, point.traces) for point in votes.points] == [(3, 12), (3, 12), (2, 8)]
+    assert votes.x == (15.0, 20.0, 30.0)
+    caveats = report.caveats["plain, direct"]
+    assert (caveats.answers, caveats.cut_off, caveats.ungraded) == (12, 3, 1)
+    # Of all that the votes can buy, and of the tokens that they need: as of a model that thinks.
+    assert direct.metrics["accuracy@20"].value == pytest.approx(25 / 36, abs=1e-9)
+    # From 20 to 30 tokens a rises from 3/4 to 1: (3/4 + (x - 20)/40 + 1/3 + 1)/3 = 0.7.
+    assert direct.metrics["tokens_to@0.7"].value == pytest.approx(20 + 2 / 3, abs=0.01)
     # At 20 tokens: thinking has 1 and 1/2, the votes of two answers 3/4 and 1/3; c has no thinking.
     at = gained.metrics["accuracy@20"]
-    assert (at.value, at.problems, at.traces) == (pytest.approx((1 / 4 + 1 / 6) / 2, abs=1e-9), 2, 2)
+    assert (at.value, at.problems, at.traces) == (pytest.approx((1 / 4 + 1 / 6) / 2, abs=1e-9), 2, 2 + 8)
     assert (at.low, at.high) == pytest.approx((1 / 6, 1 / 4), abs=1e-9)
-    assert (gained.model, gained.direct, set(gained.curves)) == ("m", "plain", {"accuracy"})
+    assert (gained.second, gained.first, set(gained.curves)) == ("m", "plain, direct", {"accuracy"})
     assert report.summary.models[0].problems == 2
 
 
@@ -189,11 +195,9 @@ def test_the_report_tells_direct_answers(tmp_path: Path) -> None:
     rows += [direct_line(str(index), "rrww") for index in range(4)]
     written = make_report([write(tmp_path / "r.jsonl", *rows)], tmp_path, ReportSpec(figures=True))
     record = json.loads((tmp_path / "summary.json").read_text())
-    assert record["direct"][0]["votes"]["points"][0]["value"] == pytest.approx(0.5)
-    assert (
-        record["advantages"][0]["metrics"]["accuracy@64"]["low"]
-        < record["advantages"][0]["metrics"]["accuracy@64"]["high"]
-    )
+    assert record["direct"][0]["curves"]["votes"]["points"][0]["value"] == pytest.approx(0.5)
+    gained = record["gains"][0]["metrics"]["accuracy@64"]
+    assert gained["low"] < gained["high"]
     assert (record["notes"]["read"], record["notes"]["direct"]) == (4, 4)
     text = (tmp_path / "report.md").read_text()
     assert "| maj@4 | 0.500 [0.500, 0.500] at 30 tokens |" in text

@@ -4,22 +4,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mrt_reward.evaluation.restart import UNSOLVED, continuation, restart_comparison
+from mrt_reward.evaluation.restart import UNSOLVED, restart_comparison
 
 Floats = NDArray[np.float64]
 
 
 def compare(here: Floats, later: Floats, runs: NDArray[np.bool_], below: float = np.inf) -> tuple[float, float]:
     """One budget, traces down the rows."""
-    parts = [continuation(here[[i]], later[[i]], runs[[i]], below=below) for i in range(len(here))]
-    continued, restarted = restart_comparison(
-        num_traces=len(here),
-        sum_here_B=np.sum([part.here_B for part in parts], axis=0),
-        num_counted_B=np.sum([part.counted_B for part in parts], axis=0),
-        sum_counted_here_B=np.sum([part.here_B * part.counted_B for part in parts], axis=0),
-        sum_later_B=np.sum([part.later_B for part in parts], axis=0),
-    )
-    return continued[0], restarted[0]
+    continued_1, restarted_1 = restart_comparison(here[:, None], later[:, None], runs[:, None], below=below)
+    return continued_1[0], restarted_1[0]
 
 
 def test_going_on_and_starting_over_worked_by_hand() -> None:

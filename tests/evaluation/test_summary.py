@@ -9,7 +9,7 @@ import pytest
 from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.measures import Lens
 from mrt_reward.evaluation.report import ReportSpec, make_report, read_report
-from mrt_reward.evaluation.summary import summarise
+from mrt_reward.evaluation.summarising import summarise
 from mrt_reward.evaluation.tally import Tally, terciles
 from tests.evaluation.lines import line, write
 
