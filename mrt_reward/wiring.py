@@ -47,6 +47,10 @@ def build_prover(settings: EngineSettings) -> Prover:
         case "transformers":
             build = _transformers_prover
     model = settings.model or "mini"
+    if model.startswith((".", "/", "~")) and not Path(model).is_dir():
+        raise ConfigError(
+            f"there is no folder {model}: expected a model's folder, or its name on the hub", param="model"
+        )
     if model not in BUNDLED or Path(model).exists():
         return build(settings, "")
     return build(settings.model_copy(update={"model": str(BUNDLED[model].folder)}), BUNDLED_NOTE.format(name=model))

@@ -11,6 +11,7 @@ import pytest
 
 from mrt_reward.cli.several import engine_args_from
 from mrt_reward.config import load_settings
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.mini.bundled import BUNDLED
 from mrt_reward.service.redis_store import RedisStore
@@ -77,6 +78,12 @@ def test_a_cache_server_without_its_package_is_reported_how_to_install_it(monkey
     monkeypatch.delitem(sys.modules, "mrt_reward.service.redis_store")
     with pytest.raises(ConfigError, match=r"cache_url needs the package redis .*\[redis\]"):
         build_store(load_settings(cache_url="redis://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize("model", ["./nowhere", "/nowhere", "~/nowhere", "../nowhere"])
+def test_a_folder_that_is_not_there_is_no_name_of_the_hub(model: str) -> None:
+    with pytest.raises(ConfigError, match=f"there is no folder {model}: expected a model's folder, or its name"):
+        build_prover(EngineSettings(model=model))
 
 
 def test_a_model_that_cannot_be_loaded_leaves_no_cache_file_open(tmp_path: Path) -> None:

@@ -121,7 +121,11 @@ def refuse_unanswered(source: Path, rows: Iterable[FileRow], options: ScoreOptio
             return
         first = first or (row if row.trace is not None else None)
     if first is not None:
-        raise ConfigError(f"{source}: no row has an `answer`, which {needs} needs{_found(first)}", param="source")
+        raise ConfigError(
+            f"{source}: no row has an `answer`, which {needs} needs: name its column by --map answer=…, or take "
+            f"rollouts with a grader that needs none{_found(first)}",
+            param="source",
+        )
 
 
 def _expected() -> str:

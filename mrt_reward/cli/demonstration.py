@@ -91,6 +91,7 @@ async def _score_and_show(console: Console, url: str, groups: Sequence[Sequence[
     show_summary(console, run)
     console.print("\nNow serve it yourself, and score the trace above again:\n", highlight=False)
     console.print("  mrt-reward serve &", highlight=False)
+    console.print("  until curl -sf localhost:8000/readyz > /dev/null; do sleep 1; done", highlight=False)
     console.print(f"  {_curl(sampled[index_to_show(run)])}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -103,4 +104,4 @@ def _curl(sampled: SampledTrace) -> str:
         "completion": sampled.completion,
     }
     body = shlex.quote(json.dumps({"traces": [trace]}))
-    return f"curl -s localhost:8000/v1/score -H 'content-type: application/json' -d {body}"
+    return f"curl -sS localhost:8000/v1/score -H 'content-type: application/json' -d {body}"

@@ -67,10 +67,10 @@ def _row(line: str, number: int, renames: Mapping[str, str], *, problems: bool) 
     except ValueError as error:
         return FileRow(row_id, None, error=TraceError(f"line {number} is not JSON: {error}", code="invalid_json"))
     if not isinstance(record, dict):
-        got = type(record).__name__
-        return FileRow(
-            row_id, None, error=TraceError(f"line {number}: expected an object, got {got}", code="invalid_json")
-        )
+        what = f"line {number}: expected an object, got {type(record).__name__}"
+        if isinstance(record, list):
+            what += " (of a JSON array, write one object a line: jq -c '.[]' array.json)"
+        return FileRow(row_id, None, error=TraceError(what, code="invalid_json"))
     theirs = cast("dict[str, object]", record)
     if both := [ours for name, ours in renames.items() if name in theirs and ours in theirs]:
         what = f"line {number} has a column {both[0]} of its own: leave it out of --map"

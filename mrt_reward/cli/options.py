@@ -85,6 +85,9 @@ def option_problem(error: ValidationError) -> str:
             return f"{where}.kind is missing: expected one of {', '.join(_KINDS[name])}"
         case "literal_error":
             known, got = re.findall(r"'([^']*)'", str(given["expected"])), str(first["input"])[:80]
+        case _ if name in _KINDS:
+            kinds = " or ".join(f'{{"kind": "{kind}"}}' for kind in list(_KINDS[name])[:2])
+            return f"{where}: expected an object with its kind, such as {kinds}, got {str(first['input'])[:80]!r}"
         case _:
             return f"{where}: {first['msg']}, got {str(first['input'])[:80]!r}"
     return f"{where}: expected one of {', '.join(known)}, got {got!r}{did_you_mean(got, known)}"

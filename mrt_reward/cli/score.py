@@ -106,6 +106,8 @@ async def _run(run: _Run, console: Console) -> None:
             if totals.num_usable:
                 note = f"{run.target} keeps {totals.num_usable} scored traces; the same command goes on after them"
                 console.print(note, highlight=False, markup=False, soft_wrap=True)
+            elif not run.target.stat().st_size:
+                run.target.unlink()
             raise
     _report(run.target, totals, console)
     if totals.first_error or not totals.num_usable:

@@ -13,7 +13,7 @@ from mrt_reward.cli.ending import end_soon
 from mrt_reward.cli.flags import SERVE_FLAGS, with_settings
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import MRTRewardError
-from mrt_reward.server.listening import refuse_open_addresses
+from mrt_reward.server.listening import refuse_open_addresses, refuse_taken_ports
 from mrt_reward.server.run import serve as run_server
 from mrt_reward.server.tls import tls_context
 from mrt_reward.wiring import build_scorer
@@ -36,6 +36,7 @@ def serve(settings: ServeSettings) -> None:
     nothing; a second Ctrl-C gives up what is in flight, with 503.
     """
     refuse_open_addresses(settings)
+    refuse_taken_ports(settings)
     tls_context(settings)
     console = Console(stderr=True)
     if settings.model is None and settings.engine != "openai":
@@ -51,7 +52,9 @@ async def _serve(settings: ServeSettings, console: Console) -> None:
         gc.freeze()
         sys.setswitchinterval(SWITCH_S)
         scheme = "http" if settings.tls_cert is None else "https"
-        console.print(f"ready: {scheme}://{settings.host}:{port} (the contract at /docs)", highlight=False)
+        console.print(
+            f"ready: {scheme}://{settings.host}:{port} (a page to try it at /, the contract at /docs)", highlight=False
+        )
 
     try:
         await run_server(scorer, settings, on_ready=tell)

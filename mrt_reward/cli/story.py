@@ -93,7 +93,8 @@ def _earned(episode: Episode) -> Text:
     if episode.progress is None:
         return Text("not scored", style="red")
     if abs(episode.progress) < WasteOptions().waste_threshold:
-        return Text(f"{episode.progress:+.2f} waste", style="yellow")
+        # Zero has no sign.
+        return Text(f"{episode.progress:+.2f} waste".replace("-0.00", "+0.00"), style="yellow")
     return Text(f"{episode.progress:+.2f}", style="green" if episode.progress > 0 else "red")
 
 

@@ -18,6 +18,12 @@ UNTHINKING = (
     "<think> … </think>, or name its delimiters in --options"
 )
 
+NEVER_CLOSED = (
+    "never close their thinking by </think>, or by the delimiter of --options: all of their text counts as thinking "
+    "that was cut off, and their outcome is 0. If nothing was cut off, name the right delimiters: --options "
+    '\'{"delimiters": {"open": "…", "close": "…"}}\''
+)
+
 
 @dataclass
 class Totals:
@@ -41,6 +47,7 @@ class Totals:
     _wasted: int = 0
     _episodes: int = 0
     _outcomes: list[float] = field(default_factory=list[float])
+    _cut_off: int = 0
 
     def add(self, scored: ScoredTrace) -> None:
         """Count a trace that was scored now."""
@@ -65,6 +72,7 @@ class Totals:
         self._episodes += progress.size
         if scored.outcome is not None:
             self._outcomes.append(scored.outcome)
+        self._cut_off += bool(scored.truncated)
 
     @property
     def num_usable(self) -> int:
@@ -76,7 +84,7 @@ class Totals:
         yield f"{self.ok} ok, {self.partial} partial, {self.error} failed, {self.skipped} already there"
         if self._first:
             yield (
-                f"value J, mean of {len(self._first)} traces: {np.mean(self._first):.3f} without thinking → "
+                f"value J, mean of {_traces(len(self._first))}: {np.mean(self._first):.3f} without thinking → "
                 f"{np.mean(self._last):.3f} after all of it"
             )
         if self._episodes:
@@ -84,4 +92,10 @@ class Totals:
             share = self._wasted / self._episodes
             yield f"waste: {share:.1%} of {self._episodes} episodes have |progress| < {threshold:g}"
         if self._outcomes:
-            yield f"accuracy: {np.mean(self._outcomes):.3f}, mean outcome of {len(self._outcomes)} traces"
+            yield f"accuracy: {np.mean(self._outcomes):.3f}, mean outcome of {_traces(len(self._outcomes))}"
+        if self._cut_off:
+            yield f"cut off: {_traces(self._cut_off)} of {self.num_usable} {NEVER_CLOSED}"
+
+
+def _traces(num: int) -> str:
+    return f"{num} trace{'' if num == 1 else 's'}"

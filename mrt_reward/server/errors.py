@@ -45,6 +45,12 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
     )
 }
 
+MAX_PROBLEMS = 3
+"""Of a body, named in one reply."""
+
+MAX_PATH_CHARS = 200
+"""Of an unknown route, repeated in the reply."""
+
 
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every exception of a route in the one shape."""
@@ -74,16 +80,18 @@ def _invalid(status: int, found: Sequence[Any], path: Sequence[str | int]) -> JS
     # A union's tag repeats the name of its only field; a reader needs it once.
     parts = [str(part) for part in path]
     where = ".".join(part for index, part in enumerate(parts) if index == 0 or part != parts[index - 1])
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    message = f"{where or 'body'}: {found[0]['msg']}{more}"
+    also = "".join(f"; {'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found[1:MAX_PROBLEMS])
+    more = f" (and {len(found) - MAX_PROBLEMS} more)" if len(found) > MAX_PROBLEMS else ""
+    message = f"{where or 'body'}: {found[0]['msg']}{also}{more}"
     return error_response(status, ErrorInfo(message, "InvalidRequest", "invalid_request", where or None))
 
 
-async def _on_http(_: Request, error: Exception) -> JSONResponse:
+async def _on_http(request: Request, error: Exception) -> JSONResponse:
     http = cast("HTTPException", error)
     phrase = HTTPStatus(http.status_code).phrase
-    response = error_response(
-        http.status_code, ErrorInfo(str(http.detail), "HTTPError", phrase.lower().replace(" ", "_"))
-    )
+    message = str(http.detail)
+    if http.status_code == HTTPStatus.NOT_FOUND:
+        message = f"there is no route {request.url.path[:MAX_PATH_CHARS]}: /docs and /openapi.json list those there are"
+    response = error_response(http.status_code, ErrorInfo(message, "HTTPError", phrase.lower().replace(" ", "_")))
     response.headers.update(http.headers or {})
     return response

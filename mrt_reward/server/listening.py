@@ -53,6 +53,20 @@ def _stays_here(host: str) -> bool:
     return all(is_loopback(str(address[0])) for *_, address in found)
 
 
+def refuse_taken_ports(settings: ServeSettings) -> None:
+    """Refuse ports that cannot be bound now, which is known before a model is loaded.
+
+    Raises:
+        ConfigError: an address is unavailable.
+
+    """
+    for host, port, what in (
+        (settings.host, settings.port, "port"),
+        (settings.admin_host, settings.admin_port, "admin_port"),
+    ):
+        listening(host, port, what).close()
+
+
 def listening(host: str, port: int, what: str) -> socket.socket:
     """A socket that is bound, so that a taken port is known before anything starts.
 

@@ -32,13 +32,13 @@ def test_the_demo_tells_a_story_and_a_summary() -> None:
         "Mean value",
     ):
         assert message in done.output
-    assert "mrt-reward serve &" in done.output
+    assert "mrt-reward serve &\n  until curl -sf localhost:8000/readyz" in done.output
 
 
 def test_the_command_it_ends_with_works() -> None:
     done = RUN.invoke(app, ["demo", "--problems", "1", "--traces", "1"], env={"COLUMNS": "160"})
     command = done.output.rstrip().splitlines()[-1]
-    assert command.strip().startswith("curl -s localhost:8000/v1/score")
+    assert command.strip().startswith("curl -sS localhost:8000/v1/score")
     body = json.loads(shlex.split(command)[-1])
     # It is the trace that was shown.
     [shown] = body["traces"]

@@ -50,6 +50,8 @@ def test_what_is_no_object_of_options_is_refused(text: str) -> None:
         ('{"terminator": {"forced": "a", "natural": "b", "anwer": "free"}}', "Field required"),
         ('{"terminator": "boxd"}', "terminator: expected one of boxed, official, qwen3, got 'boxd'"),
         ('{"terminator": {"answer": "free"}}', "terminator.Terminator.forced: Field required"),
+        ('{"estimator": "rollouts"}', 'estimator: expected an object with its kind, such as {"kind": "likelihood"} or'),
+        ('{"segmenter": "markers"}', """{"kind": "balanced"} or {"kind": "markers"}, got 'markers'"""),
         ('{"waste_threshold": 0.1}', "waste_threshold: expected one of"),
         ('{"estimator": {"kind": "rollouts", "num_samples": 0}}', "greater than or equal to 1, got '0'"),
     ],

@@ -110,6 +110,16 @@ def test_a_server_may_do_the_work(tmp_path: Path) -> None:
     assert [row["status"] for row in read(tmp_path / "in.scored.jsonl")] == ["ok", "ok"]
 
 
+def test_a_run_that_never_began_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: ServeSettings) -> Scorer:
+        raise ConfigError("no such model")
+
+    monkeypatch.setattr(verb, "build_scorer", refused)
+    failed = RUN.invoke(app, ["score", str(write(tmp_path / "in.jsonl", TRACE))])
+    assert "no such model" in str(failed.exception)
+    assert not (tmp_path / "in.scored.jsonl").exists()
+
+
 @pytest.mark.parametrize("remote", [False, True])
 def test_what_holds_for_all_traces_is_said_once_at_the_end(
     tmp_path: Path, prover: ScriptedProver, *, remote: bool

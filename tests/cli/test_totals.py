@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 from mrt_reward.cli.totals import Totals
@@ -30,6 +31,15 @@ def test_means_are_of_all_traces_and_waste_of_all_episodes() -> None:
         "waste: 33.3% of 3 episodes have |progress| < 0.02",
         "accuracy: 0.500, mean outcome of 2 traces",
     ]
+
+
+def test_traces_that_never_close_their_thinking_are_counted() -> None:
+    totals = Totals()
+    totals.add(replace(scored(0.5, 0.5, outcome=0.0), truncated=True))
+    assert list(totals.lines())[1] == "value J, mean of 1 trace: 0.500 without thinking → 0.500 after all of it"
+    assert list(totals.lines())[-1].startswith("cut off: 1 trace of 1 never close")
+    totals.add(replace(scored(0.5, 0.5, outcome=1.0), truncated=False))
+    assert list(totals.lines())[-1].startswith("cut off: 1 trace of 2 never close")
 
 
 def test_what_is_missing_is_in_no_mean() -> None:

@@ -86,7 +86,8 @@ async def test_errors_of_http_keep_their_headers_and_are_named_by_their_status()
     reply = await _asked("GET", "/http")
     assert (reply.status_code, reply.headers["x-more"]) == (409, "1")
     assert reply.json()["error"] == {"message": "taken", "type": "HTTPError", "code": "conflict", "param": None}
-    assert (await _asked("GET", "/nowhere")).json()["error"]["code"] == "not_found"
+    missing = (await _asked("GET", "/nowhere")).json()["error"]
+    assert (missing["code"], missing["message"][:33]) == ("not_found", "there is no route /nowhere: /docs")
 
 
 def test_every_status_that_an_error_has_is_documented() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.provers.scripted import ScriptedProver
-from mrt_reward.server.listening import connection_limits, listening, refuse_open_addresses
+from mrt_reward.server.listening import connection_limits, listening, refuse_open_addresses, refuse_taken_ports
 from mrt_reward.server.run import serve
 from tests.server.conftest import VALUES, live_server
 from tests.server.test_run import make_scorer, make_settings
@@ -56,6 +56,15 @@ def test_connections_leave_descriptors_for_the_rest(monkeypatch: pytest.MonkeyPa
     assert connection_limits(make_settings(max_connections=20))[0] == 20
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert connection_limits(make_settings())[0] == 4096
+
+
+@pytest.mark.parametrize("what", ["port", "admin_port"])
+def test_a_taken_port_is_known_before_anything_is_loaded(what: str) -> None:
+    with listening("127.0.0.1", 0, what) as taken:
+        settings = make_settings(**{"port": 0, "admin_port": 0, what: taken.getsockname()[1]})
+        with pytest.raises(ConfigError, match="choose another port"):
+            refuse_taken_ports(settings)
+    refuse_taken_ports(settings)
 
 
 def test_an_address_that_is_not_ours_is_reported() -> None:
