@@ -181,6 +181,8 @@ async def run(spec: RunSpec, out: Path, report: Callable[[int], None] = lambda _
             await loop.step()
             lines.append({"step": _step(loop.log[-1])})
         _write(path, [*lines, {"done": True}])
+        # The trained policy stays, for who wants to read its traces or measure at it.
+        loop.export(folder / "policy")
         (folder / "state.pt").unlink()
     finally:
         await loop.close()
