@@ -54,9 +54,9 @@ class TrainingSettings(FollowOptions, WasteOptions, EpisodeLimit, SamplingOption
         Literal[Baseline, "termination"],
         Field(
             description="What is taken off an episode's progress: nothing (none); a price per episode, the group's "
-            "mean progress of one (group), or per thinking token, what progress the group's other traces make with one "
+            "mean progress of one (group), or per thinking token, the progress of the group's other traces by one "
             "(rate), both at least 0; the mean of the group's other episodes with the same index (group_index; "
-            "leave_one_out, where closing the thinking counts as one). termination is for mode prefix: A = r - J(prefix)."
+            "leave_one_out, where closing counts as one). termination is for mode prefix: A = r - J(prefix)."
         ),
     ] = "none"
     scale_by_std: Annotated[
