@@ -80,6 +80,13 @@ def _label(key: Group) -> str:
     return f"{key[1]} ({key[2]})"
 
 
+def _legend(key: Group, *, how: bool) -> str:
+    """What a picture calls an arm, for readers who know no arm; with how it was trained where that differs."""
+    rewards = {"outcome": "outcome reward (GRPO)", "paper-1": "progress reward, the paper's"}
+    name = rewards.get(key[1], f"{key[1]}, a rival" if is_rival(key[1]) else f"progress reward ({key[1]})")
+    return f"{name}: {key[2]}" if how else name
+
+
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
@@ -194,20 +201,22 @@ def draw(runs: Sequence[Finished], path: Path, faultless: Mapping[str, float] | 
     grid = np.atleast_2d(figure.subplots(len(regimes), 3, squeeze=False))
     for row, regime in zip(grid, regimes, strict=True):
         groups = {key: each for key, each in grouped(runs).items() if key[0] == regime}
+        differing = len({how for _, _, how in groups}) > 1
         for number, (key, each) in enumerate(groups.items()):
+            label = _legend(key, how=differing)
             how = {"color": f"C{number % 10}", "linestyle": "--" if is_rival(key[1]) else "-"}
             for axes, metric in zip(row, ("regret", "tokens"), strict=False):
-                _learning(axes, each, metric, how, _label(key))
+                _learning(axes, each, metric, how, label)
             curve = np.mean([run.final.curve for run in each], axis=0)
             most = TIMES_BUDGET * REGIMES[regime].budget_tokens
-            row[2].plot(np.linspace(0, most, curve.size + 1)[1:], curve, label=_label(key), **how)
+            row[2].plot(np.linspace(0, most, curve.size + 1)[1:], curve, label=label, **how)
         for axes, title, x in zip(
             row,
-            ("regret", "tokens of a trace", "accuracy at a budget"),
+            ("normalised regret (lower is better)", "tokens of a trace", "accuracy at a budget, at the end"),
             ("optimiser step", "optimiser step", "budget, tokens"),
             strict=True,
         ):
-            axes.set_title(f"{regime}: {title}", fontsize=10)
+            axes.set_title(title if len(regimes) == 1 else f"{regime}: {title}", fontsize=10)
             axes.set_xlabel(x)
             axes.spines[["top", "right"]].set_visible(False)
         if faultless:
@@ -217,6 +226,8 @@ def draw(runs: Sequence[Finished], path: Path, faultless: Mapping[str, float] | 
                 textcoords="offset points", ha="right", fontsize=7, color="0.4",
             )  # fmt: skip
         row[2].legend(frameon=False, fontsize=7)
+        if any(len(each) > 1 for each in groups.values()):
+            row[1].annotate("thin: single seeds", (0.03, 0.03), xycoords="axes fraction", fontsize=7, color="0.4")
     with mpl.rc_context({"svg.hashsalt": "mrt-reward", "svg.fonttype": "none"}):
         figure.savefig(path, metadata={"Date": None})
 
