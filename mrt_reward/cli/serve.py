@@ -32,8 +32,8 @@ def serve(settings: ServeSettings) -> None:
     MRT_REWARD_ENGINE_API_KEY; keys of several callers, with scopes and budgets, are tables [keys.NAME] of the TOML
     file. An address that other machines reach needs a key, or --no-key.
 
-    SIGTERM or Ctrl-C: take no more, finish what was taken within --drain-timeout-s, end. A second SIGTERM changes
-    nothing; a second Ctrl-C gives up what is in flight, with 503.
+    With SIGTERM or Ctrl-C the server takes no more, finishes what it has, and ends after --drain-timeout-s at the
+    latest. A second SIGTERM changes nothing; a second Ctrl-C gives up what is in flight, with 503.
     """
     refuse_open_addresses(settings)
     refuse_taken_ports(settings)

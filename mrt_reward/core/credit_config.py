@@ -13,6 +13,12 @@ from mrt_reward.ranges import check_ranges, option
 
 PaidValues = Literal["raw", "posterior"]
 Baseline = Literal["none", "group", "group_index", "rate", "leave_one_out"]
+BASELINES = (
+    "What is taken off an episode's progress: nothing (none); a price per episode (group) or thinking token (rate), "
+    "at which the group makes progress; or the mean of the other traces' episodes of that index (group_index, "
+    "leave_one_out)."
+)
+"""What each baseline is, in one sentence; `core.baselines` has the definitions."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,9 @@ class CurriculumSettings:
     """
 
     min_gain: Annotated[float, Gt(0), Le(1)] = option(0.01, "Accuracy that is worth a longer budget.")
-    granularity: Annotated[int, Ge(1)] | None = option(None, "Budgets are multiples of this many tokens.")
+    granularity: Annotated[int, Ge(1)] | None = option(
+        None, "Budgets are multiples of this many tokens. Unset: 64 budgets up to the longest trace."
+    )
     answer_tokens: Annotated[int, Ge(0)] = option(32, "Tokens to close the thinking and answer.")
     growth: Annotated[float, Ge(1)] = option(2.0, "Factor of the budget where longer traces still pay.")
     low_rate: Annotated[float, Ge(0), Le(1)] = option(0.05, "Problems solved less often are hard.")

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_settings import BaseSettings, CliApp
 
-from mrt_reward.core.credit_config import Baseline, CreditConfig, CreditOptions
+from mrt_reward.core.credit_config import BASELINES, Baseline, CreditConfig, CreditOptions
 from mrt_reward.core.progress import WasteOptions
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import (
@@ -52,12 +52,7 @@ class TrainingSettings(FollowOptions, WasteOptions, EpisodeLimit, SamplingOption
 
     baseline: Annotated[
         Literal[Baseline, "termination"],
-        Field(
-            description="What is taken off an episode's progress: nothing (none); a price per episode, the group's "
-            "mean progress of one (group), or per thinking token, the progress of the group's other traces by one "
-            "(rate), both at least 0; the mean of the group's other episodes with the same index (group_index; "
-            "leave_one_out, where closing counts as one). termination is for mode prefix: A = r - J(prefix)."
-        ),
+        Field(description=f"{BASELINES} termination is for mode prefix: A = r - J(prefix)."),
     ] = "none"
     scale_by_std: Annotated[
         bool | None,

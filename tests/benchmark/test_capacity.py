@@ -40,8 +40,8 @@ def test_twice_the_traces_need_twice_the_time_and_long_ones_more_than_that() -> 
     assert with_work(10, 20).gpu_seconds > 2.1 * once, "attention grows with the length"
 
 
-def test_what_is_measured_stands_in_the_readme() -> None:
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_what_is_measured_stands_on_its_page() -> None:
+    page = (ROOT / "mrt_reward/benchmark/README.md").read_text(encoding="utf-8")
     assert f"tokens computed are {COMPUTED_PER_NEEDED} of those needed" in page
     assert f"({OF_ONE_FORWARD})" in page
 

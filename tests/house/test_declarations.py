@@ -34,7 +34,7 @@ OTHER_MEANING = {
     # /get_reward pays a scalar, and no episodes.
     "ServeSettings.alpha", "ServeSettings.paid_values",
     # How many answers without thinking were cut off, or whether one was.
-    "Direct.truncated", "DirectCaveats.truncated",
+    "Direct.truncated",
     # Fields of a trace or of a request, and what vLLM and stored scores say.
     "ScoreRequest.options", "AnswerCounts.num_tokens", "Record.num_tokens",
     "ProverInfo.dtype", "ProverInfo.coupled", "ProverOut.coupled", "Probe.seed",

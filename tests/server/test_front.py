@@ -68,7 +68,7 @@ def test_a_person_scores_a_trace_in_a_real_browser(tmp_path: Path) -> None:
         browser.visit(f"{url}/")
         wait_for(browser, "!document.getElementById('state').hidden")
         assert "scripted@1" in browser.evaluate("document.getElementById('who').innerText")
-        assert "It can prove." in browser.evaluate("document.getElementById('ready').innerText")
+        wait_for(browser, "document.getElementById('ready').innerText.includes('It can prove.')")
         browser.evaluate("document.getElementById('score').click()")
         wait_for(browser, "!document.getElementById('scored').hidden")
         rows = "document.querySelectorAll('#episodes tr')"

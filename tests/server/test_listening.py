@@ -62,7 +62,7 @@ def test_connections_leave_descriptors_for_the_rest(monkeypatch: pytest.MonkeyPa
 def test_a_taken_port_is_known_before_anything_is_loaded(what: str) -> None:
     with listening("127.0.0.1", 0, what) as taken:
         settings = make_settings(**{"port": 0, "admin_port": 0, what: taken.getsockname()[1]})
-        with pytest.raises(ConfigError, match="choose another port"):
+        with pytest.raises(ConfigError, match=f"choose another {what}"):
             refuse_taken_ports(settings)
     refuse_taken_ports(settings)
 

@@ -84,11 +84,11 @@ def measure(
     paths = [state / f"{batch:04}.pt" for batch in range(num_batches)]
     asyncio.run(_take(specs, paths, report))
     success_BN = _of_all(paths, SUCCESS)
-    norm_BB = (success_BN @ success_BN.T).double().numpy()
+    norm_BB = (success_BN @ success_BN.T).numpy()
     found: list[Signal] = []
     for arm in [spec.arm for spec in specs]:
         of_arm_BN = _of_all(paths, arm)
-        gram_BB, with_BB = ((of_arm_BN @ other_BN.T).double().numpy() for other_BN in (of_arm_BN, success_BN))
+        gram_BB, with_BB = ((of_arm_BN @ other_BN.T).numpy() for other_BN in (of_arm_BN, success_BN))
         found.append(Signal(arm, gram_BB, with_BB, norm_BB))
     return found
 
@@ -106,8 +106,8 @@ async def _take(specs: Sequence[RunSpec], paths: Sequence[Path], report: Callabl
 
 
 def _of_all(paths: Sequence[Path], arm: str) -> Tensor:
-    """Gradients `BN` of one way to pay."""
-    return torch.stack([torch.load(path, mmap=True)[arm].float() for path in paths])
+    """Gradients `BN` of one way to pay; double, as sums of millions of products are not exact in less."""
+    return torch.stack([torch.load(path, mmap=True)[arm].double() for path in paths])
 
 
 async def _gradients(loops: dict[str, StudyLoop], batch: int) -> dict[str, Tensor]:

@@ -66,7 +66,7 @@ def test_gradients_of_a_batch_are_those_that_a_step_would_follow(tmp_path: Path)
     kept = torch.load(tmp_path / "state" / "0000.pt")
     assert set(kept) == {SUCCESS, "outcome", "rate-16"}
     assert kept["rate-16"].float().norm() > 0
-    assert found[1].gram_BB[0, 0] == pytest.approx(float(kept["rate-16"].float().norm()) ** 2, rel=1e-4)
+    assert found[1].gram_BB[0, 0] == pytest.approx(float(kept["rate-16"].double().norm()) ** 2, rel=1e-9)
     # Said again: nothing is done again, and another batch can be added.
     stamp = (tmp_path / "state" / "0000.pt").stat().st_mtime_ns
     again = measure(specs, 2, tmp_path / "state")
