@@ -77,6 +77,11 @@ class Lens(WasteOptions):
         """The grid of budgets, in tokens, increasing."""
         return budget_grid(*self.budgets)
 
+    @cached_property
+    def doubled_C(self) -> Floats:  # noqa: N802 - the name of an array
+        """The grid, then twice each of its budgets."""
+        return np.concatenate([self.budget_B, 2 * self.budget_B])
+
     @property
     def direct_sizes(self) -> tuple[int, ...]:
         """Y: k of the votes on answers without thinking."""
@@ -142,7 +147,7 @@ def measures_of(traces: Sequence[Points], lens: Lens) -> dict[str, Floats]:
         is known.
 
     """
-    curve_TSC = np.stack([_curves(trace, lens) for trace in traces])
+    curve_TSC = np.stack([accuracy_curves(trace.token_SP, trace.value_SP, lens.doubled_C) for trace in traces])
     size = lens.budget_B.size
     here_TB, later_TB = curve_TSC[:, 0, :size], curve_TSC[:, 0, size:]
     means = {
@@ -186,11 +191,6 @@ def direct_measures_of(problem: Points, lens: Lens) -> dict[str, Floats]:
 
 def _mean(each: Iterable[Floats | float]) -> Floats:
     return mean_of_known(np.stack([np.asarray(one, np.float64) for one in each]))
-
-
-def _curves(trace: Points, lens: Lens) -> Floats:
-    """Accuracy of each size of a vote at the budgets, and at twice each of them, `SC`."""
-    return accuracy_curves(trace.token_SP, trace.value_SP, np.concatenate([lens.budget_B, 2 * lens.budget_B]))
 
 
 def _extended(extended: Sequence[tuple[Floats, Floats] | None], budget_B: Floats) -> dict[str, Floats]:
