@@ -20,8 +20,8 @@ UNTHINKING = (
 
 NEVER_CLOSED = (
     "never close their thinking by </think>, or by the delimiter of --options: all of their text counts as thinking "
-    "that was cut off, and their outcome is 0. If nothing was cut off, name the right delimiters: --options "
-    '\'{"delimiters": {"open": "…", "close": "…"}}\''
+    "that was cut off, so that they give no answer (outcome 0, unless the file has an `outcome`). If nothing was cut "
+    'off, name the right delimiters: --options \'{"delimiters": {"open": "…", "close": "…"}}\''
 )
 
 

@@ -184,7 +184,7 @@ def _direct(summary: Summary) -> list[Section]:
 
 
 def _direct_rows(summary: Summary) -> list[Row]:
-    """A row for each size of a vote, a cell for each model that answers without thinking: accuracy and its tokens."""
+    """Rows of the models that answer without thinking: each size of a vote with its tokens, then what budgets buy."""
 
     def cell(each: ModelSummary, index: int) -> Cell:
         votes = each.curves["votes"]
@@ -200,6 +200,10 @@ def _direct_rows(summary: Summary) -> list[Row]:
         *(
             Row(f"maj@{size}", tuple(cell(each, index) for each in summary.direct))
             for index, size in enumerate(summary.direct_sizes[:num_sizes])
+        ),
+        *(
+            _row(metric, (estimate_cell(each.metrics.get(metric), metric) for each in summary.direct))
+            for metric in dict.fromkeys(metric for each in summary.direct for metric in each.metrics)
         ),
     ]
 

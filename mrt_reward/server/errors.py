@@ -68,22 +68,28 @@ async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
     found = cast("RequestValidationError", error).errors()
     where = found[0]["loc"][0] if found[0]["loc"] else "body"
     status = HTTPStatus.BAD_REQUEST if where == "header" else HTTPStatus.UNPROCESSABLE_ENTITY
-    return _invalid(status, found, found[0]["loc"][1:] or [where])
+    # The first part of a path says whether it is of the body.
+    return _invalid(status, [(each["loc"][1:] or each["loc"], each["msg"]) for each in found])
 
 
 async def _on_invalid_body(_: Request, error: Exception) -> JSONResponse:
     invalid = cast("InvalidBody", error)
-    return _invalid(invalid.status_code, invalid.found, invalid.found[0]["loc"])
+    return _invalid(invalid.status_code, [(each["loc"], each["msg"]) for each in invalid.found])
 
 
-def _invalid(status: int, found: Sequence[Any], path: Sequence[str | int]) -> JSONResponse:
+def _invalid(status: int, found: Sequence[tuple[Sequence[str | int], str]]) -> JSONResponse:
+    """What is wrong, each with its path; the first path is the reply's `param`."""
+    named = [(_dotted(path), message) for path, message in found]
+    where = named[0][0]
+    more = f" (and {len(found) - MAX_PROBLEMS} more)" if len(found) > MAX_PROBLEMS else ""
+    message = "; ".join(f"{path or 'body'}: {message}" for path, message in named[:MAX_PROBLEMS]) + more
+    return error_response(status, ErrorInfo(message, "InvalidRequest", "invalid_request", where or None))
+
+
+def _dotted(path: Sequence[str | int]) -> str:
     # A union's tag repeats the name of its only field; a reader needs it once.
     parts = [str(part) for part in path]
-    where = ".".join(part for index, part in enumerate(parts) if index == 0 or part != parts[index - 1])
-    also = "".join(f"; {'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found[1:MAX_PROBLEMS])
-    more = f" (and {len(found) - MAX_PROBLEMS} more)" if len(found) > MAX_PROBLEMS else ""
-    message = f"{where or 'body'}: {found[0]['msg']}{also}{more}"
-    return error_response(status, ErrorInfo(message, "InvalidRequest", "invalid_request", where or None))
+    return ".".join(part for index, part in enumerate(parts) if index == 0 or part != parts[index - 1])
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:

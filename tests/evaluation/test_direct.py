@@ -202,6 +202,10 @@ def test_the_report_tells_direct_answers(tmp_path: Path) -> None:
     text = (tmp_path / "report.md").read_text()
     assert "| maj@4 | 0.500 [0.500, 0.500] at 30 tokens |" in text
     assert "m\\|x minus plain, direct" in text
+    # The votes as a model of their own: what a budget buys, and what an accuracy costs.
+    own = text[text.index("## Answering without thinking") : text.index("One answer after thinking minus")]
+    assert "| Normalised regret to 64 tokens | " in own
+    assert "| Tokens to reach 50% | " in own
     assert "- plain, direct: 16 answers, 4 were cut off." in text
     page = (tmp_path / "report.html").read_text()
     assert "Think, or vote without thinking?" in page
