@@ -19,7 +19,7 @@ UNTHINKING = (
 )
 
 NEVER_CLOSED = (
-    "never close their thinking by </think>, or by the delimiter of --options: all of their text counts as thinking "
+    "their thinking by </think>, or by the delimiter of --options: all of their text counts as thinking "
     "that was cut off, so that they give no answer (outcome 0, unless the file has an `outcome`). If nothing was cut "
     'off, name the right delimiters: --options \'{"delimiters": {"open": "…", "close": "…"}}\''
 )
@@ -94,7 +94,7 @@ class Totals:
         if self._outcomes:
             yield f"accuracy: {np.mean(self._outcomes):.3f}, mean outcome of {_traces(len(self._outcomes))}"
         if self._cut_off:
-            yield f"cut off: {_traces(self._cut_off)} of {self.num_usable} {NEVER_CLOSED}"
+            yield f"cut off: {self._cut_off} of {_traces(self.num_usable)} never close {NEVER_CLOSED}"
 
 
 def _traces(num: int) -> str:

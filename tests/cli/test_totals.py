@@ -37,9 +37,9 @@ def test_traces_that_never_close_their_thinking_are_counted() -> None:
     totals = Totals()
     totals.add(replace(scored(0.5, 0.5, outcome=0.0), truncated=True))
     assert list(totals.lines())[1] == "value J, mean of 1 trace: 0.500 without thinking → 0.500 after all of it"
-    assert list(totals.lines())[-1].startswith("cut off: 1 trace of 1 never close")
+    assert list(totals.lines())[-1].startswith("cut off: 1 of 1 trace never close")
     totals.add(replace(scored(0.5, 0.5, outcome=1.0), truncated=False))
-    assert list(totals.lines())[-1].startswith("cut off: 1 trace of 2 never close")
+    assert list(totals.lines())[-1].startswith("cut off: 1 of 2 traces never close")
 
 
 def test_what_is_missing_is_in_no_mean() -> None:
