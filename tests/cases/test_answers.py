@@ -18,7 +18,7 @@ NESTED = {"3,000 nested parentheses": "(" * 3000 + "1" + ")" * 3000, "900 nested
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def grader() -> AsyncGenerator[MathGrader]:
-    grader = MathGrader()
+    grader = MathGrader(timeout_s=10.0)
     yield grader
     await grader.close()
 

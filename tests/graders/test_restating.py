@@ -40,7 +40,7 @@ def test_what_was_worked_out_or_is_the_gold_does_not_restate(answer: str, proble
 
 
 async def test_a_copied_problem_is_a_miss_boxed_or_in_words() -> None:
-    grader = MathGrader()
+    grader = MathGrader(timeout_s=10.0)
     cases = [
         (r"so \boxed{17 + 26 - 5}", False), ("The answer is 17+26-5.", False), (r"so \boxed{38}", True),
         ("The answer is 17 + 26 - 5 = 38.", True), (r"so \boxed{2 \cdot 19}", True),
