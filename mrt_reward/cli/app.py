@@ -23,6 +23,7 @@ from mrt_reward.cli import (
     serve,
     star,
 )
+from mrt_reward.cli.help import HeadedCommand
 from mrt_reward.version import __version__
 
 app = typer.Typer(
@@ -65,5 +66,5 @@ for verb, short in (
     (doctor.doctor, "Say what can run here, and what to do about the rest."),
     (bench.bench, "Measure prefixes per CPU-second of a prover."),
 ):
-    app.command(short_help=short)(verb)
+    app.command(short_help=short, cls=HeadedCommand)(verb)
 app.add_typer(mini.app, name="mini", short_help="Train and measure the bundled models.")

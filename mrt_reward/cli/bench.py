@@ -49,7 +49,8 @@ def bench(
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--json", help="Also write the rows to this file, as JSON, as they come.")
+        Path | None,
+        typer.Option("--json", dir_okay=False, help="Also write the rows to this file, as JSON, as they come."),
     ] = None,
 ) -> None:
     """Measure prefixes per CPU-second of the prover, in this process and through the server.

@@ -17,6 +17,7 @@ from typer.models import OptionInfo
 
 from mrt_reward.cli.several import engine_args_from, graders_from
 from mrt_reward.config import ServeSettings, load_settings
+from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import ScoreOptions
 
@@ -37,34 +38,24 @@ LOCAL_ENGINE = ("model", "engine", "dtype", "device", "threads", "max_kv_tokens"
 
 ENGINE = ("model", "engine", "engine_url", "tokenizer", *LOCAL_ENGINE[2:])
 
-_WORDS: dict[str, tuple[str, Any]] = {
+_WORDS: Mapping[str, tuple[str, str, str]] = {
     "engine_args": (
         "engine_arg",
-        typer.Option(
-            metavar="KEY=VALUE",
-            help=(
-                "More arguments of vLLM's AsyncEngineArgs, such as enable_lora=true; repeatable; values are JSON or "
-                "text. [default: none; env: MRT_REWARD_ENGINE_ARGS, as a JSON object]"
-            ),
-            show_default=False,
-        ),
+        "KEY=VALUE",
+        "More arguments of vLLM's AsyncEngineArgs, such as enable_lora=true; repeatable; values are JSON or text. "
+        "[default: none; env: MRT_REWARD_ENGINE_ARGS, as a JSON object]",
     ),
     "graders": (
         "grader",
-        typer.Option(
-            metavar="SPEC",
-            help=(
-                "What judges answers; repeatable as NAME=SPEC, the first is the default, and options.grader of a "
-                "request names another. SPEC is math (equal mathematics, choices and words in any usual notation), "
-                "exact (the gold's own text, up to white space and letter case: the strict one), module:function or "
-                "score:module:function (yours), http://… (a server of scores) or model:PATH (a reward model). "
-                "[default: math; env: MRT_REWARD_GRADERS, as a JSON object]"
-            ),
-            show_default=False,
-        ),
+        "SPEC",
+        "What judges answers; repeatable as NAME=SPEC, the first is the default, and options.grader of a request "
+        "names another. SPEC is math (equal mathematics, choices and words in any usual notation), exact (the gold's "
+        "own text, up to white space and letter case: the strict one), module:function or score:module:function "
+        "(yours), http://… (a server of scores) or model:PATH (a reward model). [default: math; env: "
+        "MRT_REWARD_GRADERS, as a JSON object]",
     ),
 }
-"""Settings that a command line gives in several words: their flag."""
+"""Settings that a command line gives in several words: their flag, what stands for its value, and its help."""
 
 
 _METAVARS: Mapping[str, str] = {
@@ -80,8 +71,27 @@ _METAVARS: Mapping[str, str] = {
     "weights_root": "FOLDER",
     "cache_path": "FILE",
     "cache_url": "URL",
+    "tls_cert": "FILE",
+    "tls_key": "FILE",
+    "tls_client_ca": "FILE",
 }
 """What stands for the value of a setting that is text."""
+
+_HEADINGS: Mapping[str, tuple[str, ...]] = {
+    "Prover and its engine": tuple(EngineSettings.model_fields),
+    "Grading": ("graders",),
+    "Addresses and access": (
+        "host", "port", "admin_host", "admin_port", "tls_cert", "tls_key", "tls_client_ca", "no_key", "allowed_hosts",
+        "weights_root",
+    ),
+    "Kept scores": ("cache_path", "cache_disk_mb", "cache_url"),
+    "Limits and times": (
+        "max_queue_tokens", "default_deadline_s", "drain_timeout_s", "canary_every_s", "max_body_mb", "max_connections",
+    ),
+    "Rewards and log": ("alpha", "paid_values", "log_format"),
+}  # fmt: skip
+"""Under which heading of `--help` the flags of settings stand."""
+_HEADING_OF = {name: heading for heading, names in _HEADINGS.items() for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,13 +195,18 @@ def _record_parameters(record: type[Any], wanted: Taking) -> list[inspect.Parame
 
 def _parameter(flag: str, name: str) -> inspect.Parameter:
     """The parameter of a flag, which is None where the flag is left out."""
+    heading = _HEADING_OF[name]
     if name in _WORDS:
-        kind: Any = Annotated[list[str] | None, _WORDS[name][1]]
+        _, metavar, text = _WORDS[name]
+        option = typer.Option(metavar=metavar, help=text, show_default=False, rich_help_panel=heading)
+        kind: Any = Annotated[list[str] | None, option]
     else:
         alternatives = _alternatives(ServeSettings.model_fields[name].annotation)
         known = [each for each in alternatives if each in (bool, int, float) or get_origin(each) is Literal]
         words = ["--no-key"] if name == "no_key" else []
-        option = typer.Option(*words, help=_help_of(name), show_default=False, metavar=_METAVARS.get(name))
+        option = typer.Option(
+            *words, help=_help_of(name), show_default=False, metavar=_METAVARS.get(name), rich_help_panel=heading
+        )
         kind = Annotated[(known or [str])[0] | None, option]
     return inspect.Parameter(flag, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
 

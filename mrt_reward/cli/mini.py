@@ -30,7 +30,7 @@ Name = Annotated[BundledName, typer.Option("--name", help="Bundled model whose p
 Folder = Annotated[Path, typer.Argument(help="Model folder.", file_okay=False)]
 
 
-@app.command()
+@app.command(short_help="Train a bundled model from its seed.")
 def train(
     folder: Folder,
     name: Name = "mini",
@@ -65,7 +65,7 @@ def train(
         write_card(folder, _measure(folder, BUNDLED[name], problems), note)
 
 
-@app.command()
+@app.command(short_help="Measure it against the truth of each prefix.")
 def evaluate(
     folder: Annotated[Path | None, typer.Argument(help="Model folder.", file_okay=False, show_default=ITSELF)] = None,
     name: Name = "mini",
@@ -144,7 +144,7 @@ def sample(
     Console(stderr=True).print(f"{output}: {num_rows} traces of {problems} problems", highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(short_help="Fine-tune a bundled model on chats.")
 def tune(
     data: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSONL of chats (`messages`).")],
     folder: Annotated[Path, typer.Argument(help="Model folder to write.", file_okay=False)],
@@ -169,7 +169,7 @@ def tune(
     )
 
 
-@app.command()
+@app.command(short_help="Accuracy, tokens and waste of several models.")
 def compare(
     folders: Annotated[list[Path], typer.Argument(help="Model folders; the first is what others are compared with.")],
     name: Name = "mini",

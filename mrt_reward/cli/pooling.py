@@ -36,7 +36,8 @@ ScoredFiles = Annotated[
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="File to write.")]
 TokenizerName = Annotated[
-    str | None, typer.Option(help="Folder or hub name of the policy's tokenizer, which renders prompts as text.")
+    str | None,
+    typer.Option(metavar="FOLDER|NAME", help="The policy's tokenizer, which renders prompts as text."),
 ]
 Policy = Annotated[str | None, typer.Option(help="Take the traces of this model only, where a file holds several.")]
 Options = Annotated[

@@ -40,7 +40,8 @@ CHUNK = 64
 def score(
     traces: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSONL: problem, completion, answer …")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="JSONL to write. [default: TRACES with .scored.jsonl]")
+        Path | None,
+        typer.Option("--output", "-o", dir_okay=False, help="JSONL to write. [default: TRACES with .scored.jsonl]"),
     ] = None,
     url: Annotated[
         str | None, typer.Option(metavar="URL", help="Score on this server; without it, in this process.")

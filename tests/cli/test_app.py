@@ -33,6 +33,14 @@ def test_flags_tell_their_default_and_their_variable() -> None:
     assert "8000" in done.output
 
 
+def test_options_of_the_verb_come_before_those_of_the_engine_under_their_headings() -> None:
+    lines = RUN.invoke(app, ["score", "--help"], env={"COLUMNS": "80"}).output.splitlines()
+    at = {line.split()[0] if line.startswith("  ") else line: row for row, line in enumerate(lines) if line.strip()}
+    headings = ["Arguments:", "Options:", "--overwrite", "Prover and its engine:", "--engine", "Grading:", "--grader"]
+    assert [at[heading] for heading in headings] == sorted(at[heading] for heading in headings)
+    assert [line for line in lines if len(line) > 80] == []
+
+
 def test_the_version_is_reported() -> None:
     assert RUN.invoke(app, ["--version"]).output.strip() == __version__
 
