@@ -20,7 +20,7 @@ from tests.study import signal as signals
 from tests.study.arms import ARMS, AUDITED, arm_of
 from tests.study.comparing import read_runs
 from tests.study.report import draw, page
-from tests.study.runs import LEARNING_RATE, RunSpec
+from tests.study.runs import LEARNING_RATE, RunSpec, digest
 from tests.study.runs import run as carry_out
 from tests.study.stages import STAGES, specs, stage_of
 from tests.study.values import Source, ValueSpec
@@ -131,10 +131,14 @@ def names(stage: Stages = "quick") -> None:
 @app.command()
 def signal(  # noqa: PLR0913, PLR0917 - options of a command
     regime: Annotated[str, typer.Option(help="deep, long or short.")] = "deep",
-    policy: Annotated[Path, typer.Option(help="Model folder; also the prover.", exists=True)] = MINI_DEEP.folder,
+    policy: Annotated[Path, typer.Option(help="Model folder.", exists=True)] = MINI_DEEP.folder,
+    prover: Annotated[
+        Path | None, typer.Option(help="Model folder of the prover.", exists=True, show_default="the policy's")
+    ] = None,
     values: Values = "likelihood",
     answers: Answers = 4,
     arm: Annotated[list[str] | None, typer.Option(help="These arms.")] = None,
+    name: Annotated[str, typer.Option(help="Of what is written.", show_default="REGIME-VALUES")] = "",
     batches: Annotated[int, typer.Option(min=2, help="Batches, each of 16 problems with 8 traces.")] = 16,
     threads: Threads = 2,
     out: Annotated[Path, typer.Option(help="Folder of what is measured.", file_okay=False)] = SIGNALS,
@@ -143,9 +147,9 @@ def signal(  # noqa: PLR0913, PLR0917 - options of a command
     torch.set_num_threads(threads)
     configure_logs("off")
     try:
-        spec = ValueSpec(_source(values), answers, policy)
+        spec = ValueSpec(_source(values), answers, prover or policy)
         chosen = [RunSpec(arm_of(name).name, _regime(regime), 0, 1, 1, spec, policy) for name in arm or AUDITED]
-        name = f"{regime}-{spec.name}"
+        name = name or f"{regime}-{spec.name}"
         with _bar() as bar:
             task = bar.add_task(name, total=batches)
             found = signals.measure(
@@ -154,11 +158,10 @@ def signal(  # noqa: PLR0913, PLR0917 - options of a command
     except MRTRewardError as error:
         raise SystemExit(f"error: {error}") from error
     what = chosen[0].record()
-    signals.write(
-        found,
-        {name: what[name] for name in ("regime", "values", "policy", "problems", "group_size")},
-        out / f"{name}.json",
-    )
+    shown = {key: what[key] for key in ("regime", "values", "policy", "problems", "group_size")}
+    if prover is not None:
+        shown["prover"] = digest(prover / "model.safetensors")
+    signals.write(found, shown, out / f"{name}.json")
     typer.echo(signals.table(found), nl=False)
 
 

@@ -90,7 +90,7 @@ class RunSpec:
             "arm": self.arm,
             "regime": self.regime,
             "seed": self.seed,
-            "policy": _digest(self.policy / "model.safetensors"),
+            "policy": digest(self.policy / "model.safetensors"),
             "steps": self.num_steps,
             "every": self.every,
             "values": self.values.name,
@@ -105,7 +105,8 @@ class RunSpec:
         }
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """What tells one file from another, in 12 characters."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
