@@ -9,6 +9,7 @@
 # make test-openrlhf types, tests and coverage of the OpenRLHF adapter, and its own trainer on a CPU
 # make bench       the embedded engine against one full forward, in minutes
 # make bench-full  both engines, through the server, against peers on vLLM's own, in an hour
+# make bench-router two vLLM engines behind vllm-router, one of them killed; by hand, and no part of CI
 # make dist        wheel and sdist, and the wheel tried in an environment with nothing else; PYTHON says which
 # Each creates its environment by itself, CPU only, from the pinned set in constraints/.
 
@@ -40,12 +41,16 @@ TRL_BIN   := $(TRL_VENV)/bin
 TRL_STAMP := $(TRL_VENV)/.installed
 TRL_PIP   := $(TRL_BIN)/python -m pip --disable-pip-version-check
 
+ROUTER_VENV  ?= .venv-router
+ROUTER_BIN   := $(ROUTER_VENV)/bin
+ROUTER_STAMP := $(ROUTER_VENV)/.installed
+
 OPENRLHF_VENV  ?= .venv-openrlhf
 OPENRLHF_BIN   := $(OPENRLHF_VENV)/bin
 OPENRLHF_STAMP := $(OPENRLHF_VENV)/.installed
 OPENRLHF_PIP   := $(OPENRLHF_BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo dist test test-faults test-vllm test-real test-verl test-verl-vllm test-openrlhf test-trl lint coverage bench bench-full venv format clean
+.PHONY: demo dist test test-faults test-vllm test-real test-verl test-verl-vllm test-openrlhf test-trl lint coverage bench bench-full bench-router venv format clean
 
 demo: venv
 	$(BIN)/mrt-reward demo
@@ -107,6 +112,10 @@ bench: venv
 bench-full: $(VLLM_STAMP)
 	$(VLLM_BIN)/python -m tests.bench.bench_full --out build/bench
 
+# By hand, and no part of CI, for its time: it starts four of vLLM's servers.
+bench-router: $(VLLM_STAMP) $(ROUTER_STAMP)
+	OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m tests.bench.bench_router --router $(ROUTER_BIN)/vllm-router
+
 # Tried outside of the sources, so that nothing but what the wheel holds is found.
 RELEASE := $(CURDIR)/build/release
 dist:
@@ -154,6 +163,11 @@ $(REAL_STAMP): $(VLLM_STAMP) constraints/real.txt
 	$(VLLM_PIP) $(INSTALL) --no-deps -r constraints/real.txt
 	touch $@
 
+$(ROUTER_STAMP): constraints/router.txt
+	test -x $(ROUTER_BIN)/python || $(PYTHON) -m venv $(ROUTER_VENV)
+	$(ROUTER_BIN)/python -m pip --disable-pip-version-check $(INSTALL) --no-deps -r constraints/router.txt
+	touch $@
+
 $(VERL_STAMP): pyproject.toml constraints/verl.txt
 	test -x $(VERL_BIN)/python || $(PYTHON) -m venv $(VERL_VENV)
 	$(VERL_PIP) $(INSTALL) --no-deps -r constraints/verl.txt || \
@@ -183,5 +197,5 @@ $(TRL_STAMP): pyproject.toml constraints/trl.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) $(VERL_VENV) $(OPENRLHF_VENV) $(TRL_VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(VLLM_VENV) $(ROUTER_VENV) $(VERL_VENV) $(OPENRLHF_VENV) $(TRL_VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import sys
 import tempfile
@@ -55,7 +56,7 @@ async def our_server(settings: ServeSettings) -> AsyncGenerator[str]:
     """
     command = [sys.executable, "-m", "mrt_reward.cli", "serve", "--host", "127.0.0.1", "--port", "0"]
     command += ["--admin-port", "0", "--log-format", "off"]
-    async with _running(command, environment_of(settings)) as server:
+    async with running(command, environment_of(settings)) as server:
         yield await server.figures_of(re.compile(r"ready: (http://\S+)"))
 
 
@@ -69,22 +70,31 @@ async def vllm_server(
         ConfigError: it does not start.
 
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
-    # The `vllm serve` command of the CPU build cannot find its own version.
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--model", str(model), "--served-model-name", "prover", "--uvicorn-log-level", "warning", *flags]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
-    async with _running(command, environment) as server:
+    async with running(vllm_command(model, port, flags), environment) as server:
         await server.answers(f"{url}/health")
         yield url, server.last_words
+
+
+def vllm_command(model: Path, port: int, flags: Sequence[str]) -> list[str]:
+    """What starts vLLM's own OpenAI server on a model, under the name `prover`."""
+    # The `vllm serve` command of the CPU build cannot find its own version.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)]
+    return [*command, "--model", str(model), "--served-model-name", "prover", "--uvicorn-log-level", "warning", *flags]
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 Look = Callable[[], Awaitable[str | None]]
 """What was waited for, or None so far."""
 
 
-class _Server:
+class ServerProcess:
     """A server's process, and what it wrote."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
@@ -128,6 +138,11 @@ class _Server:
         """The end of what it wrote."""
         return self._log.read_text(errors="replace")[-2000:].strip()
 
+    async def kill(self) -> None:
+        """End it at once, with the processes that it started, as where its machine is lost."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+
     async def stop(self) -> None:
         """End it; by force where it does not go."""
         if self._process.returncode is None:
@@ -140,7 +155,8 @@ class _Server:
 
 
 @asynccontextmanager
-async def _running(command: Sequence[str], environment: Mapping[str, str]) -> AsyncGenerator[_Server]:
+async def running(command: Sequence[str], environment: Mapping[str, str]) -> AsyncGenerator[ServerProcess]:
+    """A process, from its start to its end; variables are added to those of this process."""
     with tempfile.TemporaryDirectory(prefix="mrt-reward-bench-") as folder:
         log = Path(folder) / "log"
         with log.open("wb") as output:
@@ -150,8 +166,9 @@ async def _running(command: Sequence[str], environment: Mapping[str, str]) -> As
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **environment},
+                start_new_session=True,
             )
-        server = _Server(process, log)
+        server = ServerProcess(process, log)
         try:
             yield server
         finally:

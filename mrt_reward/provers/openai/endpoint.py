@@ -23,6 +23,8 @@ SESSION_HEADERS = ("X-Session-ID", "X-SMG-Routing-Key")
 
 BAD_FINISHES = frozenset({"abort", "error", "content_filter"})
 _RETRIED = frozenset({429, 502, 503, 504})
+# vllm-router says 500, and this, where the engine that it chose did not answer: the next one may.
+_ENGINE_LOST = re.compile(r"(Request failed|Failed to get response body): ")
 # vLLM and SGLang: "maximum context length", "longer than the model's context length"; llama.cpp: "context size";
 # SGLang's own protocol: "exceeds the maximum allowed length".
 _TOO_LONG = re.compile(
@@ -220,7 +222,7 @@ class Endpoint:
     def _failure(self, reply: httpx.Response, path: str) -> Exception:
         detail = self._hidden(reply.content[:10_000].decode(errors="replace"))[:500]
         message = f"{self.shown}{path} answered HTTP {reply.status_code}: {detail}"
-        if reply.status_code in _RETRIED:
+        if reply.status_code in _RETRIED or (reply.status_code == 500 and _ENGINE_LOST.match(detail)):
             return _Again(message, retry_after_s(reply.headers.get("retry-after")))
         if reply.status_code in {401, 403}:
             return ProverError(f"{message}; set MRT_REWARD_ENGINE_API_KEY to a key it takes", code="engine_key_refused")

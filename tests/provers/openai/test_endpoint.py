@@ -129,6 +129,21 @@ async def test_a_server_error_is_not_asked_again(vllm: FakeEndpoint, qwen_dir: P
         await prover_of(vllm, qwen_dir).check()
 
 
+@pytest.mark.parametrize("said", ["Request failed: error sending request", "Failed to get response body: error"])
+async def test_a_router_that_lost_the_engine_it_chose_is_asked_again(
+    vllm: FakeEndpoint, qwen_dir: Path, said: str
+) -> None:
+    prover = prover_of(vllm, qwen_dir)
+    await prover.check()
+    vllm.replies += [Response(said, 500)] * 2
+    [answer] = (await prover.prove(make_proof([5], SAMPLED))).answers
+    assert len(answer.completions) == SAMPLED.num_samples
+    vllm.replies += [Response(said, 500)] * 3
+    with pytest.raises(ProverUnavailable, match="3 tries"):
+        await prover.prove(make_proof([5], SAMPLED))
+    await prover.close()
+
+
 async def test_leaving_closes_the_requests(vllm: FakeEndpoint, qwen_dir: Path) -> None:
     prover = prover_of(vllm, qwen_dir)
     await prover.check()
