@@ -7,6 +7,7 @@
 # make test-verl-vllm stock veRL whose replicas are vLLM's own engine, with url=rollout; by hand, and does not pass yet (adapters/mrt_verl)
 # make test-trl    types, tests and coverage of the TRL adapter, and TRL training the bundled model on a CPU
 # make test-openrlhf types, tests and coverage of the OpenRLHF adapter, and its own trainer on a CPU
+# make test-serve  the application of deploy/ray_serve on a Ray cluster of this machine; minutes, and no part of .ci/run
 # make bench       the embedded engine against one full forward, in minutes
 # make bench-full  both engines, through the server, against peers on vLLM's own, in an hour
 # make dist        wheel and sdist, and the wheel tried in an environment with nothing else; PYTHON says which
@@ -40,12 +41,17 @@ TRL_BIN   := $(TRL_VENV)/bin
 TRL_STAMP := $(TRL_VENV)/.installed
 TRL_PIP   := $(TRL_BIN)/python -m pip --disable-pip-version-check
 
+SERVE_VENV  ?= .venv-serve
+SERVE_BIN   := $(SERVE_VENV)/bin
+SERVE_STAMP := $(SERVE_VENV)/.installed
+SERVE_PIP   := $(SERVE_BIN)/python -m pip --disable-pip-version-check
+
 OPENRLHF_VENV  ?= .venv-openrlhf
 OPENRLHF_BIN   := $(OPENRLHF_VENV)/bin
 OPENRLHF_STAMP := $(OPENRLHF_VENV)/.installed
 OPENRLHF_PIP   := $(OPENRLHF_BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo dist test test-faults test-vllm test-real test-verl test-verl-vllm test-openrlhf test-trl lint coverage bench bench-full venv format clean
+.PHONY: demo dist test test-faults test-vllm test-real test-verl test-verl-vllm test-openrlhf test-trl test-serve lint coverage bench bench-full venv format clean
 
 demo: venv
 	$(BIN)/mrt-reward demo
@@ -100,6 +106,11 @@ test-openrlhf: $(OPENRLHF_STAMP)
 	$(OPENRLHF_BIN)/coverage erase --rcfile=tests/openrlhf/coverage.toml
 	$(OPENRLHF_BIN)/python -m pytest $(VERL_QUIET) tests/contract/test_openrlhf.py tests/openrlhf --durations=8 \
 	  --cov --cov-config=tests/openrlhf/coverage.toml --cov-report=term
+
+# By hand: Ray starts a dozen processes, which a busy machine takes minutes for.
+test-serve: $(SERVE_STAMP)
+	$(SERVE_BIN)/pyright -p tests/ray_serve/pyrightconfig.json --pythonpath $(SERVE_BIN)/python
+	$(SERVE_BIN)/python -m pytest $(VERL_QUIET) tests/deploy/test_ray_serve.py tests/ray_serve --durations=5
 
 bench: venv
 	$(BIN)/python -m tests.bench.bench_prefixes
@@ -182,6 +193,13 @@ $(TRL_STAMP): pyproject.toml constraints/trl.txt
 	$(TRL_PIP) $(INSTALL) --no-deps -e .
 	touch $@
 
+$(SERVE_STAMP): pyproject.toml constraints/serve.txt
+	test -x $(SERVE_BIN)/python || $(PYTHON) -m venv $(SERVE_VENV)
+	$(SERVE_PIP) $(INSTALL) --no-deps -r constraints/serve.txt || \
+	  $(SERVE_PIP) $(INSTALL) --no-deps -r constraints/serve.txt --extra-index-url https://download.pytorch.org/whl/cpu
+	$(SERVE_PIP) $(INSTALL) --no-deps -e .
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) $(VERL_VENV) $(OPENRLHF_VENV) $(TRL_VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(VLLM_VENV) $(VERL_VENV) $(OPENRLHF_VENV) $(TRL_VENV) $(SERVE_VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
