@@ -1,5 +1,6 @@
 # make demo        real traces of the bundled model, scored by the real server, in a minute
-# make test        lint, types, import rules, tests and coverage
+# make test        lint, types, import rules and tests
+# make coverage    the same tests with branch coverage, which takes twice the time and is no part of .ci/run
 # make test-faults faults and load, on servers of loopback: a table of what holds; FULL=1 takes hours
 # make test-vllm   types, tests and coverage of the vLLM prover, on its real engine
 # make test-real   SmolLM2-135M-Instruct on both engines, in .venv-vllm; minutes, and no part of .ci/run
@@ -7,6 +8,7 @@
 # make test-verl-vllm stock veRL whose replicas are vLLM's own engine, with url=rollout; by hand, and does not pass yet (adapters/mrt_verl)
 # make test-trl    types, tests and coverage of the TRL adapter, and TRL training the bundled model on a CPU
 # make test-openrlhf types, tests and coverage of the OpenRLHF adapter, and its own trainer on a CPU
+# make test-serve  the application of deploy/ray_serve on a Ray cluster of this machine; minutes, and no part of .ci/run
 # make bench       the embedded engine against one full forward, in minutes
 # make bench-full  both engines, through the server, against peers on vLLM's own, in an hour
 # make bench-router two vLLM engines behind vllm-router, one of them killed; by hand, and no part of CI
@@ -45,17 +47,22 @@ ROUTER_VENV  ?= .venv-router
 ROUTER_BIN   := $(ROUTER_VENV)/bin
 ROUTER_STAMP := $(ROUTER_VENV)/.installed
 
+SERVE_VENV  ?= .venv-serve
+SERVE_BIN   := $(SERVE_VENV)/bin
+SERVE_STAMP := $(SERVE_VENV)/.installed
+SERVE_PIP   := $(SERVE_BIN)/python -m pip --disable-pip-version-check
+
 OPENRLHF_VENV  ?= .venv-openrlhf
 OPENRLHF_BIN   := $(OPENRLHF_VENV)/bin
 OPENRLHF_STAMP := $(OPENRLHF_VENV)/.installed
 OPENRLHF_PIP   := $(OPENRLHF_BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo dist test test-faults test-vllm test-real test-verl test-verl-vllm test-openrlhf test-trl lint coverage bench bench-full bench-router venv format clean
+.PHONY: demo dist test test-faults test-vllm test-real test-verl test-verl-vllm test-openrlhf test-trl test-serve lint unit coverage bench bench-full bench-router venv format clean
 
 demo: venv
 	$(BIN)/mrt-reward demo
 
-test: lint coverage
+test: lint unit
 
 lint: venv
 	$(BIN)/ruff format --check .
@@ -64,6 +71,9 @@ lint: venv
 	$(BIN)/lint-imports
 
 # Models of a few million parameters gain nothing by a second thread, and lose much where the machine is busy.
+unit: venv
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --durations=10
+
 coverage: venv
 	$(BIN)/coverage erase
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --cov --cov-branch --cov-report=term
@@ -105,6 +115,11 @@ test-openrlhf: $(OPENRLHF_STAMP)
 	$(OPENRLHF_BIN)/coverage erase --rcfile=tests/openrlhf/coverage.toml
 	$(OPENRLHF_BIN)/python -m pytest $(VERL_QUIET) tests/contract/test_openrlhf.py tests/openrlhf --durations=8 \
 	  --cov --cov-config=tests/openrlhf/coverage.toml --cov-report=term
+
+# By hand: Ray starts a dozen processes, which a busy machine takes minutes for.
+test-serve: $(SERVE_STAMP)
+	$(SERVE_BIN)/pyright -p tests/ray_serve/pyrightconfig.json --pythonpath $(SERVE_BIN)/python
+	$(SERVE_BIN)/python -m pytest $(VERL_QUIET) tests/deploy/test_ray_serve.py tests/ray_serve --durations=5
 
 bench: venv
 	$(BIN)/python -m tests.bench.bench_prefixes
@@ -196,6 +211,13 @@ $(TRL_STAMP): pyproject.toml constraints/trl.txt
 	$(TRL_PIP) $(INSTALL) --no-deps -e .
 	touch $@
 
+$(SERVE_STAMP): pyproject.toml constraints/serve.txt
+	test -x $(SERVE_BIN)/python || $(PYTHON) -m venv $(SERVE_VENV)
+	$(SERVE_PIP) $(INSTALL) --no-deps -r constraints/serve.txt || \
+	  $(SERVE_PIP) $(INSTALL) --no-deps -r constraints/serve.txt --extra-index-url https://download.pytorch.org/whl/cpu
+	$(SERVE_PIP) $(INSTALL) --no-deps -e .
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) $(ROUTER_VENV) $(VERL_VENV) $(OPENRLHF_VENV) $(TRL_VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(VLLM_VENV) $(ROUTER_VENV) $(VERL_VENV) $(OPENRLHF_VENV) $(TRL_VENV) $(SERVE_VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

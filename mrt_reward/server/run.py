@@ -145,7 +145,7 @@ async def _serve_on(
 
 async def _until_up(scorer: Scorer, ports: _Ports, stopping: asyncio.Task[bool], *, with_canary: bool) -> None:
     """Wait until the prover has proved its first and both ports answer, or until there is a reason not to."""
-    checking = asyncio.create_task(_first_proved(scorer) if with_canary else scorer.check())
+    checking = asyncio.create_task(first_proved(scorer, with_canary=with_canary))
     try:
         await asyncio.wait({checking, stopping, *ports.running}, return_when=asyncio.FIRST_COMPLETED)
         if checking.done():
@@ -160,10 +160,17 @@ async def _until_up(scorer: Scorer, ports: _Ports, stopping: asyncio.Task[bool],
         await asyncio.gather(checking, return_exceptions=True)
 
 
-async def _first_proved(scorer: Scorer) -> None:
+async def first_proved(scorer: Scorer, *, with_canary: bool) -> None:
+    """Have the prover generate a token, and with `with_canary` prove its known trace, before anybody asks it.
+
+    Raises:
+        ProverUnavailable: it cannot, or gives one trace different values.
+
+    """
     await scorer.check()
-    await scorer.canary.prove()
-    scorer.canary.refuse_if_wrong()
+    if with_canary:
+        await scorer.canary.prove()
+        scorer.canary.refuse_if_wrong()
 
 
 async def _drain(scorer: Scorer, timeout_s: float, hurry: asyncio.Event) -> None:
