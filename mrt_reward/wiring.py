@@ -52,7 +52,12 @@ def build_prover(settings: EngineSettings) -> Prover:
             f"there is no folder {model}: expected a model's folder, or its name on the hub", param="model"
         )
     if model not in BUNDLED or Path(model).exists():
-        return build(settings, "")
+        try:
+            return build(settings, "")
+        except ConfigError as error:
+            if error.param != "model" or "/" in model or Path(model).exists():
+                raise
+            raise ConfigError(f"{error}; bundled are {' and '.join(BUNDLED)}", param="model") from error
     return build(settings.model_copy(update={"model": str(BUNDLED[model].folder)}), BUNDLED_NOTE.format(name=model))
 
 

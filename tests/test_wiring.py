@@ -80,6 +80,17 @@ def test_a_cache_server_without_its_package_is_reported_how_to_install_it(monkey
         build_store(load_settings(cache_url="redis://127.0.0.1:9"))
 
 
+def test_a_name_that_nobody_knows_is_set_beside_those_that_are_bundled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.snapshot_download", unreachable)
+    with pytest.raises(ConfigError, match=r"neither a folder here nor .*: no network; bundled are mini and mini-deep$"):
+        build_prover(EngineSettings(model="mini-star"))
+    with pytest.raises(ConfigError, match=r"no network$"):
+        build_prover(EngineSettings(model="somebody/model"))
+
+
 @pytest.mark.parametrize("model", ["./nowhere", "/nowhere", "~/nowhere", "../nowhere"])
 def test_a_folder_that_is_not_there_is_no_name_of_the_hub(model: str) -> None:
     with pytest.raises(ConfigError, match=f"there is no folder {model}: expected a model's folder, or its name"):

@@ -50,7 +50,11 @@ def renames_from(words: list[str] | None) -> dict[str, str]:
             raise ConfigError(f"--map: expected OURS=THEIRS, such as problem=question, got {word!r}", param="map")
         if ours not in TRACE_FIELDS:
             known = ", ".join(sorted(TRACE_FIELDS))
-            near = did_you_mean(ours, TRACE_FIELDS)
+            near = (
+                f": the other way round, --map {theirs}={ours}?"
+                if theirs in TRACE_FIELDS
+                else did_you_mean(ours, TRACE_FIELDS)
+            )
             raise ConfigError(f"--map {word}: expected one of {known} before the =, got {ours!r}{near}", param="map")
         renames[theirs] = ours
     return renames

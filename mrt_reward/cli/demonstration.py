@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
+import shutil
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -90,9 +93,17 @@ async def _score_and_show(console: Console, url: str, groups: Sequence[Sequence[
     show_story(console, run)
     show_summary(console, run)
     console.print("\nNow serve it yourself, and score the trace above again:\n", highlight=False)
-    console.print("  mrt-reward serve &", highlight=False)
+    # Where the environment is not active, as after `make demo`, the bare name would not be found.
+    console.print(f"  {_command()} serve &", highlight=False, soft_wrap=True)
     console.print("  until curl -sf localhost:8000/readyz > /dev/null; do sleep 1; done", highlight=False)
     console.print(f"  {_curl(sampled[index_to_show(run)])}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _command() -> str:
+    """What starts this command line from the shell that started the demo."""
+    beside = Path(sys.executable).with_name("mrt-reward")
+    found = shutil.which("mrt-reward")
+    return "mrt-reward" if found and Path(found).samefile(beside) else str(beside)
 
 
 def _curl(sampled: SampledTrace) -> str:
@@ -104,4 +115,4 @@ def _curl(sampled: SampledTrace) -> str:
         "completion": sampled.completion,
     }
     body = shlex.quote(json.dumps({"traces": [trace]}))
-    return f"curl -sS localhost:8000/v1/score -H 'content-type: application/json' -d {body}"
+    return f"curl -sS localhost:8000/v1/score -H 'content-type: application/json' -d {body} | python3 -m json.tool"

@@ -51,12 +51,15 @@ def version_of(distribution: str) -> str | None:
         return None
 
 
-def _packaged(what: str, distributions: tuple[str, ...], extra: str) -> Finding:
+NOT_HERE = "not installed; it belongs in the environment that trains, and not beside a prover"
+
+
+def _packaged(what: str, distributions: tuple[str, ...], extra: str, missing: str = "not installed") -> Finding:
     versions = {name: version_of(name) for name in distributions}
     found = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     if all(versions.values()):
         return Finding(what, True, found)
-    return Finding(what, None, found or "not installed", install_command(extra))
+    return Finding(what, None, found or missing, install_command(extra))
 
 
 def _gpu() -> Finding:
@@ -116,9 +119,7 @@ def findings() -> list[Finding]:
         _math_grader(),
         _packaged("engine transformers", ("torch", "transformers"), "transformers"),
         _vllm(),
-        _packaged("veRL", ("verl",), "verl"),
-        _packaged("OpenRLHF", ("openrlhf",), "openrlhf"),
-        _packaged("TRL", ("trl",), "trl"),
+        *(_packaged(what, (what.lower(),), what.lower(), NOT_HERE) for what in ("veRL", "OpenRLHF", "TRL")),
     ]
 
 

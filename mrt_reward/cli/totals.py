@@ -19,9 +19,9 @@ UNTHINKING = (
 )
 
 NEVER_CLOSED = (
-    "their thinking by </think>, or by the delimiter of --options: all of their text counts as thinking "
-    "that was cut off, so that they give no answer (outcome 0, unless the file has an `outcome`). If nothing was cut "
-    'off, name the right delimiters: --options \'{"delimiters": {"open": "…", "close": "…"}}\''
+    "their thinking by </think>, or by the delimiter of --options: their prompts opened it, and all of their text "
+    "counts as thinking that was cut off, so that they give no answer (outcome 0, unless the file has an `outcome`). "
+    'If nothing was cut off, name the right delimiters: --options \'{"delimiters": {"open": "…", "close": "…"}}\''
 )
 
 
@@ -92,8 +92,10 @@ class Totals:
             share = self._wasted / self._episodes
             yield f"waste: {share:.1%} of {self._episodes} episodes have |progress| < {threshold:g}"
         if self._outcomes:
-            yield f"accuracy: {np.mean(self._outcomes):.3f}, mean outcome of {_traces(len(self._outcomes))}"
-        if self._cut_off:
+            cut_off = f", {self._cut_off} of them cut off" if self._cut_off else ""
+            yield f"accuracy: {np.mean(self._outcomes):.3f}, mean outcome of {_traces(len(self._outcomes))}{cut_off}"
+        if self._cut_off and 2 * self._cut_off >= self.num_usable:
+            # Some always run out of budget; that most do is rather a wrong delimiter.
             yield f"cut off: {self._cut_off} of {_traces(self.num_usable)} never close {NEVER_CLOSED}"
 
 

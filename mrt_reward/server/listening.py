@@ -95,7 +95,8 @@ def listening(host: str, port: int, what: str) -> socket.socket:
 
 
 def _unusable(host: str, port: int, what: str, error: OSError) -> ConfigError:
-    return ConfigError(f"cannot listen on {host}:{port} ({error}): choose another {what}", param=what)
+    flag = "--" + what.replace("_", "-")
+    return ConfigError(f"cannot listen on {host}:{port} ({error}): choose another {what} ({flag})", param=what)
 
 
 def connection_limits(settings: ServeSettings) -> tuple[int, int]:

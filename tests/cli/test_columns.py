@@ -77,6 +77,7 @@ def test_a_column_that_would_be_there_twice_is_an_error_of_its_line(tmp_path: Pa
         ("problem", "expected OURS=THEIRS"),
         ("problem=", "expected OURS=THEIRS"),
         ("problm=q", "did you mean 'problem'?"),
+        ("question=problem", "the other way round, --map problem=question?"),
     ],
 )
 def test_a_map_that_names_no_column_of_ours_is_refused(word: str, message: str) -> None:

@@ -39,7 +39,9 @@ def test_the_command_it_ends_with_works() -> None:
     done = RUN.invoke(app, ["demo", "--problems", "1", "--traces", "1"], env={"COLUMNS": "160"})
     command = done.output.rstrip().splitlines()[-1]
     assert command.strip().startswith("curl -sS localhost:8000/v1/score")
-    body = json.loads(shlex.split(command)[-1])
+    *asked, shown_by = command.split(" | ")
+    assert shown_by == "python3 -m json.tool"
+    body = json.loads(shlex.split(" | ".join(asked))[-1])
     # It is the trace that was shown.
     [shown] = body["traces"]
     assert f"Problem  {shown['problem']}" in done.output.replace("\n", " ")

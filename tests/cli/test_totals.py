@@ -39,7 +39,11 @@ def test_traces_that_never_close_their_thinking_are_counted() -> None:
     assert list(totals.lines())[1] == "value J, mean of 1 trace: 0.500 without thinking → 0.500 after all of it"
     assert list(totals.lines())[-1].startswith("cut off: 1 of 1 trace never close")
     totals.add(replace(scored(0.5, 0.5, outcome=1.0), truncated=False))
-    assert list(totals.lines())[-1].startswith("cut off: 1 of 2 traces never close")
+    *_, accuracy, cut_off = totals.lines()
+    assert accuracy == "accuracy: 0.500, mean outcome of 2 traces, 1 of them cut off"
+    assert cut_off.startswith("cut off: 1 of 2 traces never close")
+    totals.add(replace(scored(0.5, 0.5, outcome=1.0), truncated=False))
+    assert list(totals.lines())[-1] == "accuracy: 0.667, mean outcome of 3 traces, 1 of them cut off"
 
 
 def test_what_is_missing_is_in_no_mean() -> None:
