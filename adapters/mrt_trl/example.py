@@ -7,12 +7,14 @@ Or on all eight without a server: the policy proves itself.
 
     accelerate launch --num_processes 8 example.py --url policy --use_vllm False
 
+With the weight that the study began faster with, add `--mrt '{"alpha": 16, "baseline": "rate", "pay_ending": true}'`.
 The server runs in an environment of its own, with the extra vllm; here are the extra trl, and trl[vllm,math-verify].
 Everything of `GRPOConfig` is a flag, such as `--max_steps 100`; `--help` tells all.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -33,12 +35,14 @@ class ExampleArguments:
         model: of the hub, or a folder.
         dataset: of the hub, or a folder with train.jsonl; columns `prompt`, a chat, and `solution`.
         url: of the progress server, or policy.
+        mrt: more settings of MRT, a JSON object.
 
     """
 
     model: str = "Qwen/Qwen3-1.7B"
     dataset: str = "trl-lib/DeepMath-103K"
     url: str = "http://127.0.0.1:8901"
+    mrt: str = "{}"
 
 
 def chat(row: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +74,7 @@ def main() -> None:
         reward_funcs=accuracy_reward,
         args=args,
         train_dataset=load_dataset(example.dataset, split="train").map(chat),
-        mrt={"url": example.url},
+        mrt={"url": example.url, **json.loads(example.mrt)},
         answer_column="solution",
     )
     trainer.train()
