@@ -67,8 +67,9 @@ def statuses_of(url: str, method: str, path: str, *, num_examples: int) -> Count
 def _says_all(path: str, body: object) -> bool:
     """Whether the schema tells all that this body must fulfil.
 
-    It cannot say that lists are equally long, that a query begins with its prompt, how many traces all groups hold, or
-    which options of credit need others, need to know of every trace where it ends, or need values of another kind.
+    It cannot say that lists are equally long, that a query begins with its prompt, how many traces all groups hold,
+    that the longest episode is twice the shortest, or which options of credit need others, need to know of every trace
+    where it ends, or need values of another kind.
     """
     held = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
     per_token, asked = bool(held.get("per_token")), held.get("credit")
@@ -81,10 +82,20 @@ def _says_all(path: str, body: object) -> bool:
         or credit.get("pay_ending")
         or credit.get("progress", "probability") != "probability"
         or credit.get("paid_values", "raw") != "raw"
+        or credit.get("length_norm", "none") != "none"
     )
     groups = cast("list[Any]", held.get("groups")) if isinstance(held.get("groups"), list) else []
     spare = any(_length(group, "token_ends") > _length(group, "traces") for group in groups)
-    return path != "/get_reward" and not per_token and not needs and not spare and not _has_rounds(groups)
+    bounded = _has_lengths(held.get("options"))
+    return path != "/get_reward" and not (per_token or needs or spare or bounded or _has_rounds(groups))
+
+
+def _has_lengths(options: object) -> bool:
+    """Whether options give a least or a greatest length of an episode."""
+    segmenter = cast("dict[str, object]", options).get("segmenter") if isinstance(options, dict) else None
+    return isinstance(segmenter, dict) and bool(
+        {"min_chars", "max_chars"} & cast("dict[str, object]", segmenter).keys()
+    )
 
 
 def _has_rounds(body: object) -> bool:
