@@ -19,7 +19,7 @@ WORK = (400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 503, 504)
 """What a route that scores may answer besides 200."""
 
 LINES = {
-    "description": "One `StreamedTrace` a line, in the order of finishing.",
+    "description": f"A `ScoreResponse`; with `Accept: {NDJSON}` one `StreamedTrace` a line, in the order of finishing.",
     "content": {NDJSON: {"schema": {"$ref": "#/components/schemas/StreamedTrace"}}},
 }
 
