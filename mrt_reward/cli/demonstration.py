@@ -94,16 +94,17 @@ async def _score_and_show(console: Console, url: str, groups: Sequence[Sequence[
     show_summary(console, run)
     console.print("\nNow serve it yourself, and score the trace above again:\n", highlight=False)
     # Where the environment is not active, as after `make demo`, the bare name would not be found.
-    console.print(f"  {_command()} serve &", highlight=False, soft_wrap=True)
+    console.print(f"  {server_command()} serve &", highlight=False, markup=False, soft_wrap=True)
     console.print("  until curl -sf localhost:8000/readyz > /dev/null; do sleep 1; done", highlight=False)
     console.print(f"  {_curl(sampled[index_to_show(run)])}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _command() -> str:
+def server_command() -> str:
     """What starts this command line from the shell that started the demo."""
-    beside = Path(sys.executable).with_name("mrt-reward")
-    found = shutil.which("mrt-reward")
-    return "mrt-reward" if found and Path(found).samefile(beside) else str(beside)
+    beside, found = Path(sys.executable).with_name("mrt-reward"), shutil.which("mrt-reward")
+    if not beside.exists() or (found and Path(found).samefile(beside)):
+        return "mrt-reward"
+    return shlex.quote(str(beside))
 
 
 def _curl(sampled: SampledTrace) -> str:

@@ -6,12 +6,14 @@ import json
 import re
 import shlex
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from mrt_reward import Client
 from mrt_reward.cli.app import app
+from mrt_reward.cli.demonstration import server_command
 from mrt_reward.errors import ConfigError
 from tests.server.conftest import threaded_server
 
@@ -50,6 +52,20 @@ def test_the_command_it_ends_with_works() -> None:
     with threaded_server() as url, Client(url) as client:
         [scored] = client.score(body["traces"])
     assert scored.error is None
+
+
+def test_the_server_is_started_by_a_name_that_the_shell_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, other = tmp_path / "our env" / "mrt-reward", tmp_path / "other" / "mrt-reward"
+    for script in (ours, other):
+        script.parent.mkdir()
+        script.touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(ours.with_name("python")))
+    for path, command in ((ours, "mrt-reward"), (other, f"'{ours}'"), (tmp_path, f"'{ours}'")):
+        monkeypatch.setenv("PATH", str(path.parent if path.is_file() else path))
+        assert server_command() == command
+    # A script that stands elsewhere, as after pip install --user.
+    ours.unlink()
+    assert server_command() == "mrt-reward"
 
 
 def test_without_torch_the_demo_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.table import PROPERTY, Figure, Row, lines
+from tests.faults.table import Row, found_by, show
 
 SCALE = os.environ.get("MRT_REWARD_FAULTS", "")
 """`ci`, or `full` for what takes hours; nothing runs where it is unset."""
@@ -22,17 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    found = [
-        Figure(**value)
-        for outcome in ("passed", "failed")
-        for report in terminalreporter.getreports(outcome)
-        for name, value in getattr(report, "user_properties", ())
-        if name == PROPERTY and report.when == "call"
-    ]
-    if found:
-        terminalreporter.section("faults and load")
-        for line in lines(sorted(found, key=lambda each: each.row)):
-            terminalreporter.write_line(line)
+    show(terminalreporter, "faults and load", sorted(found_by(terminalreporter), key=lambda each: each.row))
 
 
 @pytest.fixture

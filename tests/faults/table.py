@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+import pytest
+
 PROPERTY = "fault"
 """Under which a test's report carries its figures, from one process to another too."""
 
@@ -46,6 +48,25 @@ class Row:
         """Write a figure down; `AssertionError` where it does not hold."""
         self._record(PROPERTY, asdict(figure))
         assert figure.holds, f"{figure.row}: {figure.done}: {figure.figure}, expected {figure.bound}"
+
+
+def found_by(terminal: pytest.TerminalReporter) -> list[Figure]:
+    """Figures of all tests that ran, those that do not hold too."""
+    return [
+        Figure(**value)
+        for outcome in ("passed", "failed")
+        for report in terminal.getreports(outcome)
+        for name, value in getattr(report, "user_properties", ())
+        if name == PROPERTY and report.when == "call"
+    ]
+
+
+def show(terminal: pytest.TerminalReporter, title: str, figures: Sequence[Figure]) -> None:
+    """Print the table under a title, where there is any figure."""
+    if figures:
+        terminal.section(title)
+        for line in lines(figures):
+            terminal.write_line(line)
 
 
 def lines(figures: Iterable[Figure]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.kit import DEPLOY
-from tests.faults.table import PROPERTY, Figure, Row, lines
+from tests.faults.table import Row, found_by, show
 from tests.ray_serve.environment import ENVIRONMENT
 
 HAS_SERVE = importlib.util.find_spec("ray") is not None and importlib.util.find_spec("grpc_reflection") is not None
@@ -40,14 +40,4 @@ def row(record_property: Callable[[str, object], None]) -> Row:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    found = [
-        Figure(**value)
-        for outcome in ("passed", "failed")
-        for report in terminalreporter.getreports(outcome)
-        for name, value in getattr(report, "user_properties", ())
-        if name == PROPERTY and report.when == "call"
-    ]
-    if found:
-        terminalreporter.section("Ray Serve")
-        for line in lines(found):
-            terminalreporter.write_line(line)
+    show(terminalreporter, "Ray Serve", found_by(terminalreporter))

@@ -150,10 +150,12 @@ def signal(  # noqa: PLR0913, PLR0917 - options of a command
         spec = ValueSpec(_source(values), answers, prover or policy)
         chosen = [RunSpec(arm_of(name).name, _regime(regime), 0, 1, 1, spec, policy) for name in arm or AUDITED]
         name = name or f"{regime}-{spec.name}"
+        # Gradients of other weights are not gone on with, whatever the name.
+        weights = "-".join(digest(folder / "model.safetensors") for folder in (policy, spec.prover))
         with _bar() as bar:
             task = bar.add_task(name, total=batches)
             found = signals.measure(
-                chosen, batches, out / "state" / name, lambda done: bar.update(task, completed=done)
+                chosen, batches, out / "state" / name / weights, lambda done: bar.update(task, completed=done)
             )
     except MRTRewardError as error:
         raise SystemExit(f"error: {error}") from error
