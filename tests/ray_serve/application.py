@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -116,7 +118,11 @@ def cluster() -> Generator[tuple[str, int]]:
     little = ["--object-store-memory=100000000", "--include-dashboard=false", "--include-log-monitor=false"]
     # Ray's own processes have 15 seconds to start, which is too little where the machine is busy.
     for _ in range(MAX_STARTS):
-        process = subprocess.Popen([*command, *little, "--disable-usage-stats"], stdout=subprocess.PIPE, text=True)
+        # In the folder that Ray uses by itself it would leave its address, for other programs to connect to; and the
+        # names of Ray's sockets are long.
+        own = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+        own_folder = [f"--temp-dir={own}", "--disable-usage-stats"]
+        process = subprocess.Popen([*command, *little, *own_folder], stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None
             if any("Ray runtime started" in line for line in process.stdout):
@@ -125,6 +131,7 @@ def cluster() -> Generator[tuple[str, int]]:
         finally:
             process.terminate()
             process.wait(MAX_WAIT_S)
+            shutil.rmtree(own, ignore_errors=True)
     raise TimeoutError("Ray did not start")
 
 

@@ -133,7 +133,7 @@ def main(folder: Path) -> None:
             config = compose("ppo_trainer", overrides=[*ARGUMENTS, f"reward.mrt.url={server.url}"])
         config = migrate_legacy_reward_impl(config)
         assert expand(config)
-        ray.init(num_cpus=4, include_dashboard=False)
+        ray.init("local", num_cpus=4, include_dashboard=False)
         reward_loop = ray.remote(RewardLoopWorker).remote(config, None)  # type: ignore[arg-type]
         data = asyncio.run(worker_of(config, reward_loop).generate_sequences(prompts(answers)))
         data.non_tensor_batch["uid"] = prompts(answers).non_tensor_batch["uid"]

@@ -99,7 +99,7 @@ def start(folder: Path, given: Sequence[str], **more: str) -> Training:
         process = subprocess.Popen(
             [sys.executable, "-m", "mrt_openrlhf", *given],
             cwd=folder,
-            env=environment(MRT_TEST_LOCAL_RAY="1", **more),
+            env=environment(RAY_ADDRESS="local", **more),
             stdout=printed,
             stderr=subprocess.STDOUT,
         )

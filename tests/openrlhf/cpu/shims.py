@@ -23,7 +23,7 @@ def install() -> None:
     after_import("vllm.model_executor.layers.utils", _linear)
     after_import("deepspeed.git_version_info", _nothing_to_compile)
     after_import("deepspeed.ops.adam", _adam)
-    if os.environ.get("MRT_TEST_LOCAL_RAY"):
+    if os.environ.get("RAY_ADDRESS") == "local":
         after_import("ray", _ray)
     if os.environ.get("MRT_TEST_DUMP"):
         after_import("openrlhf.trainer.ppo_utils.experience_maker", _dump)

@@ -116,6 +116,8 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
         "RAY_DEDUP_LOGS": "0",
+        # A cluster of its own: without it Ray looks for the one that was started last here, which may have ended.
+        "RAY_ADDRESS": "local",
         # A busy machine starts slowly.
         "RAY_raylet_start_wait_time_s": "300",
         # Ray ends workers when the machine's memory runs low, whoever took it.
