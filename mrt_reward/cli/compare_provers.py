@@ -115,7 +115,7 @@ def compare_provers(
 
     Each --prover is settings of `serve` and scoring options, such as
     'bo4={"options": {"estimator": {"kind": "rollouts", "num_samples": 16, "best_of": 4}}}' or
-    'large={"model": "Qwen/Qwen3-8B"}'.
+    'large={"model": "Qwen/Qwen3-8B"}'. What it does not set is as the flags below say.
     """
     console = Console(stderr=True)
     scoring = options_from(options, ScoreOptions())
@@ -125,7 +125,7 @@ def compare_provers(
         wanted = LineUp(settings, scoring, reference, answers or NUMS, output, figure)
         measure_estimators(scored, wanted, console)
         return
-    specs = [_spec(word, scoring) for word in prover or ()]
+    specs = [_spec(word, settings, scoring) for word in prover or ()]
     pool, _ = pool_and_prompts(scored, None, policy, scoring.delimiters)
     show_notes(console, pool.notes)
     scores = [Scores(name, pool.traces), *_elsewhere(also or (), scoring, policy)]
@@ -159,9 +159,9 @@ def compare_provers(
     console.print(str(output), highlight=False, soft_wrap=True)
 
 
-def _spec(word: str, default: ScoreOptions) -> Spec:
-    name, settings, options = named_settings(word, "--prover")
-    return Spec(name, settings, options or default)
+def _spec(word: str, settings: ServeSettings, default: ScoreOptions) -> Spec:
+    name, own, options = named_settings(word, "--prover", settings)
+    return Spec(name, own, options or default)
 
 
 def _elsewhere(words: Sequence[str], scoring: ScoreOptions, policy: str | None) -> list[Scores]:

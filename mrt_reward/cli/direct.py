@@ -98,7 +98,7 @@ def direct_plan(word: str, settings: ServeSettings, spec: DirectSpec, *, weighte
 
     """
     if "=" in word:
-        name, own, _ = named_settings(word, "--direct")
+        name, own, _ = named_settings(word, "--direct", settings)
         return DirectPlan(name, own, spec, weighted)
     model = None if word == MINI else word
     return DirectPlan(word, settings.model_copy(update={"model": model, "tokenizer": None}), spec, weighted)

@@ -258,8 +258,16 @@ def chosen(record: type[T], **given: Any) -> T:  # noqa: ANN401 - whatever its f
         raise ConfigError(str(error)) from error
 
 
-def named_settings(word: str, flag: str) -> tuple[str, ServeSettings, ScoreOptions | None]:
-    """A prover from `NAME=JSON` or `NAME=@FILE`: its name, its settings, and its scoring options where it has any.
+def named_settings(word: str, flag: str, settings: ServeSettings) -> tuple[str, ServeSettings, ScoreOptions | None]:
+    """A prover from `NAME=JSON` or `NAME=@FILE`.
+
+    Args:
+        word: the flag's value.
+        flag: its name, for messages.
+        settings: the verb's own, which hold where the JSON says nothing else.
+
+    Returns:
+        Its name, its settings, and its scoring options where it has any.
 
     Raises:
         ConfigError: they are not valid; the message names the flag.
@@ -270,11 +278,14 @@ def named_settings(word: str, flag: str) -> tuple[str, ServeSettings, ScoreOptio
         record: object = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
         if not name or not isinstance(record, dict):
             raise ValueError("expected a name and a JSON object")
-        settings = cast("dict[str, Any]", record)
-        given = settings.pop("options", None)
+        own = cast("dict[str, Any]", record)
+        given = own.pop("options", None)
         options = None if given is None else TypeAdapter(ScoreOptions).validate_python(given)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{flag} {word!r}: expected NAME=JSON or NAME=@FILE: {error}", param=flag.strip("-")
         ) from error
-    return name, load_settings(**settings), options
+    common = settings.model_dump(exclude_unset=True)
+    if "model" in own:
+        common["tokenizer"] = None  # it was that of the other model
+    return name, load_settings(**{**common, **own}), options

@@ -93,7 +93,7 @@ class Totals:
             yield f"waste: {share:.1%} of {self._episodes} episodes have |progress| < {threshold:g}"
         if self._outcomes:
             cut_off = f", {self._cut_off} of them cut off" if self._cut_off else ""
-            yield f"accuracy: {np.mean(self._outcomes):.3f}, mean outcome of {_traces(len(self._outcomes))}{cut_off}"
+            yield f"outcome: {np.mean(self._outcomes):.3f}, mean of {_traces(len(self._outcomes))}{cut_off}"
         if self._cut_off and 2 * self._cut_off >= self.num_usable:
             # Some always run out of budget; that most do is rather a wrong delimiter.
             yield f"cut off: {self._cut_off} of {_traces(self.num_usable)} never close {NEVER_CLOSED}"

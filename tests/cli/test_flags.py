@@ -9,9 +9,9 @@ import typer
 from annotated_types import Ge, Gt, Le
 from typer.testing import CliRunner, Result
 
-from mrt_reward.cli.flags import ENGINE, SERVE_FLAGS, chosen, flag, taking, with_settings
+from mrt_reward.cli.flags import ENGINE, SERVE_FLAGS, chosen, flag, named_settings, taking, with_settings
 from mrt_reward.cli.several import graders_from
-from mrt_reward.config import ServeSettings
+from mrt_reward.config import ServeSettings, load_settings
 from mrt_reward.errors import ConfigError
 from mrt_reward.ranges import check_ranges, option
 
@@ -118,3 +118,14 @@ def test_graders_are_named_in_order_and_a_specification_is_its_own_name() -> Non
     ]  # fmt: skip
     with pytest.raises(ConfigError, match="'math' twice"):
         graders_from(["math", "math=exact"])
+
+
+def test_a_named_prover_is_set_as_the_verb_where_it_says_nothing_else() -> None:
+    verb = load_settings(model="large", tokenizer="large", threads=1, cache_path="scores.sqlite")
+    name, settings, options = named_settings('fast={"threads": 2}', "--prover", verb)
+    assert (name, settings.model, settings.tokenizer, settings.threads) == ("fast", "large", "large", 2)
+    assert (settings.cache_path, options) == ("scores.sqlite", None)
+    _, settings, options = named_settings('other={"model": "small", "options": {"terminator": "official"}}', "-p", verb)
+    assert (settings.model, settings.tokenizer, settings.threads) == ("small", None, 1)
+    assert options is not None
+    assert options.terminator == "official"

@@ -202,7 +202,7 @@ def test_the_end_says_what_the_values_come_to(tmp_path: Path, prover: ScriptedPr
     output = RUN.invoke(app, ["score", str(source)]).output
     assert f"mean of 2 traces: {VALUES[0]:.3f} without thinking → {VALUES[-1]:.3f} after all of it" in output
     assert "of 6 episodes have |progress| < 0.02" in output
-    assert "accuracy: 1.000, mean outcome of 2 traces" in output
+    assert "outcome: 1.000, mean of 2 traces" in output
     again = RUN.invoke(app, ["score", str(source)]).output
     assert "0 ok, 0 partial, 0 failed, 2 already there" in again
     assert "mean of 2 traces" in again

@@ -29,7 +29,7 @@ def test_means_are_of_all_traces_and_waste_of_all_episodes() -> None:
         "1 ok, 0 partial, 0 failed, 1 already there",
         "value J, mean of 2 traces: 0.250 without thinking → 0.755 after all of it",
         "waste: 33.3% of 3 episodes have |progress| < 0.02",
-        "accuracy: 0.500, mean outcome of 2 traces",
+        "outcome: 0.500, mean of 2 traces",
     ]
 
 
@@ -39,11 +39,11 @@ def test_traces_that_never_close_their_thinking_are_counted() -> None:
     assert list(totals.lines())[1] == "value J, mean of 1 trace: 0.500 without thinking → 0.500 after all of it"
     assert list(totals.lines())[-1].startswith("cut off: 1 of 1 trace never close")
     totals.add(replace(scored(0.5, 0.5, outcome=1.0), truncated=False))
-    *_, accuracy, cut_off = totals.lines()
-    assert accuracy == "accuracy: 0.500, mean outcome of 2 traces, 1 of them cut off"
+    *_, outcome, cut_off = totals.lines()
+    assert outcome == "outcome: 0.500, mean of 2 traces, 1 of them cut off"
     assert cut_off.startswith("cut off: 1 of 2 traces never close")
     totals.add(replace(scored(0.5, 0.5, outcome=1.0), truncated=False))
-    assert list(totals.lines())[-1] == "accuracy: 0.667, mean outcome of 3 traces, 1 of them cut off"
+    assert list(totals.lines())[-1] == "outcome: 0.667, mean of 3 traces, 1 of them cut off"
 
 
 def test_what_is_missing_is_in_no_mean() -> None:
