@@ -22,6 +22,8 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # Compiling all modules would take longer than installing them; Python compiles what is imported.
 INSTALL := install --quiet --no-compile
+# Kept, even where the shell says otherwise: every process that a test starts would compile torch and its kin anew.
+unexport PYTHONDONTWRITEBYTECODE
 TORCH  := $(shell grep '^torch==' constraints/cpu.txt)
 
 VLLM_VENV  ?= .venv-vllm
