@@ -6,9 +6,11 @@ import dataclasses
 import importlib.util
 import inspect
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 pytestmark = [
     pytest.mark.vllm,
@@ -101,3 +103,38 @@ def test_the_heads_precision_is_an_override() -> None:
 
 def test_as_many_tokens_can_be_watched_as_a_request_asks_for() -> None:
     assert named("vllm.sampling_params:MAX_LOGPROB_TOKEN_IDS") >= 2
+
+
+def test_the_server_takes_the_flags_of_the_engines_on_kubernetes() -> None:
+    file = Path(__file__).parents[2] / "deploy" / "kubernetes" / "engines.yaml"
+    deployment, *_ = yaml.safe_load_all(file.read_text(encoding="utf-8"))
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["vllm", "serve"]
+    parser = named("vllm.entrypoints.launchers.cli_args:make_arg_parser")(
+        named("vllm.utils.argparse_utils:FlexibleArgumentParser")()
+    )
+    flags = parser.parse_args(container["args"])
+    assert flags.kv_events_config.publisher == "zmq"
+    assert flags.kv_events_config.topic == "kv@$(POD_IP):8000@prover"
+    assert (flags.block_size, flags.logprobs_mode) == (16, "raw_logprobs")
+    # Of the same seed in every process, unless PYTHONHASHSEED says otherwise.
+    assert flags.prefix_caching_hash_algo == "sha256"
+    names = {each["name"] for each in container["env"] if each["name"].startswith("VLLM_")}
+    assert names <= set(named("vllm.envs:environment_variables"))
+
+
+def test_events_of_cached_blocks_hold_what_llm_ds_router_reads() -> None:
+    # By name, and not by position, as it was before: the adapter of v0.10.0 reads both.
+    msgpack = import_module("msgspec.msgpack")
+    stored = named("vllm.distributed.kv_events:BlockStored")(
+        block_hashes=[b"12345678"],
+        parent_block_hash=None,
+        token_ids=[1, 2],
+        block_size=2,
+        lora_id=None,
+        medium="GPU",
+        lora_name=None,
+    )
+    _, [event], *_ = msgpack.decode(msgpack.encode(named("vllm.distributed.kv_events:KVEventBatch")(1.0, [stored])))
+    assert event["type"] == "BlockStored"
+    assert (event["token_ids"], event["block_size"], event["parent_block_hash"]) == ([1, 2], 2, None)

@@ -30,6 +30,7 @@ ALL = {
     "autoscaling": {"enabled": True},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "cacheUrl": {"secret": "cache", "key": "url"},
+    "engineKey": {"secret": "engines", "key": "api-key"},
     "adminKey": {"secret": "mrt-reward", "key": "admin-key"},
     "networkPolicy": {
         "from": [{"podSelector": {"matchLabels": {"role": "trainer"}}}],
@@ -78,6 +79,7 @@ def test_the_values_are_as_their_schema_says_and_name_settings_of_the_server() -
         {"replicaCount": 2},
         {"replicas": 0},
         {"settings": {**VALUES["settings"], "api_key": "in the open"}},
+        {"settings": {**VALUES["settings"], "engine_api_key": "in the open"}},
         {"settings": {**VALUES["settings"], "MAX_MODEL_LEN": 1}},
         {"apiKey": {"secret": "without its key"}},
         {"sharedMemory": "8 GB"},
@@ -130,7 +132,7 @@ def test_the_server_takes_every_variable_that_the_pod_gets(tmp_path: Path) -> No
     assert settings.gpu_memory_utilization == 0.9
     assert settings.host == settings.admin_host == "0.0.0.0"
     secrets = {each["name"] for each in container["env"] if "valueFrom" in each}
-    assert secrets == {"MRT_REWARD_API_KEY", "MRT_REWARD_ADMIN_KEY", "MRT_REWARD_CACHE_URL"}
+    assert secrets == {f"MRT_REWARD_{name}" for name in ("API_KEY", "ADMIN_KEY", "ENGINE_API_KEY", "CACHE_URL")}
     assert pod(found)["enableServiceLinks"] is False, "a service called mrt-reward would set MRT_REWARD_PORT"
 
 
