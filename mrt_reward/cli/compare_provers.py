@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from mrt_reward.cli.bars import bar
 from mrt_reward.cli.estimator_errors import errors_against, show_errors, with_interval
@@ -21,6 +20,7 @@ from mrt_reward.cli.flags import LOCAL_ENGINE, flag, named_settings, with_settin
 from mrt_reward.cli.line_up import LineUp, measure_estimators
 from mrt_reward.cli.options import options_from
 from mrt_reward.cli.pooling import BranchRun, Options, Policy, ScoredFiles, on_engine, pool_and_prompts, show_notes
+from mrt_reward.cli.printed import show_table
 from mrt_reward.config import ServeSettings
 from mrt_reward.core.progress import WasteOptions
 from mrt_reward.errors import ConfigError
@@ -253,8 +253,7 @@ def _show(
     measures: Sequence[ProverMeasure], agreements: Mapping[str, float | None], advice: Recommendation, source: str
 ) -> None:
     console = Console()
-    table = Table(title=f"provers on {measures[0].traces} traces; the policy's advantage from {source}")
-    rows: dict[str, Callable[[ProverMeasure], str]] = {
+    columns: dict[str, Callable[[ProverMeasure], str]] = {
         "distinguishes": lambda each: with_interval(each.distinguishes),
         "aligns": lambda each: with_interval(each.aligns),
         "sum": lambda each: with_interval(each.bound),
@@ -263,14 +262,11 @@ def _show(
         "values about 0 / about 1": lambda each: f"{each.low_share:.0%} / {each.high_share:.0%}",
         "claims: a guess earns": _paid_for_claims,
         "tokens a trace": lambda each: f"{each.tokens:,.0f}",
-        "ms a trace": lambda each: "" if each.seconds is None else f"{1000 * each.seconds:.1f}",
+        "ms a trace": lambda each: "not measured" if each.seconds is None else f"{1000 * each.seconds:.1f}",
     }
-    table.add_column("")
-    for each in measures:
-        table.add_column(each.name, justify="right")
-    for what, cell in rows.items():
-        table.add_row(what, *(cell(each) for each in measures))
-    console.print(table)
+    rows = {each.name: {head: cell(each) for head, cell in columns.items()} for each in measures}
+    title = f"provers on {measures[0].traces} traces; the policy's advantage from {source}"
+    show_table(console, title, "prover", rows)
     for pair, correlation in agreements.items():
         shown = "not defined" if correlation is None else f"{correlation:.3f}"
         console.print(f"agreement, {pair}: {shown}", highlight=False, markup=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
-from rich.table import Table
 
+from mrt_reward.cli.printed import show_table
 from mrt_reward.core.progress import WasteOptions
 from mrt_reward.evaluation.bootstrap import Estimate
 from mrt_reward.evaluation.estimators import Bin, EstimatorError, compare, posterior_estimates, raw_estimates
@@ -25,24 +25,19 @@ ENOUGH = 30
 
 def show_errors(errors: Sequence[EstimatorError], reference: str) -> None:
     """Print one row for each estimator: errors fall to the right of what they cost."""
-    table = Table(title=f"error against {reference}, 95 % intervals over problems")
     idle = f"|progress| below {WasteOptions().waste_threshold:g}"
     columns: dict[str, Callable[[EstimatorError], str]] = {
-        "estimator": lambda each: each.name,
         "answer tokens a trace": lambda each: f"{each.answer_tokens:,.0f}",
         "squared error of progress": lambda each: with_interval(each.progress),
-        "of values": lambda each: with_interval(each.values),
+        "squared error of values": lambda each: with_interval(each.values),
         idle: lambda each: with_interval(each.idle),
         "intervals that hold progress": lambda each: _share(each.covered_progress),
-        "lowest in a bin": lambda each: _lowest(each.progress_bins),
-        "values": lambda each: _share(each.covered_values),
-        "lowest in a bin ": lambda each: _lowest(each.value_bins),
+        "progress, lowest in a bin": lambda each: _lowest(each.progress_bins),
+        "intervals that hold values": lambda each: _share(each.covered_values),
+        "values, lowest in a bin": lambda each: _lowest(each.value_bins),
     }
-    for what in columns:
-        table.add_column(what, justify="left" if what == "estimator" else "right")
-    for each in errors:
-        table.add_row(*(cell(each) for cell in columns.values()))
-    Console().print(table)
+    rows = {each.name: {head: cell(each) for head, cell in columns.items()} for each in errors}
+    show_table(Console(), f"error against {reference}, 95 % intervals over problems", "estimator", rows)
 
 
 def with_interval(estimate: Estimate) -> str:

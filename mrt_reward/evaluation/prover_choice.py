@@ -30,7 +30,7 @@ class Recommendation:
 
 
 def recommend(measures: Sequence[ProverMeasure]) -> Recommendation:
-    """The prover with the highest bound; of those not distinguishable from it, the cheapest.
+    """The prover with the highest bound; of those not distinguishable from it, the cheapest of known cost.
 
     A prover whose alignment is surely below 0 is never recommended: it would teach against the policy.
     """
@@ -42,7 +42,8 @@ def recommend(measures: Sequence[ProverMeasure]) -> Recommendation:
         )
     best = max(fit, key=lambda each: each.bound.value or 0.0)
     equals = [each for each in fit if each is best or not _surely_better(best, each)]
-    chosen = min(equals, key=lambda each: each.tokens)
+    costs = {each.name: cost for each in equals if (cost := each.tokens_without_cache) is not None}
+    chosen = min(equals, key=lambda each: costs.get(each.name, np.inf)) if costs else best
     reasons: list[str] = []
     if len(measures) == 1:
         reasons.append(f"{chosen.name} is the only one")
@@ -53,10 +54,12 @@ def recommend(measures: Sequence[ProverMeasure]) -> Recommendation:
         )
     else:
         names = ", ".join(f"{each.name} {_shown(each)}" for each in equals)
-        reasons.append(
-            f"the highest sums of distinguishing and aligning do not differ surely ({names}); of these, {chosen.name} "
-            f"costs least, {chosen.tokens:,.0f} tokens a trace"
+        cost = (
+            f"of these, {chosen.name} costs least, {costs[chosen.name]:,.0f} tokens a trace"
+            if costs
+            else f"what they cost is not known, because a cache answered for all; {chosen.name} has the highest"
         )
+        reasons.append(f"the highest sums of distinguishing and aligning do not differ surely ({names}); {cost}")
     if chosen.bound.low is not None and chosen.bound.low <= 0:
         num = chosen.bound.problems
         reasons.append(f"its interval reaches 0: {num} problems are too few to tell whether it teaches")

@@ -76,6 +76,11 @@ class ProverMeasure:
     traces: int
     claims: Claims | None = None
 
+    @property
+    def tokens_without_cache(self) -> float | None:
+        """Tokens of a trace, had no probe been answered from a cache; None where all were."""
+        return self.tokens / (1 - self.cached) if self.cached < 1 else None
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:

@@ -104,6 +104,15 @@ def test_the_highest_bound_is_recommended_and_of_equals_the_cheapest() -> None:
     assert recommend([measured("alone", 0.9, 0.1)]).reasons[0] == "alone is the only one"
 
 
+def test_what_a_cache_answered_is_no_reason_to_call_a_prover_cheap() -> None:
+    dear = replace(measured("dear", 0.9, 0.1, tokens=1000), cached=0.5)
+    known = replace(measured("known", 0.9, 0.1, tokens=0), cached=1.0)
+    middle = measured("middle", 0.9, 0.1, tokens=1500)
+    assert recommend([dear, known, middle]).name == "middle"
+    assert "costs least, 2,000 tokens a trace" in recommend([dear, known]).reasons[0]
+    assert "what they cost is not known" in recommend([known, replace(known, name="other")]).reasons[0]
+
+
 def test_weak_strong_and_contrary_provers_are_named() -> None:
     weak, strong, contrary = measured("weak", 0.0, 0.0), measured("strong", 1.0, 1.0), measured("contrary", 0.1, 0.9)
     reported = recommend([replace(weak, low_share=0.9), replace(strong, high_share=0.9), contrary])
