@@ -23,7 +23,7 @@ def show_table(console: Console, title: str, what: str, rows: Mapping[str, Mappi
 
     """
     table = Table(title=title, title_justify="left")
-    heads = list(next(iter(rows.values()), {}))
+    heads = list(dict.fromkeys(head for cells in rows.values() for head in cells))
     table.add_column(what, no_wrap=True)
     for head in heads:
         table.add_column("\n".join(textwrap.wrap(head, _HEAD_WIDTH)), justify="right", no_wrap=True)
