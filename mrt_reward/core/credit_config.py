@@ -65,8 +65,8 @@ class CreditOptions(ProgressScale):
     )
     paid_values: PaidValues = option(
         "raw",
-        "Values whose progress is paid: raw, each from its own prefix alone, or their posterior along the trace, which "
-        "is surer, biased, and known of sampled answers only.",
+        "Values whose progress is paid: raw, each from its own prefix alone, or their posterior along the trace: "
+        "nearer to the truth, but biased, and of sampled answers only.",
     )
 
 

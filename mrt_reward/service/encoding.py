@@ -19,7 +19,7 @@ from mrt_reward.text.edges import BYTE_ORDER_MARK, end_without_ends, unfolded_en
 from mrt_reward.text.turns import tail_of
 from mrt_reward.types import TokenIds, Trace
 
-OPENED_TWICE = "both the prompt and the completion open thinking; the prover sees it opened once, and nothing is to do"
+OPENED_TWICE = "both the prompt and the completion open thinking; the prover sees it opened once: no action is needed"
 
 
 @dataclass(frozen=True, slots=True)
