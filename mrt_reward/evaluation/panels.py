@@ -16,6 +16,10 @@ THIRDS = ("hard", "medium", "easy")
 QUARTERS = tuple(f"{number}. quarter" for number in range(1, NUM_QUARTERS + 1))
 
 
+ENOUGH_PROBLEMS = 10
+"""From which a bootstrap's interval is put into words; it is shown of fewer as well."""
+
+
 @dataclass(frozen=True, slots=True)
 class Panel:
     """One chart with its words, which are plain text.
@@ -210,7 +214,7 @@ def _answers(
 
 
 def _verdict(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
+    if estimate.low is None or estimate.high is None or estimate.problems < ENOUGH_PROBLEMS:
         return "too few problems to tell"
     if estimate.low > 0:
         return "it still advances"

@@ -136,6 +136,17 @@ def test_figures_are_drawn_for_papers(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "figures" / "accuracy.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.parametrize(("num_problems", "verdict"), [(27, "too few problems to tell"), (30, "it still advances")])
+def test_a_third_of_fewer_than_ten_problems_gets_no_verdict(tmp_path: Path, num_problems: int, verdict: str) -> None:
+    rows = [
+        line(f"{index}/0", [0.0, 0.1, 0.2 + index / 100], model="m", problem=str(index))
+        for index in range(num_problems)
+    ]
+    make_report([write(tmp_path / "r.jsonl", *rows)], tmp_path / "out", ReportSpec())
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert f"gained in the last quarter of the thinking on hard problems: {verdict}." in text
+
+
 def test_the_toolkit_is_there_by_name() -> None:
     from mrt_reward import evaluation  # noqa: PLC0415 - this import is what is tested
 
