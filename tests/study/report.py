@@ -143,7 +143,7 @@ def _trained(groups: Mapping[Group, Sequence[Finished]]) -> str:
     rows: list[list[str]] = []
     for key, runs in plain.items():
         mean = np.mean([run.outcomes[WARM:].mean() for run in runs])
-        base = plain.get((key[0], "outcome", key[2]), []) if key[1] != "outcome" else []
+        base = _outcome(plain, key) if key[1] != "outcome" else []
         paired_seeds = {run.seed for run in runs} & {run.seed for run in base}
         gap = _shown(trained(runs, base, WARM + 1)) if len(paired_seeds) > 1 else ""
         rows.append([_label(key), str(len(runs)), f"{mean:.3f}", gap])
@@ -153,11 +153,24 @@ def _trained(groups: Mapping[Group, Sequence[Finished]]) -> str:
     return f"{report}\n\n{_table(['arm (values)', 'seeds', 'success', 'minus outcome'], rows)}" if rows else ""
 
 
+def _outcome(groups: Mapping[Group, Sequence[Finished]], key: Group) -> Sequence[Finished]:
+    """Outcome reward alone, trained as these were, whatever its values: it is paid for none."""
+    _, _, rates = key[2].partition(",")
+    same = (
+        runs
+        for (regime, arm, values), runs in groups.items()
+        if (regime, arm) == (key[0], "outcome") and values.partition(",")[2] == rates
+    )
+    return next(same, [])
+
+
 def _seeds(groups: Mapping[Group, Sequence[Finished]]) -> str:
     """Each seed by itself, because one may have gone another way than the others."""
     seeds = sorted({run.seed for runs in groups.values() for run in runs})
     rows: list[list[str]] = []
     for key, runs in groups.items():
+        of = {run.seed: f"{run.outcomes[WARM:].mean():.3f}" for run in runs}
+        rows.append([_label(key), "outcome in training", *(of.get(seed, "") for seed in seeds)])
         for metric in ("regret", "within", "waste"):
             of = {run.seed: f"{run.final.mean[metric]:.3f}" for run in runs}
             rows.append([_label(key), _COLUMNS[metric], *(of.get(seed, "") for seed in seeds)])
