@@ -159,7 +159,7 @@ def test_each_flag_of_the_prover_in_a_script_is_one_that_serve_takes() -> None:
         for line in re.findall(r"mrt-reward\"? serve (.*)", text):
             flags = {flag.replace("-", "_") for flag in re.findall(r"--([a-z][a-z-]*)", line)}
             assert flags <= set(ServeSettings.model_fields), script.name
-        assert script.name == "four_nodes.sbatch" or "mrt-reward\" serve" in text
+        assert script.name == "four_nodes.sbatch" or 'mrt-reward" serve' in text
 
 
 def test_batch_scripts_ask_for_their_nodes_and_are_warned_before_the_end() -> None:
