@@ -1,4 +1,4 @@
-"""Measure the attacks, and print the tables of `deploy/README.md`.
+"""Measure the attacks, and print the tables of `deploy/attacks.md`.
 
     python -m tests.attacks [--problems 100] [--model mini] [--estimator likelihood]
 

@@ -10,7 +10,7 @@ from tests.attacks.measuring import Earned
 from tests.attacks.tables import attack_table, filler_table
 from tests.attacks.texts import ATTACKS, HONEST, KNOWING, Attack
 
-PAGE = (Path(__file__).parents[2] / "deploy" / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "deploy" / "attacks.md").read_text(encoding="utf-8")
 
 
 def row(name: str, progress: float, *, pays: bool = False) -> Earned:

@@ -31,6 +31,7 @@ ALL = {
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "cacheUrl": {"secret": "cache", "key": "url"},
     "engineKey": {"secret": "engines", "key": "api-key"},
+    "hfToken": {"secret": "huggingface", "key": "token"},
     "adminKey": {"secret": "mrt-reward", "key": "admin-key"},
     "networkPolicy": {
         "from": [{"podSelector": {"matchLabels": {"role": "trainer"}}}],
@@ -118,7 +119,10 @@ def test_what_it_renders_is_what_kubernetes_takes(tmp_path: Path, values: dict[s
 def test_the_server_takes_every_variable_that_the_pod_gets(tmp_path: Path) -> None:
     found = rendered(tmp_path, ALL)
     [container] = pod(found)["containers"]
-    variables = {each["name"]: each.get("value", "redis://x") for each in container["env"]}
+    [token] = [each for each in container["env"] if each["name"] == "HF_TOKEN"]
+    assert token["valueFrom"]["secretKeyRef"] == {"name": "huggingface", "key": "token"}
+    ours = [each for each in container["env"] if each is not token]
+    variables = {each["name"]: each.get("value", "redis://x") for each in ours}
     names = {name.removeprefix("MRT_REWARD_").lower() for name in variables}
     assert names <= set(ServeSettings.model_fields)
     settings = ServeSettings(
@@ -131,7 +135,7 @@ def test_the_server_takes_every_variable_that_the_pod_gets(tmp_path: Path) -> No
     assert settings.engine_args == {"enable_lora": True}
     assert settings.gpu_memory_utilization == 0.9
     assert settings.host == settings.admin_host == "0.0.0.0"
-    secrets = {each["name"] for each in container["env"] if "valueFrom" in each}
+    secrets = {each["name"] for each in ours if "valueFrom" in each}
     assert secrets == {f"MRT_REWARD_{name}" for name in ("API_KEY", "ADMIN_KEY", "ENGINE_API_KEY", "CACHE_URL")}
     assert pod(found)["enableServiceLinks"] is False, "a service called mrt-reward would set MRT_REWARD_PORT"
 

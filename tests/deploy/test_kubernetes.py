@@ -7,6 +7,8 @@ import importlib.util
 import json
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import yaml
 
 from mrt_reward.config import ServeSettings
 from mrt_reward.provers.openai.endpoint import SESSION_HEADERS
+from mrt_reward.provers.openai.prover import OpenAIProver
+from mrt_reward.training.settings import TrainingSettings
 from mrt_reward.version import __version__
 from tests.deploy.kit import DEPLOY, ROOT, loaded
 from tests.deploy.test_helm import CHART, SCHEMA, VALUES, helm, needs_helm, pod, rendered
@@ -26,6 +30,7 @@ ENGINES, POLICY, ROUTER_POLICY = yaml.safe_load_all(
 )
 POD: dict[str, Any] = ENGINES["spec"]["template"]
 [VLLM] = POD["spec"]["containers"]
+MODELS: dict[str, Any] = loaded("kubernetes/models.yaml")
 ROUTER: dict[str, Any] = loaded("kubernetes/router.yaml")["router"]
 PROVER: dict[str, Any] = loaded("kubernetes/prover.yaml")
 CONFIGS = {name: yaml.safe_load(text) for name, text in ROUTER["epp"]["pluginsCustomConfig"].items()}
@@ -35,6 +40,8 @@ RELEASE = "router"
 
 ROUTER_CHART = os.environ.get("LLM_D_ROUTER_CHART")
 """Folder of llm-d's chart, its dependency built (`helm dependency update`): no package index has it."""
+
+KUBECTL = os.environ.get("KUBECTL") or shutil.which("kubectl")
 
 
 def flag(name: str) -> str:
@@ -55,7 +62,7 @@ PRODUCER = plugin("by-cache-state.yaml", "precise-prefix-cache-producer")
 @pytest.mark.skipif(
     importlib.util.find_spec("kubernetes_validate") is None, reason="kubernetes-validate is not installed (PyPI)"
 )
-@pytest.mark.parametrize("manifest", [ENGINES, POLICY, ROUTER_POLICY])
+@pytest.mark.parametrize("manifest", [ENGINES, POLICY, ROUTER_POLICY, MODELS])
 def test_engines_are_what_kubernetes_takes(manifest: dict[str, Any]) -> None:
     kubernetes: Any = importlib.import_module("kubernetes_validate")
     kubernetes.validate(manifest, "1.30", strict=True)
@@ -180,6 +187,72 @@ def test_the_server_is_rendered_without_a_gpu(tmp_path: Path) -> None:
     assert "nvidia.com/gpu" not in container["resources"]["limits"]
     [key] = [each for each in container["env"] if each["name"] == "MRT_REWARD_ENGINE_API_KEY"]
     assert key["valueFrom"]["secretKeyRef"] == {"name": "engines", "key": "api-key"}
+
+
+def test_one_claim_stands_for_the_engines_own_folders() -> None:
+    kustomization = loaded("kubernetes/kustomization.yaml")
+    assert kustomization["resources"] == ["models.yaml", "engines.yaml"]
+    [patch] = [yaml.safe_load(each["patch"]) for each in kustomization["patches"]]
+    assert (patch["kind"], patch["metadata"]["name"]) == (ENGINES["kind"], ENGINES["metadata"]["name"])
+    [volume] = patch["spec"]["template"]["spec"]["volumes"]
+    [replaced] = [each for each in POD["spec"]["volumes"] if each["name"] == volume["name"]]
+    assert {name for name, value in volume.items() if value is None} == set(replaced) - {"name"}
+    assert volume["persistentVolumeClaim"] == {"claimName": MODELS["metadata"]["name"]}
+
+
+@pytest.mark.skipif(KUBECTL is None, reason="no kubectl: install it, or name it in KUBECTL")
+def test_kubectl_builds_the_engines_with_the_claim_and_changes_nothing_else() -> None:
+    run = subprocess.run(
+        [str(KUBECTL), "kustomize", str(DEPLOY / "kubernetes")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    built = {f"{each['kind']}/{each['metadata']['name']}": each for each in yaml.safe_load_all(run.stdout)}
+    volumes = built["Deployment/engines"]["spec"]["template"]["spec"].pop("volumes")
+    assert {"name": "models", "persistentVolumeClaim": {"claimName": "models"}} in volumes
+    own = POD["spec"]["volumes"]
+    assert [each for each in volumes if each["name"] != "models"] == [each for each in own if each["name"] != "models"]
+    without = {name: value for name, value in POD["spec"].items() if name != "volumes"}
+    assert built["Deployment/engines"]["spec"]["template"]["spec"] == without
+    assert built["PersistentVolumeClaim/models"] == MODELS
+
+
+def test_the_page_points_trainers_at_what_the_chart_makes() -> None:
+    block, policy = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+    values = merged(VALUES, PROVER)
+    [key] = block["env"]
+    assert key["name"] == TrainingSettings.api_key_env
+    assert key["valueFrom"]["secretKeyRef"] == {"name": values["apiKey"]["secret"], "key": values["apiKey"]["key"]}
+    jsonschema_rs.Draft7Validator(SCHEMA).validate(merged(values, policy))
+    urls = re.findall(r"http://prover-mrt-reward-(\d)\.prover-mrt-reward-pods\.rl:8000", PAGE)
+    assert urls == [str(number) for number in range(PROVER["replicas"])]
+
+
+@needs_helm
+def test_the_chart_lists_the_urls_of_the_page_and_lets_in_whom_it_names(tmp_path: Path) -> None:
+    _, policy = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+    [ask] = rendered(tmp_path, merged(PROVER, policy))["NetworkPolicy/prover-mrt-reward"]["spec"]["ingress"]
+    assert ask["from"] == policy["networkPolicy"]["from"]
+    values = str(DEPLOY / "kubernetes" / "prover.yaml")
+    run = helm("install", "prover", str(CHART), "--namespace", "rl", "--values", values, "--dry-run=client")
+    assert run.returncode == 0, run.stderr
+    notes = run.stdout.partition("NOTES:")[2]
+    assert f"[{','.join(re.findall(r'http://[^ ]+:8000', notes))}]" in PAGE
+
+
+def test_engine_openai_loads_no_weights_as_the_page_says() -> None:
+    assert not hasattr(OpenAIProver, "load_weights")
+    assert "501 `not_implemented`" in PAGE
+
+
+def test_the_image_has_one_tag_wherever_it_is_built_or_run() -> None:
+    for path in (*DEPLOY.rglob("*.md"), DEPLOY / "Dockerfile"):
+        text = path.read_text(encoding="utf-8")
+        tags = re.findall(r"(?:-t|--tag) (mrt-reward\S*)", text) + re.findall(r"mrt-reward:\d[\w.]*", text)
+        assert set(tags) <= {f"mrt-reward:{__version__}"}, path
 
 
 def test_the_page_installs_what_the_files_are_for() -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 
 import pytest
+
+from mrt_reward.benchmark.capacity import Capacity
+from mrt_reward.benchmark.workload import WorkSpec
 
 PAGE = Path(__file__).parents[2] / "deploy" / "scale.md"
 GIB = 2**30
@@ -27,13 +32,32 @@ def number(cell: str) -> float:
     return float(cell.split(maxsplit=1)[0].rstrip(":").replace(",", ""))
 
 
+STEP = WorkSpec(problems=128, traces=8, episodes=12, episode_tokens=1365)
+
+
 @pytest.mark.parametrize("size", PARAMETERS)
-def test_seconds_of_a_step_follow_from_operations(size: str) -> None:
-    _, rate, one, eight = rows("How many provers")[size]
-    tokens_per_s = 0.4 * 989e12 / (2 * PARAMETERS[size])
-    assert number(rate) == pytest.approx(tokens_per_s, rel=0.05)
-    assert number(one) == pytest.approx(512 * 8000 / tokens_per_s, abs=1)
-    assert number(eight) == pytest.approx(512 * 8000 / tokens_per_s / 8, abs=1)
+def test_seconds_of_a_step_are_those_of_the_plan(size: str) -> None:
+    prover, rate, one, eight, num_gpus = rows("How many provers")[size]
+    shape = re.search(r"--params-b ([\d.]+) --layers (\d+) --hidden (\d+)", prover)
+    assert shape is not None
+    plan = Capacity(STEP, params_b=float(shape[1]), layers=int(shape[2]), hidden=int(shape[3]))
+    assert number(rate) == float(f"{plan.prefill_per_s:.3g}")
+    assert number(one) == round(plan.gpu_seconds)
+    assert number(eight) == round(plan.gpu_seconds / 8)
+    assert number(num_gpus) == math.ceil(plan.gpu_seconds / 60)
+
+
+def test_both_pages_plan_the_same_step() -> None:
+    flags = f"--problems {STEP.problems} --traces {STEP.traces} --episodes {STEP.episodes}"
+    flags = f"{flags} --episode-tokens {STEP.episode_tokens}"
+    plan = Capacity(STEP)
+    for page in (PAGE, PAGE.with_name("README.md")):
+        text = page.read_text(encoding="utf-8")
+        assert f"mrt-reward bench --plan {flags}" in text
+        assert f"{STEP.num_prefixes:,}" in text
+        assert f"{plan.needed_tokens / 1e6:.1f} M" in text
+        assert f"{float(f'{plan.prefill_per_s:.3g}'):,.0f}" in text
+        assert f"{plan.gpu_seconds:.0f} s" in text
 
 
 @pytest.mark.parametrize("size", PARAMETERS)

@@ -50,20 +50,31 @@ printf '%s\\n' localhost n2 n3 localhost
 """
 
 
+OF_THE_TRAINER = """#!/usr/bin/env bash
+echo "of the trainer: ${0##*/} $*" >> "$CALLS"
+exit 9
+"""
+
+
 class Cluster:
-    """A folder of stand-ins that goes first in `PATH`, and what they were called with."""
+    """A folder of stand-ins that goes first in `PATH`, the prover's in a folder of their own, and their calls."""
 
     def __init__(self, folder: Path) -> None:
         self.calls_file = folder / "calls"
-        programs = {"mrt-reward": LISTENER, "vllm": LISTENER, "srun": SRUN, "ray": RAY, "scontrol": SCONTROL}
-        for name, text in programs.items():
-            program = folder / name
-            program.write_text(text.format(python=sys.executable) if text is LISTENER else text)
+        prover = folder / "prover" / "bin"
+        prover.mkdir(parents=True)
+        listener = LISTENER.format(python=sys.executable)
+        programs = {prover / "mrt-reward": listener, prover / "vllm": listener}
+        programs |= {folder / "srun": SRUN, folder / "ray": RAY, folder / "scontrol": SCONTROL}
+        programs |= {folder / "mrt-reward": OF_THE_TRAINER, folder / "vllm": OF_THE_TRAINER}
+        for program, text in programs.items():
+            program.write_text(text)
             program.chmod(0o755)
         self.environment = {
             **os.environ,
             "PATH": f"{folder}:{os.environ['PATH']}",
             "CALLS": str(self.calls_file),
+            "PROVER_BIN": str(prover),
             "MODEL": "some/model",
             "PROVER_PORT": str(free_port()),
             "SLURM_JOB_NODELIST": "n[1-4]",
@@ -114,6 +125,16 @@ def test_the_job_ends_as_its_trainer_does_and_at_once_where_the_prover_ends(clus
         assert cluster.run("one_node.sbatch", *words, **environment).returncode != 0
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_the_bin_folder_of_the_provers_environment_is_asked_for_before_anything_runs(
+    cluster: Cluster, script: Path
+) -> None:
+    done = cluster.run(script.name, *TRAINER, "url={url}", "0", PROVER_BIN="", MRT_REWARD_API_KEY="k")
+    assert done.returncode != 0
+    assert "PROVER_BIN" in done.stderr
+    assert not cluster.calls_file.exists()
+
+
 def test_on_four_nodes_the_last_proves_and_ray_runs_on_the_others(cluster: Cluster) -> None:
     ports = {"ENGINE_PORT": str(free_port()), "PROVER_GPUS": "1"}
     done = cluster.run("four_nodes.sbatch", *TRAINER, "url={url}", "0", **ports)
@@ -129,14 +150,16 @@ def test_on_four_nodes_the_last_proves_and_ray_runs_on_the_others(cluster: Clust
     )
     [server] = [call for call in cluster.calls if call.startswith("mrt-reward")]
     assert f"--engine openai --engine-url http://127.0.0.1:{ports['ENGINE_PORT']} --model prover" in server
+    assert "of the trainer" not in calls
 
 
 def test_each_flag_of_the_prover_in_a_script_is_one_that_serve_takes() -> None:
     for script in SCRIPTS:
         text = script.read_text(encoding="utf-8").replace("\\\n", " ")
-        for line in re.findall(r"mrt-reward serve (.*)", text):
+        for line in re.findall(r"mrt-reward\"? serve (.*)", text):
             flags = {flag.replace("-", "_") for flag in re.findall(r"--([a-z][a-z-]*)", line)}
             assert flags <= set(ServeSettings.model_fields), script.name
+        assert script.name == "four_nodes.sbatch" or 'mrt-reward" serve' in text
 
 
 def test_batch_scripts_ask_for_their_nodes_and_are_warned_before_the_end() -> None:
