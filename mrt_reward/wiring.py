@@ -159,6 +159,12 @@ def build_scorer(settings: ServeSettings, prover: Prover | None = None) -> Score
         ConfigError: a setting names something that cannot be built.
 
     """
+    if settings.engine == "openai" and settings.weights_root is not None:
+        raise ConfigError(
+            "engine 'openai' asks engines that run elsewhere, and cannot load weights into them: leave weights_root out, "
+            "or take engine vllm",
+            param="weights_root",
+        )
     # First, because a path that names no file is reported before a model is loaded.
     store = build_store(settings)
     with ExitStack() as undo:

@@ -105,6 +105,11 @@ def test_a_model_that_cannot_be_loaded_leaves_no_cache_file_open(tmp_path: Path)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+def test_weights_for_engines_that_run_elsewhere_are_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot load weights into them"):
+        build_scorer(load_settings(engine="openai", engine_url="http://127.0.0.1:9", weights_root=str(tmp_path)))
+
+
 @pytest.mark.parametrize("name", ["mini", "mini-deep"])
 def test_a_bundled_model_goes_by_its_name_and_says_what_it_is_good_for(name: str) -> None:
     prover = build_prover(load_settings(model=name))
