@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +23,9 @@ from mrt_reward.errors import ConfigError, did_you_mean
 from mrt_reward.options import ScoreOptions
 
 CONFIG_VARIABLE = "MRT_REWARD_CONFIG"
+
+NEARLY = 0.75
+"""How like a setting's name a variable's must be to be a slip (`difflib`)."""
 
 REMOVED = {
     "weights_marker": "this setting is gone, because trainers write '.complete' and no other marker worked with them: "
@@ -218,6 +222,25 @@ def _refuse_removed_variables() -> None:
         variable = f"MRT_REWARD_{name.replace('.', '__').upper()}"
         if variable in here:
             raise ConfigError(f"variable {variable}: {message}", param=name)
+
+
+def misspelt_variables() -> list[str]:
+    """A warning for each variable that nobody reads and whose name is nearly that of a setting.
+
+    Others that begin alike are left in peace: other programs may have set them, as Kubernetes does for its services.
+    """
+    prefix = "MRT_REWARD_"
+    known = {CONFIG_VARIABLE, *(f"{prefix}{name.upper()}" for name in ServeSettings.model_fields)}
+    found: list[str] = []
+    for variable in sorted(os.environ):
+        name = variable.upper().partition("__")[0]  # what follows are fields of a setting, which are checked
+        if not name.startswith(prefix) or name in known:
+            continue
+        rests = [each.removeprefix(prefix) for each in sorted(known)]
+        near = difflib.get_close_matches(name.removeprefix(prefix), rests, n=1, cutoff=NEARLY)
+        if near:
+            found.append(f"variable {variable} is not read: did you mean {prefix}{near[0]}?")
+    return found
 
 
 def _meant(name: str) -> str:

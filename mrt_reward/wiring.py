@@ -12,8 +12,8 @@ from mrt_reward.errors import ConfigError
 from mrt_reward.graders.build import build_grader
 from mrt_reward.graders.spellings import spellings
 from mrt_reward.install import install_command
-from mrt_reward.mini.bundled import BUNDLED
-from mrt_reward.protocols import Prover
+from mrt_reward.mini.bundled import BUNDLED, Bundled
+from mrt_reward.protocols import Prover, public_name
 from mrt_reward.service.cache import ScoreCache, SQLiteStore
 from mrt_reward.service.queue import QueueLimits
 from mrt_reward.service.scorer import Scorer
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mrt_reward.provers.hf.policy import PolicyProver
     from mrt_reward.provers.openai.engines import TrainerEngines
     from mrt_reward.provers.openai.prover import OpenAIProver
+
+DEFAULT_MODEL = "mini"
 
 BUNDLED_NOTE = (
     "the bundled {name} model proves: its values are meaningful on its own island problems only; "
@@ -46,19 +48,61 @@ def build_prover(settings: EngineSettings) -> Prover:
             build = _vllm_prover
         case "transformers":
             build = _transformers_prover
-    model = settings.model or "mini"
+    model = settings.model or DEFAULT_MODEL
     if model.startswith((".", "/", "~")) and not Path(model).is_dir():
         raise ConfigError(
             f"there is no folder {model}: expected a model's folder, or its name on the hub", param="model"
         )
-    if model not in BUNDLED or Path(model).exists():
+    bundled = _bundled(model)
+    if bundled is None:
         try:
             return build(settings, "")
         except ConfigError as error:
             if error.param != "model" or "/" in model or Path(model).exists():
                 raise
             raise ConfigError(f"{error}; bundled are {' and '.join(BUNDLED)}", param="model") from error
-    return build(settings.model_copy(update={"model": str(BUNDLED[model].folder)}), BUNDLED_NOTE.format(name=model))
+    return build(settings.model_copy(update={"model": str(bundled.folder)}), BUNDLED_NOTE.format(name=model))
+
+
+def _bundled(model: str) -> Bundled | None:
+    """The bundled model of that name; a folder of the name goes before it."""
+    return None if Path(model).exists() else BUNDLED.get(model)
+
+
+def expected_name(settings: EngineSettings) -> str | None:
+    """The name that the prover will have in its scores; None where an endpoint chooses its model."""
+    if settings.engine == "openai":
+        return settings.model
+    model = settings.model or DEFAULT_MODEL
+    bundled = _bundled(model)
+    return public_name(model if bundled is None else str(bundled.folder))
+
+
+def expected_version(settings: EngineSettings, *, download: bool) -> str | None:
+    """The version that the prover's weights will have, from their files: no model is loaded.
+
+    Args:
+        settings: of the engine.
+        download: whether a model of the hub may be fetched; otherwise only what is on this machine is read.
+
+    Returns:
+        None where only the engine itself knows, or where no such files are here.
+
+    Raises:
+        ConfigError: the hub has no such model.
+
+    """
+    if settings.engine == "openai":
+        return None
+    try:
+        from mrt_reward.provers.checkpoints import local_folder, resolve_folder, weights_version  # noqa: PLC0415
+    except ImportError:
+        return None  # building the engine reports what is not installed
+    model = settings.model or DEFAULT_MODEL
+    bundled = _bundled(model)
+    find = resolve_folder if download else local_folder
+    folder = find(model, settings.revision) if bundled is None else bundled.folder
+    return None if folder is None else weights_version(folder)
 
 
 def _transformers_prover(settings: EngineSettings, note: str) -> Prover:
@@ -161,8 +205,8 @@ def build_scorer(settings: ServeSettings, prover: Prover | None = None) -> Score
     """
     if settings.engine == "openai" and settings.weights_root is not None:
         raise ConfigError(
-            "engine 'openai' asks engines that run elsewhere, and cannot load weights into them: leave weights_root out, "
-            "or take engine vllm",
+            "engine 'openai' asks engines that run elsewhere, and cannot load weights into them: leave weights_root "
+            "out, or take engine vllm",
             param="weights_root",
         )
     # First, because a path that names no file is reported before a model is loaded.

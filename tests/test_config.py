@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from mrt_reward.config import ServeSettings, load_settings
+from mrt_reward.config import ServeSettings, load_settings, misspelt_variables
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import ParagraphSegmenter
 
@@ -153,3 +154,20 @@ def test_a_holders_name_is_a_word_and_no_address(toml: Path, name: str) -> None:
     toml.write_text(f'[keys."{name}"]\nsha256 = "{"ab" * 32}"\n')
     with pytest.raises(ConfigError, match="keys"):
         load_settings()
+
+
+def test_a_misspelt_variable_is_named_with_what_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.upper().startswith("MRT_REWARD_")]:
+        monkeypatch.delenv(name)
+    # Settings, our own other variables, and what Kubernetes sets for a service of this name.
+    others = ("TEST_DATA", "FAULTS", "SOAK_S", "DEPLOY", "SERVICE_HOST", "PORT_8000_TCP", "PORT_8000_TCP_ADDR")
+    for name in ("MODEL", "CONFIG", "OPTIONS__SEGMENTER__KIND", *others):
+        monkeypatch.setenv(f"MRT_REWARD_{name}", "x")
+    assert misspelt_variables() == []
+    for name in ("MODLE", "GRADER", "OPTION__TERMINATOR"):
+        monkeypatch.setenv(f"MRT_REWARD_{name}", "x")
+    assert misspelt_variables() == [
+        "variable MRT_REWARD_GRADER is not read: did you mean MRT_REWARD_GRADERS?",
+        "variable MRT_REWARD_MODLE is not read: did you mean MRT_REWARD_MODEL?",
+        "variable MRT_REWARD_OPTION__TERMINATOR is not read: did you mean MRT_REWARD_OPTIONS?",
+    ]

@@ -16,7 +16,7 @@ from mrt_reward.errors import ConfigError
 from mrt_reward.mini.bundled import BUNDLED
 from mrt_reward.service.redis_store import RedisStore
 from mrt_reward.service.store import SQLiteStore
-from mrt_reward.wiring import build_prover, build_scorer, build_store
+from mrt_reward.wiring import build_prover, build_scorer, build_store, expected_name, expected_version
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
@@ -122,3 +122,17 @@ def test_a_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     prover = build_prover(load_settings(model="mini-deep"))
     assert (prover.info.model, prover.info.note) == ("mini-deep", "")
+
+
+def test_who_will_prove_is_known_before_a_model_is_loaded(tmp_path: Path) -> None:
+    for settings in (load_settings(), load_settings(model="mini-deep")):
+        name, version = expected_name(settings), expected_version(settings, download=False)
+        scorer = build_prover(settings)
+        assert (name, version) == (scorer.info.name, scorer.info.version)
+    folder = load_settings(model=str(shutil.copytree(BUNDLED["mini"].folder, tmp_path / "mine")))
+    assert expected_name(folder) == "mine"
+    assert expected_version(folder, download=True) == expected_version(load_settings(), download=True)
+    nowhere = load_settings(model="some/model-that-is-not-here")
+    assert (expected_name(nowhere), expected_version(nowhere, download=False)) == ("some/model-that-is-not-here", None)
+    endpoint = load_settings(engine="openai")
+    assert (expected_name(endpoint), expected_version(endpoint, download=True)) == (None, None)

@@ -7,7 +7,7 @@ Or on all eight without a server: the policy proves itself.
 
     accelerate launch --num_processes 8 example.py --url policy --use_vllm False
 
-With the settings that the project's README begins with, add `--mrt '{"alpha": 16, "baseline": "rate", "pay_ending": true}'`.
+With the settings that README begins with, add `--mrt '{"alpha": 16, "baseline": "rate", "pay_ending": true}'`.
 The server runs in an environment of its own, with the extra vllm; here are the extra trl, and trl[vllm,math-verify].
 Everything of `GRPOConfig` is a flag, such as `--max_steps 100`; `--help` tells all.
 """

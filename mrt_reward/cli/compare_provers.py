@@ -15,8 +15,9 @@ import typer
 from rich.console import Console
 
 from mrt_reward.cli.bars import bar
+from mrt_reward.cli.columns import Map, renames_from
 from mrt_reward.cli.estimator_errors import errors_against, show_errors, with_interval
-from mrt_reward.cli.flags import LOCAL_ENGINE, flag, named_settings, with_settings
+from mrt_reward.cli.flags import ENGINE, flag, named_settings, with_settings
 from mrt_reward.cli.line_up import LineUp, measure_estimators
 from mrt_reward.cli.options import options_from
 from mrt_reward.cli.pooling import BranchRun, Options, Policy, ScoredFiles, on_engine, pool_and_prompts, show_notes
@@ -49,7 +50,7 @@ class Spec:
     options: ScoreOptions
 
 
-@with_settings(*LOCAL_ENGINE, "cache_path")
+@with_settings(*ENGINE, "cache_path")
 def compare_provers(
     scored: ScoredFiles,
     output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="JSON to write.")],
@@ -108,6 +109,7 @@ def compare_provers(
     seed: Annotated[int, flag(BranchSettings, "seed")] = _BRANCHING.seed,
     policy: Policy = None,
     options: Options = None,
+    columns: Map = None,
     *,
     settings: ServeSettings,
 ) -> None:
@@ -119,11 +121,10 @@ def compare_provers(
     """
     console = Console(stderr=True)
     scoring = options_from(options, ScoreOptions())
-    if estimators and (prover or also or policy_samples):
-        raise ConfigError("--estimators compares those of one prover: leave out --prover, --also and --policy-samples")
+    _refuse_mixed_flags(columns, estimators=estimators, several=bool(prover or also or policy_samples))
     if estimators:
         wanted = LineUp(settings, scoring, reference, answers or NUMS, output, figure)
-        measure_estimators(scored, wanted, console)
+        measure_estimators(scored, renames_from(columns), wanted, console)
         return
     specs = [_spec(word, settings, scoring) for word in prover or ()]
     pool, _ = pool_and_prompts(scored, None, policy, scoring.delimiters)
@@ -157,6 +158,13 @@ def compare_provers(
     if errors:
         show_errors(errors, reference or "")
     console.print(str(output), highlight=False, soft_wrap=True)
+
+
+def _refuse_mixed_flags(columns: Sequence[str] | None, *, estimators: bool, several: bool) -> None:
+    if estimators and several:
+        raise ConfigError("--estimators compares those of one prover: leave out --prover, --also and --policy-samples")
+    if columns and not estimators:
+        raise ConfigError("--map goes with --estimators: scored traces have the names that are expected", param="map")
 
 
 def _spec(word: str, settings: ServeSettings, default: ScoreOptions) -> Spec:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from typer.models import OptionInfo
 
 from mrt_reward.cli.several import engine_args_from, graders_from
-from mrt_reward.config import ServeSettings, load_settings
+from mrt_reward.config import ServeSettings, load_settings, misspelt_variables
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.options import ScoreOptions
@@ -146,6 +146,8 @@ def with_settings(*names: str) -> Callable[[Verb], Verb]:
                     values["engine_args"] = engine_args_from(values["engine_args"])
                 if "graders" in values:
                     values["graders"] = graders_from(values["graders"])
+                for warning in misspelt_variables():
+                    typer.echo(f"warning: {warning}", err=True)
                 built["settings"] = load_settings(**values)
             verb(**given, **built)
 

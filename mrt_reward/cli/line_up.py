@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from mrt_reward.cli.bars import bar
+from mrt_reward.cli.columns import refuse_unanswered, refuse_unusable
 from mrt_reward.cli.estimator_errors import errors_against, show_errors
 from mrt_reward.cli.jsonl import read_rows
 from mrt_reward.cli.pooling import pool_and_prompts
@@ -51,18 +52,24 @@ class LineUp:
     figure: Path | None
 
 
-def measure_estimators(paths: Sequence[Path], wanted: LineUp, console: Console) -> None:
+def measure_estimators(paths: Sequence[Path], renames: Mapping[str, str], wanted: LineUp, console: Console) -> None:
     """Score the traces with each estimator, compare them with the reference, and write what came of it.
 
+    Args:
+        paths: JSONL of traces, scored or not.
+        renames: the files' columns that have other names than ours, and ours.
+        wanted: what is measured.
+        console: that shows the progress.
+
     Raises:
-        ConfigError: a name or number is none, or no trace could be scored by all.
+        ConfigError: a name or number is none, no row of a file can be used, or no trace could be scored by all.
 
     """
     if wanted.figure is not None:
         check_figure(wanted.figure)
     reference = reference_of(wanted.reference, wanted.options)
     contenders = [each for each in line_up(wanted.options, wanted.nums) if each != reference]
-    traces = [trace for path in paths for trace in _traces(path, wanted.options, console)]
+    traces = [trace for path in paths for trace in _traces(path, renames, wanted, console)]
     if not traces:
         raise ConfigError(f"expected traces with a problem, an answer and a completion in {_named(paths)}, got none")
     found = asyncio.run(_scored(traces, [reference, *contenders], wanted, console))
@@ -70,6 +77,8 @@ def measure_estimators(paths: Sequence[Path], wanted: LineUp, console: Console) 
         truth, *scores = common_traces(found)
     except ValueError as error:
         raise ConfigError(f"no trace could be scored by all of {', '.join(each.name for each in found)}") from error
+    if not scores:
+        raise ConfigError(f"no trace could be scored by anything but {truth.name}", param="answers")
     errors = errors_against(truth, scores)
     num = len(truth.traces)
     record = {"reference": truth.name, "traces": num, "errors": [asdict(each) for each in errors]}
@@ -88,11 +97,18 @@ def _named(paths: Sequence[Path]) -> str:
     return ", ".join(map(str, paths))
 
 
-def _traces(path: Path, options: ScoreOptions, console: Console) -> list[Trace]:
+def _traces(path: Path, renames: Mapping[str, str], wanted: LineUp, console: Console) -> list[Trace]:
     """Of a file of traces, as `mrt-reward score` takes it, or of one that it wrote."""
-    rows = list(read_rows(path))
+    rows = list(read_rows(path, renames))
     if rows and all(row.trace is None for row in rows):
-        return [result.trace for result in pool_and_prompts([path], None, None, options.delimiters)[0].traces]
+        if any("trace" in row.extra for row in rows):
+            pool, _ = pool_and_prompts([path], None, None, wanted.options.delimiters)
+            return [result.trace for result in pool.traces]
+        refuse_unusable(path, rows)
+    options = replace(wanted.options, estimator=reference_of(wanted.reference, wanted.options).estimator)
+    refuse_unanswered(
+        path, rows, options, wanted.settings.graders.get(options.grader or next(iter(wanted.settings.graders)))
+    )
     if errors := [row.error for row in rows if row.error is not None]:
         note = f"{len(errors)} lines were skipped, the first: {errors[0]}"
         console.print(note, highlight=False, markup=False, soft_wrap=True)
@@ -114,10 +130,27 @@ async def _scored(
                     results[index] = result
                     progress.advance(task)
                 usable = [results[index] for index in sorted(results) if why_unusable(results[index]) is None]
-                found.append(Scores(each.name, usable))
+                if usable:
+                    found.append(Scores(each.name, usable))
+                    continue
+                # One that the engine cannot do, such as coupled answers of an endpoint, costs the others nothing.
+                why = _first_error(results)
+                if not found:
+                    raise ConfigError(
+                        f"{each.name} scored no trace, and the others are measured against it: {why}; take another "
+                        "--reference",
+                        param="reference",
+                    )
+                note = f"{each.name} is left out, because it scored no trace: {why}"
+                console.print(note, highlight=False, markup=False, soft_wrap=True)
             return found
     finally:
         await scorer.close()
+
+
+def _first_error(results: Mapping[int, Result]) -> str:
+    errors = (results[index].scored.error for index in sorted(results))
+    return next((error.message for error in errors if error is not None), "none of them thinks")
 
 
 async def _results(scorer: Scorer, traces: Sequence[Trace], options: ScoreOptions) -> AsyncIterator[tuple[int, Result]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -57,15 +57,24 @@ class Begun:
                 param="output",
             )
 
-    def refuse_prover(self, before: str | None, now: str) -> None:
+    def refuse_prover(self, before: Iterable[str], name: str, version: str | None) -> None:
         """Refuse to go on with another prover, by name and version.
 
+        Args:
+            before: who scored the file's lines, each as `name@version`.
+            name: of the prover now.
+            version: of its weights; None where it is not known, so that the names alone are compared.
+
         Raises:
-            ConfigError: options or input differ from those of the file.
+            ConfigError: a line was scored by another.
 
         """
-        if before not in (None, now):
-            raise ConfigError(f"{self.target} was scored by {before}, and the prover is {now}: {REMEDY}", param="model")
+        now = name if version is None else f"{name}@{version}"
+        for each in before:
+            if now != (each.rpartition("@")[0] if version is None else each):
+                raise ConfigError(
+                    f"{self.target} was scored by {each}, and the prover is {now}: {REMEDY}", param="model"
+                )
 
 
 def changed_options(before: object, now: ScoreOptions) -> Iterator[str]:

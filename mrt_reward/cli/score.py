@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from mrt_reward.evaluation.record import record
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
 from mrt_reward.wire import read_scored
-from mrt_reward.wiring import build_scorer
+from mrt_reward.wiring import build_scorer, expected_name, expected_version
 
 GONE = (ProverUnavailable.code, UNREACHABLE)
 """Codes of errors that say that nothing proves any more."""
@@ -61,12 +61,17 @@ def score(
     target = output or traces.with_suffix(".scored.jsonl")
     if target.resolve() == traces.resolve():
         raise ConfigError(f"--output must not be the input itself ({traces})", param="output")
-    rows = list(read_rows(traces, renames_from(columns)))
+    renames = renames_from(columns)
+    rows = list(read_rows(traces, renames))
     scoring = options_from(options, settings.options)
     grader = scoring.grader or next(iter(settings.graders))
     refuse_unusable(traces, rows)
     refuse_unanswered(traces, rows, scoring, None if url else settings.graders.get(grader))
-    asyncio.run(_run(_Run(rows, target, url, overwrite, settings, scoring), Console(stderr=True)))
+    gold_column = next(
+        (f"`{theirs}` (--map answer)" for theirs, ours in renames.items() if ours == "answer"), "`answer`"
+    )
+    run = _Run(rows, target, url, overwrite, settings, scoring, gold_column)
+    asyncio.run(_run(run, Console(stderr=True)))
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class _Run:
     overwrite: bool
     settings: ServeSettings
     options: ScoreOptions
+    gold_column: str
 
     @property
     def recorded(self) -> ScoreOptions:
@@ -96,6 +102,7 @@ async def _run(run: _Run, console: Console) -> None:
     totals = Totals()
     with closing(Log(run.target)) as before:
         done = _already(run, before, totals)
+    await _refuse_other_prover(run, done)
     with closing(Log(run.target, keep=_not_failed)) as log:
         extras = sorted({name for row in run.rows for name in row.extra})
         if extras:
@@ -110,7 +117,7 @@ async def _run(run: _Run, console: Console) -> None:
             elif not run.target.stat().st_size:
                 run.target.unlink()
             raise
-    _report(run.target, totals, console)
+    _report(run, totals, console)
     if totals.first_error or not totals.num_usable:
         raise SystemExit(1)
 
@@ -125,7 +132,7 @@ class _Done:
     """What the output holds from before: ids, and who scored them."""
 
     ids: frozenset[str]
-    prover: str | None
+    provers: Collection[str]
 
 
 @dataclass(frozen=True)
@@ -146,15 +153,39 @@ def _already(run: _Run, log: Log, totals: Totals) -> _Done:
     """
     wanted, begun = {row.id for row in run.rows}, run.begun
     ids: set[str] = set()
-    prover: str | None = None
+    provers: dict[str, None] = {}
     for _, fields in filter(lambda line: _not_failed(line[1]), log.lines()):
         begun.refuse(fields)
-        prover = prover or fields.get("prover")
+        if (prover := fields.get("prover")) is not None:
+            provers[str(prover)] = None
         name = str(fields.get("id"))
         if name in wanted and name not in ids:
             ids.add(name)
             totals.skip(read_scored(fields))
-    return _Done(frozenset(ids), prover)
+    return _Done(frozenset(ids), provers)
+
+
+async def _refuse_other_prover(run: _Run, done: _Done) -> None:
+    """Compare who scored the lines from before with who would prove now, before a model is loaded.
+
+    Raises:
+        ConfigError: they differ, also where no trace is left to score.
+        WireError: the server does not say who it is.
+
+    """
+    if not done.provers:
+        return
+    if run.url:
+        async with AsyncClient(run.url, api_key=run.settings.plain_api_key) as client:
+            info = await client.prover()
+        run.begun.refuse_prover(done.provers, info.model, info.version)
+        return
+    name = expected_name(run.settings)
+    if name is not None:
+        # Weights are fetched only to go on with them.
+        same = {prover.rpartition("@")[0] for prover in done.provers} == {name}
+        goes_on = same and any(row.id not in done.ids for row in run.rows)
+        run.begun.refuse_prover(done.provers, name, expected_version(run.settings, download=goes_on))
 
 
 async def _score(run: _Run, done: _Done, sink: _Sink) -> None:
@@ -162,16 +193,17 @@ async def _score(run: _Run, done: _Done, sink: _Sink) -> None:
     # By their position in the file: those that do not think fail sooner than others are scored.
     first = {row.id for row in todo[:FIRST]}
     unthinking: set[str] = set()
+    index_of = {row.id: index for index, row in enumerate(run.rows)}
     with bar(sink.console) as progress:
         task = progress.add_task(
             "waiting for the prover" if todo else "scoring", total=len(run.rows), completed=len(done.ids)
         )
-        async for row, scored in _scored(run, todo, done.prover):
+        async for row, scored in _scored(run, todo, done.provers):
             if scored.error is not None and scored.error.code in GONE:
                 # Every other trace would fail as this one.
                 raise ProverUnavailable(scored.error.message)
             sink.log.add(record(row.trace, scored, row.extra, options=run.recorded))
-            sink.totals.add(scored)
+            sink.totals.add(index_of[row.id], scored)
             progress.update(task, description="scoring", advance=1)
             if row.id in first and scored.error is not None and scored.error.code == NO_THINKING:
                 unthinking.add(row.id)
@@ -179,33 +211,44 @@ async def _score(run: _Run, done: _Done, sink: _Sink) -> None:
                     sink.console.print(UNTHINKING, style="red", highlight=False, markup=False, soft_wrap=True)
 
 
-def _report(target: Path, totals: Totals, console: Console) -> None:
+def _report(run: _Run, totals: Totals, console: Console) -> None:
     for line in totals.lines():
-        console.print(f"{target}: {line}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{run.target}: {line}", highlight=False, markup=False, soft_wrap=True)
     for note in totals.notes:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     if totals.first_error:
         console.print(f"first failure: {totals.first_error}", highlight=False, markup=False, soft_wrap=True)
+    gold = next((row.trace.answer[0] for row in run.rows if row.trace is not None and row.trace.answer), None)
+    if totals.no_success and gold is not None:
+        doubt = (
+            f"no trace is right and no value moves: is {run.gold_column} the right column? the first one is {gold!r}"
+        )
+        console.print(doubt, highlight=False, markup=False, soft_wrap=True)
 
 
-async def _scored(run: _Run, rows: Sequence[FileRow], prover: str | None) -> AsyncIterator[tuple[FileRow, ScoredTrace]]:
+async def _scored(
+    run: _Run, rows: Sequence[FileRow], provers: Collection[str]
+) -> AsyncIterator[tuple[FileRow, ScoredTrace]]:
     readable = [(row, row.trace) for row in rows if row.trace is not None]
     for row in rows:
         if row.error is not None:
             yield row, ScoredTrace(row.id, Status.ERROR, error=ErrorInfo.of(row.error))
     if not readable:
         return
-    engine = _remote(run, readable, prover) if run.url else _local(run, readable, prover)
+    engine = _remote(run, readable) if run.url else _local(run, readable, provers)
     async for index, scored in engine:
         yield readable[index][0], scored
 
 
 async def _local(
-    run: _Run, rows: Sequence[tuple[FileRow, Trace]], prover: str | None
+    run: _Run, rows: Sequence[tuple[FileRow, Trace]], provers: Collection[str]
 ) -> AsyncIterator[tuple[int, ScoredTrace]]:
     scorer = build_scorer(run.settings)
     try:
-        run.begun.refuse_prover(prover, f"{scorer.info.name}@{scorer.info.version}")
+        if provers:
+            # An endpoint says who it is once it was asked.
+            await scorer.check()
+            run.begun.refuse_prover(provers, scorer.info.name, scorer.info.version)
         for start in range(0, len(rows), CHUNK):
             chunk = [trace for _, trace in rows[start : start + CHUNK]]
             async for index, scored in scorer.stream(chunk, run.options):
@@ -214,14 +257,9 @@ async def _local(
         await scorer.close()
 
 
-async def _remote(
-    run: _Run, rows: Sequence[tuple[FileRow, Trace]], prover: str | None
-) -> AsyncIterator[tuple[int, ScoredTrace]]:
+async def _remote(run: _Run, rows: Sequence[tuple[FileRow, Trace]]) -> AsyncIterator[tuple[int, ScoredTrace]]:
     api_key = run.settings.plain_api_key
     async with AsyncClient(cast("str", run.url), api_key=api_key) as client:
-        if prover is not None:
-            info = await client.prover()
-            run.begun.refuse_prover(prover, f"{info.model}@{info.version}")
         for start in range(0, len(rows), CHUNK):
             chunk = [trace for _, trace in rows[start : start + CHUNK]]
             async for index, scored in client.stream(chunk, run.options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,6 +13,12 @@ from mrt_reward.types import ScoredTrace
 
 FIRST = 8
 """Traces after which it is said that none of them thinks."""
+
+NUM_HOPELESS = 5
+"""Traces from which on it is asked about their gold answers, where none is right."""
+
+HOPELESS_VALUE = 0.01
+"""At most this is every value then."""
 
 UNTHINKING = (
     f"none of the first {FIRST} traces thinks, and a trace without thinking has no value: use a model that writes "
@@ -31,7 +38,6 @@ class Totals:
 
     Attributes:
         ok: traces scored now; `partial` of them lack a value, `error` have none, `skipped` were there.
-        first_error: of the traces that failed now.
         notes: of the replies, each once.
 
     """
@@ -40,7 +46,6 @@ class Totals:
     partial: int = 0
     error: int = 0
     skipped: int = 0
-    first_error: str = ""
     notes: dict[str, None] = field(default_factory=dict[str, None])
     _first: list[float] = field(default_factory=list[float])
     _last: list[float] = field(default_factory=list[float])
@@ -48,13 +53,16 @@ class Totals:
     _episodes: int = 0
     _outcomes: list[float] = field(default_factory=list[float])
     _cut_off: int = 0
+    _highest: float = 0.0
+    _provers: Counter[str] = field(default_factory=Counter[str])
+    _failures: dict[int, ScoredTrace] = field(default_factory=dict[int, ScoredTrace])
 
-    def add(self, scored: ScoredTrace) -> None:
-        """Count a trace that was scored now."""
+    def add(self, index: int, scored: ScoredTrace) -> None:
+        """Count a trace that was scored now, from that row of the input."""
         setattr(self, scored.status.value, getattr(self, scored.status.value) + 1)
         self.notes.update(dict.fromkeys(scored.notes))
-        if scored.error is not None and not self.first_error:
-            self.first_error = f"{scored.id}: {scored.error.message}"
+        if scored.error is not None:
+            self._failures[index] = scored
         self._measure(scored)
 
     def skip(self, scored: ScoredTrace) -> None:
@@ -73,15 +81,39 @@ class Totals:
         if scored.outcome is not None:
             self._outcomes.append(scored.outcome)
         self._cut_off += bool(scored.truncated)
+        self._highest = max([self._highest, *(each.value for each in scored.values if each.value is not None)])
+        if scored.prover is not None:
+            self._provers[scored.prover] += 1
 
     @property
     def num_usable(self) -> int:
         """Traces with at least one value, whenever they were scored."""
         return self.ok + self.partial + self.skipped
 
+    @property
+    def first_error(self) -> str:
+        """What the first failed row of the input failed of; empty where none failed."""
+        if not self._failures:
+            return ""
+        first = self._failures[min(self._failures)]
+        return "" if first.error is None else f"{first.id}: {first.error.message}"
+
+    @property
+    def no_success(self) -> bool:
+        """Whether no trace is right and no value rises, over traces enough to ask about the gold answers."""
+        enough = min(len(self._outcomes), len(self._first)) >= NUM_HOPELESS
+        return enough and not any(self._outcomes) and self._highest <= HOPELESS_VALUE
+
     def lines(self) -> Iterator[str]:
         """What was done, and then each figure that there is, one sentence each."""
         yield f"{self.ok} ok, {self.partial} partial, {self.error} failed, {self.skipped} already there"
+        if self._failures:
+            codes = Counter(each.error.code for _, each in sorted(self._failures.items()) if each.error is not None)
+            yield f"failed by code: {', '.join(f'{code} {count}' for code, count in codes.items())}"
+        if self._provers:
+            several = len(self._provers) > 1
+            names = [f"{name} ({_traces(num)})" if several else name for name, num in self._provers.items()]
+            yield f"proved by {', '.join(names)}"
         if self._first:
             yield (
                 f"value J, mean of {_traces(len(self._first))}: {np.mean(self._first):.3f} without thinking → "

@@ -35,6 +35,7 @@ from mrt_reward.protocols.proving import (
     Query,
     RolloutQuery,
     SpellingIds,
+    public_name,
     trace_name,
 )
 from mrt_reward.protocols.tokens import TokenizedText, Tokenizer
@@ -69,5 +70,6 @@ __all__ = [
     "asking_for",
     "asking_party",
     "asking_together",
+    "public_name",
     "trace_name",
 ]

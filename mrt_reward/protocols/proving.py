@@ -223,8 +223,13 @@ class ProverInfo:
     @property
     def name(self) -> str:
         """The name that callers see: a name of the hub as it is, and of a folder its last part."""
-        is_folder = PurePath(self.model).is_absolute() or self.model.startswith((".", "~"))
-        return (PurePath(self.model).name if is_folder else "") or self.model
+        return public_name(self.model)
+
+
+def public_name(model: str) -> str:
+    """A model's name for callers: a name of the hub as it is, and of a folder its last part."""
+    is_folder = PurePath(model).is_absolute() or model.startswith((".", "~"))
+    return (PurePath(model).name if is_folder else "") or model
 
 
 class Prover(Protocol):

@@ -55,6 +55,20 @@ def resolve_folder(model: str, revision: str | None) -> Path:
         ) from error
 
 
+def local_folder(model: str, revision: str | None) -> Path | None:
+    """The folder of a model that is on this machine, perhaps in the hub's cache; None where nothing is."""
+    folder = Path(model)
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import HfApi  # noqa: PLC0415 - only for models of the hub
+
+    api = cast("Any", HfApi())
+    try:
+        return Path(api.snapshot_download(model, revision=revision, allow_patterns=_HUB_FILES, local_files_only=True))
+    except (OSError, ValueError):
+        return None
+
+
 def weights_version(folder: Path) -> str:
     """Short sha256 over names, sizes and contents of the folder's safetensors files."""
     digest = hashlib.sha256()

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from mrt_reward.errors import MRTRewardError
+from mrt_reward.server.gate.misspelt import UNKNOWN_NAME, meant
 from mrt_reward.server.gate.replies import InvalidBody, error_response, reply_to
 from mrt_reward.types import ErrorInfo
 from mrt_reward.wire import ErrorBody
@@ -74,7 +75,13 @@ async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
 
 async def _on_invalid_body(_: Request, error: Exception) -> JSONResponse:
     invalid = cast("InvalidBody", error)
-    return _invalid(invalid.status_code, [(each["loc"], each["msg"]) for each in invalid.found])
+    shown, others = invalid.found[:MAX_PROBLEMS], invalid.found[MAX_PROBLEMS:]
+    # A body may have many thousands of problems; names are looked up for those that are shown.
+    named = [
+        (each["loc"], each["msg"] + (meant(invalid.record, each["loc"]) if each["type"] in UNKNOWN_NAME else ""))
+        for each in shown
+    ]
+    return _invalid(invalid.status_code, [*named, *((each["loc"], each["msg"]) for each in others)])
 
 
 def _invalid(status: int, found: Sequence[tuple[Sequence[str | int], str]]) -> JSONResponse:

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from mrt_reward.cli import compare_provers, line_up, pooling
 from mrt_reward.cli.app import app
 from mrt_reward.config import ServeSettings
-from mrt_reward.errors import ConfigError
+from mrt_reward.errors import ConfigError, ProverError
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import PathPrior
-from mrt_reward.protocols import Prover
+from mrt_reward.protocols import Proof, Proven, Prover, RolloutQuery
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.service.scorer import Scorer
 from tests.evaluation.datasets.made import line, read, scored, write
@@ -255,8 +255,38 @@ def test_estimators_are_compared_on_traces_that_nobody_scored(
         (["--prover", 'x={"options": {}}'], "those of one prover"),
     ):
         assert what in refused("compare-provers", raw, "-o", out, "--estimators", *words)
+    with_others = write(
+        tmp_path / "o.jsonl", *({"src": t["problem"], "cot": t["completion"], "gold": 42} for t in traces)
+    )
+    flags = ["--map", "problem=src", "--map", "completion=cot", "--map", "answer=gold"]
+    run("compare-provers", with_others, "-o", out, "--estimators", "--answers", 4, *flags)
+    assert json.loads(out.read_text())["traces"] == 3
+    assert "found src, cot, gold: did you mean --map answer=gold?" in refused(
+        "compare-provers", with_others, "-o", out, "--estimators"
+    )
+    assert "no row has an `answer`" in refused("compare-provers", with_others, "-o", out, "--estimators", *flags[:4])
+    assert "goes with --estimators" in refused("compare-provers", file, "-o", out, *flags)
     empty = write(tmp_path / "empty.jsonl")
     assert "got none" in refused("compare-provers", empty, "-o", out, "--estimators")
+
+
+def test_an_estimator_that_the_engine_cannot_do_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Uncoupled(ScriptedProver):
+        async def prove(self, proof: Proof) -> Proven:
+            if isinstance(proof.query, RolloutQuery) and proof.query.coupled:
+                raise ProverError("it cannot couple", code="unsupported_query")
+            return await super().prove(proof)
+
+    prover = Uncoupled(lambda text, _: 0.75 if "boxed" in text else 0.25)
+    monkeypatch.setattr(line_up, "build_scorer", lambda _: Scorer(prover, {"word": WordGrader()}, speller))
+    completion = f"<think>\n{A}{B}</think>\n\n\\boxed{{42}}"
+    raw = write(tmp_path / "t.jsonl", {"id": "1", "problem": "?", "answer": "42", "completion": completion})
+    words = ["compare-provers", raw, "-o", tmp_path / "e.json", "--estimators", "--answers", 4]
+    words += ["--engine", "openai", "--engine-url", "http://127.0.0.1:9", "--tokenizer", "folder"]
+    assert "coupled 4 is left out, because it scored no trace: it cannot couple" in run(*words)
+    names = [each["name"] for each in json.loads((tmp_path / "e.json").read_text())["errors"]]
+    assert [name for name in names if "posterior" not in name] == ["plain 4"]
+    assert "coupled 8 scored no trace" in refused(*words, "--reference", "coupled 8")
 
 
 def test_provers_are_compared_on_the_same_traces(file: Path, tmp_path: Path, engine: ScriptedProver) -> None:

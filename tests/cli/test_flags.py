@@ -129,3 +129,13 @@ def test_a_named_prover_is_set_as_the_verb_where_it_says_nothing_else() -> None:
     assert (settings.model, settings.tokenizer, settings.threads) == ("small", None, 1)
     assert options is not None
     assert options.terminator == "official"
+
+
+def test_a_misspelt_variable_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    @with_settings("model")
+    def verb(settings: ServeSettings) -> None:
+        """Does it."""
+        del settings
+
+    monkeypatch.setenv("MRT_REWARD_MODLE", "x")
+    assert "warning: variable MRT_REWARD_MODLE is not read: did you mean MRT_REWARD_MODEL?\n" in run(verb).output

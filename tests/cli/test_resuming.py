@@ -65,7 +65,8 @@ def test_a_trace_is_the_same_or_its_columns_are_named() -> None:
 
 def test_a_prover_is_the_same_in_name_and_version() -> None:
     begun = Begun(Path("out.jsonl"), ScoreOptions(), {})
-    begun.refuse_prover(None, "a@1")
-    begun.refuse_prover("a@1", "a@1")
+    begun.refuse_prover((), "a", "1")
+    begun.refuse_prover(["a@1"], "a", "1")
+    begun.refuse_prover(["a@1", "a@2"], "a", None)
     with pytest.raises(ConfigError, match="was scored by a@1, and the prover is a@2"):
-        begun.refuse_prover("a@1", "a@2")
+        begun.refuse_prover(["a@2", "a@1"], "a", "2")

@@ -31,6 +31,8 @@ def prover(monkeypatch: pytest.MonkeyPatch) -> ScriptedProver:
         return Scorer(scripted, {"word": WordGrader()}, speller)
 
     monkeypatch.setattr(verb, "build_scorer", build)
+    monkeypatch.setattr(verb, "expected_name", lambda _: scripted.info.name)
+    monkeypatch.setattr(verb, "expected_version", lambda _, download: scripted.info.version)
     return scripted
 
 
@@ -195,6 +197,88 @@ def test_a_file_is_gone_on_with_in_one_way_only(tmp_path: Path, prover: Scripted
     assert "the file does not say which" in str(RUN.invoke(app, words).exception)
     assert len(read(output)) == 2
     assert RUN.invoke(app, [*words, "--overwrite"]).exit_code == 0
+
+
+def test_a_finished_file_is_not_said_to_be_of_another_prover(
+    tmp_path: Path, prover: ScriptedProver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "in.jsonl", {**TRACE, "id": "a"}, {**TRACE, "id": "b"})
+    output = tmp_path / "out.jsonl"
+    words = ["score", str(source), "-o", str(output)]
+    assert f"{output}: proved by scripted@1\n" in RUN.invoke(app, words).output
+    before = output.read_bytes()
+    prover.version = "2"
+    assert "was scored by scripted@1, and the prover is scripted@2" in str(RUN.invoke(app, words).exception)
+    prover.version = "1"
+    assert "proved by scripted@1\n" in RUN.invoke(app, words).output
+    # Where half of the lines are another's, whoever proves is not the one of all.
+    output.write_bytes(before.replace(b"scripted@1", b"larger@7", 1))
+    assert "was scored by larger@7" in str(RUN.invoke(app, words).exception)
+    output.write_bytes(before)
+    monkeypatch.undo()
+    # Of these, no model is there: the name alone is another.
+    for flags in (["--model", "some/model"], ["--engine", "openai", "--model", "other"]):
+        refused = RUN.invoke(app, [*words, *flags])
+        assert f"was scored by scripted@1, and the prover is {flags[-1]}: use" in str(refused.exception)
+    assert output.read_bytes() == before
+
+
+def test_a_finished_file_is_not_said_to_be_of_another_server(tmp_path: Path) -> None:
+    source, output = write(tmp_path / "in.jsonl", TRACE), tmp_path / "out.jsonl"
+    with threaded_server() as url:
+        words = ["score", str(source), "-o", str(output), "--url", url]
+        assert RUN.invoke(app, words).exit_code == 0
+        assert "1 already there" in RUN.invoke(app, words).output
+        output.write_bytes(output.read_bytes().replace(b"scripted@1", b"larger@7"))
+        assert "was scored by larger@7, and the prover is scripted@1" in str(RUN.invoke(app, words).exception)
+
+
+def test_an_endpoint_goes_on_with_a_file_once_it_has_said_who_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Endpoint(ScriptedProver):
+        def __init__(self) -> None:
+            super().__init__(VALUES)
+            self.version = "unknown"
+
+        async def check(self) -> None:
+            self.version = "1"
+
+    monkeypatch.setattr(verb, "build_scorer", lambda _: Scorer(Endpoint(), {"word": WordGrader()}, speller))
+    rows = [{**TRACE, "id": name, "problem": name} for name in "ab"]
+    source, output = write(tmp_path / "in.jsonl", *rows), tmp_path / "out.jsonl"
+    words = ["score", str(source), "-o", str(output), "--engine", "openai"]
+    assert RUN.invoke(app, words).exit_code == 0
+    output.write_text(output.read_text().splitlines()[0].replace("scripted@unknown", "scripted@1") + "\n")
+    done = RUN.invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "1 ok, 0 partial, 0 failed, 1 already there" in done.output
+
+
+def test_the_first_failure_is_the_first_of_the_input(tmp_path: Path, prover: ScriptedProver) -> None:
+    poisoned = {**TRACE, "id": "poisoned", "completion": "poison</think>"}
+    source = write(tmp_path / "in.jsonl", TRACE, poisoned, "{not json", "[1]")
+    done = RUN.invoke(app, ["score", str(source)])
+    assert "first failure: poisoned: " in done.output
+    assert "failed by code: prover_failed 1, invalid_json 2" in done.output
+
+
+@pytest.mark.parametrize(("num", "mapped"), [(4, False), (5, False), (5, True)])
+def test_where_nothing_is_right_the_column_of_answers_is_doubted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num: int, *, mapped: bool
+) -> None:
+    hopeless = ScriptedProver(lambda text, _: 0.005)
+    monkeypatch.setattr(verb, "build_scorer", lambda _: Scorer(hopeless, {"word": WordGrader()}, speller))
+    gold = {"src": "me"} if mapped else {"answer": "me"}
+    rows = [{**TRACE, "id": str(index), "problem": str(index), "answer": None, **gold} for index in range(num)]
+    if mapped:
+        rows = [{name: value for name, value in row.items() if name != "answer"} for row in rows]
+    source = write(tmp_path / "in.jsonl", *rows)
+    done = RUN.invoke(app, ["score", str(source), *(["--map", "answer=src"] if mapped else [])])
+    assert done.exit_code == 0, done.output
+    column = "`src` (--map answer)" if mapped else "`answer`"
+    line = f"no trace is right and no value moves: is {column} the right column? the first one is 'me'\n"
+    assert done.output.endswith(line) is (num == 5)
 
 
 def test_the_end_says_what_the_values_come_to(tmp_path: Path, prover: ScriptedProver) -> None:

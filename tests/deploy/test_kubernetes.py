@@ -16,11 +16,12 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from mrt_reward.config import ServeSettings
+from mrt_reward.config import ServeSettings, load_settings
+from mrt_reward.errors import ConfigError
 from mrt_reward.provers.openai.endpoint import SESSION_HEADERS
-from mrt_reward.provers.openai.prover import OpenAIProver
 from mrt_reward.training.settings import TrainingSettings
 from mrt_reward.version import __version__
+from mrt_reward.wiring import build_scorer
 from tests.deploy.kit import DEPLOY, ROOT, loaded
 from tests.deploy.test_helm import CHART, SCHEMA, VALUES, helm, needs_helm, pod, rendered
 
@@ -243,9 +244,10 @@ def test_the_chart_lists_the_urls_of_the_page_and_lets_in_whom_it_names(tmp_path
     assert f"[{','.join(re.findall(r'http://[^ ]+:8000', notes))}]" in PAGE
 
 
-def test_engine_openai_loads_no_weights_as_the_page_says() -> None:
-    assert not hasattr(OpenAIProver, "load_weights")
-    assert "501 `not_implemented`" in PAGE
+def test_engine_openai_loads_no_weights_as_the_page_says(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot load weights into them"):
+        build_scorer(load_settings(**PROVER["settings"], weights_root=str(tmp_path)))
+    assert "A server with that engine and `weights_root` does not start" in PAGE
 
 
 def test_the_image_has_one_tag_wherever_it_is_built_or_run() -> None:

@@ -40,6 +40,11 @@ from tests.server.conftest import TRACE, Live, live_server, post
             422,
             "guess",
         ),
+        (
+            b'{"traces": [{"id": "x", "problem": "q"}], "options": {"segmentor": "markers"}}',
+            422,
+            "options.segmentor: Unexpected keyword argument; did you mean 'segmenter'?",
+        ),
     ],
 )
 async def test_bad_input_is_reported_with_its_field_and_harms_nobody(

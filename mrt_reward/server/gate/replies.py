@@ -68,12 +68,14 @@ class InvalidBody(HTTPException):
 
     Args:
         found: what pydantic found wrong.
+        record: type that the body must be; None where no names are known.
 
     """
 
-    def __init__(self, found: Sequence[Any]) -> None:
+    def __init__(self, found: Sequence[Any], record: Any = None) -> None:  # noqa: ANN401 - a type
         super().__init__(HTTPStatus.UNPROCESSABLE_ENTITY)
         self.found = found
+        self.record = record
 
 
 def error_response(status: int, info: ErrorInfo, retry_after_s: float | None = None) -> JSONResponse:

@@ -34,12 +34,20 @@ class StrictRequest(Request):
         scope: ASGI scope of the request.
         receive: ASGI channel that gives the body.
         record: what the body must be; None leaves it as it is.
+        kind: the type that `record` reads.
 
     """
 
-    def __init__(self, scope: Scope, receive: Receive, record: TypeAdapter[Any] | None = None) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        record: TypeAdapter[Any] | None = None,
+        kind: Any = None,  # noqa: ANN401 - a type
+    ) -> None:
         super().__init__(scope, receive)
         self._record = record
+        self._kind = kind
 
     async def json(self) -> Any:  # noqa: ANN401 - any JSON, or a record
         """The body; FastAPI takes a record as it is."""
@@ -57,7 +65,8 @@ class StrictRequest(Request):
         try:
             return self._record.validate_python(value)
         except ValidationError as error:
-            raise InvalidBody(error.errors(include_url=False, include_context=False, include_input=False)) from error
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            raise InvalidBody(found, self._kind) from error
 
 
 def parsed(body: bytes, scan: JSONScan | None = None) -> object:
@@ -148,6 +157,6 @@ class StrictRoute(APIRoute):
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if request.method not in ("GET", "HEAD") and kind != "application/json":
                 raise RequestRefused(415, f"Content-Type: expected application/json, got {kind[:100]!r}")
-            return await handler(StrictRequest(request.scope, request.receive, record))
+            return await handler(StrictRequest(request.scope, request.receive, record, body))
 
         return strict
