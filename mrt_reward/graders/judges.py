@@ -33,6 +33,7 @@ _WARM_UP = (
     (r"\{1,2\}", "2,3"),
     (r"\sin(2x)+e^{x}", r"2\sin x\cos x+\log(x)"),
     ("x<1", "x>2"),
+    ("(1,2)", "1<x<2"),
     ("x+y=1", "x-y=2"),
     (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1\\x\end{pmatrix}"),
     (r"\binom{5}{2}+3!", r"\int_0^1 x dx+\sum_{k=1}^{3}k"),
@@ -67,6 +68,8 @@ def loader(grader: str) -> Loader:
 
 def load_math() -> Judge:
     """The mathematical judge, with everything else refused from now on in this process."""
+    # Else a module that is imported late and was never compiled would write a file, be refused, and be a wrong answer.
+    sys.dont_write_bytecode = True
     sys.addaudithook(refuse)
     return judge_math
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
@@ -129,6 +131,20 @@ def test_the_audit_hook_refuses_what_executed_text_would_do(monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("mathematics")
+def test_a_module_that_was_never_compiled_can_still_be_imported_late(tmp_path: Path) -> None:
+    # As after an installation without bytecode: Python would write it, which the hook refuses.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    code = "from mrt_reward.graders.judges import load_math; load_math(); import colorsys; print(colorsys.__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "PYTHONPYCACHEPREFIX": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "colorsys\n", done.stderr
+
+
 def test_the_mathematics_loads_before_the_fork_and_functions_after_it() -> None:
     assert judges.loader("math") is judges.load_math
     with pytest.raises(ModuleNotFoundError):
