@@ -23,7 +23,7 @@ def free_port() -> int:
 class Server:
     """`mrt-reward serve` as a user starts it."""
 
-    weights_root: Path
+    weights_root: Path | None
     port: int = field(default_factory=free_port)
     admin_port: int = field(default_factory=free_port)
     api_key: str = ""
@@ -36,8 +36,9 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        ports = [f"--port={self.port}", f"--admin-port={self.admin_port}", f"--weights-root={self.weights_root}"]
-        command = [sys.executable, "-m", "mrt_reward.cli", "serve", *ports, "--log-format=off"]
+        ports = [f"--port={self.port}", f"--admin-port={self.admin_port}"]
+        weights = [] if self.weights_root is None else [f"--weights-root={self.weights_root}"]
+        command = [sys.executable, "-m", "mrt_reward.cli", "serve", *ports, *weights, "--log-format=off"]
         key = {"MRT_REWARD_API_KEY": self.api_key} if self.api_key else {}
         self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **key, **self.settings})
 

@@ -68,17 +68,17 @@ class Engine:
             self.process.kill()
             self.process.wait()
 
-    def server(self, weights_root: Path) -> Server:
+    def server(self) -> Server:
         """A server whose engine this is."""
         settings = {"ENGINE": "openai", "ENGINE_URL": self.url, "TOKENIZER": str(MODEL_DIR), "CANARY_EVERY_S": "0"}
-        return Server(weights_root, settings={f"MRT_REWARD_{name}": text for name, text in settings.items()})
+        return Server(None, settings={f"MRT_REWARD_{name}": text for name, text in settings.items()})
 
 
 @asynccontextmanager
 async def served_elsewhere(folder: Path) -> AsyncGenerator[tuple[Engine, Server]]:
     """An engine and a server in front of it, both ready; both are killed at the end."""
     engine = Engine(folder)
-    server = engine.server(folder)
+    server = engine.server()
     try:
         await asyncio.to_thread(engine.start)
         server.start()
