@@ -46,7 +46,6 @@ def version(served: Served) -> str:
 
 
 def test_a_server_proves_with_the_weights_of_each_step(served: Served, caplog: pytest.LogCaptureFixture) -> None:
-    assert served.weights_root is not None
     out, first = served.weights_root / "run", version(served)
     log = trained(out, served.url, served.admin_url)
     assert [(entry["mrt/following/step"], entry["mrt/following/refused"]) for entry in log] == [(1, 0), (2, 0)]
