@@ -55,7 +55,7 @@ def recommend(measures: Sequence[ProverMeasure]) -> Recommendation:
     else:
         names = ", ".join(f"{each.name} {_shown(each)}" for each in equals)
         cost = (
-            f"of these, {chosen.name} costs least, {costs[chosen.name]:,.0f} tokens a trace"
+            f"of these, {chosen.name} costs least, {costs[chosen.name]:,.0f} tokens a trace without a cache"
             if costs
             else f"what they cost is not known, because a cache answered for all; {chosen.name} has the highest"
         )
