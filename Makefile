@@ -13,7 +13,7 @@
 # make bench       the embedded engine against one full forward, in minutes
 # make bench-full  both engines, through the server, against peers on vLLM's own, in an hour
 # make bench-router two vLLM engines behind vllm-router, one of them killed; by hand, and no part of CI
-# make dist        wheel and sdist, and the wheel tried in an environment with nothing else; PYTHON says which
+# make dist        wheel and sdist, each tried in an environment with nothing else but a hashed list; PYTHON says which
 # Each creates its environment by itself, CPU only, from the pinned set in constraints/.
 
 PYTHON ?= python3
@@ -138,19 +138,23 @@ bench-full: $(VLLM_STAMP)
 bench-router: $(VLLM_STAMP) $(ROUTER_STAMP)
 	OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m tests.bench.bench_router --router $(ROUTER_BIN)/vllm-router
 
-# Tried outside of the sources, so that nothing but what the wheel holds is found.
+# $(call tried,NAME,LIST,FILE): FILE in an environment with nothing else but the hashed LIST, tried where no source is found.
+define tried
+$(PYTHON) -m venv $(RELEASE)/$(1)
+$(RELEASE)/$(1)/bin/python -m pip --disable-pip-version-check $(INSTALL) --require-hashes -r constraints/$(2).txt
+$(RELEASE)/$(1)/bin/python -m pip --disable-pip-version-check $(INSTALL) --no-deps $(3)
+$(RELEASE)/$(1)/bin/python -m pip check
+cd / && env -u PYTHONPATH $(RELEASE)/$(1)/bin/python -I -W error $(CURDIR)/tests/smoke.py
+endef
+
 RELEASE := $(CURDIR)/build/release
 dist:
 	rm -rf dist $(RELEASE)
 	$(PYTHON) -m venv $(RELEASE)/tools
 	$(RELEASE)/tools/bin/python -m pip --disable-pip-version-check $(INSTALL) "hatchling>=1.27"
 	$(RELEASE)/tools/bin/python -m hatchling build -d dist
-	$(PYTHON) -m venv $(RELEASE)/clean
-	$(RELEASE)/clean/bin/python -m pip --disable-pip-version-check $(INSTALL) --require-hashes -r constraints/base.txt
-	$(RELEASE)/clean/bin/python -m pip --disable-pip-version-check $(INSTALL) --no-deps dist/*.whl
-	$(RELEASE)/clean/bin/python -m pip check
-	cd / && $(RELEASE)/clean/bin/mrt-reward --version && $(RELEASE)/clean/bin/mrt-reward bench --plan && \
-	  $(RELEASE)/clean/bin/python -W error -c "import mrt_reward.client, mrt_reward.training, mrt_reward.server.app"
+	$(call tried,wheel,base,dist/*.whl)
+	$(call tried,sdist,transformers,dist/*.tar.gz)
 	cd $(RELEASE) && tar xzf $(CURDIR)/dist/*.tar.gz && \
 	  cd mrt_reward-* && $(RELEASE)/tools/bin/python -m hatchling build -t wheel -d $(RELEASE)/again && \
 	  cmp $(RELEASE)/again/*.whl $(CURDIR)/dist/*.whl
