@@ -9,6 +9,7 @@
 # make test-verl-vllm stock veRL whose replicas are vLLM's own engine, with url=rollout; by hand, and does not pass yet (adapters/mrt_verl)
 # make test-trl    types, tests and coverage of the TRL adapter, and TRL training the bundled model on a CPU
 # make test-openrlhf types, tests and coverage of the OpenRLHF adapter, and its own trainer on a CPU
+# make test-deploy rows that need redis-server, promtool, helm, kubectl, systemd-analyze or chromium, installed first; none may skip; by hand
 # make test-serve  the application of deploy/ray_serve on a Ray cluster of this machine; minutes, and no part of .ci/run
 # make bench       the embedded engine against one full forward, in minutes
 # make bench-full  both engines, through the server, against peers on vLLM's own, in an hour
@@ -60,7 +61,7 @@ OPENRLHF_BIN   := $(OPENRLHF_VENV)/bin
 OPENRLHF_STAMP := $(OPENRLHF_VENV)/.installed
 OPENRLHF_PIP   := $(OPENRLHF_BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo dist test test-faults test-vllm coverage-vllm test-real test-verl test-verl-vllm test-openrlhf test-trl test-serve lint unit coverage bench bench-full bench-router venv format clean
+.PHONY: demo dist test test-faults test-vllm coverage-vllm test-real test-verl test-verl-vllm test-openrlhf test-trl test-deploy test-serve lint unit coverage bench bench-full bench-router venv format clean
 
 demo: venv
 	$(BIN)/mrt-reward demo
@@ -122,6 +123,13 @@ test-openrlhf: $(OPENRLHF_STAMP)
 	$(OPENRLHF_BIN)/coverage erase --rcfile=tests/openrlhf/coverage.toml
 	$(OPENRLHF_BIN)/python -m pytest $(VERL_QUIET) tests/contract/test_openrlhf.py tests/openrlhf --durations=8 \
 	  --cov --cov-config=tests/openrlhf/coverage.toml --cov-report=term
+
+# By hand, as root: elsewhere these rows skip where a program is not installed. No package index has llm-d's chart.
+test-deploy: venv
+	PYTHON=$(BIN)/python tests/tools.sh all
+	PATH="$(CURDIR)/build/tools/bin:$$PATH" PYTHONPATH="$(CURDIR)/build/tools/site:$$PYTHONPATH" \
+	  $(BIN)/python -m pytest -p tests.no_skips $(if $(LLM_D_ROUTER_CHART),,-k "not llm_ds_own_chart") --durations=5 \
+	  tests/deploy tests/service/test_redis_store.py tests/server/test_front.py tests/evaluation/test_page.py
 
 # By hand: Ray starts a dozen processes, which a busy machine takes minutes for.
 test-serve: $(SERVE_STAMP)
