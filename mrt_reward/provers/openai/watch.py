@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from mrt_reward.errors import ProverUnavailable
 from mrt_reward.provers.openai.endpoint import Endpoint
 
-SILENT_S = 8.0
+SILENT_S = 4.0
 """An endpoint that answers no question for longer is asked whether it writes; with the time for that, one that hangs is
 found within half a minute."""
 
