@@ -127,7 +127,7 @@ def _vllm_prover(settings: EngineSettings, note: str) -> Prover:
     return VLLMProver(settings, note=note)
 
 
-def _openai_prover(settings: EngineSettings) -> OpenAIProver:
+def _openai_prover(settings: EngineSettings, *, shared: bool = False) -> OpenAIProver:
     try:
         from mrt_reward.provers.openai.prover import OpenAIProver  # noqa: PLC0415 - an optional extra
     except ImportError as error:
@@ -135,7 +135,7 @@ def _openai_prover(settings: EngineSettings) -> OpenAIProver:
             f"engine 'openai' needs transformers for its tokenizer ({error}): pip install transformers",
             param="engine",
         ) from error
-    return OpenAIProver(settings)
+    return OpenAIProver(settings, shared=shared)
 
 
 def build_trainer_engines(settings: EngineSettings, version: str) -> TrainerEngines:
@@ -149,7 +149,7 @@ def build_trainer_engines(settings: EngineSettings, version: str) -> TrainerEngi
         ConfigError: what it needs is missing, or not installed.
 
     """
-    prover = _openai_prover(settings)
+    prover = _openai_prover(settings, shared=True)
     from mrt_reward.provers.openai.engines import TrainerEngines  # noqa: PLC0415 - an optional extra
 
     return TrainerEngines(prover, version)
