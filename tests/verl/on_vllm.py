@@ -56,6 +56,7 @@ FLAGS = [
     *("--logprobs-mode", "processed_logprobs", "--enable-prompt-tokens-details", "--uvicorn-log-level", "warning"),
     # vLLM 0.32 on a CPU dies of a seeded request whose prompt it works through in parts.
     "--no-enable-chunked-prefill",
+    *("--worker-extension-cls", "tests.verl.cpu.vllm_head.RepackedHead"),
 ]
 COUNTED = ("prefix_cache_queries", "prefix_cache_hits", "generation_tokens")
 

@@ -1,7 +1,8 @@
 """A rollout server whose engine is vLLM's own, in an environment of its own: generation and probes share its cache.
 
-It takes weights as a replica does: they are written to a folder, loaded by vLLM's `reload_weights`, and the prefix
-cache is emptied. Asleep it is asked nothing: what it answered meanwhile, or while it took weights, is told and counted.
+It takes weights as a replica does: they are written to a folder, loaded by vLLM's `reload_weights`, the head is packed
+(`vllm_head`), and the prefix cache is emptied. Asleep it is asked nothing: what it answered meanwhile, or while it took
+weights, is told and counted.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class VLLMServer(CPUServer):
         num = await super().load(weights, step)
         assert self.dump is not None
         reload = {"method": "reload_weights", "kwargs": {"weights_path": str(Path(self.dump) / f"weights_{self.step}")}}
-        for route, body in (("/collective_rpc", reload), ("/reset_prefix_cache", {})):
+        pack = {"method": "repack_head"}
+        for route, body in (("/collective_rpc", reload), ("/collective_rpc", pack), ("/reset_prefix_cache", {})):
             (await self._http.post(route, json=body)).raise_for_status()
         return num
 
