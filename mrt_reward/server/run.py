@@ -110,7 +110,7 @@ async def _serve_on(
     ports = _Ports.opened(doors, scorer, settings)
     stopping = asyncio.create_task(signals.stop.wait())
     dying = asyncio.create_task(scorer.wait_dead())
-    watching = asyncio.create_task(scorer.canary.watch(settings.canary_every_s))
+    watching = [asyncio.create_task(scorer.canary.watch(settings.canary_every_s))]
     try:
         await _until_up(scorer, ports, stopping, with_canary=settings.canary_every_s > 0)
         if not signals.stop.is_set():
@@ -125,6 +125,7 @@ async def _serve_on(
                 admin_port=admin_port,
                 https=doors.tls is not None,
             )
+            watching.append(asyncio.create_task(scorer.false_progress.watch(settings.canary_every_s)))
             if on_ready is not None:
                 on_ready(port)
         await asyncio.wait({stopping, dying, *ports.running}, return_when=asyncio.FIRST_COMPLETED)
@@ -134,8 +135,9 @@ async def _serve_on(
     finally:
         stopping.cancel()
         dying.cancel()
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
         await _drain(scorer, settings.drain_timeout_s, signals.hurry)
         try:
             await ports.closed()

@@ -107,9 +107,19 @@ class Telemetry:
         self._proved = Histogram(
             "mrt_reward_engine_seconds", "Time of the engine for a proof, in seconds.", registry=self.registry
         )
+        self._graded = Histogram(
+            "mrt_reward_grader_seconds",
+            "Time of a grader for a batch of answers, in seconds.",
+            ["grader"],
+            registry=self.registry,
+        )
+        for name in scorer.graders:
+            self._graded.labels(name)
         self.overview = Overview(scorer.queue)
         scorer.queue.on_answered = self._count_proof
-        self.registry.register(ScorerCollector(scorer))
+        scorer.on_graded = self._count_grading
+        self._collector = ScorerCollector(scorer)
+        self.registry.register(self._collector)
 
     def count_request(self, route: str, code: int, seconds: float) -> None:
         """Count one request."""
@@ -123,6 +133,9 @@ class Telemetry:
         self._waited.observe(waited_s)
         self._proved.observe(proved_s)
 
+    def _count_grading(self, grader: str, seconds: float) -> None:
+        self._graded.labels(grader).observe(seconds)
+
     def count_trace(self, scored: ScoredTrace) -> None:
         """Count one trace and its progress."""
         self._traces.labels(scored.status.value).inc()
@@ -133,6 +146,7 @@ class Telemetry:
             self._progress.observe(each)
         self.overview.count_trace(scored.status, progress, scored.error and scored.error.code)
 
-    def exposition(self) -> bytes:
+    async def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
+        await self._collector.look()
         return generate_latest(self.registry)

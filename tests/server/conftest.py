@@ -39,10 +39,12 @@ class Live:
 
 
 @asynccontextmanager
-async def live_server(prover: ScriptedProver | None = None, **settings: object) -> AsyncGenerator[Live]:
-    """Start a server, and stop it afterwards."""
+async def live_server(
+    prover: ScriptedProver | None = None, scorer: Scorer | None = None, **settings: object
+) -> AsyncGenerator[Live]:
+    """Start a server, and stop it afterwards; a scorer, where it is given, is the prover's."""
     prover = prover or ScriptedProver(VALUES)
-    scorer = Scorer(prover, {"word": WordGrader()}, speller)
+    scorer = scorer or Scorer(prover, {"word": WordGrader()}, speller)
     own: dict[str, object] = {"port": 0, "admin_port": 0, "log_format": "off", "drain_timeout_s": 2}
     # A script tells what is asked, and nobody but the test asks.
     fields = {**own, "canary_every_s": 0, **settings}
@@ -69,7 +71,7 @@ def threaded_server(prover: ScriptedProver | None = None, **settings: object) ->
     started, stop = threading.Event(), asyncio.Event()
 
     async def run() -> None:
-        async with live_server(prover, **settings) as live:
+        async with live_server(prover, None, **settings) as live:
             found.append(live.url)
             started.set()
             await stop.wait()

@@ -74,6 +74,7 @@ class Endpoint:
     Attributes:
         shown: scheme, host and port, for people to read.
         name: with its path, which tells it from others.
+        num_retries: questions that were sent again.
 
     Raises:
         ConfigError: the URL is invalid.
@@ -109,6 +110,7 @@ class Endpoint:
         self._secrets = [secret for secret in (api_key, userinfo, base.password or base.username) if secret]
         self.shown = origin_of(url)
         self.name = f"{self.shown}{base.path.rstrip('/')}"
+        self.num_retries = 0
         self._base = str(base)
         self._timeout_s = timeout_s
         self._backoff = backoff or Backoff()
@@ -132,6 +134,14 @@ class Endpoint:
     async def fetch(self, path: str, kind: type[_Reply]) -> _Reply:
         """What the server says at a path that nothing is sent to; raises as `complete` does."""
         return self._parsed(kind, await self._call("GET", path, None, {}))
+
+    async def peeked(self, path: str, timeout_s: float) -> str | None:
+        """What the server says at a path that a person reads, asked once; None where it does not within this time."""
+        try:
+            reply = await asyncio.wait_for(self._http.get(self._base + path), timeout_s)
+        except (httpx.HTTPError, TimeoutError, asyncio.TimeoutError):
+            return None
+        return reply.text if reply.is_success else None
 
     async def asked(self, path: str, body: Mapping[str, object], kind: type[_Reply], session: str) -> _Reply:
         """The reply to a question; raises as `complete` does.
@@ -199,6 +209,7 @@ class Endpoint:
             except _Again as problem:
                 if num_tries >= self._backoff.max_tries or (isinstance(problem, _Lost) and not self._alone):
                     raise ProverUnavailable(f"{problem} ({num_tries} tries)") from problem
+                self.num_retries += 1
                 await asyncio.sleep(self._backoff.wait_s(num_tries, problem.least_s))
 
     async def _tried(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> bytes:
