@@ -1,23 +1,31 @@
-"""Logs and metrics. Neither ever holds a prompt or a completion."""
+"""Logs, metrics, and whether spans are asked for. None of these ever holds a prompt or a completion."""
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Literal, TextIO, cast
+from typing import TYPE_CHECKING, Literal, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from structlog.typing import EventDict
 
 from mrt_reward.golds import is_odd
+from mrt_reward.install import install_command
 from mrt_reward.server.collector import ScorerCollector
 from mrt_reward.server.overview import Overview
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace
+
+if TYPE_CHECKING:
+    from mrt_reward.server.otel import Spans
+
+logger = structlog.stdlib.get_logger(__name__)
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
@@ -78,6 +86,44 @@ def configure_logs(log_format: Literal["console", "json", "off"], level: int = l
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Unfailing(sys.stderr))),
         cache_logger_on_first_use=False,
     )
+
+
+def spans_asked_for(environ: Mapping[str, str] = os.environ) -> Spans | None:
+    """Spans, where OpenTelemetry's standard variables ask for them; otherwise None, and nothing is imported.
+
+    Where they ask for what is not installed or not there, the log says so, and the server goes on without: the
+    variables are often set for a whole machine.
+    """
+    given = {name: environ.get(f"OTEL_{name}", "").strip().lower() for name in _OTEL}
+    protocol = given["EXPORTER_OTLP_TRACES_PROTOCOL"] or given["EXPORTER_OTLP_PROTOCOL"] or "http/protobuf"
+    endpoint = given["EXPORTER_OTLP_TRACES_ENDPOINT"] or given["EXPORTER_OTLP_ENDPOINT"]
+    exporter = given["TRACES_EXPORTER"] or ("otlp" if endpoint else "none")
+    if exporter == "none" or given["SDK_DISABLED"] == "true":
+        return None
+    if exporter not in {"otlp", "console"}:
+        wrong = f"OTEL_TRACES_EXPORTER: expected otlp, console or none, got {exporter!r}"
+    elif exporter == "otlp" and protocol != "http/protobuf":
+        wrong = f"OTEL_EXPORTER_OTLP_PROTOCOL: expected http/protobuf, got {protocol!r}"
+    else:
+        try:
+            from mrt_reward.server.otel import Spans, exporter_of  # noqa: PLC0415 - an optional extra
+        except ImportError as error:
+            wrong = f"{error}: {install_command('otel')}"
+        else:
+            return Spans(exporter_of(exporter))
+    logger.warning("no_spans", reason=wrong)
+    return None
+
+
+_OTEL = (
+    "EXPORTER_OTLP_ENDPOINT",
+    "EXPORTER_OTLP_TRACES_ENDPOINT",
+    "EXPORTER_OTLP_PROTOCOL",
+    "EXPORTER_OTLP_TRACES_PROTOCOL",
+    "SDK_DISABLED",
+    "TRACES_EXPORTER",
+)
+"""Variables that say whether spans are asked for, and how they leave."""
 
 
 class Telemetry:
