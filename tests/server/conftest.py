@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -85,6 +86,13 @@ def threaded_server(prover: ScriptedProver | None = None, **settings: object) ->
         loop.call_soon_threadsafe(stop.set)
         thread.join()
         loop.close()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on at present."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 @pytest.fixture
