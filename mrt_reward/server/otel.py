@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from opentelemetry import propagate
@@ -114,13 +115,11 @@ class _Requests(Middleware):
     def _opened(self, name: str, **fields: object) -> Generator[Span]:
         """A span that says of an error no more than its class."""
         quiet = {"record_exception": False, "set_status_on_exception": False}
-        with self._tracer.start_as_current_span(name, **fields, **quiet) as span:  # pyright: ignore[reportArgumentType]
-            try:
-                yield span
-            except BaseException as error:
-                span.set_attribute("error.type", type(error).__name__)
-                span.set_status(StatusCode.ERROR)
-                raise
+        with ExitStack() as ended:
+            opening = self._tracer.start_as_current_span(name, **fields, **quiet)  # pyright: ignore[reportArgumentType]
+            span = ended.enter_context(opening)
+            ended.push(partial(_note_error, span))
+            yield span
 
     @contextmanager
     def _stage(self, name: str, counts: Mapping[str, int]) -> Generator[Note]:
@@ -131,6 +130,12 @@ class _Requests(Middleware):
 
             note(counts)
             yield note
+
+
+def _note_error(span: Span, kind: type[BaseException] | None, *_: object) -> None:
+    if kind is not None:
+        span.set_attribute("error.type", kind.__name__)
+        span.set_status(StatusCode.ERROR)
 
 
 def _note_status(span: Span, status: int) -> None:
