@@ -178,7 +178,7 @@ $(STAMP): pyproject.toml constraints/cpu.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) $(INSTALL) "$(TORCH)" -c constraints/cpu.txt || \
 	  $(PIP) $(INSTALL) "$(TORCH)" -c constraints/cpu.txt --extra-index-url https://download.pytorch.org/whl/cpu
-	$(PIP) $(INSTALL) -e ".[transformers,eval,redis,dev]" -c constraints/cpu.txt
+	$(PIP) $(INSTALL) -e ".[transformers,eval,otel,redis,dev]" -c constraints/cpu.txt
 	@if $(PIP) list --format=freeze | grep -i '^nvidia-'; then \
 	  echo "error: CUDA packages were installed into $(VENV); expected the CPU-only set" >&2; exit 1; fi
 	touch $@

@@ -6,7 +6,9 @@ apart before this seam: what arrives here is token ids, and the untrusted part h
 """
 
 from mrt_reward.protocols.abilities import (
+    CachesPrefixes,
     EndpointState,
+    PrefixHits,
     Reloadable,
     Replicated,
     ShowsProgress,
@@ -42,6 +44,7 @@ from mrt_reward.protocols.tokens import TokenizedText, Tokenizer
 from mrt_reward.protocols.vouching import WeightsCanary
 
 __all__ = [
+    "CachesPrefixes",
     "CountsKills",
     "Coupling",
     "EndpointState",
@@ -49,6 +52,7 @@ __all__ = [
     "Grader",
     "LikelihoodQuery",
     "Party",
+    "PrefixHits",
     "Probe",
     "ProbeAnswer",
     "Proof",

@@ -66,6 +66,7 @@ class EndpointState:
         problem: why it is not; empty where it is.
         num_proofs: that it answered.
         num_failures: times that it was left out.
+        num_retries: questions that were sent again, to it or to another, because it was busy or did not answer.
 
     """
 
@@ -74,6 +75,7 @@ class EndpointState:
     problem: str = ""
     num_proofs: int = 0
     num_failures: int = 0
+    num_retries: int = 0
 
 
 @runtime_checkable
@@ -83,4 +85,27 @@ class Replicated(Protocol):
     @property
     def endpoints(self) -> Sequence[EndpointState]:
         """All of them, in the order in which they were given."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixHits:
+    """What an engine's own cache of prefixes was asked for, since it started, and what it had.
+
+    Attributes:
+        num_asked: tokens of prompts that were looked up.
+        num_hit: of them, those that were there and were not computed again.
+
+    """
+
+    num_asked: float
+    num_hit: float
+
+
+@runtime_checkable
+class CachesPrefixes(Protocol):
+    """A prover whose engine finds prefixes in a cache of its own, and counts them."""
+
+    async def prefix_cache(self) -> PrefixHits | None:
+        """All its engines together; None where none of them tells."""
         ...

@@ -171,7 +171,7 @@ class Routes:
 
     async def metrics(self) -> Response:
         """Prometheus metrics."""
-        return Response(self._telemetry.exposition(), media_type="text/plain; version=0.0.4")
+        return Response(await self._telemetry.exposition(), media_type="text/plain; version=0.0.4")
 
     async def version(self) -> VersionOut:
         """Reply with the release that answers."""

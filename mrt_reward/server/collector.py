@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
-from mrt_reward.protocols import CountsKills, EndpointState, Grader
+from mrt_reward.protocols import CountsKills, EndpointState, Grader, PrefixHits
 from mrt_reward.service.cache import ScoreCache
 from mrt_reward.service.queue import ProofQueue
 from mrt_reward.service.scorer import Scorer
@@ -26,6 +26,11 @@ class ScorerCollector(Collector):
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
+        self._prefix_hits: PrefixHits | None = None
+
+    async def look(self) -> None:
+        """Ask the engine, which may be elsewhere, for what it counts itself; the next scrape tells of it."""
+        self._prefix_hits = await self._scorer.prefix_cache()
 
     def collect(self) -> Iterator[Family]:
         """The metrics as they are now."""
@@ -38,6 +43,13 @@ class ScorerCollector(Collector):
         yield InfoMetricFamily("mrt_reward_weight_version", "Which weights prove.", value=labels)
         wrong = float(scorer.canary.problem is not None)
         yield GaugeMetricFamily("mrt_reward_canary_changed", "Whether a known trace got other values.", value=wrong)
+        if (paid := scorer.false_progress.mean) is not None:
+            help_text = "Mean progress paid for texts that do no work."
+            yield GaugeMetricFamily("mrt_reward_canary_false_progress", help_text, value=paid)
+        if self._prefix_hits is not None and self._prefix_hits.num_asked:
+            help_text = "Of the tokens looked up in the engine's own cache of prefixes, the share that was there."
+            ratio = self._prefix_hits.num_hit / self._prefix_hits.num_asked
+            yield GaugeMetricFamily("mrt_reward_prefix_cache_hit_ratio", help_text, value=ratio)
         yield from _endpoint_metrics(scorer.endpoints)
         if info.computed_per_needed is not None:
             help_text = "Tokens computed per token needed, in the engine's self-check."
@@ -63,7 +75,11 @@ def _cache_metrics(cache: ScoreCache) -> Iterator[Family]:
     hits.add_metric(["memory"], cache.hits - cache.stored_hits)
     hits.add_metric(["store"], cache.stored_hits)
     yield hits
-    yield CounterMetricFamily("mrt_reward_cache_misses", "Values that the engine gave.", value=cache.misses)
+    misses = CounterMetricFamily("mrt_reward_cache_misses", "Values that a tier did not have.", labels=["tier"])
+    misses.add_metric(["memory"], cache.misses + cache.stored_hits)
+    if cache.store is not None:
+        misses.add_metric(["store"], cache.misses)
+    yield misses
 
 
 def _grader_metrics(graders: Mapping[str, Grader]) -> Iterator[Family]:
@@ -84,6 +100,7 @@ def _endpoint_metrics(endpoints: Sequence[EndpointState]) -> Iterator[Family]:
     up = GaugeMetricFamily("mrt_reward_endpoint_up", "Whether an endpoint is asked.", labels=["endpoint"])
     proofs = CounterMetricFamily("mrt_reward_endpoint_proofs", "Proofs it answered.", labels=["endpoint"])
     failures = CounterMetricFamily("mrt_reward_endpoint_failures", "Times it did not answer.", labels=["endpoint"])
+    retries = CounterMetricFamily("mrt_reward_retries", "Questions that were asked again.", labels=["endpoint"])
     breaker = GaugeMetricFamily(
         "mrt_reward_breaker_state", "1 while an endpoint is left out or answers nothing, 0 else.", labels=["engine"]
     )
@@ -92,7 +109,8 @@ def _endpoint_metrics(endpoints: Sequence[EndpointState]) -> Iterator[Family]:
         up.add_metric([each.url], float(each.up))
         proofs.add_metric([each.url], each.num_proofs)
         failures.add_metric([each.url], each.num_failures)
-    yield from (up, breaker, proofs, failures)
+        retries.add_metric([each.url], each.num_retries)
+    yield from (up, breaker, proofs, failures, retries)
 
 
 def _store_metrics(store: ValueStore | None) -> Iterator[Family]:

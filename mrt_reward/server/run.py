@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 from fastapi import FastAPI
@@ -18,9 +19,12 @@ from mrt_reward.server.app import create_admin_app, create_app
 from mrt_reward.server.connections import Server, bounded_server, quiet_troubles
 from mrt_reward.server.listening import connection_limits, listening, refuse_open_addresses
 from mrt_reward.server.stopping import Signals
-from mrt_reward.server.telemetry import Telemetry, configure_logs
+from mrt_reward.server.telemetry import Telemetry, configure_logs, spans_asked_for
 from mrt_reward.server.tls import tls_context
 from mrt_reward.service.scorer import Scorer
+
+if TYPE_CHECKING:
+    from mrt_reward.server.otel import Spans
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -74,19 +78,24 @@ class _Ports:
     apps: Sequence[FastAPI]
     servers: Sequence[Server]
     running: Sequence[asyncio.Task[None]]
+    spans: Spans | None
 
     @classmethod
     def opened(cls, doors: _Doors, scorer: Scorer, settings: ServeSettings) -> _Ports:
         """Start both servers on the sockets that are bound."""
         telemetry = Telemetry(scorer)
         apps = [create_app(scorer, settings, telemetry), create_admin_app(scorer, settings, telemetry)]
+        spans = spans_asked_for()
+        if spans is not None:
+            for app in apps:
+                spans.follow(app)
         limits = connection_limits(settings)
         servers = [bounded_server(app, limit, doors.tls) for app, limit in zip(apps, limits, strict=True)]
         running = [
             asyncio.create_task(server.serve(sockets=[sock]))
             for server, sock in zip(servers, doors.sockets, strict=True)
         ]
-        return cls(apps, servers, running)
+        return cls(apps, servers, running, spans)
 
     async def closed(self) -> None:
         """Give up what is still in flight, and stop."""
@@ -95,6 +104,8 @@ class _Ports:
         for server in self.servers:
             server.should_exit = True
         results = await asyncio.gather(*self.running, return_exceptions=True)
+        if self.spans is not None:
+            await self.spans.close()
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
                 raise result
@@ -110,7 +121,7 @@ async def _serve_on(
     ports = _Ports.opened(doors, scorer, settings)
     stopping = asyncio.create_task(signals.stop.wait())
     dying = asyncio.create_task(scorer.wait_dead())
-    watching = asyncio.create_task(scorer.canary.watch(settings.canary_every_s))
+    watching = [asyncio.create_task(scorer.canary.watch(settings.canary_every_s))]
     try:
         await _until_up(scorer, ports, stopping, with_canary=settings.canary_every_s > 0)
         if not signals.stop.is_set():
@@ -125,6 +136,7 @@ async def _serve_on(
                 admin_port=admin_port,
                 https=doors.tls is not None,
             )
+            watching.append(asyncio.create_task(scorer.false_progress.watch(settings.canary_every_s)))
             if on_ready is not None:
                 on_ready(port)
         await asyncio.wait({stopping, dying, *ports.running}, return_when=asyncio.FIRST_COMPLETED)
@@ -134,8 +146,9 @@ async def _serve_on(
     finally:
         stopping.cancel()
         dying.cancel()
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
         await _drain(scorer, settings.drain_timeout_s, signals.hurry)
         try:
             await ports.closed()

@@ -1,23 +1,31 @@
-"""Logs and metrics. Neither ever holds a prompt or a completion."""
+"""Logs, metrics, and whether spans are asked for. None of these ever holds a prompt or a completion."""
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Literal, TextIO, cast
+from typing import TYPE_CHECKING, Literal, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from structlog.typing import EventDict
 
 from mrt_reward.golds import is_odd
+from mrt_reward.install import install_command
 from mrt_reward.server.collector import ScorerCollector
 from mrt_reward.server.overview import Overview
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ScoredTrace
+
+if TYPE_CHECKING:
+    from mrt_reward.server.otel import Spans
+
+logger = structlog.stdlib.get_logger(__name__)
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
@@ -80,6 +88,44 @@ def configure_logs(log_format: Literal["console", "json", "off"], level: int = l
     )
 
 
+def spans_asked_for(environ: Mapping[str, str] = os.environ) -> Spans | None:
+    """Spans, where OpenTelemetry's standard variables ask for them; otherwise None, and nothing is imported.
+
+    Where they ask for what is not installed or not there, the log says so, and the server goes on without: the
+    variables are often set for a whole machine.
+    """
+    given = {name: environ.get(f"OTEL_{name}", "").strip().lower() for name in _OTEL}
+    protocol = given["EXPORTER_OTLP_TRACES_PROTOCOL"] or given["EXPORTER_OTLP_PROTOCOL"] or "http/protobuf"
+    endpoint = given["EXPORTER_OTLP_TRACES_ENDPOINT"] or given["EXPORTER_OTLP_ENDPOINT"]
+    exporter = given["TRACES_EXPORTER"] or ("otlp" if endpoint else "none")
+    if exporter == "none" or given["SDK_DISABLED"] == "true":
+        return None
+    if exporter not in {"otlp", "console"}:
+        wrong = f"OTEL_TRACES_EXPORTER: expected otlp, console or none, got {exporter!r}"
+    elif exporter == "otlp" and protocol != "http/protobuf":
+        wrong = f"OTEL_EXPORTER_OTLP_PROTOCOL: expected http/protobuf, got {protocol!r}"
+    else:
+        try:
+            from mrt_reward.server.otel import Spans, exporter_of  # noqa: PLC0415 - an optional extra
+        except ImportError as error:
+            wrong = f"{error}: {install_command('otel')}"
+        else:
+            return Spans(exporter_of(exporter))
+    logger.warning("no_spans", reason=wrong)
+    return None
+
+
+_OTEL = (
+    "EXPORTER_OTLP_ENDPOINT",
+    "EXPORTER_OTLP_TRACES_ENDPOINT",
+    "EXPORTER_OTLP_PROTOCOL",
+    "EXPORTER_OTLP_TRACES_PROTOCOL",
+    "SDK_DISABLED",
+    "TRACES_EXPORTER",
+)
+"""Variables that say whether spans are asked for, and how they leave."""
+
+
 class Telemetry:
     """The server's Prometheus metrics, in a registry of their own."""
 
@@ -107,9 +153,19 @@ class Telemetry:
         self._proved = Histogram(
             "mrt_reward_engine_seconds", "Time of the engine for a proof, in seconds.", registry=self.registry
         )
+        self._graded = Histogram(
+            "mrt_reward_grader_seconds",
+            "Time of a grader for a batch of answers, in seconds.",
+            ["grader"],
+            registry=self.registry,
+        )
+        for name in scorer.graders:
+            self._graded.labels(name)
         self.overview = Overview(scorer.queue)
         scorer.queue.on_answered = self._count_proof
-        self.registry.register(ScorerCollector(scorer))
+        scorer.on_graded = self._count_grading
+        self._collector = ScorerCollector(scorer)
+        self.registry.register(self._collector)
 
     def count_request(self, route: str, code: int, seconds: float) -> None:
         """Count one request."""
@@ -123,6 +179,9 @@ class Telemetry:
         self._waited.observe(waited_s)
         self._proved.observe(proved_s)
 
+    def _count_grading(self, grader: str, seconds: float) -> None:
+        self._graded.labels(grader).observe(seconds)
+
     def count_trace(self, scored: ScoredTrace) -> None:
         """Count one trace and its progress."""
         self._traces.labels(scored.status.value).inc()
@@ -133,6 +192,7 @@ class Telemetry:
             self._progress.observe(each)
         self.overview.count_trace(scored.status, progress, scored.error and scored.error.code)
 
-    def exposition(self) -> bytes:
+    async def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
+        await self._collector.look()
         return generate_latest(self.registry)

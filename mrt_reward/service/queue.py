@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from mrt_reward.errors import Overloaded, ProverError
 from mrt_reward.protocols import Proof, Proven, Prover, ShowsProgress, asking_caller
+from mrt_reward.protocols.stages import stage
 from mrt_reward.service.budgets import Budgets
 from mrt_reward.service.fair_slots import FairSlots
 from mrt_reward.service.throughput import Throughput
@@ -145,7 +146,7 @@ class ProofQueue:
                 raise ProverError("the service was closed")
             self.budgets.charge(caller, proof.num_tokens)
             begun_at = time.monotonic()
-            call = asyncio.ensure_future(self._prover.prove(proof))
+            call = asyncio.ensure_future(self._asked(proof))
             self._calls.add(call)
             self._throughput.begin()
             num_tokens = 0
@@ -162,6 +163,12 @@ class ProofQueue:
                 self._answered_at = time.monotonic() if num_tokens else -math.inf
             self.on_answered(begun_at - asked_at, self._answered_at - begun_at)
         return proven
+
+    async def _asked(self, proof: Proof) -> Proven:
+        with stage("prove", prefixes=len(proof.probes), tokens=proof.num_tokens) as note:
+            proven = await self._prover.prove(proof)
+            note({"computed_tokens": proven.computed_tokens})
+            return proven
 
     async def close(self) -> None:
         """Stop what runs; it fails, and so does what still waits."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from mrt_reward.core.progress import with_progress
 from mrt_reward.errors import ConfigError, MRTRewardError, ProverError, ProverUnavailable, TraceError
 from mrt_reward.options import ScoreOptions
 from mrt_reward.protocols import (
+    CachesPrefixes,
     EndpointState,
     Grader,
+    PrefixHits,
     Prover,
     ProverInfo,
     Replicated,
@@ -23,7 +25,6 @@ from mrt_reward.protocols import (
     Tokenizer,
     WeightsCanary,
     WeightsKind,
-    asking_together,
 )
 from mrt_reward.service.activity import Activity
 from mrt_reward.service.answering import Answering, VersionChanged
@@ -32,18 +33,19 @@ from mrt_reward.service.cache import ScoreCache
 from mrt_reward.service.canary import Canary
 from mrt_reward.service.encoding import finished_of, problem_text
 from mrt_reward.service.estimators import Speller, resolved
+from mrt_reward.service.false_progress import FalseProgress
+from mrt_reward.service.finishing import as_finished
 from mrt_reward.service.jobs import Job, prepare, segment
 from mrt_reward.service.outcomes import JudgedOutcome, judged, needs_grading
 from mrt_reward.service.preparing import Segmented, each_prepared
 from mrt_reward.service.queue import ProofQueue, QueueLimits
+from mrt_reward.service.timed_grader import TimedGrader
 from mrt_reward.service.weights import WeightsLoader
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
 
 MAX_VERSION_RETRIES = 3
 MAX_SEGMENTED_TOKENS = 262_144
 """Longest trace that is only cut into episodes, where the prover's context is shorter."""
-BEGUN_AT_ONCE = 64
-"""Traces of a request that are begun before the event loop turns to others; each takes a tenth of a millisecond."""
 MAX_CLOSE_S = 30.0
 """For the prover, and for each grader, to end what it does."""
 
@@ -81,6 +83,9 @@ class Scorer:
         self.canary = Canary(prover, self.queue)
         self.activity = Activity()
         self.weights = WeightsLoader(prover)
+        self.false_progress = FalseProgress(self.score, lambda: self.info.version)
+        self.on_graded: Callable[[str, float], None] = lambda _grader, _seconds: None
+        """Called for each batch of answers that was judged: the grader's name, and the seconds that it took."""
 
     @property
     def info(self) -> ProverInfo:
@@ -91,6 +96,10 @@ class Scorer:
     def endpoints(self) -> Sequence[EndpointState]:
         """Servers that prove for it; none where the engine is in this process."""
         return self._prover.endpoints if isinstance(self._prover, Replicated) else ()
+
+    async def prefix_cache(self) -> PrefixHits | None:
+        """What the engine's own cache of prefixes had; None where it has none, or does not tell."""
+        return await self._prover.prefix_cache() if isinstance(self._prover, CachesPrefixes) else None
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -137,21 +146,13 @@ class Scorer:
                 )
             num_tokens = sum(job.num_tokens for job in jobs if isinstance(job, Job))
             with self.queue.admitted(num_tokens):
-                as_one = contextvars.copy_context()
-                as_one.run(asking_together)
-                tasks: list[asyncio.Task[tuple[int, ScoredTrace]]] = []
-                try:
-                    for index, (trace, job) in enumerate(zip(traces, jobs, strict=True)):
-                        scoring = self._score_at(index, trace, job, options, grader)
-                        tasks.append(as_one.run(asyncio.create_task, scoring))
-                        if len(tasks) % BEGUN_AT_ONCE == 0:
-                            await asyncio.sleep(0)
-                    for finished in asyncio.as_completed(tasks):
-                        yield await finished
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
+                scorings = (
+                    self._score_at(index, trace, job, options, grader)
+                    for index, (trace, job) in enumerate(zip(traces, jobs, strict=True))
+                )
+                async with aclosing(as_finished(scorings, num_tokens)) as finished:
+                    async for each in finished:
+                        yield each
 
     async def score(self, traces: Sequence[Trace], options: ScoreOptions | None = None) -> tuple[ScoredTrace, ...]:
         """All traces, in their order; raises as `stream` does."""
@@ -215,7 +216,7 @@ class Scorer:
             raise TraceError(
                 f"unknown grader {name!r}: this server has {', '.join(sorted(self._graders))}", param="options.grader"
             )
-        return self._graders[name]
+        return TimedGrader(self._graders[name], lambda seconds: self.on_graded(name, seconds))
 
     async def _score_at(
         self, index: int, trace: Trace, job: Job | TraceError, options: ScoreOptions, grader: Grader

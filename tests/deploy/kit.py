@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,12 @@ import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
-from mrt_reward.protocols import EndpointState
+from mrt_reward.protocols import EndpointState, PrefixHits, ProverInfo
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.server.telemetry import Telemetry
 from mrt_reward.service.cache import ScoreCache, SQLiteStore
 from mrt_reward.service.queue import QueueLimits
 from mrt_reward.service.scorer import Scorer
-from tests.server.conftest import VALUES
 from tests.server.test_collector import Killing
 from tests.service.conftest import speller
 
@@ -38,19 +39,41 @@ def loaded(path: str) -> Any:
 def exported(tmp_path: Path) -> dict[str, set[str]]:
     """Names of all series that a server can export, each with its labels, whatever is optional included."""
 
-    class Fleet(ScriptedProver):
-        endpoints = (EndpointState("http://a:9", True), EndpointState("http://b:9", False, "gone"))
-
-    store = SQLiteStore(tmp_path / "scores.sqlite")
-    limits = QueueLimits(1000, {"lab": 5})
-    scorer = Scorer(Fleet(VALUES), {"math": Killing()}, speller, cache=ScoreCache(64, store), limits=limits)
-    registry: CollectorRegistry = Telemetry(scorer).registry
+    scorer = full_scorer(tmp_path)
+    telemetry = Telemetry(scorer)
+    asyncio.run(_seen(scorer, telemetry))
+    registry: CollectorRegistry = telemetry.registry
     found: dict[str, set[str]] = {}
     for family in registry.collect():
         for name in _series(family):
             found[name] = {label for sample in family.samples if sample.name == name for label in sample.labels}
-    store.close()
+    scorer.cache.close()
     return found
+
+
+class Everything(ScriptedProver):
+    """Has all that some engines have and others have not."""
+
+    endpoints = (EndpointState("http://a:9", True), EndpointState("http://b:9", False, "gone"))
+
+    @property
+    def info(self) -> ProverInfo:
+        return replace(super().info, computed_per_needed=1.25)
+
+    async def prefix_cache(self) -> PrefixHits:
+        return PrefixHits(200, 150)
+
+
+def full_scorer(tmp_path: Path) -> Scorer:
+    """With a store, a grader that counts kills, a caller with a budget, and an engine that has everything."""
+    cache = ScoreCache(64, SQLiteStore(tmp_path / "scores.sqlite"))
+    limits = QueueLimits(1_000_000, {"lab": None})
+    return Scorer(Everything(lambda _text, _index: 0.5), {"math": Killing()}, speller, cache=cache, limits=limits)
+
+
+async def _seen(scorer: Scorer, telemetry: Telemetry) -> None:
+    await scorer.false_progress.measure()
+    await telemetry.exposition()
 
 
 def _series(family: Metric) -> set[str]:

@@ -36,6 +36,7 @@ def test_every_metric_of_ours_is_on_the_dashboard_or_says_what_cannot_be_drawn(t
         "mrt_reward_endpoint_up",  # the breaker's state is its opposite
         "mrt_reward_endpoint_proofs_total",
         "mrt_reward_cache_store_pending",
+        "mrt_reward_computed_per_needed",  # measured at the start, and constant since
     }
 
 

@@ -9,14 +9,14 @@ from mrt_reward.provers.hf.prover import TransformersProver
 from mrt_reward.provers.openai.prover import OpenAIProver
 from mrt_reward.provers.scripted import ScriptedProver
 
-MEMBERS = {"load_weights", "silent_s", "wait_dead", "endpoints"}
+MEMBERS = {"load_weights", "silent_s", "wait_dead", "endpoints", "prefix_cache"}
 
 
 @pytest.mark.parametrize(
     ("engine", "abilities"),
     [
         (TransformersProver, {"load_weights", "silent_s"}),
-        (OpenAIProver, {"endpoints"}),
+        (OpenAIProver, {"endpoints", "prefix_cache"}),
         (ScriptedProver, {"wait_dead"}),
     ],
 )

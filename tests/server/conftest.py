@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -39,10 +40,12 @@ class Live:
 
 
 @asynccontextmanager
-async def live_server(prover: ScriptedProver | None = None, **settings: object) -> AsyncGenerator[Live]:
-    """Start a server, and stop it afterwards."""
+async def live_server(
+    prover: ScriptedProver | None = None, scorer: Scorer | None = None, **settings: object
+) -> AsyncGenerator[Live]:
+    """Start a server, and stop it afterwards; a scorer, where it is given, is the prover's."""
     prover = prover or ScriptedProver(VALUES)
-    scorer = Scorer(prover, {"word": WordGrader()}, speller)
+    scorer = scorer or Scorer(prover, {"word": WordGrader()}, speller)
     own: dict[str, object] = {"port": 0, "admin_port": 0, "log_format": "off", "drain_timeout_s": 2}
     # A script tells what is asked, and nobody but the test asks.
     fields = {**own, "canary_every_s": 0, **settings}
@@ -69,7 +72,7 @@ def threaded_server(prover: ScriptedProver | None = None, **settings: object) ->
     started, stop = threading.Event(), asyncio.Event()
 
     async def run() -> None:
-        async with live_server(prover, **settings) as live:
+        async with live_server(prover, None, **settings) as live:
             found.append(live.url)
             started.set()
             await stop.wait()
@@ -83,6 +86,13 @@ def threaded_server(prover: ScriptedProver | None = None, **settings: object) ->
         loop.call_soon_threadsafe(stop.set)
         thread.join()
         loop.close()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on at present."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from mrt_reward.protocols import PrefixHits
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.server.collector import ScorerCollector
 from mrt_reward.service.cache import ScoreCache, SQLiteStore
@@ -45,7 +46,8 @@ async def test_proofs_that_wait_and_proofs_that_run_are_counted_apart() -> None:
 
 async def test_a_hit_is_memorys_or_the_stores(tmp_path: Path) -> None:
     path = tmp_path / "scores.sqlite"
-    expected = [(0, 0, 4), (4, 0, 4), (0, 4, 0)]
+    # Hits of memory and store, then their misses: memory lacks what the store has.
+    expected = [(0, 0, 4, 4), (4, 0, 4, 4), (0, 4, 4, 0)]
     found: list[tuple[float, ...]] = []
     for num_scores in (2, 1):  # The second scorer begins with an empty memory.
         scorer = Scorer(
@@ -55,9 +57,40 @@ async def test_a_hit_is_memorys_or_the_stores(tmp_path: Path) -> None:
             await scorer.score([make_trace()])
             figures = samples(scorer)
             hits = [figures[f'mrt_reward_cache_hits_total{{tier="{tier}"}}'] for tier in ("memory", "store")]
-            found.append((*hits, figures["mrt_reward_cache_misses_total"]))
+            misses = [figures[f'mrt_reward_cache_misses_total{{tier="{tier}"}}'] for tier in ("memory", "store")]
+            found.append((*hits, *misses))
         await scorer.close()
     assert found == expected
+
+
+async def test_without_a_store_only_memory_misses() -> None:
+    scorer = Scorer(ScriptedProver(VALUES), {"word": WordGrader()}, speller)
+    await scorer.score([make_trace()])
+    missed = {name: count for name, count in samples(scorer).items() if "misses" in name}
+    assert missed == {'mrt_reward_cache_misses_total{tier="memory"}': 4}
+    await scorer.close()
+
+
+class Caching(ScriptedProver):
+    """Its engine has a cache of prefixes."""
+
+    hits: PrefixHits | None = None
+
+    async def prefix_cache(self) -> PrefixHits | None:
+        return self.hits
+
+
+async def test_the_engines_own_cache_is_reported_where_it_says_what_it_had_and_is_never_a_zero_else() -> None:
+    prover, name = Caching(VALUES), "mrt_reward_prefix_cache_hit_ratio"
+    async with live_server(prover) as live:
+        found: list[list[str]] = []
+        for hits in (None, PrefixHits(0, 0), PrefixHits(200, 150), None):
+            prover.hits = hits
+            metrics = (await live.http.get("/metrics")).text
+            found.append([line.split()[1] for line in metrics.splitlines() if line.startswith(name)])
+    assert found == [[], [], ["0.75"], []]
+    async with live_server() as live:
+        assert name not in (await live.http.get("/metrics")).text
 
 
 class Killing(WordGrader):

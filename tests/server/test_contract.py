@@ -9,8 +9,16 @@ import httpx
 import pytest
 import schemathesis
 
-from tests.server.conftest import live_server, threaded_server
-from tests.server.contract import OPERATIONS, statuses_of
+from tests.server.conftest import TRACE, free_port, live_server, threaded_server
+from tests.server.contract import ADMIN_OPERATIONS, OPERATIONS, statuses_of
+
+
+@pytest.fixture(scope="module")
+def admin() -> Iterator[tuple[str, str]]:
+    """URLs of the public port and the admin port of a server that nobody else asks."""
+    port = free_port()
+    with threaded_server(admin_port=port) as served:
+        yield served, f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +39,25 @@ def test_every_operation_keeps_its_word(url: str, method: str, path: str) -> Non
     statuses = statuses_of(url, method, path, num_examples=20)
     assert sum(statuses.values()) >= 1
     assert not any(status >= 500 for status in statuses)
+
+
+def test_every_operation_of_the_admin_port_is_exercised(admin: tuple[str, str]) -> None:
+    schema = schemathesis.openapi.from_url(f"{admin[1]}/openapi.json")
+    found = [cast("Any", result).ok() for result in schema.get_all_operations()]
+    assert sorted((operation.method.upper(), operation.path) for operation in found) == sorted(ADMIN_OPERATIONS)
+
+
+@pytest.mark.parametrize(("method", "path"), ADMIN_OPERATIONS)
+def test_every_operation_of_the_admin_port_keeps_its_word_and_leaves_a_server_that_can_score(
+    admin: tuple[str, str], method: str, path: str
+) -> None:
+    public, port = admin
+    statuses = statuses_of(port, method, path, num_examples=20)
+    assert sum(statuses.values()) >= 1
+    assert not any(status >= 500 for status in statuses)
+    taken_back = httpx.delete(f"{port}/admin/drain", headers={"Content-Type": "application/json"})
+    assert taken_back.status_code == 200
+    assert httpx.post(f"{public}/v1/score", json={"traces": [TRACE]}).status_code == 200
 
 
 async def test_the_document_says_what_only_this_server_knows() -> None:

@@ -12,6 +12,7 @@ from time import monotonic, sleep
 import pytest
 
 from mrt_reward.provers.scripted import ScriptedProver
+from mrt_reward.server.overview import EDGES
 from tests.evaluation.chromium import EXECUTABLE, Chromium
 from tests.server.conftest import VALUES, live_server, threaded_server
 
@@ -52,6 +53,12 @@ def wait_for(browser: Chromium, expression: str) -> None:
         sleep(0.05)
 
 
+def _cells(browser: Chromium, table: str) -> list[list[str]]:
+    """Texts of a table, row by row."""
+    rows = f"[...document.querySelectorAll('#{table} tr')]"
+    return browser.evaluate(f"{rows}.map((row) => [...row.cells].map((cell) => cell.textContent))")
+
+
 def fill(browser: Chromium, **fields: str) -> None:
     for name, text in fields.items():
         browser.evaluate(f"document.getElementById('{name}').value = {text!r}")
@@ -81,6 +88,12 @@ def test_a_person_scores_a_trace_in_a_real_browser(tmp_path: Path) -> None:
             "25% 25% up"
         )
         wait_for(browser, "document.getElementById('busy').innerText.includes('1 ok')")
+        # 0.25, 0.5 and 0.5: one episode rises by 0.25, one by nothing.
+        counted = {name: count for name, count, *_ in _cells(browser, "progress") if count != "0"}
+        assert counted == {"\N{MINUS SIGN}0.02 to +0.02": "1", "+0.20 to +0.50": "1"}
+        assert len(_cells(browser, "progress")) == len(EDGES) + 1
+        assert _cells(browser, "errors") == []
+        assert not browser.evaluate("document.getElementById('no-errors').hidden")
         fill(browser, completion=HOSTILE, problem="6 times 7?", answer="42")
         browser.evaluate("document.getElementById('score').click()")
         wait_for(browser, "document.getElementById('episodes').innerText.includes('onerror')")
@@ -90,6 +103,10 @@ def test_a_person_scores_a_trace_in_a_real_browser(tmp_path: Path) -> None:
         browser.evaluate("document.getElementById('form').noValidate = true")
         browser.evaluate("document.getElementById('score').click()")
         wait_for(browser, "document.getElementById('told').className === 'alert'")
+        wait_for(browser, "document.querySelectorAll('#errors tr').length > 0")
+        [(_, *error)] = _cells(browser, "errors")
+        assert error == ["trace", "invalid_trace", ""]
+        assert browser.evaluate("document.getElementById('no-errors').hidden")
         assert browser.evaluate("document.title") == "mrt-reward"
         _looks_right(browser, url, tmp_path)
         assert [error for error in browser.errors if "Content Security" in error] == []

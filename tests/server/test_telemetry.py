@@ -56,13 +56,13 @@ async def test_where_a_model_lies_is_for_nobody_outside() -> None:
 
 async def test_endpoints_that_are_up_are_reported_and_nothing_else_of_their_urls() -> None:
     class Fleet(ScriptedProver):
-        endpoints = (EndpointState("http://a:9", True, "", 7, 1), EndpointState("http://b:9", False, "gone", 2, 3))
+        endpoints = (EndpointState("http://a:9", True, "", 7, 1, 5), EndpointState("http://b:9", False, "gone", 2, 3))
 
     async with live_server(Fleet(VALUES)) as live:
         reported = (await live.http.get("/v1/prover")).json()["endpoints"]
         assert reported == [
-            {"url": "http://a:9", "up": True, "problem": "", "num_proofs": 7, "num_failures": 1},
-            {"url": "http://b:9", "up": False, "problem": "gone", "num_proofs": 2, "num_failures": 3},
+            {"url": "http://a:9", "up": True, "problem": "", "num_proofs": 7, "num_failures": 1, "num_retries": 5},
+            {"url": "http://b:9", "up": False, "problem": "gone", "num_proofs": 2, "num_failures": 3, "num_retries": 0},
         ]
         metrics = (await live.http.get("/metrics")).text
         for line in (
@@ -72,6 +72,7 @@ async def test_endpoints_that_are_up_are_reported_and_nothing_else_of_their_urls
             'mrt_reward_breaker_state{engine="http://b:9"} 1.0',
             'mrt_reward_endpoint_proofs_total{endpoint="http://a:9"} 7.0',
             'mrt_reward_endpoint_failures_total{endpoint="http://b:9"} 3.0',
+            'mrt_reward_retries_total{endpoint="http://a:9"} 5.0',
         ):
             assert line in metrics
     async with live_server() as live:

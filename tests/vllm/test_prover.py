@@ -43,6 +43,24 @@ async def test_likelihoods_equal_the_transformers_prover_on_200_prefixes(prover:
     assert sum(one.computed_tokens for one in again) < sum(one.computed_tokens for one in proven[:8])
 
 
+async def test_what_its_cache_had_is_counted_as_the_engine_reports_it(prover: VLLMProver) -> None:
+    [proof] = proofs_of(island_traces(40)[-1:], prover.tokenizer)
+    await prover.check()  # the engine's own check of itself is asked of its cache, too
+    shares: list[float] = []
+    for _ in range(2):
+        before = await prover.prefix_cache()
+        proven = await prover.prove(proof)
+        after = await prover.prefix_cache()
+        assert before is not None
+        assert after is not None
+        num_asked, num_hit = after.num_asked - before.num_asked, after.num_hit - before.num_hit
+        # Every terminated prefix is asked about; what was not cached is computed, and so are the forced answers.
+        assert num_asked >= sum(probe.cut + len(probe.suffix) for probe in proof.probes)
+        assert 0 < num_asked - num_hit <= proven.computed_tokens
+        shares.append(num_hit / num_asked)
+    assert 0 < shares[0] < shares[1] < 1
+
+
 async def test_answers_greedy_or_drawn_equal_the_transformers_provers(prover: VLLMProver) -> None:
     from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415
 

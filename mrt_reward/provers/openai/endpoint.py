@@ -87,6 +87,7 @@ class Endpoint:
         shown: scheme, host and port, for people to read.
         name: with its path, which tells it from others.
         replied_at: when a question was last answered, or put off by a server that is busy, in `time.monotonic`.
+        num_retries: questions that were sent again.
 
     Raises:
         ConfigError: the URL is invalid.
@@ -123,6 +124,7 @@ class Endpoint:
         self.shown = origin_of(url)
         self.name = f"{self.shown}{base.path.rstrip('/')}"
         self.replied_at = -math.inf
+        self.num_retries = 0
         self._base = str(base)
         self._timeout_s = timeout_s
         self._backoff = backoff or Backoff()
@@ -150,6 +152,14 @@ class Endpoint:
     async def work_done(self) -> str:
         """What its `/metrics` count of its work for everybody, if they do; raises as `complete` does."""
         return "\n".join(_COUNTS.findall((await self._call("GET", "/metrics", None, {})).decode(errors="replace")))
+
+    async def peeked(self, path: str, timeout_s: float) -> str | None:
+        """What the server says at a path that a person reads, asked once; None where it does not within this time."""
+        try:
+            reply = await asyncio.wait_for(self._http.get(self._base + path), timeout_s)
+        except (httpx.HTTPError, TimeoutError, asyncio.TimeoutError):
+            return None
+        return reply.text if reply.is_success else None
 
     async def asked(self, path: str, body: Mapping[str, object], kind: type[_Reply], session: str) -> _Reply:
         """The reply to a question; raises as `complete` does.
@@ -218,6 +228,7 @@ class Endpoint:
             except _Again as problem:
                 if num_tries >= self._backoff.max_tries or (isinstance(problem, _Lost) and not self._alone):
                     raise ProverUnavailable(f"{problem} ({num_tries} tries)") from problem
+                self.num_retries += 1
                 await asyncio.sleep(self._backoff.wait_s(num_tries, problem.least_s))
 
     async def _tried(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> bytes:

@@ -146,6 +146,7 @@ class Fleet:
                 self._leave_out(replica, str(error))
                 if num_tries == most:
                     raise
+                replica.num_moved += 1
             else:
                 replica.num_proofs += 1
                 return answer

@@ -38,6 +38,8 @@ class OneEndpoint:
         self._problem = "not asked yet"
         self._num_proofs = 0
         self._num_failures = 0
+        self._num_moved = 0
+        """Questions that were asked again because the weights had moved."""
 
     @property
     def info(self) -> ProverInfo | None:
@@ -47,10 +49,17 @@ class OneEndpoint:
     @property
     def states(self) -> tuple[EndpointState, ...]:
         """What became of it."""
-        state = EndpointState(
-            self._connector.endpoint.shown, not self._problem, self._problem, self._num_proofs, self._num_failures
+        endpoint = self._connector.endpoint
+        return (
+            EndpointState(
+                endpoint.shown,
+                not self._problem,
+                self._problem,
+                self._num_proofs,
+                self._num_failures,
+                endpoint.num_retries + self._num_moved,
+            ),
         )
-        return (state,)
 
     async def connected(self) -> ProverInfo:
         """Who proves; raises as `check` does."""
@@ -85,6 +94,7 @@ class OneEndpoint:
             try:
                 answer = await self._counted(ask(connection))
             except WeightsMoved:
+                self._num_moved += 1
                 answer = await self._counted(ask(await self._connect()))
         self._num_proofs += 1
         return answer

@@ -17,6 +17,7 @@ from mrt_reward.errors import ConfigError, MRTRewardError, ProverError, ProverUn
 from mrt_reward.protocols import (
     EndpointState,
     LikelihoodQuery,
+    PrefixHits,
     ProbeAnswer,
     Proof,
     Proven,
@@ -29,6 +30,7 @@ from mrt_reward.provers.openai.connecting import Connection, Connector
 from mrt_reward.provers.openai.endpoint import MAX_IN_FLIGHT, Endpoint
 from mrt_reward.provers.openai.fleet import Fleet
 from mrt_reward.provers.openai.one_endpoint import OneEndpoint
+from mrt_reward.provers.openai.prefix_cache import prefix_cache_of
 from mrt_reward.provers.openai.rollouts import AnswerSampler
 from mrt_reward.provers.tokenizer import HFTokenizer
 
@@ -97,6 +99,7 @@ class OpenAIProver:
         ]
         self._tokenizer = HFTokenizer(tokenizer)
         self._settings = settings
+        self._servers = endpoints
         connectors = [Connector(endpoint, settings, self._tokenizer) for endpoint in endpoints]
         self._endpoints = (
             OneEndpoint(connectors[0], self._tokenizer, backoff)
@@ -158,6 +161,10 @@ class OpenAIProver:
 
         """
         await self._endpoints.check()
+
+    async def prefix_cache(self) -> PrefixHits | None:
+        """What the endpoints report of their caches, which whoever else asks them fills as well."""
+        return await prefix_cache_of(self._servers)
 
     async def moved(self) -> ProverInfo:
         """Who proves, after the weights of all endpoints were changed together, whether they tell so or not.

@@ -34,6 +34,7 @@ class Replica:
         num_tries: to let it in again, since it was left out.
         num_proofs: that it answered.
         num_failures: times that it was left out.
+        num_moved: questions that were asked of another after it.
         reviving: asks it again, while it is left out.
         watch: of what is being asked there.
 
@@ -49,6 +50,7 @@ class Replica:
     num_tries: int = 0
     num_proofs: int = 0
     num_failures: int = 0
+    num_moved: int = 0
     reviving: asyncio.Task[None] | None = field(default=None, repr=False)
     watch: Watch = field(init=False, repr=False)
 
@@ -59,7 +61,8 @@ class Replica:
     @property
     def state(self) -> EndpointState:
         """What is shown of it."""
-        return EndpointState(self.shown, self.up, self.problem, self.num_proofs, self.num_failures)
+        num_retries = self.connector.endpoint.num_retries + self.num_moved
+        return EndpointState(self.shown, self.up, self.problem, self.num_proofs, self.num_failures, num_retries)
 
     async def looked_at(self) -> tuple[Connection, Identity]:
         """Who is there now; raises as `Connector.connect` does."""

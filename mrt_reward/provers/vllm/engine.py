@@ -136,6 +136,8 @@ class Engine:
         num_blocks: of the cache.
         max_num_seqs: sequences that run at once.
         max_lora_rank: largest rank of an adapter; None where adapters are off.
+        num_asked: tokens of the prompts that were looked up in its cache.
+        num_hit: of them, those that were there.
 
     Raises:
         ConfigError: it does not start with these settings.
@@ -168,6 +170,7 @@ class Engine:
         self.num_blocks = int(llm.vllm_config.cache_config.num_gpu_blocks or 0)
         self.max_num_seqs = int(llm.vllm_config.scheduler_config.max_num_seqs)
         self.max_lora_rank = None if lora is None else int(lora.max_lora_rank)
+        self.num_asked = self.num_hit = 0
         self._llm: AsyncLLM | None = llm
         self._ids = itertools.count()
 
@@ -210,6 +213,9 @@ class Engine:
                 output = by_token
         if output is None or not output.finished:
             raise self.death() if self.dead else ProverError("the engine ended a request without an answer")
+        if not params.skip_reading_prefix_cache:
+            self.num_asked += len(ids)
+            self.num_hit += output.num_cached_tokens or 0
         return output
 
     async def add_adapter(self, adapter: LoRARequest) -> None:

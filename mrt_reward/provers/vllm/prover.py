@@ -17,7 +17,7 @@ import structlog
 
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import MRTRewardError, ProverUnavailable, WeightsError
-from mrt_reward.protocols import Proof, Proven, ProverInfo, Tokenizer, WeightsCanary, WeightsKind
+from mrt_reward.protocols import PrefixHits, Proof, Proven, ProverInfo, Tokenizer, WeightsCanary, WeightsKind
 from mrt_reward.provers.checkpoints import refuse_other_model, resolve_folder
 from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.provers.vllm.engine import Engine, refuse_arguments
@@ -91,6 +91,10 @@ class VLLMProver:
             async with serving.budget.lent(blocks_needed(proof, serving.engine)):
                 answers, num_tokens = await serving.runner.prove(proof)
             return Proven(answers, serving.info.version, num_tokens)
+
+    async def prefix_cache(self) -> PrefixHits | None:
+        """Of the engine that runs at present."""
+        return PrefixHits(self.engine.num_asked, self.engine.num_hit)
 
     async def check(self) -> None:
         """Generate one token.

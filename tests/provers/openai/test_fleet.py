@@ -121,6 +121,9 @@ async def test_a_trace_whose_endpoint_dies_under_it_is_proved_elsewhere(
     for proof, one in zip(traces(30), proven, strict=True):
         np.testing.assert_allclose(likelihoods(one), expected(proof), atol=1e-9)
     assert up(prover) == "bc"
+    lost, *others = prover.endpoints
+    assert lost.num_retries >= 1, "its traces were asked of others"
+    assert [state.num_retries for state in others] == [0, 0]
     await prover.close()
 
 

@@ -42,7 +42,7 @@ async def test_it_is_up_once_it_answers_and_down_once_it_does_not(vllm: FakeEndp
     assert "HTTP 503" in state.problem
     # It is asked all the same, because nobody else is there.
     await prover.prove(make_proof([5], SAMPLED))
-    assert prover.endpoints == (EndpointState(shown, True, num_proofs=2, num_failures=1),)
+    assert prover.endpoints == (EndpointState(shown, True, num_proofs=2, num_failures=1, num_retries=2),)
     await prover.close()
 
 

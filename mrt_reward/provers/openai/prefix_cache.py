@@ -1,0 +1,35 @@
+"""How much of its prompts an engine found in its own cache of prefixes, as vLLM's `/metrics` says.
+
+Replies do not say it: vLLM reports the cached tokens of a request's last prompt alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+from mrt_reward.protocols import PrefixHits
+from mrt_reward.provers.openai.endpoint import Endpoint
+
+TIMEOUT_S = 1.0
+"""An endpoint that takes longer to report is one that does not."""
+
+_SAMPLE = re.compile(r"^vllm:prefix_cache_(queries|hits)(?:_total)?(?:\{[^}\n]*\})?[ \t]+([0-9.eE+]+)\b", re.MULTILINE)
+
+
+async def prefix_cache_of(endpoints: Sequence[Endpoint]) -> PrefixHits | None:
+    """What those that report it report, together; None where none does, such as a router or another engine."""
+    pages = await asyncio.gather(*(endpoint.peeked("/metrics", TIMEOUT_S) for endpoint in endpoints))
+    found = [read for page in pages if page is not None and (read := read_prefix_cache(page)) is not None]
+    if not found:
+        return None
+    return PrefixHits(sum(each.num_asked for each in found), sum(each.num_hit for each in found))
+
+
+def read_prefix_cache(page: str) -> PrefixHits | None:
+    """Both counters of a page in Prometheus' text format, summed over engines; None where either is missing."""
+    counted: dict[str, float] = {}
+    for name, value in _SAMPLE.findall(page):
+        counted[name] = counted.get(name, 0.0) + float(value)
+    return PrefixHits(counted["queries"], counted["hits"]) if len(counted) == 2 else None
