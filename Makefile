@@ -9,11 +9,12 @@
 # make test-verl-vllm stock veRL whose replicas are vLLM's own engine, with url=rollout; by hand, and does not pass yet (adapters/mrt_verl)
 # make test-trl    types, tests and coverage of the TRL adapter, and TRL training the bundled model on a CPU
 # make test-openrlhf types, tests and coverage of the OpenRLHF adapter, and its own trainer on a CPU
+# make test-deploy rows that need redis-server, promtool, helm, kubectl, systemd-analyze or chromium, installed first; none may skip; by hand
 # make test-serve  the application of deploy/ray_serve on a Ray cluster of this machine; minutes, and no part of .ci/run
 # make bench       the embedded engine against one full forward, in minutes
 # make bench-full  both engines, through the server, against peers on vLLM's own, in an hour
 # make bench-router two vLLM engines behind vllm-router, one of them killed; by hand, and no part of CI
-# make dist        wheel and sdist, and the wheel tried in an environment with nothing else; PYTHON says which
+# make dist        wheel and sdist, each tried in an environment with nothing else but a hashed list; PYTHON says which
 # Each creates its environment by itself, CPU only, from the pinned set in constraints/.
 
 PYTHON ?= python3
@@ -60,7 +61,7 @@ OPENRLHF_BIN   := $(OPENRLHF_VENV)/bin
 OPENRLHF_STAMP := $(OPENRLHF_VENV)/.installed
 OPENRLHF_PIP   := $(OPENRLHF_BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo dist test test-faults test-vllm coverage-vllm test-real test-verl test-verl-vllm test-openrlhf test-trl test-serve lint unit coverage bench bench-full bench-router venv format clean
+.PHONY: demo dist test test-faults test-vllm coverage-vllm test-real test-verl test-verl-vllm test-openrlhf test-trl test-deploy test-serve lint unit coverage bench bench-full bench-router venv format clean
 
 demo: venv
 	$(BIN)/mrt-reward demo
@@ -123,6 +124,13 @@ test-openrlhf: $(OPENRLHF_STAMP)
 	$(OPENRLHF_BIN)/python -m pytest $(VERL_QUIET) tests/contract/test_openrlhf.py tests/openrlhf --durations=8 \
 	  --cov --cov-config=tests/openrlhf/coverage.toml --cov-report=term
 
+# By hand, as root: elsewhere these rows skip where a program is not installed. No package index has llm-d's chart.
+test-deploy: venv
+	PYTHON=$(BIN)/python tests/tools.sh all
+	PATH="$(CURDIR)/build/tools/bin:$$PATH" PYTHONPATH="$(CURDIR)/build/tools/site:$$PYTHONPATH" \
+	  $(BIN)/python -m pytest -p tests.no_skips $(if $(LLM_D_ROUTER_CHART),,-k "not llm_ds_own_chart") --durations=5 \
+	  tests/deploy tests/service/test_redis_store.py tests/server/test_front.py tests/evaluation/test_page.py
+
 # By hand: Ray starts a dozen processes, which a busy machine takes minutes for.
 test-serve: $(SERVE_STAMP)
 	$(SERVE_BIN)/pyright -p tests/ray_serve/pyrightconfig.json --pythonpath $(SERVE_BIN)/python
@@ -138,19 +146,23 @@ bench-full: $(VLLM_STAMP)
 bench-router: $(VLLM_STAMP) $(ROUTER_STAMP)
 	OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m tests.bench.bench_router --router $(ROUTER_BIN)/vllm-router
 
-# Tried outside of the sources, so that nothing but what the wheel holds is found.
+# $(call tried,NAME,LIST,FILE): FILE in an environment with nothing else but the hashed LIST, tried where no source is found.
+define tried
+$(PYTHON) -m venv $(RELEASE)/$(1)
+$(RELEASE)/$(1)/bin/python -m pip --disable-pip-version-check $(INSTALL) --require-hashes -r constraints/$(2).txt
+$(RELEASE)/$(1)/bin/python -m pip --disable-pip-version-check $(INSTALL) --no-deps $(3)
+$(RELEASE)/$(1)/bin/python -m pip check
+cd / && env -u PYTHONPATH $(RELEASE)/$(1)/bin/python -I -W error $(CURDIR)/tests/smoke.py
+endef
+
 RELEASE := $(CURDIR)/build/release
 dist:
 	rm -rf dist $(RELEASE)
 	$(PYTHON) -m venv $(RELEASE)/tools
 	$(RELEASE)/tools/bin/python -m pip --disable-pip-version-check $(INSTALL) "hatchling>=1.27"
 	$(RELEASE)/tools/bin/python -m hatchling build -d dist
-	$(PYTHON) -m venv $(RELEASE)/clean
-	$(RELEASE)/clean/bin/python -m pip --disable-pip-version-check $(INSTALL) --require-hashes -r constraints/base.txt
-	$(RELEASE)/clean/bin/python -m pip --disable-pip-version-check $(INSTALL) --no-deps dist/*.whl
-	$(RELEASE)/clean/bin/python -m pip check
-	cd / && $(RELEASE)/clean/bin/mrt-reward --version && $(RELEASE)/clean/bin/mrt-reward bench --plan && \
-	  $(RELEASE)/clean/bin/python -W error -c "import mrt_reward.client, mrt_reward.training, mrt_reward.server.app"
+	$(call tried,wheel,base,dist/*.whl)
+	$(call tried,sdist,transformers,dist/*.tar.gz)
 	cd $(RELEASE) && tar xzf $(CURDIR)/dist/*.tar.gz && \
 	  cd mrt_reward-* && $(RELEASE)/tools/bin/python -m hatchling build -t wheel -d $(RELEASE)/again && \
 	  cmp $(RELEASE)/again/*.whl $(CURDIR)/dist/*.whl

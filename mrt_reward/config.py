@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +18,8 @@ from pydantic_settings import (
 
 from mrt_reward.core.credit_config import PaidValues
 from mrt_reward.engine_settings import EngineSettings, Key
-from mrt_reward.errors import ConfigError, did_you_mean
+from mrt_reward.errors import ConfigError
+from mrt_reward.mistakes import mistakes, nearest
 from mrt_reward.options import ScoreOptions
 
 CONFIG_VARIABLE = "MRT_REWARD_CONFIG"
@@ -205,10 +205,9 @@ def load_settings(**flags: object) -> ServeSettings:
     try:
         return ServeSettings(**given)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        message = REMOVED.get(name) or f"{first['msg']}{_meant(name)}"
-        raise ConfigError(f"setting {name}: {message}", param=name) from error
+        [first, *_] = mistakes(_without_secrets(error), ServeSettings)
+        message = REMOVED.get(first.param) or first.message
+        raise ConfigError(f"setting {first.param}: {message}", param=first.param) from error
     except SettingsError as error:
         raise ConfigError(f"settings cannot be read: {error}") from error
     except ValueError as error:
@@ -236,14 +235,16 @@ def misspelt_variables() -> list[str]:
         name = variable.upper().partition("__")[0]  # what follows are fields of a setting, which are checked
         if not name.startswith(prefix) or name in known:
             continue
-        rests = [each.removeprefix(prefix) for each in sorted(known)]
-        near = difflib.get_close_matches(name.removeprefix(prefix), rests, n=1, cutoff=NEARLY)
-        if near:
-            found.append(f"variable {variable} is not read: did you mean {prefix}{near[0]}?")
+        rests = [each.removeprefix(prefix).lower() for each in sorted(known)]
+        if near := nearest(name.removeprefix(prefix).lower(), rests, NEARLY):
+            found.append(f"variable {variable} is not read: did you mean {prefix}{near.upper()}?")
     return found
 
 
-def _meant(name: str) -> str:
-    if name in ServeSettings.model_fields:
-        return ""
-    return did_you_mean(name, ServeSettings.model_fields)
+def _without_secrets(error: ValidationError) -> list[Any]:
+    """What is wrong, with what came only where it is a word out of a few: anything else may be a key or a password."""
+    found: list[Any] = [dict(each) for each in error.errors(include_url=False)]
+    for each in found:
+        if each["type"] not in ("literal_error", "missing"):
+            each.pop("input", None)
+    return found

@@ -23,8 +23,7 @@ Wrong arguments to a function raise `ValueError`.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -208,9 +207,3 @@ def translated(into: Callable[[Exception], MRTRewardError]) -> Generator[None]:
         raise
     except Exception as error:  # libraries, models and users' functions raise anything
         raise into(error) from error
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """End of a message about an unknown name: the nearest known one, or nothing where none is near."""
-    near = difflib.get_close_matches(name.lower(), list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -69,13 +69,18 @@ def _bundled(model: str) -> Bundled | None:
     return None if Path(model).exists() else BUNDLED.get(model)
 
 
+def _model(settings: EngineSettings) -> str:
+    """What an engine of this machine loads: of a bundled model, its folder."""
+    model = settings.model or DEFAULT_MODEL
+    bundled = _bundled(model)
+    return model if bundled is None else str(bundled.folder)
+
+
 def expected_name(settings: EngineSettings) -> str | None:
     """The name that the prover will have in its scores; None where an endpoint chooses its model."""
     if settings.engine == "openai":
-        return settings.model
-    model = settings.model or DEFAULT_MODEL
-    bundled = _bundled(model)
-    return public_name(model if bundled is None else str(bundled.folder))
+        return None if settings.model is None else public_name(settings.model)
+    return public_name(_model(settings))
 
 
 def expected_version(settings: EngineSettings, *, download: bool) -> str | None:
@@ -98,10 +103,8 @@ def expected_version(settings: EngineSettings, *, download: bool) -> str | None:
         from mrt_reward.provers.checkpoints import local_folder, resolve_folder, weights_version  # noqa: PLC0415
     except ImportError:
         return None  # building the engine reports what is not installed
-    model = settings.model or DEFAULT_MODEL
-    bundled = _bundled(model)
     find = resolve_folder if download else local_folder
-    folder = find(model, settings.revision) if bundled is None else bundled.folder
+    folder = find(_model(settings), settings.revision)
     return None if folder is None else weights_version(folder)
 
 
@@ -127,7 +130,7 @@ def _vllm_prover(settings: EngineSettings, note: str) -> Prover:
     return VLLMProver(settings, note=note)
 
 
-def _openai_prover(settings: EngineSettings) -> OpenAIProver:
+def _openai_prover(settings: EngineSettings, *, shared: bool = False) -> OpenAIProver:
     try:
         from mrt_reward.provers.openai.prover import OpenAIProver  # noqa: PLC0415 - an optional extra
     except ImportError as error:
@@ -135,7 +138,7 @@ def _openai_prover(settings: EngineSettings) -> OpenAIProver:
             f"engine 'openai' needs transformers for its tokenizer ({error}): pip install transformers",
             param="engine",
         ) from error
-    return OpenAIProver(settings)
+    return OpenAIProver(settings, shared=shared)
 
 
 def build_trainer_engines(settings: EngineSettings, version: str) -> TrainerEngines:
@@ -149,7 +152,7 @@ def build_trainer_engines(settings: EngineSettings, version: str) -> TrainerEngi
         ConfigError: what it needs is missing, or not installed.
 
     """
-    prover = _openai_prover(settings)
+    prover = _openai_prover(settings, shared=True)
     from mrt_reward.provers.openai.engines import TrainerEngines  # noqa: PLC0415 - an optional extra
 
     return TrainerEngines(prover, version)

@@ -75,7 +75,7 @@ def test_a_variable_of_a_setting_that_is_gone_is_refused_and_not_passed_over(mon
 
 def test_a_key_like_no_other_is_refused_too(toml: Path) -> None:
     toml.write_text("zzz = 1\n")
-    with pytest.raises(ConfigError, match=r"setting zzz: Extra inputs are not permitted$"):
+    with pytest.raises(ConfigError, match=r"setting zzz: this field is unknown: expected one of model, engine"):
         load_settings()
 
 
@@ -171,3 +171,29 @@ def test_a_misspelt_variable_is_named_with_what_was_meant(monkeypatch: pytest.Mo
         "variable MRT_REWARD_MODLE is not read: did you mean MRT_REWARD_MODEL?",
         "variable MRT_REWARD_OPTION__TERMINATOR is not read: did you mean MRT_REWARD_OPTIONS?",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '[options.estimator]\nkind = "rollout"\n',
+            "options.estimator.kind: expected one of likelihood, rollouts, got",
+        ),
+        ("[options.delimiters]\nopn = '<a>'\n", "options.delimiters.opn: this field is unknown; did you mean 'open'?"),
+        ('engine = "transformer"\n', "got 'transformer'; did you mean 'transformers'?"),
+    ],
+)
+def test_a_misspelt_word_within_a_setting_gets_the_nearest(toml: Path, text: str, message: str) -> None:
+    toml.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["api_key = 271828\n", "cache_url = 271828\n", '[keys]\nann = "271828"\n'])
+def test_what_may_be_a_secret_is_not_repeated(toml: Path, text: str) -> None:
+    toml.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert "271828" not in str(caught.value)

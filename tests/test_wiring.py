@@ -134,5 +134,9 @@ def test_who_will_prove_is_known_before_a_model_is_loaded(tmp_path: Path) -> Non
     assert expected_version(folder, download=True) == expected_version(load_settings(), download=True)
     nowhere = load_settings(model="some/model-that-is-not-here")
     assert (expected_name(nowhere), expected_version(nowhere, download=False)) == ("some/model-that-is-not-here", None)
+    # An endpoint may go by the path that its model was loaded from; callers see the last part of it.
+    by_path = load_settings(engine="openai", model="/models/mine")
+    assert (expected_name(by_path), expected_version(by_path, download=True)) == ("mine", None)
+    assert expected_name(load_settings(engine="openai", model="mini")) == "mini"
     endpoint = load_settings(engine="openai")
     assert (expected_name(endpoint), expected_version(endpoint, download=True)) == (None, None)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 PANELS = {
     "mrt/outcome/mean": "accuracy",
     "response_length/mean": "tokens per trace",
-    "mrt/progress/waste_share": "waste share",
-    "mrt/regret": "normalised regret",
+    "mrt/progress/waste_share": "waste: progress below {threshold:g}",
+    "mrt/regret": "normalised regret (lower is better)",
 }
 WINDOW = 5
 """Steps of the running mean, and at either end of a run in the table."""
@@ -55,18 +55,22 @@ def running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def draw(runs: Mapping[str, Curves], threshold: float) -> Figure:
-    """One panel for each measure."""
-    figure = Figure(figsize=(3.2 * len(PANELS), 2.8), layout="constrained")
-    for axes, (name, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+    """One panel for each measure, two in a row, so that they can be read on a narrow screen as well."""
+    several = any(len(next(iter(curves.values()))) > 1 for curves in runs.values())
+    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+    for axes, (name, title) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
         for number, (label, curves) in enumerate(runs.items()):
             steps = range(1, curves[name].shape[1] + 1)
             for values in curves[name]:
                 axes.plot(steps, values, color=f"C{number}", linewidth=0.8, alpha=0.35)
             axes.plot(steps, running_mean(curves[name]), color=f"C{number}", linewidth=2.2, label=label)
-        axes.set_title(f"{title} (below {threshold:g})" if "waste" in title else title, fontsize=10)
-        axes.set_xlabel("step")
+        axes.set_title(title.format(threshold=threshold), fontsize=10)
+        axes.set_xlabel("optimiser step")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].legend(frameon=False)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    title = "thick: running mean; thin: single runs" if several else None
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, title=title)
     return figure
 
 
@@ -75,9 +79,8 @@ def table(runs: Mapping[str, Curves], threshold: float) -> str:
     head = [f"{label}, {when} {WINDOW} steps" for when in ("first", "last") for label in runs]
     lines = [f"| | {' | '.join(head)} |", "| --- " * (len(head) + 1) + "|"]
     for name, title in PANELS.items():
-        shown = f"{title} (below {threshold:g})" if "waste" in title else title
         parts = (curves[name][:, cut] for cut in (slice(WINDOW), slice(-WINDOW, None)) for curves in runs.values())
-        lines.append(f"| {shown} | {' | '.join(f'{mean(part):.3g}' for part in parts)} |")
+        lines.append(f"| {title.format(threshold=threshold)} | {' | '.join(f'{mean(part):.3g}' for part in parts)} |")
     return "\n".join(lines)
 
 

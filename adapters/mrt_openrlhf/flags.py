@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrt_openrlhf.setup import WHERE
 from mrt_reward.errors import ConfigError
+from mrt_reward.mistakes import nearest
 from mrt_reward.training.settings import SETTING_NAMES
 
 _FLAG, _VARIABLE, _SERVERS = f"{WHERE}.", "MRT_", "MRT_REWARD_"
@@ -48,8 +48,8 @@ def settings_of_environment(environment: Mapping[str, str]) -> tuple[dict[str, A
         name = variable.removeprefix(_VARIABLE).lower()
         if name in SETTING_NAMES:
             given[name] = _parsed(name, value)
-        elif near := difflib.get_close_matches(name, SETTING_NAMES, n=1, cutoff=0.75):
-            warnings.append(f"{variable} is no setting; did you mean {_VARIABLE}{near[0].upper()}?")
+        elif near := nearest(name, SETTING_NAMES, 0.75):
+            warnings.append(f"{variable} is no setting; did you mean {_VARIABLE}{near.upper()}?")
     return given, warnings
 
 

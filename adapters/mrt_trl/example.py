@@ -22,6 +22,7 @@ from datasets import load_dataset
 from trl import GRPOConfig, TrlParser
 from trl.rewards import accuracy_reward
 
+from mrt_reward.errors import MRTRewardError
 from mrt_trl import MRTGRPOTrainer
 
 SYSTEM = "Give the final answer within \\boxed{}."
@@ -50,7 +51,7 @@ def chat(row: dict[str, Any]) -> dict[str, Any]:
     return {"prompt": [{"role": "system", "content": SYSTEM}, *row["prompt"]]}
 
 
-def main() -> None:
+def train() -> None:
     """Train, and save the policy."""
     parser = TrlParser((ExampleArguments, GRPOConfig))  # type: ignore[arg-type] - it takes several
     parser.set_defaults(
@@ -79,6 +80,14 @@ def main() -> None:
     )
     trainer.train()
     trainer.save_model()
+
+
+def main() -> None:
+    """The command: what MRT refuses says what to change, and where in the trainer it was found helps nobody."""
+    try:
+        train()
+    except MRTRewardError as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 if __name__ == "__main__":

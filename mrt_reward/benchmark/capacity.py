@@ -22,6 +22,11 @@ COMPUTED_PER_NEEDED = 1.09
 OF_ONE_FORWARD = 0.77
 """Measured: speed through the server, over one full forward's, of `mini` (the same run): the lower of both models."""
 
+PUBLISHED_SHARE = 0.33
+"""Computed from a published run of Qwen3-14B on an H100 SXM, with vLLM 0.11.0 in bfloat16: 3,200,000 tokens of prompts
+of 32,000 took 386.80 s, with their answers of 100 tokens (GPUStack's performance lab; `deploy/scale.md` links it).
+"""
+
 Mark = Literal["given", "assumed", "measured", "published", "computed"]
 
 
@@ -131,5 +136,8 @@ def _speed(plan: Capacity) -> Iterator[PlanLine]:
         )
         yield PlanLine("share of it in a prefill", f"{plan.utilisation:g}", "assumed", "measure yours: --tokens-per-s")
         yield PlanLine("prefill of one GPU", f"{plan.prefill_per_s:,.0f} tokens/s", "computed", "the three lines above")
+        at_published = f"{plan.prefill_per_s * PUBLISHED_SHARE / plan.utilisation:,.0f} tokens/s"
+        how = f"at {PUBLISHED_SHARE}, by what others measured: deploy/scale.md"
+        yield PlanLine("the same, by a published run", at_published, "published", how)
     else:
         yield PlanLine("prefill of one GPU", f"{plan.tokens_per_s:,.0f} tokens/s", "given", "--tokens-per-s")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Annotated
 import typer
 
 from mrt_reward.cli.jsonl import FileRow, read_rows
-from mrt_reward.errors import ConfigError, did_you_mean
+from mrt_reward.errors import ConfigError
+from mrt_reward.mistakes import did_you_mean, nearest
 from mrt_reward.options import Rollouts, ScoreOptions
 from mrt_reward.wire import TRACE_FIELDS
 
@@ -150,5 +150,5 @@ def _meant(ours: str, found: list[str]) -> str | None:
     """The column that most probably holds what is called `ours` here."""
     lower = {name.lower(): name for name in reversed(found)}
     known = [lower[name] for name in OTHER_NAMES[ours] if name in lower]
-    near = difflib.get_close_matches(ours, lower, n=1, cutoff=0.75)
-    return known[0] if known else (lower[near[0]] if near else None)
+    near = nearest(ours, lower, 0.75)
+    return known[0] if known else lower.get(near or "")

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from mrt_reward.errors import TraceError
 from mrt_reward.golds import golds_of
+from mrt_reward.mistakes import mistakes
 from mrt_reward.types import Trace
 from mrt_reward.wire import TRACE_FIELDS, sound_trace
 
@@ -90,11 +91,9 @@ def _row(line: str, number: int, renames: Mapping[str, str], *, problems: bool) 
         trace = sound_trace(known)
         return FileRow(row_id, replace(trace, completion=None) if unfinished else trace, extra)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        param = ".".join(str(part) for part in first["loc"])
-        return FileRow(
-            row_id, None, extra, TraceError(f"line {number}, {param or 'trace'}: {first['msg']}", param=param)
-        )
+        [first, *_] = mistakes(error.errors(include_url=False), Trace)
+        what = f"line {number}, {first.param or 'trace'}: {first.message}"
+        return FileRow(row_id, None, extra, TraceError(what, param=first.param))
     except TraceError as error:
         located = TraceError(f"line {number}, {error}", code=error.code, param=error.param)
         return FileRow(row_id, None, extra, located)

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from mrt_reward.errors import RequestRejected, TraceError
+from mrt_reward.mistakes import mistakes
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace, Trace
 from mrt_reward.wire import MAX_DEPTH, AdvantagesRequest, Group, RefusedTrace, read_trace, trace_fields
@@ -68,7 +69,7 @@ def written(trace: object, index: int) -> Written:
         del fields["id"]
         return Written(sent.id, to_json(fields), _asked(sent))
     except ValidationError as error:
-        raise rejected(error, f"{where}.") from error
+        raise rejected(error, Trace, f"{where}.") from error
     except (TypeError, ValueError, OverflowError) as error:
         raise _refusal(where, f"cannot be written as JSON ({error})") from error
 
@@ -109,7 +110,7 @@ def checked(options: ScoreOptions | None) -> ScoreOptions | None:
     try:
         return None if options is None else _OPTIONS.validate_python(options)
     except ValidationError as error:
-        raise rejected(error, "options.") from error
+        raise rejected(error, ScoreOptions, "options.") from error
 
 
 def score_body(traces: Sequence[Written], options: ScoreOptions | None, ids: Sequence[str]) -> bytes:
@@ -131,7 +132,7 @@ def advantages_body(request: AdvantagesRequest | Mapping[str, object]) -> bytes:
         groups = [_sent(group, f"groups.{index}") for index, group in enumerate(body.groups)]
         return body.model_copy(update={"groups": groups}).model_dump_json().encode()
     except ValidationError as error:
-        raise rejected(error, "") from error
+        raise rejected(error, AdvantagesRequest, "") from error
     except (TypeError, ValueError, OverflowError) as error:
         raise _refusal("groups", f"cannot be written as JSON ({error})") from error
 
@@ -166,11 +167,10 @@ def _sent(group: Group, where: str) -> Group:
     return group.model_copy(update={"traces": traces})
 
 
-def rejected(error: ValidationError, where: str) -> RequestRejected:
-    """The error for a caller whose input breaks the contract."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    param = where + ".".join(str(part) for part in first["loc"])
-    return _refusal(param.rstrip("."), first["msg"])
+def rejected(error: ValidationError, record: object, where: str) -> RequestRejected:
+    """The error for a caller whose input breaks the contract of a record."""
+    [first, *_] = mistakes(error.errors(include_url=False), record)
+    return _refusal(f"{where}{first.param}".rstrip("."), first.message)
 
 
 def refuse_no_json(value: object, where: str, max_depth: int) -> None:

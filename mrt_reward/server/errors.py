@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from mrt_reward.errors import MRTRewardError
-from mrt_reward.server.gate.misspelt import UNKNOWN_NAME, meant
+from mrt_reward.mistakes import mistakes
 from mrt_reward.server.gate.replies import InvalidBody, error_response, reply_to
 from mrt_reward.types import ErrorInfo
 from mrt_reward.wire import ErrorBody
@@ -46,8 +46,11 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
     )
 }
 
-MAX_PROBLEMS = 3
-"""Of a body, named in one reply."""
+MAX_NAMED = 3
+"""Mistakes in a body that one reply names."""
+
+MAX_READ = 50
+"""Mistakes that are put into words to find these: a body may have many thousands."""
 
 MAX_PATH_CHARS = 200
 """Of an unknown route, repeated in the reply."""
@@ -70,33 +73,21 @@ async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
     where = found[0]["loc"][0] if found[0]["loc"] else "body"
     status = HTTPStatus.BAD_REQUEST if where == "header" else HTTPStatus.UNPROCESSABLE_ENTITY
     # The first part of a path says whether it is of the body.
-    return _invalid(status, [(each["loc"][1:] or each["loc"], each["msg"]) for each in found])
+    return _invalid(status, [{**each, "loc": each["loc"][1:] or each["loc"]} for each in found], None)
 
 
 async def _on_invalid_body(_: Request, error: Exception) -> JSONResponse:
     invalid = cast("InvalidBody", error)
-    shown, others = invalid.found[:MAX_PROBLEMS], invalid.found[MAX_PROBLEMS:]
-    # A body may have many thousands of problems; names are looked up for those that are shown.
-    named = [
-        (each["loc"], each["msg"] + (meant(invalid.record, each["loc"]) if each["type"] in UNKNOWN_NAME else ""))
-        for each in shown
-    ]
-    return _invalid(invalid.status_code, [*named, *((each["loc"], each["msg"]) for each in others)])
+    return _invalid(invalid.status_code, invalid.found, invalid.record)
 
 
-def _invalid(status: int, found: Sequence[tuple[Sequence[str | int], str]]) -> JSONResponse:
+def _invalid(status: int, found: Sequence[Any], record: object) -> JSONResponse:
     """What is wrong, each with its path; the first path is the reply's `param`."""
-    named = [(_dotted(path), message) for path, message in found]
-    where = named[0][0]
-    more = f" (and {len(found) - MAX_PROBLEMS} more)" if len(found) > MAX_PROBLEMS else ""
-    message = "; ".join(f"{path or 'body'}: {message}" for path, message in named[:MAX_PROBLEMS]) + more
-    return error_response(status, ErrorInfo(message, "InvalidRequest", "invalid_request", where or None))
-
-
-def _dotted(path: Sequence[str | int]) -> str:
-    # A union's tag repeats the name of its only field; a reader needs it once.
-    parts = [str(part) for part in path]
-    return ".".join(part for index, part in enumerate(parts) if index == 0 or part != parts[index - 1])
+    read = mistakes(found[:MAX_READ], record)
+    num_more = len(found[MAX_READ:]) + len(read[MAX_NAMED:])
+    more = f" (and {num_more} more)" if num_more else ""
+    message = "; ".join(f"{each.param or 'body'}: {each.message}" for each in read[:MAX_NAMED]) + more
+    return error_response(status, ErrorInfo(message, "InvalidRequest", "invalid_request", read[0].param or None))
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:

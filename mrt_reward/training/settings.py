@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -15,6 +14,7 @@ from pydantic_settings import BaseSettings, CliApp
 from mrt_reward.core.credit_config import BASELINES, Baseline, CreditConfig, CreditOptions
 from mrt_reward.core.progress import WasteOptions
 from mrt_reward.errors import ConfigError
+from mrt_reward.mistakes import mistakes, nearest
 from mrt_reward.options import (
     AUTHORS_SEGMENTERS,
     AnswerOptions,
@@ -59,7 +59,7 @@ class TrainingSettings(FollowOptions, WasteOptions, EpisodeLimit, SamplingOption
         Field(description="Whether the outcome advantage is divided by its deviation; none is the trainer's own."),
     ] = None
     segmenter: Annotated[
-        SegmenterName | Segmenter,
+        SegmenterName | Annotated[Segmenter, Field(discriminator="kind")],
         Field(description="Where thinking is cut: a name, or a mapping, which has a `max_episodes` of its own."),
     ] = "balanced"
     episode_tokens: Annotated[
@@ -198,13 +198,13 @@ def load_training_settings(given: Mapping[str, Any], *, where: str) -> TrainingS
     """
     for name in given:
         if name not in SETTING_NAMES:
-            near = suggestion(name, SETTING_NAMES)
+            near = nearest(name, SETTING_NAMES, 0.5)
             hint = f"did you mean {where}.{near}?" if near else f"known: {', '.join(SETTING_NAMES)}"
             raise ConfigError(f"unknown setting {where}.{name}; {hint}", param=f"{where}.{name}")
     try:
         settings = _VALID.validate_python(dict(given))
     except ValidationError as error:
-        raise _wrong(error, where) from error
+        raise _wrong(error, TrainingSettings, where) from error
     _check_together(settings, where)
     return settings
 
@@ -219,19 +219,13 @@ def from_flags(kind: type[Flags]) -> Flags:
     try:
         return CliApp.run(kind)
     except ValidationError as error:
-        raise _wrong(error) from error
+        raise _wrong(error, kind) from error
 
 
-def _wrong(error: ValidationError, *where: str) -> ConfigError:
-    first = error.errors(include_url=False)[0]
-    name = ".".join([*where, *(str(part) for part in first["loc"])])
-    return ConfigError(f"setting {name}: {first['msg']}, got {first['input']!r}", param=name)
-
-
-def suggestion(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a misspelt one is nearest to."""
-    near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
-    return near[0] if near else None
+def _wrong(error: ValidationError, record: object, *where: str) -> ConfigError:
+    [first, *_] = mistakes(error.errors(include_url=False), record)
+    name = ".".join([*where, first.param])
+    return ConfigError(f"setting {name}: {first.message}", param=name)
 
 
 def _check_together(settings: TrainingSettings, where: str) -> None:

@@ -6,7 +6,6 @@ what it has of an id and of metadata, so that its error can be reported at its i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
@@ -14,10 +13,9 @@ from typing import Annotated, Any, cast
 from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from mrt_reward.errors import TraceError
+from mrt_reward.mistakes import mistakes
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
 from mrt_reward.wire.traces import RENAMED, refuse_contradictions
-
-MAX_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,33 +55,13 @@ def fields_of(raw: object) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", raw) if isinstance(raw, Mapping) else {}
 
 
-def broken_field(error: ValidationError, record: str = "") -> TraceError:
-    """The first field that breaks a schema: what was expected and what came."""
-    found = error.errors(include_url=False)
-    first = found[0]
-    # A union names its members beside the fields: a reader needs the fields.
-    param = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part.isidentifier())
-    got = f", got {_shown(first['input'])}"
-    match first["type"]:
-        case "missing":
-            what = "expected a value, got none"
-        case "extra_forbidden" | "unexpected_keyword_argument" if param in RENAMED:
-            what = f"this field is {RENAMED[param]} now"
-        case "extra_forbidden" | "unexpected_keyword_argument":
-            what = "this field is unknown: expected fields of the contract only; put your own into metadata"
-        case "field":
-            what = first["msg"].removeprefix(f"{param}: ")
-        case "model_type" | "dataclass_type":
-            what = f"expected an object{got}"
-        case _:
-            what = _listed(first["msg"]).replace("Input should be", "expected", 1) + got
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return TraceError(f"{param or record}: {what}{more}", param=param or None)
-
-
-def _listed(message: str) -> str:
-    """JSON has lists where the records have tuples."""
-    return message.replace("Tuple", "List").replace("tuple", "list")
+def _broken_field(error: ValidationError, record: type[Trace | ScoredTrace]) -> TraceError:
+    """The first field that breaks the schema of a record: what was expected and what came."""
+    first, *others = mistakes(error.errors(include_url=False), record)
+    renamed = RENAMED.get(first.param)
+    what = f"this field is {renamed} now" if record is Trace and renamed else first.message
+    more = f" (and {len(others)} more)" if others else ""
+    return TraceError(f"{first.param or 'trace'}: {what}{more}", param=first.param or None)
 
 
 def readable_id(fields: Mapping[str, Any]) -> str:
@@ -93,19 +71,11 @@ def readable_id(fields: Mapping[str, Any]) -> str:
     return text[:500]
 
 
-def _shown(value: object) -> str:
-    try:
-        text = json.dumps(value)
-    except (TypeError, ValueError):
-        text = type(value).__name__
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
-
-
 def _trace_or_refused(raw: Any, sound: ValidatorFunctionWrapHandler) -> Trace:  # noqa: ANN401 - any JSON
     try:
         return cast("Trace", sound(raw))
     except ValidationError as error:
-        return RefusedTrace.of(raw, broken_field(error, "trace"))
+        return RefusedTrace.of(raw, _broken_field(error, Trace))
 
 
 LenientTrace = Annotated[Trace, WrapValidator(_trace_or_refused)]
@@ -198,7 +168,7 @@ def _scored_or_refused(raw: Any, sound: ValidatorFunctionWrapHandler) -> ScoredT
             raise TraceError("token_ends: stands beside `traces` now, one for each trace", param="token_ends")
         return cast("ScoredTrace", sound(_completed(fields) if fields else raw))
     except ValidationError as error:
-        refused = broken_field(error, "trace")
+        refused = _broken_field(error, ScoredTrace)
     except TraceError as error:
         refused = error
     return ScoredTrace(readable_id(fields), Status.ERROR, error=ErrorInfo.of(refused))

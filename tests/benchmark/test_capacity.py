@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mrt_reward.benchmark.capacity import COMPUTED_PER_NEEDED, OF_ONE_FORWARD, Capacity, lines
+from mrt_reward.benchmark.capacity import COMPUTED_PER_NEEDED, OF_ONE_FORWARD, PUBLISHED_SHARE, Capacity, lines
 from mrt_reward.benchmark.workload import WorkSpec
 from tests.house.shape import ROOT
 
@@ -22,6 +22,15 @@ def test_a_step_of_128_times_8_traces_of_16k_tokens() -> None:
     assert STEP.gpu_seconds == pytest.approx(17_095_936 / STEP.prefill_per_s / OF_ONE_FORWARD)
     figures_of = {line.what: line.value for line in lines(STEP)}
     assert (figures_of["tokens needed"], figures_of["prefixes"], figures_of["GPUs"]) == ("17,095,936", "12,416", "5")
+
+
+def test_the_published_share_follows_from_tokens_and_seconds() -> None:
+    # 8,273 tokens/s x (2 x 13.2e9, and 4 x 40 x 5120 x 16,000) = 326.8e12, of 989e12.
+    theirs = Capacity(WorkSpec(episodes=1, episode_tokens=32_000), params_b=13.2, layers=40, hidden=5120)
+    assert 3_200_000 / 386.80 * theirs.flop_per_token / 989e12 == pytest.approx(PUBLISHED_SHARE, abs=0.005)
+    figures_of = {line.what: (line.value, line.mark) for line in lines(STEP)}
+    # 0.33 x 989e12 / 4,678,589,440 = 69,758.
+    assert figures_of["the same, by a published run"] == ("69,758 tokens/s", "published")
 
 
 def test_a_measured_speed_replaces_what_is_published_and_assumed() -> None:

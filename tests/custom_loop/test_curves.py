@@ -51,12 +51,18 @@ def test_the_same_runs_draw_the_same_picture_and_a_table(
         run(monkeypatch, f"GRPO={plain}", f"MRT={paid}", "--out", tmp_path / name)
     drawn = (tmp_path / "first.svg").read_text()
     assert drawn == (tmp_path / "second.svg").read_text()
-    assert "waste share (below 0.02)" in drawn
+    assert "waste: progress below 0.02" in drawn
+    # One run of each label: there are no seeds to tell apart from their mean.
+    assert "thin: single runs" not in drawn
+    run(monkeypatch, f"GRPO={plain}", f"GRPO={paid}", "--out", tmp_path / "seeds.svg")
+    assert "thin: single runs" in (tmp_path / "seeds.svg").read_text()
+    capsys.readouterr()
+    run(monkeypatch, f"GRPO={plain}", f"MRT={paid}", "--out", tmp_path / "again.svg")
     output = capsys.readouterr().out
     assert "| | GRPO, first 5 steps | MRT, first 5 steps | GRPO, last 5 steps | MRT, last 5 steps |" in output
     # Six steps are compared, because one run has no more.
     assert "| accuracy | 0.25 | 0.25 | 0.25 | 0.35 |" in output
-    assert "| waste share (below 0.02) | 0.25 | 0.25 | 0.25 | 0.25 |" in output
+    assert "| waste: progress below 0.02 | 0.25 | 0.25 | 0.25 | 0.25 |" in output
 
 
 def test_what_cannot_be_drawn_together_is_refused(

@@ -257,7 +257,7 @@ def test_a_server_that_is_down_is_reported_before_anything_is_loaded(tmp_path: P
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--mrt.alpha=-1"], "mrt.alpha: Input should be greater than or equal to 0, got '-1'"),
+        (["--mrt.alpha=-1"], 'mrt.alpha: expected a value greater than or equal to 0, got "-1"'),
         (["--mrt.baseline=termination"], "--mrt.baseline=termination compares"),
         (["--mrt.mode=prefix"], "--mrt.mode prefix by prefixes.py"),
     ],

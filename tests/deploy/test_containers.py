@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from mrt_reward.config import ServeSettings
 from tests.deploy.kit import DEPLOY, ROOT, loaded
@@ -69,6 +71,29 @@ def test_the_health_check_succeeds_on_a_server_and_fails_where_there_is_none(pat
         port = url.rsplit(":", 1)[1]
         assert status(port) == 0
     assert status(port) == 1
+
+
+def pins(name: str) -> dict[str, tuple[str, int]]:
+    """Version and number of hashes of each package that a list of `constraints/` has for Python 3.11 on Linux."""
+    text = (ROOT / "constraints" / name).read_text(encoding="utf-8").replace("\\\n", " ")
+    found: dict[str, tuple[str, int]] = {}
+    for line in re.findall(r"^[^#\s].*", text, re.M):
+        requirement = Requirement(line.partition("--hash")[0])
+        if requirement.marker is None or requirement.marker.evaluate({"python_full_version": "3.11.7"}):
+            found[canonicalize_name(requirement.name)] = (str(requirement.specifier), line.count("--hash=sha256:"))
+    return found
+
+
+@pytest.mark.parametrize("name", ["base.txt", "transformers.txt"])
+def test_the_hashed_lists_have_every_hash_and_the_versions_that_ci_runs(name: str) -> None:
+    tried, found = pins("cpu.txt"), pins(name)
+    assert all(hashes > 0 for _, hashes in found.values())
+    # pip freeze, which writes the list of CI, leaves setuptools out.
+    versions = {package: version for package, (version, _) in found.items() if package != "setuptools"}
+    assert versions == {package: tried[package][0] for package in versions}
+    [cpu] = [path for path in DOCKERFILES if path.name == "Dockerfile.cpu"]
+    assert "--require-hashes -r /src/constraints/transformers.txt" in cpu.read_text(encoding="utf-8")
+    assert found.keys() <= pins("transformers.txt").keys()
 
 
 def test_every_container_has_a_read_only_root_and_no_rights_to_gain() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mrt_reward.config import ServeSettings
+from mrt_reward.training.settings import TrainingSettings
 from tests.deploy.kit import DEPLOY, ROOT
 
 SLURM = DEPLOY / "slurm"
@@ -56,6 +58,25 @@ exit 9
 """
 
 
+PYTHON = """#!/usr/bin/env bash
+echo "python [$CUDA_VISIBLE_DEVICES] [${RAY_ADDRESS:-}] ${#MRT_REWARD_API_KEY} $*" >> "$CALLS"
+for word in "$@"; do [[ $word != *http* ]] || curl -sf "${word#*=}/readyz" || exit 8; done
+"""
+"""Of the trainer: asks the address that it was given whether its prover is ready."""
+
+
+def commands_of_trainers() -> list[tuple[str, str]]:
+    """Script and trainer's command of every example in the scripts and on the pages of `deploy/`."""
+    found: dict[tuple[str, str], None] = {}
+    for path in (*SCRIPTS, DEPLOY / "README.md", DEPLOY / "scale.md"):
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        for script, words in re.findall(
+            r"sbatch (?:--nodes=4 )?deploy/slurm/(\w+\.sbatch) +(python [^`\n]*?) *…", text
+        ):
+            found[script, " ".join(words.split())] = None
+    return list(found)
+
+
 class Cluster:
     """A folder of stand-ins that goes first in `PATH`, the prover's in a folder of their own, and their calls."""
 
@@ -66,7 +87,7 @@ class Cluster:
         listener = LISTENER.format(python=sys.executable)
         programs = {prover / "mrt-reward": listener, prover / "vllm": listener}
         programs |= {folder / "srun": SRUN, folder / "ray": RAY, folder / "scontrol": SCONTROL}
-        programs |= {folder / "mrt-reward": OF_THE_TRAINER, folder / "vllm": OF_THE_TRAINER}
+        programs |= {folder / "mrt-reward": OF_THE_TRAINER, folder / "vllm": OF_THE_TRAINER, folder / "python": PYTHON}
         for program, text in programs.items():
             program.write_text(text)
             program.chmod(0o755)
@@ -151,6 +172,31 @@ def test_on_four_nodes_the_last_proves_and_ray_runs_on_the_others(cluster: Clust
     [server] = [call for call in cluster.calls if call.startswith("mrt-reward")]
     assert f"--engine openai --engine-url http://127.0.0.1:{ports['ENGINE_PORT']} --model prover" in server
     assert "of the trainer" not in calls
+
+
+@pytest.mark.parametrize(("script", "command"), commands_of_trainers())
+def test_each_trainers_command_of_the_pages_gets_an_address_that_answers(
+    cluster: Cluster, script: str, command: str
+) -> None:
+    done = cluster.run(script, *command.split(), ENGINE_PORT=str(free_port()), PROVER_GPUS="1", CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 0, done.stderr
+    [call] = [call for call in cluster.calls if call.startswith("python")]
+    one = script == "one_node.sbatch"
+    where = f"http://{'127.0.0.1' if one else 'localhost'}:{cluster.environment['PROVER_PORT']}"
+    around = "[0,1,2,3,4,5,6] []" if one else "[] [localhost:6379]"
+    assert call == f"python {around} 64 {command.removeprefix('python ').replace('{url}', where)}"
+
+
+def test_both_trainers_have_a_command_for_either_script_with_flags_that_they_take() -> None:
+    commands = commands_of_trainers()
+    for script in ("one_node.sbatch", "four_nodes.sbatch"):
+        for trainer in ("verl.trainer.main_ppo", "mrt_openrlhf"):
+            assert any(each == script and trainer in command for each, command in commands)
+    tried = (ROOT / "adapters/mrt_openrlhf/example.sh").read_text(encoding="utf-8")
+    for _, command in commands:
+        ours = re.findall(r"--mrt\.(\w+)|reward\.mrt\.(\w+)=", command)
+        assert {flag or key for flag, key in ours} <= {field.name for field in dataclasses.fields(TrainingSettings)}
+        assert all(f" {flag} " in tried for flag in re.findall(r"--(?!mrt\.)[\w.]+", command))
 
 
 def test_each_flag_of_the_prover_in_a_script_is_one_that_serve_takes() -> None:

@@ -68,22 +68,42 @@ class Engine:
             self.process.kill()
             self.process.wait()
 
-    def server(self) -> Server:
-        """A server whose engine this is."""
-        settings = {"ENGINE": "openai", "ENGINE_URL": self.url, "TOKENIZER": str(MODEL_DIR), "CANARY_EVERY_S": "0"}
-        return Server(None, settings={f"MRT_REWARD_{name}": text for name, text in settings.items()})
+
+def server_of(*engines: Engine) -> Server:
+    """A server whose engines these are."""
+    urls = ",".join(engine.url for engine in engines)
+    settings = {"ENGINE": "openai", "ENGINE_URL": urls, "TOKENIZER": str(MODEL_DIR), "CANARY_EVERY_S": "0"}
+    return Server(None, settings={f"MRT_REWARD_{name}": text for name, text in settings.items()})
+
+
+@asynccontextmanager
+async def served_by(*engines: Engine) -> AsyncGenerator[Server]:
+    """A server in front of engines, all ready; all are killed at the end."""
+    server = server_of(*engines)
+    try:
+        await asyncio.gather(*(asyncio.to_thread(engine.start) for engine in engines))
+        server.start()
+        await asyncio.to_thread(server.wait)
+        yield server
+    finally:
+        server.kill()
+        for engine in engines:
+            engine.kill()
 
 
 @asynccontextmanager
 async def served_elsewhere(folder: Path) -> AsyncGenerator[tuple[Engine, Server]]:
-    """An engine and a server in front of it, both ready; both are killed at the end."""
+    """An engine, and a server in front of it."""
     engine = Engine(folder)
-    server = engine.server()
-    try:
-        await asyncio.to_thread(engine.start)
-        server.start()
-        await asyncio.to_thread(server.wait)
+    async with served_by(engine) as server:
         yield engine, server
-    finally:
-        server.kill()
-        engine.kill()
+
+
+@asynccontextmanager
+async def served_by_two(folder: Path) -> AsyncGenerator[tuple[Engine, Engine, Server]]:
+    """Two engines that serve one model, and a server in front of them."""
+    engines = Engine(folder / "first"), Engine(folder / "second")
+    for engine in engines:
+        engine.folder.mkdir()
+    async with served_by(*engines) as server:
+        yield *engines, server

@@ -38,12 +38,17 @@ from tests.server.conftest import TRACE, Live, live_server, post
         (
             b'{"traces": [{"id": "x", "problem": "q"}], "options": {"estimator": {"kind": "guess"}}}',
             422,
-            "guess",
+            "options.estimator.kind: expected one of likelihood, rollouts, got 'guess'",
+        ),
+        (
+            b'{"traces": [{"id": "x", "problem": "q"}], "options": {"estimator": {"kind": "rollout"}}}',
+            422,
+            "got 'rollout'; did you mean 'rollouts'?",
         ),
         (
             b'{"traces": [{"id": "x", "problem": "q"}], "options": {"segmentor": "markers"}}',
             422,
-            "options.segmentor: Unexpected keyword argument; did you mean 'segmenter'?",
+            "options.segmentor: this field is unknown; did you mean 'segmenter'?",
         ),
     ],
 )
@@ -112,7 +117,9 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
     ({"episode_starts": [0, "x"]}, "episode_starts.1", 'got "x"'),
     ({"episodes": [0, 5]}, "episodes", "this field is episode_starts now"),
     ({"metadata": [1]}, "metadata", "got [1]"),
-    ({"ground_truth": "42"}, "ground_truth", "this field is unknown"),
+    ({"ground_truth": "42"}, "ground_truth", "this field is unknown: expected one of id, completion, problem,"),
+    ({"probelm": "q"}, "probelm", "this field is unknown; did you mean 'problem'?"),
+    ({"messages": [{"rol": "user", "content": "a"}], "problem": None}, "messages.0.role", "did you write 'rol' for it"),
 ]
 
 
@@ -206,7 +213,7 @@ async def test_a_wrong_way_of_asking_for_advantages_of_tokens_is_refused_with_th
     reply = await post(live, "/v1/advantages", {"groups": [{"traces": [TRACE]}], "per_token": "bytes"})
     error = reply.json()["error"]
     assert (reply.status_code, error["param"]) == (422, "per_token")
-    assert "False, True, 'base64' or 'list'" in error["message"]
+    assert "expected one of False, True, base64, list, got 'bytes'" in error["message"]
 
 
 async def test_offsets_outside_the_text_are_reported(live: Live) -> None:

@@ -13,13 +13,17 @@ from mrt_reward.mini import MODEL_DIR
 from tests.trl.policy import scripted_problems, scripted_server
 
 
+def data_in(folder: Path) -> Path:
+    """A dataset of the folder as the example loads it."""
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in scripted_problems()))
+    return folder
+
+
 def test_the_example_trains_the_bundled_model_by_its_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in scripted_problems()))
     flags = {
         "model": MODEL_DIR,
-        "dataset": data,
+        "dataset": data_in(tmp_path / "data"),
         "output_dir": tmp_path / "out",
         "use_vllm": False,
         "use_cpu": True,
@@ -42,3 +46,31 @@ def test_the_example_trains_the_bundled_model_by_its_flags(tmp_path: Path, monke
     state = json.loads((tmp_path / "out" / "checkpoint-1" / "trainer_state.json").read_text())
     assert state["log_history"][0]["mrt/traces/scored"] + state["log_history"][0]["mrt/traces/no_thinking"] == 4
     assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("mrt", "message"),
+    [
+        ({"alhpa": 1}, "error: unknown setting mrt.alhpa; did you mean mrt.alpha?"),
+        ({"estimator": "rollout"}, "expected one of likelihood, rollouts, got 'rollout'; did you mean 'rollouts'?"),
+    ],
+)
+def test_a_setting_that_is_refused_ends_the_example_with_its_message_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mrt: dict[str, object], message: str
+) -> None:
+    flags = {
+        "model": MODEL_DIR,
+        "dataset": data_in(tmp_path / "data"),
+        "output_dir": tmp_path / "out",
+        "use_vllm": False,
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "mrt": json.dumps(mrt),
+    }
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    monkeypatch.setattr(sys, "argv", ["example.py", *words])
+    with pytest.raises(SystemExit) as caught:
+        example.main()
+    # Not a number: Python prints it, and ends with status 1.
+    assert message in str(caught.value.code)

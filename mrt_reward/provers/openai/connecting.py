@@ -18,7 +18,7 @@ from mrt_reward.protocols import Coupling, ProverInfo, Tokenizer
 from mrt_reward.provers.openai.completions import CompletionsSpeaker
 from mrt_reward.provers.openai.coupling import seed_couples
 from mrt_reward.provers.openai.dialect import Interview
-from mrt_reward.provers.openai.endpoint import Endpoint
+from mrt_reward.provers.openai.endpoint import AT_ONCE, Endpoint
 from mrt_reward.provers.openai.replies import ModelCard
 from mrt_reward.provers.openai.requests import Completer
 from mrt_reward.provers.openai.sglang import SGLangSpeaker
@@ -40,7 +40,7 @@ class Connection:
     speaker: Speaker
 
     async def write_one(self, tokenizer: Tokenizer) -> None:
-        """Let it generate one token.
+        """Let it generate one token, whatever else it was asked for.
 
         Raises:
             ProverUnavailable: it does not.
@@ -48,7 +48,7 @@ class Connection:
         """
         draw = Draw([tokenizer.encode_trusted("1 + 1 =").tolist()], None, 1, max_tokens=1, temperature=0.0, top_p=1.0)
         try:
-            await self.speaker.draw(draw, "check")
+            await self.speaker.draw(draw, AT_ONCE)
         except ProverUnavailable:
             raise
         except ProverError as error:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TypeVar
 
 import httpx
@@ -21,8 +24,17 @@ CONNECT_S = 10.0
 SESSION_HEADERS = ("X-Session-ID", "X-SMG-Routing-Key")
 """What vllm-router and SGLang's gateway keep a session together by."""
 
+AT_ONCE = ""
+"""Session of a question that waits for no slot, as one that asks whether a server still answers the others."""
+
+NUM_SPARE = 4
+"""Connections beside those of the slots."""
+
 BAD_FINISHES = frozenset({"abort", "error", "content_filter"})
 _RETRIED = frozenset({429, 502, 503, 504})
+_BUSY = frozenset({429, 503})
+# What vLLM, SGLang and llama.cpp count of their work: tokens, passes, and how full their caches are.
+_COUNTS = re.compile(r"^(?:vllm|sglang|llamacpp):(?:\w*(?:tokens|decode)\w*_total|\w*usage\w*)[ {].*$", re.MULTILINE)
 # vllm-router says 500, and this, where the engine that it chose did not answer: the next one may.
 _ENGINE_LOST = re.compile(r"(Request failed|Failed to get response body): ")
 # vLLM and SGLang: "maximum context length", "longer than the model's context length"; llama.cpp: "context size";
@@ -74,6 +86,7 @@ class Endpoint:
     Attributes:
         shown: scheme, host and port, for people to read.
         name: with its path, which tells it from others.
+        replied_at: when a question was last answered, or put off by a server that is busy, in `time.monotonic`.
 
     Raises:
         ConfigError: the URL is invalid.
@@ -109,13 +122,14 @@ class Endpoint:
         self._secrets = [secret for secret in (api_key, userinfo, base.password or base.username) if secret]
         self.shown = origin_of(url)
         self.name = f"{self.shown}{base.path.rstrip('/')}"
+        self.replied_at = -math.inf
         self._base = str(base)
         self._timeout_s = timeout_s
         self._backoff = backoff or Backoff()
         self._http = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s), pool=None),
-            limits=httpx.Limits(max_connections=MAX_IN_FLIGHT + 1, max_keepalive_connections=MAX_IN_FLIGHT),
+            limits=httpx.Limits(max_connections=MAX_IN_FLIGHT + NUM_SPARE, max_keepalive_connections=MAX_IN_FLIGHT),
             transport=transport,
         )
         # The pool's own waiting list is quadratic in its length, so requests wait here.
@@ -133,6 +147,10 @@ class Endpoint:
         """What the server says at a path that nothing is sent to; raises as `complete` does."""
         return self._parsed(kind, await self._call("GET", path, None, {}))
 
+    async def work_done(self) -> str:
+        """What its `/metrics` count of its work for everybody, if they do; raises as `complete` does."""
+        return "\n".join(_COUNTS.findall((await self._call("GET", "/metrics", None, {})).decode(errors="replace")))
+
     async def asked(self, path: str, body: Mapping[str, object], kind: type[_Reply], session: str) -> _Reply:
         """The reply to a question; raises as `complete` does.
 
@@ -141,11 +159,12 @@ class Endpoint:
             body: its JSON.
             kind: of the reply.
             session: of the trace; routers that know sessions send all that is asked in one to one server.
+                `AT_ONCE` where there is no trace.
 
         """
         content = json.dumps(body, separators=(",", ":")).encode()
-        async with self._slots:
-            reply = await self._call("POST", path, content, dict.fromkeys(SESSION_HEADERS, session))
+        async with self._slots if session else nullcontext():
+            reply = await self._call("POST", path, content, dict.fromkeys(SESSION_HEADERS, session or "check"))
         return self._parsed(kind, reply)
 
     async def complete(
@@ -215,6 +234,8 @@ class Endpoint:
             raise _Lost(
                 f"{self.shown}: the reply was lost: {type(error).__name__}: {self._hidden(str(error))}"
             ) from error
+        if method == "POST" and (reply.is_success or reply.status_code in _BUSY):
+            self.replied_at = time.monotonic()
         if reply.is_success:
             return reply.content
         raise self._failure(reply, path)

@@ -1,9 +1,9 @@
 """Several endpoints that serve one model: a trace goes to one of them, and to another where that one fails.
 
-An endpoint that fails is left out, and asked again and again with growing waits, by one task and not by every trace. It
-is let in again where it serves what the others serve: its name, its tokenizer, what it says of a known trace, and a
-version that changed no more than theirs. Where nobody is in, the first one that answers may have other weights of the
-same model, which then is the new version, so that values of two weights never go by one.
+An endpoint that fails, or hangs (`Watch`), is left out, and asked again and again with growing waits, by one task and
+not by every trace. It is let in again where it serves what the others serve: its name, its tokenizer, what it says of a
+known trace, and a version that changed no more than theirs. Where nobody is in, the first one that answers may have
+other weights of the same model, which then is the new version, so that values of two weights never go by one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mrt_reward.protocols import EndpointState, ProverInfo, Tokenizer
 from mrt_reward.provers.openai.connecting import Connection, Connector
 from mrt_reward.provers.openai.endpoint import ServerFault
 from mrt_reward.provers.openai.identity import Identity, identity_limit
-from mrt_reward.provers.openai.replica import TOKEN_S, Replica
+from mrt_reward.provers.openai.replica import Replica, looks
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -39,13 +39,22 @@ class Fleet:
         tokenizer: the model's own.
         dtype: precision of the weights, where the operator says it.
         backoff: when to ask again who failed.
+        shared: others ask them too, so much that ours may wait for minutes: silence then tells nothing.
 
     Raises:
         ConfigError: one is named twice.
 
     """
 
-    def __init__(self, connectors: Sequence[Connector], tokenizer: Tokenizer, dtype: str, backoff: Backoff) -> None:
+    def __init__(
+        self,
+        connectors: Sequence[Connector],
+        tokenizer: Tokenizer,
+        dtype: str,
+        backoff: Backoff,
+        *,
+        shared: bool = False,
+    ) -> None:
         self._names = [connector.endpoint.name for connector in connectors]
         twice = [name for name, count in Counter(self._names).items() if count > 1]
         if twice:
@@ -58,6 +67,7 @@ class Fleet:
         ]
         self._limit = identity_limit(tokenizer, dtype)
         self._backoff = backoff
+        self._shared = shared
         self._beginning = asyncio.Lock()
         self._changed = asyncio.Event()
         self._identity: Identity | None = None
@@ -127,7 +137,8 @@ class Fleet:
             connection = replica.connection
             assert connection is not None  # noqa: S101 - of those who are in
             try:
-                answer = await ask(connection)
+                asking = ask(connection)
+                answer = await (asking if self._shared else replica.watch.kept(asking))
             except (ProverUnavailable, ServerFault) as error:
                 # A fault may be that of the question alone.
                 if isinstance(error, ServerFault) and await replica.writes():
@@ -167,9 +178,8 @@ class Fleet:
 
     async def _begin(self) -> None:
         """Look at all of them; those who do not answer are asked again later."""
-        looks = await asyncio.gather(*(each.looked_at() for each in self._replicas), return_exceptions=True)
         found: list[tuple[Replica, Connection, Identity]] = []
-        for replica, look in zip(self._replicas, looks, strict=True):
+        for replica, look in zip(self._replicas, await looks(self._replicas), strict=True):
             if isinstance(look, tuple):
                 found.append((replica, *look))
             elif not isinstance(look, ProverUnavailable):
@@ -210,14 +220,9 @@ class Fleet:
 
     async def _checked(self, replica: Replica) -> None:
         try:
-            connection = await replica.connector.connect()
+            await replica.checked()
         except MRTRewardError as error:
             self._leave_out(replica, str(error))
-            return
-        if connection.info.version != replica.own_version:
-            self._leave_out(replica, "it reports another version of its weights")
-        elif not await replica.writes():
-            self._leave_out(replica, f"it gave no token, or none within {TOKEN_S:g} s")
 
     def _leave_out(self, replica: Replica, problem: str) -> None:
         """Ask it no more, until it is let in again."""

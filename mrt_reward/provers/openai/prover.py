@@ -57,6 +57,8 @@ class OpenAIProver:
             where `/v1/models` does not say it, or to use less of it.
         timeout_s: longest time for one reply.
         backoff: when to ask again.
+        shared: others ask the endpoints too, so much that a question may wait for minutes, as a trainer's own engines
+            are asked: then no silence leaves one of several out.
         transport: for tests, `httpx.ASGITransport`.
 
     Raises:
@@ -70,6 +72,7 @@ class OpenAIProver:
         *,
         timeout_s: float = 600.0,
         backoff: Backoff | None = None,
+        shared: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         urls, tokenizer, key = settings.engine_urls, settings.tokenizer or settings.model, settings.engine_api_key
@@ -98,7 +101,7 @@ class OpenAIProver:
         self._endpoints = (
             OneEndpoint(connectors[0], self._tokenizer, backoff)
             if len(connectors) == 1
-            else Fleet(connectors, self._tokenizer, settings.dtype, backoff)
+            else Fleet(connectors, self._tokenizer, settings.dtype, backoff, shared=shared)
         )
 
     @property

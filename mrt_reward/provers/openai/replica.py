@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mrt_reward.errors import ProverError, ProverUnavailable
 from mrt_reward.protocols import EndpointState, Tokenizer
 from mrt_reward.provers.openai.connecting import Connection, Connector
 from mrt_reward.provers.openai.identity import Identity, identity_of
+from mrt_reward.provers.openai.watch import Watch
 
 TOKEN_S = 20.0
-"""An idle endpoint that takes longer for one token hangs."""
+"""An endpoint that takes longer for one token hangs, unless it is seen to work for others."""
+
+LOOK_S = 1.0
+"""How often its work for others is looked at."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +35,7 @@ class Replica:
         num_proofs: that it answered.
         num_failures: times that it was left out.
         reviving: asks it again, while it is left out.
+        watch: of what is being asked there.
 
     """
 
@@ -44,6 +50,11 @@ class Replica:
     num_proofs: int = 0
     num_failures: int = 0
     reviving: asyncio.Task[None] | None = field(default=None, repr=False)
+    watch: Watch = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Nothing is asked there yet."""
+        self.watch = Watch(self.connector.endpoint, self.writes)
 
     @property
     def state(self) -> EndpointState:
@@ -60,15 +71,57 @@ class Replica:
         except ProverError as error:
             raise ProverUnavailable(f"it cannot be compared with others: {error}") from error
 
+    async def checked(self) -> None:
+        """Ask who is there, and for a token.
+
+        Raises:
+            ProverUnavailable: it is not what was let in, or gives no token in good time.
+            ConfigError: it serves no such model any more.
+
+        """
+        try:
+            await asyncio.wait_for(self._check(), TOKEN_S)
+        except (TimeoutError, asyncio.TimeoutError):
+            raise ProverUnavailable(f"it gave no token within {TOKEN_S:g} s") from None
+
+    async def _check(self) -> None:
+        connection = await self.connector.connect()
+        if connection.info.version != self.own_version:
+            raise ProverUnavailable("it reports another version of its weights")
+        if not await self.writes():
+            raise ProverUnavailable(f"it gave no token, or none within {TOKEN_S:g} s")
+
     async def writes(self) -> bool:
-        """Whether it still writes a token, in good time."""
+        """Whether it still writes: a token in good time, or, where much is before that, what others asked for."""
         if self.connection is None:
             return False
+        token = asyncio.ensure_future(self.connection.write_one(self.tokenizer))
+        others = asyncio.ensure_future(self._seen_at_work())
         try:
-            await asyncio.wait_for(self.connection.write_one(self.tokenizer), TOKEN_S)
-        except (ProverUnavailable, TimeoutError, asyncio.TimeoutError):
+            await asyncio.wait({token, others}, timeout=TOKEN_S, return_when=asyncio.FIRST_COMPLETED)
+            if not token.done():
+                return others.done()
+            token.result()
+        except ProverUnavailable:
             return False
+        finally:
+            token.cancel()
+            others.cancel()
+            await asyncio.gather(token, others, return_exceptions=True)
         return True
+
+    async def _seen_at_work(self) -> None:
+        """Return once its own counts move; where it shows none, never."""
+        first = ""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                now = await self.connector.endpoint.work_done()
+            except ProverError:
+                continue
+            if first and now != first:
+                return
+            first = now
 
     def enter(self, connection: Connection, version: str) -> None:
         """It is asked from now on, as one of those that serve a version."""
@@ -80,3 +133,20 @@ class Replica:
         """It is asked no more."""
         self.up, self.problem, self.num_tries = False, problem, 0
         self.num_failures += 1
+
+
+async def looks(replicas: Sequence[Replica]) -> list[tuple[Connection, Identity] | BaseException]:
+    """Who is there, of each of them, or why that is not known; once one answered, the others have `TOKEN_S` more."""
+    looking = [asyncio.ensure_future(each.looked_at()) for each in replicas]
+    pending = set(looking)
+    try:
+        while pending and not any(each.done() and each.exception() is None for each in looking):
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        if pending:
+            _, pending = await asyncio.wait(pending, timeout=TOKEN_S)
+    finally:
+        for each in looking:
+            each.cancel()
+        found = await asyncio.gather(*looking, return_exceptions=True)
+    late = ProverUnavailable(f"it did not say who it is within {TOKEN_S:g} s after another did")
+    return [late if each in pending else what for each, what in zip(looking, found, strict=True)]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable, translated
+from mrt_reward.mistakes import did_you_mean
 from mrt_reward.provers.vllm.steering import BRACES
 
 CPU_BLOCK_SIZE = 32
@@ -67,8 +67,7 @@ def refuse_arguments(arguments: Mapping[str, object]) -> None:
                 param="engine_args",
             )
         if name not in known:
-            near = difflib.get_close_matches(name, sorted(known - OURS), n=1)
-            meant = f"; did you mean {near[0]!r}?" if near else ""
+            meant = did_you_mean(name, sorted(known - OURS))
             raise ConfigError(f"vLLM has no engine argument {name!r}{meant}", param="engine_args")
 
 

@@ -65,7 +65,7 @@ class StrictRequest(Request):
         try:
             return self._record.validate_python(value)
         except ValidationError as error:
-            found = error.errors(include_url=False, include_context=False, include_input=False)
+            found = error.errors(include_url=False)
             raise InvalidBody(found, self._kind) from error
 
 

@@ -55,6 +55,7 @@ class FakeEndpoint:
         changed: applied to each reply's JSON.
         hang: requests never end, and `closed` counts those that were cut.
         weights: which model the rule is.
+        counted: tokens that its `/metrics` say it wrote, at each look; it has none where it is None.
         tells_tokens: how `/tokenize` answers; not at all where it is None.
         memory: how many of the last tokens the rule reads; all where it is None.
         seeding: what a seed is good for. "answer": each answer's own stream (vLLM V1, llama.cpp); "place": each token's
@@ -79,6 +80,7 @@ class FakeEndpoint:
         self.changed: Callable[[dict[str, Any]], Any] = lambda reply: reply
         self.hang = False
         self.weights = 0
+        self.counted: Callable[[], int] | None = None
         self.returns_tokens: HFTokenizer | None = None
         self.memory: int | None = None
         self.seeding = "answer"
@@ -87,6 +89,7 @@ class FakeEndpoint:
             Route("/v1/models", self._models),
             Route("/v1/completions", self._completions, methods=["POST"]),
             Route("/tokenize", self._tokenize, methods=["POST"]),
+            Route("/metrics", self._metrics),
         ]
         self.app = Starlette(routes=routes)
         self.transport = httpx.ASGITransport(self.app)
@@ -99,6 +102,12 @@ class FakeEndpoint:
         if self.returns_tokens is None:
             return JSONResponse({"detail": "Not Found"}, 404)
         return JSONResponse({"tokens": self.returns_tokens.encode_trusted((await request.json())["prompt"]).tolist()})
+
+    async def _metrics(self, request: Request) -> Response:
+        if self.counted is None:
+            return JSONResponse({"detail": "Not Found"}, 404)
+        written = f'vllm:generation_tokens_total{{engine="0",model_name="m"}} {self.counted()}.0'
+        return Response(f"# TYPE vllm:generation_tokens_total counter\n{written}\nprocess_cpu_seconds_total 1.5\n")
 
     async def _completions(self, request: Request) -> Response:
         body = await request.json()

@@ -62,11 +62,13 @@ FLEET = ("a", "b", "c")
 QUICK = Backoff(max_tries=3, base_s=0.001, max_wait_s=0.01)
 
 
-def fleet_of(switchboard: Switchboard, folder: Path, hosts: Sequence[str] = FLEET, **settings: Any) -> OpenAIProver:
+def fleet_of(
+    switchboard: Switchboard, folder: Path, hosts: Sequence[str] = FLEET, *, shared: bool = False, **settings: Any
+) -> OpenAIProver:
     """A prover of several endpoints."""
     urls = tuple(f"http://{host}:9" for host in hosts)
     chosen = EngineSettings(engine_url=urls, tokenizer=str(folder), **settings)
-    return OpenAIProver(chosen, transport=switchboard, backoff=QUICK)
+    return OpenAIProver(chosen, transport=switchboard, backoff=QUICK, shared=shared)
 
 
 def likelihoods(proven: Proven) -> list[list[float]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 
 import httpx
 
@@ -16,6 +17,7 @@ class Switchboard(httpx.AsyncBaseTransport):
     Attributes:
         down: hosts where nobody listens.
         cut: hosts whose next replies are lost, after the request was read.
+        waits: requests of which this is true are accepted, and not read until it is not.
         tries: hosts that were called, in order, those that were down included.
 
     """
@@ -24,6 +26,7 @@ class Switchboard(httpx.AsyncBaseTransport):
         self._hosts = dict(hosts)
         self.down: set[str] = set()
         self.cut: set[str] = set()
+        self.waits: Callable[[httpx.Request], bool] = lambda _: False
         self.tries: list[str] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -34,4 +37,6 @@ class Switchboard(httpx.AsyncBaseTransport):
             raise httpx.ConnectError("refused")
         if host in self.cut:
             raise httpx.ReadError("the server went away")
+        while self.waits(request):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
         return await self._hosts[host].handle_async_request(request)

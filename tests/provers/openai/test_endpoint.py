@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from mrt_reward.backoff import Backoff
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable
+from mrt_reward.provers.openai.endpoint import Endpoint
 from mrt_reward.provers.openai.prover import OpenAIProver
 from tests.provers.openai.fake_endpoint import KEY, FakeEndpoint
 from tests.provers.openai.kit import (
@@ -190,3 +192,38 @@ async def test_a_password_in_a_url_is_shown_nowhere(vllm: FakeEndpoint, qwen_dir
     reported = (str(missing.value), str(prover.endpoints), str(prover.info))
     assert all("secret" not in text and "http://engine:9" in text for text in reported)
     await prover.close()
+
+
+@pytest.mark.parametrize(("status", "replies"), [(200, True), (429, True), (503, True), (502, False), (500, False)])
+async def test_an_answer_and_a_server_that_is_busy_are_replies_and_what_a_proxy_says_is_none(
+    status: int, replies: bool
+) -> None:
+    reply = httpx.Response(status, json={"choices": [], "data": []})
+    endpoint = Endpoint("http://a:9", backoff=NO_WAIT, transport=httpx.MockTransport(lambda _: reply))
+    with suppress(ProverError):
+        await endpoint.models()
+    assert endpoint.replied_at == -math.inf, "who is there was no question"
+    with suppress(ProverError):
+        await endpoint.complete([[1, 2]], {}, "session")
+    assert math.isfinite(endpoint.replied_at) is replies
+
+
+COUNTED = {
+    "vllm": ['vllm:prompt_tokens_total{engine="0"} 7.0', 'vllm:kv_cache_usage_perc{engine="0"} 0.5'],
+    "sglang": ['sglang:generation_tokens_total{model_name="m"} 3', 'sglang:token_usage{model_name="m"} 0.01'],
+    "llama.cpp": ["llamacpp:n_decode_total 125", "llamacpp:tokens_predicted_total 394"],
+}
+
+
+@pytest.mark.parametrize("server", COUNTED)
+async def test_of_its_metrics_those_tell_of_work_that_move_with_it_alone(server: str) -> None:
+    others = [
+        "# TYPE vllm:prompt_tokens_total counter",
+        'vllm:num_requests_waiting{engine="0"} 3.0',
+        "llamacpp:predicted_tokens_seconds 68.5",
+        "process_cpu_seconds_total 12.5",
+        'http_requests_total{handler="/metrics"} 9.0',
+    ]
+    text = "\n".join([others[0], COUNTED[server][0], *others[1:], COUNTED[server][1]]) + "\n"
+    endpoint = Endpoint("http://a:9", transport=httpx.MockTransport(lambda _: httpx.Response(200, text=text)))
+    assert (await endpoint.work_done()).splitlines() == COUNTED[server]
