@@ -25,9 +25,15 @@ from itertools import pairwise
 import numpy as np
 
 from mrt_reward.core.levels import NO_PAIRS, NUM_LEVELS, Floats, Levels, Pairs, levels_of
-from mrt_reward.core.values import TAIL, counts_of
+from mrt_reward.core.values import counts_of
 from mrt_reward.options import PathPrior
 from mrt_reward.types import Posterior, Value, Verdict
+
+TAIL = 0.01
+"""Probability outside an interval, on each side.
+
+Less than 2.5 %, so that 95 % of intervals hold what is true although the prior is only near to it.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ CANDIDATES: Mapping[str, Sequence[float]] = {
     "drift": (0.01, 0.02, 0.04, 0.06, 0.1, 0.15),
     "a": (0.3, 0.5, 0.7, 1.0, 1.5, 2.0),
     "b": (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0),
-    "coupling": (0.8, 0.9, 0.95, 0.98, 0.99),
+    "coupling": (0.3, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99),
 }
 """What each is chosen from; `strength` needs likelihoods and is left as it is."""
 

@@ -14,7 +14,8 @@ from mrt_reward.ranges import Strict, check_ranges
 class PathPrior:
     """How values move along a trace: they stand nearly still, and sometimes jump. See `core.posterior`.
 
-    The defaults lie beside what `compare-provers --fit-prior` finds on the bundled model's traces.
+    The defaults are one choice for boxed and free-form answers and three models, between what `compare-provers
+    --fit-prior` finds on each (`evaluation/estimators.md`).
 
     Attributes:
         change: probability that J jumps across an episode.
@@ -31,11 +32,11 @@ class PathPrior:
 
     __pydantic_config__: ClassVar[Any] = Strict
 
-    change: Annotated[float, Gt(0), Lt(1)] = 0.6
+    change: Annotated[float, Gt(0), Lt(1)] = 0.5
     drift: Annotated[float, Ge(0), Le(1)] = 0.02
     a: Annotated[float, Gt(0), Le(100)] = 0.7
     b: Annotated[float, Gt(0), Le(100)] = 0.5
-    coupling: Annotated[float, Ge(0), Lt(1)] = 0.98
+    coupling: Annotated[float, Ge(0), Lt(1)] = 0.8
     strength: Annotated[float, Gt(0), Le(1000)] = 8.0
 
     def __post_init__(self) -> None:

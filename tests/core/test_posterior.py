@@ -184,12 +184,15 @@ def test_coupled_answers_that_all_agree_are_no_more_than_one_prefix_knows() -> N
 
 
 def test_a_pair_that_differs_is_evidence_of_a_change() -> None:
-    same = known(posterior([paired([RIGHT, WRONG, WRONG, WRONG])] * 2, PathPrior()))
-    other = known(posterior([paired([RIGHT, WRONG, WRONG, WRONG]), paired([WRONG, RIGHT, WRONG, WRONG])], PathPrior()))
-    assert same.unchanged[0] > 0.6
+    tight, loose = PathPrior(coupling=0.98), PathPrior(coupling=0.3)
+    repeated = [paired([RIGHT, WRONG, WRONG, WRONG])] * 2
+    differing = [paired([RIGHT, WRONG, WRONG, WRONG]), paired([WRONG, RIGHT, WRONG, WRONG])]
+    same, other = known(posterior(repeated, tight)), known(posterior(differing, tight))
+    assert same.unchanged[0] > 0.7
     assert other.unchanged[0] < same.unchanged[0] / 2
-    # As counts, the two are the same.
-    assert known(posterior([rate(1, 4)] * 2, PathPrior())).unchanged[0] > 0.3
+    # Where answers keep together less, a pair that differs tells less; and as counts, the two are the same.
+    assert known(posterior(differing, loose)).unchanged[0] > 1.5 * other.unchanged[0]
+    assert known(posterior([rate(1, 4)] * 2, tight)).unchanged[0] > 0.4
 
 
 def test_what_has_no_partner_counts_by_itself() -> None:
@@ -242,7 +245,7 @@ def test_many_answers_leave_little_of_the_prior() -> None:
     assert found.means == pytest.approx([0.25, 0.25, 0.75], abs=0.02)
     assert found.unchanged == pytest.approx([1, 0], abs=0.1)
     low, high = found.intervals[2]
-    assert high - low == pytest.approx(2 * 1.96 * math.sqrt(0.1875 / 100), abs=0.05)
+    assert high - low == pytest.approx(2 * 2.326 * math.sqrt(0.1875 / 100), abs=0.05)  # 98 %
 
 
 def test_long_traces_and_many_answers_stay_finite() -> None:

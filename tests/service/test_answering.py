@@ -14,7 +14,7 @@ from mrt_reward.types import ScoredTrace, Status, Verdict
 from tests.service.conftest import THINKING, MakeScorer, make_trace
 
 PLAIN = Rollouts("rollouts", num_samples=4)
-ROUNDS = Rollouts("rollouts", num_samples=16, mean_samples=4, coupled=True)
+ROUNDS = Rollouts("rollouts", num_samples=16, mean_samples=4, coupled=True, prior=PathPrior(change=0.6, coupling=0.98))
 
 
 class Drawn(ScriptedProver):
@@ -140,7 +140,7 @@ async def test_rounds_give_more_answers_where_progress_is_uncertain_and_label_th
     assert counts[3] == max(counts) > 2
     assert sum(counts) <= 4 * 4
     assert all(value.adaptive for value in scored.values if len(value.verdicts or ()) > 2)
-    assert scored.posterior == posterior(scored.values, PathPrior())
+    assert scored.posterior == posterior(scored.values, ROUNDS.prior)
     assert scored.usage.probes == sum(map(len, prover.asked))
 
 

@@ -63,7 +63,7 @@ class PrefixCache(_Layers):
 
     Args:
         num_layers: of the network.
-        num_tokens: of the trace: room for all of them is made once.
+        num_tokens: of the trace. Room for all of them is made once, unless its first pass brings them all.
 
     """
 
@@ -76,15 +76,21 @@ class PrefixCache(_Layers):
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: object, **__: object) -> KeyValue:
         """Append, and return everything so far."""
         start = self.get_seq_length(layer_idx)
-        if not start:
-            self._room.append((self._empty_like(key_states), self._empty_like(value_states)))
         end = start + key_states.shape[-2]
-        keys, values = self._room[layer_idx]
-        keys[:, :, start:end], values[:, :, start:end] = key_states, value_states
-        self.stored[layer_idx : layer_idx + 1] = [(keys[:, :, :end], values[:, :, :end])]
+        if end - start == self._num_tokens:
+            self.stored.append((key_states, value_states))
+        else:
+            self._append(key_states, value_states, layer_idx, slice(start, end))
         if layer_idx == self._num_layers - 1:
             raise PrefillDone
         return self.stored[layer_idx]
+
+    def _append(self, key_states: Tensor, value_states: Tensor, layer_idx: int, columns: slice) -> None:
+        if not columns.start:
+            self._room.append((self._empty_like(key_states), self._empty_like(value_states)))
+        keys, values = self._room[layer_idx]
+        keys[:, :, columns], values[:, :, columns] = key_states, value_states
+        self.stored[layer_idx : layer_idx + 1] = [(keys[:, :, : columns.stop], values[:, :, : columns.stop])]
 
     def _empty_like(self, states: Tensor) -> Tensor:
         return states.new_empty((*states.shape[:2], self._num_tokens, states.shape[-1]))
