@@ -115,9 +115,9 @@ class AsyncClient:
             try:
                 return [await self._asker.within(ends_at, call.future)]
             except MRTRewardError:
-                if call.held is None:
+                if not call.held:
                     raise
-                return [call.held]
+                return call.held
         scored = {index: trace async for index, trace in self._streamed(asked, chosen)}
         return [scored[index] for index in range(len(asked))]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -58,7 +58,7 @@ Company = tuple[ScoreOptions | None, Route]
 """What calls have in common that may travel together."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Call:
     """One caller's trace.
 
@@ -66,14 +66,14 @@ class Call:
         trace: as it is sent.
         ends_at: when its caller's time is up, in the event loop's time.
         future: its score. Whoever waits for it leaves by cancelling.
-        held: its failure while the engine is away; for its caller, where the future ends in an error.
+        held: its last failure while the engine was away, if any; for its caller, where the future ends in an error.
 
     """
 
     trace: Written
     ends_at: float
     future: asyncio.Future[ScoredTrace]
-    held: ScoredTrace | None = None
+    held: list[ScoredTrace] = field(default_factory=list[ScoredTrace])
 
 
 class Coalescer:
@@ -164,7 +164,7 @@ class Coalescer:
             call = batch[index]
             own = replace(scored, id=call.trace.id)
             if not final:
-                call.held = own
+                call.held[:] = [own]
             elif not call.future.done():
                 call.future.set_result(own)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -93,20 +93,20 @@ class Delivery:
         self._deliver(index, replace(item.trace, notes=tuple(item.notes)), away is None)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Landing:
     """Where the traces of a request come in, on their way to a caller who takes them one by one.
 
-    Attributes:
+    Args:
         found: what the caller takes, by the index in the call.
         indices: of the request's traces in the call.
 
     """
 
-    found: asyncio.Queue[tuple[int, ScoredTrace] | None]
-    indices: Sequence[int]
-    _done: set[int] = field(default_factory=set[int], init=False)
-    _held: dict[int, ScoredTrace] = field(default_factory=dict[int, ScoredTrace], init=False)
+    def __init__(self, found: asyncio.Queue[tuple[int, ScoredTrace] | None], indices: Sequence[int]) -> None:
+        self._found = found
+        self._indices = indices
+        self._done: set[int] = set()
+        self._held: dict[int, ScoredTrace] = {}
 
     def deliver(self, index: int, scored: ScoredTrace, final: bool) -> None:
         """Hand it on, or hold it for what may still come."""
@@ -115,13 +115,13 @@ class Landing:
         elif index not in self._done:
             self._done.add(index)
             self._held.pop(index, None)
-            self.found.put_nowait((self.indices[index], scored))
+            self._found.put_nowait((self._indices[index], scored))
 
     def end(self) -> bool:
         """Hand on what was held, as nothing more will come; whether none of the traces was lost."""
         for index, scored in tuple(self._held.items()):
             self.deliver(index, scored, final=True)
-        return len(self._done) == len(self.indices)
+        return len(self._done) == len(self._indices)
 
 
 def not_a(url: str, what: str, error: ValidationError) -> Refused:
