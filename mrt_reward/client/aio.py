@@ -27,11 +27,11 @@ from mrt_reward.client.bodies import (
     write_all,
 )
 from mrt_reward.client.coalescer import Coalescer, Deliver, Parcel
-from mrt_reward.client.delivery import PATH, Delivery, not_a
+from mrt_reward.client.delivery import PATH, Delivery, Landing, not_a
 from mrt_reward.client.retry import RetryPolicy, refused
 from mrt_reward.client.servers import Servers
 from mrt_reward.core.credit_config import CreditConfig
-from mrt_reward.errors import DeadlineExceeded, RequestRejected
+from mrt_reward.errors import DeadlineExceeded, MRTRewardError, RequestRejected
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace
 from mrt_reward.wire import AdvantagesRequest, AdvantagesResponse, EpisodesResponse, ProverOut
@@ -98,9 +98,12 @@ class AsyncClient:
     async def score(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> list[ScoredTrace]:
         """Score traces, in their order. Single traces are sent together with those of concurrent calls.
 
+        A trace that fails because the engine is away is asked for again, like a refused request, until `retry` or
+        `timeout_s` ends that; then its failure is its result, and no other trace's.
+
         Raises:
             ServiceError: the server was too busy, draining or too slow, also when asked again.
-            ProverUnavailable: it could not prove, also when asked again.
+            ProverUnavailable: it took no request, because it could not prove, also when asked again.
             WireError: no usable reply came; `RequestRejected` if asking again cannot help.
 
         """
@@ -108,7 +111,13 @@ class AsyncClient:
         if len(asked) == 1:
             ends_at = self._asker.ends_at()
             company = (chosen, self._servers.route(asked[0].asked))
-            return [await self._asker.within(ends_at, self._coalescer.score(asked[0], company, ends_at))]
+            call = self._coalescer.ask(asked[0], company, ends_at)
+            try:
+                return [await self._asker.within(ends_at, call.future)]
+            except MRTRewardError:
+                if not call.held:
+                    raise
+                return call.held
         scored = {index: trace async for index, trace in self._streamed(asked, chosen)}
         return [scored[index] for index in range(len(asked))]
 
@@ -130,7 +139,7 @@ class AsyncClient:
             try:
                 await all_or_none(
                     [
-                        self._slotted(ends_at, partial(self._send_all, parcel, _placed(found, indices)))
+                        self._send_slotted(parcel, Landing(found, indices))
                         for parcel, indices in self._parcels(asked, options, ends_at)
                     ]
                 )
@@ -214,6 +223,13 @@ class AsyncClient:
 
         return await self._asker.within(ends_at, slotted())
 
+    async def _send_slotted(self, parcel: Parcel, landing: Landing) -> None:
+        try:
+            await self._slotted(parcel.ends_at, partial(self._send_all, parcel, landing.deliver))
+        except MRTRewardError:
+            if not landing.end():
+                raise
+
     async def _send_all(self, parcel: Parcel, deliver: Deliver) -> None:
         """Score one caller's traces, in smaller requests where the server finds one too large."""
         try:
@@ -222,11 +238,12 @@ class AsyncClient:
             if error.status != TOO_LARGE or len(parcel.traces) == 1:
                 raise
             first, second = parcel.halves()
+            num_first = len(first.traces)
             await self._send_all(first, deliver)
-            await self._send_all(second, lambda index, scored: deliver(len(first.traces) + index, scored))
+            await self._send_all(second, lambda index, scored, final: deliver(num_first + index, scored, final))
 
     async def _send(self, parcel: Parcel, deliver: Deliver) -> None:
-        """Score one request's traces, each delivered once; what a broken stream or line lost is asked for again."""
+        """Score one request's traces; what was lost, or failed while the engine was away, is asked for again."""
         delivery = Delivery(self._http, parcel, deliver)
         await self._asker.until_answered(Ask.of("POST", PATH), parcel.route, delivery.attempt, parcel.ends_at)
 
@@ -256,7 +273,3 @@ async def all_or_none(works: Sequence[Coroutine[Any, Any, Result]]) -> list[Resu
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _placed(found: asyncio.Queue[tuple[int, ScoredTrace] | None], indices: Sequence[int]) -> Deliver:
-    return lambda index, scored: found.put_nowait((indices[index], scored))

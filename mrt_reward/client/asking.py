@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from mrt_reward.client.retry import Refused, RetryPolicy, is_away, unreachable
 from mrt_reward.client.servers import Route, Servers
 from mrt_reward.errors import DeadlineExceeded, RequestRejected
 from mrt_reward.wire import MAX_DEADLINE_MS
+
+logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -100,7 +103,11 @@ class Asker:
             if not self.retry.may_retry(outcome.error, num_counted):
                 raise outcome.error
             if is_away(outcome.error):
-                self.servers.leave_out(index, outcome.wait_s)
+                if self.servers.leave_out(index, outcome.wait_s):
+                    url, most_s = self.servers.urls[index], self.timeout_s
+                    logger.warning(
+                        "mrt: %s is away; asking again, or elsewhere, for up to %g s: %s", url, most_s, outcome
+                    )
                 if self.servers.is_up(self.servers.chosen(route)):
                     continue
             if wait_s >= left_s:

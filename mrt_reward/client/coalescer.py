@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,8 @@ COALESCE_S = 0.005
 ABOUT_CONTENT = frozenset({400, 413, 422})
 """Statuses with which one trace may fail the request that it travels in."""
 
-Deliver = Callable[[int, ScoredTrace], None]
+Deliver = Callable[[int, ScoredTrace, bool], None]
+"""Takes a trace by its index in the request, and whether that is final; if not, it stands for want of a better one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,21 @@ Company = tuple[ScoreOptions | None, Route]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Call:
+class Call:
+    """One caller's trace.
+
+    Attributes:
+        trace: as it is sent.
+        ends_at: when its caller's time is up, in the event loop's time.
+        future: its score. Whoever waits for it leaves by cancelling.
+        held: its last failure while the engine was away, if any; for its caller, where the future ends in an error.
+
+    """
+
     trace: Written
     ends_at: float
     future: asyncio.Future[ScoredTrace]
+    held: list[ScoredTrace] = field(default_factory=list[ScoredTrace])
 
 
 class Coalescer:
@@ -76,17 +88,17 @@ class Coalescer:
     def __init__(self, send: Send, slots: asyncio.Semaphore) -> None:
         self._send = send
         self._slots = slots
-        self._waiting: dict[Company, list[_Call]] = {}
+        self._waiting: dict[Company, list[Call]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def score(self, trace: Written, company: Company, ends_at: float) -> ScoredTrace:
-        """One trace, sent together with others. Whoever waits for it leaves by cancelling."""
-        call = _Call(trace, ends_at, asyncio.get_running_loop().create_future())
+    def ask(self, trace: Written, company: Company, ends_at: float) -> Call:
+        """One trace, sent together with others."""
+        call = Call(trace, ends_at, asyncio.get_running_loop().create_future())
         waiting = self._waiting.setdefault(company, [])
         waiting.append(call)
         if len(waiting) == 1:
             self._own(self._gather(company))
-        return await call.future
+        return call
 
     async def close(self) -> None:
         """Stop; callers that still wait get an error."""
@@ -114,7 +126,7 @@ class Coalescer:
                 return
             self._own(self._answer(batch, company)).add_done_callback(partial(self._settle, batch))
 
-    def _settle(self, batch: Sequence[_Call], answering: asyncio.Task[None]) -> None:
+    def _settle(self, batch: Sequence[Call], answering: asyncio.Task[None]) -> None:
         """The end of a request, however it came: its slot is free, and who still waits gets an error."""
         self._slots.release()
         if answering.cancelled():
@@ -124,7 +136,7 @@ class Coalescer:
         else:
             _fail(batch, WireError("the reply ended without this trace"))
 
-    def _take(self, company: Company) -> list[_Call]:
+    def _take(self, company: Company) -> list[Call]:
         """The next request's calls; those that were given up are left out."""
         waiting = [call for call in self._waiting.pop(company, []) if not call.future.done()]
         parts = split([call.trace for call in waiting])
@@ -133,7 +145,7 @@ class Coalescer:
             self._waiting[company] = waiting[num_taken:]
         return waiting[:num_taken]
 
-    async def _answer(self, batch: Sequence[_Call], company: Company) -> None:
+    async def _answer(self, batch: Sequence[Call], company: Company) -> None:
         """One batch; stop once nobody waits for it."""
         task = asyncio.current_task()
 
@@ -145,13 +157,16 @@ class Coalescer:
             call.future.add_done_callback(on_done)
         await self._answer_part(batch, company)
 
-    async def _answer_part(self, batch: Sequence[_Call], company: Company) -> None:
+    async def _answer_part(self, batch: Sequence[Call], company: Company) -> None:
         """One request; where one of its traces had it refused, smaller ones, until that trace fails alone."""
 
-        def deliver(index: int, scored: ScoredTrace) -> None:
+        def deliver(index: int, scored: ScoredTrace, final: bool) -> None:
             call = batch[index]
-            if not call.future.done():
-                call.future.set_result(replace(scored, id=call.trace.id))
+            own = replace(scored, id=call.trace.id)
+            if not final:
+                call.held[:] = [own]
+            elif not call.future.done():
+                call.future.set_result(own)
 
         # Callers know nothing of each other, so their ids may repeat; in the request, indices are the ids.
         ids = [str(index) for index in range(len(batch))]
@@ -170,7 +185,7 @@ class Coalescer:
                     await self._answer_part(part, company)
 
 
-def _fail(calls: Sequence[_Call], error: MRTRewardError) -> None:
+def _fail(calls: Sequence[Call], error: MRTRewardError) -> None:
     for call in calls:
         if not call.future.done():
             call.future.set_exception(error)

@@ -12,6 +12,7 @@ from mrt_reward.backoff import retry_after_s, spread_s, wait_s
 from mrt_reward.errors import (
     DeadlineExceeded,
     Draining,
+    ErrorInfo,
     GraderError,
     MRTRewardError,
     Overloaded,
@@ -32,11 +33,17 @@ DEFAULT_TRIES = 5
 
 _BY_CODE: Mapping[str, type[MRTRewardError]] = {kind.code: kind for kind in (GraderError, ProverUnavailable)}
 _BY_STATUS: Mapping[int, type[ServiceError]] = {429: Overloaded, 503: Draining, 504: DeadlineExceeded}
+_AWAY: Mapping[str, type[Draining | ProverUnavailable]] = {
+    kind.__name__: kind for kind in (Draining, ProverUnavailable)
+}
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When to ask again: refused connections, lost replies, 5xx, 429; always within the time of the call.
+    """When to ask again: refused connections, lost replies, 5xx, 429, and traces that failed while the engine was away.
+
+    A trace that ends its engine each time is asked for like all others, so these numbers and the time of the call are
+    what bounds how often. `RetryPolicy(max_tries=1)` never asks again.
 
     Attributes:
         max_tries: in all. None is 5, not counting those that a busy server answered with "later": these go on until the
@@ -77,6 +84,12 @@ class RetryPolicy:
 def is_away(error: MRTRewardError) -> bool:
     """Whether the server can do nothing at present, so that another one should be asked; a busy one can."""
     return error.code == UNREACHABLE or isinstance(error, Draining | ProverUnavailable)
+
+
+def why_away(failure: ErrorInfo | None) -> Draining | ProverUnavailable | None:
+    """The typed error of a trace that its server could not prove at present; None for every other failure."""
+    kind = _AWAY.get(failure.type) if failure else None
+    return kind(failure.message) if failure and kind else None
 
 
 class Refused(Exception):

@@ -59,13 +59,15 @@ class Servers:
         """Whether it is not left out."""
         return self._until[index] <= _now()
 
-    def leave_out(self, index: int, least_s: float) -> None:
-        """One did not answer, or said that it will not for `least_s` seconds."""
+    def leave_out(self, index: int, least_s: float) -> bool:
+        """One did not answer, or said that it will not for `least_s` seconds; whether that is news."""
         if not self.is_up(index):
-            return  # Other requests were under way, and failed for the same reason.
+            return False  # Other requests were under way, and failed for the same reason.
+        is_news = self._num_in_a_row[index] == 0
         away_s = min(LONGEST_AWAY_S, max(least_s, FIRST_AWAY_S * 2 ** self._num_in_a_row[index]))
         self._num_in_a_row[index] = min(self._num_in_a_row[index] + 1, 30)
         self._until[index] = _now() + away_s
+        return is_news
 
     def answered(self, index: int) -> None:
         """Ask it as before."""

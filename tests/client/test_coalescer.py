@@ -164,12 +164,12 @@ async def test_a_request_that_is_ended_before_it_begins_answers_its_callers_too(
     slots = asyncio.Semaphore(1)
     coalescer = Coalescer(send, slots)
     trace = written(marked(0), 0)
-    call = asyncio.create_task(coalescer.score(trace, (None, (0,)), asyncio.get_running_loop().time() + 60))
+    call = coalescer.ask(trace, (None, (0,)), asyncio.get_running_loop().time() + 60)
     while not any("_answer" in repr(task) for task in coalescer._tasks):  # noqa: ASYNC110 - it has not begun
         await asyncio.sleep(0)
     await coalescer.close()
     with pytest.raises(WireError, match="the client was closed"):
-        await call
+        await call.future
     assert slots._value == 1
 
 

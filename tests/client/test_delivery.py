@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import httpx
@@ -9,9 +10,19 @@ import pytest
 
 from mrt_reward.client.bodies import write_all
 from mrt_reward.client.coalescer import Parcel
-from mrt_reward.client.delivery import Delivery
+from mrt_reward.client.delivery import Delivery, Landing
 from mrt_reward.client.retry import MALFORMED, UNREACHABLE, Refused
-from mrt_reward.types import ScoredTrace
+from mrt_reward.errors import (
+    DeadlineExceeded,
+    Draining,
+    ErrorInfo,
+    GraderError,
+    MRTRewardError,
+    ProverError,
+    ProverUnavailable,
+    TraceError,
+)
+from mrt_reward.types import ScoredTrace, Status
 from tests.client.test_aio import LINE
 from tests.server.conftest import TRACE
 
@@ -25,6 +36,16 @@ def lines(**indices: int) -> bytes:
     )
 
 
+def failed(error: MRTRewardError, **indices: int) -> bytes:
+    """The same of traces that failed so."""
+    info, fields = ErrorInfo.of(error), {**LINE, "status": "error"}
+    shown = {"message": info.message, "type": info.type, "code": info.code, "param": info.param}
+    return b"".join(
+        json.dumps({"index": index, "trace": {**fields, "id": name, "error": shown}}).encode() + b"\n"
+        for name, index in indices.items()
+    )
+
+
 class Way:
     """What servers reply, and what came of it."""
 
@@ -32,6 +53,7 @@ class Way:
         self._replies = list(replies)
         self.seen: list[tuple[str, list[str], str]] = []
         self.delivered: list[tuple[int, str]] = []
+        self.held: list[tuple[int, str]] = []
         http = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
         self.delivery = Delivery(http, PARCEL, self._deliver)
 
@@ -40,8 +62,8 @@ class Way:
         self.seen.append((request.url.host, ids, request.headers["Idempotency-Key"]))
         return httpx.Response(200, content=self._replies.pop(0))
 
-    def _deliver(self, index: int, scored: ScoredTrace) -> None:
-        self.delivered.append((index, scored.id))
+    def _deliver(self, index: int, scored: ScoredTrace, final: bool) -> None:
+        (self.delivered if final else self.held).append((index, scored.id))
 
 
 async def test_another_server_is_asked_for_what_is_missing_only_and_indices_are_the_callers() -> None:
@@ -77,3 +99,47 @@ async def test_a_line_that_cannot_be_read_is_reported_and_its_neighbours_are_del
         await way.delivery.attempt("http://a", {})
     assert caught.value.error.code == MALFORMED
     assert [index for index, _ in way.delivered] == [0, 2]
+
+
+AWAY = [ProverUnavailable("gone"), ProverUnavailable("gone", code="loading_weights"), Draining("gone")]
+
+
+@pytest.mark.parametrize("error", AWAY, ids=lambda error: error.code)
+@pytest.mark.parametrize("host", ["a", "b"])
+async def test_what_fails_while_the_engine_is_away_is_held_and_alone_asked_for_again(
+    host: str, error: MRTRewardError
+) -> None:
+    way = Way(failed(error, x=0) + lines(y=1) + failed(error, z=2), lines(z=1, x=0))
+    with pytest.raises(Refused, match="gone") as caught:
+        await way.delivery.attempt("http://a", {})
+    assert type(caught.value.error) is type(error)
+    assert (way.held, way.delivered) == ([(0, "x"), (2, "z")], [(1, "y")])
+    await way.delivery.attempt(f"http://{host}", {})
+    assert way.delivered == [(1, "y"), (2, "z"), (0, "x")]
+    assert [(asked, ids) for asked, ids, _ in way.seen] == [("a", ["x", "y", "z"]), (host, ["x", "z"])]
+    assert way.seen[0][2] != way.seen[1][2], "another body is another request"
+
+
+FINAL = [ProverError("no"), GraderError("no"), TraceError("no"), DeadlineExceeded("no")]
+
+
+@pytest.mark.parametrize("error", FINAL, ids=lambda error: error.code)
+async def test_every_other_failure_of_a_trace_is_final(error: MRTRewardError) -> None:
+    way = Way(failed(error, x=0) + lines(y=1, z=2))
+    await way.delivery.attempt("http://a", {})
+    assert (way.held, [index for index, _ in way.delivered]) == ([], [0, 1, 2])
+
+
+async def test_a_request_lands_as_it_comes_and_what_was_held_lands_at_its_end() -> None:
+    found: asyncio.Queue[tuple[int, ScoredTrace] | None] = asyncio.Queue()
+    landing = Landing(found, [7, 3, 5])
+    scored = {name: ScoredTrace(name, Status.OK) for name in "abc"}
+    landing.deliver(0, scored["a"], final=False)
+    landing.deliver(2, scored["b"], final=False)
+    landing.deliver(0, scored["c"], final=True)
+    landing.deliver(0, scored["a"], final=True)
+    assert [found.get_nowait() for _ in range(found.qsize())] == [(7, scored["c"])], "each once"
+    assert not landing.end(), "one was lost"
+    landing.deliver(1, scored["a"], final=True)
+    assert landing.end()
+    assert [found.get_nowait() for _ in range(found.qsize())] == [(5, scored["b"]), (3, scored["a"])]

@@ -8,12 +8,11 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from mrt_reward.client import AsyncClient, RetryPolicy
-from mrt_reward.types import ScoredTrace, Status
+from mrt_reward.types import ScoredTrace
 from tests.faults.engines import served_elsewhere
 from tests.faults.mini import island_traces
 from tests.faults.scripted import Script, logged
@@ -27,7 +26,6 @@ NUM_TRACES, NUM_SLOTS = 60, 2
 TRACES_A_KILL = 30
 NUM_ARRIVED, NUM_LAST = 10, 4
 """Traces that had arrived when the real model's server was killed, and those of them that are allowed to be lost."""
-AWAY = "prover_unavailable"
 TITLE = "kill -9 of the {}"
 
 
@@ -103,11 +101,11 @@ async def test_a_killed_engine_gives_the_same_scores_once_it_is_back(row: Row, t
     async with served_elsewhere(tmp_path) as (engine, server):
         async with AsyncClient(server.url, retry=PATIENT, timeout_s=200) as client:
             before = len(engine.asked)
-            asking = asyncio.create_task(_asked_until_scored(client, traces))
+            asking = asyncio.create_task(client.score(traces))
             await until(lambda: len(engine.asked) >= before + NUM_TRACES)
             engine.kill()
             await asyncio.to_thread(engine.start)
-            scored, num_lost = await asking
+            scored = await asking
             asked = engine.asked[before:]
         async with httpx.AsyncClient(timeout=200) as http:
             await clear_cache(server)
@@ -116,28 +114,11 @@ async def test_a_killed_engine_gives_the_same_scores_once_it_is_back(row: Row, t
     num_same = sum(values_of(each) == undisturbed[each.id] for each in scored)
     num_questions = len(engine.asked) - before - len(asked)
     num_again = len(asked) - num_questions
-    done = f"of engine openai, in a batch of {NUM_TRACES}; {num_lost} traces failed, and were asked again"
+    done = f"of engine openai, in a batch of {NUM_TRACES}; the client asks again"
     figure = f"{num_same} scores as without"
     row.found(Figure(TITLE.format("engine"), done, figure, f"{NUM_TRACES}", num_same == NUM_TRACES))
     figure = f"{num_again} more questions than the {num_questions} without"
     row.found(Figure(TITLE.format("engine"), done, figure, "a half", num_again <= num_questions / 2))
-
-
-async def _asked_until_scored(client: AsyncClient, traces: list[dict[str, Any]]) -> tuple[list[ScoredTrace], int]:
-    """All of them, and how many failed on the way, for want of an engine and for nothing else."""
-    done: dict[str, ScoredTrace] = {}
-    num_lost = 0
-    while missing := [each for each in traces if each["id"] not in done]:
-        while not await client.ready():  # noqa: ASYNC110 - another process's state
-            await asyncio.sleep(0.2)
-        for scored in await client.score(missing):
-            if scored.status is Status.OK:
-                done[scored.id] = scored
-            else:
-                assert scored.error is not None
-                assert scored.error.code == AWAY, scored.error
-                num_lost += 1
-    return list(done.values()), num_lost
 
 
 async def test_killed_graders_judge_as_if_nothing_had_been(

@@ -327,6 +327,28 @@ async def test_a_restarted_server_is_waited_for() -> None:
     assert isinstance(record.what, Scored)
 
 
+async def test_an_engine_that_is_away_is_waited_for_and_traces_fail_alone_where_it_stays_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    backend = byte_level()
+    async with scoring(backend, timeout_s=20.0) as (scorer, live):
+        known = await scorer.score(response(backend))
+        live.prover.unavailable = True
+        texts = [TEXT.replace("Two", word) for word in ("Four", "Five")]
+        asking = asyncio.create_task(scorer.score_all([response(backend, text) for text in texts]))
+        while "is away" not in caplog.text:  # noqa: ASYNC110 - another task's state
+            await asyncio.sleep(0.01)
+        live.prover.unavailable = False
+        assert all(isinstance(record.what, Scored) for record in await asking)
+        live.prover.unavailable = True
+        scorer.retry = RetryPolicy(max_tries=2, base_s=0.001)
+        await scorer.close()
+        records = await scorer.score_all([response(backend, text) for text in (TEXT, TEXT.replace("Two", "Six"))])
+    assert isinstance(known.what, Scored)
+    assert isinstance(records[0].what, Scored), "it is in the server's cache"
+    assert (records[1].what, records[1].reason.partition(":")[0]) == (Lapse.PROVER, "prover_unavailable")
+
+
 def test_a_record_is_a_row_of_a_batch() -> None:
     scored = Scored(0, (2,), np.array([0.25, 0.5]), cut_off=False)
     assert Record(scored).rewarded(1.0, 4) == Record(scored, outcome=1.0, num_tokens=4)
