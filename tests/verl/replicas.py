@@ -1,15 +1,18 @@
-"""Checks a run whose own replicas proved, by the weights of each step that were written down beside it."""
+"""Checks a run whose own replicas proved, or a pool of them, by the weights of each step that were written down."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mrt_verl.marks import decode
+from safetensors.torch import load_file
 
 from mrt_reward.core.progress import values_of
 from mrt_reward.mini import MODEL_DIR
@@ -42,7 +45,7 @@ class Proved:
     step: int
 
 
-def proved(folder: Path, options: ScoreOptions, num_steps: int) -> Iterator[Proved]:
+def proved(folder: Path, options: ScoreOptions, num_steps: int, version: str = "{step}") -> Iterator[Proved]:
     """Every trace of every step; what a step says of versions, failures and the weights' own names is checked."""
     dump = folder / "dump"
     # A probe of a replica that slept, or took weights, would have written so.
@@ -61,7 +64,7 @@ def proved(folder: Path, options: ScoreOptions, num_steps: int) -> Iterator[Prov
             assert paid is not None
             assert truth_P is not None
             assert first_P is not None
-            assert paid.version == number_of(f"{MODEL_DIR.name}@{step}")
+            assert paid.version == number_of(f"{MODEL_DIR.name}@{version.format(step=step)}")
             whole = len(paid.value_P) == len(truth_P)
             indices = np.arange(len(truth_P)) if whole else np.array([0, -1])
             yield Proved(paid.value_P[indices], truth_P[indices], first_P[indices], whole, step)
@@ -81,3 +84,17 @@ def check_proved(folder: Path, options: ScoreOptions, num_steps: int) -> list[Pr
     assert sum(each.whole for each in found) > 40
     assert max(float(np.abs(each.truth_P - each.first_P).max()) for each in found if each.step) > 1e-3
     return found
+
+
+def check_pooled(folder: Path, options: ScoreOptions, num_steps: int) -> None:
+    """See that all values are those of the first weights to 1e-4 at every step, while the policy's became others."""
+    found = list(proved(folder, options, num_steps, version="pool"))
+    for each in found:
+        assert np.abs(each.paid_P - each.first_P).max() <= 1e-4, each
+    assert sum(each.whole for each in found) > len(found) // 2
+    for step in range(1, num_steps):
+        # What the policy's own replica would have said.
+        assert max(float(np.abs(each.truth_P - each.first_P).max()) for each in found if each.step == step) > 1e-3
+    for before, after in pairwise(range(num_steps + 1)):
+        old, new = (load_file(folder / f"dump/weights_{step}/model.safetensors") for step in (before, after))
+        assert all(not torch.equal(new[name], tensor) for name, tensor in old.items())

@@ -27,7 +27,7 @@ from tests.serving import Server
 from tests.verl.checking import expected, read_batch, score_again
 from tests.verl.cpu.run import Training, answers_of, arguments, start, train, write_data
 from tests.verl.faults import Asked, faulty
-from tests.verl.replicas import check_proved
+from tests.verl.replicas import check_pooled, check_proved
 from tests.verl.steps import check_failures, check_learning, steps_of
 
 OPTIONS = ScoreOptions(segmenter=ParagraphSegmenter("paragraphs"))
@@ -78,6 +78,20 @@ def run_on_replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traini
     data = write_data(folder, 64)
     given = [*arguments(data, steps=3), "reward.type=mrt", "reward.mrt.url=rollout", "reward.mrt.segmenter=paragraphs"]
     started = start(folder, given, MRT_TEST_DUMP=str(folder / "dump"), MRT_TEST_KILL_AT="1")
+    yield started
+    started.stop()
+
+
+# A replica in a pool of its own proves, with the weights that the policy had at first; it runs beside the second test.
+@pytest.fixture(scope="module")
+def run_on_a_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
+    folder = tmp_path_factory.mktemp("pool")
+    (folder / "dump").mkdir()
+    data = write_data(folder, 64)
+    given = [*arguments(data, steps=2, num_gpus=2), "reward.type=mrt", "reward.mrt.url=pool"]
+    given += [f"reward.reward_model.{name}=1" for name in ("nnodes", "n_gpus_per_node")]
+    given += ["reward.reward_model.rollout.tensor_model_parallel_size=1", "reward.mrt.segmenter=paragraphs"]
+    started = start(folder, given, MRT_TEST_DUMP=str(folder / "dump"))
     yield started
     started.stop()
 
@@ -169,6 +183,7 @@ def test_the_v1_trainer_pays_each_episode_and_survives_a_restarted_server(tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("run_on_a_pool")
 def test_the_legacy_trainer_does_too_with_faults_and_a_prover_that_follows(tmp_path: Path, server: Server) -> None:
     (tmp_path / "dump").mkdir()
     data = write_data(tmp_path, 64)
@@ -257,3 +272,11 @@ def test_the_policys_own_replicas_prove_with_the_weights_of_each_step(run_on_rep
     run_on_replicas.finished().check()
     assert "[mrt] the policy's replicas (1) prove; their weights are those of each step" in run_on_replicas.output
     check_proved(run_on_replicas.log.parent, OPTIONS, 3)
+
+
+@pytest.mark.slow
+def test_a_pool_of_its_own_proves_with_the_first_weights_at_every_step(run_on_a_pool: Training) -> None:
+    run_on_a_pool.finished().check()
+    assert f"[mrt] veRL starts {MODEL_DIR} in a pool of its own, to prove" in run_on_a_pool.output
+    assert "[mrt] the pool's replicas (1) prove; their weights are those it was started with" in run_on_a_pool.output
+    check_pooled(run_on_a_pool.log.parent, OPTIONS, 2)

@@ -52,6 +52,9 @@ class CPUServer:
     async def open(self) -> int:
         return await self.routes.open()
 
+    async def get_server_address(self) -> tuple[str, int]:
+        return "127.0.0.1", self.routes.port
+
     def _away(self) -> bool:
         """Whether to die of this question, once; one that comes while there are no weights is wrong."""
         if self.asleep:
@@ -155,9 +158,13 @@ class CPUReplica(RolloutReplica):
 
             kind, given = VLLMServer, [*given, url]
         server: Any = ray.remote(kind)
-        handle = server.options(name=NAME, num_cpus=0).remote(*given)
+        # A pool's server goes by the name that veRL's own have there.
+        name = f"{self.config.name}_server_reward_{self.replica_rank}_0" if self.is_reward_model else NAME
+        handle = server.options(name=name, num_cpus=0).remote(*given)
         self.servers = [handle]
-        self._server_handle, self._server_address = handle, f"127.0.0.1:{await handle.open.remote()}"
+        await handle.open.remote()
+        host, port = await handle.get_server_address.remote()
+        self._server_handle, self._server_address = handle, f"{host}:{port}"
 
 
 class CPUAdapter(BaseRollout):

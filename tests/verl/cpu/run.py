@@ -52,8 +52,10 @@ def answers_of(folder: Path) -> dict[str, str]:
     return json.loads((folder / "answers.json").read_text())
 
 
-def arguments(data: Path, *, steps: int, prompts: int = 4, samples: int = 4, v1: bool = True) -> list[str]:
-    """What a run needs that has nothing to do with MRT."""
+def arguments(
+    data: Path, *, steps: int, prompts: int = 4, samples: int = 4, v1: bool = True, num_gpus: int = 1
+) -> list[str]:
+    """What a run needs that has nothing to do with MRT; GPUs beyond the first are for a pool."""
     settings = {
         "data.train_files": data,
         "data.val_files": data,
@@ -97,7 +99,7 @@ def arguments(data: Path, *, steps: int, prompts: int = 4, samples: int = 4, v1:
         "trainer.total_epochs": 1000,
         "trainer.resume_mode": "disable",
         "trainer.use_v1": v1,
-        "+ray_kwargs.ray_init.num_gpus": 1,
+        "+ray_kwargs.ray_init.num_gpus": num_gpus,
         "ray_kwargs.ray_init.num_cpus": 16,
         "+ray_kwargs.ray_init.include_dashboard": False,
     }
