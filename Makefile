@@ -6,7 +6,7 @@
 # make coverage-vllm the same tests and its benchmark's, with coverage; by hand, and no part of .ci/run
 # make test-real   SmolLM2-135M-Instruct on both engines, in .venv-vllm; minutes, and no part of .ci/run
 # make test-verl   types, tests and coverage of the veRL adapter, and stock veRL training the bundled model on a CPU
-# make test-verl-vllm stock veRL whose replicas are vLLM's own engine, with url=rollout; by hand, and does not pass yet (adapters/mrt_verl)
+# make test-verl-vllm stock veRL whose replicas are vLLM's own engine, with url=rollout; by hand
 # make test-trl    types, tests and coverage of the TRL adapter, and TRL training the bundled model on a CPU
 # make test-openrlhf types, tests and coverage of the OpenRLHF adapter, and its own trainer on a CPU
 # make test-deploy rows that need redis-server, promtool, helm, kubectl, systemd-analyze or chromium, installed first; none may skip; by hand

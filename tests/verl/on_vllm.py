@@ -127,8 +127,9 @@ def main(folder: Path) -> None:
         rows = read_batch(folder / "with" / "dump" / f"batch_{step}.npz")
         written = sum(len(row.response) for row in rows)
         print(
-            f"step {step + 1}: {written} tokens written, {data['mrt/prover/computed_tokens']:.0f} computed by probes "
-            f"({data['mrt/prover/computed_tokens'] / written:.0%}), overhead {data['mrt/prover/overhead_s']:.2f} s"
+            f"step {step + 1}: {written} tokens written, probes computed {data['mrt/prover/computed_tokens']:.0f} at most "
+            f"(vLLM's replies name cached tokens of a request's last prompt alone), "
+            f"overhead {data['mrt/prover/overhead_s']:.2f} s"
         )
     for name, each in spent.items():
         steps = [data["timing_s/step"] for data in steps_of(folder / name)]
