@@ -127,8 +127,8 @@ def main(folder: Path) -> None:
         rows = read_batch(folder / "with" / "dump" / f"batch_{step}.npz")
         written = sum(len(row.response) for row in rows)
         print(
-            f"step {step + 1}: {written} tokens written, probes computed {data['mrt/prover/computed_tokens']:.0f} at most "
-            f"(vLLM's replies name cached tokens of a request's last prompt alone), "
+            f"step {step + 1}: {written} tokens written, at most {data['mrt/prover/computed_tokens']:.0f} computed by "
+            "probes (vLLM's replies name cached tokens of a request's last prompt alone), "
             f"overhead {data['mrt/prover/overhead_s']:.2f} s"
         )
     for name, each in spent.items():
