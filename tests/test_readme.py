@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+
+from mrt_reward.wire import AdvantagesRequest, ScoreRequest
+from mrt_reward.wire.refused import RefusedTrace
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -18,6 +22,20 @@ def test_its_example_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) ->
     assert found is not None
     exec(compile(found["code"], README, "exec"), {})
     assert capsys.readouterr().out == found["printed"]
+
+
+def test_bodies_of_requests_are_taken_as_they_stand_there() -> None:
+    text = README.read_text(encoding="utf-8")
+    trace = re.search(r"A TRACE is `(\{.*?\})`", text)
+    assert trace is not None
+    bodies = re.findall(
+        r"^POST (\S+) +(\{.*?\})$(?=\nPOST|\n```)", text.replace("TRACE", trace[1]), re.MULTILINE | re.DOTALL
+    )
+    assert [route for route, _ in bodies] == ["/v1/score", "/v1/advantages"]
+    score, advantages = (json.loads(body) for _, body in bodies)
+    assert len(ScoreRequest.model_validate(score).traces) == 2
+    [group] = AdvantagesRequest.model_validate(advantages).groups
+    assert not any(isinstance(each, RefusedTrace) for each in group.traces)
 
 
 def test_words_are_explained_once() -> None:

@@ -7,7 +7,7 @@ Or on all eight without a server: the policy proves itself.
 
     accelerate launch --num_processes 8 example.py --url policy --use_vllm False
 
-With the settings that README begins with, add `--mrt '{"alpha": 16, "baseline": "rate", "pay_ending": true}'`.
+`MRT` below has the settings that README begins with; `--mrt '{"alpha": 1}'` changes or adds some.
 The server runs in an environment of its own, with the extra vllm; here are the extra trl, and trl[vllm,math-verify].
 Everything of `GRPOConfig` is a flag, such as `--max_steps 100`; `--help` tells all.
 """
@@ -26,6 +26,7 @@ from mrt_reward.errors import MRTRewardError
 from mrt_trl import MRTGRPOTrainer
 
 SYSTEM = "Give the final answer within \\boxed{}."
+MRT = {"alpha": 16.0, "baseline": "rate", "pay_ending": True}
 
 
 @dataclass
@@ -36,7 +37,7 @@ class ExampleArguments:
         model: of the hub, or a folder.
         dataset: of the hub, or a folder with train.jsonl; columns `prompt`, a chat, and `solution`.
         url: of the progress server, or policy.
-        mrt: more settings of MRT, a JSON object.
+        mrt: settings of MRT beside `MRT`, or in place of some, a JSON object.
 
     """
 
@@ -75,7 +76,7 @@ def train() -> None:
         reward_funcs=accuracy_reward,
         args=args,
         train_dataset=load_dataset(example.dataset, split="train").map(chat),
-        mrt={"url": example.url, **json.loads(example.mrt)},
+        mrt={"url": example.url, **MRT, **json.loads(example.mrt)},
         answer_column="solution",
     )
     trainer.train()

@@ -2,13 +2,16 @@
 # Qwen3-1.7B on MATH, one node with 8 GPUs: seven train, one proves.
 #   DATA=…/math  bash example.sh          parquet files in veRL's format, train.parquet and test.parquet
 # The server runs in an environment of its own, with mrt-reward[vllm]; PROVER_BIN is its bin folder.
+# What follows the script is added to the trainer's command, such as the line of README's "A prover that follows the policy".
 set -euo pipefail
 MODEL=${MODEL:-Qwen/Qwen3-1.7B}
 DATA=${DATA:?folder of train.parquet and test.parquet}
 PROVER_BIN=${PROVER_BIN:?bin folder of the environment with mrt-reward[vllm]}
 PORT=${PORT:-8901}
+OUT=${OUT:-$PWD/qwen3-1.7b-math}
 
-CUDA_VISIBLE_DEVICES=7 "$PROVER_BIN/mrt-reward" serve --engine vllm --model "$MODEL" --port "$PORT" --admin-port $((PORT + 1)) &
+CUDA_VISIBLE_DEVICES=7 "$PROVER_BIN/mrt-reward" serve --engine vllm --model "$MODEL" --port "$PORT" \
+  --admin-port $((PORT + 1)) --weights-root "$OUT" &
 SERVER=$!
 trap 'kill $SERVER' EXIT
 until curl -sf "http://127.0.0.1:$PORT/readyz" > /dev/null; do
@@ -19,6 +22,10 @@ done
 CUDA_VISIBLE_DEVICES=0,1,2,3,4,5,6 python -m verl.trainer.main_ppo \
   reward.type=mrt \
   reward.mrt.url="http://127.0.0.1:$PORT" \
+  reward.mrt.admin_url="http://127.0.0.1:$((PORT + 1))" \
+  reward.mrt.alpha=16 \
+  reward.mrt.baseline=rate \
+  reward.mrt.pay_ending=true \
   algorithm.adv_estimator=grpo \
   data.train_files="$DATA/train.parquet" \
   data.val_files="$DATA/test.parquet" \
@@ -38,6 +45,7 @@ CUDA_VISIBLE_DEVICES=0,1,2,3,4,5,6 python -m verl.trainer.main_ppo \
   trainer.n_gpus_per_node=7 \
   trainer.nnodes=1 \
   trainer.logger='[console,tensorboard]' \
+  trainer.default_local_dir="$OUT" \
   trainer.project_name=mrt \
   trainer.experiment_name=qwen3-1.7b-math \
   trainer.test_freq=10 \

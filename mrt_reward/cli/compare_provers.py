@@ -30,7 +30,7 @@ from mrt_reward.evaluation.datasets.branching import BranchSettings, Point, poli
 from mrt_reward.evaluation.estimators import fitted_prior
 from mrt_reward.evaluation.line_up import NUMS
 from mrt_reward.evaluation.pool import why_unusable
-from mrt_reward.evaluation.prover_choice import Recommendation, recommend
+from mrt_reward.evaluation.prover_choice import MEASURES, Recommendation, recommend
 from mrt_reward.evaluation.provers import PolicyValues, ProverMeasure, Scores, agreement, common_traces, measure
 from mrt_reward.evaluation.result import Result
 from mrt_reward.files import write_json
@@ -275,6 +275,7 @@ def _show(
     rows = {each.name: {head: cell(each) for head, cell in columns.items()} for each in measures}
     title = f"provers on {measures[0].traces} traces; the policy's advantage from {source}"
     show_table(console, title, "prover", rows)
+    console.print(MEASURES, highlight=False, markup=False, soft_wrap=True)
     for pair, correlation in agreements.items():
         shown = "not defined" if correlation is None else f"{correlation:.3f}"
         console.print(f"agreement, {pair}: {shown}", highlight=False, markup=False)

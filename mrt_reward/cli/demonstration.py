@@ -92,7 +92,9 @@ async def _score_and_show(console: Console, url: str, groups: Sequence[Sequence[
     run = DemoRun([len(group) for group in groups], sampled, [scored[index] for index in range(len(asked))], seconds)
     show_story(console, run)
     show_summary(console, run)
-    console.print("\nNow serve it yourself, and score the trace above again:\n", highlight=False)
+    console.print(
+        "\nNow serve it yourself, and score the trace above again (`kill $!` stops the server):\n", highlight=False
+    )
     # Where the environment is not active, as after `make demo`, the bare name would not be found.
     console.print(f"  {server_command()} serve &", highlight=False, markup=False, soft_wrap=True)
     console.print("  until curl -sf localhost:8000/readyz > /dev/null; do sleep 1; done", highlight=False)

@@ -115,6 +115,9 @@ def show_summary(console: Console, run: DemoRun) -> None:
     table.add_row(f"normalised regret at {MINI.budget_tokens} tokens", f"{_regret(run, indices):.3f}")
     table.add_row("prefixes per second, over HTTP", f"{probes / run.seconds:,.0f}")
     console.print(table)
+    console.print(
+        "Revealed value: the chance of being right by what the prefix has shown so far, which this task makes known."
+    )
     by_episode = Table(title="Mean value after j episodes", title_justify="left", box=None, pad_edge=False)
     for column in ("j", "J", "", "traces"):
         by_episode.add_column(column, justify="right" if column != "" else "left")
@@ -123,6 +126,9 @@ def show_summary(console: Console, run: DemoRun) -> None:
         there = [run.values(index)[j] for index in indices if len(run.values(index)) > j]
         by_episode.add_row(str(j), f"{np.mean(there):.2f}", value_bar(float(np.mean(there))), str(len(there)))
     console.print(by_episode)
+    console.print(
+        "Each line is of the traces that have j episodes, ever fewer: it may fall where no trace's own value does."
+    )
 
 
 def _regret(run: DemoRun, indices: Sequence[int]) -> float:

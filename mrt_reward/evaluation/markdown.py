@@ -9,12 +9,15 @@ from mrt_reward.evaluation.panels import Panel
 from mrt_reward.evaluation.tables import Cell, Table
 
 _ANYWHERE = re.compile(r"([\\`*_\[\]<>|~&])")
+_INTERVAL = re.compile(r"\\\[([-+\d.,%]+, [-+\d.,%]+)\\\](?![(\[:])")
+"""Numbers in brackets, escaped, which are a link to nowhere."""
 _AT_THE_START = re.compile(r"^(\d*)([#+=.)-])(?=[\s#=-]|$)")
 
 
 def plain(text: str) -> str:
     """Text as Markdown that shows it as it is, on one line."""
-    return _AT_THE_START.sub(r"\1\\\2", _ANYWHERE.sub(r"\\\1", " ".join(text.split())))
+    escaped = _INTERVAL.sub(r"[\1]", _ANYWHERE.sub(r"\\\1", " ".join(text.split())))
+    return _AT_THE_START.sub(r"\1\\\2", escaped)
 
 
 def markdown(report: Contents) -> str:

@@ -101,7 +101,7 @@ def progress_panels(summary: Summary) -> list[Panel]:
 
 
 SECTIONS: tuple[tuple[str, str, Callable[[Summary], list[Panel]]], ...] = (
-    ("budget", "Accuracy against budget", budget_panels),
+    ("budget", "What a budget buys", budget_panels),
     ("questions", "MRT's own two questions", own_panels),
     ("votes", "Majority votes", vote_panels),
     ("progress", "Progress, restarts and what lies beyond", progress_panels),

@@ -9,10 +9,17 @@ import numpy as np
 
 from mrt_reward.evaluation.bootstrap import TAIL
 from mrt_reward.evaluation.claims import Claims
-from mrt_reward.evaluation.provers import ProverMeasure
+from mrt_reward.evaluation.provers import EXTREME, ProverMeasure
 
 TOO_EXTREME = 0.8
 """Share of values at one end from which a prover counts as too weak or too strong."""
+
+MEASURES = f"""distinguishes: variance of what steps from one prefix are worth to it; 0: it tells no step from another
+aligns: above 0 where the steps that it values are those that help the policy
+sum: of the two; the higher, the more it teaches
+values about 0 / about 1: below {EXTREME:g} / above {1 - EXTREME:g}; many: it is too weak / too strong
+not measured, not asked: it was not run here, but had scored the file before; a --prover is run"""
+"""What the columns of a comparison mean, a line for each that its name does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -300,6 +300,8 @@ def test_provers_are_compared_on_the_same_traces(file: Path, tmp_path: Path, eng
     output = run("compare-provers", file, "-o", out, "--also", f"other={other}", "--name", "mine")
     assert "agreement, mine ~ other" in output
     assert "recommended: mine" in output
+    for word in ("distinguishes", "aligns", "sum", "values about 0 / about 1", "not measured, not asked"):
+        assert f"\n{word}: " in output
     record = json.loads(out.read_text())
     assert [each["name"] for each in record["provers"]] == ["mine", "other"]
     # After the two steps from A: 0.9 and 0.1 have variance 0.32; 0.6 and 0.4 have 0.02. The first step has no choice.

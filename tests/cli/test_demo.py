@@ -32,6 +32,9 @@ def test_the_demo_tells_a_story_and_a_summary() -> None:
         "normalised regret",
         "prefixes per second",
         "Mean value",
+        "Revealed value: the chance of being right by what the prefix has shown so far",
+        "Each line is of the traces that have j episodes",
+        "`kill $!` stops the server",
     ):
         assert message in done.output
     assert "mrt-reward serve &\n  until curl -sf localhost:8000/readyz" in done.output

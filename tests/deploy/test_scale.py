@@ -42,7 +42,7 @@ def number(cell: str) -> float:
     return float(cell.split(maxsplit=1)[0].rstrip(":").replace(",", ""))
 
 
-STEP = WorkSpec(problems=128, traces=8, episodes=12, episode_tokens=1365)
+STEP = WorkSpec(problems=128, traces=8, episodes=8, episode_tokens=2047)
 
 
 @pytest.mark.parametrize("size", PARAMETERS)

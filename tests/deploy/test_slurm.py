@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -20,7 +21,7 @@ SLURM = DEPLOY / "slurm"
 SCRIPTS = sorted(SLURM.iterdir())
 
 LISTENER = """#!{python}
-import http.server, os, sys
+import http.server, os, sys, threading
 words = sys.argv[1:]
 with open(os.environ["CALLS"], "a") as calls:
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
@@ -33,7 +34,11 @@ class Up(http.server.BaseHTTPRequestHandler):
         self.end_headers()
     def log_message(self, *_):
         pass
-http.server.HTTPServer(("127.0.0.1", int(words[words.index("--port") + 1])), Up).serve_forever()
+ports = [int(words[words.index(flag) + 1]) for flag in ("--admin-port", "--port") if flag in words]
+servers = [http.server.HTTPServer(("127.0.0.1", port), Up) for port in ports]
+for server in servers[:-1]:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+servers[-1].serve_forever()
 """
 
 SRUN = """#!/usr/bin/env bash
@@ -60,20 +65,24 @@ exit 9
 
 PYTHON = """#!/usr/bin/env bash
 echo "python [$CUDA_VISIBLE_DEVICES] [${RAY_ADDRESS:-}] ${#MRT_REWARD_API_KEY} $*" >> "$CALLS"
-for word in "$@"; do [[ $word != *http* ]] || curl -sf "${word#*=}/readyz" || exit 8; done
+for word in "$@"; do
+  [[ $word == *http* ]] || continue
+  word=${word#*=} word=${word#[} word=${word%]}
+  for url in ${word//,/ }; do curl -sf "$url/readyz" || exit 8; done
+done
 """
-"""Of the trainer: asks the address that it was given whether its prover is ready."""
+"""Of the trainer: asks each address that it was given, also in a list, whether its prover is ready."""
 
 
-def commands_of_trainers() -> list[tuple[str, str]]:
-    """Script and trainer's command of every example in the scripts and on the pages of `deploy/`."""
-    found: dict[tuple[str, str], None] = {}
+def commands_of_trainers() -> list[tuple[str, str, bool]]:
+    """Of every example in `deploy/`: script, trainer's command, and whether its prover follows the policy."""
+    found: dict[tuple[str, str, bool], None] = {}
     for path in (*SCRIPTS, DEPLOY / "README.md", DEPLOY / "scale.md"):
         text = path.read_text(encoding="utf-8").replace("\\\n", " ")
-        for script, words in re.findall(
-            r"sbatch (?:--nodes=4 )?deploy/slurm/(\w+\.sbatch) +(python [^`\n]*?) *…", text
+        for follows, script, words in re.findall(
+            r"(WEIGHTS_ROOT=\S+ )?sbatch (?:--nodes=4 )?deploy/slurm/(\w+\.sbatch) +(python [^`\n]*?) *…", text
         ):
-            found[script, " ".join(words.split())] = None
+            found[script, " ".join(words.split()), bool(follows)] = None
     return list(found)
 
 
@@ -97,7 +106,7 @@ class Cluster:
             "CALLS": str(self.calls_file),
             "PROVER_BIN": str(prover),
             "MODEL": "some/model",
-            "PROVER_PORT": str(free_port()),
+            "PROVER_PORT": str(free_ports(2)),
             "SLURM_JOB_NODELIST": "n[1-4]",
             "SLURM_SUBMIT_DIR": str(ROOT),
         }
@@ -119,9 +128,20 @@ def cluster(tmp_path: Path) -> Cluster:
 
 
 def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return free_ports(1)
+
+
+def free_ports(num: int) -> int:
+    """The first of some ports in a row that nobody listens on."""
+    while True:
+        with contextlib.ExitStack() as held:
+            sockets = [held.enter_context(socket.socket()) for _ in range(num)]
+            sockets[0].bind(("127.0.0.1", 0))
+            first = int(sockets[0].getsockname()[1])
+            with contextlib.suppress(OSError, OverflowError):
+                for offset, each in enumerate(sockets[1:], 1):
+                    each.bind(("127.0.0.1", first + offset))
+                return first
 
 
 TRAINER = ("bash", "-c", 'echo "$0 $CUDA_VISIBLE_DEVICES ${#MRT_REWARD_API_KEY}"; curl -sf "${0#url=}/readyz"; exit $1')
@@ -133,7 +153,7 @@ def test_on_one_node_the_trainer_gets_the_provers_address_a_key_and_the_other_gp
     port = cluster.environment["PROVER_PORT"]
     assert done.stdout.split() == [f"url=http://127.0.0.1:{port}", "0,1,2,3,4,5,6", "64"]
     [call] = cluster.calls
-    assert call.startswith(f"mrt-reward [7] serve --model some/model --port {port}")
+    assert call.startswith(f"mrt-reward [7] serve --model some/model --port {port} --admin-port 0 --engine vllm")
     with socket.socket() as again:  # The prover is gone, or its port were taken.
         assert again.connect_ex(("127.0.0.1", int(port))) != 0
 
@@ -174,26 +194,72 @@ def test_on_four_nodes_the_last_proves_and_ray_runs_on_the_others(cluster: Clust
     assert "of the trainer" not in calls
 
 
-@pytest.mark.parametrize(("script", "command"), commands_of_trainers())
-def test_each_trainers_command_of_the_pages_gets_an_address_that_answers(
-    cluster: Cluster, script: str, command: str
+@pytest.mark.parametrize(("script", "command", "follows"), commands_of_trainers())
+def test_each_trainers_command_of_the_pages_gets_addresses_that_answer(
+    cluster: Cluster, script: str, command: str, follows: bool
 ) -> None:
-    done = cluster.run(script, *command.split(), ENGINE_PORT=str(free_port()), PROVER_GPUS="1", CUDA_VISIBLE_DEVICES="")
+    more = {"WEIGHTS_ROOT": "/shared/run"} if follows else {}
+    done = cluster.run(
+        script, *command.split(), ENGINE_PORT=str(free_port()), PROVER_GPUS="1", CUDA_VISIBLE_DEVICES="", **more
+    )
     assert done.returncode == 0, done.stderr
     [call] = [call for call in cluster.calls if call.startswith("python")]
     one = script == "one_node.sbatch"
-    where = f"http://{'127.0.0.1' if one else 'localhost'}:{cluster.environment['PROVER_PORT']}"
+    host, port = "127.0.0.1" if one else "localhost", int(cluster.environment["PROVER_PORT"])
     around = "[0,1,2,3,4,5,6] []" if one else "[] [localhost:6379]"
-    assert call == f"python {around} 64 {command.removeprefix('python ').replace('{url}', where)}"
+    words = command.removeprefix("python ").replace("{url}", f"http://{host}:{port}")
+    assert call == f"python {around} 64 {words.replace('{admin_url}', f'http://{host}:{port + 1}')}"
+
+
+def test_a_prover_that_follows_loads_weights_from_the_shared_folder_on_an_admin_port_of_the_trainers(
+    cluster: Cluster,
+) -> None:
+    words = ("python", "--url", "{url}", "--admin", "{admin_url}")
+    done = cluster.run("one_node.sbatch", *words, WEIGHTS_ROOT="/shared/a run")
+    assert done.returncode == 0, done.stderr
+    port = int(cluster.environment["PROVER_PORT"])
+    server, trainer = cluster.calls
+    assert f"--port {port} --admin-port {port + 1} --weights-root /shared/a run --engine vllm" in server
+    assert trainer.endswith(f"--url http://127.0.0.1:{port} --admin http://127.0.0.1:{port + 1}")
+
+
+def test_on_four_nodes_a_server_on_each_gpu_follows_and_the_trainer_has_all_their_addresses(cluster: Cluster) -> None:
+    port = free_ports(4)
+    words = ("python", "url=[{url}]", "admin_url=[{admin_url}]")
+    done = cluster.run(
+        "four_nodes.sbatch", *words, WEIGHTS_ROOT="/shared/run", PROVER_GPUS="2", PROVER_PORT=str(port),
+        CUDA_VISIBLE_DEVICES="",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    servers = sorted(call for call in cluster.calls if call.startswith("mrt-reward"))
+    assert len(servers) == 2
+    for gpu, server in enumerate(servers):
+        assert server.startswith(f"mrt-reward [{gpu}] serve --engine vllm --model some/model ")
+        assert (
+            f"--port {port + gpu} --admin-host 0.0.0.0 --admin-port {port + 2 + gpu} --weights-root /shared/run"
+            in server
+        )
+    [trainer] = [call for call in cluster.calls if call.startswith("python")]
+    at = [f"http://localhost:{port + offset}" for offset in range(4)]
+    assert trainer.endswith(f" 64 url=[{at[0]},{at[1]}] admin_url=[{at[2]},{at[3]}]")
+
+
+@pytest.mark.parametrize("script", ["one_node.sbatch", "four_nodes.sbatch"])
+def test_an_admin_port_is_refused_without_the_folder_that_weights_come_from(cluster: Cluster, script: str) -> None:
+    done = cluster.run(script, *TRAINER, "url={url}", "0", "{admin_url}")
+    assert (done.returncode, "expected WEIGHTS_ROOT" in done.stderr) == (2, True)
+    assert not cluster.calls_file.exists()
 
 
 def test_both_trainers_have_a_command_for_either_script_with_flags_that_they_take() -> None:
     commands = commands_of_trainers()
     for script in ("one_node.sbatch", "four_nodes.sbatch"):
+        assert any(each == script and follows for each, _, follows in commands)
         for trainer in ("verl.trainer.main_ppo", "mrt_openrlhf"):
-            assert any(each == script and trainer in command for each, command in commands)
+            assert any(each == script and trainer in command for each, command, _ in commands)
     tried = (ROOT / "adapters/mrt_openrlhf/example.sh").read_text(encoding="utf-8")
-    for _, command in commands:
+    for _, command, follows in commands:
+        assert follows == ("{admin_url}" in command) == ("follow_steps" in command)
         ours = re.findall(r"--mrt\.(\w+)|reward\.mrt\.(\w+)=", command)
         assert {flag or key for flag, key in ours} <= {field.name for field in dataclasses.fields(TrainingSettings)}
         assert all(f" {flag} " in tried for flag in re.findall(r"--(?!mrt\.)[\w.]+", command))
@@ -203,6 +269,7 @@ def test_each_flag_of_the_prover_in_a_script_is_one_that_serve_takes() -> None:
     for script in SCRIPTS:
         text = script.read_text(encoding="utf-8").replace("\\\n", " ")
         for line in re.findall(r"mrt-reward\"? serve (.*)", text):
+            assert "--weights-root" in line or "--engine openai" in line, script.name
             flags = {flag.replace("-", "_") for flag in re.findall(r"--([a-z][a-z-]*)", line)}
             assert flags <= set(ServeSettings.model_fields), script.name
         assert script.name == "four_nodes.sbatch" or 'mrt-reward" serve' in text

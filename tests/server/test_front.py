@@ -108,6 +108,13 @@ def test_a_person_scores_a_trace_in_a_real_browser(tmp_path: Path) -> None:
         assert error == ["trace", "invalid_trace", ""]
         assert browser.evaluate("document.getElementById('no-errors').hidden")
         assert browser.evaluate("document.title") == "mrt-reward"
+        # No key is asked for, and what went wrong is said in words.
+        assert browser.evaluate("document.getElementById('key').offsetParent === null")
+        browser.evaluate(
+            "fetch('v1/score', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: '{}'})"
+        )
+        browser.evaluate("document.getElementById('key').dispatchEvent(new Event('change'))")
+        wait_for(browser, "document.getElementById('errors').innerText.includes('422: the request is not as')")
         _looks_right(browser, url, tmp_path)
         assert [error for error in browser.errors if "Content Security" in error] == []
         asked = {request.removeprefix(url) for request in browser.requests if request.startswith("http")}
@@ -135,6 +142,7 @@ def test_with_a_key_nothing_is_shown_until_it_is_typed(tmp_path: Path) -> None:
         wait_for(browser, "document.getElementById('problem-state').innerText !== ''")
         assert said("problem-state") == "This server asks for a key: type it above."
         assert browser.evaluate("document.getElementById('state').hidden")
+        assert browser.evaluate("document.getElementById('key').offsetParent !== null")
         assert "scripted" not in browser.evaluate("document.body.innerText")
         fill(browser, key="a-key")
         browser.evaluate("document.getElementById('key').dispatchEvent(new Event('change'))")

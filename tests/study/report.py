@@ -210,7 +210,7 @@ def draw(runs: Sequence[Finished], path: Path, faultless: Mapping[str, float] | 
 
     """
     regimes = [name for name in REGIMES if any(run.regime == name for run in runs)]
-    figure = Figure(figsize=(9.6, 2.8 * len(regimes)), layout="constrained")
+    figure = Figure(figsize=(9.6, 0.3 + 2.8 * len(regimes)), layout="constrained")
     grid = np.atleast_2d(figure.subplots(len(regimes), 3, squeeze=False))
     for row, regime in zip(grid, regimes, strict=True):
         groups = {key: each for key, each in grouped(runs).items() if key[0] == regime}
@@ -224,23 +224,24 @@ def draw(runs: Sequence[Finished], path: Path, faultless: Mapping[str, float] | 
             most = TIMES_BUDGET * REGIMES[regime].budget_tokens
             row[2].plot(np.linspace(0, most, curve.size + 1)[1:], curve, label=label, **how)
         thin = " (thin: single seeds)" if any(len(each) > 1 for each in groups.values()) else ""
-        for axes, title, x in zip(
+        if faultless:
+            row[0].axhline(
+                faultless[regime], color="0.5", linestyle=":", linewidth=1.0, label="a search without mistakes"
+            )
+        for axes, title, x, y in zip(
             row,
-            ("normalised regret (lower is better)", f"tokens of a trace{thin}", "accuracy at a budget, at the end"),
+            (f"normalised regret{thin}", f"tokens of a trace{thin}", "accuracy at a budget, at the end"),
             ("optimiser step", "optimiser step", "budget, tokens"),
+            ("regret, lower is better", "tokens", "share right, higher is better"),
             strict=True,
         ):
             axes.set_title(title if len(regimes) == 1 else f"{regime}: {title}", fontsize=10)
             axes.set_xlabel(x)
+            axes.set_ylabel(y)
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.spines[["top", "right"]].set_visible(False)
-        if faultless:
-            row[0].axhline(faultless[regime], color="0.5", linestyle=":", linewidth=1.0)
-            row[0].annotate(
-                "a search without mistakes", (0.98, faultless[regime]), (0, 3), xycoords=("axes fraction", "data"),
-                textcoords="offset points", ha="right", fontsize=8, color="0.4",
-            )  # fmt: skip
-        row[2].legend(frameon=False, fontsize=8)
+    shown = {label: line for row in grid for line, label in zip(*row[0].get_legend_handles_labels(), strict=True)}
+    figure.legend(shown.values(), shown, loc="outside lower center", ncols=len(shown), frameon=False, fontsize=9)
     with mpl.rc_context({"svg.hashsalt": "mrt-reward", "svg.fonttype": "none"}):
         figure.savefig(path, metadata={"Date": None})
 

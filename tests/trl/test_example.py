@@ -37,7 +37,6 @@ def test_the_example_trains_the_bundled_model_by_its_flags(tmp_path: Path, monke
         "max_completion_length": 48,
         "mask_truncated_completions": False,
         "save_steps": 1,
-        "mrt": '{"alpha": 16, "baseline": "rate", "pay_ending": true}',
     }
     with scripted_server() as url:
         words = [word for name, value in {**flags, "url": url}.items() for word in (f"--{name}", str(value))]

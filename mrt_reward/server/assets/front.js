@@ -30,6 +30,10 @@ function bar(from, to, kind) {
 
 const kindOf = (number) => (number > 0.02 ? "up" : number < -0.02 ? "down" : "");
 const signed = (number) => (number === null ? "not known" : `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(3)}`);
+// Of statuses that the server notes; codes of traces are words by themselves.
+const MEANINGS = { 405: "another method is expected", 413: "too large", 415: "no Content-Type: application/json",
+  422: "the request is not as the contract says", 429: "too busy", 503: "not ready, or stopping", 504: "the deadline was over" };
+const meant = (code) => (MEANINGS[code] ? `${code}: ${MEANINGS[code]}` : code);
 const plain = (number) => (number === null ? "not known" : number.toFixed(3));
 
 async function asked(path, body) {
@@ -67,7 +71,7 @@ function showState(prover, now) {
     return row([made("th", name, "number"), made("td", bin.episodes.toLocaleString("en"), "number"), bar(0, bin.episodes / most, kindOf(middle))]);
   }));
   at("errors").replaceChildren(...now.errors.map((each) =>
-    row([made("td", `${Math.round(each.seconds_ago)} s ago`), made("td", each.where), made("td", each.code), made("td", each.count > 1 ? `${each.count} times` : "")])));
+    row([made("td", `${Math.round(each.seconds_ago)} s ago`), made("td", each.where), made("td", meant(each.code)), made("td", each.count > 1 ? `${each.count} times` : "")])));
   at("no-errors").hidden = now.errors.length > 0;
 }
 
@@ -81,6 +85,7 @@ async function look() {
   } catch (error) {
     at("state").hidden = true;
     const needsKey = error.status === 401 || error.status === 403;
+    if (needsKey) at("key-field").hidden = false;
     problem.textContent = needsKey && !at("key").value ? "This server asks for a key: type it above." : error.message;
   }
   try {

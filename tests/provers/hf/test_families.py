@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 
+import mrt_reward.provers
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError
 from mrt_reward.provers.hf import model, packing, walking
@@ -92,8 +93,9 @@ def test_a_model_without_a_longest_context_must_be_given_one(tmp_path: Path) -> 
         TransformersProver(EngineSettings(model=str(folder)))
 
 
-def test_the_readme_says_how_each_family_is_asked() -> None:
-    rows = [line.split("|")[1:-1] for line in Path("README.md").read_text().splitlines() if line.startswith("|")]
+def test_the_page_of_engines_says_how_each_family_is_asked() -> None:
+    page = Path(mrt_reward.provers.__file__).with_name("README.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("|")]
     reported = {
         family.strip(" `"): tuple(next(word for word in (PACKED, WALKED, REFUSED) if word in cell) for cell in row[1:3])
         for row in rows
