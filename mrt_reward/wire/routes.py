@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, TypeAdapter
 from pydantic_core import PydanticCustomError, core_schema
 
 from mrt_reward.core.credit_config import CreditConfig
@@ -30,6 +31,19 @@ def _refuse_switches(options: object) -> object:
 
 
 Options = Annotated[ScoreOptions | None, BeforeValidator(_refuse_switches)]
+
+_OPTIONS: TypeAdapter[ScoreOptions] = TypeAdapter(Annotated[ScoreOptions, BeforeValidator(_refuse_switches)])
+
+
+def read_options(given: ScoreOptions | Mapping[str, object]) -> ScoreOptions:
+    """Options as a request holds them.
+
+    Raises:
+        ValidationError: of pydantic; a field breaks the schema.
+
+    """
+    return _OPTIONS.validate_python(given)
+
 
 MAX_PER_TOKEN = 64
 MAX_DEADLINE_MS = 86_400_000
