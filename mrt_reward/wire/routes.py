@@ -213,7 +213,9 @@ class AdvantagesRequest(Model):
 
 
 class AdvantageOut(Model):
-    """What one trace is paid; null `outcome_advantage` means that it has no reward and must be masked.
+    """What one trace is paid. All is null for a trace without a reward: mask it.
+
+    One with a reward and without values is paid its outcome advantage alone.
 
     Attributes:
         id: the trace's own.
@@ -221,18 +223,24 @@ class AdvantageOut(Model):
     """
 
     id: str
-    outcome_advantage: Annotated[float | None, Field(description="Also of what stands before the first episode.")]
-    episode_advantages: Annotated[list[float], Field(description="Full advantage of each episode's tokens.")]
-    answer_advantage: Annotated[float, Field(description="Advantage of the answer's tokens.")]
+    outcome_advantage: Annotated[
+        float | None,
+        Field(
+            description="Also of what stands before the first episode. A trace alone in its group keeps its raw "
+            "reward, as in veRL, unless `singleton` of `credit` is zero."
+        ),
+    ]
+    episode_advantages: Annotated[list[float | None], Field(description="Full advantage of each episode's tokens.")]
+    answer_advantage: Annotated[float | None, Field(description="Advantage of the answer's tokens.")]
     closing_advantage: Annotated[
         float | None,
-        Field(description="Of the first of them, where thinking closes; null in the reply of an older server."),
+        Field(description="Of the first of them, where thinking closes; null in the reply of an older server too."),
     ] = None
     ending_bonuses: Annotated[
         list[float] | None,
         Field(
             description="Of the token behind each episode, on top of what it is paid already: zero unless "
-            "`pay_ending`; null in the reply of an older server."
+            "`pay_ending`; null in the reply of an older server too."
         ),
     ] = None
     scored: Annotated[bool, Field(description="Whether all of its values and its outcome are there.")]

@@ -239,5 +239,5 @@ async def test_a_trace_whose_outcome_is_unknown_moves_nobody_of_its_group(live: 
     beside = (await post(live, "/v1/advantages", {"groups": [{"traces": [right, wrong, foreign]}]})).json()["groups"][0]
     paid = [tuple(each[name] for name in PAID) for each in beside]
     assert paid[:2] == [tuple(each[name] for name in PAID) for each in alone]
-    assert paid[2] == (None, [], 0.0)
+    assert paid[2] == (None, [], None)
     assert beside[2]["trace"]["outcome"] is None
