@@ -8,7 +8,8 @@ from mrt_reward.evaluation.contents import Block, Contents, Heading, Notes
 from mrt_reward.evaluation.panels import Panel
 from mrt_reward.evaluation.tables import Cell, Table
 
-_ANYWHERE = re.compile(r"([\\`*_\[\]<>|~&])")
+# Brackets alone mean nothing: an interval is read in terminals as it is.
+_ANYWHERE = re.compile(r"([\\`*_<>|~&]|\](?=[(\[:])|^\[(?=[ xX]\]))")
 _AT_THE_START = re.compile(r"^(\d*)([#+=.)-])(?=[\s#=-]|$)")
 
 
