@@ -22,12 +22,13 @@ from rich.progress import (
 def waiting(progress: Progress, what: str, total: int, completed: int) -> Generator[TaskID]:
     """A task that waits for its first piece under the name `what`; an error before that takes its line away again."""
     task = progress.add_task(what, total=total, completed=completed)
+    ended = False
     try:
         yield task
-    except BaseException:
-        if progress.tasks[0].description == what:
+        ended = True
+    finally:
+        if not ended and any(each.id == task and each.description == what for each in progress.tasks):
             progress.remove_task(task)
-        raise
 
 
 def bar(console: Console, *, of_bytes: bool = False) -> Progress:
