@@ -5,46 +5,62 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from pydantic import ValidationError
+
 from mrt_reward.config import load_settings
 from mrt_reward.core.baselines import Extent
 from mrt_reward.core.credit import Credit, credit
 from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.core.progress import values_of
+from mrt_reward.errors import ConfigError
+from mrt_reward.mistakes import mistakes
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace, Trace
-from mrt_reward.wire import sound_trace
+from mrt_reward.wire import read_options, sound_trace
 
 
 def score(
-    traces: Sequence[Trace | Mapping[str, object]], options: ScoreOptions | None = None, **settings: object
+    traces: Sequence[Trace | Mapping[str, object]],
+    options: ScoreOptions | Mapping[str, object] | None = None,
+    **settings: object,
 ) -> tuple[ScoredTrace, ...]:
     """Score traces with an engine of this process.
 
     Args:
         traces: records, or mappings with the fields of the wire's trace.
-        options: how to score.
+        options: how to score: a record of `mrt_reward.options`, or a mapping as the wire takes it, such as
+            `{"estimator": {"kind": "rollouts"}}`.
         settings: of the server, by name, such as `model`; without a model, the bundled mini model proves.
 
     Returns:
         The traces in their order; one that could not be scored has status "error" and says why.
 
     Raises:
-        ConfigError: a setting is wrong.
+        ConfigError: a setting or an option is wrong; no model is loaded then.
 
     """
     from mrt_reward.wiring import build_scorer  # noqa: PLC0415 - loads torch
 
     chosen = load_settings(**settings)
+    scoring = chosen.options if options is None else _read(options)
     asked = [trace if isinstance(trace, Trace) else sound_trace(trace) for trace in traces]
 
     async def run() -> tuple[ScoredTrace, ...]:
         scorer = build_scorer(chosen)
         try:
-            return await scorer.score(asked, options or chosen.options)
+            return await scorer.score(asked, scoring)
         finally:
             await scorer.close()
 
     return asyncio.run(run())
+
+
+def _read(options: ScoreOptions | Mapping[str, object]) -> ScoreOptions:
+    try:
+        return read_options(options)
+    except ValidationError as error:
+        [first, *_] = mistakes(error.errors(include_url=False), ScoreOptions)
+        raise ConfigError(f"options.{first}" if first.path else f"options: {first}", param="options") from error
 
 
 def advantages(group: Sequence[ScoredTrace], config: CreditConfig | None = None) -> tuple[Credit, ...]:

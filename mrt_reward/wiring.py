@@ -83,6 +83,13 @@ def expected_name(settings: EngineSettings) -> str | None:
     return public_name(_model(settings))
 
 
+def expected_note(settings: EngineSettings) -> str | None:
+    """What a bundled model's scores are worth, as its prover will say; None of other models."""
+    model = settings.model or DEFAULT_MODEL
+    bundled = settings.engine != "openai" and _bundled(model) is not None
+    return BUNDLED_NOTE.format(name=model) if bundled else None
+
+
 def expected_version(settings: EngineSettings, *, download: bool) -> str | None:
     """The version that the prover's weights will have, from their files: no model is loaded.
 

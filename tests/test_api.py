@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -41,3 +43,26 @@ def test_a_trace_without_values_is_paid_its_outcome_alone() -> None:
 def test_a_wrong_setting_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="modle"):
         score([], modle="x")
+
+
+OPTIONS: list[tuple[object, str]] = [
+    ({"estimator": {"kind": "rolouts"}}, "options.estimator.kind: expected one of .*; did you mean 'rollouts'"),
+    ({"segmenter": "mrt-aim"}, "options.segmenter: expected one of .*mrt-aime.*, got 'mrt-aim'"),
+    ({"segmenter": {"kind": "mrt-aime"}}, 'options.segmenter: .* give "mrt-aime" itself'),
+    ({"estimator": {"kind": "rollouts", "num_samples": True}}, "num_samples: expected no boolean"),
+    ([1], "options: expected an object, got"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), OPTIONS)
+def test_a_wrong_option_is_refused_before_a_model_is_looked_for(options: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        score([], options=options, model="/there/is/no/such/model")
+
+
+def test_options_are_a_mapping_too_as_on_the_wire() -> None:
+    [problem] = sample_problems(1, seed=3)
+    trace = {"id": "a", "problem": problem.text, "completion": "<think>\nWait.\n</think>\n\n7", "answer": "7"}
+    rollouts = {"kind": "rollouts", "num_samples": 2}
+    [scored] = score([trace], options={"estimator": rollouts, "segmenter": "mrt-aime"}, grader_workers=1)
+    assert [sum([each.correct or 0, each.incorrect or 0, each.unparsed or 0]) for each in scored.values] == [2, 2]

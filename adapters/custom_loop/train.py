@@ -212,8 +212,6 @@ class Loop:
     def load(self) -> None:
         """Go on where the run in the folder was saved; raises ConfigError where it is not this one."""
         out = self.settings.out
-        if not self.settings.resume:
-            raise ConfigError(f"{out} holds a run already: go on with --resume, or choose another --out")
         state = torch.load(out / "state.pt", map_location=self.device, weights_only=True)
         now, then = self.identity(), state["settings"]
         if other := [f"{name} is {now[name]} and was {then.get(name)}" for name in now if now[name] != then.get(name)]:
@@ -243,6 +241,8 @@ async def train(settings: LoopSettings, kind: type[Loop] = Loop) -> None:
     mrt = load_training_settings(as_json(settings.mrt), where="--mrt")
     if mrt.mode != kind.mode:
         raise ConfigError("--mrt.mode episodes is trained by train.py, and --mrt.mode prefix by prefixes.py beside it")
+    if (settings.out / "state.pt").exists() and not settings.resume:
+        raise ConfigError(f"{settings.out} holds a run already: go on with --resume, or choose another --out")
     if mrt.by_policy:
         check_without_server(mrt, "--mrt")
     elif mrt.mode == "episodes":

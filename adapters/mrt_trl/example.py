@@ -23,6 +23,7 @@ from trl import GRPOConfig, TrlParser
 from trl.rewards import accuracy_reward
 
 from mrt_reward.errors import MRTRewardError
+from mrt_reward.training.settings import load_training_settings
 from mrt_trl import MRTGRPOTrainer
 
 SYSTEM = "Give the final answer within \\boxed{}."
@@ -71,12 +72,14 @@ def train() -> None:
         save_steps=50,
     )
     example, args = cast("tuple[ExampleArguments, GRPOConfig]", parser.parse_args_and_config())
+    mrt = {"url": example.url, **MRT, **json.loads(example.mrt)}
+    load_training_settings(mrt, where="mrt")  # a misspelt one is reported before the dataset is read
     trainer = MRTGRPOTrainer(
         model=example.model,
         reward_funcs=accuracy_reward,
         args=args,
         train_dataset=load_dataset(example.dataset, split="train").map(chat),
-        mrt={"url": example.url, **MRT, **json.loads(example.mrt)},
+        mrt=mrt,
         answer_column="solution",
     )
     trainer.train()

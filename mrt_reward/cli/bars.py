@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+
+@contextmanager
+def waiting(progress: Progress, what: str, total: int, completed: int) -> Generator[TaskID]:
+    """A task that waits for its first piece under the name `what`; an error before that takes its line away again."""
+    task = progress.add_task(what, total=total, completed=completed)
+    ended = False
+    try:
+        yield task
+        ended = True
+    finally:
+        if not ended and any(each.id == task and each.description == what for each in progress.tasks):
+            progress.remove_task(task)
 
 
 def bar(console: Console, *, of_bytes: bool = False) -> Progress:

@@ -48,6 +48,9 @@ def renames_from(words: list[str] | None) -> dict[str, str]:
         ours, equals, theirs = word.partition("=")
         if not equals or not theirs:
             raise ConfigError(f"--map: expected OURS=THEIRS, such as problem=question, got {word!r}", param="map")
+        if "," in theirs and "=" in theirs:
+            several = " ".join(f"--map {each.strip()}" for each in word.split(","))
+            raise ConfigError(f"--map {word}: expected one column a flag: {several}", param="map")
         if ours not in TRACE_FIELDS:
             known = ", ".join(sorted(TRACE_FIELDS))
             near = (

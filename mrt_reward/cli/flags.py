@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 
 import typer
 from annotated_types import Ge, Gt, Le
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from typer.models import OptionInfo
 
 from mrt_reward.cli.several import engine_args_from, graders_from
 from mrt_reward.config import ServeSettings, load_settings, misspelt_variables
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ConfigError
+from mrt_reward.mistakes import mistakes
 from mrt_reward.options import ScoreOptions
 
 T = TypeVar("T")
@@ -283,6 +284,9 @@ def named_settings(word: str, flag: str, settings: ServeSettings) -> tuple[str, 
         own = cast("dict[str, Any]", record)
         given = own.pop("options", None)
         options = None if given is None else TypeAdapter(ScoreOptions).validate_python(given)
+    except ValidationError as error:
+        [first, *_] = mistakes(error.errors(include_url=False), ScoreOptions)
+        raise ConfigError(f"{flag} {name}: options.{first}", param=flag.strip("-")) from error
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{flag} {word!r}: expected NAME=JSON or NAME=@FILE: {error}", param=flag.strip("-")

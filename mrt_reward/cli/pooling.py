@@ -65,8 +65,10 @@ def pool_and_prompts(
     prompts = Prompts(None if tokenizer is None else _tokenizer(tokenizer), delimiters)
     reading = ReadOptions(delimiters, prompts.holds_control, policy)
     with bar(Console(stderr=True), of_bytes=True) as progress:
-        task = progress.add_task("reading", total=sum(path.stat().st_size for path in scored))
+        num_all = sum(path.stat().st_size for path in scored)
+        task = progress.add_task("reading", total=num_all)
         pool = read_pool(scored, reading, lambda num_bytes: progress.update(task, completed=num_bytes))
+        progress.update(task, completed=num_all)  # lines that count for nothing are not told of
     return pool, prompts
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, cast
 import typer
 from rich.console import Console
 
-from mrt_reward.cli.bars import bar
+from mrt_reward.cli.bars import bar, waiting
 from mrt_reward.cli.columns import Map, refuse_unanswered, refuse_unusable, renames_from
 from mrt_reward.cli.flags import ENGINE, with_settings
 from mrt_reward.cli.jsonl import FileRow, read_rows
@@ -27,7 +27,7 @@ from mrt_reward.evaluation.record import record
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
 from mrt_reward.wire import read_scored
-from mrt_reward.wiring import build_scorer, expected_name, expected_version
+from mrt_reward.wiring import build_scorer, expected_name, expected_note, expected_version
 
 GONE = (ProverUnavailable.code, UNREACHABLE)
 """Codes of errors that say that nothing proves any more."""
@@ -103,6 +103,8 @@ async def _run(run: _Run, console: Console) -> None:
     with closing(Log(run.target)) as before:
         done = _already(run, before, totals)
     await _refuse_other_prover(run, done)
+    if not run.url and (note := expected_note(run.settings)):
+        totals.notes[note] = None  # also where nothing is left to score
     with closing(Log(run.target, keep=_not_failed)) as log:
         extras = sorted({name for row in run.rows for name in row.extra})
         if extras:
@@ -110,7 +112,7 @@ async def _run(run: _Run, console: Console) -> None:
             console.print(note, highlight=False, markup=False, soft_wrap=True)
         try:
             await _score(run, done, _Sink(log, totals, console))
-        except MRTRewardError:
+        except (MRTRewardError, asyncio.CancelledError):
             if totals.num_usable:
                 note = f"{run.target} keeps {totals.num_usable} scored traces; the same command goes on after them"
                 console.print(note, highlight=False, markup=False, soft_wrap=True)
@@ -194,10 +196,8 @@ async def _score(run: _Run, done: _Done, sink: _Sink) -> None:
     first = {row.id for row in todo[:FIRST]}
     unthinking: set[str] = set()
     index_of = {row.id: index for index, row in enumerate(run.rows)}
-    with bar(sink.console) as progress:
-        task = progress.add_task(
-            "waiting for the prover" if todo else "scoring", total=len(run.rows), completed=len(done.ids)
-        )
+    what = "waiting for the prover" if todo else "scoring"
+    with bar(sink.console) as progress, waiting(progress, what, len(run.rows), len(done.ids)) as task:
         async for row, scored in _scored(run, todo, done.provers):
             if scored.error is not None and scored.error.code in GONE:
                 # Every other trace would fail as this one.

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from mrt_reward.client.asking import Ask, Asker
 from mrt_reward.client.bodies import (
     Groups,
+    OptionsLike,
     TraceLike,
     Written,
     advantages_body,
@@ -95,7 +96,7 @@ class AsyncClient:
         await self._coalescer.close()
         await self._http.aclose()
 
-    async def score(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> list[ScoredTrace]:
+    async def score(self, traces: Sequence[TraceLike], options: OptionsLike | None = None) -> list[ScoredTrace]:
         """Score traces, in their order. Single traces are sent together with those of concurrent calls.
 
         A trace that fails because the engine is away is asked for again, like a refused request, until `retry` or
@@ -122,7 +123,7 @@ class AsyncClient:
         return [scored[index] for index in range(len(asked))]
 
     async def stream(
-        self, traces: Sequence[TraceLike], options: ScoreOptions | None = None
+        self, traces: Sequence[TraceLike], options: OptionsLike | None = None
     ) -> AsyncGenerator[tuple[int, ScoredTrace]]:
         """Each trace with its index in `traces`, as soon as it is scored; closing stops the rest; raises as `score`."""
         async with aclosing(self._streamed(write_all(traces), checked(options))) as items:
@@ -172,7 +173,7 @@ class AsyncClient:
         *,
         groups: Groups = (),
         credit: CreditConfig | None = None,
-        options: ScoreOptions | None = None,
+        options: OptionsLike | None = None,
         per_token: bool | Literal["base64", "list"] = False,
     ) -> AdvantagesResponse:
         """Advantages of whole groups; raises as `score` does.
@@ -191,7 +192,7 @@ class AsyncClient:
             request = advantages_request(groups, credit=credit, options=checked(options), per_token=per_token)
         return await self._call("POST", "/v1/advantages", AdvantagesResponse, advantages_body(request))
 
-    async def episodes(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> EpisodesResponse:
+    async def episodes(self, traces: Sequence[TraceLike], options: OptionsLike | None = None) -> EpisodesResponse:
         """Segmentation only; raises as `score` does."""
         chosen = checked(options)
         bodies = [score_body(part, chosen, [trace.id for trace in part]) for part in split(write_all(traces))]

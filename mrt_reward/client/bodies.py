@@ -20,9 +20,12 @@ from mrt_reward.errors import RequestRejected, TraceError
 from mrt_reward.mistakes import mistakes
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace, Trace
-from mrt_reward.wire import MAX_DEPTH, AdvantagesRequest, Group, RefusedTrace, read_trace, trace_fields
+from mrt_reward.wire import MAX_DEPTH, AdvantagesRequest, Group, RefusedTrace, read_options, read_trace, trace_fields
 
 TraceLike = Trace | Mapping[str, object]
+
+OptionsLike = ScoreOptions | Mapping[str, object]
+"""A record, or a mapping of its fields as the wire has them."""
 
 Groups = Sequence[Sequence[ScoredTrace | TraceLike] | Mapping[str, object]]
 """Each the traces of one problem, scored or not, or a mapping that has them as `traces`."""
@@ -100,7 +103,7 @@ def split(traces: Sequence[Written]) -> list[list[Written]]:
     return parts
 
 
-def checked(options: ScoreOptions | None) -> ScoreOptions | None:
+def checked(options: OptionsLike | None) -> ScoreOptions | None:
     """Options as the contract has them.
 
     Raises:
@@ -108,7 +111,7 @@ def checked(options: ScoreOptions | None) -> ScoreOptions | None:
 
     """
     try:
-        return None if options is None else _OPTIONS.validate_python(options)
+        return None if options is None else read_options(options)
     except ValidationError as error:
         raise rejected(error, ScoreOptions, "options.") from error
 

@@ -31,6 +31,12 @@ MALFORMED = "malformed_reply"
 
 DEFAULT_TRIES = 5
 
+UNAUTHORIZED = 401
+HOW_TO_SEND_A_KEY = (
+    "a client sends the key that it is given as api_key=…; `mrt-reward score` and trainers send the variable "
+    "MRT_REWARD_API_KEY"
+)
+
 _BY_CODE: Mapping[str, type[MRTRewardError]] = {kind.code: kind for kind in (GraderError, ProverUnavailable)}
 _BY_STATUS: Mapping[int, type[ServiceError]] = {429: Overloaded, 503: Draining, 504: DeadlineExceeded}
 _AWAY: Mapping[str, type[Draining | ProverUnavailable]] = {
@@ -108,7 +114,7 @@ def refused(status: int, headers: httpx.Headers, body: bytes) -> Refused:
         message, code, param = info.message, info.code, info.param
     except ValidationError:
         message, code, param = body[:500].decode(errors="replace"), "", None
-    message = f"{message} (HTTP {status})"
+    message = f"{message} (HTTP {status})" + (f": {HOW_TO_SEND_A_KEY}" if status == UNAUTHORIZED else "")
     least_s = retry_after_s(headers.get("retry-after"))
     if code in _BY_CODE:
         return Refused(_BY_CODE[code](message, param=param), least_s)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from mrt_reward.affinity import ranked
+from mrt_reward.errors import ConfigError
 
 Route = tuple[int, ...]
 """Indices of all servers in the order in which they are tried."""
@@ -25,11 +26,12 @@ class Servers:
 
     Raises:
         ValueError: there is none.
+        ConfigError: one is no URL of a server.
 
     """
 
     def __init__(self, urls: Sequence[str]) -> None:
-        self.urls = tuple(dict.fromkeys(url.rstrip("/") for url in urls))
+        self.urls = tuple(dict.fromkeys(_checked(url.strip().rstrip("/")) for url in urls))
         if not self.urls:
             raise ValueError("expected the URL of a server, or several, got none")
         self._until = [0.0] * len(self.urls)
@@ -73,6 +75,15 @@ class Servers:
         """Ask it as before."""
         self._num_in_a_row[index] = 0
         self._until[index] = 0.0
+
+
+def _checked(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        fixed = f": http://{url}?" if url and "://" not in url else ""
+        raise ConfigError(f"expected the URL of a server, which begins with http:// or https://, got {url!r}{fixed}")
+    if url.endswith("/v1"):
+        raise ConfigError(f"expected the URL of a server, got {url}: leave /v1 out, which every call adds by itself")
+    return url
 
 
 def _now() -> float:

@@ -10,10 +10,9 @@ from contextlib import ExitStack
 from typing import Any, Literal, TypeVar
 
 from mrt_reward.client.aio import AsyncClient
-from mrt_reward.client.bodies import Groups, TraceLike
+from mrt_reward.client.bodies import Groups, OptionsLike, TraceLike
 from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import RequestRejected
-from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace
 from mrt_reward.wire import AdvantagesRequest, AdvantagesResponse, EpisodesResponse, ProverOut
 
@@ -76,12 +75,12 @@ class Client:
                 self._run(self._client.close())
                 self._stop()
 
-    def score(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> list[ScoredTrace]:
+    def score(self, traces: Sequence[TraceLike], options: OptionsLike | None = None) -> list[ScoredTrace]:
         """Score traces, in their order."""
         return self._run(self._client.score(traces, options))
 
     def stream(
-        self, traces: Sequence[TraceLike], options: ScoreOptions | None = None
+        self, traces: Sequence[TraceLike], options: OptionsLike | None = None
     ) -> Generator[tuple[int, ScoredTrace], None, None]:
         """Each trace with its index in `traces`, as soon as it is scored; closing stops the rest."""
         scored = self._client.stream(traces, options)
@@ -102,14 +101,14 @@ class Client:
         *,
         groups: Groups = (),
         credit: CreditConfig | None = None,
-        options: ScoreOptions | None = None,
+        options: OptionsLike | None = None,
         per_token: bool | Literal["base64", "list"] = False,
     ) -> AdvantagesResponse:
         """Advantages of whole groups: `client.advantages(groups=[client.score(rows)])`."""
         asked = self._client.advantages(request, groups=groups, credit=credit, options=options, per_token=per_token)
         return self._run(asked)
 
-    def episodes(self, traces: Sequence[TraceLike], options: ScoreOptions | None = None) -> EpisodesResponse:
+    def episodes(self, traces: Sequence[TraceLike], options: OptionsLike | None = None) -> EpisodesResponse:
         """Cut traces into episodes, without scores; as `AsyncClient.episodes`."""
         return self._run(self._client.episodes(traces, options))
 

@@ -8,16 +8,14 @@ from mrt_reward.evaluation.contents import Block, Contents, Heading, Notes
 from mrt_reward.evaluation.panels import Panel
 from mrt_reward.evaluation.tables import Cell, Table
 
-_ANYWHERE = re.compile(r"([\\`*_\[\]<>|~&])")
-_INTERVAL = re.compile(r"\\\[([-+\d.,%]+, [-+\d.,%]+)\\\](?![(\[:])")
-"""Numbers in brackets, escaped, which are a link to nowhere."""
+# Brackets alone mean nothing: an interval is read in terminals as it is.
+_ANYWHERE = re.compile(r"([\\`*_<>|~&]|\](?=[(\[:])|^\[(?=[ xX]\]))")
 _AT_THE_START = re.compile(r"^(\d*)([#+=.)-])(?=[\s#=-]|$)")
 
 
 def plain(text: str) -> str:
     """Text as Markdown that shows it as it is, on one line."""
-    escaped = _INTERVAL.sub(r"[\1]", _ANYWHERE.sub(r"\\\1", " ".join(text.split())))
-    return _AT_THE_START.sub(r"\1\\\2", escaped)
+    return _AT_THE_START.sub(r"\1\\\2", _ANYWHERE.sub(r"\\\1", " ".join(text.split())))
 
 
 def markdown(report: Contents) -> str:

@@ -169,8 +169,10 @@ def _read(text: bytes, notes: ReadNotes, where: str) -> tuple[ScoredTrace, _Besi
     try:
         return _parsed(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        first = error.errors(include_url=False)[0]
         what = ": ".join([*filter(None, [".".join(str(part) for part in first["loc"])]), first["msg"]])
+        if first["type"] == "missing" and first["loc"] == ("status",) and "values" not in first["input"]:
+            what = "this trace is not scored: run `mrt-reward score` on the file first"
     except ValueError as error:
         if not text.endswith(b"}\n"):
             notes.cut += 1

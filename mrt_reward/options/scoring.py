@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import MaxLen, MinLen
 
 from mrt_reward.options.estimators import Estimator, Likelihood
-from mrt_reward.options.segmenters import BalancedSegmenter, Delimiters, Segmenter
+from mrt_reward.options.segmenters import BalancedSegmenter, ByName, Delimiters, Segmenter
 from mrt_reward.options.terminators import TERMINATORS, Terminator, TerminatorName
 from mrt_reward.ranges import Strict, option
 
@@ -29,14 +29,14 @@ class ScoreOptions(AnswerOptions):
     """Everything a caller can choose about how traces are scored.
 
     Attributes:
-        segmenter: where thinking is cut into episodes.
+        segmenter: where thinking is cut into episodes; the name of one of the authors' stands for its settings.
         estimator: how a prefix's value is got.
 
     """
 
     __pydantic_config__: ClassVar[Any] = Strict
 
-    segmenter: Segmenter = field(default_factory=BalancedSegmenter, metadata={"discriminator": "kind"})
+    segmenter: Annotated[Segmenter, ByName] = field(default_factory=BalancedSegmenter)
     estimator: Estimator = field(default_factory=Likelihood, metadata={"discriminator": "kind"})
 
     def resolved_terminator(self) -> Terminator:

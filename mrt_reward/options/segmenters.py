@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast, get_args, get_type_hints
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 
@@ -178,3 +178,34 @@ AUTHORS_SEGMENTERS = {
     "mrt-regret": MarkerSegmenter(max_steps=99, group=10, max_episodes=None, separator="two_line_feeds"),
 }
 """The settings of the authors' notebooks, by name."""
+
+
+class ByName:
+    """Annotation of a segmenter: where one is read, the name of one of the authors' stands for its settings."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: object, handler: Any) -> Any:  # noqa: ANN401 - pydantic's
+        """A record, or its fields, or a name."""
+        from pydantic_core import core_schema  # noqa: PLC0415 - see `mrt_reward.fields`
+
+        kinds = {get_args(get_type_hints(each)["kind"])[0]: each for each in get_args(Segmenter)}
+        records = {kind: handler.generate_schema(each) for kind, each in kinds.items()}
+        return core_schema.no_info_before_validator_function(
+            _named, core_schema.tagged_union_schema(records, discriminator="kind")
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:  # noqa: ANN401 - pydantic's
+        """The same in JSON."""
+        return {"anyOf": [handler(schema), {"type": "string", "enum": list(AUTHORS_SEGMENTERS)}]}
+
+
+def _named(given: object) -> object:
+    kind = cast("dict[str, object]", given).get("kind") if isinstance(given, dict) else None
+    if kind in AUTHORS_SEGMENTERS:
+        raise ValueError(f'{kind} is no kind, and has no fields: give "{kind}" itself in place of the object')
+    if isinstance(given, str) and given.startswith("mrt-"):
+        if given not in AUTHORS_SEGMENTERS:
+            raise ValueError(f"expected one of {', '.join(AUTHORS_SEGMENTERS)}, got {given!r}")
+        return AUTHORS_SEGMENTERS[given]
+    return cast("object", given)

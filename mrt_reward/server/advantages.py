@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -81,11 +82,7 @@ def _paid(request: AdvantagesRequest, group: Group, scored: Sequence[ScoredTrace
     for index, (trace, each) in enumerate(zip(scored, paid, strict=True)):
         out = AdvantageOut(
             id=trace.id,
-            outcome_advantage=each.outcome_advantage,
-            episode_advantages=each.episode_advantage_K.tolist(),
-            answer_advantage=each.answer_advantage,
-            closing_advantage=each.closing_advantage,
-            ending_bonuses=each.ending_bonus_K.tolist(),
+            **_numbers(each),
             scored=each.scored,
             trace=None if isinstance(group.traces[index], ScoredTrace) else trace,
             error=trace.error,
@@ -101,7 +98,23 @@ def _paid(request: AdvantagesRequest, group: Group, scored: Sequence[ScoredTrace
     return outs
 
 
+def _numbers(paid: Credit) -> dict[str, Any]:
+    """What the parts of a trace are paid; nothing is known of one without a reward."""
+    if paid.outcome_advantage is None:
+        nothing_K = [None] * paid.episode_advantage_K.size
+        return {"outcome_advantage": None, "episode_advantages": nothing_K, "answer_advantage": None}
+    return {
+        "outcome_advantage": paid.outcome_advantage,
+        "episode_advantages": paid.episode_advantage_K.tolist(),
+        "answer_advantage": paid.answer_advantage,
+        "closing_advantage": paid.closing_advantage,
+        "ending_bonuses": paid.ending_bonus_K.tolist(),
+    }
+
+
 def _per_token(paid: Credit, trace: ScoredTrace, group: Group, index: int) -> Floats:
+    if paid.outcome_advantage is None:
+        raise TraceError("outcome: expected a number, got none, so that no token has an advantage", param="outcome")
     token_ends = group.token_ends or []
     ends_T = token_ends[index] if index < len(token_ends) else None
     if ends_T is None:

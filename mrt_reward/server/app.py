@@ -59,6 +59,8 @@ logger = structlog.stdlib.get_logger(__name__)
 ALWAYS_QUEUED = frozenset({"/v1/score", "/get_reward"})
 """Routes that score whatever is asked; /v1/advantages may be sent all scores."""
 
+ADMIN_PORT = "this is the admin port; traces are scored on the other one, --port"
+
 BODIES_AT_ONCE = 4
 """Memory for bodies in flight, in bodies of the largest size."""
 
@@ -207,9 +209,11 @@ def _json(record: BaseModel) -> Response:
     return Response(record.model_dump_json(), media_type="application/json")
 
 
-def _application(title: str, description: str = "") -> FastAPI:
+def _application(title: str, description: str = "", elsewhere: str = "") -> FastAPI:
+    """An application without routes; `elsewhere` says to whoever asks for another one where it may be."""
     app = FastAPI(title=title, version=__version__, description=description, docs_url=None, redoc_url=None)
     app.state.stopping = Stopping()
+    app.state.elsewhere = elsewhere
     app.router.route_class = StrictRoute
     install_error_handlers(app)
     return app
@@ -247,7 +251,7 @@ def create_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemetry | N
 def create_admin_app(scorer: Scorer, settings: ServeSettings, telemetry: Telemetry | None = None) -> FastAPI:
     """The admin application, for its own port."""
     telemetry = telemetry or Telemetry(scorer)
-    app = _application("mrt-reward admin")
+    app = _application("mrt-reward admin", elsewhere=ADMIN_PORT)
     app.openapi = completed_openapi(app, with_key=False)
     admin = AdminRoutes(scorer, settings)
     app.post("/admin/drain", responses=documented(400, 401, 403, 415, 422, 503, 504))(admin.drain)

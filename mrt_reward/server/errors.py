@@ -55,6 +55,9 @@ MAX_READ = 50
 MAX_PATH_CHARS = 200
 """Of an unknown route, repeated in the reply."""
 
+MAX_METHOD_CHARS = 20
+"""Of a method, likewise."""
+
 
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every exception of a route in the one shape."""
@@ -95,7 +98,11 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     phrase = HTTPStatus(http.status_code).phrase
     message = str(http.detail)
     if http.status_code == HTTPStatus.NOT_FOUND:
-        message = f"there is no route {request.url.path[:MAX_PATH_CHARS]}: /docs and /openapi.json list those there are"
+        where = request.app.state.elsewhere or "/docs and /openapi.json list those there are"
+        message = f"there is no route {request.url.path[:MAX_PATH_CHARS]}: {where}"
+    elif http.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (http.headers or {}).get("Allow", "")
+        message = f"{request.method[:MAX_METHOD_CHARS]} does not go with this route: send {allowed}"
     response = error_response(http.status_code, ErrorInfo(message, "HTTPError", phrase.lower().replace(" ", "_")))
     response.headers.update(http.headers or {})
     return response

@@ -19,8 +19,6 @@ from mrt_reward.text.edges import BYTE_ORDER_MARK, end_without_ends, unfolded_en
 from mrt_reward.text.turns import tail_of
 from mrt_reward.types import TokenIds, Trace
 
-OPENED_TWICE = "both the prompt and the completion open thinking; the prover sees it opened once: no action is needed"
-
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -115,7 +113,7 @@ def encode_trace(trace: Trace, tokenizer: Tokenizer, delimiters: Delimiters) -> 
         tokens.char_ends,
         token_offset,
         warnings=tuple(warnings),
-        notes=(*prompt.notes, OPENED_TWICE) if thinking.opened_by_text and prompt.opened else prompt.notes,
+        notes=prompt.notes,
         delimited=_delimited(delimiters),
     )
 

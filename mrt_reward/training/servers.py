@@ -66,15 +66,12 @@ def check_servers(settings: TrainingSettings, where: str) -> None:
         )
     found: dict[str, ProverOut] = {}
     for url in settings.urls:
-        with Client(url, api_key=settings.api_key, timeout_s=20.0, retry=RetryPolicy(max_tries=3)) as client:
-            try:
+        try:
+            with Client(url, api_key=settings.api_key, timeout_s=20.0, retry=RetryPolicy(max_tries=3)) as client:
                 prover = client.prover()
-            except MRTRewardError as error:
-                raise ConfigError(
-                    f"no progress server answers at {where}.url={url}: {error}. Start one with `mrt-reward serve`, and "
-                    "see that its address and API key are right from this machine",
-                    param=f"{where}.url",
-                ) from error
+        except MRTRewardError as error:
+            message = f"no progress server answers at {where}.url={url}: {error}"
+            raise ConfigError(message, param=f"{where}.url") from error
         if settings.estimator == "rollouts" and settings.coupled and prover.coupled == "none":
             raise ConfigError(
                 f"{where}.coupled needs a prover that couples answers, and the one at {url} does not: leave it out, or "

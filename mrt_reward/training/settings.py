@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from pydantic_settings import BaseSettings, CliApp
+from pydantic_settings import BaseSettings, CliApp, SettingsError
 
 from mrt_reward.core.credit_config import BASELINES, Baseline, CreditConfig, CreditOptions
 from mrt_reward.core.progress import WasteOptions
 from mrt_reward.errors import ConfigError
-from mrt_reward.mistakes import mistakes, nearest
+from mrt_reward.mistakes import did_you_mean, mistakes, nearest
 from mrt_reward.options import (
     AUTHORS_SEGMENTERS,
     AnswerOptions,
@@ -213,13 +213,22 @@ def from_flags(kind: type[Flags]) -> Flags:
     """Settings of a trainer that has a command line of its own, with these among them.
 
     Raises:
-        ConfigError: one is wrong; says which.
+        ConfigError: one is wrong or unknown; says which, and the one that was probably meant.
 
     """
     try:
-        return CliApp.run(kind)
+        return CliApp.run(kind, cli_exit_on_error=False)
     except ValidationError as error:
         raise _wrong(error, kind) from error
+    except SettingsError as error:
+        raise ConfigError(f"{error}{_meant_flag(str(error), kind)}") from error
+
+
+def _meant_flag(message: str, kind: type[BaseSettings]) -> str:
+    """End of a message of argparse: what was probably meant by the first flag in it."""
+    known = [f"--{name}" for name in kind.model_fields] + [f"--mrt.{name}" for name in SETTING_NAMES]
+    flags = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
+    return "".join(did_you_mean(flag, known) for flag in flags[:1]) + "; --help lists all"
 
 
 def _wrong(error: ValidationError, record: object, *where: str) -> ConfigError:
@@ -236,9 +245,8 @@ def _check_together(settings: TrainingSettings, where: str) -> None:
             param=f"{where}.baseline",
         )
     if settings.mode == "prefix" and settings.follow_steps is not None:
-        raise ConfigError(
-            f"{where}.follow_steps needs mode=episodes: mode=prefix asks no prover", param=f"{where}.mode"
-        )
+        message = f"{where}.follow_steps needs mode=episodes: mode=prefix asks no prover"
+        raise ConfigError(message, param=f"{where}.mode")
     if settings.keep_last is not None and settings.follow_steps is None:
         raise ConfigError(
             f"{where}.keep_last deletes weights that {where}.follow_steps wrote: set that too, or leave it out",

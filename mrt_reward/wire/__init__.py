@@ -15,6 +15,7 @@ from mrt_reward.wire.routes import (
     ScoreRequest,
     ScoreResponse,
     StreamedTrace,
+    read_options,
 )
 from mrt_reward.wire.status import (
     DrainRequest,
@@ -72,6 +73,7 @@ __all__ = [
     "WeightsLoading",
     "WeightsRequest",
     "WeightsResponse",
+    "read_options",
     "read_scored",
     "read_trace",
     "refuse",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, TypeAdapter
 from pydantic_core import PydanticCustomError, core_schema
 
 from mrt_reward.core.credit_config import CreditConfig
@@ -30,6 +31,19 @@ def _refuse_switches(options: object) -> object:
 
 
 Options = Annotated[ScoreOptions | None, BeforeValidator(_refuse_switches)]
+
+_OPTIONS: TypeAdapter[ScoreOptions] = TypeAdapter(Annotated[ScoreOptions, BeforeValidator(_refuse_switches)])
+
+
+def read_options(given: ScoreOptions | Mapping[str, object]) -> ScoreOptions:
+    """Options as a request holds them.
+
+    Raises:
+        ValidationError: of pydantic; a field breaks the schema.
+
+    """
+    return _OPTIONS.validate_python(given)
+
 
 MAX_PER_TOKEN = 64
 MAX_DEADLINE_MS = 86_400_000
@@ -199,7 +213,9 @@ class AdvantagesRequest(Model):
 
 
 class AdvantageOut(Model):
-    """What one trace is paid; null `outcome_advantage` means that it has no reward and must be masked.
+    """What one trace is paid. All is null for a trace without a reward: mask it.
+
+    One with a reward and without values is paid its outcome advantage alone.
 
     Attributes:
         id: the trace's own.
@@ -207,18 +223,24 @@ class AdvantageOut(Model):
     """
 
     id: str
-    outcome_advantage: Annotated[float | None, Field(description="Also of what stands before the first episode.")]
-    episode_advantages: Annotated[list[float], Field(description="Full advantage of each episode's tokens.")]
-    answer_advantage: Annotated[float, Field(description="Advantage of the answer's tokens.")]
+    outcome_advantage: Annotated[
+        float | None,
+        Field(
+            description="Also of what stands before the first episode. A trace alone in its group keeps its raw "
+            "reward, as in veRL, unless `singleton` of `credit` is zero."
+        ),
+    ]
+    episode_advantages: Annotated[list[float | None], Field(description="Full advantage of each episode's tokens.")]
+    answer_advantage: Annotated[float | None, Field(description="Advantage of the answer's tokens.")]
     closing_advantage: Annotated[
         float | None,
-        Field(description="Of the first of them, where thinking closes; null in the reply of an older server."),
+        Field(description="Of the first of them, where thinking closes; null in the reply of an older server too."),
     ] = None
     ending_bonuses: Annotated[
         list[float] | None,
         Field(
             description="Of the token behind each episode, on top of what it is paid already: zero unless "
-            "`pay_ending`; null in the reply of an older server."
+            "`pay_ending`; null in the reply of an older server too."
         ),
     ] = None
     scored: Annotated[bool, Field(description="Whether all of its values and its outcome are there.")]

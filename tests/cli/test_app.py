@@ -123,4 +123,11 @@ def test_choices_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--options JSON|@FILE|mrt-omni-math|mrt-aime|mrt-regret" in output
     refused = RUN.invoke(app, ["score", __file__, "--engine", "vlm"])
     assert refused.exit_code == 2
-    assert "'vlm' is not one of 'transformers', 'vllm', 'openai'" in refused.output
+    said = " ".join(refused.output.split())
+    assert "'--engine': expected one of 'transformers', 'vllm', 'openai', got 'vlm'; did you mean 'vllm'?" in said
+
+
+def test_usage_names_arguments_as_the_description_does() -> None:
+    said = RUN.invoke(app, ["score", "--help"]).output
+    assert "score [OPTIONS] TRACES\n" in said
+    assert "{" not in said.splitlines()[0]

@@ -103,3 +103,9 @@ def test_a_file_without_gold_answers_is_refused_where_they_are_needed(tmp_path: 
     refuse_unanswered(path, rows, ScoreOptions(estimator=Likelihood(spellings=("42",))), "math")
     answered = rows_of(tmp_path, {"problem": "p", "completion": "c"}, {"problem": "p", "completion": "c", "answer": 1})
     refuse_unanswered(*answered, ScoreOptions(), "math")
+
+
+def test_several_columns_in_one_flag_are_taken_apart_in_the_message() -> None:
+    with pytest.raises(ConfigError, match=r"one column a flag: --map problem=q --map answer=a$"):
+        renames_from(["problem=q,answer=a"])
+    assert renames_from(["problem=q,a"]) == {"q,a": "problem"}

@@ -139,3 +139,11 @@ def test_a_misspelt_variable_is_said_at_the_start(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setenv("MRT_REWARD_MODLE", "x")
     assert "warning: variable MRT_REWARD_MODLE is not read: did you mean MRT_REWARD_MODEL?\n" in run(verb).output
+
+
+def test_a_wrong_option_of_a_named_prover_is_named_and_its_json_is_not_blamed() -> None:
+    word = 'a={"options": {"estimator": {"kind": "rolouts"}}}'
+    with pytest.raises(ConfigError) as caught:
+        named_settings(word, "--prover", load_settings())
+    expected = "--prover a: options.estimator.kind: expected one of likelihood, rollouts, got 'rolouts'; did you mean"
+    assert str(caught.value).startswith(expected)

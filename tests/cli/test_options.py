@@ -27,6 +27,7 @@ def test_options_that_are_not_given_stay_as_they_are(tmp_path: Path) -> None:
     name, segmenter = next(iter(AUTHORS_SEGMENTERS.items()))
     named = options_from(name, DEFAULT)
     assert (named.segmenter, named.estimator) == (segmenter, DEFAULT.estimator)
+    assert options_from(json.dumps({"segmenter": name}), DEFAULT) == named
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "@nowhere.json"])

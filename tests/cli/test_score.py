@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ def prover(monkeypatch: pytest.MonkeyPatch) -> ScriptedProver:
     monkeypatch.setattr(verb, "build_scorer", build)
     monkeypatch.setattr(verb, "expected_name", lambda _: scripted.info.name)
     monkeypatch.setattr(verb, "expected_version", lambda _, download: scripted.info.version)
+    monkeypatch.setattr(verb, "expected_note", lambda _: scripted.info.note)
     return scripted
 
 
@@ -120,6 +123,32 @@ def test_a_run_that_never_began_leaves_no_file(tmp_path: Path, monkeypatch: pyte
     failed = RUN.invoke(app, ["score", str(write(tmp_path / "in.jsonl", TRACE))])
     assert "no such model" in str(failed.exception)
     assert not (tmp_path / "in.scored.jsonl").exists()
+
+
+def test_the_provers_note_is_said_also_where_nothing_is_left_to_score(tmp_path: Path, prover: ScriptedProver) -> None:
+    source = write(tmp_path / "in.jsonl", TRACE)
+    for num_there in range(2):
+        done = RUN.invoke(app, ["score", str(source)])
+        assert f"{num_there} already there" in done.output
+        assert done.output.count(f"note: {prover.info.note}") == 1
+
+
+def test_who_interrupts_learns_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "in.scored.jsonl"
+
+    class Interrupted(ScriptedProver):
+        async def prove(self, proof: Proof) -> Proven:
+            if self.proofs:
+                while not output.read_text():  # noqa: ASYNC110 - another task's file
+                    await asyncio.sleep(0.01)
+                signal.raise_signal(signal.SIGINT)
+            return await super().prove(proof)
+
+    monkeypatch.setattr(verb, "build_scorer", lambda _: Scorer(Interrupted(VALUES), {"word": WordGrader()}, speller))
+    rows = ({**TRACE, "id": str(index), "problem": str(index)} for index in range(2))
+    done = RUN.invoke(app, ["score", str(write(tmp_path / "in.jsonl", *rows))])
+    assert done.exit_code == 130
+    assert "keeps 1 scored traces; the same command goes on after them" in done.output
 
 
 @pytest.mark.parametrize("remote", [False, True])

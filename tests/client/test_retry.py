@@ -85,7 +85,7 @@ def test_an_error_reply_is_the_error_that_the_server_raised(
 ) -> None:
     error = refused(status, httpx.Headers(), body_of(code)).error
     assert type(error) is kind
-    assert (str(error), error.code) == (f"no (HTTP {status})", expected_code)
+    assert (str(error).partition(": ")[0], error.code) == (f"no (HTTP {status})", expected_code)
     if isinstance(error, RequestRejected):
         assert (error.status, error.param) == (status, "p")
 
@@ -124,3 +124,10 @@ def test_a_reply_that_was_lost_is_distinguished_from_a_server_that_is_not_there(
     lost = unreachable("http://server", httpx.ReadError("reset")).error
     assert str(lost) == "http://server: the reply was lost: ReadError: reset"
     assert (lost.code, lost.retryable) == (UNREACHABLE, True)
+
+
+def test_who_sent_no_key_or_a_wrong_one_learns_how_a_key_is_sent() -> None:
+    message = str(refused(401, httpx.Headers(), body_of("unauthorized")).error)
+    assert "api_key=" in message
+    assert "MRT_REWARD_API_KEY" in message
+    assert "MRT_REWARD_API_KEY" not in str(refused(403, httpx.Headers(), body_of("forbidden")).error)

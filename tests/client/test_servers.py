@@ -9,6 +9,7 @@ import pytest
 
 from mrt_reward.client import servers as module
 from mrt_reward.client.servers import LONGEST_AWAY_S, Servers
+from mrt_reward.errors import ConfigError
 
 URLS = ["http://a:1", "http://b:1/", "http://c:1", "http://d:1"]
 KEYS = [f"problem {number}" for number in range(400)]
@@ -90,3 +91,17 @@ def test_traces_are_parted_by_route_in_their_order() -> None:
     assert sorted(index for indices in parted.values() for index in indices) == [0, 1, 2, 3]
     assert all(indices == sorted(indices) for indices in parted.values())
     assert any({0, 2} <= set(indices) for indices in parted.values())
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("127.0.0.1:8000", r"begins with http:// or https://, got '127.0.0.1:8000': http://127.0.0.1:8000\?$"),
+        ("ftp://a", "begins with http:// or https://, got 'ftp://a'$"),
+        ("http://a:1/v1/", "leave /v1 out"),
+        ("", "begins with http"),
+    ],
+)
+def test_what_is_no_address_of_a_server_is_refused_before_anything_is_sent(url: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Servers(["http://a:1", url])

@@ -254,6 +254,12 @@ def test_a_server_that_is_down_is_reported_before_anything_is_loaded(tmp_path: P
     assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_that_holds_a_run_is_refused_before_a_server_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "state.pt").touch()
+    with pytest.raises(ConfigError, match="holds a run already: go on with --resume, or choose another --out"):
+        asyncio.run(train(settings_of(tmp_path, f"http://127.0.0.1:{free_port()}")))
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -14,14 +14,16 @@ CHART = Chart("lines", Axes("t", "x", "y"), (Series("a", [Mark(1.0, 1.0)]),))
 @pytest.mark.parametrize(
     ("text", "written"),
     [
-        ("a|b <b> [x](y) *z* `c`", r"a\|b \<b\> \[x\](y) \*z\* \`c\`"),
+        ("a|b <b> [x](y) *z* `c`", r"a\|b \<b\> [x\](y) \*z\* \`c\`"),
+        ("a mean of 0.9 [0.795, 0.942]", "a mean of 0.9 [0.795, 0.942]"),
+        ("[a][b], [a]: b", r"[a\][b], [a\]: b"),
+        ("[x] no task", r"\[x] no task"),
         ("# no heading", r"\# no heading"),
         ("- no list", r"\- no list"),
         ("1. no list", r"1\. no list"),
         ("---", r"\---"),
         ("0.375, -0.1 and +2", "0.375, -0.1 and +2"),
         ("0.890 [0.795, 0.942], -37 [-43, -32]", "0.890 [0.795, 0.942], -37 [-43, -32]"),
-        ("[1, 2](x) and [1, 2]: x", r"\[1, 2\](x) and \[1, 2\]: x"),
         ("two\nlines", "two lines"),
     ],
 )

@@ -141,3 +141,10 @@ def test_prompts_are_rendered_by_the_policys_template() -> None:
         Prompts(None, TAGS).opened(trace)
     with pytest.raises(TraceError, match="no chat"):
         messages_of(Trace("t", prompt="Q "))
+
+
+def test_a_file_that_is_not_scored_yet_is_named_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    path.write_text('{"id": "a", "problem": "q", "completion": "<think>a</think>b", "answer": "b"}\n')
+    with pytest.raises(ConfigError, match="this trace is not scored: run `mrt-reward score` on the file first"):
+        read_pool([path])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,30 @@ from pydantic import TypeAdapter
 
 import mrt_reward.options
 from mrt_reward.docstrings import attributes_of
-from mrt_reward.options import ScoreOptions
+from mrt_reward.options import AUTHORS_SEGMENTERS, MarkerSegmenter, ScoreOptions
 
 PAGE = Path(mrt_reward.options.__file__).with_name("README.md")
 
 INTRODUCTION = """# Scoring options
 
 Where thinking is cut, how an answer is forced, and how a value is got from it. The same options stand in `options` of a
-request, in `--options` of a verb (JSON, `@FILE`, or the name of one of the authors' segmenters: `mrt-aime`,
-`mrt-omni-math`, `mrt-regret`), in the settings file of a server, and in `ScoreOptions(…)`:
+request, in `--options` of a verb (JSON or `@FILE`), in the settings file of a server, and in Python:
 
 ```
 mrt-reward score traces.jsonl --options '{"segmenter": {"kind": "markers"}, "estimator": {"kind": "rollouts"}}'
 ```
+
+```python
+from mrt_reward import score
+from mrt_reward.options import MarkerSegmenter, Rollouts, ScoreOptions
+
+score(traces, options={"segmenter": {"kind": "markers"}, "estimator": {"kind": "rollouts"}})
+score(traces, options=ScoreOptions(segmenter=MarkerSegmenter(), estimator=Rollouts("rollouts")))  # the same
+```
+
+`Client.score` takes `options` likewise. The names `mrt-aime`, `mrt-omni-math` and `mrt-regret` stand for the segmenters
+of the authors' notebooks, as `"segmenter": "mrt-aime"`; `--options mrt-aime` is short for it, and in `ScoreOptions(…)`
+they are `AUTHORS_SEGMENTERS["mrt-aime"]` of the same module.
 
 What is left out has its default. A misspelt name is refused with the nearest right one. Trainers have most of them
 among [their settings](../../adapters/SETTINGS.md). [Which estimator to
@@ -60,6 +72,16 @@ def page() -> str:
     return "\n".join([INTRODUCTION, *(line for name in ORDER for line in _section(name, records[name]))])
 
 
+def _authors() -> str:
+    """What the names of the authors' segmenters stand for: where they differ from `markers`."""
+    plain = asdict(MarkerSegmenter())
+    lines = ["The names of the authors' segmenters stand for:", "", "| name | settings of `markers` |", "|---|---|"]
+    for name, segmenter in AUTHORS_SEGMENTERS.items():
+        settings = {field: value for field, value in asdict(segmenter).items() if value != plain[field]}
+        lines.append(f"| `{name}` | `{json.dumps({'kind': segmenter.kind, **settings})}` |")
+    return "\n".join(lines) + "\n"
+
+
 def _section(name: str, record: Mapping[str, Any]) -> Iterator[str]:
     head, described = attributes_of(record["description"])
     kind = record["properties"].get("kind", {}).get("const")
@@ -73,6 +95,8 @@ def _section(name: str, record: Mapping[str, Any]) -> Iterator[str]:
         meaning = schema.get("description") or described[field]
         yield f"| `{field}` | {_default(field, schema)} | {_range(schema)} | {meaning.replace('|', chr(92) + '|')} |"
     yield ""
+    if name == "MarkerSegmenter":
+        yield _authors()
 
 
 def _default(field: str, schema: Mapping[str, Any]) -> str:

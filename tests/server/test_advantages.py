@@ -44,7 +44,23 @@ async def test_what_failed_in_a_reply_of_score_is_masked_with_its_error_and_move
     right, broken, wrong = beside
     assert [right, wrong] == alone
     assert (broken["outcome_advantage"], broken["episode_advantages"], broken["scored"]) == (None, [], False)
+    assert [broken[name] for name in ("answer_advantage", "closing_advantage", "ending_bonuses")] == [None] * 3
     assert (broken["error"]["code"], broken["error"]["param"]) == ("invalid_trace", "problem")
+
+
+async def test_without_a_reward_nothing_is_a_number_and_without_values_the_reward_alone_pays(live: Live) -> None:
+    spans = [{"char_start": 0, "char_end": 4}]
+    unknown = {"id": "a", "outcome": None, "values": [0.5, 0.75], "episodes": spans}
+    unscored = {"id": "b", "outcome": 1, "values": []}
+    group = {"traces": [unknown, unscored], "token_ends": [[4, 9], [4, 9]]}
+    [[first, second]] = await _paid(live, group, per_token="list")
+    numbers = ("outcome_advantage", "answer_advantage", "closing_advantage", "ending_bonuses", "token_advantages")
+    assert [first[name] for name in numbers] == [None] * 5
+    assert (first["episode_advantages"], first["scored"]) == ([None], False)
+    assert first["error"]["param"] == "outcome"
+    # Alone among known outcomes, it keeps its reward.
+    assert [second[name] for name in numbers] == [1.0, 1.0, 1.0, [], [1.0, 1.0]]
+    assert (second["episode_advantages"], second["error"]) == ([], None)
 
 
 async def test_a_value_that_is_missing_in_a_reply_leaves_its_trace_out_of_baselines(live: Live) -> None:

@@ -277,6 +277,8 @@ async def test_unknown_routes_and_methods_have_the_same_shape(live: Live) -> Non
     for reply in (await live.http.get("/nowhere"), await live.http.get("/v1/score")):
         assert reply.json()["error"]["type"] == "HTTPError"
         assert reply.headers["x-request-id"]
+    assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
+    assert reply.json()["error"]["message"] == "GET does not go with this route: send POST"
 
 
 async def test_the_body_is_bounded_also_when_compressed() -> None:

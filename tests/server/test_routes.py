@@ -105,8 +105,9 @@ async def test_a_group_is_scored_or_not(live: Live) -> None:
 
 async def test_the_api_key_guards_all_but_the_probes() -> None:
     async with live_server(api_key="secret") as live:
-        assert (await live.http.get("/v1/prover")).status_code == 401
-        assert (await live.http.get("/v1/prover", headers={"authorization": "Bearer wrong"})).status_code == 401
+        for sent, said in (("", "no key came"), ("Bearer wrong", "is not known"), ("Basic secret", "holds no key")):
+            refused = await live.http.get("/v1/prover", headers={"authorization": sent} if sent else {})
+            assert (refused.status_code, said in refused.json()["error"]["message"]) == (401, True)
         assert (await live.http.get("/v1/prover", headers={"authorization": "Bearer secret"})).status_code == 200
         for path in ("/livez", "/readyz", "/metrics", "/version"):
             assert (await live.http.get(path)).status_code == 200
@@ -239,5 +240,5 @@ async def test_a_trace_whose_outcome_is_unknown_moves_nobody_of_its_group(live: 
     beside = (await post(live, "/v1/advantages", {"groups": [{"traces": [right, wrong, foreign]}]})).json()["groups"][0]
     paid = [tuple(each[name] for name in PAID) for each in beside]
     assert paid[:2] == [tuple(each[name] for name in PAID) for each in alone]
-    assert paid[2] == (None, [], 0.0)
+    assert paid[2] == (None, [], None)
     assert beside[2]["trace"]["outcome"] is None

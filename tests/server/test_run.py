@@ -131,6 +131,8 @@ async def test_admin_routes_are_on_their_own_port(live: Live) -> None:
     async with admin_of(live.scorer, api_key="k") as admin:
         assert (await admin.delete("/admin/cache")).status_code == 401
     async with admin_of(live.scorer) as admin:
+        lost = await admin.post("/v1/score", json={"traces": [TRACE]})
+        assert (lost.status_code, "this is the admin port" in lost.text) == (404, True)
         await post(live, "/v1/score", {"traces": [TRACE]})
         assert (await admin.delete("/admin/cache")).json() == {"status": "ok"}
         assert (await admin.post("/admin/drain")).status_code == 200

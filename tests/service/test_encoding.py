@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mrt_reward.errors import TraceError
 from mrt_reward.options import Delimiters
 from mrt_reward.provers.scripted import ScriptedTokenizer
-from mrt_reward.service.encoding import OPENED_TWICE, Encoded, Finished, encode_trace, finished_of, problem_text
+from mrt_reward.service.encoding import Encoded, Finished, encode_trace, finished_of, problem_text
 from mrt_reward.types import Message, TokenIds
 from tests.service.conftest import make_trace
 
@@ -50,7 +50,7 @@ def test_a_prompt_is_trusted_and_thinking_is_opened_once() -> None:
 def test_thinking_that_both_open_is_opened_once() -> None:
     encoded = encode(problem="2+2?", completion="<think>\nHm.</think>4")
     assert seen(encoded).count("<think>") == 1
-    assert (encoded.warnings, encoded.notes) == ((), (OPENED_TWICE,))
+    assert (encoded.warnings, encoded.notes) == ((), ())
 
 
 def test_a_prompt_may_end_in_the_middle_of_thinking() -> None:

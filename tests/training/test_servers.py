@@ -96,3 +96,14 @@ def test_engines_of_a_trainer_prove_in_verl_and_in_trl_with_a_server(url: str | 
     ):
         check_servers(TrainingSettings(url=url), "mrt")
     assert TrainingSettings(url=url).by_rollout == (url == "rollout")
+
+
+def test_an_address_with_the_version_in_it_is_named_with_its_setting() -> None:
+    with pytest.raises(ConfigError, match=r"mrt\.url=http://127\.0\.0\.1:9/v1: .* leave /v1 out"):
+        check_servers(TrainingSettings(url="http://127.0.0.1:9/v1"), "mrt")
+
+
+def test_what_to_do_is_said_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_servers(TrainingSettings(url="http://127.0.0.1:9"), "mrt")
+    assert str(caught.value).count("mrt-reward serve") == 1

@@ -215,6 +215,13 @@ def test_a_command_line_says_which_flag_is_wrong(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "argv", ["run.py", "--mrt.alpha=-1"])
     with pytest.raises(ConfigError, match=r'^setting mrt\.alpha: .* greater than or equal to 0, got "-1"$'):
         from_flags(Run)
+    for word in ("--mrt.alpa=3", "--mrt.alpa"):
+        monkeypatch.setattr(sys, "argv", ["run.py", word])
+        with pytest.raises(ConfigError, match=r"unrecognized arguments: --mrt\.alpa.*; did you mean '--mrt\.alpha'\?"):
+            from_flags(Run)
+    monkeypatch.setattr(sys, "argv", ["run.py", "--steps"])
+    with pytest.raises(ConfigError, match="--steps: expected one argument"):
+        from_flags(Run)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_a_setting_that_is_refused_ends_the_example_with_its_message_alone(
 ) -> None:
     flags = {
         "model": MODEL_DIR,
-        "dataset": data_in(tmp_path / "data"),
+        "dataset": tmp_path / "nowhere",  # nothing is read before the settings are
         "output_dir": tmp_path / "out",
         "use_vllm": False,
         "use_cpu": True,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -44,7 +46,8 @@ def load(settings: EngineSettings) -> Loaded:
     """
     folder = resolve_folder(settings.named_model, settings.revision)
     trusted, dtype = settings.trust_remote_code, dtype_of(settings)
-    with translated(lambda error: ConfigError(f"model {settings.model!r} cannot be loaded: {error}", param="model")):
+    failed = translated(lambda error: ConfigError(f"model {settings.model!r} cannot be loaded: {error}", param="model"))
+    with failed, without_bars():
         config: Any = cast("Any", transformers.AutoConfig).from_pretrained(folder, trust_remote_code=trusted)
         max_tokens = checked_context(config, settings.max_model_len)
         model: Any = transformers.AutoModelForCausalLM.from_pretrained(
@@ -58,6 +61,25 @@ def load(settings: EngineSettings) -> Loaded:
     tokenizer = HFTokenizer(folder, trust_remote_code=trusted)
     stops = Stops(end_ids(folder, tokenizer.end_id), tokenizer.braces)
     return Loaded(folder, proved(model, max_tokens, stops, tokenizer), tokenizer, weights_version(folder))
+
+
+@contextmanager
+def without_bars() -> Generator[None]:
+    """Without the bars of transformers, which would stand in the output of whoever uses this as a library.
+
+    Releases before 5.9 may have no such hook, and show them.
+    """
+    set_hook: Any = getattr(transformers.utils.logging, "set_tqdm_hook", None)
+
+    def silent(bar: Any, args: Any, kwargs: Any) -> Any:  # noqa: ANN401 - tqdm's
+        return bar(*args, **{**kwargs, "disable": True})
+
+    before = set_hook and set_hook(silent)
+    try:
+        yield
+    finally:
+        if set_hook:
+            set_hook(before)
 
 
 def dtype_of(settings: EngineSettings) -> str:

@@ -33,10 +33,10 @@ class Key(Middleware):
         if scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        holder = self._holder(Headers(scope=scope).get("authorization", ""))
+        authorization = Headers(scope=scope).get("authorization", "")
+        holder = self._holder(authorization)
         if holder is None:
-            info = ErrorInfo("send the API key as 'Authorization: Bearer KEY'", "Unauthorized", "unauthorized")
-            response = error_response(401, info)
+            response = error_response(401, ErrorInfo(_refusal(authorization), "Unauthorized", "unauthorized"))
             response.headers["WWW-Authenticate"] = "Bearer"
             await response(scope, receive, send)
             return
@@ -54,3 +54,13 @@ class Key(Middleware):
     def _holder(self, authorization: str) -> Holder | None:
         scheme, _, key = authorization.partition(" ")
         return self._keyring.holder(key.encode("latin-1")) if scheme == "Bearer" else None
+
+
+def _refusal(authorization: str) -> str:
+    how = "send the API key as 'Authorization: Bearer KEY'"
+    if not authorization:
+        return f"no key came: {how}"
+    scheme, _, key = authorization.partition(" ")
+    if scheme != "Bearer" or not key:
+        return f"the header Authorization holds no key: {how}"
+    return "this key is not known: send one that this server was started with"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -86,7 +87,14 @@ def error_response(status: int, info: ErrorInfo, retry_after_s: float | None = N
 
 
 def reply_to(error: MRTRewardError) -> JSONResponse:
-    """The reply to a request that ended in one of our own errors."""
+    """The reply to a request that ended in one of our own errors.
+
+    What is wrong with a trace is said within a reply, so what ends the request is wrong with the request.
+    """
     status = next((status for kind, status in STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
     wait = error.retry_after_s if isinstance(error, ServiceError) else 1.0 if error.retryable else None
-    return error_response(status, ErrorInfo.of(error), wait)
+    info = ErrorInfo.of(error)
+    if isinstance(error, TraceError):
+        code = "invalid_request" if error.code == TraceError.code else error.code
+        info = replace(info, type="InvalidRequest", code=code)
+    return error_response(status, info, wait)

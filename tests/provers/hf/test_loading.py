@@ -48,6 +48,16 @@ def test_what_cannot_be_loaded_is_refused(qwen_dir: Path, tmp_path: Path, monkey
         TransformersProver(EngineSettings(model="not a/model name"))
 
 
+def test_loading_writes_no_bar_and_leaves_those_of_others_as_they_were(
+    qwen_dir: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    TransformersProver(EngineSettings(model=str(qwen_dir)))
+    assert capfd.readouterr().err == ""
+    cast("Any", transformers.AutoModelForCausalLM).from_pretrained(qwen_dir)
+    assert "Loading weights" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["dynamic", "longrope"])
 def test_a_context_ends_where_rotary_angles_would_change(tmp_path: Path, kind: str) -> None:
     rope: dict[str, object] = {

@@ -52,10 +52,27 @@ def test_who_may_come_again_learns_when_and_who_may_not_is_not() -> None:
 
 
 def test_a_reply_names_kind_code_and_field() -> None:
-    reply = reply_to(TraceError("id: expected text", code="invalid_trace", param="id"))
+    reply = reply_to(WeightsError("path: expected a folder", param="path"))
     assert json.loads(bytes(reply.body)) == {
-        "error": {"message": "id: expected text", "type": "TraceError", "code": "invalid_trace", "param": "id"}
+        "error": {
+            "message": "path: expected a folder",
+            "type": "WeightsError",
+            "code": "weights_refused",
+            "param": "path",
+        }
     }
+
+
+@pytest.mark.parametrize(("code", "said"), [(None, "invalid_request"), ("unsupported_query", "unsupported_query")])
+def test_what_ends_a_request_is_no_error_of_a_trace(code: str | None, said: str) -> None:
+    reply = reply_to(TraceError("options.grader: unknown", code=code, param="options.grader"))
+    error = json.loads(bytes(reply.body))["error"]
+    assert (reply.status_code, error["type"], error["code"], error["param"]) == (
+        422,
+        "InvalidRequest",
+        said,
+        "options.grader",
+    )
 
 
 def test_a_refusal_is_an_invalid_request_with_its_own_code() -> None:
