@@ -45,8 +45,7 @@ def _contradictions(config: DictConfig) -> Iterator[tuple[str, str]]:
         )
     if "rollout" in config:
         yield "rollout", f"one step off, a step is written with the weights of the step before. {INSTEAD}"
-    if rollout.name == "trtllm":
-        yield f"{_ROLLOUT}.name=trtllm", f"its server returns no log-probabilities of given tokens. {INSTEAD}"
+    yield from _unprovable(rollout, rollout.name, _ROLLOUT, _longest_probe(config))
     if _unmerged_lora(model):
         yield (
             "actor_rollout_ref.model.lora_rank",
@@ -60,13 +59,22 @@ def _contradictions(config: DictConfig) -> Iterator[tuple[str, str]]:
             f"{_ROLLOUT}.checkpoint_manager_class",
             f"when weights change is read off veRL's own CheckpointEngineManager: leave it out. Or: {INSTEAD}",
         )
+
+
+def _longest_probe(config: DictConfig) -> int:
+    return int(config.data.max_prompt_length) + int(config.data.max_response_length) + ROOM
+
+
+def _unprovable(rollout: DictConfig, name: str, where: str, num_tokens: int) -> Iterator[tuple[str, str]]:
+    """What replicas of these settings, started by this name, cannot answer; a probe has up to so many tokens."""
+    if name == "trtllm":
+        yield f"{where}.name=trtllm", f"its server returns no log-probabilities of given tokens. {INSTEAD}"
     if str(rollout.get("logprobs_mode", "")).endswith("logits"):
-        yield f"{_ROLLOUT}.logprobs_mode={rollout.logprobs_mode}", "probes need probabilities: leave it out"
-    wanted = int(config.data.max_prompt_length) + int(config.data.max_response_length) + ROOM
-    if (given := rollout.get("max_model_len")) is not None and int(given) < wanted:
+        yield f"{where}.logprobs_mode={rollout.logprobs_mode}", "probes need probabilities: leave it out"
+    if (given := rollout.get("max_model_len")) is not None and int(given) < num_tokens:
         yield (
-            f"{_ROLLOUT}.max_model_len={given}",
-            f"a probe of the longest response needs {wanted} tokens: raise it, or leave it out",
+            f"{where}.max_model_len={given}",
+            f"a probe of the longest response needs {num_tokens} tokens: raise it, or leave it out",
         )
 
 
@@ -111,8 +119,6 @@ def _pool_contradictions(config: DictConfig) -> Iterator[tuple[str, str]]:
     if num_gpus % parallel:
         name = f"{_POOL}.rollout.tensor_model_parallel_size"
         yield f"{name}={parallel}", f"{num_gpus} GPUs are no multiple of it: add {name}=1"
-    name = (
-        model.rollout.name if not OmegaConf.is_missing(model.rollout, "name") else config.actor_rollout_ref.rollout.name
-    )
-    if name == "trtllm":
-        yield f"{_POOL}.rollout.name=trtllm", f"its server returns no log-probabilities of given tokens. {INSTEAD}"
+    named = not OmegaConf.is_missing(model.rollout, "name")
+    name = model.rollout.name if named else config.actor_rollout_ref.rollout.name
+    yield from _unprovable(model.rollout, name, f"{_POOL}.rollout", _longest_probe(config))

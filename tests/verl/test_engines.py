@@ -102,6 +102,14 @@ def test_a_pool_is_started_with_the_policys_first_weights_and_stays_awake(capsys
         (GPU[:2], r"tensor_model_parallel_size=2: 1 GPUs are no multiple of it: add .*size=1"),
         ([*GPU, f"{MODEL}.enable=True"], r"enable=True: the pool is that of a reward model of yours"),
         ([*GPU, f"{MODEL}.rollout.name=trtllm"], r"name=trtllm: its server returns no log-probabilities"),
+        (
+            [*GPU, f"+{MODEL}.rollout.logprobs_mode=raw_logits"],
+            r"reward_model\.rollout\.logprobs_mode=raw_logits: probes",
+        ),
+        (
+            [*GPU, "data.max_prompt_length=100", "data.max_response_length=836", f"{MODEL}.rollout.max_model_len=999"],
+            r"reward_model\.rollout\.max_model_len=999: .* needs 1000 tokens: raise it",
+        ),
         ([*GPU, "reward.mrt.admin_url=http://a:1"], r"url=pool asks no server, and reward\.mrt\.admin_url"),
         ([*GPU, "reward.mrt.mode=prefix"], r"mode=prefix asks no prover: leave reward\.mrt\.url=pool out"),
     ],
