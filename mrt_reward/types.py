@@ -217,10 +217,10 @@ class Posterior:
 
     Attributes:
         means: posterior mean of J[0] … J[K].
-        intervals: for each, the ends of its 95 % interval.
+        intervals: for each, the ends of an interval with 98 % of the posterior, so that about 95 % of them hold J.
         unchanged: for each episode, the probability that J did not jump.
         progress_stderrs: for each episode, the standard deviation of its progress.
-        progress_intervals: for each episode, the ends of the 95 % interval of its progress, in [-1, 1].
+        progress_intervals: for each episode, the ends of such an interval of its progress, in [-1, 1].
 
     """
 

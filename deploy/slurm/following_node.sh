@@ -13,6 +13,14 @@ for ((gpu = 0; gpu < num_gpus; gpu++)); do
   CUDA_VISIBLE_DEVICES=$gpu "$PROVER_BIN/mrt-reward" serve --engine vllm --model "$MODEL" --max-model-len "${MAX_MODEL_LEN:-16384}" \
     --host 0.0.0.0 --port $((port + gpu)) --admin-host 0.0.0.0 --admin-port $((port + num_gpus + gpu)) \
     --weights-root "$WEIGHTS_ROOT" --log-format json &
+  servers[gpu]=$!
 done
-# One that ends leaves its groups to the others, which the trainer's client does by itself; with the last the node's work ends.
+# One that ends at its start ends the job, which would wait for it.
+for ((gpu = 0; gpu < num_gpus; gpu++)); do
+  until curl -sf -o /dev/null "http://127.0.0.1:$((port + gpu))/readyz"; do
+    kill -0 "${servers[gpu]}" 2>/dev/null || { echo "the server of GPU $gpu ended before it could prove; see above" >&2; exit 1; }
+    sleep 2
+  done
+done
+# Later one that ends leaves its groups to the others, which the trainer's client does by itself; with the last the node's work ends.
 wait

@@ -68,7 +68,7 @@ def pool_and_prompts(
         num_all = sum(path.stat().st_size for path in scored)
         task = progress.add_task("reading", total=num_all)
         pool = read_pool(scored, reading, lambda num_bytes: progress.update(task, completed=num_bytes))
-        progress.update(task, completed=num_all)  # lines that count for nothing are not told of
+        progress.update(task, completed=num_all)  # lines that count for nothing are not reported
     return pool, prompts
 
 

@@ -100,7 +100,7 @@ def build(sources: Sequence[Path], folder: Path, spec: ReportSpec) -> None:
         num_all = sum(path.stat().st_size for path in paths)
         task = progress.add_task("report", total=num_all)
         written = make_report(paths, folder, spec, lambda num_bytes: progress.update(task, completed=num_bytes))
-        # What was not told of by then are lines that count for nothing, such as those that failed.
+        # What was not reported by then are lines that count for nothing, such as those that failed.
         progress.update(task, completed=num_all)
     for path in written:
         console.print(str(path), highlight=False, soft_wrap=True)

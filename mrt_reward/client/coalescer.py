@@ -21,7 +21,7 @@ ABOUT_CONTENT = frozenset({400, 413, 422})
 """Statuses with which one trace may fail the request that it travels in."""
 
 Deliver = Callable[[int, ScoredTrace, bool], None]
-"""Takes a trace by its index in the request, and whether that is final; if not, it stands for want of a better one."""
+"""Takes a trace by its index in the request, and whether that is final; if not, a later try may replace it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ class Servers:
         return self._until[index] <= _now()
 
     def leave_out(self, index: int, least_s: float) -> bool:
-        """One did not answer, or said that it will not for `least_s` seconds; whether that is news."""
+        """One did not answer, or said that it will not for `least_s` seconds; whether it was up until now."""
         if not self.is_up(index):
             return False  # Other requests were under way, and failed for the same reason.
         is_news = self._num_in_a_row[index] == 0

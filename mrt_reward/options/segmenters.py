@@ -202,7 +202,7 @@ class ByName:
 
 def _named(given: object) -> object:
     kind = cast("dict[str, object]", given).get("kind") if isinstance(given, dict) else None
-    if kind in AUTHORS_SEGMENTERS:
+    if isinstance(kind, str) and kind in AUTHORS_SEGMENTERS:
         raise ValueError(f'{kind} is no kind, and has no fields: give "{kind}" itself in place of the object')
     if isinstance(given, str) and given.startswith("mrt-"):
         if given not in AUTHORS_SEGMENTERS:

@@ -244,6 +244,16 @@ def test_on_four_nodes_a_server_on_each_gpu_follows_and_the_trainer_has_all_thei
     assert trainer.endswith(f" 64 url=[{at[0]},{at[1]}] admin_url=[{at[2]},{at[3]}]")
 
 
+def test_a_server_that_ends_at_its_start_ends_the_job_that_would_wait_for_it(cluster: Cluster) -> None:
+    # The stand-in ends with 3 where one of its words is --fail.
+    done = cluster.run(
+        "four_nodes.sbatch", *TRAINER, "url={url}", "0",
+        MODEL="--fail", WEIGHTS_ROOT="/shared/run", PROVER_GPUS="2", PROVER_PORT=str(free_ports(4)),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "the server of GPU 0 ended before it could prove" in done.stderr
+
+
 @pytest.mark.parametrize("script", ["one_node.sbatch", "four_nodes.sbatch"])
 def test_an_admin_port_is_refused_without_the_folder_that_weights_come_from(cluster: Cluster, script: str) -> None:
     done = cluster.run(script, *TRAINER, "url={url}", "0", "{admin_url}")

@@ -59,7 +59,8 @@ class TransformersProver:
         loaded = load(settings)
         self._pulse = Pulse()
         self._pulse.follow(loaded.model.model)
-        self._folder = loaded.folder
+        # New weights are compared with these: what was loaded since may be deleted once it is served.
+        self._first_folder = loaded.folder
         self._model = loaded.model
         self._tokenizer = loaded.tokenizer
         threads = num_threads(loaded.model.model, settings.threads)
@@ -139,7 +140,7 @@ class TransformersProver:
             raise WeightsUnsupported(
                 "engine 'transformers' takes no LoRA adapters: merge it into a checkpoint, or serve with --engine vllm"
             )
-        await asyncio.to_thread(refuse_other_model, self._folder, folder)
+        await asyncio.to_thread(refuse_other_model, self._first_folder, folder)
         other = {"model": str(folder), "revision": None}
         try:
             loaded = await asyncio.to_thread(load, self._settings.model_copy(update=other))
@@ -152,7 +153,7 @@ class TransformersProver:
         self._pulse.follow(loaded.model.model)
         info = replace(self._info, model=str(folder), version=loaded.version, computed_per_needed=loaded.model.overhead)
         await asyncio.wrap_future(self._worker.change(Weights(loaded.model, info.version)))
-        self._model, self._info, self._folder = loaded.model, info, folder
+        self._model, self._info = loaded.model, info
 
     async def close(self) -> None:
         """Stop what runs, and release the worker."""

@@ -1,6 +1,6 @@
 """An endpoint that is alone: requests to it are sent again, as often as its backoff says, because nobody else is there.
 
-One that keeps failing is left alone for a while, so that traces fail at once and it can come back in peace.
+One that keeps failing is left alone for a while, so that traces fail at once and it can recover.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ class VLLMProver:
 
     def __init__(self, settings: EngineSettings, *, note: str = "") -> None:
         refuse_arguments(settings.engine_args)
-        folder = resolve_folder(settings.named_model, settings.revision)
+        # New weights are compared with these: what was loaded since may be deleted once it is served.
+        self._first_folder = folder = resolve_folder(settings.named_model, settings.revision)
         self._tokenizer = HFTokenizer(folder, trust_remote_code=settings.trust_remote_code)
         self._note = note
         self._read_write_lock = ReadWriteLock()
@@ -145,7 +146,7 @@ class VLLMProver:
     async def _load_checkpoint(self, folder: Path, canary: WeightsCanary | None) -> None:
         old = self._serving
         new = old.engine.settings.model_copy(update={"model": str(folder)})
-        await asyncio.to_thread(refuse_other_model, old.folder, folder)
+        await asyncio.to_thread(refuse_other_model, self._first_folder, folder)
         self._loading = True
         try:
             async with self._read_write_lock.closed():

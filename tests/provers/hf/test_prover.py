@@ -74,6 +74,19 @@ async def test_check_generates_and_closing_ends_it(qwen_dir: Path) -> None:
         await prover.check()
 
 
+async def test_weights_follow_weights_whose_folder_was_deleted_meanwhile(qwen_dir: Path, tmp_path: Path) -> None:
+    prover = TransformersProver(EngineSettings(model=str(qwen_dir), device="cpu", threads=1))
+    try:
+        for step in range(3):
+            folder = Path(shutil.copytree(qwen_dir, tmp_path / f"step-{step}"))
+            await prover.load_weights(folder, "checkpoint")
+            # A trainer keeps its last checkpoints alone.
+            shutil.rmtree(folder)
+        await prover.check()
+    finally:
+        await prover.close()
+
+
 async def test_cancelling_stops_the_work_soon(qwen_dir: Path) -> None:
     prover = TransformersProver(EngineSettings(model=str(qwen_dir), threads=1))
     proofs = [make_proof(list(range(1000, 4000, 100)), seed=seed) for seed in range(300)]
