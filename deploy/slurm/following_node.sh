@@ -6,13 +6,14 @@ set -euo pipefail
 : "${PROVER_BIN:?set PROVER_BIN to the bin folder of the environment with mrt-reward[vllm]}"
 : "${WEIGHTS_ROOT:?set WEIGHTS_ROOT to a folder above what the trainer saves}"
 num_gpus=${PROVER_GPUS:-${SLURM_GPUS_ON_NODE:-8}} port=${PROVER_PORT:-8000}
+read -ra more <<< "${PROVER_ARGS:-}"
 trap 'kill -TERM $(jobs -p) 2>/dev/null || true; wait || true' EXIT
 trap 'exit 143' TERM INT
 
 for ((gpu = 0; gpu < num_gpus; gpu++)); do
   CUDA_VISIBLE_DEVICES=$gpu "$PROVER_BIN/mrt-reward" serve --engine vllm --model "$MODEL" --max-model-len "${MAX_MODEL_LEN:-16384}" \
     --host 0.0.0.0 --port $((port + gpu)) --admin-host 0.0.0.0 --admin-port $((port + num_gpus + gpu)) \
-    --weights-root "$WEIGHTS_ROOT" --log-format json &
+    --weights-root "$WEIGHTS_ROOT" --log-format json "${more[@]}" &
   servers[gpu]=$!
 done
 # One that ends at its start ends the job, which would wait for it.

@@ -7,13 +7,15 @@ set -euo pipefail
 : "${PROVER_BIN:?set PROVER_BIN to the bin folder of the environment with mrt-reward[vllm]}"
 num_gpus=${PROVER_GPUS:-${SLURM_GPUS_ON_NODE:-8}} port=${PROVER_PORT:-8000} first=${ENGINE_PORT:-8100}
 export MRT_REWARD_ENGINE_API_KEY=${MRT_REWARD_ENGINE_API_KEY:-$(openssl rand -hex 32)} VLLM_MAX_N_SEQUENCES=128
+read -ra more <<< "${PROVER_ARGS:-}"
 trap 'kill -TERM $(jobs -p) 2>/dev/null || true; wait || true' EXIT
 trap 'exit 143' TERM INT
 
 urls=()
 for ((gpu = 0; gpu < num_gpus; gpu++)); do
   CUDA_VISIBLE_DEVICES=$gpu VLLM_API_KEY=$MRT_REWARD_ENGINE_API_KEY "$PROVER_BIN/vllm" serve "$MODEL" \
-    --served-model-name prover --host 127.0.0.1 --port $((first + gpu)) --max-model-len "${MAX_MODEL_LEN:-16384}" --enable-prompt-tokens-details &
+    --served-model-name prover --host 127.0.0.1 --port $((first + gpu)) --max-model-len "${MAX_MODEL_LEN:-16384}" --enable-prompt-tokens-details \
+    "${more[@]}" &
   engine=$!
   urls+=("http://127.0.0.1:$((first + gpu))")
 done

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -153,7 +154,8 @@ def test_on_one_node_the_trainer_gets_the_provers_address_a_key_and_the_other_gp
     port = cluster.environment["PROVER_PORT"]
     assert done.stdout.split() == [f"url=http://127.0.0.1:{port}", "0,1,2,3,4,5,6", "64"]
     [call] = cluster.calls
-    assert call.startswith(f"mrt-reward [7] serve --model some/model --port {port} --admin-port 0 --engine vllm")
+    serve = "serve --engine vllm --model some/model --max-model-len 16384"
+    assert call == f"mrt-reward [7] {serve} --port {port} --admin-port 0"
     with socket.socket() as again:  # The prover is gone, or its port were taken.
         assert again.connect_ex(("127.0.0.1", int(port))) != 0
 
@@ -200,14 +202,14 @@ def test_each_trainers_command_of_the_pages_gets_addresses_that_answer(
 ) -> None:
     more = {"WEIGHTS_ROOT": "/shared/run"} if follows else {}
     done = cluster.run(
-        script, *command.split(), ENGINE_PORT=str(free_port()), PROVER_GPUS="1", CUDA_VISIBLE_DEVICES="", **more
+        script, *shlex.split(command), ENGINE_PORT=str(free_port()), PROVER_GPUS="1", CUDA_VISIBLE_DEVICES="", **more
     )
     assert done.returncode == 0, done.stderr
     [call] = [call for call in cluster.calls if call.startswith("python")]
     one = script == "one_node.sbatch"
     host, port = "127.0.0.1" if one else "localhost", int(cluster.environment["PROVER_PORT"])
     around = "[0,1,2,3,4,5,6] []" if one else "[] [localhost:6379]"
-    words = command.removeprefix("python ").replace("{url}", f"http://{host}:{port}")
+    words = " ".join(shlex.split(command)).removeprefix("python ").replace("{url}", f"http://{host}:{port}")
     assert call == f"python {around} 64 {words.replace('{admin_url}', f'http://{host}:{port + 1}')}"
 
 
@@ -219,7 +221,7 @@ def test_a_prover_that_follows_loads_weights_from_the_shared_folder_on_an_admin_
     assert done.returncode == 0, done.stderr
     port = int(cluster.environment["PROVER_PORT"])
     server, trainer = cluster.calls
-    assert f"--port {port} --admin-port {port + 1} --weights-root /shared/a run --engine vllm" in server
+    assert f"--port {port} --admin-port {port + 1} --weights-root /shared/a run" in server
     assert trainer.endswith(f"--url http://127.0.0.1:{port} --admin http://127.0.0.1:{port + 1}")
 
 
@@ -242,6 +244,21 @@ def test_on_four_nodes_a_server_on_each_gpu_follows_and_the_trainer_has_all_thei
     [trainer] = [call for call in cluster.calls if call.startswith("python")]
     at = [f"http://localhost:{port + offset}" for offset in range(4)]
     assert trainer.endswith(f" 64 url=[{at[0]},{at[1]}] admin_url=[{at[2]},{at[3]}]")
+
+
+def test_length_and_more_flags_reach_whatever_runs_the_model(cluster: Cluster) -> None:
+    more = {"MAX_MODEL_LEN": "32768", "PROVER_ARGS": "--dtype bfloat16 --seed 3", "PROVER_GPUS": "1"}
+    for script, follows in (("one_node.sbatch", {}), ("four_nodes.sbatch", {"WEIGHTS_ROOT": "/shared/run"})):
+        done = cluster.run(script, *TRAINER, "url={url}", "0", **more, **follows)
+        assert done.returncode == 0, done.stderr
+        server = [call for call in cluster.calls if call.startswith("mrt-reward")][-1]
+        assert "--engine vllm --model some/model --max-model-len 32768" in server
+        assert server.endswith("--dtype bfloat16 --seed 3")
+    done = cluster.run("four_nodes.sbatch", *TRAINER, "url={url}", "0", ENGINE_PORT=str(free_port()), **more)
+    assert done.returncode == 0, done.stderr
+    [engine] = [call for call in cluster.calls if call.startswith("vllm")]
+    assert "--max-model-len 32768" in engine
+    assert engine.endswith("--dtype bfloat16 --seed 3")
 
 
 def test_a_server_that_ends_at_its_start_ends_the_job_that_would_wait_for_it(cluster: Cluster) -> None:
