@@ -67,9 +67,8 @@ class RetryPolicy:
 
     def may_retry(self, error: MRTRewardError, num_tries: int) -> bool:
         """Whether to ask again after this many tries that count."""
-        away = error.code == UNREACHABLE or isinstance(error, ServiceError | ProverUnavailable)
         most = DEFAULT_TRIES if self.max_tries is None else self.max_tries
-        if away and self.max_tries_away is not None:
+        if passes(error) and self.max_tries_away is not None:
             most = self.max_tries_away
         return error.retryable and (num_tries < most or not self.counts(error))
 
@@ -85,6 +84,11 @@ class RetryPolicy:
     def spread_s(self, least_s: float) -> float:
         """Seconds more, so that callers whom a busy server refused together do not come back together."""
         return spread_s(least_s, self.max_wait_s)
+
+
+def passes(error: MRTRewardError) -> bool:
+    """Whether the server is away, busy or starting, so that it may answer the same request later."""
+    return error.code == UNREACHABLE or isinstance(error, ServiceError | ProverUnavailable)
 
 
 def is_away(error: MRTRewardError) -> bool:
