@@ -97,10 +97,13 @@ class Watch:
         try:
             while not writing.done() and self._endpoint.replied_at < asked_at:
                 await asyncio.wait({writing}, timeout=LOOK_S)
-            return self._endpoint.replied_at < asked_at and not writing.result()
-        except Exception:  # whoever watches no more would let questions wait for ever
-            logger.exception("endpoint_cannot_be_watched", endpoint=self._endpoint.shown)
-            return True
+            if self._endpoint.replied_at >= asked_at:
+                return False
+            if (error := writing.exception()) is not None:
+                # Whoever watches no more would let questions wait for ever.
+                logger.error("endpoint_cannot_be_watched", endpoint=self._endpoint.shown, exc_info=error)
+                return True
+            return not writing.result()
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
