@@ -29,7 +29,7 @@ from mrt_reward.client.bodies import (
 )
 from mrt_reward.client.coalescer import Coalescer, Deliver, Parcel
 from mrt_reward.client.delivery import PATH, Delivery, Landing, not_a
-from mrt_reward.client.retry import RetryPolicy, refused
+from mrt_reward.client.retry import RetryPolicy, passes, refused
 from mrt_reward.client.servers import Servers
 from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.errors import DeadlineExceeded, MRTRewardError, RequestRejected
@@ -115,8 +115,8 @@ class AsyncClient:
             call = self._coalescer.ask(asked[0], company, ends_at)
             try:
                 return [await self._asker.within(ends_at, call.future)]
-            except MRTRewardError:
-                if not call.held:
+            except MRTRewardError as error:
+                if not (passes(error) and call.held):
                     raise
                 return call.held
         scored = {index: trace async for index, trace in self._streamed(asked, chosen)}
@@ -227,8 +227,8 @@ class AsyncClient:
     async def _send_slotted(self, parcel: Parcel, landing: Landing) -> None:
         try:
             await self._slotted(parcel.ends_at, partial(self._send_all, parcel, landing.deliver))
-        except MRTRewardError:
-            if not landing.end():
+        except MRTRewardError as error:
+            if not (passes(error) and landing.end()):
                 raise
 
     async def _send_all(self, parcel: Parcel, deliver: Deliver) -> None:
@@ -240,8 +240,15 @@ class AsyncClient:
                 raise
             first, second = parcel.halves()
             num_first = len(first.traces)
-            await self._send_all(first, deliver)
-            await self._send_all(second, lambda index, scored, final: deliver(num_first + index, scored, final))
+            # Together, because one whose engine is away may take all the time that there is.
+            outcomes = await asyncio.gather(
+                self._send_all(first, deliver),
+                self._send_all(second, lambda index, scored, final: deliver(num_first + index, scored, final)),
+                return_exceptions=True,
+            )
+            problems = [outcome for outcome in outcomes if outcome is not None]
+            for problem in sorted(problems, key=lambda each: isinstance(each, MRTRewardError) and passes(each)):
+                raise problem from None
 
     async def _send(self, parcel: Parcel, deliver: Deliver) -> None:
         """Score one request's traces; what was lost, or failed while the engine was away, is asked for again."""

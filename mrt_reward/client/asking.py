@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import httpx
 
-from mrt_reward.client.retry import Refused, RetryPolicy, is_away, unreachable
+from mrt_reward.client.retry import Refused, RetryPolicy, is_away, lasts, unreachable
 from mrt_reward.client.servers import Route, Servers
 from mrt_reward.errors import DeadlineExceeded, RequestRejected
 from mrt_reward.wire import MAX_DEADLINE_MS
@@ -88,6 +88,7 @@ class Asker:
         """
         loop = asyncio.get_running_loop()
         num_tries = num_counted = 0
+        warned = False
         while True:
             index = self.servers.chosen(route)
             outcome = await self._tried(self.servers.urls[index], ask, attempt, ends_at - loop.time())
@@ -103,12 +104,19 @@ class Asker:
             if not self.retry.may_retry(outcome.error, num_counted):
                 raise outcome.error
             if is_away(outcome.error):
-                if self.servers.leave_out(index, outcome.wait_s):
-                    url, most_s = self.servers.urls[index], self.timeout_s
+                # One that answered other traces of the request is asked again, and goes on for everybody else.
+                stays = outcome.answered and not lasts(outcome.error)
+                is_news = stays or self.servers.leave_out(index, outcome.wait_s)
+                moves = not stays and self.servers.is_up(self.servers.chosen(route))
+                if lasts(outcome.error) and not moves:
+                    raise outcome.error
+                if is_news and not warned:
+                    warned = True
+                    url, most_s = self.servers.urls[index], round(left_s, 1)
                     logger.warning(
                         "mrt: %s is away; asking again, or elsewhere, for up to %g s: %s", url, most_s, outcome
                     )
-                if self.servers.is_up(self.servers.chosen(route)):
+                if moves:
                     continue
             if wait_s >= left_s:
                 raise outcome.error

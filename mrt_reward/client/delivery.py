@@ -26,7 +26,7 @@ class Delivery:
 
     A trace that failed because the engine is away is missing as well; its failure stands until a try does better.
     A server that is asked again gets the same request under the same key, so that it goes on with what it has begun.
-    After such a failure, and at another server, what is missing is all that is asked for.
+    Once all that is missing has failed so, and at another server, what is missing is all that is asked for.
 
     Args:
         http: connections.
@@ -43,7 +43,7 @@ class Delivery:
         self._url = ""
         self._asked: list[int] = []
         self._request: dict[str, Any] = {}
-        self._away: Draining | ProverUnavailable | None = None
+        self._away: dict[int, Draining | ProverUnavailable] = {}
 
     async def attempt(self, url: str, headers: Mapping[str, str]) -> None:
         """Ask a server once.
@@ -53,9 +53,10 @@ class Delivery:
             httpx.HTTPError: the reply was lost.
 
         """
-        if url != self._url or self._away is not None:
+        if url != self._url or self._missing.keys() == self._away.keys():
             self._ask_anew(url)
         broken: Refused | None = None
+        num_before = len(self._missing)
         sent = {**headers, **self._request["headers"]}
         async with self._http.stream("POST", url + PATH, content=self._request["content"], headers=sent) as reply:
             if not reply.is_success:
@@ -66,13 +67,13 @@ class Delivery:
                 except ValidationError as error:
                     broken = not_a(url, "StreamedTrace", error)
         if self._missing:
-            if self._away is not None:
-                raise Refused(self._away)
-            lost = f"{url}: the reply ended with {len(self._missing)} traces missing"
+            if self._missing.keys() == self._away.keys():
+                raise Refused(next(iter(self._away.values())), answered=len(self._missing) < num_before)
+            lost = f"{url}: the reply ended with {len(self._missing) - len(self._away)} traces missing"
             raise broken or Refused(WireError(lost, code=UNREACHABLE))
 
     def _ask_anew(self, url: str) -> None:
-        self._url, self._asked, self._away = url, list(self._missing), None
+        self._url, self._asked, self._away = url, list(self._missing), {}
         traces = [self._parcel.traces[index] for index in self._asked]
         ids = [self._parcel.ids[index] for index in self._asked]
         self._request = {
@@ -88,8 +89,9 @@ class Delivery:
         away = why_away(item.trace.error)
         if away is None:
             del self._missing[index]
+            self._away.pop(index, None)
         else:
-            self._away = away
+            self._away[index] = away
         self._deliver(index, replace(item.trace, notes=tuple(item.notes)), away is None)
 
 

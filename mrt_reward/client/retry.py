@@ -29,6 +29,9 @@ UNREACHABLE = "unreachable"
 MALFORMED = "malformed_reply"
 """Code of a `WireError` whose reply is not of the contract."""
 
+CANARY_CHANGED = "canary_changed"
+"""Code of a `ProverUnavailable` whose server proves nothing until it is started anew, or gets new weights."""
+
 DEFAULT_TRIES = 5
 
 UNAUTHORIZED = 401
@@ -37,7 +40,11 @@ HOW_TO_SEND_A_KEY = (
     "MRT_REWARD_API_KEY"
 )
 
-_BY_CODE: Mapping[str, type[MRTRewardError]] = {kind.code: kind for kind in (GraderError, ProverUnavailable)}
+_BY_CODE: Mapping[str, type[GraderError | ProverUnavailable]] = {
+    GraderError.code: GraderError,
+    ProverUnavailable.code: ProverUnavailable,
+    CANARY_CHANGED: ProverUnavailable,
+}
 _BY_STATUS: Mapping[int, type[ServiceError]] = {429: Overloaded, 503: Draining, 504: DeadlineExceeded}
 _AWAY: Mapping[str, type[Draining | ProverUnavailable]] = {
     kind.__name__: kind for kind in (Draining, ProverUnavailable)
@@ -67,9 +74,8 @@ class RetryPolicy:
 
     def may_retry(self, error: MRTRewardError, num_tries: int) -> bool:
         """Whether to ask again after this many tries that count."""
-        away = error.code == UNREACHABLE or isinstance(error, ServiceError | ProverUnavailable)
         most = DEFAULT_TRIES if self.max_tries is None else self.max_tries
-        if away and self.max_tries_away is not None:
+        if passes(error) and self.max_tries_away is not None:
             most = self.max_tries_away
         return error.retryable and (num_tries < most or not self.counts(error))
 
@@ -87,24 +93,46 @@ class RetryPolicy:
         return spread_s(least_s, self.max_wait_s)
 
 
+def passes(error: MRTRewardError) -> bool:
+    """Whether the server is away, busy or starting, so that it may answer the same request later."""
+    return error.code == UNREACHABLE or isinstance(error, ServiceError | ProverUnavailable)
+
+
 def is_away(error: MRTRewardError) -> bool:
     """Whether the server can do nothing at present, so that another one should be asked; a busy one can."""
     return error.code == UNREACHABLE or isinstance(error, Draining | ProverUnavailable)
 
 
+def lasts(error: MRTRewardError) -> bool:
+    """Whether the same server would say the same again, however long one waits."""
+    return error.code == CANARY_CHANGED
+
+
 def why_away(failure: ErrorInfo | None) -> Draining | ProverUnavailable | None:
     """The typed error of a trace that its server could not prove at present; None for every other failure."""
     kind = _AWAY.get(failure.type) if failure else None
-    return kind(failure.message) if failure and kind else None
+    if failure is None or kind is None:
+        return None
+    error = kind(failure.message)
+    error.code, error.param = failure.code, failure.param
+    return error
 
 
 class Refused(Exception):
-    """A reply that is an error, or no reply: the error that callers get, and how long the server asked to wait."""
+    """A reply that is an error, or no reply, or one in which something is missing.
 
-    def __init__(self, error: MRTRewardError, wait_s: float = 0.0) -> None:
+    Args:
+        error: that callers get.
+        wait_s: how long the server asked to wait.
+        answered: something else of the request was answered in the same reply.
+
+    """
+
+    def __init__(self, error: MRTRewardError, wait_s: float = 0.0, *, answered: bool = False) -> None:
         super().__init__(str(error))
         self.error = error
         self.wait_s = wait_s
+        self.answered = answered
 
 
 def refused(status: int, headers: httpx.Headers, body: bytes) -> Refused:
@@ -117,7 +145,7 @@ def refused(status: int, headers: httpx.Headers, body: bytes) -> Refused:
     message = f"{message} (HTTP {status})" + (f": {HOW_TO_SEND_A_KEY}" if status == UNAUTHORIZED else "")
     least_s = retry_after_s(headers.get("retry-after"))
     if code in _BY_CODE:
-        return Refused(_BY_CODE[code](message, param=param), least_s)
+        return Refused(_BY_CODE[code](message, code=code, param=param), least_s)
     if status in _BY_STATUS:
         return Refused(_BY_STATUS[status](message, retry_after_s=least_s or 1.0), least_s)
     if 400 <= status < 500:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
 import httpx
@@ -175,6 +176,37 @@ async def test_a_server_that_is_away_is_left_for_the_next_one_at_once(
         answer = asker.until_answered(ASK, (1, 0, 2), fleet, asker.ends_at())
         assert await asyncio.wait_for(answer, 20) == "the reply"
     assert fleet.asked == ["b", "a", "c", "c"], "those that are away are not asked by the next request"
+
+
+async def test_a_call_says_once_that_a_server_is_away_also_where_it_answers_others_and_how_long_it_waits(
+    http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    servers = Servers(["http://server"])
+    num_tries = 0
+
+    async def attempt(_url: str, _headers: Mapping[str, str]) -> str:
+        nonlocal num_tries
+        num_tries += 1
+        servers.answered(0)  # Of another call.
+        if num_tries == 4:
+            return "the reply"
+        await asyncio.sleep(0.2)
+        raise Refused(ProverUnavailable("hangs"))
+
+    asker = Asker(http, servers, 20.0, FAST)
+    assert await asker.until_answered(ASK, (0,), attempt, asker.ends_at()) == "the reply"
+    [line] = [record.getMessage() for record in caplog.records]
+    found = re.fullmatch(r"mrt: http://server is away; asking again, or elsewhere, for up to (.+) s: hangs", line)
+    assert found is not None
+    assert 0 < float(found[1]) < 20
+
+
+@pytest.mark.parametrize("error", [Refused(ProverUnavailable("m", code="canary_changed"))])
+async def test_what_lasts_is_not_asked_again_of_the_same_server(http: httpx.AsyncClient, error: Refused) -> None:
+    server = Server(error)
+    with pytest.raises(ProverUnavailable):
+        await asked(server, http)
+    assert len(server.headers) == 1
 
 
 @pytest.mark.parametrize("error", [Overloaded("busy"), WireError("lost"), RequestRejected("no")])

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from mrt_reward.client import AsyncClient, Client, RetryPolicy
-from mrt_reward.errors import MRTRewardError, ProverError, ProverUnavailable
+from mrt_reward.client.retry import CANARY_CHANGED
+from mrt_reward.errors import MRTRewardError, ProverError, ProverUnavailable, WireError
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.types import ScoredTrace, Status
 from tests.client.test_aio import LINE
@@ -160,13 +161,86 @@ async def test_other_failures_of_a_trace_stay_as_they_are() -> None:
 @pytest.mark.parametrize("way", [together, as_they_come])
 async def test_a_request_that_loses_traces_fails_also_where_others_were_held(way: Way) -> None:
     async def answer(_: str, numbers: Sequence[int]) -> bytes:
-        if len(numbers) == 6:
+        if len(servers.asked) == 1:
             return reply(numbers[:3], (1,))
         raise httpx.ConnectError("refused")
 
-    async with Servers(answer).client(retry=RetryPolicy(max_tries=2, base_s=0.001)) as client:
+    servers = Servers(answer)
+    async with servers.client(retry=RetryPolicy(max_tries=2, base_s=0.001)) as client:
         with pytest.raises(MRTRewardError, match="no server at http://a"):
             await way(client)
+
+
+@WAYS
+async def test_a_server_that_answered_other_traces_of_the_request_is_asked_again_itself(way: Way) -> None:
+    async def answer(host: str, numbers: Sequence[int]) -> bytes:
+        return reply(numbers, (1,) if len(servers.asked) == 1 else ())
+
+    servers = Servers(answer)
+    async with servers.client("a", "b") as client:
+        scored = await way(client)
+    assert {trace.status for trace in scored} == {Status.OK}
+    [(first, numbers), *others] = servers.asked
+    assert (numbers, others) == ([0, 1, 2, 3, 4, 5], [(first, [1])])
+
+
+@WAYS
+async def test_what_lasts_is_asked_of_each_server_once(way: Way, caplog: pytest.LogCaptureFixture) -> None:
+    broken = ProverUnavailable("its values changed", code=CANARY_CHANGED)
+
+    async def answer(_: str, numbers: Sequence[int]) -> bytes:
+        return reply(numbers, numbers if len(servers.asked) == 2 else numbers[1:], broken)
+
+    servers = Servers(answer)
+    async with servers.client("a", "b", "c") as client:
+        scored = await way(client)
+    assert sorted(host for host, _ in servers.asked) == ["a", "b", "c"]
+    assert [trace.error.code for trace in scored if trace.error is not None] == [CANARY_CHANGED] * 4
+    async with Servers(answer).client() as client:
+        caplog.clear()
+        assert [trace.error is not None for trace in await client.score(TRACES)] == [False, *[True] * 5]
+    assert not caplog.records, "nobody asks again"
+
+
+@pytest.mark.parametrize("way", [together, as_they_come])
+@pytest.mark.parametrize(("retry", "timeout_s"), [(RetryPolicy(max_tries=1), 60.0), (QUICK, 0.5)])
+async def test_the_other_half_of_a_request_that_was_too_large_is_scored(
+    way: Way, retry: RetryPolicy, timeout_s: float
+) -> None:
+    async def answer(_: str, numbers: Sequence[int]) -> bytes:
+        return reply(numbers, (1,))
+
+    class Small(Servers):
+        async def __call__(self, request: httpx.Request) -> httpx.Response:
+            replied = await super().__call__(request)
+            return replied if len(self.asked[-1][1]) <= 3 else httpx.Response(413)
+
+    async with Small(answer).client(retry=retry, timeout_s=timeout_s) as client:
+        scored = await way(client)
+    assert {trace.id for trace in scored if trace.status is Status.ERROR} == {"t1"}
+    assert len(scored) == 6
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("status", "code", "message"), [(401, "unauthorized", "HTTP 401"), (500, "internal_error", "HTTP 500")]
+)
+async def test_an_error_that_does_not_pass_is_raised_also_where_a_failure_was_held(
+    way: Way, status: int, code: str, message: str
+) -> None:
+    async def answer(_: str, numbers: Sequence[int]) -> bytes:
+        return reply(numbers, (1, 4))
+
+    class Refusing(Servers):
+        async def __call__(self, request: httpx.Request) -> httpx.Response:
+            replied = await super().__call__(request)
+            body = {"error": {"message": "no", "type": "T", "code": code, "param": None}}
+            return replied if len(self.asked) == 1 else httpx.Response(status, json=body)
+
+    async with Refusing(answer).client() as client:
+        with pytest.raises(WireError, match=message) as caught:
+            await way(client)
+    assert caught.value.code == code
 
 
 async def test_who_leaves_while_the_engine_is_away_ends_the_request() -> None:

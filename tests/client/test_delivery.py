@@ -113,11 +113,25 @@ async def test_what_fails_while_the_engine_is_away_is_held_and_alone_asked_for_a
     with pytest.raises(Refused, match="gone") as caught:
         await way.delivery.attempt("http://a", {})
     assert type(caught.value.error) is type(error)
+    assert (caught.value.error.code, caught.value.answered) == (error.code, True)
     assert (way.held, way.delivered) == ([(0, "x"), (2, "z")], [(1, "y")])
     await way.delivery.attempt(f"http://{host}", {})
     assert way.delivered == [(1, "y"), (2, "z"), (0, "x")]
     assert [(asked, ids) for asked, ids, _ in way.seen] == [("a", ["x", "y", "z"]), (host, ["x", "z"])]
     assert way.seen[0][2] != way.seen[1][2], "another body is another request"
+
+
+async def test_while_lines_are_lost_the_same_is_asked_again_under_the_same_key() -> None:
+    way = Way(failed(AWAY[0], x=0) + lines(y=1), failed(AWAY[0], x=0) + lines(z=2), lines(x=0))
+    with pytest.raises(Refused, match="ended with 1 traces missing") as caught:
+        await way.delivery.attempt("http://a", {})
+    assert caught.value.error.code == UNREACHABLE
+    with pytest.raises(Refused, match="gone"):
+        await way.delivery.attempt("http://a", {})
+    await way.delivery.attempt("http://a", {})
+    assert way.delivered == [(1, "y"), (2, "z"), (0, "x")]
+    assert [ids for _, ids, _ in way.seen] == [["x", "y", "z"], ["x", "y", "z"], ["x"]]
+    assert way.seen[0] == way.seen[1], "so that the server goes on with what it has begun"
 
 
 FINAL = [ProverError("no"), GraderError("no"), TraceError("no"), DeadlineExceeded("no")]

@@ -73,6 +73,7 @@ def body_of(code: str) -> bytes:
         (429, "overloaded", Overloaded, "overloaded"),
         (503, "draining", Draining, "draining"),
         (503, "prover_unavailable", ProverUnavailable, "prover_unavailable"),
+        (503, "canary_changed", ProverUnavailable, "canary_changed"),
         (500, "grader_failed", GraderError, "grader_failed"),
         (504, "deadline_exceeded", DeadlineExceeded, "deadline_exceeded"),
         (401, "unauthorized", RequestRejected, "unauthorized"),

@@ -18,6 +18,7 @@ from mrt_reward.backoff import Backoff, retry_after_s
 from mrt_reward.engine_settings import origin_of
 from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable
 from mrt_reward.provers.openai.replies import Choice, Completions, ModelCard, ModelCards
+from mrt_reward.provers.openai.within import within
 
 MAX_IN_FLIGHT = 32
 CONNECT_S = 10.0
@@ -33,8 +34,6 @@ NUM_SPARE = 4
 BAD_FINISHES = frozenset({"abort", "error", "content_filter"})
 _RETRIED = frozenset({429, 502, 503, 504})
 _BUSY = frozenset({429, 503})
-# What vLLM, SGLang and llama.cpp count of their work: tokens, passes, and how full their caches are.
-_COUNTS = re.compile(r"^(?:vllm|sglang|llamacpp):(?:\w*(?:tokens|decode)\w*_total|\w*usage\w*)[ {].*$", re.MULTILINE)
 # vllm-router says 500, and this, where the engine that it chose did not answer: the next one may.
 _ENGINE_LOST = re.compile(r"(Request failed|Failed to get response body): ")
 # vLLM and SGLang: "maximum context length", "longer than the model's context length"; llama.cpp: "context size";
@@ -87,7 +86,7 @@ class Endpoint:
         shown: scheme, host and port, for people to read.
         name: with its path, which tells it from others.
         replied_at: when a question was last answered, or put off by a server that is busy, in `time.monotonic`.
-        num_retries: questions that were sent again.
+        num_retries: questions that were sent again; who is there is no question.
 
     Raises:
         ConfigError: the URL is invalid.
@@ -149,15 +148,11 @@ class Endpoint:
         """What the server says at a path that nothing is sent to; raises as `complete` does."""
         return self._parsed(kind, await self._call("GET", path, None, {}))
 
-    async def work_done(self) -> str:
-        """What its `/metrics` count of its work for everybody, if they do; raises as `complete` does."""
-        return "\n".join(_COUNTS.findall((await self._call("GET", "/metrics", None, {})).decode(errors="replace")))
-
     async def peeked(self, path: str, timeout_s: float) -> str | None:
         """What the server says at a path that a person reads, asked once; None where it does not within this time."""
         try:
-            reply = await asyncio.wait_for(self._http.get(self._base + path), timeout_s)
-        except (httpx.HTTPError, TimeoutError, asyncio.TimeoutError):
+            reply = await within(timeout_s, self._http.get(self._base + path))
+        except (httpx.HTTPError, TimeoutError):
             return None
         return reply.text if reply.is_success else None
 
@@ -228,7 +223,7 @@ class Endpoint:
             except _Again as problem:
                 if num_tries >= self._backoff.max_tries or (isinstance(problem, _Lost) and not self._alone):
                     raise ProverUnavailable(f"{problem} ({num_tries} tries)") from problem
-                self.num_retries += 1
+                self.num_retries += method == "POST"
                 await asyncio.sleep(self._backoff.wait_s(num_tries, problem.least_s))
 
     async def _tried(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> bytes:

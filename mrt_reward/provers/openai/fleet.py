@@ -242,7 +242,7 @@ class Fleet:
         while not replica.up:
             await asyncio.sleep(self._backoff.wait_s(replica.num_tries + 1, 0.0))
             try:
-                connection, identity = await replica.looked_at()
+                connection, identity = await replica.looked_at_again()
                 self._admit(replica, connection, identity)
             except MRTRewardError as error:
                 replica.problem = str(error)

@@ -28,9 +28,9 @@ from mrt_reward.protocols import (
 )
 from mrt_reward.provers.openai.connecting import Connection, Connector
 from mrt_reward.provers.openai.endpoint import MAX_IN_FLIGHT, Endpoint
+from mrt_reward.provers.openai.engine_metrics import prefix_cache_of
 from mrt_reward.provers.openai.fleet import Fleet
 from mrt_reward.provers.openai.one_endpoint import OneEndpoint
-from mrt_reward.provers.openai.prefix_cache import prefix_cache_of
 from mrt_reward.provers.openai.rollouts import AnswerSampler
 from mrt_reward.provers.tokenizer import HFTokenizer
 

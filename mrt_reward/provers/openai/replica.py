@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mrt_reward.errors import ProverError, ProverUnavailable
 from mrt_reward.protocols import EndpointState, Tokenizer
 from mrt_reward.provers.openai.connecting import Connection, Connector
+from mrt_reward.provers.openai.engine_metrics import TIMEOUT_S, read_work
 from mrt_reward.provers.openai.identity import Identity, identity_of
 from mrt_reward.provers.openai.watch import Watch
+from mrt_reward.provers.openai.within import within
 
 TOKEN_S = 20.0
 """An endpoint that takes longer for one token hangs, unless it is seen to work for others."""
+
+NUM_TOKENS = 3
+"""An endpoint that takes longer than for so many tokens to say who it is hangs as well."""
 
 LOOK_S = 1.0
 """How often its work for others is looked at."""
@@ -74,6 +80,14 @@ class Replica:
         except ProverError as error:
             raise ProverUnavailable(f"it cannot be compared with others: {error}") from error
 
+    async def looked_at_again(self) -> tuple[Connection, Identity]:
+        """As `looked_at`, in good time: at the start others bound that, later nobody does."""
+        most_s = NUM_TOKENS * TOKEN_S
+        try:
+            return await within(most_s, self.looked_at())
+        except TimeoutError:
+            raise ProverUnavailable(f"it did not say who it is within {most_s:g} s") from None
+
     async def checked(self) -> None:
         """Ask who is there, and for a token.
 
@@ -98,30 +112,37 @@ class Replica:
         """Whether it still writes: a token in good time, or, where much is before that, what others asked for."""
         if self.connection is None:
             return False
+        asked_at = time.monotonic()
         token = asyncio.ensure_future(self.connection.write_one(self.tokenizer))
         others = asyncio.ensure_future(self._seen_at_work())
         try:
             await asyncio.wait({token, others}, timeout=TOKEN_S, return_when=asyncio.FIRST_COMPLETED)
-            if not token.done():
-                return others.done()
-            token.result()
+            if token.done() and self._put_off(token, asked_at):
+                await asyncio.wait({others}, timeout=asked_at + TOKEN_S - time.monotonic())
+            elif token.done():
+                token.result()
+                return True
+            return others.done() and others.exception() is None
         except ProverUnavailable:
             return False
         finally:
             token.cancel()
             others.cancel()
             await asyncio.gather(token, others, return_exceptions=True)
-        return True
+
+    def _put_off(self, token: asyncio.Future[None], asked_at: float) -> bool:
+        """Whether the question for a token ended because the server has too much to do for others."""
+        return isinstance(token.exception(), ProverUnavailable) and self.connector.endpoint.replied_at >= asked_at
 
     async def _seen_at_work(self) -> None:
         """Return once its own counts move; where it shows none, never."""
         first = ""
         while True:
             await asyncio.sleep(LOOK_S)
-            try:
-                now = await self.connector.endpoint.work_done()
-            except ProverError:
+            page = await self.connector.endpoint.peeked("/metrics", TIMEOUT_S)
+            if page is None:
                 continue
+            now = read_work(page)
             if first and now != first:
                 return
             first = now

@@ -11,6 +11,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import structlog
+
 from mrt_reward.errors import ProverUnavailable
 from mrt_reward.provers.openai.endpoint import Endpoint
 
@@ -20,6 +22,8 @@ found within half a minute."""
 
 LOOK_S = 0.25
 """How often it is looked at meanwhile whether a question was answered."""
+
+logger = structlog.stdlib.get_logger(__name__)
 
 _Answer = TypeVar("_Answer")
 
@@ -48,7 +52,7 @@ class Watch:
         """
         question = asyncio.ensure_future(asking)
         self._asking.add(question)
-        if self._watching is None:
+        if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._watch(), name=f"watch {self._endpoint.shown}")
         try:
             await asyncio.wait({question})
@@ -87,13 +91,19 @@ class Watch:
             question.cancel()
 
     async def _hangs(self) -> bool:
-        """Whether it neither writes nor answers anything meanwhile."""
+        """Whether it neither writes nor answers anything meanwhile, or that cannot be found out."""
         asked_at = time.monotonic()
         writing = asyncio.ensure_future(self._writes())
         try:
             while not writing.done() and self._endpoint.replied_at < asked_at:
                 await asyncio.wait({writing}, timeout=LOOK_S)
-            return self._endpoint.replied_at < asked_at and not writing.result()
+            if self._endpoint.replied_at >= asked_at:
+                return False
+            if (error := writing.exception()) is not None:
+                # Whoever watches no more would let questions wait for ever.
+                logger.error("endpoint_cannot_be_watched", endpoint=self._endpoint.shown, exc_info=error)
+                return True
+            return not writing.result()
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)

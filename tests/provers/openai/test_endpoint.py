@@ -208,22 +208,12 @@ async def test_an_answer_and_a_server_that_is_busy_are_replies_and_what_a_proxy_
     assert math.isfinite(endpoint.replied_at) is replies
 
 
-COUNTED = {
-    "vllm": ['vllm:prompt_tokens_total{engine="0"} 7.0', 'vllm:kv_cache_usage_perc{engine="0"} 0.5'],
-    "sglang": ['sglang:generation_tokens_total{model_name="m"} 3', 'sglang:token_usage{model_name="m"} 0.01'],
-    "llama.cpp": ["llamacpp:n_decode_total 125", "llamacpp:tokens_predicted_total 394"],
-}
-
-
-@pytest.mark.parametrize("server", COUNTED)
-async def test_of_its_metrics_those_tell_of_work_that_move_with_it_alone(server: str) -> None:
-    others = [
-        "# TYPE vllm:prompt_tokens_total counter",
-        'vllm:num_requests_waiting{engine="0"} 3.0',
-        "llamacpp:predicted_tokens_seconds 68.5",
-        "process_cpu_seconds_total 12.5",
-        'http_requests_total{handler="/metrics"} 9.0',
-    ]
-    text = "\n".join([others[0], COUNTED[server][0], *others[1:], COUNTED[server][1]]) + "\n"
-    endpoint = Endpoint("http://a:9", transport=httpx.MockTransport(lambda _: httpx.Response(200, text=text)))
-    assert (await endpoint.work_done()).splitlines() == COUNTED[server]
+async def test_questions_that_were_sent_again_are_counted_and_looks_are_not() -> None:
+    busy = httpx.MockTransport(lambda _: httpx.Response(503))
+    endpoint = Endpoint("http://a:9", backoff=NO_WAIT, transport=busy)
+    with pytest.raises(ProverUnavailable, match="3 tries"):
+        await endpoint.models()
+    assert endpoint.num_retries == 0
+    with pytest.raises(ProverUnavailable, match="3 tries"):
+        await endpoint.complete([[1, 2]], {}, "session")
+    assert endpoint.num_retries == 2

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 import pytest
+from starlette.responses import Response
 
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.provers.openai import replica as module
@@ -47,3 +49,33 @@ async def test_one_that_hangs_writes_nothing(
     vllm.hang = True
     assert not await replica.writes()
     assert vllm.num_running == 0, "its question was taken back"
+
+
+@pytest.mark.parametrize(("step", "writes"), [(1, True), (0, False)])
+async def test_one_that_is_too_busy_for_a_token_writes_where_its_own_counts_move(
+    vllm: FakeEndpoint, qwen_dir: Path, monkeypatch: pytest.MonkeyPatch, step: int, writes: bool
+) -> None:
+    replica = replica_of(vllm, qwen_dir)
+    replica.enter((await replica.looked_at())[0], "1")
+    monkeypatch.setattr(module, "TOKEN_S", 20.0 if writes else 0.5)
+    monkeypatch.setattr(module, "LOOK_S", 0.05)
+    counted = count(1, step)
+    vllm.counted = lambda: next(counted)
+    vllm.replies += [Response(status_code=503)] * NO_WAIT.max_tries
+    assert await replica.writes() is writes
+    assert not vllm.replies
+
+
+async def test_work_that_cannot_be_looked_at_is_none(
+    vllm: FakeEndpoint, qwen_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = replica_of(vllm, qwen_dir)
+    replica.enter((await replica.looked_at())[0], "1")
+    monkeypatch.setattr(module, "LOOK_S", 0.0)
+    vllm.hang = True
+
+    async def broken(_path: str, _timeout_s: float) -> str:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(replica.connector.endpoint, "peeked", broken)
+    assert not await replica.writes()

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from mrt_reward.errors import ProverUnavailable
 from mrt_reward.protocols import Proof
@@ -124,10 +125,12 @@ async def test_one_whose_other_questions_are_answered_stays_although_a_token_wai
     monkeypatch.setattr(replica, "TOKEN_S", 0.1)
     prover = await started(board, qwen_dir, fakes)
     [long, *others] = await owned_by_a(prover, fakes, 3)
-    asked = count()
+    was_probed = False
 
     def waits(request: httpx.Request) -> bool:
         is_check = request.headers.get("x-session-id") == "check"
+        nonlocal was_probed
+        was_probed |= is_check and of_engine(request)
         return of_engine(request) and (is_check or request.headers["x-session-id"] == long.session)
 
     board.waits = waits
@@ -136,7 +139,7 @@ async def test_one_whose_other_questions_are_answered_stays_although_a_token_wai
     while asyncio.get_running_loop().time() < ends_at:
         await prove_all(prover, others)
         await asyncio.sleep(0.03)
-        next(asked)
+    assert was_probed, "it was asked whether it writes"
     assert up(prover) == "abc"
     board.waits = lambda _: False
     check_all([long], [await proving])
@@ -157,6 +160,21 @@ async def test_one_whose_queue_is_full_stays_while_its_own_counts_move_and_goes_
     assert next(looks) > 12
     check_all(proofs, list(await proving))
     assert up(prover) == "bc"
+    await prover.close()
+
+
+async def test_one_that_hangs_while_it_is_looked_at_again_is_looked_at_anew(
+    board: Switchboard, fakes: dict[str, FakeEndpoint], qwen_dir: Path
+) -> None:
+    prover = await started(board, qwen_dir, fakes)
+    board.down = {"a"}
+    await prover.check()
+    assert up(prover) == "bc"
+    board.waits = of_process
+    board.down = set()
+    await asyncio.wait_for(until(lambda: "did not say who it is" in prover.endpoints[0].problem), 60)
+    board.waits = lambda _: False
+    await until(lambda: up(prover) == "abc")
     await prover.close()
 
 
@@ -266,6 +284,29 @@ async def test_one_that_hangs_gives_up_all_that_it_was_asked_and_the_next_questi
         outcomes = await asyncio.gather(*(asked.watch.kept(asked.question()) for _ in range(3)), return_exceptions=True)
         assert [type(each) for each in outcomes] == [ProverUnavailable] * 3
         assert (asked.num_probes, watching()) == (round_, [])
+
+
+async def test_where_it_cannot_be_found_out_whether_it_writes_it_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked()
+
+    async def fails() -> bool:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(asked.watch, "_writes", fails)
+    with capture_logs() as lines, pytest.raises(ProverUnavailable, match="answered nothing"):
+        await asyncio.wait_for(asked.watch.kept(asked.question()), 60)
+    assert [line["event"] for line in lines] == ["endpoint_cannot_be_watched"]
+
+
+async def test_where_nobody_watches_any_more_the_next_question_is_watched_anew() -> None:
+    asked = Asked()
+    first = asyncio.create_task(asked.watch.kept(asked.question()))
+    await asyncio.sleep(0)
+    assert asked.watch._watching is not None
+    asked.watch._watching.cancel()
+    await asyncio.gather(asked.watch._watching, return_exceptions=True)
+    asking = asyncio.gather(first, asked.watch.kept(asked.question()), return_exceptions=True)
+    assert [type(each) for each in await asyncio.wait_for(asking, 60)] == [ProverUnavailable] * 2
 
 
 async def test_what_asking_raises_is_passed_on() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.protocols import CachesPrefixes, PrefixHits
-from mrt_reward.provers.openai import prefix_cache
-from mrt_reward.provers.openai.prefix_cache import read_prefix_cache
+from mrt_reward.provers.openai import engine_metrics
+from mrt_reward.provers.openai.engine_metrics import read_prefix_cache, read_work
 from mrt_reward.provers.openai.prover import OpenAIProver
 
 # As vLLM 0.32 writes it, with two engines in one server.
@@ -40,6 +40,26 @@ def test_a_page_without_both_counters_says_nothing(page: str) -> None:
     assert read_prefix_cache(page) is None
 
 
+COUNTED = {
+    "vllm": ['vllm:prompt_tokens_total{engine="0"} 7.0', 'vllm:kv_cache_usage_perc{engine="0"} 0.5'],
+    "sglang": ['sglang:generation_tokens_total{model_name="m"} 3', 'sglang:token_usage{model_name="m"} 0.01'],
+    "llama.cpp": ["llamacpp:n_decode_total 125", "llamacpp:tokens_predicted_total 394"],
+}
+
+
+@pytest.mark.parametrize("server", COUNTED)
+def test_those_counts_tell_of_work_that_move_with_it_alone(server: str) -> None:
+    others = [
+        "# TYPE vllm:prompt_tokens_total counter",
+        'vllm:num_requests_waiting{engine="0"} 3.0',
+        "llamacpp:predicted_tokens_seconds 68.5",
+        "process_cpu_seconds_total 12.5",
+        'http_requests_total{handler="/metrics"} 9.0',
+    ]
+    text = "\n".join([others[0], COUNTED[server][0], *others[1:], COUNTED[server][1]]) + "\n"
+    assert read_work(text).splitlines() == COUNTED[server]
+
+
 def prover_of(folder: Path, pages: Mapping[str, httpx.Response | type[httpx.HTTPError]]) -> OpenAIProver:
     async def handle(request: httpx.Request) -> httpx.Response:
         page = pages.get(request.url.host)
@@ -57,7 +77,7 @@ def prover_of(folder: Path, pages: Mapping[str, httpx.Response | type[httpx.HTTP
 async def test_endpoints_that_report_it_are_summed_and_others_left_out(
     qwen_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefix_cache, "TIMEOUT_S", 0.05)
+    monkeypatch.setattr(engine_metrics, "TIMEOUT_S", 0.05)
     pages = {"a": httpx.Response(200, text=PAGE), "b": httpx.ConnectError}  # c never answers
     prover = prover_of(qwen_dir, pages)
     assert isinstance(prover, CachesPrefixes)

@@ -1,6 +1,6 @@
-"""How much of its prompts an engine found in its own cache of prefixes, as vLLM's `/metrics` says.
+"""What an engine's `/metrics` say: that it works, for whomever, and how much of its prompts its cache of prefixes held.
 
-Replies do not say it: vLLM reports the cached tokens of a request's last prompt alone.
+Replies say neither: vLLM reports the cached tokens of a request's last prompt alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,14 @@ TIMEOUT_S = 1.0
 """An endpoint that takes longer to report is one that does not."""
 
 _SAMPLE = re.compile(r"^vllm:prefix_cache_(queries|hits)(?:_total)?(?:\{[^}\n]*\})?[ \t]+([0-9.eE+]+)\b", re.MULTILINE)
+
+# What vLLM, SGLang and llama.cpp count of their work: tokens, passes, and how full their caches are.
+_COUNTS = re.compile(r"^(?:vllm|sglang|llamacpp):(?:\w*(?:tokens|decode)\w*_total|\w*usage\w*)[ {].*$", re.MULTILINE)
+
+
+def read_work(page: str) -> str:
+    """The counts of a page that move while the engine works for anybody; empty where it has none."""
+    return "\n".join(_COUNTS.findall(page))
 
 
 async def prefix_cache_of(endpoints: Sequence[Endpoint]) -> PrefixHits | None:
