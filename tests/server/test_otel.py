@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -235,6 +236,26 @@ def test_what_is_asked_for_and_not_there_is_logged(
 ) -> None:
     assert spans_asked_for(environ) is None
     assert reason in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("OTEL_PROPAGATORS", "b3", "Propagator b3 not found"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "100", "less than or equal to max_queue_size"),
+    ],
+)
+def test_a_variable_that_opentelemetry_does_not_take_is_logged(name: str, value: str, reason: str) -> None:
+    # In a process of its own: propagators are chosen as OpenTelemetry is imported.
+    script = "from mrt_reward.server.telemetry import spans_asked_for; assert spans_asked_for() is None"
+    environ = {**os.environ, "OTEL_TRACES_EXPORTER": "console", name: value}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no_spans" in done.stdout
+    assert reason in done.stdout
+    assert "pip install" not in done.stdout
 
 
 def test_without_the_extra_the_log_says_how_to_install_it_and_without_being_asked_nothing_is_imported() -> None:
