@@ -1,8 +1,9 @@
 """OpenTelemetry's spans: of each request, and of the stages of its work, under the span of whoever asks.
 
 Everything but names and numbers stays here: no span has a prompt, a completion, or the message of an error, which may
-quote them. The requests are followed by this module and not by OpenTelemetry's own for FastAPI, which records such
-messages. Imported only where the standard variables ask for spans (`spans_asked_for`): it needs the extra `otel`.
+quote them. OpenTelemetry's own instrumentation records such messages: of requests, this module is there in its place;
+of questions to endpoints, the messages are taken out before a span leaves. Imported only where the standard variables
+ask for spans (`spans_asked_for`): it needs the extra `otel`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from opentelemetry import propagate
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -54,12 +56,16 @@ class Spans:
             resource = resource.merge(Resource({SERVICE_NAME: "mrt-reward", SERVICE_VERSION: __version__}))
         self._exporter = exporter
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        sending = _Wordless(exporter)
+        self._provider.add_span_processor(sending)
         self._tracer = self._provider.get_tracer("mrt_reward", __version__)
         # The library's default are names that the convention has given up.
         os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
         self._outgoing = HTTPXClientInstrumentor()
-        self._outgoing.instrument(tracer_provider=self._provider)
+        # What a server asks for itself, as its canary does, begins no trace.
+        of_requests = TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=resource, shutdown_on_exit=False)
+        of_requests.add_span_processor(sending)
+        self._outgoing.instrument(tracer_provider=of_requests)
 
     def follow(self, app: FastAPI) -> None:
         """Follow the requests of an application from now on, before any of its other middlewares sees them."""
@@ -72,6 +78,28 @@ class Spans:
         await asyncio.wait({ending}, timeout=MAX_CLOSE_S)
         if not ending.done():
             self._exporter.shutdown()  # ends its tries, for which the thread waits
+
+
+class _Wordless(BatchSpanProcessor):
+    """Sends of each span what has no message of an error: no event, and no description of a status."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Send a copy."""
+        super().on_end(
+            ReadableSpan(
+                span.name,
+                span.context,
+                span.parent,
+                span.resource,
+                span.attributes,
+                links=span.links,
+                kind=span.kind,
+                status=Status(span.status.status_code),
+                start_time=span.start_time,
+                end_time=span.end_time,
+                instrumentation_scope=span.instrumentation_scope,
+            )
+        )
 
 
 class _Requests(Middleware):
