@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -32,6 +33,8 @@ from mrt_reward.version import __version__
 
 UNFOLLOWED = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds, by machines that want no span."""
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 
 MAX_CLOSE_S = 2.0
 """For the last spans to leave at the end; a collector that is away gets none of them."""
@@ -74,9 +77,11 @@ class Spans:
     async def close(self) -> None:
         """Send what is left, for a moment."""
         self._outgoing.uninstrument()
-        ending = asyncio.ensure_future(asyncio.to_thread(self._provider.shutdown))
-        await asyncio.wait({ending}, timeout=MAX_CLOSE_S)
-        if not ending.done():
+        # The process does not wait for a thread that is a daemon.
+        ending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        ending.start()
+        await asyncio.to_thread(ending.join, MAX_CLOSE_S)
+        if ending.is_alive():
             self._exporter.shutdown()  # ends its tries, for which the thread waits
 
 
@@ -120,9 +125,11 @@ class _Requests(Middleware):
         if scope["path"] in UNFOLLOWED:
             await self._app(scope, receive, send)
             return
-        asked = {"http.request.method": scope["method"], "url.scheme": scope["scheme"]}
+        # A method of nobody's is whatever a stranger wrote, as a path is.
+        method, name = (scope["method"],) * 2 if scope["method"] in _METHODS else ("_OTHER", "HTTP")
+        asked = {"http.request.method": method, "url.scheme": scope["scheme"]}
         context = propagate.extract(dict(Headers(scope=scope)))
-        with self._opened(scope["method"], context=context, kind=SpanKind.SERVER, attributes=asked) as span:
+        with self._opened(name, context=context, kind=SpanKind.SERVER, attributes=asked) as span:
 
             async def noted(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -136,7 +143,7 @@ class _Requests(Middleware):
                 # Paths of nobody's are whatever a stranger wrote.
                 route = getattr(scope.get("route"), "path", None)
                 if route is not None:
-                    span.update_name(f"{scope['method']} {route}")
+                    span.update_name(f"{name} {route}")
                     span.set_attribute("http.route", route)
 
     @contextmanager

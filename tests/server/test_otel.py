@@ -23,6 +23,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_s
 from mrt_reward.client import AsyncClient
 from mrt_reward.errors import ProverError
 from mrt_reward.provers.scripted import ScriptedProver
+from mrt_reward.server import otel
 from mrt_reward.server.telemetry import spans_asked_for
 from tests.server.conftest import TRACE, VALUES, live_server
 
@@ -36,6 +37,8 @@ class Collector:
 
     url: str
     bodies: list[bytes] = field(default_factory=list)
+    answers: threading.Event = field(default_factory=threading.Event)
+    """Set at first; while it is not, what was sent waits for a reply."""
 
     @property
     def spans(self) -> list[Span]:
@@ -54,6 +57,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             collector.bodies.append(self.rfile.read(int(self.headers["content-length"])))
+            collector.answers.wait()
             self.send_response(200)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -63,20 +67,22 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         collector = Collector(f"http://127.0.0.1:{server.server_port}")
+        collector.answers.set()
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         yield collector
+        collector.answers.set()
         server.shutdown()
         thread.join()
 
 
-async def ask(url: str, body: object, **headers: str) -> int:
-    """Status of a POST by a caller whose own requests are not followed."""
+async def ask(url: str, body: object, method: str = "POST", **headers: str) -> int:
+    """Status of a request by a caller whose own requests are not followed."""
 
     def send() -> int:
         request = urllib.request.Request(  # loopback
-            url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers}, method="POST"
+            url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers}, method=method
         )
         try:
             with urllib.request.urlopen(request, timeout=60) as reply:
@@ -156,6 +162,14 @@ async def test_no_span_holds_a_text_of_a_caller_or_the_message_of_an_error(colle
     assert b"secret" not in b"".join(collector.bodies)
 
 
+async def test_a_method_of_a_stranger_is_not_written(collector: Collector) -> None:
+    async with live_server() as live:
+        assert await ask(f"{live.url}/v1/score", {}, method="SECRETMETHOD") == 405
+    [request] = [span for span in collector.spans if span.kind == Span.SPAN_KIND_SERVER]
+    assert (request.name, attributes(request)["http.request.method"]) == ("HTTP /v1/score", "_OTHER")
+    assert b"SECRET" not in b"".join(collector.bodies)
+
+
 async def test_a_caller_whose_httpx_is_instrumented_is_the_parent(collector: Collector) -> None:
     training = NonRecordingSpan(SpanContext(int(TRACE_ID, 16), int(CALLERS_SPAN, 16), False, TraceFlags(1)))
     async with live_server() as live, AsyncClient(live.url) as client:  # in one process, which the server instruments
@@ -166,12 +180,24 @@ async def test_a_caller_whose_httpx_is_instrumented_is_the_parent(collector: Col
     assert request.parent_span_id in callers
 
 
-async def test_a_collector_that_is_away_costs_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+async def test_neither_a_request_nor_the_end_waits_for_a_collector_that_answers_nothing(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
-    async with live_server() as live:
-        for _ in range(3):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
+    monkeypatch.setattr(otel, "MAX_CLOSE_S", 0.1)
+    collector.answers.clear()
+
+    async def serve_and_end() -> None:
+        async with live_server() as live:
+            while not collector.bodies:
+                assert await ask(f"{live.url}/v1/score", {"traces": [TRACE]}) == 200
             assert await ask(f"{live.url}/v1/score", {"traces": [TRACE]}) == 200
+
+    await asyncio.wait_for(serve_and_end(), 60)
+    # Nor does the process, which ends once these threads do.
+    await asyncio.wait_for(asyncio.get_running_loop().shutdown_default_executor(), 20)
+    assert not collector.answers.is_set()
 
 
 @pytest.mark.parametrize(
