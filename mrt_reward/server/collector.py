@@ -29,7 +29,7 @@ class ScorerCollector(Collector):
         self._prefix_hits: PrefixHits | None = None
 
     async def look(self) -> None:
-        """Ask the engine, which may be elsewhere, for what it counts itself; the next scrape tells of it."""
+        """Ask the engine, which may be elsewhere, for what it counts itself, before a scrape that reports it."""
         self._prefix_hits = await self._scorer.prefix_cache()
 
     def collect(self) -> Iterator[Family]:

@@ -1,14 +1,16 @@
 """OpenTelemetry's spans: of each request, and of the stages of its work, under the span of whoever asks.
 
 Everything but names and numbers stays here: no span has a prompt, a completion, or the message of an error, which may
-quote them. The requests are followed by this module and not by OpenTelemetry's own for FastAPI, which records such
-messages. Imported only where the standard variables ask for spans (`spans_asked_for`): it needs the extra `otel`.
+quote them. OpenTelemetry's own instrumentation records such messages: of requests, this module is there in its place;
+of questions to endpoints, the messages are taken out before a span leaves. Imported only where the standard variables
+ask for spans (`spans_asked_for`): it needs the extra `otel`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -18,9 +20,10 @@ from opentelemetry import propagate
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,6 +33,8 @@ from mrt_reward.version import __version__
 
 UNFOLLOWED = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds, by machines that want no span."""
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 
 MAX_CLOSE_S = 2.0
 """For the last spans to leave at the end; a collector that is away gets none of them."""
@@ -54,12 +59,16 @@ class Spans:
             resource = resource.merge(Resource({SERVICE_NAME: "mrt-reward", SERVICE_VERSION: __version__}))
         self._exporter = exporter
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        sending = _Wordless(exporter)
+        self._provider.add_span_processor(sending)
         self._tracer = self._provider.get_tracer("mrt_reward", __version__)
         # The library's default are names that the convention has given up.
         os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
         self._outgoing = HTTPXClientInstrumentor()
-        self._outgoing.instrument(tracer_provider=self._provider)
+        # What a server asks for itself, as its canary does, begins no trace.
+        of_requests = TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=resource, shutdown_on_exit=False)
+        of_requests.add_span_processor(sending)
+        self._outgoing.instrument(tracer_provider=of_requests)
 
     def follow(self, app: FastAPI) -> None:
         """Follow the requests of an application from now on, before any of its other middlewares sees them."""
@@ -68,10 +77,34 @@ class Spans:
     async def close(self) -> None:
         """Send what is left, for a moment."""
         self._outgoing.uninstrument()
-        ending = asyncio.ensure_future(asyncio.to_thread(self._provider.shutdown))
-        await asyncio.wait({ending}, timeout=MAX_CLOSE_S)
-        if not ending.done():
+        # The process does not wait for a thread that is a daemon.
+        ending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        ending.start()
+        await asyncio.to_thread(ending.join, MAX_CLOSE_S)
+        if ending.is_alive():
             self._exporter.shutdown()  # ends its tries, for which the thread waits
+
+
+class _Wordless(BatchSpanProcessor):
+    """Sends of each span what has no message of an error: no event, and no description of a status."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Send a copy."""
+        super().on_end(
+            ReadableSpan(
+                span.name,
+                span.context,
+                span.parent,
+                span.resource,
+                span.attributes,
+                links=span.links,
+                kind=span.kind,
+                status=Status(span.status.status_code),
+                start_time=span.start_time,
+                end_time=span.end_time,
+                instrumentation_scope=span.instrumentation_scope,
+            )
+        )
 
 
 class _Requests(Middleware):
@@ -92,9 +125,11 @@ class _Requests(Middleware):
         if scope["path"] in UNFOLLOWED:
             await self._app(scope, receive, send)
             return
-        asked = {"http.request.method": scope["method"], "url.scheme": scope["scheme"]}
+        # A method of nobody's is whatever a stranger wrote, as a path is.
+        method, name = (scope["method"],) * 2 if scope["method"] in _METHODS else ("_OTHER", "HTTP")
+        asked = {"http.request.method": method, "url.scheme": scope["scheme"]}
         context = propagate.extract(dict(Headers(scope=scope)))
-        with self._opened(scope["method"], context=context, kind=SpanKind.SERVER, attributes=asked) as span:
+        with self._opened(name, context=context, kind=SpanKind.SERVER, attributes=asked) as span:
 
             async def noted(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -108,7 +143,7 @@ class _Requests(Middleware):
                 # Paths of nobody's are whatever a stranger wrote.
                 route = getattr(scope.get("route"), "path", None)
                 if route is not None:
-                    span.update_name(f"{scope['method']} {route}")
+                    span.update_name(f"{name} {route}")
                     span.set_attribute("http.route", route)
 
     @contextmanager

@@ -107,10 +107,12 @@ def spans_asked_for(environ: Mapping[str, str] = os.environ) -> Spans | None:
     else:
         try:
             from mrt_reward.server.otel import Spans, exporter_of  # noqa: PLC0415 - an optional extra
+
+            return Spans(exporter_of(exporter))
         except ImportError as error:
             wrong = f"{error}: {install_command('otel')}"
-        else:
-            return Spans(exporter_of(exporter))
+        except ValueError as error:
+            wrong = f"a variable OTEL_* has a value that OpenTelemetry does not take: {error}"
     logger.warning("no_spans", reason=wrong)
     return None
 

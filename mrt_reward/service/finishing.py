@@ -7,6 +7,7 @@ import contextvars
 from collections import Counter
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import ExitStack
+from types import TracebackType
 from typing import Any
 
 from mrt_reward.protocols import asking_together
@@ -35,7 +36,11 @@ async def as_finished(scorings: Iterable[Scoring], num_tokens: int) -> AsyncGene
         # A generator is resumed in any context; what the traces belong to is said in theirs.
         opened = ExitStack()
         note = as_one.run(opened.enter_context, stage("score", tokens=num_tokens))
-        ended.callback(as_one.run, opened.close)
+
+        def close(kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None) -> None:
+            as_one.run(opened.__exit__, kind, error, frames)
+
+        ended.push(close)
         try:
             for scoring in scorings:
                 tasks.append(as_one.run(asyncio.create_task, scoring))

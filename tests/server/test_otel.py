@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -12,26 +13,19 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import uvicorn
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from mrt_reward.client import AsyncClient
-from mrt_reward.engine_settings import EngineSettings
 from mrt_reward.errors import ProverError
-from mrt_reward.provers.openai.prover import OpenAIProver
 from mrt_reward.provers.scripted import ScriptedProver
-from mrt_reward.provers.tokenizer import HFTokenizer
+from mrt_reward.server import otel
 from mrt_reward.server.telemetry import spans_asked_for
-from mrt_reward.service.scorer import Scorer
-from tests.provers.conftest import save_model
-from tests.provers.openai.fake_endpoint import FakeEndpoint
 from tests.server.conftest import TRACE, VALUES, live_server
-from tests.service.conftest import WordGrader, speller
 
 TRACE_ID, CALLERS_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE_ID}-{CALLERS_SPAN}-01"
@@ -43,6 +37,8 @@ class Collector:
 
     url: str
     bodies: list[bytes] = field(default_factory=list)
+    answers: threading.Event = field(default_factory=threading.Event)
+    """Set at first; while it is not, what was sent waits for a reply."""
 
     @property
     def spans(self) -> list[Span]:
@@ -61,6 +57,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             collector.bodies.append(self.rfile.read(int(self.headers["content-length"])))
+            collector.answers.wait()
             self.send_response(200)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -70,20 +67,22 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         collector = Collector(f"http://127.0.0.1:{server.server_port}")
+        collector.answers.set()
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         yield collector
+        collector.answers.set()
         server.shutdown()
         thread.join()
 
 
-async def ask(url: str, body: object, **headers: str) -> int:
-    """Status of a POST by a caller whose own requests are not followed."""
+async def ask(url: str, body: object, method: str = "POST", **headers: str) -> int:
+    """Status of a request by a caller whose own requests are not followed."""
 
     def send() -> int:
         request = urllib.request.Request(  # loopback
-            url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers}, method="POST"
+            url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers}, method=method
         )
         try:
             with urllib.request.urlopen(request, timeout=60) as reply:
@@ -163,47 +162,42 @@ async def test_no_span_holds_a_text_of_a_caller_or_the_message_of_an_error(colle
     assert b"secret" not in b"".join(collector.bodies)
 
 
-async def test_questions_to_an_endpoint_carry_the_trace_on(collector: Collector, tmp_path: Path) -> None:
-    save_model(tmp_path, "Qwen2")
-    fake = FakeEndpoint("vllm", HFTokenizer(tmp_path))
-    server = uvicorn.Server(uvicorn.Config(fake.app, port=0, log_level="critical", lifespan="off"))
-    serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn says it by a flag alone
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    url = f"http://user:secret-password@127.0.0.1:{port}"
-    prover = OpenAIProver(EngineSettings(engine_url=url, tokenizer=str(tmp_path)))
-    scorer = Scorer(prover, {"word": WordGrader()}, speller)
-    async with live_server(None, scorer) as live:
-        fake.asked.clear()
-        assert await ask(f"{live.url}/v1/score", {"traces": [TRACE]}, traceparent=TRACEPARENT) == 200
-    server.should_exit = True
-    await serving
-    carried = [headers["traceparent"].split("-") for headers, _ in fake.asked]
-    assert carried
-    posts = {span.span_id.hex(): span for span in collector.spans if span.kind == Span.SPAN_KIND_CLIENT}
-    [prove] = named(collector.spans, "mrt_reward.prove")
-    for _, trace_id, span_id, _ in carried:
-        assert trace_id == TRACE_ID
-        assert posts[span_id].parent_span_id == prove.span_id
-        assert attributes(posts[span_id])["http.response.status_code"] == 200
-    assert b"secret" not in b"".join(collector.bodies)
+async def test_a_method_of_a_stranger_is_not_written(collector: Collector) -> None:
+    async with live_server() as live:
+        assert await ask(f"{live.url}/v1/score", {}, method="SECRETMETHOD") == 405
+    [request] = [span for span in collector.spans if span.kind == Span.SPAN_KIND_SERVER]
+    assert (request.name, attributes(request)["http.request.method"]) == ("HTTP /v1/score", "_OTHER")
+    assert b"SECRET" not in b"".join(collector.bodies)
 
 
 async def test_a_caller_whose_httpx_is_instrumented_is_the_parent(collector: Collector) -> None:
+    training = NonRecordingSpan(SpanContext(int(TRACE_ID, 16), int(CALLERS_SPAN, 16), False, TraceFlags(1)))
     async with live_server() as live, AsyncClient(live.url) as client:  # in one process, which the server instruments
-        await client.score([{**TRACE}])
+        with use_span(training):
+            await client.score([{**TRACE}])
     [request] = named(collector.spans, "POST /v1/score")
     callers = {span.span_id for span in collector.spans if span.kind == Span.SPAN_KIND_CLIENT}
     assert request.parent_span_id in callers
 
 
-async def test_a_collector_that_is_away_costs_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+async def test_neither_a_request_nor_the_end_waits_for_a_collector_that_answers_nothing(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
-    async with live_server() as live:
-        for _ in range(3):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
+    monkeypatch.setattr(otel, "MAX_CLOSE_S", 0.1)
+    collector.answers.clear()
+
+    async def serve_and_end() -> None:
+        async with live_server() as live:
+            while not collector.bodies:
+                assert await ask(f"{live.url}/v1/score", {"traces": [TRACE]}) == 200
             assert await ask(f"{live.url}/v1/score", {"traces": [TRACE]}) == 200
+
+    await asyncio.wait_for(serve_and_end(), 60)
+    # Nor does the process, which ends once these threads do.
+    await asyncio.wait_for(asyncio.get_running_loop().shutdown_default_executor(), 20)
+    assert not collector.answers.is_set()
 
 
 @pytest.mark.parametrize(
@@ -235,6 +229,26 @@ def test_what_is_asked_for_and_not_there_is_logged(
 ) -> None:
     assert spans_asked_for(environ) is None
     assert reason in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("OTEL_PROPAGATORS", "b3", "Propagator b3 not found"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "100", "less than or equal to max_queue_size"),
+    ],
+)
+def test_a_variable_that_opentelemetry_does_not_take_is_logged(name: str, value: str, reason: str) -> None:
+    # In a process of its own: propagators are chosen as OpenTelemetry is imported.
+    script = "from mrt_reward.server.telemetry import spans_asked_for; assert spans_asked_for() is None"
+    environ = {**os.environ, "OTEL_TRACES_EXPORTER": "console", name: value}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no_spans" in done.stdout
+    assert reason in done.stdout
+    assert "pip install" not in done.stdout
 
 
 def test_without_the_extra_the_log_says_how_to_install_it_and_without_being_asked_nothing_is_imported() -> None:

@@ -7,6 +7,8 @@ import contextvars
 from collections.abc import Generator, Mapping
 from contextlib import aclosing, contextmanager
 
+import pytest
+
 from mrt_reward.protocols import asking_party
 from mrt_reward.protocols.stages import Note, followed_by
 from mrt_reward.service.finishing import BEGUN_AT_ONCE, as_finished
@@ -61,6 +63,31 @@ async def test_closing_it_stops_the_rest_and_its_stage_counts_what_was_given_bac
     await asyncio.create_task(request(), name="request")
     assert sorted(stopped) == [2, 3]
     assert stages == [{"tokens": 99, "traces": 4, "ok": 1, "error": 1}]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+async def test_its_stage_ends_by_what_ended_it(error: type[BaseException]) -> None:
+    ended_by: list[type[BaseException]] = []
+
+    @contextmanager
+    def follow(_name: str, _counts: Mapping[str, int]) -> Generator[Note]:
+        try:
+            yield lambda _: None
+        except BaseException as ending:
+            ended_by.append(type(ending))
+            raise
+
+    async def scoring() -> tuple[int, ScoredTrace]:
+        raise error
+
+    async def request() -> None:
+        followed_by(follow)
+        async for _ in as_finished([scoring()], 1):
+            raise AssertionError("nothing is scored")
+
+    with pytest.raises(error):
+        await asyncio.create_task(request(), name="request")
+    assert ended_by == [error]
 
 
 async def test_others_get_their_turn_while_a_large_request_is_begun() -> None:

@@ -9,6 +9,7 @@ other weights of the same model, which then is the new version, so that values o
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -235,7 +236,9 @@ class Fleet:
             for each in self._replicas:
                 each.num_tries = 0
         logger.warning("endpoint_left_out", endpoint=replica.shown, problem=problem)
-        replica.reviving = asyncio.create_task(self._revive(replica), name=f"revive {replica.shown}")
+        # It outlives the request that found this out, and is no part of it.
+        revive, name = self._revive(replica), f"revive {replica.shown}"
+        replica.reviving = contextvars.Context().run(asyncio.create_task, revive, name=name)
         self._announce()
 
     async def _revive(self, replica: Replica) -> None:

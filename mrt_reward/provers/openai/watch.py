@@ -7,6 +7,7 @@ asked whether it still writes, and what it says decides.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -53,7 +54,9 @@ class Watch:
         question = asyncio.ensure_future(asking)
         self._asking.add(question)
         if self._watching is None or self._watching.done():
-            self._watching = asyncio.create_task(self._watch(), name=f"watch {self._endpoint.shown}")
+            # It may outlive this question, and is no part of its request.
+            watch, name = self._watch(), f"watch {self._endpoint.shown}"
+            self._watching = contextvars.Context().run(asyncio.create_task, watch, name=name)
         try:
             await asyncio.wait({question})
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
 
@@ -100,6 +101,28 @@ async def test_one_that_hangs_beside_others_that_answer_is_left_out_and_its_trac
         fake.asked.clear()
     await prove_all(prover, traces(15))
     assert owners_of_traces(fakes) == before
+    await prover.close()
+
+
+async def test_looking_at_one_is_no_part_of_the_request_that_waits_for_it(
+    board: Switchboard, fakes: dict[str, FakeEndpoint], qwen_dir: Path
+) -> None:
+    prover = await started(board, qwen_dir, fakes)
+    proofs = await owned_by_a(prover, fakes, 1)
+    request = ContextVar("request", default="none")
+    asked_in: set[tuple[str, str]] = set()
+
+    def waits(asked: httpx.Request) -> bool:
+        if of_process(asked):
+            asked_in.add((asked.headers.get("x-session-id", "check"), request.get()))
+        return of_engine(asked)
+
+    board.waits = waits
+    request.set("first")
+    check_all(proofs, list(await prove_all(prover, proofs)))
+    # It is asked for a token, left out, and asked about the known trace.
+    await until(lambda: len({session for session, _ in asked_in}) == 3)
+    assert {pair for pair in asked_in if pair[1] == "first"} == {(proofs[0].session, "first")}
     await prover.close()
 
 
