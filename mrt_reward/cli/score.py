@@ -96,6 +96,10 @@ class _Run:
         return Begun(self.target, self.recorded, {row.id: row.trace for row in self.rows if row.trace is not None})
 
 
+_OF_A_PROVER = frozenset({"model", "engine", "engine_url", "tokenizer", "graders"})
+"""Settings that a server's own stand in place of."""
+
+
 async def _run(run: _Run, console: Console) -> None:
     if run.overwrite:
         run.target.unlink(missing_ok=True)
@@ -105,6 +109,10 @@ async def _run(run: _Run, console: Console) -> None:
     await _refuse_other_prover(run, done)
     if not run.url and (note := expected_note(run.settings)):
         totals.notes[note] = None  # also where nothing is left to score
+    if run.url and (unused := sorted(run.settings.model_fields_set & _OF_A_PROVER)):
+        totals.notes[
+            f"--url asks a server, which has a prover and graders of its own: unused here are {', '.join(unused)}"
+        ] = None
     with closing(Log(run.target, keep=_not_failed)) as log:
         extras = sorted({name for row in run.rows for name in row.extra})
         if extras:

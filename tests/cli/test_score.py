@@ -262,6 +262,16 @@ def test_a_finished_file_is_not_said_to_be_of_another_server(tmp_path: Path) -> 
         assert "was scored by larger@7, and the prover is scripted@1" in str(RUN.invoke(app, words).exception)
 
 
+def test_a_prover_that_is_named_beside_a_server_is_said_to_be_unused(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", TRACE)
+    with threaded_server() as url:
+        words = ["score", str(source), "-o", str(tmp_path / "out.jsonl"), "--url", url]
+        assert "unused" not in RUN.invoke(app, words).output
+        found = RUN.invoke(app, [*words, "--overwrite", "--model", "other", "--grader", "exact"])
+    assert found.exit_code == 0
+    assert "a prover and graders of its own: unused here are graders, model" in found.output
+
+
 def test_an_endpoint_goes_on_with_a_file_once_it_has_said_who_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
