@@ -98,7 +98,7 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     phrase = HTTPStatus(http.status_code).phrase
     message = str(http.detail)
     if http.status_code == HTTPStatus.NOT_FOUND:
-        where = request.app.state.elsewhere or "/docs and /openapi.json list those there are"
+        where = getattr(request.app.state, "elsewhere", "") or "/docs and /openapi.json list those there are"
         message = f"there is no route {request.url.path[:MAX_PATH_CHARS]}: {where}"
     elif http.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = (http.headers or {}).get("Allow", "")

@@ -91,11 +91,11 @@ def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(served: Served
     assert any(not torch.equal(start[name].float(), ours[name]) for name in ours)
 
 
-def test_a_run_is_not_overwritten_and_not_mixed_with_another(loop: Loop, tmp_path: Path) -> None:
+async def test_a_run_is_not_overwritten_and_not_mixed_with_another(loop: Loop, tmp_path: Path) -> None:
     loop.settings = settings_of(tmp_path)
     loop.save()
     with pytest.raises(ConfigError, match="go on with --resume, or choose another --out"):
-        loop.load()
+        await train(settings_of(tmp_path))
     loop.settings = settings_of(tmp_path, resume=True, alpha=0.5)
     with pytest.raises(ConfigError, match=r"other settings: mrt.alpha is 0.5 and was 1.0"):
         loop.load()
