@@ -19,6 +19,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
+from structlog.testing import capture_logs
 
 from mrt_reward.client import AsyncClient
 from mrt_reward.errors import ProverError
@@ -224,11 +225,10 @@ def test_who_asks_for_none_gets_none(environ: Mapping[str, str], capsys: pytest.
         ),
     ],
 )
-def test_what_is_asked_for_and_not_there_is_logged(
-    environ: Mapping[str, str], reason: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert spans_asked_for(environ) is None
-    assert reason in capsys.readouterr().out
+def test_what_is_asked_for_and_not_there_is_logged(environ: Mapping[str, str], reason: str) -> None:
+    with capture_logs() as logged:
+        assert spans_asked_for(environ) is None
+    assert [(line["event"], reason in line["reason"]) for line in logged] == [("no_spans", True)]
 
 
 @pytest.mark.parametrize(
