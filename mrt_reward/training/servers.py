@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mrt_reward.client import Client, RetryPolicy
-from mrt_reward.errors import ConfigError, MRTRewardError
+from mrt_reward.errors import ConfigError, MRTRewardError, RequestRejected
 from mrt_reward.training.settings import BY_POLICY, BY_POOL, BY_ROLLOUT, TrainingSettings
 from mrt_reward.wire import ProverOut
 
@@ -69,6 +69,8 @@ def check_servers(settings: TrainingSettings, where: str) -> None:
         try:
             with Client(url, api_key=settings.api_key, timeout_s=20.0, retry=RetryPolicy(max_tries=3)) as client:
                 prover = client.prover()
+        except (RequestRejected, ConfigError) as error:  # such as a wrong key, or an address that is none
+            raise ConfigError(f"{where}.url={url}: {error}", param=f"{where}.url") from error
         except MRTRewardError as error:
             message = f"no progress server answers at {where}.url={url}: {error}"
             raise ConfigError(message, param=f"{where}.url") from error

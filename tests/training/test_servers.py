@@ -67,6 +67,16 @@ def test_one_that_does_not_answer_is_reported_with_what_to_do() -> None:
         check_servers(settings, "--mrt")
 
 
+def test_one_that_answers_and_refuses_is_not_said_to_be_away() -> None:
+    with (
+        threaded_server(api_key="secret") as url,
+        pytest.raises(ConfigError, match=r"^--mrt\.url=http://\S+: no key came"),
+    ):
+        check_servers(TrainingSettings(url=url), "--mrt")
+    with pytest.raises(ConfigError, match=r"^--mrt\.url=polcy: expected the URL of a server"):
+        check_servers(TrainingSettings(url="polcy"), "--mrt")
+
+
 @pytest.mark.parametrize("url", ["policy", ["http://127.0.0.1:9", "policy"]])
 def test_a_trainer_whose_policy_is_elsewhere_is_reported_to_use_a_server(url: str | list[str]) -> None:
     with pytest.raises(ConfigError, match=r"reward\.mrt\.url=.*policy.* start `mrt-reward serve`.*follow_steps"):
