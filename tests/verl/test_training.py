@@ -263,7 +263,7 @@ def test_a_server_that_is_down_is_reported_before_anything_starts(run_without_se
     output = run_without_server.finished().output
     assert run_without_server.process.returncode != 0
     assert f"no progress server answers at reward.mrt.url={NOWHERE}" in output
-    assert "Start one with `mrt-reward serve`" in output
+    assert "start one with `mrt-reward serve`" in output
     assert "Started a local Ray instance" not in output
 
 
