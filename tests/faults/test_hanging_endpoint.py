@@ -1,4 +1,4 @@
-"""One of two engines that answers no question is left out within half a minute, and the other proves what it was asked."""
+"""One of two engines that answers no question is left out within half a minute; the other proves in its place."""
 
 from __future__ import annotations
 
