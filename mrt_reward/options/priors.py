@@ -14,8 +14,8 @@ from mrt_reward.ranges import Strict, check_ranges
 class PathPrior:
     """How values move along a trace: they stand nearly still, and sometimes jump. See `core.posterior`.
 
-    The defaults are one choice for boxed and free-form answers and three models, between what `compare-provers
-    --fit-prior` finds on each (`evaluation/estimators.md`).
+    The defaults are one choice for boxed and free-form answers and for three models (`evaluation/estimators.md`);
+    `compare-provers --fit-prior` fits them to traces of yours.
 
     Attributes:
         change: probability that J jumps across an episode.
