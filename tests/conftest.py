@@ -15,11 +15,11 @@ settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
-def logs_as_before() -> Generator[None]:
-    """What a test has logs written to is closed with the test, and whoever logs next would write to a closed file."""
-    before = structlog.get_config() if structlog.is_configured() else None
+def default_logs() -> Generator[None]:
+    """Each test logs by the defaults: a server in the process, of another test or of a module, sets its own for all.
+
+    It may have turned its log off, or write to a file that was closed with its test.
+    """
+    structlog.reset_defaults()
     yield
-    if before is None:
-        structlog.reset_defaults()
-    else:
-        structlog.configure(**before)
+    structlog.reset_defaults()

@@ -41,7 +41,6 @@ def port() -> Iterator[int]:
 
 @pytest.fixture
 def logs() -> Iterator[list[dict[str, object]]]:
-    structlog.reset_defaults()  # a server of an earlier test may have turned its log off
     with structlog.testing.capture_logs() as found:
         yield found  # type: ignore[misc]
 

@@ -73,7 +73,6 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def logs() -> Iterator[list[dict[str, object]]]:
-    structlog.reset_defaults()  # a server of an earlier test may have turned its log off
     with structlog.testing.capture_logs() as found:
         yield found  # type: ignore[misc]
 

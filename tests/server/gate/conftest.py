@@ -1,4 +1,4 @@
-"""Logs as the gate writes them, whatever a server of another test has set."""
+"""Logs as the gate writes them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 
 @pytest.fixture
 def logs() -> Iterator[list[MutableMapping[str, Any]]]:
     """What is logged from here on."""
-    structlog.reset_defaults()
     with capture_logs() as captured:
         yield captured
