@@ -29,6 +29,8 @@ class Server:
     api_key: str = ""
     settings: dict[str, str] = field(default_factory=dict[str, str])
     """More of them, as variables of the environment."""
+    program: tuple[str, ...] = ("-m", "mrt_reward.cli")
+    """What Python runs."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -38,7 +40,7 @@ class Server:
     def start(self) -> None:
         ports = [f"--port={self.port}", f"--admin-port={self.admin_port}"]
         weights = [] if self.weights_root is None else [f"--weights-root={self.weights_root}"]
-        command = [sys.executable, "-m", "mrt_reward.cli", "serve", *ports, *weights, "--log-format=off"]
+        command = [sys.executable, *self.program, "serve", *ports, *weights, "--log-format=off"]
         key = {"MRT_REWARD_API_KEY": self.api_key} if self.api_key else {}
         self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **key, **self.settings})
 

@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Generator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,15 +36,6 @@ CLOCKED = (
 )
 CACHED = ("mrt/prover/cache_hit_share", "mrt/prover/computed_tokens", "mrt/prover/computed_per_token")
 """What depends on what the server has proved before."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Generator[None]:
-    """Sums are the same in this process and in the one that is killed."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def settings_of(out: Path, url: str = "http://127.0.0.1:1", *, resume: bool = False, **mrt: Any) -> LoopSettings:

@@ -49,6 +49,7 @@ class Recorded:
 
 
 if __name__ == "__main__":
+    sys.modules["torch"] = None  # type: ignore[assignment] # as where it is not installed: it takes long to load
     port, written = sys.argv[1:]
     fake_endpoint.VOCAB_SIZE = 4096  # of the bundled model, whose tokenizer is at hand
     engine = FakeEndpoint("vllm", HFTokenizer(MODEL_DIR))

@@ -18,6 +18,9 @@ from mrt_reward.mini import MODEL_DIR
 from tests.faults.started import ROOT
 from tests.serving import Server, free_port
 
+WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from mrt_reward.cli import main; main()"
+"""A server whose prover is elsewhere needs none, and would spend most of its start on it."""
+
 
 @dataclass
 class Engine:
@@ -73,7 +76,8 @@ def server_of(*engines: Engine) -> Server:
     """A server whose engines these are."""
     urls = ",".join(engine.url for engine in engines)
     settings = {"ENGINE": "openai", "ENGINE_URL": urls, "TOKENIZER": str(MODEL_DIR), "CANARY_EVERY_S": "0"}
-    return Server(None, settings={f"MRT_REWARD_{name}": text for name, text in settings.items()})
+    variables = {f"MRT_REWARD_{name}": text for name, text in settings.items()}
+    return Server(None, settings=variables, program=("-c", WITHOUT_TORCH))
 
 
 @asynccontextmanager
