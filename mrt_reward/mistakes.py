@@ -97,7 +97,7 @@ def _mistake(error: Mapping[str, Any], record: object) -> Mistake:
         case "union_tag_invalid":
             return Mistake((*path, "kind"), _expected(_words(context["expected_tags"]), context["tag"]))
         case "union_tag_not_found":
-            return Mistake((*path, "kind"), _expected(_kinds(around), None))
+            return Mistake((*path, "kind"), f"{_one_of(_kinds(around))}, got none")
         case "literal_error" | "enum":
             return Mistake(path, _expected(_words(context["expected"]), came))
         case kind if kind in _NO_OBJECT and (kinds := _kinds(around)):
@@ -128,10 +128,13 @@ def shown(value: object) -> str:
 
 
 def _expected(choices: Sequence[str], came: object) -> str:
-    what = f"expected {'one of ' if len(choices) > 1 else ''}{', '.join(choices)}"
     if not isinstance(came, str):
-        return f"{what}, got {'none' if came is None else shown(came)}"
-    return f"{what}, got {came[:MAX_SHOWN]!r}{did_you_mean(came, choices)}"
+        return f"{_one_of(choices)}, got {shown(came)}"
+    return f"{_one_of(choices)}, got {came[:MAX_SHOWN]!r}{did_you_mean(came, choices)}"
+
+
+def _one_of(choices: Sequence[str]) -> str:
+    return f"expected {'one of ' if len(choices) > 1 else ''}{', '.join(choices)}"
 
 
 def _choice(name: str, known: Sequence[str]) -> str:

@@ -76,6 +76,7 @@ KINDS = "expected one of balanced, markers, paragraphs, tokens, explicit"
         (ScoreOptions, {"segmenter": 3}, "segmenter", 'such as {"kind": "balanced"}, got 3'),
         (ScoreOptions, {"terminator": "boxd"}, "terminator", "expected one of boxed, official, qwen3, got 'boxd'; did"),
         (ScoreOptions, {"terminator": 3}, "terminator", "expected one of boxed, official, qwen3, got 3"),
+        (TrainingSettings, {"baseline": None}, "baseline", "leave_one_out, termination, got null"),
         (ScoreOptions, {"delimiters": []}, "delimiters", "expected an object, got []"),
         (
             AdvantagesRequest,
