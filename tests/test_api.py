@@ -9,7 +9,7 @@ import pytest
 
 from mrt_reward.api import advantages, score
 from mrt_reward.core.credit_config import CreditConfig
-from mrt_reward.errors import ConfigError
+from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.mini.island import sample_problems
 from mrt_reward.mini.writer import BASE_SLOPPINESS, write_thinking
 from mrt_reward.types import ScoredTrace, Status, Trace, Value
@@ -58,6 +58,14 @@ OPTIONS: list[tuple[object, str]] = [
 def test_a_wrong_option_is_refused_before_a_model_is_looked_for(options: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         score([], options=options, model="/there/is/no/such/model")
+
+
+def test_a_trace_that_breaks_its_schema_is_refused_before_a_model_is_looked_for() -> None:
+    trace = {"id": "a", "problem": "q", "completion": "c"}
+    with pytest.raises(
+        TraceError, match=r"^traces\.1: num_samples: this is an option of scoring, .* options\.estimator\.num"
+    ):
+        score([trace, {**trace, "num_samples": 4}], model="/there/is/no/such/model")
 
 
 def test_options_are_a_mapping_too_as_on_the_wire() -> None:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from mrt_reward.cli.bars import bar, waiting
-from mrt_reward.cli.columns import Map, refuse_unanswered, refuse_unusable, renames_from
+from mrt_reward.cli.columns import Map, notes_on, refuse_unanswered, refuse_unusable, renames_from
 from mrt_reward.cli.flags import ENGINE, with_settings
 from mrt_reward.cli.jsonl import FileRow, read_rows
 from mrt_reward.cli.options import OPTIONS, options_from
@@ -114,9 +114,7 @@ async def _run(run: _Run, console: Console) -> None:
             f"--url asks a server, which has a prover and graders of its own: unused here are {', '.join(unused)}"
         ] = None
     with closing(Log(run.target, keep=_not_failed)) as log:
-        extras = sorted({name for row in run.rows for name in row.extra})
-        if extras:
-            note = f"columns passed through under `extra`: {', '.join(extras)}"
+        for note in notes_on(run.rows):
             console.print(note, highlight=False, markup=False, soft_wrap=True)
         try:
             await _score(run, done, _Sink(log, totals, console))

@@ -17,10 +17,19 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from mrt_reward.errors import RequestRejected, TraceError
-from mrt_reward.mistakes import mistakes
+from mrt_reward.mistakes import Mistake, mistakes
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace, Trace
-from mrt_reward.wire import MAX_DEPTH, AdvantagesRequest, Group, RefusedTrace, read_options, read_trace, trace_fields
+from mrt_reward.wire import (
+    MAX_DEPTH,
+    AdvantagesRequest,
+    Group,
+    RefusedTrace,
+    read_options,
+    read_trace,
+    trace_fields,
+    trace_mistakes,
+)
 
 TraceLike = Trace | Mapping[str, object]
 
@@ -72,7 +81,7 @@ def written(trace: object, index: int) -> Written:
         del fields["id"]
         return Written(sent.id, to_json(fields), _asked(sent))
     except ValidationError as error:
-        raise rejected(error, Trace, f"{where}.") from error
+        raise rejected(trace_mistakes(error), f"{where}.") from error
     except (TypeError, ValueError, OverflowError) as error:
         raise _refusal(where, f"cannot be written as JSON ({error})") from error
 
@@ -113,7 +122,7 @@ def checked(options: OptionsLike | None) -> ScoreOptions | None:
     try:
         return None if options is None else read_options(options)
     except ValidationError as error:
-        raise rejected(error, ScoreOptions, "options.") from error
+        raise rejected(mistakes(error.errors(include_url=False), ScoreOptions), "options.") from error
 
 
 def score_body(traces: Sequence[Written], options: ScoreOptions | None, ids: Sequence[str]) -> bytes:
@@ -135,7 +144,7 @@ def advantages_body(request: AdvantagesRequest | Mapping[str, object]) -> bytes:
         groups = [_sent(group, f"groups.{index}") for index, group in enumerate(body.groups)]
         return body.model_copy(update={"groups": groups}).model_dump_json().encode()
     except ValidationError as error:
-        raise rejected(error, AdvantagesRequest, "") from error
+        raise rejected(mistakes(error.errors(include_url=False), AdvantagesRequest), "") from error
     except (TypeError, ValueError, OverflowError) as error:
         raise _refusal("groups", f"cannot be written as JSON ({error})") from error
 
@@ -170,9 +179,9 @@ def _sent(group: Group, where: str) -> Group:
     return group.model_copy(update={"traces": traces})
 
 
-def rejected(error: ValidationError, record: object, where: str) -> RequestRejected:
-    """The error for a caller whose input breaks the contract of a record."""
-    [first, *_] = mistakes(error.errors(include_url=False), record)
+def rejected(found: Sequence[Mistake], where: str) -> RequestRejected:
+    """The error for a caller whose input breaks the contract of a record: the first thing that does."""
+    [first, *_] = found
     return _refusal(f"{where}{first.param}".rstrip("."), first.message)
 
 

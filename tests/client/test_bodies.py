@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -129,6 +130,19 @@ def test_metadata_that_is_no_json_is_refused_and_the_field_named(kind: str, wher
 def test_what_is_no_trace_is_refused(trace: object) -> None:
     with pytest.raises(RequestRejected, match=r"traces\.2"):
         written(trace, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("estimator", "this is an option of scoring, not a field of a trace: give it as options.estimator beside"),
+        ("episodes", "this field is episode_starts now"),
+        ("completoin", "this field is unknown; did you mean 'completion'?"),
+    ],
+)
+def test_a_field_that_a_trace_does_not_have_is_said_to_be_where_it_belongs(name: str, what: str) -> None:
+    with pytest.raises(RequestRejected, match=rf"^traces\.2\.{name}: {re.escape(what)}"):
+        written({**TRACE, name: {}}, 2)
 
 
 JSON = st.recursive(
