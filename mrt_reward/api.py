@@ -27,7 +27,7 @@ def score(
     """Score traces with an engine of this process.
 
     Args:
-        traces: records, or mappings with the fields of the wire's trace.
+        traces: records, or mappings with the fields of the wire's trace; ids are labels here, and may repeat.
         options: how to score: a record of `mrt_reward.options`, or a mapping as the wire takes it, such as
             `{"estimator": {"kind": "rollouts"}}`.
         settings: of the server, by name, such as `model`; without a model, the bundled mini model proves.

@@ -29,6 +29,12 @@ def test_traces_are_scored_here_and_what_they_earned_is_paid() -> None:
     assert (paid.episode_advantage_K - (paid.outcome_advantage or 0)).tolist() == pytest.approx(earned)
 
 
+def test_ids_are_labels_that_may_repeat() -> None:
+    trace = {"id": "a", "problem": "q", "completion": "It is late."}
+    right, wrong = score([{**trace, "outcome": 1.0}, {**trace, "outcome": 0.0}], grader_workers=1)
+    assert (right.id, right.outcome, wrong.id, wrong.outcome) == ("a", 1.0, "a", 0.0)
+
+
 def test_a_trace_without_values_is_paid_its_outcome_alone() -> None:
     group = [
         ScoredTrace("a", Status.OK, outcome=1.0, values=(Value(0.25), Value(0.75))),

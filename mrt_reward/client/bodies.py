@@ -94,8 +94,17 @@ def _asked(trace: Trace) -> str:
 
 
 def write_all(traces: Sequence[TraceLike]) -> list[Written]:
-    """Every trace as it is sent; raises as `written` does."""
-    return [written(trace, index) for index, trace in enumerate(traces)]
+    """Every trace as it is sent; raises as `written` does, and where two have one id.
+
+    A server refuses the second one of a request, and which traces share a request is no matter of the caller's.
+    """
+    found = [written(trace, index) for index, trace in enumerate(traces)]
+    first: dict[str, int] = {}
+    for index, trace in enumerate(found):
+        if (before := first.setdefault(trace.id, index)) != index:
+            what = f"{trace.id[:100]!r} is the id of traces.{before} too: give each trace of a call its own"
+            raise _refusal(f"traces.{index}.id", what, code="duplicate_id")
+    return found
 
 
 def split(traces: Sequence[Written]) -> list[list[Written]]:
@@ -242,6 +251,6 @@ def _refuse_surrogate(name: str, text: str) -> None:
             raise _refusal(name, f"character {error.start} is a lone surrogate, which is no Unicode text") from error
 
 
-def _refusal(param: str, message: str) -> RequestRejected:
+def _refusal(param: str, message: str, *, code: str = "invalid_request") -> RequestRejected:
     printable = param.encode("ascii", "backslashreplace").decode()
-    return RequestRejected(f"{printable}: {message}", code="invalid_request", param=printable)
+    return RequestRejected(f"{printable}: {message}", code=code, param=printable)
