@@ -15,6 +15,7 @@ from mrt_reward.core.progress import values_of
 from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.mistakes import mistakes
 from mrt_reward.options import ScoreOptions
+from mrt_reward.protocols import grader_of
 from mrt_reward.types import ScoredTrace, Trace
 from mrt_reward.wire import read_options, sound_trace, trace_mistakes
 
@@ -44,6 +45,7 @@ def score(
 
     chosen = load_settings(**settings)
     scoring = chosen.options if options is None else _read(options)
+    grader_of(scoring.grader, chosen.graders)
     asked = [trace if isinstance(trace, Trace) else _read_trace(trace, index) for index, trace in enumerate(traces)]
 
     async def run() -> tuple[ScoredTrace, ...]:

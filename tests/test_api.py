@@ -57,6 +57,7 @@ OPTIONS: list[tuple[object, str]] = [
     ({"segmenter": {"kind": "mrt-aime"}}, 'options.segmenter: .* give "mrt-aime" itself'),
     ({"estimator": {"kind": "rollouts", "num_samples": True}}, "num_samples: expected no boolean"),
     ([1], "options: expected an object, got"),
+    ({"grader": "mth"}, "unknown grader 'mth': expected one of math; did you mean 'math'"),
 ]
 
 

@@ -25,6 +25,7 @@ from mrt_reward.errors import NO_THINKING, ConfigError, MRTRewardError, ProverUn
 from mrt_reward.evaluation.folder import Log
 from mrt_reward.evaluation.record import record
 from mrt_reward.options import ScoreOptions
+from mrt_reward.protocols import grader_of
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
 from mrt_reward.wire import read_scored
 from mrt_reward.wiring import build_scorer, expected_name, expected_note, expected_version
@@ -62,11 +63,11 @@ def score(
     if target.resolve() == traces.resolve():
         raise ConfigError(f"--output must not be the input itself ({traces})", param="output")
     renames = renames_from(columns)
-    rows = list(read_rows(traces, renames))
     scoring = options_from(options, settings.options)
-    grader = scoring.grader or next(iter(settings.graders))
+    grader = None if url else grader_of(scoring.grader, settings.graders)
+    rows = list(read_rows(traces, renames))
     refuse_unusable(traces, rows)
-    refuse_unanswered(traces, rows, scoring, None if url else settings.graders.get(grader))
+    refuse_unanswered(traces, rows, scoring, grader)
     gold_column = next(
         (f"`{theirs}` (--map answer)" for theirs, ours in renames.items() if ours == "answer"), "`answer`"
     )

@@ -65,6 +65,14 @@ def test_traces_are_scored_and_other_columns_pass_through(tmp_path: Path, prover
     assert "options of scoring" not in done.output
 
 
+def test_a_grader_that_nobody_has_is_refused_before_a_model_is_looked_for(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", TRACE)
+    done = RUN.invoke(app, ["score", str(source), "--options", '{"grader": "mth"}', "--model", "/no/such/model"])
+    assert isinstance(done.exception, ConfigError)
+    assert "unknown grader 'mth': expected one of math" in str(done.exception)
+    assert not (tmp_path / "in.scored.jsonl").exists()
+
+
 def test_options_in_a_row_are_said_to_be_none(tmp_path: Path, prover: ScriptedProver) -> None:
     source = write(
         tmp_path / "in.jsonl", {**TRACE, "estimator": {"kind": "rollouts"}, "num_samples": 4, "colour": "red"}
@@ -230,7 +238,7 @@ def test_the_input_is_never_overwritten_and_options_are_checked(tmp_path: Path, 
 def test_a_file_is_gone_on_with_in_one_way_only(tmp_path: Path, prover: ScriptedProver) -> None:
     source = write(tmp_path / "in.jsonl", {**TRACE, "id": "a"}, {**TRACE, "id": "b"})
     output = tmp_path / "out.jsonl"
-    words = ["score", str(source), "-o", str(output)]
+    words = ["score", str(source), "-o", str(output), "--grader", "math", "--grader", "word=exact"]
     assert RUN.invoke(app, words).exit_code == 0
     before = output.read_bytes()
     for options, message in (
