@@ -58,7 +58,7 @@ def test_an_unknown_name_gets_the_nearest_of_its_record(record: Any, data: objec
     assert str(found) == f"{param}: {found.message}"
 
 
-def test_a_name_has_a_path_where_it_stands_at_one_place() -> None:
+def test_a_name_has_a_path_where_it_stands_only_once() -> None:
     found = {name: path_of(name, ScoreOptions) for name in ("estimator", "num_samples", "change", "kind", "zzz")}
     assert found == {
         "estimator": "estimator",

@@ -30,7 +30,8 @@ SYSTEM = "Give the final answer within \\boxed{}."
 MRT = {"alpha": 16.0, "baseline": "rate", "pay_ending": True}
 
 
-def _flag(default: str, description: str) -> str:
+def option(default: str, description: str) -> str:
+    """A flag's default, and what `--help` says of it."""
     return field(default=default, metadata={"help": description})
 
 
@@ -38,15 +39,15 @@ def _flag(default: str, description: str) -> str:
 class ExampleArguments:
     """What is trained, on what, and who proves."""
 
-    model: str = _flag("Qwen/Qwen3-1.7B", "Policy: name on the hub, or a folder.")
-    dataset: str = _flag(
+    model: str = option("Qwen/Qwen3-1.7B", "Policy: name on the hub, or a folder.")
+    dataset: str = option(
         "trl-lib/DeepMath-103K",
         "Name on the hub, or a folder with train.jsonl; columns `prompt`, a chat, and `solution`.",
     )
-    url: str = _flag(
+    url: str = option(
         "http://127.0.0.1:8901", "URL of the progress server; policy: the policy proves, without a server."
     )
-    mrt: str = _flag("{}", f"JSON object of more settings of MRT, which go before {json.dumps(MRT)}.")
+    mrt: str = option("{}", f"JSON object of more settings of MRT, which go before {json.dumps(MRT)}.")
 
 
 def chat(row: dict[str, Any]) -> dict[str, Any]:
