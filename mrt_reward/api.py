@@ -12,11 +12,12 @@ from mrt_reward.core.baselines import Extent
 from mrt_reward.core.credit import Credit, credit
 from mrt_reward.core.credit_config import CreditConfig
 from mrt_reward.core.progress import values_of
-from mrt_reward.errors import ConfigError
+from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.mistakes import mistakes
 from mrt_reward.options import ScoreOptions
+from mrt_reward.protocols import grader_of
 from mrt_reward.types import ScoredTrace, Trace
-from mrt_reward.wire import read_options, sound_trace
+from mrt_reward.wire import read_options, sound_trace, trace_mistakes
 
 
 def score(
@@ -27,7 +28,7 @@ def score(
     """Score traces with an engine of this process.
 
     Args:
-        traces: records, or mappings with the fields of the wire's trace.
+        traces: records, or mappings with the fields of the wire's trace; ids are labels here, and may repeat.
         options: how to score: a record of `mrt_reward.options`, or a mapping as the wire takes it, such as
             `{"estimator": {"kind": "rollouts"}}`.
         settings: of the server, by name, such as `model`; without a model, the bundled mini model proves.
@@ -37,13 +38,15 @@ def score(
 
     Raises:
         ConfigError: a setting or an option is wrong; no model is loaded then.
+        TraceError: a trace breaks its schema; likewise.
 
     """
     from mrt_reward.wiring import build_scorer  # noqa: PLC0415 - loads torch
 
     chosen = load_settings(**settings)
     scoring = chosen.options if options is None else _read(options)
-    asked = [trace if isinstance(trace, Trace) else sound_trace(trace) for trace in traces]
+    grader_of(scoring.grader, chosen.graders)
+    asked = [trace if isinstance(trace, Trace) else _read_trace(trace, index) for index, trace in enumerate(traces)]
 
     async def run() -> tuple[ScoredTrace, ...]:
         scorer = build_scorer(chosen)
@@ -53,6 +56,14 @@ def score(
             await scorer.close()
 
     return asyncio.run(run())
+
+
+def _read_trace(given: Mapping[str, object], index: int) -> Trace:
+    try:
+        return sound_trace(given)
+    except ValidationError as error:
+        [first, *_] = trace_mistakes(error)
+        raise TraceError(f"traces.{index}: {first}", param=f"traces.{index}.{first.param}".rstrip(".")) from error
 
 
 def _read(options: ScoreOptions | Mapping[str, object]) -> ScoreOptions:

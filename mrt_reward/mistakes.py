@@ -20,6 +20,9 @@ MAX_NAME_CHARS = 64
 MAX_SHOWN = 60
 """Characters of what came that are repeated."""
 
+MAX_DEEP = 4
+"""Levels of records that are looked through for a name."""
+
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _NO_OBJECT = ("model_type", "dataclass_type", "model_attributes_type", "dict_type")
 
@@ -39,6 +42,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """End of a message about an unknown name: the nearest known one, or nothing where none is near."""
     near = nearest(name, known)
     return f"; did you mean {near!r}?" if near else ""
+
+
+def path_of(name: str, record: object) -> str | None:
+    """Where a name stands in a record, or in records within it, as a dotted path; None where at no or several paths."""
+    schema = _schema(record)
+    return _path_within(name, _alternatives(schema, schema), schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +102,13 @@ def _mistake(error: Mapping[str, Any], record: object) -> Mistake:
         case "missing":
             return Mistake((*path, name), f"expected a value, got none{_instead(name, came, _names(around))}")
         case _ if unknown:
-            return Mistake((*path, name), f"this field is unknown{_choice(name, _names(around))}")
+            within = _path_within(name, around, _schema(record))
+            hint = f"; did you mean {within!r}?" if within else _choice(name, _names(around))
+            return Mistake((*path, name), f"this field is unknown{hint}")
         case "union_tag_invalid":
             return Mistake((*path, "kind"), _expected(_words(context["expected_tags"]), context["tag"]))
         case "union_tag_not_found":
-            return Mistake((*path, "kind"), _expected(_kinds(around), None))
+            return Mistake((*path, "kind"), f"{_one_of(_kinds(around))}, got none")
         case "literal_error" | "enum":
             return Mistake(path, _expected(_words(context["expected"]), came))
         case kind if kind in _NO_OBJECT and (kinds := _kinds(around)):
@@ -128,10 +139,13 @@ def shown(value: object) -> str:
 
 
 def _expected(choices: Sequence[str], came: object) -> str:
-    what = f"expected {'one of ' if len(choices) > 1 else ''}{', '.join(choices)}"
     if not isinstance(came, str):
-        return f"{what}, got {'none' if came is None else shown(came)}"
-    return f"{what}, got {came[:MAX_SHOWN]!r}{did_you_mean(came, choices)}"
+        return f"{_one_of(choices)}, got {shown(came)}"
+    return f"{_one_of(choices)}, got {came[:MAX_SHOWN]!r}{did_you_mean(came, choices)}"
+
+
+def _one_of(choices: Sequence[str]) -> str:
+    return f"expected {'one of ' if len(choices) > 1 else ''}{', '.join(choices)}"
 
 
 def _choice(name: str, known: Sequence[str]) -> str:
@@ -168,7 +182,7 @@ def _located(record: object, loc: Sequence[str | int]) -> tuple[tuple[str | int,
         if len(nodes) > 1 and (chosen := [node for node in nodes if part in (node.get("title"), *_kinds([node]))]):
             nodes = chosen
             continue
-        inside = [leaf for node in nodes for inner in _inside(node, part) for leaf in _alternatives(inner, schema)]
+        inside = _leaves_at(nodes, part, schema)
         # What a value of a known type has not inside is one more name of an alternative.
         if inside or not all("type" in node for node in nodes) or not nodes:
             path.append(part)
@@ -196,8 +210,25 @@ def _inside(node: Node, part: str | int) -> list[Node]:
     return [cast("Node", each) for each in inside if isinstance(each, dict)]
 
 
+def _leaves_at(nodes: Iterable[Node], part: str | int, schema: Node) -> list[Node]:
+    return [leaf for node in nodes for inner in _inside(node, part) for leaf in _alternatives(inner, schema)]
+
+
 def _names(nodes: Iterable[Node]) -> list[str]:
     return list(dict.fromkeys(name for node in nodes for name in node.get("properties", {})))
+
+
+def _path_within(name: str, nodes: Sequence[Node], schema: Node) -> str | None:
+    """The one shortest path to a name, through the records of these nodes and not through lists."""
+    level: Mapping[str, Sequence[Node]] = {"": nodes}
+    for _ in range(MAX_DEEP):
+        found = [path + name for path, each in level.items() if name in _names(each)]
+        if found:
+            return found[0] if len(found) == 1 else None
+        level = {
+            f"{path}{inner}.": _leaves_at(each, inner, schema) for path, each in level.items() for inner in _names(each)
+        }
+    return None
 
 
 def _kinds(nodes: Iterable[Node]) -> list[str]:

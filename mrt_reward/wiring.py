@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from mrt_reward.graders.build import build_grader
 from mrt_reward.graders.spellings import spellings
 from mrt_reward.install import install_command
 from mrt_reward.mini.bundled import BUNDLED, Bundled
-from mrt_reward.protocols import Prover, public_name
+from mrt_reward.protocols import Prover, grader_of, public_name
 from mrt_reward.service.cache import ScoreCache, SQLiteStore
 from mrt_reward.service.queue import QueueLimits
 from mrt_reward.service.scorer import Scorer
@@ -115,8 +116,21 @@ def expected_version(settings: EngineSettings, *, download: bool) -> str | None:
     return None if folder is None else weights_version(folder)
 
 
+def _need(*packages: str) -> None:
+    """See that packages are here, before seconds go into importing those that are.
+
+    Raises:
+        ImportError: one is not.
+
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise ImportError(f"No module named {package!r}", name=package)
+
+
 def _transformers_prover(settings: EngineSettings, note: str) -> Prover:
     try:
+        _need("torch", "transformers")
         from mrt_reward.provers.hf.prover import TransformersProver  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise ConfigError(
@@ -128,6 +142,7 @@ def _transformers_prover(settings: EngineSettings, note: str) -> Prover:
 
 def _vllm_prover(settings: EngineSettings, note: str) -> Prover:
     try:
+        _need("vllm")
         from mrt_reward.provers.vllm.prover import VLLMProver  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise ConfigError(
@@ -219,6 +234,7 @@ def build_scorer(settings: ServeSettings, prover: Prover | None = None) -> Score
             "out, or take engine vllm",
             param="weights_root",
         )
+    grader_of(settings.options.grader, settings.graders)
     # First, because a path that names no file is reported before a model is loaded.
     store = build_store(settings)
     with ExitStack() as undo:

@@ -9,7 +9,7 @@ import pytest
 
 from mrt_reward.api import advantages, score
 from mrt_reward.core.credit_config import CreditConfig
-from mrt_reward.errors import ConfigError
+from mrt_reward.errors import ConfigError, TraceError
 from mrt_reward.mini.island import sample_problems
 from mrt_reward.mini.writer import BASE_SLOPPINESS, write_thinking
 from mrt_reward.types import ScoredTrace, Status, Trace, Value
@@ -27,6 +27,12 @@ def test_traces_are_scored_here_and_what_they_earned_is_paid() -> None:
     paid, _ = advantages([right, idle])
     earned = [episode.progress for episode in right.episodes]
     assert (paid.episode_advantage_K - (paid.outcome_advantage or 0)).tolist() == pytest.approx(earned)
+
+
+def test_ids_are_labels_that_may_repeat() -> None:
+    trace = {"id": "a", "problem": "q", "completion": "It is late."}
+    right, wrong = score([{**trace, "outcome": 1.0}, {**trace, "outcome": 0.0}], grader_workers=1)
+    assert (right.id, right.outcome, wrong.id, wrong.outcome) == ("a", 1.0, "a", 0.0)
 
 
 def test_a_trace_without_values_is_paid_its_outcome_alone() -> None:
@@ -51,6 +57,7 @@ OPTIONS: list[tuple[object, str]] = [
     ({"segmenter": {"kind": "mrt-aime"}}, 'options.segmenter: .* give "mrt-aime" itself'),
     ({"estimator": {"kind": "rollouts", "num_samples": True}}, "num_samples: expected no boolean"),
     ([1], "options: expected an object, got"),
+    ({"grader": "mth"}, "unknown grader 'mth': expected one of math; did you mean 'math'"),
 ]
 
 
@@ -58,6 +65,14 @@ OPTIONS: list[tuple[object, str]] = [
 def test_a_wrong_option_is_refused_before_a_model_is_looked_for(options: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         score([], options=options, model="/there/is/no/such/model")
+
+
+def test_a_trace_that_breaks_its_schema_is_refused_before_a_model_is_looked_for() -> None:
+    trace = {"id": "a", "problem": "q", "completion": "c"}
+    with pytest.raises(
+        TraceError, match=r"^traces\.1: num_samples: this is an option of scoring, .* options\.estimator\.num"
+    ):
+        score([trace, {**trace, "num_samples": 4}], model="/there/is/no/such/model")
 
 
 def test_options_are_a_mapping_too_as_on_the_wire() -> None:

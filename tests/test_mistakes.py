@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from mrt_reward.config import ServeSettings
-from mrt_reward.mistakes import MAX_NAME_CHARS, MAX_SHOWN, Mistake, did_you_mean, mistakes, nearest, shown
+from mrt_reward.mistakes import MAX_NAME_CHARS, MAX_SHOWN, Mistake, did_you_mean, mistakes, nearest, path_of, shown
 from mrt_reward.options import ScoreOptions
 from mrt_reward.training.settings import TrainingSettings
 from mrt_reward.types import ScoredTrace, Trace
@@ -42,6 +42,10 @@ UNKNOWN: list[tuple[Any, dict[str, Any], str, str]] = [
     (AdvantagesRequest, {"groups": [{"traces": TRACES}], "credit": {"alpa": 1}}, "credit.alpa", "alpha"),
     (AdvantagesRequest, {"groups": [{"traces": TRACES, "notess": []}]}, "groups.0.notess", "notes"),
     (Trace, {"id": "a", "probelm": "q"}, "probelm", "problem"),
+    # A name that stands deeper in the record is more than one that resembles it.
+    (ScoreRequest, {"traces": TRACES, "estimator": {"kind": "rollouts"}}, "estimator", "options.estimator"),
+    (ScoreOptions, {"num_samples": 4}, "num_samples", "estimator.num_samples"),
+    (AdvantagesRequest, {"groups": [{"traces": TRACES}], "alpha": 1}, "alpha", "credit.alpha"),
     (TrainingSettings, {"segmenter": {"kind": "tokens", "num_token": 3}}, "segmenter.num_token", "num_tokens"),
     (ServeSettings, {"keys": {"ann": {"sha256": "0" * 64, "scope": ["score"]}}}, "keys.ann.scope", "scopes"),
 ]
@@ -52,6 +56,18 @@ def test_an_unknown_name_gets_the_nearest_of_its_record(record: Any, data: objec
     [found] = found_in(record, data)
     assert (found.param, found.message) == (param, f"this field is unknown; did you mean {near!r}?")
     assert str(found) == f"{param}: {found.message}"
+
+
+def test_a_name_has_a_path_where_it_stands_only_once() -> None:
+    found = {name: path_of(name, ScoreOptions) for name in ("estimator", "num_samples", "change", "kind", "zzz")}
+    assert found == {
+        "estimator": "estimator",
+        "num_samples": "estimator.num_samples",
+        "change": "estimator.prior.change",
+        "kind": None,  # of the segmenter and of the estimator
+        "zzz": None,
+    }
+    assert path_of("alpha", None) is None
 
 
 def test_where_no_name_is_near_all_that_may_stand_there_are_listed() -> None:
@@ -76,6 +92,7 @@ KINDS = "expected one of balanced, markers, paragraphs, tokens, explicit"
         (ScoreOptions, {"segmenter": 3}, "segmenter", 'such as {"kind": "balanced"}, got 3'),
         (ScoreOptions, {"terminator": "boxd"}, "terminator", "expected one of boxed, official, qwen3, got 'boxd'; did"),
         (ScoreOptions, {"terminator": 3}, "terminator", "expected one of boxed, official, qwen3, got 3"),
+        (TrainingSettings, {"baseline": None}, "baseline", "leave_one_out, termination, got null"),
         (ScoreOptions, {"delimiters": []}, "delimiters", "expected an object, got []"),
         (
             AdvantagesRequest,

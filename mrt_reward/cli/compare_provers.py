@@ -35,6 +35,7 @@ from mrt_reward.evaluation.provers import PolicyValues, ProverMeasure, Scores, a
 from mrt_reward.evaluation.result import Result
 from mrt_reward.files import write_json
 from mrt_reward.options import ScoreOptions
+from mrt_reward.protocols import grader_of
 from mrt_reward.wiring import build_scorer
 
 CHUNK = 64
@@ -169,6 +170,7 @@ def _refuse_mixed_flags(columns: Sequence[str] | None, *, estimators: bool, seve
 
 def _spec(word: str, settings: ServeSettings, default: ScoreOptions) -> Spec:
     name, own, options = named_settings(word, "--prover", settings)
+    grader_of((options or default).grader, own.graders)  # before a prover is built
     return Spec(name, own, options or default)
 
 

@@ -25,6 +25,7 @@ from mrt_reward.evaluation.forcing import ForcingSpec
 from mrt_reward.evaluation.run import Run, RunCounts, RunPlan
 from mrt_reward.evaluation.sampling import SamplingSpec, require_logprobs
 from mrt_reward.options import Rollouts, ScoreOptions
+from mrt_reward.protocols import grader_of
 from mrt_reward.wiring import build_scorer
 
 UNBOUNDED_TOKENS = 10**12
@@ -76,8 +77,7 @@ def evaluate(
     call = this_call()
     spec = reported.spec(sampling.seed, call)
     refuse_unusable(source, read.rows())
-    grader = settings.graders.get(scoring.grader or next(iter(settings.graders)))
-    refuse_unanswered(source, read.rows(), scoring, grader)
+    refuse_unanswered(source, read.rows(), scoring, grader_of(scoring.grader, settings.graders))
     console = Console(stderr=True)
     with Folder(output) as folder:
         if overwrite:

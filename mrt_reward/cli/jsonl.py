@@ -27,6 +27,7 @@ class FileRow:
         id: its own, or `line-N`; unique within the file.
         trace: None when the line could not be read as a trace; then `error` says why.
         extra: columns that are not ours.
+        repeats: whether an earlier row has the id that stands in the file.
 
     """
 
@@ -34,6 +35,7 @@ class FileRow:
     trace: Trace | None
     extra: Mapping[str, object] = field(default_factory=dict[str, object])
     error: TraceError | None = None
+    repeats: bool = False
 
 
 def read_rows(path: Path, renames: Mapping[str, str] | None = None, *, problems: bool = False) -> Iterator[FileRow]:
@@ -53,8 +55,10 @@ def read_rows(path: Path, renames: Mapping[str, str] | None = None, *, problems:
             row = _row(line, number, renames or {}, problems=problems)
             seen[row.id] += 1
             if seen[row.id] > 1:
-                unique = f"{row.id}#{seen[row.id]}"
-                row = replace(row, id=unique, trace=row.trace and replace(row.trace, id=unique))
+                while (unique := f"{row.id}#{seen[row.id]}") in seen:
+                    seen[row.id] += 1
+                seen[unique] += 1  # which a later row may have as its own
+                row = replace(row, id=unique, trace=row.trace and replace(row.trace, id=unique), repeats=True)
             yield row
 
 

@@ -23,6 +23,7 @@ from mrt_reward.evaluation.provers import Scores, common_traces
 from mrt_reward.evaluation.result import Result
 from mrt_reward.files import write_json
 from mrt_reward.options import ScoreOptions
+from mrt_reward.protocols import grader_of
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import Trace
 from mrt_reward.wiring import build_scorer
@@ -106,9 +107,7 @@ def _traces(path: Path, renames: Mapping[str, str], wanted: LineUp, console: Con
             return [result.trace for result in pool.traces]
         refuse_unusable(path, rows)
     options = replace(wanted.options, estimator=reference_of(wanted.reference, wanted.options).estimator)
-    refuse_unanswered(
-        path, rows, options, wanted.settings.graders.get(options.grader or next(iter(wanted.settings.graders)))
-    )
+    refuse_unanswered(path, rows, options, grader_of(options.grader, wanted.settings.graders))
     if errors := [row.error for row in rows if row.error is not None]:
         note = f"{len(errors)} lines were skipped, the first: {errors[0]}"
         console.print(note, highlight=False, markup=False, soft_wrap=True)

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from mrt_reward.cli.bars import bar, waiting
-from mrt_reward.cli.columns import Map, refuse_unanswered, refuse_unusable, renames_from
+from mrt_reward.cli.columns import Map, notes_on, refuse_unanswered, refuse_unusable, renames_from
 from mrt_reward.cli.flags import ENGINE, with_settings
 from mrt_reward.cli.jsonl import FileRow, read_rows
 from mrt_reward.cli.options import OPTIONS, options_from
@@ -25,6 +25,7 @@ from mrt_reward.errors import NO_THINKING, ConfigError, MRTRewardError, ProverUn
 from mrt_reward.evaluation.folder import Log
 from mrt_reward.evaluation.record import record
 from mrt_reward.options import ScoreOptions
+from mrt_reward.protocols import grader_of
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
 from mrt_reward.wire import read_scored
 from mrt_reward.wiring import build_scorer, expected_name, expected_note, expected_version
@@ -62,11 +63,11 @@ def score(
     if target.resolve() == traces.resolve():
         raise ConfigError(f"--output must not be the input itself ({traces})", param="output")
     renames = renames_from(columns)
-    rows = list(read_rows(traces, renames))
     scoring = options_from(options, settings.options)
-    grader = scoring.grader or next(iter(settings.graders))
+    grader = None if url else grader_of(scoring.grader, settings.graders)
+    rows = list(read_rows(traces, renames))
     refuse_unusable(traces, rows)
-    refuse_unanswered(traces, rows, scoring, None if url else settings.graders.get(grader))
+    refuse_unanswered(traces, rows, scoring, grader)
     gold_column = next(
         (f"`{theirs}` (--map answer)" for theirs, ours in renames.items() if ours == "answer"), "`answer`"
     )
@@ -114,9 +115,7 @@ async def _run(run: _Run, console: Console) -> None:
             f"--url asks a server, which has a prover and graders of its own: unused here are {', '.join(unused)}"
         ] = None
     with closing(Log(run.target, keep=_not_failed)) as log:
-        extras = sorted({name for row in run.rows for name in row.extra})
-        if extras:
-            note = f"columns passed through under `extra`: {', '.join(extras)}"
+        for note in notes_on(run.rows):
             console.print(note, highlight=False, markup=False, soft_wrap=True)
         try:
             await _score(run, done, _Sink(log, totals, console))

@@ -99,5 +99,5 @@ def _asked(http: httpx.Client, path: str, body: BaseModel, headers: Mapping[str,
     except httpx.HTTPError as error:
         raise unreachable(str(http.base_url), error).error from error
     if not reply.is_success:
-        raise refused(reply.status_code, reply.headers, reply.content).error
+        raise refused(reply).error
     return reply

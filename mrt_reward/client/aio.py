@@ -261,7 +261,7 @@ class AsyncClient:
         async def attempt(url: str, headers: Mapping[str, str]) -> Reply:
             response = await self._http.request(method, url + path, content=ask.content, headers=headers)
             if not response.is_success:
-                raise refused(response.status_code, response.headers, response.content)
+                raise refused(response)
             try:
                 return reply.model_validate_json(response.content)
             except ValidationError as error:

@@ -17,10 +17,19 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from mrt_reward.errors import RequestRejected, TraceError
-from mrt_reward.mistakes import mistakes
+from mrt_reward.mistakes import Mistake, mistakes
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace, Trace
-from mrt_reward.wire import MAX_DEPTH, AdvantagesRequest, Group, RefusedTrace, read_options, read_trace, trace_fields
+from mrt_reward.wire import (
+    MAX_DEPTH,
+    AdvantagesRequest,
+    Group,
+    RefusedTrace,
+    read_options,
+    read_trace,
+    trace_fields,
+    trace_mistakes,
+)
 
 TraceLike = Trace | Mapping[str, object]
 
@@ -72,7 +81,7 @@ def written(trace: object, index: int) -> Written:
         del fields["id"]
         return Written(sent.id, to_json(fields), _asked(sent))
     except ValidationError as error:
-        raise rejected(error, Trace, f"{where}.") from error
+        raise rejected(trace_mistakes(error), f"{where}.") from error
     except (TypeError, ValueError, OverflowError) as error:
         raise _refusal(where, f"cannot be written as JSON ({error})") from error
 
@@ -85,8 +94,17 @@ def _asked(trace: Trace) -> str:
 
 
 def write_all(traces: Sequence[TraceLike]) -> list[Written]:
-    """Every trace as it is sent; raises as `written` does."""
-    return [written(trace, index) for index, trace in enumerate(traces)]
+    """Every trace as it is sent; raises as `written` does, and where two have one id.
+
+    A server refuses the second one of a request, and which traces share a request is no matter of the caller's.
+    """
+    found = [written(trace, index) for index, trace in enumerate(traces)]
+    first: dict[str, int] = {}
+    for index, trace in enumerate(found):
+        if (before := first.setdefault(trace.id, index)) != index:
+            what = f"{trace.id[:100]!r} is the id of traces.{before} too: give each trace of a call its own"
+            raise _refusal(f"traces.{index}.id", what, code="duplicate_id")
+    return found
 
 
 def split(traces: Sequence[Written]) -> list[list[Written]]:
@@ -113,7 +131,7 @@ def checked(options: OptionsLike | None) -> ScoreOptions | None:
     try:
         return None if options is None else read_options(options)
     except ValidationError as error:
-        raise rejected(error, ScoreOptions, "options.") from error
+        raise rejected(mistakes(error.errors(include_url=False), ScoreOptions), "options.") from error
 
 
 def score_body(traces: Sequence[Written], options: ScoreOptions | None, ids: Sequence[str]) -> bytes:
@@ -135,7 +153,7 @@ def advantages_body(request: AdvantagesRequest | Mapping[str, object]) -> bytes:
         groups = [_sent(group, f"groups.{index}") for index, group in enumerate(body.groups)]
         return body.model_copy(update={"groups": groups}).model_dump_json().encode()
     except ValidationError as error:
-        raise rejected(error, AdvantagesRequest, "") from error
+        raise rejected(mistakes(error.errors(include_url=False), AdvantagesRequest), "") from error
     except (TypeError, ValueError, OverflowError) as error:
         raise _refusal("groups", f"cannot be written as JSON ({error})") from error
 
@@ -170,9 +188,9 @@ def _sent(group: Group, where: str) -> Group:
     return group.model_copy(update={"traces": traces})
 
 
-def rejected(error: ValidationError, record: object, where: str) -> RequestRejected:
-    """The error for a caller whose input breaks the contract of a record."""
-    [first, *_] = mistakes(error.errors(include_url=False), record)
+def rejected(found: Sequence[Mistake], where: str) -> RequestRejected:
+    """The error for a caller whose input breaks the contract of a record: the first thing that does."""
+    [first, *_] = found
     return _refusal(f"{where}{first.param}".rstrip("."), first.message)
 
 
@@ -233,6 +251,6 @@ def _refuse_surrogate(name: str, text: str) -> None:
             raise _refusal(name, f"character {error.start} is a lone surrogate, which is no Unicode text") from error
 
 
-def _refusal(param: str, message: str) -> RequestRejected:
+def _refusal(param: str, message: str, *, code: str = "invalid_request") -> RequestRejected:
     printable = param.encode("ascii", "backslashreplace").decode()
-    return RequestRejected(f"{printable}: {message}", code="invalid_request", param=printable)
+    return RequestRejected(f"{printable}: {message}", code=code, param=printable)

@@ -60,7 +60,8 @@ class Delivery:
         sent = {**headers, **self._request["headers"]}
         async with self._http.stream("POST", url + PATH, content=self._request["content"], headers=sent) as reply:
             if not reply.is_success:
-                raise refused(reply.status_code, reply.headers, await reply.aread())
+                await reply.aread()
+                raise refused(reply)
             async for line in reply.aiter_lines():
                 try:
                     self._take(line)

@@ -9,6 +9,7 @@ import httpx
 from pydantic import ValidationError
 
 from mrt_reward.backoff import retry_after_s, spread_s, wait_s
+from mrt_reward.engine_settings import origin_of
 from mrt_reward.errors import (
     DeadlineExceeded,
     Draining,
@@ -33,6 +34,9 @@ CANARY_CHANGED = "canary_changed"
 """Code of a `ProverUnavailable` whose server proves nothing until it is started anew, or gets new weights."""
 
 DEFAULT_TRIES = 5
+
+NO_ROUTE = (404, 405, 501)
+"""What web servers answer where they have no such route, or none for the method."""
 
 UNAUTHORIZED = 401
 HOW_TO_SEND_A_KEY = (
@@ -135,13 +139,16 @@ class Refused(Exception):
         self.answered = answered
 
 
-def refused(status: int, headers: httpx.Headers, body: bytes) -> Refused:
-    """The typed error of an error reply."""
+def refused(reply: httpx.Response) -> Refused:
+    """The typed error of an error reply, of which the body was read."""
+    status, headers = reply.status_code, reply.headers
     try:
-        info = ErrorBody.model_validate_json(body).error
+        info = ErrorBody.model_validate_json(reply.content).error
         message, code, param = info.message, info.code, info.param
     except ValidationError:
-        message, code, param = body[:500].decode(errors="replace"), "", None
+        if status in NO_ROUTE or reply.is_redirect:
+            return Refused(_no_server_of_ours(reply))
+        message, code, param = reply.content[:500].decode(errors="replace"), "", None
     message = f"{message} (HTTP {status})" + (f": {HOW_TO_SEND_A_KEY}" if status == UNAUTHORIZED else "")
     least_s = retry_after_s(headers.get("retry-after"))
     if code in _BY_CODE:
@@ -153,6 +160,18 @@ def refused(status: int, headers: httpx.Headers, body: bytes) -> Refused:
         rejected.status = status
         return Refused(rejected, least_s)
     return Refused(WireError(message, code=code or None, param=param), least_s)
+
+
+def _no_server_of_ours(reply: httpx.Response) -> RequestRejected:
+    """Of a reply that says, not in our words, that there is no such route."""
+    request, by, to = reply.request, reply.headers.get("server", ""), reply.headers.get("location", "")
+    came = f"HTTP {reply.status_code}" + (f" to {to[:200]}" if to else "") + (f" from {by[:60]!r}" if by else "")
+    error = RequestRejected(
+        f"expected an mrt-reward server at {origin_of(str(request.url))}, which answers {request.method} "
+        f"{request.url.path}, got {came}: check the URL, or start a server with `mrt-reward serve`"
+    )
+    error.status = reply.status_code
+    return error
 
 
 def unreachable(url: str, error: httpx.HTTPError) -> Refused:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from mrt_reward.errors import ConfigError, MRTRewardError, ProverUnavailable
+from mrt_reward.errors import MRTRewardError, ProverUnavailable
 from mrt_reward.evaluation.direct import DirectSpec, answer_directly, as_problem
 from mrt_reward.evaluation.folder import RESULTS, Folder, Log
 from mrt_reward.evaluation.record import all_but_failures, line_key, record
@@ -16,6 +16,7 @@ from mrt_reward.evaluation.result import Direct, Evaluation
 from mrt_reward.evaluation.run import ProblemRow, RunCounts
 from mrt_reward.evaluation.traces import problem_name
 from mrt_reward.evaluation.workers import in_parallel
+from mrt_reward.protocols import grader_of
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
 
@@ -59,15 +60,12 @@ class DirectRun:
             ConfigError: there is no such grader.
 
         """
-        graders = scorer.graders
-        name = spec.grader or next(iter(graders))
-        if name not in graders:
-            raise ConfigError(f"unknown grader {name!r}: there is {', '.join(graders)}", param="options.grader")
+        grader = grader_of(spec.grader, scorer.graders)
 
         async def answer(problem: Trace) -> None:
             direct = Direct()
             try:
-                scored, direct = await answer_directly(scorer, problem, spec, graders[name])
+                scored, direct = await answer_directly(scorer, problem, spec, grader)
                 self.counts.scored += 1
             except ProverUnavailable:
                 raise

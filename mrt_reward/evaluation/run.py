@@ -20,6 +20,7 @@ from mrt_reward.evaluation.sampling import SamplingSpec, sample_traces
 from mrt_reward.evaluation.traces import problem_name
 from mrt_reward.evaluation.workers import in_parallel
 from mrt_reward.options import Rollouts, ScoreOptions
+from mrt_reward.protocols import grader_of
 from mrt_reward.service.scorer import Scorer
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
 from mrt_reward.wire import TRACE_FIELDS, sound_trace, trace_fields
@@ -205,16 +206,14 @@ class Run:
         await self._score([self._read_back(item, name) for name in names if name in todo])
 
     def _refuse_unanswerable(self, trace: Trace) -> None:
-        options, graders = self._plan.options, self._scorer.graders
-        name = options.grader or next(iter(graders))
-        if name not in graders:
-            raise ConfigError(f"unknown grader {name!r}: there is {', '.join(graders)}", param="options.grader")
+        options = self._plan.options
+        grader = grader_of(options.grader, self._scorer.graders)
         if isinstance(options.estimator, Rollouts) and options.estimator.mean_samples is not None:
             raise ConfigError(
                 "an evaluation reports raw values, which answers given in rounds would bias: leave out mean_samples",
                 param="options.estimator.mean_samples",
             )
-        if not trace.answer and (not isinstance(options.estimator, Rollouts) or graders[name].needs_answer):
+        if not trace.answer and (not isinstance(options.estimator, Rollouts) or grader.needs_answer):
             raise TraceError(
                 "the problem has no answer to grade with: give `answer`, or a grader that needs none",
                 code="no_answer",

@@ -21,7 +21,7 @@ class AnswerOptions:
     terminator: TerminatorName | Terminator = option(
         "boxed", "What forces an answer: boxed, official, qwen3, or yours, as a mapping."
     )
-    grader: Annotated[str, MinLen(1), MaxLen(200)] | None = option(None, "Grader by its name; none is the default one.")
+    grader: Annotated[str, MinLen(1), MaxLen(200)] | None = option(None, "Grader by its name. Unset: the default one.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from mrt_reward.protocols.grading import (
     asking_for,
     asking_party,
     asking_together,
+    grader_of,
 )
 from mrt_reward.protocols.proving import (
     Coupling,
@@ -74,6 +75,7 @@ __all__ = [
     "asking_for",
     "asking_party",
     "asking_together",
+    "grader_of",
     "public_name",
     "trace_name",
 ]

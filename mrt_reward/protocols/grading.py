@@ -5,9 +5,28 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
+from mrt_reward.errors import ConfigError
+from mrt_reward.mistakes import did_you_mean
 from mrt_reward.types import Grade
+
+T = TypeVar("T")
+
+
+def grader_of(name: str | None, graders: Mapping[str, T]) -> T:
+    """The grader, or its specification, that options name; None is the first.
+
+    Raises:
+        ConfigError: there is none of that name.
+
+    """
+    if name is not None and name not in graders:
+        known = ", ".join(graders)
+        raise ConfigError(
+            f"unknown grader {name!r}: expected one of {known}{did_you_mean(name, graders)}", param="options.grader"
+        )
+    return graders[name or next(iter(graders))]
 
 
 @dataclass(frozen=True, slots=True)

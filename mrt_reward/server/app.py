@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from mrt_reward.config import ServeSettings
 from mrt_reward.errors import MRTRewardError
 from mrt_reward.options import ScoreOptions
+from mrt_reward.protocols import grader_of
 from mrt_reward.server import openrlhf
 from mrt_reward.server.admin import AdminRoutes
 from mrt_reward.server.advantages import advantages
@@ -132,7 +133,7 @@ class Routes:
 
     async def _rewards(self, body: GetRewardRequest) -> GetRewardResponse:
         options = self._settings.options
-        grader = self._scorer.graders[options.grader or next(iter(self._scorer.graders))]
+        grader = grader_of(options.grader, self._scorer.graders)
         # In a thread, because a long query takes long to take apart.
         traces = await asyncio.to_thread(openrlhf.to_traces, body, needs_answer=grader.needs_answer)
         scored = await self._scorer.score(traces, options)

@@ -56,7 +56,7 @@ class TrainingSettings(FollowOptions, WasteOptions, EpisodeLimit, SamplingOption
     ] = "none"
     scale_by_std: Annotated[
         bool | None,
-        Field(description="Whether the outcome advantage is divided by its deviation; none is the trainer's own."),
+        Field(description="Whether the outcome advantage is divided by its deviation. Unset: as the trainer does."),
     ] = None
     segmenter: Annotated[
         SegmenterName | Annotated[Segmenter, Field(discriminator="kind")],
@@ -95,7 +95,7 @@ class TrainingSettings(FollowOptions, WasteOptions, EpisodeLimit, SamplingOption
         float, Field(ge=0, le=1, description="The run stops when more of a batch's traces than this have no score.")
     ] = 0.5
     regret_budget: Annotated[
-        int | None, Field(ge=1, description="C of the logged regret in tokens; none is the longest response allowed.")
+        int | None, Field(ge=1, description="C of the logged regret in tokens. Unset: the longest response allowed.")
     ] = None
 
     @property

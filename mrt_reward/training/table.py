@@ -16,11 +16,11 @@ def settings_table(prefix: str = "") -> str:
     declared: dict[str, FieldInfo] = cast("Any", TrainingSettings).__pydantic_fields__
     for name, field in declared.items():
         default = field.default
-        text = _as_mapping(default) if is_dataclass(default) else str(default)
+        shown = f"`{_as_mapping(default) if is_dataclass(default) else default}`" if default is not None else "unset"
         choices = get_args(field.annotation)
-        shown = ", ".join(choices) if choices and all(isinstance(choice, str) for choice in choices) else ""
-        meaning = (field.description or "") + (f" One of {shown}." if shown else "")
-        lines.append(f"| `{prefix}{name}` | `{text.replace('None', 'none')}` | {meaning} |")
+        named = ", ".join(choices) if choices and all(isinstance(choice, str) for choice in choices) else ""
+        meaning = (field.description or "") + (f" One of {named}." if named else "")
+        lines.append(f"| `{prefix}{name}` | {shown} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 

@@ -41,6 +41,7 @@ from mrt_reward.wire.traces import (
     scored_json,
     sound_trace,
     trace_fields,
+    trace_mistakes,
 )
 
 __all__ = [
@@ -81,4 +82,5 @@ __all__ = [
     "scored_json",
     "sound_trace",
     "trace_fields",
+    "trace_mistakes",
 ]

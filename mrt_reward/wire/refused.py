@@ -6,16 +6,16 @@ what it has of an id and of metadata, so that its error can be reported at its i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
 from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from mrt_reward.errors import TraceError
-from mrt_reward.mistakes import mistakes
+from mrt_reward.mistakes import Mistake, mistakes
 from mrt_reward.types import ErrorInfo, ScoredTrace, Status, Trace
-from mrt_reward.wire.traces import RENAMED, refuse_contradictions
+from mrt_reward.wire.traces import refuse_contradictions, trace_mistakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,11 @@ def fields_of(raw: object) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", raw) if isinstance(raw, Mapping) else {}
 
 
-def _broken_field(error: ValidationError, record: type[Trace | ScoredTrace]) -> TraceError:
+def _broken_field(found: Sequence[Mistake]) -> TraceError:
     """The first field that breaks the schema of a record: what was expected and what came."""
-    first, *others = mistakes(error.errors(include_url=False), record)
-    renamed = RENAMED.get(first.param)
-    what = f"this field is {renamed} now" if record is Trace and renamed else first.message
+    first, *others = found
     more = f" (and {len(others)} more)" if others else ""
-    return TraceError(f"{first.param or 'trace'}: {what}{more}", param=first.param or None)
+    return TraceError(f"{first.param or 'trace'}: {first.message}{more}", param=first.param or None)
 
 
 def readable_id(fields: Mapping[str, Any]) -> str:
@@ -75,7 +73,7 @@ def _trace_or_refused(raw: Any, sound: ValidatorFunctionWrapHandler) -> Trace:  
     try:
         return cast("Trace", sound(raw))
     except ValidationError as error:
-        return RefusedTrace.of(raw, _broken_field(error, Trace))
+        return RefusedTrace.of(raw, _broken_field(trace_mistakes(error)))
 
 
 LenientTrace = Annotated[Trace, WrapValidator(_trace_or_refused)]
@@ -168,7 +166,7 @@ def _scored_or_refused(raw: Any, sound: ValidatorFunctionWrapHandler) -> ScoredT
             raise TraceError("token_ends: stands beside `traces` now, one for each trace", param="token_ends")
         return cast("ScoredTrace", sound(_completed(fields) if fields else raw))
     except ValidationError as error:
-        refused = _broken_field(error, ScoredTrace)
+        refused = _broken_field(mistakes(error.errors(include_url=False), ScoredTrace))
     except TraceError as error:
         refused = error
     return ScoredTrace(readable_id(fields), Status.ERROR, error=ErrorInfo.of(refused))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from mrt_reward.errors import TraceError
+from mrt_reward.mistakes import Mistake, mistakes, path_of
+from mrt_reward.options import ScoreOptions
 from mrt_reward.types import ScoredTrace, Trace
 
 MAX_TRACES = 1024
@@ -87,6 +89,23 @@ def read_scored(given: Mapping[str, object]) -> ScoredTrace:
 
     """
     return _SCORED.validate_python(given)
+
+
+def trace_mistakes(error: ValidationError) -> list[Mistake]:
+    """What breaks the schema of a trace; of an earlier name, or an option of scoring, what to write instead."""
+    found = mistakes(error.errors(include_url=False), Trace)
+    return [replace(each, message=_moved(each.param) or each.message) for each in found]
+
+
+def _moved(name: str) -> str | None:
+    """Where a field is given that a trace does not have, and something else has or had."""
+    if name in RENAMED:
+        return f"this field is {RENAMED[name]} now"
+    path = None if name in TRACE_FIELDS else path_of(name, ScoreOptions)
+    return path and (
+        f"this is an option of scoring, not a field of a trace: give it as options.{path} beside the traces, or in the "
+        "--options of a command"
+    )
 
 
 def refuse_contradictions(trace: Trace) -> None:

@@ -61,6 +61,44 @@ def test_traces_are_scored_and_other_columns_pass_through(tmp_path: Path, prover
     assert first["trace"]["answer"] == ["42"]
     assert len(first["prefix_tokens"]) == len(VALUES)
     assert (first["id"], second["id"]) == ("t", "t#2")
+    assert "rows with the id of an earlier one: 1, written as ID#2 and so on, the first as 't#2';" in done.output
+    assert "options of scoring" not in done.output
+
+
+def test_a_grader_that_nobody_has_is_refused_before_a_model_is_looked_for(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", TRACE)
+    done = RUN.invoke(app, ["score", str(source), "--options", '{"grader": "mth"}', "--model", "/no/such/model"])
+    assert isinstance(done.exception, ConfigError)
+    assert "unknown grader 'mth': expected one of math" in str(done.exception)
+    assert not (tmp_path / "in.scored.jsonl").exists()
+
+
+def test_options_in_a_row_are_said_to_be_none(tmp_path: Path, prover: ScriptedProver) -> None:
+    source = write(
+        tmp_path / "in.jsonl", {**TRACE, "estimator": {"kind": "rollouts"}, "num_samples": 4, "colour": "red"}
+    )
+    done = RUN.invoke(app, ["score", str(source)])
+    note = "of these, options of scoring change nothing in a row: give estimator, num_samples in --options\n"
+    assert note in done.output
+    assert "earlier one" not in done.output
+
+
+def test_rows_with_one_id_are_all_scored_once_also_after_a_kill(tmp_path: Path, prover: ScriptedProver) -> None:
+    # What the second row would be called is the third one's own id.
+    ids = ("t", "t", "t#2", "t")
+    source = write(tmp_path / "in.jsonl", *({**TRACE, "id": name, "problem": f"{j}?"} for j, name in enumerate(ids)))
+    output = tmp_path / "in.scored.jsonl"
+    assert RUN.invoke(app, ["score", str(source)]).exit_code == 0
+    whole = {row["id"]: row["trace"]["problem"] for row in read(output)}
+    assert sorted(whole.values()) == ["0?", "1?", "2?", "3?"]
+    output.write_text("".join(output.read_text().splitlines(keepends=True)[:2]))
+    assert RUN.invoke(app, ["score", str(source)]).exit_code == 0
+    assert {row["id"]: row["trace"]["problem"] for row in read(output)} == whole
+    # In another order the ids would be others': nothing is written.
+    write(source, *({**TRACE, "id": name, "problem": f"{j}?"} for j, name in reversed(list(enumerate(ids)))))
+    done = RUN.invoke(app, ["score", str(source)])
+    assert isinstance(done.exception, ConfigError)
+    assert "holds the scores of another 't'" in str(done.exception)
 
 
 def test_what_is_no_json_number_is_missing(tmp_path: Path, prover: ScriptedProver) -> None:
@@ -200,7 +238,7 @@ def test_the_input_is_never_overwritten_and_options_are_checked(tmp_path: Path, 
 def test_a_file_is_gone_on_with_in_one_way_only(tmp_path: Path, prover: ScriptedProver) -> None:
     source = write(tmp_path / "in.jsonl", {**TRACE, "id": "a"}, {**TRACE, "id": "b"})
     output = tmp_path / "out.jsonl"
-    words = ["score", str(source), "-o", str(output)]
+    words = ["score", str(source), "-o", str(output), "--grader", "math", "--grader", "word=exact"]
     assert RUN.invoke(app, words).exit_code == 0
     before = output.read_bytes()
     for options, message in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrt_reward.client import AsyncClient
-from mrt_reward.client.bodies import advantages_body, score_body, written
+from mrt_reward.client.bodies import advantages_body, score_body, write_all, written
 from mrt_reward.errors import RequestRejected
 from mrt_reward.options import ScoreOptions
 from mrt_reward.types import Status, Trace
@@ -129,6 +130,37 @@ def test_metadata_that_is_no_json_is_refused_and_the_field_named(kind: str, wher
 def test_what_is_no_trace_is_refused(trace: object) -> None:
     with pytest.raises(RequestRejected, match=r"traces\.2"):
         written(trace, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("estimator", "this is an option of scoring, not a field of a trace: give it as options.estimator beside"),
+        ("episodes", "this field is episode_starts now"),
+        ("completoin", "this field is unknown; did you mean 'completion'?"),
+    ],
+)
+def test_a_field_that_a_trace_does_not_have_is_said_to_be_where_it_belongs(name: str, what: str) -> None:
+    with pytest.raises(RequestRejected, match=rf"^traces\.2\.{name}: {re.escape(what)}"):
+        written({**TRACE, name: {}}, 2)
+
+
+def test_an_id_that_stands_twice_in_a_call_is_refused_before_anything_is_sent() -> None:
+    # The third trace has no id, so that its index is it.
+    for traces, index, first in (
+        ([{**TRACE, "id": "a"}, {**TRACE, "id": "b"}, {**TRACE, "id": "a"}], 2, 0),
+        (
+            [TRACE | {"id": 2}, TRACE | {"id": "b"}, {name: value for name, value in TRACE.items() if name != "id"}],
+            2,
+            0,
+        ),
+    ):
+        with pytest.raises(
+            RequestRejected, match=rf"^traces\.{index}\.id: '.' is the id of traces\.{first} too: give"
+        ) as e:
+            write_all(traces)
+        assert (e.value.code, e.value.param) == ("duplicate_id", f"traces.{index}.id")
+    assert [trace.id for trace in write_all([{**TRACE, "id": "a"}, {**TRACE, "id": "b"}])] == ["a", "b"]
 
 
 JSON = st.recursive(

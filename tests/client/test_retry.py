@@ -63,6 +63,11 @@ def test_who_was_refused_together_does_not_come_back_together() -> None:
     assert RetryPolicy().spread_s(0.0) == 0.0
 
 
+def replied(status: int, headers: httpx.Headers, body: bytes) -> httpx.Response:
+    """What was answered to a request for scores."""
+    return httpx.Response(status, headers=headers, content=body, request=httpx.Request("POST", "http://host/v1/score"))
+
+
 def body_of(code: str) -> bytes:
     return json.dumps({"error": {"message": "no", "type": "T", "code": code, "param": "p"}}).encode()
 
@@ -84,7 +89,7 @@ def body_of(code: str) -> bytes:
 def test_an_error_reply_is_the_error_that_the_server_raised(
     status: int, code: str, kind: type[MRTRewardError], expected_code: str
 ) -> None:
-    error = refused(status, httpx.Headers(), body_of(code)).error
+    error = refused(replied(status, httpx.Headers(), body_of(code))).error
     assert type(error) is kind
     assert (str(error).partition(": ")[0], error.code) == (f"no (HTTP {status})", expected_code)
     if isinstance(error, RequestRejected):
@@ -95,11 +100,36 @@ def test_an_error_reply_is_the_error_that_the_server_raised(
     "body", [b"", b"<html>502 Bad Gateway</html>", b"\xff\xfe", b"[]", b'{"error": "no"}', b"{" * 5000]
 )
 def test_a_body_that_is_not_of_the_contract_is_shown_and_the_status_decides(body: bytes) -> None:
-    gateway = refused(502, httpx.Headers(), body).error
+    gateway = refused(replied(502, httpx.Headers(), body)).error
     assert (type(gateway), gateway.code, gateway.retryable) == (WireError, "wire_error", True)
     assert str(gateway) == body[:500].decode(errors="replace") + " (HTTP 502)"
-    missing = refused(404, httpx.Headers(), body).error
+    missing = refused(replied(404, httpx.Headers(), body)).error
     assert (type(missing), missing.code, missing.retryable) == (RequestRejected, "request_rejected", False)
+
+
+EXPECTED = "expected an mrt-reward server at http://host, which answers POST /v1/score, got "
+TO_DO = ": check the URL, or start a server with `mrt-reward serve`"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "came"),
+    [
+        (404, {}, "HTTP 404"),
+        (404, {"Server": "SimpleHTTP/0.6 Python/3.11"}, "HTTP 404 from 'SimpleHTTP/0.6 Python/3.11'"),
+        (405, {"Server": "nginx"}, "HTTP 405 from 'nginx'"),
+        (501, {}, "HTTP 501"),
+        (308, {"Location": "https://host/v1/score"}, "HTTP 308 to https://host/v1/score"),
+    ],
+)
+def test_a_web_server_of_another_kind_is_named_and_not_asked_again(
+    status: int, headers: dict[str, str], came: str
+) -> None:
+    error = refused(replied(status, httpx.Headers(headers), b"")).error
+    assert (type(error), str(error), error.retryable) == (RequestRejected, EXPECTED + came + TO_DO, False)
+
+
+def test_a_404_of_ours_says_what_it_says() -> None:
+    assert str(refused(replied(404, httpx.Headers({"Server": "x"}), body_of("not_found"))).error) == "no (HTTP 404)"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +138,7 @@ def test_a_body_that_is_not_of_the_contract_is_shown_and_the_status_decides(body
 )
 def test_a_wait_in_seconds_is_heeded_and_anything_else_is_none(header: str | None, least_s: float) -> None:
     headers = httpx.Headers({} if header is None else {b"Retry-After": header.encode()})
-    reply = refused(429, headers, body_of("overloaded"))
+    reply = refused(replied(429, headers, body_of("overloaded")))
     assert reply.wait_s == least_s
     assert isinstance(reply.error, ServiceError)
     assert reply.error.retry_after_s == (least_s or 1.0)
@@ -128,7 +158,7 @@ def test_a_reply_that_was_lost_is_distinguished_from_a_server_that_is_not_there(
 
 
 def test_who_sent_no_key_or_a_wrong_one_learns_how_a_key_is_sent() -> None:
-    message = str(refused(401, httpx.Headers(), body_of("unauthorized")).error)
+    message = str(refused(replied(401, httpx.Headers(), body_of("unauthorized"))).error)
     assert "api_key=" in message
     assert "MRT_REWARD_API_KEY" in message
-    assert "MRT_REWARD_API_KEY" not in str(refused(403, httpx.Headers(), body_of("forbidden")).error)
+    assert "MRT_REWARD_API_KEY" not in str(refused(replied(403, httpx.Headers(), body_of("forbidden"))).error)

@@ -255,6 +255,7 @@ def test_a_folder_that_holds_a_run_is_refused_before_a_server_is_asked(tmp_path:
     [
         (["--mrt.alpha=-1"], 'mrt.alpha: expected a value greater than or equal to 0, got "-1"'),
         (["--mrt.baseline=termination"], "--mrt.baseline=termination compares"),
+        (["--mrt.answer_progress=null"], "mrt.answer_progress: expected one of none, add, got null"),
         (["--mrt.mode=prefix"], "--mrt.mode prefix by prefixes.py"),
     ],
 )
@@ -274,3 +275,7 @@ def test_help_tells_defaults_and_units(monkeypatch: pytest.MonkeyPatch, capsys: 
     shown = " ".join(capsys.readouterr().out.split())
     assert "--max_tokens int Longest response, in tokens. (default: 180)" in shown
     assert "--mrt.alpha float Weight of progress; 0 is outcome reward alone. (default: 1.0)" in shown
+    # The word for what is unset is the one to type: `none` is a choice of some settings.
+    assert "null leaves a value unset." in shown
+    assert "--mrt.grader str Grader by its name. Unset: the default one. (default: null)" in shown
+    assert "(default: None)" not in shown

@@ -74,6 +74,10 @@ def test_flags_are_ours_or_openrlhfs() -> None:
     assert theirs == ["--a.b", "1", "-c", "d"]
     assert split_flags(["--mrt.url", "http://a:1, http://b:2"])[0] == {"url": ["http://a:1", "http://b:2"]}
     assert split_flags(["--mrt.url=http://a:1"])[0] == {"url": "http://a:1"}
+    assert split_flags(["--mrt.baseline", "none", "--mrt.max_episodes", "none"])[0] == {
+        "baseline": "none",
+        "max_episodes": None,
+    }
     for words in (["--mrt.alpha"], ["--mrt.alpha", "--a.b"]):
         with pytest.raises(ConfigError, match=r"--mrt\.alpha needs a value"):
             split_flags(words)

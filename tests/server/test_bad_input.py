@@ -90,6 +90,12 @@ async def test_a_bad_trace_gets_its_own_error(
 
 
 BROKEN: list[tuple[dict[str, Any], str, str]] = [
+    (
+        {"estimator": {"kind": "rollouts"}},
+        "estimator",
+        "an option of scoring, not a field of a trace: give it as option",
+    ),
+    ({"num_samples": 4}, "num_samples", "options.estimator.num_samples beside the traces, or in the --options of a c"),
     ({"answer": [None]}, "answer", "got null"),
     ({"answer": {"value": 42}}, "answer", "got dict"),
     ({"answer": True}, "answer", "got bool"),

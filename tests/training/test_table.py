@@ -18,6 +18,7 @@ def test_the_table_holds_every_setting_once() -> None:
     lines = settings_table().splitlines()[2:]
     assert [line.split("`")[1] for line in lines] == list(SETTING_NAMES)
     assert "| `--mrt.alpha` | `1.0` |" in settings_table("--mrt.")
+    assert "| `follow_steps` | unset | Send the policy's weights to the prover every N steps. Unset: never. |" in lines
     assert "| `alpha` | `1.0` | Weight of progress; 0 is outcome reward alone. |" in lines
 
 

@@ -47,6 +47,28 @@ def test_the_example_trains_the_bundled_model_by_its_flags(tmp_path: Path, monke
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
+def test_help_says_what_each_argument_of_the_example_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "argv", ["example.py", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        example.main()
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for flag, meaning in (
+        ("--model MODEL", "Policy: name on the hub, or a folder. (default: Qwen/Qwen3-1.7B)"),
+        ("--dataset DATASET", "Name on the hub, or a folder with train.jsonl; columns"),
+        ("--url URL", "URL of the progress server; policy: the policy proves,"),
+        (
+            "--mrt MRT",
+            'JSON object of more settings of MRT, which go before {"alpha": 16.0, "baseline": "rate", "pay_e',
+        ),
+    ):
+        described = " ".join(shown.partition(f"\n  {flag} ")[2].split())
+        assert described.startswith(meaning)
+
+
 @pytest.mark.parametrize(
     ("mrt", "message"),
     [

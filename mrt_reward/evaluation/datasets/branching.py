@@ -23,7 +23,7 @@ from mrt_reward.evaluation.pool import why_unusable
 from mrt_reward.evaluation.result import Result
 from mrt_reward.evaluation.states import EpisodeAt
 from mrt_reward.options import ExplicitSegmenter, ScoreOptions, TokenSegmenter
-from mrt_reward.protocols import GradeItem, RolloutQuery, Tokenizer
+from mrt_reward.protocols import GradeItem, RolloutQuery, Tokenizer, grader_of
 from mrt_reward.ranges import check_ranges, option
 from mrt_reward.service.encoding import encode_trace, problem_text
 from mrt_reward.service.sample import sample
@@ -204,11 +204,10 @@ class Brancher:
 
     async def _graded(self, point: Point, texts: Sequence[str]) -> list[Continuation]:
         trace, close = point.trace.trace, self._options.delimiters.close
-        name = self._options.grader or next(iter(self._scorer.graders))
         answers = [text.partition(close)[2] if close else text for text in texts]
         cut_off = [bool(close) and close not in text for text in texts]
         items = [GradeItem(answer, trace.answer, problem_text(trace)) for answer in answers]
-        grades: Sequence[Grade] = await self._scorer.graders[name].grade(items)
+        grades: Sequence[Grade] = await grader_of(self._options.grader, self._scorer.graders).grade(items)
         return [
             Continuation(point, text, Verdict.UNPARSED if cut else grade.verdict)
             for text, cut, grade in zip(texts, cut_off, grades, strict=True)
