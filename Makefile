@@ -87,10 +87,10 @@ coverage: venv
 	$(BIN)/coverage erase
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --cov --cov-branch --cov-report=term
 
-# One more process than cores, because some rows wait. A fourth takes more processor time and saves none.
+# More processes than cores, because some rows wait; one row at a time, whichever process is free.
 test-faults: venv
 	MRT_REWARD_FAULTS=$(if $(FULL),full,ci) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults \
-	  --numprocesses=3 --dist=loadfile --durations=5
+	  --numprocesses=4 --dist=load --maxschedchunk=1 --durations=5
 
 VLLM_TESTS := tests/provers/vllm tests/contract/test_vllm.py tests/vllm
 test-vllm: $(VLLM_STAMP)

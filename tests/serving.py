@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,13 +47,13 @@ class Server:
 
     def wait(self) -> None:
         until = time.monotonic() + 300
-        while time.monotonic() < until and self.process is not None and self.process.poll() is None:
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=5).is_success:
-                    return
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.5)
+        # One client for all questions: making one costs more than asking.
+        with httpx.Client(timeout=5) as http:
+            while time.monotonic() < until and self.process is not None and self.process.poll() is None:
+                with suppress(httpx.HTTPError):
+                    if http.get(f"{self.url}/readyz").is_success:
+                        return
+                time.sleep(0.5)
         raise TimeoutError("the server did not start")
 
     def kill(self) -> None:

@@ -16,6 +16,8 @@ collect_ignore_glob = [] if SCALE else ["*"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # First, so that none of them is left to run alone at the end.
+    items.sort(key=lambda item: not item.get_closest_marker("a_minute"))
     for item in items:
         if item.get_closest_marker("by_hand") and SCALE != "full":
             item.add_marker(pytest.mark.skip(reason="takes long: make test-faults FULL=1"))

@@ -50,13 +50,14 @@ class Engine:
         """Start it, and wait until it answers."""
         words = [sys.executable, "-m", "tests.faults.engine", str(self.port), self.folder / "ledger"]
         self.process = subprocess.Popen(words, cwd=ROOT)
-        while not self._answers():
-            assert self.process.poll() is None, "the engine did not start"
-            time.sleep(0.1)
+        with httpx.Client(timeout=30) as http:
+            while not self._answers(http):
+                assert self.process.poll() is None, "the engine did not start"
+                time.sleep(0.1)
 
-    def _answers(self) -> bool:
+    def _answers(self, http: httpx.Client) -> bool:
         try:
-            return httpx.get(f"{self.url}/v1/models", timeout=30).is_success
+            return http.get(f"{self.url}/v1/models").is_success
         except httpx.TransportError:
             return False
 

@@ -20,7 +20,7 @@ def url() -> Iterator[str]:
 
 
 def test_no_operation_answers_5xx(row: Row, by_scale: Callable[[int, int], int], url: str) -> None:
-    num_examples, statuses = by_scale(50, 500), Counter[int]()
+    num_examples, statuses = by_scale(25, 500), Counter[int]()
     for method, path in OPERATIONS:
         statuses += statuses_of(url, method, path, num_examples=num_examples)
     num_broken = sum(count for status, count in statuses.items() if status >= 500)
@@ -37,7 +37,7 @@ def test_no_operation_of_the_admin_port_answers_5xx_and_a_drain_ends(
 ) -> None:
     """On a server of its own. A drain leaves the admin port at work, so that no 5xx is excused there; the public port
     is asked apart, drained and not."""
-    num_examples, statuses, port = by_scale(50, 500), Counter[int](), free_port()
+    num_examples, statuses, port = by_scale(25, 500), Counter[int](), free_port()
     admin, work = f"http://127.0.0.1:{port}", {"traces": [TRACE]}
     with threaded_server(admin_port=port) as url:
         for method, path in ADMIN_OPERATIONS:

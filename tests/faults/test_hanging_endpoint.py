@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from mrt_reward.client import AsyncClient
 from tests.faults.engines import served_by_two
@@ -54,6 +55,7 @@ async def others_asking(server: Server) -> AsyncGenerator[list[bool]]:
         await asyncio.gather(*asking)
 
 
+@pytest.mark.a_minute
 async def test_one_of_two_engines_that_answers_nothing_is_left_out_and_its_traces_are_proved_on_the_other(
     row: Row, tmp_path: Path
 ) -> None:

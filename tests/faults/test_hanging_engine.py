@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from mrt_reward.client import AsyncClient, RetryPolicy
 from tests.faults.engines import served_elsewhere
@@ -27,6 +28,7 @@ async def until_status(http: httpx.AsyncClient, path: str, status: int) -> float
     return time.monotonic() - began
 
 
+@pytest.mark.a_minute
 async def test_an_engine_that_answers_nothing_is_found_and_missed_by_nobody_afterwards(
     row: Row, tmp_path: Path
 ) -> None:

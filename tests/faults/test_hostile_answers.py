@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 
+import pytest
+
 from mrt_reward.graders.math import MathGrader
 from mrt_reward.protocols import GradeItem
 from mrt_reward.types import Verdict
@@ -21,10 +23,13 @@ TITLE = "hostile answers"
 
 
 def hostile(canary: str) -> dict[str, GradeItem]:
-    """The corpus of the graders' own tests, and its heavy and malformed ones again, as other words for them."""
+    """The corpus of the graders' own tests, and its heavy and malformed ones again, as other words for them.
+
+    Most heavy ones are given up alone already, and cost as much twice: they come last, and few of them are taken.
+    """
     items = hostile_items(canary)
     items |= {f"{name}, in words": GradeItem(f"The answer is ${text}$.", (GOLD,)) for name, text in HEAVY.items()}
-    others = {f"{name}, twice": f"{text}+{text}" for name, text in {**HEAVY, **MALFORMED}.items()}
+    others = {f"{name}, twice": f"{text}+{text}" for name, text in {**MALFORMED, **HEAVY}.items()}
     items |= {name: GradeItem("{" + text + "}", (GOLD,), boxed_prefix=True) for name, text in others.items()}
     return dict(islice(items.items(), NUM_STRINGS))
 
@@ -62,6 +67,7 @@ async def renewal_s(grader: MathGrader, meter: Meter) -> float:
     return 2 * median(costs)
 
 
+@pytest.mark.a_minute
 async def test_a_hostile_answer_costs_a_second_and_no_healthy_one_anything(row: Row, tmp_path: Path) -> None:
     canary = tmp_path / "executed"
     items = hostile(str(canary))

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 
 from tests.faults.mini import island_traces
 from tests.faults.table import Figure, Row
@@ -97,6 +98,7 @@ async def soaked(server: Server, gauges: Gauges, seconds: float) -> Counter[str]
     return statuses
 
 
+@pytest.mark.a_minute
 async def test_a_soak_leaves_memory_and_descriptors_as_they_were(
     row: Row, by_scale: Callable[[int, int], int], tmp_path: Path
 ) -> None:
