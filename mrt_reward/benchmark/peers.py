@@ -17,6 +17,7 @@ import httpx
 from mrt_reward.benchmark.plan import WARM_UP, BenchPlan, Measurement, WorkFigures
 from mrt_reward.benchmark.rows import Way, why_of
 from mrt_reward.benchmark.workload import Work, all_prompts, apart, first_problems, make_work
+from mrt_reward.certificates import certificates
 from mrt_reward.errors import ProverError
 from mrt_reward.protocols import Tokenizer
 from mrt_reward.provers.together import together
@@ -89,7 +90,7 @@ class PlainClient:
 def client_of(url: str, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
     """A client with a connection for every request in flight."""
     limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
-    return httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, limits=limits, transport=transport)
+    return httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, limits=limits, transport=transport, verify=certificates())
 
 
 def over_http(peer: PlainClient, tokenizer: Tokenizer, plan: BenchPlan, label: str) -> list[Measurement]:

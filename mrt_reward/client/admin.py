@@ -10,6 +10,7 @@ from http import HTTPStatus
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from mrt_reward.certificates import certificates
 from mrt_reward.client.retry import MALFORMED, refused, unreachable
 from mrt_reward.errors import DeadlineExceeded, WireError
 from mrt_reward.wire.status import DrainRequest, WeightsRequest, WeightsResponse
@@ -90,7 +91,13 @@ def _load_asked(http: httpx.Client, asked: WeightsRequest, seconds_left: float) 
 
 def _http(url: str, key: str | None, timeout_s: float, transport: httpx.BaseTransport | None) -> httpx.Client:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return httpx.Client(base_url=f"{url.rstrip('/')}/admin/", headers=headers, timeout=timeout_s, transport=transport)
+    return httpx.Client(
+        base_url=f"{url.rstrip('/')}/admin/",
+        headers=headers,
+        timeout=timeout_s,
+        transport=transport,
+        verify=certificates(),
+    )
 
 
 def _asked(http: httpx.Client, path: str, body: BaseModel, headers: Mapping[str, str] | None = None) -> httpx.Response:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from mrt_reward.certificates import certificates
 from mrt_reward.client.asking import Ask, Asker
 from mrt_reward.client.bodies import (
     Groups,
@@ -77,7 +78,9 @@ class AsyncClient:
         if not timeout_s > 0:
             raise ValueError(f"timeout_s must be over 0, got {timeout_s}")
         timeout = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
-        self._http = httpx.AsyncClient(headers=headers, timeout=timeout, limits=limits, transport=transport)
+        self._http = httpx.AsyncClient(
+            headers=headers, timeout=timeout, limits=limits, transport=transport, verify=certificates()
+        )
         self._asker = Asker(self._http, self._servers, timeout_s, retry or RetryPolicy())
         # The pool's own waiting list is quadratic in its length, so calls wait here.
         self._slots = asyncio.Semaphore(in_flight)

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import httpx
 
+from mrt_reward.certificates import certificates
 from mrt_reward.errors import ConfigError, GraderError, translated
 from mrt_reward.graders.answers import whole_text
 from mrt_reward.graders.custom import score_grade
@@ -49,7 +50,7 @@ class HTTPScoreGrader:
         self, url: str, *, timeout_s: float = HTTP_TIMEOUT_S, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self._url = url
-        self._client = httpx.AsyncClient(timeout=timeout_s, transport=transport)
+        self._client = httpx.AsyncClient(timeout=timeout_s, transport=transport, verify=certificates())
 
     @property
     def identity(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from mrt_reward.certificates import certificates
 from mrt_reward.config import ServeSettings
 from mrt_reward.provers.scripted import ScriptedProver
 from mrt_reward.server.run import serve
@@ -57,7 +58,7 @@ async def live_server(
         task.result()
     url = f"http://127.0.0.1:{ready.result()}"
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=20) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=20, verify=certificates()) as http:
             yield Live(url, prover, scorer, http, task)
     finally:
         task.cancel()

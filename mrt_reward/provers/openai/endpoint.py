@@ -15,6 +15,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from mrt_reward.backoff import Backoff, retry_after_s
+from mrt_reward.certificates import certificates
 from mrt_reward.engine_settings import origin_of
 from mrt_reward.errors import ConfigError, ProverError, ProverUnavailable
 from mrt_reward.provers.openai.replies import Choice, Completions, ModelCard, ModelCards
@@ -132,6 +133,7 @@ class Endpoint:
             timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s), pool=None),
             limits=httpx.Limits(max_connections=MAX_IN_FLIGHT + NUM_SPARE, max_keepalive_connections=MAX_IN_FLIGHT),
             transport=transport,
+            verify=certificates(),
         )
         # The pool's own waiting list is quadratic in its length, so requests wait here.
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
