@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,7 @@ from mrt_reward.core.progress import values_of
 from mrt_reward.mini import MODEL_DIR
 from mrt_reward.options import ScoreOptions
 from mrt_reward.training.records import number_of
-from tests.verl.checking import Floats, read_batch, score_again
+from tests.verl.checking import Floats, Row, read_batch, score_again
 from tests.verl.cpu.run import answers_of
 from tests.verl.steps import check_failures, check_learning, steps_of
 
@@ -98,3 +99,39 @@ def check_pooled(folder: Path, options: ScoreOptions, num_steps: int) -> None:
     for before, after in pairwise(range(num_steps + 1)):
         old, new = (load_file(folder / f"dump/weights_{step}/model.safetensors") for step in (before, after))
         assert all(not torch.equal(new[name], tensor) for name, tensor in old.items())
+
+
+def check_asynchronous(folder: Path, options: ScoreOptions, num_steps: int) -> None:
+    """See that each value is of the weights that its version names, to 1e-4, and that some began with older ones."""
+    dump = folder / "dump"
+    assert not [path.read_text() for path in dump.glob("wrong_*")]
+    steps = steps_of(folder)
+    check_learning(steps, num_steps)
+    named = {number_of(f"{MODEL_DIR.name}@{step}"): step for step in range(num_steps)}
+    for step, (data, file) in enumerate(zip(steps, sorted(dump.glob("batch_*.npz")), strict=True)):
+        check_failures(data, {})
+        rows = read_batch(file)
+        assert len(rows) == ROWS
+        paid = [decode(row.reward).scored for row in rows]
+        weights = [named[each.version] for each in paid if each is not None]
+        assert len(weights) == ROWS
+        assert set(weights) <= {step - 1, step}
+        groups = {(row.group, at) for row, at in zip(rows, weights, strict=True)}
+        num_mixed = sum(count > 1 for count in Counter(group for group, _ in groups).values())
+        assert data["mrt/groups/mixed_versions"] == num_mixed
+        for at in set(weights):
+            _check_values([row for row, each in zip(rows, weights, strict=True) if each == at], folder, options, at)
+    assert max(data["training/off_policy/trajectory_staleness_worst/max"] for data in steps) == 1
+
+
+def _check_values(rows: Sequence[Row], folder: Path, options: ScoreOptions, step: int) -> None:
+    """See that these were paid by the values that the weights of a step give them."""
+    weights = folder / f"dump/weights_{step}"
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(MODEL_DIR / name, weights)
+    for row, trace in zip(rows, score_again(rows, answers_of(folder), options, weights), strict=True):
+        paid, truth_P = decode(row.reward).scored, values_of(trace)
+        assert paid is not None
+        assert truth_P is not None
+        whole = len(paid.value_P) == len(truth_P)
+        assert np.abs(paid.value_P - truth_P[slice(None) if whole else [0, -1]]).max() <= 1e-4

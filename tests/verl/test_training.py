@@ -25,9 +25,9 @@ from mrt_reward.provers.tokenizer import HFTokenizer
 from mrt_reward.training.records import Lapse
 from tests.serving import Server
 from tests.verl.checking import expected, read_batch, score_again
-from tests.verl.cpu.run import Training, answers_of, arguments, start, train, write_data
+from tests.verl.cpu.run import Training, answers_of, arguments, saving, start, train, write_data
 from tests.verl.faults import Asked, faulty
-from tests.verl.replicas import check_pooled, check_proved
+from tests.verl.replicas import check_asynchronous, check_pooled, check_proved
 from tests.verl.steps import check_failures, check_learning, steps_of
 
 OPTIONS = ScoreOptions(segmenter=ParagraphSegmenter("paragraphs"))
@@ -96,13 +96,17 @@ def run_on_a_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training
     started.stop()
 
 
-def saving(folder: Path, step: int) -> list[str]:
-    """Arguments that save the weights of a step, in Hugging Face format too."""
-    return [
-        f"trainer.default_local_dir={folder}/saved",
-        f"trainer.save_freq={step}",
-        "actor_rollout_ref.actor.checkpoint.save_contents=[model,hf_model]",
-    ]
+# Generation goes on while the policy is trained: it is stopped for new weights, and resumed with them.
+@pytest.fixture(scope="module")
+def run_asynchronously(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
+    folder = tmp_path_factory.mktemp("asynchronous")
+    (folder / "dump").mkdir()
+    data = write_data(folder, 64)
+    given = [*arguments(data, steps=2), "trainer.v1.trainer_mode=colocate_async", "reward.type=mrt"]
+    given += ["reward.mrt.url=rollout", "reward.mrt.segmenter=paragraphs"]
+    started = start(folder, given, MRT_TEST_DUMP=str(folder / "dump"))
+    yield started
+    started.stop()
 
 
 def check_batches(
@@ -223,6 +227,7 @@ def test_the_legacy_trainer_does_too_with_faults_and_a_prover_that_follows(tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("run_asynchronously")
 def test_rows_of_prefixes_are_normalised_together_without_a_server(prefix_run: Training) -> None:
     prefix_run.finished().check()
     folder = prefix_run.log.parent
@@ -280,3 +285,11 @@ def test_a_pool_of_its_own_proves_with_the_first_weights_at_every_step(run_on_a_
     assert f"[mrt] veRL starts {MODEL_DIR} in a pool of its own, to prove" in run_on_a_pool.output
     assert "[mrt] the pool's replicas (1) prove; their weights are those it was started with" in run_on_a_pool.output
     check_pooled(run_on_a_pool.log.parent, OPTIONS, 2)
+
+
+@pytest.mark.slow
+def test_replicas_that_go_on_generating_prove_each_trace_with_the_weights_that_its_version_names(
+    run_asynchronously: Training,
+) -> None:
+    run_asynchronously.finished().check()
+    check_asynchronous(run_asynchronously.log.parent, OPTIONS, 2)

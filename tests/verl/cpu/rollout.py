@@ -1,7 +1,8 @@
 """A rollout server on transformers: requests that wait are sampled together, each answered when it ends.
 
 At its address it has the routes of a replica (`Routes`). Asleep it has no weights, as a replica at level 2: what asks
-it then, or while it takes weights, is told and counted.
+it then, or while it takes weights, is told and counted. Stopped, it answers each request with what it has so far, and
+begins none, until generation is resumed.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class CPUServer:
         self.waiting: list[Request] = []
         self.running: asyncio.Task[None] | None = None
         self.asleep = False
+        self.admits = asyncio.Event()
+        self.admits.set()
         self.num_wrong = 0
         self.kill_at = int(os.environ.get("MRT_TEST_KILL_AT", "-1"))
         self.dump = os.environ.get("MRT_TEST_DUMP")
@@ -69,6 +72,7 @@ class CPUServer:
         (Path(self.dump) / f"wrong_{self.num_wrong}.txt").write_text(what)
 
     async def generate(self, request_id: str, prompt_ids: list[int], sampling_params: Any, **_: Any) -> TokenOutput:
+        await self.admits.wait()
         temperature = float(sampling_params.get("temperature", 1.0))
         longest = int(sampling_params.get("max_tokens", self.max_tokens))
         ends = frozenset[int]() if sampling_params.get("ignore_eos") else self.ends
@@ -110,11 +114,18 @@ class CPUServer:
                     request.logprobs.append(float(logprobs[row, token]))
                     if token in request.ends or len(request.ids) == request.max_tokens:
                         live.discard(request)
-                        extra = {"global_steps": self.step}
-                        request.future.set_result(
-                            TokenOutput(token_ids=request.ids, log_probs=request.logprobs, extra_fields=extra)
-                        )
+                        self._answer(request, "completed")
             await asyncio.sleep(0)
+            if not self.admits.is_set():
+                for request in live:
+                    self._answer(request, "aborted")
+                return
+
+    def _answer(self, request: Request, reason: str) -> None:
+        extra = {"global_steps": self.step}
+        request.future.set_result(
+            TokenOutput(token_ids=request.ids, log_probs=request.logprobs, stop_reason=reason, extra_fields=extra)
+        )
 
     async def load(self, weights: dict[str, torch.Tensor], step: int | None) -> int:
         if self.routes.num_running:
@@ -139,9 +150,13 @@ class CPUServer:
 
     async def clear_kv_cache(self) -> None: ...
 
-    async def abort_all_requests(self, *_: Any, **__: Any) -> None: ...
+    async def abort_all_requests(self, *_: Any, **__: Any) -> None:
+        self.admits.clear()
+        if self.running is not None:
+            await self.running
 
-    async def resume_generation(self) -> None: ...
+    async def resume_generation(self) -> None:
+        self.admits.set()
 
     async def release_kv_cache(self) -> None: ...
 

@@ -130,6 +130,15 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     }
 
 
+def saving(folder: Path, step: int) -> list[str]:
+    """Arguments that save the weights of a step, in Hugging Face format too."""
+    return [
+        f"trainer.default_local_dir={folder}/saved",
+        f"trainer.save_freq={step}",
+        "actor_rollout_ref.actor.checkpoint.save_contents=[model,hf_model]",
+    ]
+
+
 @dataclass
 class Training:
     """A training command that was started; its output goes to a file, so that several can run side by side."""
