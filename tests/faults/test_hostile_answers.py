@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -25,13 +26,13 @@ TITLE = "hostile answers"
 def hostile(canary: str) -> dict[str, GradeItem]:
     """The corpus of the graders' own tests, and its heavy and malformed ones again, as other words for them.
 
-    Most heavy ones are given up alone already, and cost as much twice: they come last, and few of them are taken.
+    Most heavy ones are given up alone already, and cost as much twice: they come last, and most are asked by hand.
     """
     items = hostile_items(canary)
     items |= {f"{name}, in words": GradeItem(f"The answer is ${text}$.", (GOLD,)) for name, text in HEAVY.items()}
     others = {f"{name}, twice": f"{text}+{text}" for name, text in {**MALFORMED, **HEAVY}.items()}
     items |= {name: GradeItem("{" + text + "}", (GOLD,), boxed_prefix=True) for name, text in others.items()}
-    return dict(islice(items.items(), NUM_STRINGS))
+    return items
 
 
 def healthy(number: int) -> GradeItem:
@@ -68,9 +69,12 @@ async def renewal_s(grader: MathGrader, meter: Meter) -> float:
 
 
 @pytest.mark.a_minute
-async def test_a_hostile_answer_costs_a_second_and_no_healthy_one_anything(row: Row, tmp_path: Path) -> None:
+async def test_a_hostile_answer_costs_a_second_and_no_healthy_one_anything(
+    row: Row, by_scale: Callable[[int, int], int], tmp_path: Path
+) -> None:
     canary = tmp_path / "executed"
     items = hostile(str(canary))
+    items = dict(islice(items.items(), by_scale(NUM_STRINGS, len(items))))
     grader = MathGrader(num_workers=1)
     try:
         meter = Meter(grader)
@@ -95,7 +99,7 @@ async def test_a_hostile_answer_costs_a_second_and_no_healthy_one_anything(row: 
     figure = f"{net_s:.2f} s of a processor for the worst ({worst}), and {baseline_s:.2f} s to renew its process twice"
     row.found(Figure(TITLE, done, figure, f"{MAX_S:.0f} s", net_s <= MAX_S))
     misses = sum(verdict in (Verdict.INCORRECT, Verdict.UNPARSED) for verdict in verdicts.values())
-    row.found(Figure(TITLE, done, f"{misses} misses", f"{len(items)}", misses == len(items) == NUM_STRINGS))
+    row.found(Figure(TITLE, done, f"{misses} misses", f"{len(items)}", misses == len(items) >= NUM_STRINGS))
     figure = f"{num_right} healthy ones in between right"
     row.found(Figure(TITLE, done, figure, f"{len(items)}", num_right == len(items)))
     row.found(Figure(TITLE, done, f"executed: {canary.exists()}", "False", not canary.exists()))

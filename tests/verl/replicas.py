@@ -55,9 +55,7 @@ def proved(folder: Path, options: ScoreOptions, num_steps: int, version: str = "
     check_learning(steps, num_steps)
     for step, (data, file) in enumerate(zip(steps, sorted(dump.glob("batch_*.npz")), strict=True)):
         _check_step(data)
-        weights, rows = dump / f"weights_{step}", read_batch(file)
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(MODEL_DIR / name, weights)
+        weights, rows = _weights(folder, step), read_batch(file)
         assert len(rows) == ROWS
         sides = [score_again(rows, answers_of(folder), options, each) for each in (weights, MODEL_DIR)]
         for row, trace, other in zip(rows, *sides, strict=True):
@@ -69,6 +67,14 @@ def proved(folder: Path, options: ScoreOptions, num_steps: int, version: str = "
             whole = len(paid.value_P) == len(truth_P)
             indices = np.arange(len(truth_P)) if whole else np.array([0, -1])
             yield Proved(paid.value_P[indices], truth_P[indices], first_P[indices], whole, step)
+
+
+def _weights(folder: Path, step: int) -> Path:
+    """The model of a step that was written down, with its tokenizer."""
+    weights = folder / f"dump/weights_{step}"
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(MODEL_DIR / name, weights)
+    return weights
 
 
 def _check_step(data: dict[str, Any]) -> None:
@@ -126,10 +132,8 @@ def check_asynchronous(folder: Path, options: ScoreOptions, num_steps: int) -> N
 
 def _check_values(rows: Sequence[Row], folder: Path, options: ScoreOptions, step: int) -> None:
     """See that these were paid by the values that the weights of a step give them."""
-    weights = folder / f"dump/weights_{step}"
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(MODEL_DIR / name, weights)
-    for row, trace in zip(rows, score_again(rows, answers_of(folder), options, weights), strict=True):
+    scored = score_again(rows, answers_of(folder), options, _weights(folder, step))
+    for row, trace in zip(rows, scored, strict=True):
         paid, truth_P = decode(row.reward).scored, values_of(trace)
         assert paid is not None
         assert truth_P is not None
