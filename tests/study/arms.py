@@ -1,7 +1,7 @@
 """What is compared: ways to pay a policy, by name.
 
 Every arm is a set of the training settings that any user can choose, plus a length penalty on the outcome, which is the
-trainer's own affair: r - λ·tokens/budget.
+trainer's own affair: r - λ·tokens/budget. One, `lot`, is a control.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Arm:
         mrt: training settings, where they differ from the defaults.
         length_penalty: λ.
         scalar: whether progress is added to the outcome as one number, α·(J[K] - J[0]), instead of to its episodes.
+        shuffled: whether a group's outcomes are dealt out among its traces by lot: of the same size, and about nothing.
 
     """
 
@@ -32,6 +33,7 @@ class Arm:
     mrt: Mapping[str, Any] = field(default_factory=dict[str, Any])
     length_penalty: float = 0.0
     scalar: bool = False
+    shuffled: bool = False
 
 
 def _penalised(name: str, mrt: Mapping[str, Any], *, scalar: bool = False) -> list[Arm]:
@@ -43,6 +45,8 @@ _FORCED = {**_OUTCOME, "truncated": "forced"}
 
 RIVALS = (
     Arm("outcome", _OUTCOME),
+    # Control: what the optimiser's steps do to a policy where there is nothing to learn.
+    Arm("lot", _OUTCOME, shuffled=True),
     Arm("masked", {**_OUTCOME, "truncated": "masked"}),
     Arm("forced", _FORCED),
     *_penalised("forced", _FORCED),

@@ -122,7 +122,8 @@ class StudyLoop(Loop):
                 for response, record in zip(responses, found, strict=True)
             ]
             how = record_metrics(found)
-        return [self.with_scalar(record) for record in records] if self.arm.scalar else records, how
+        records = [self.with_scalar(record) for record in records] if self.arm.scalar else records
+        return self.dealt_out(records) if self.arm.shuffled else records, how
 
     async def follow(self) -> None:
         """Let the prover have the policy's weights."""
@@ -137,6 +138,13 @@ class StudyLoop(Loop):
             return record
         gained = self.settings.mrt.alpha * float(scored.value_P[-1] - scored.value_P[0])
         return replace(record, outcome=record.outcome + gained, what=None)
+
+    def dealt_out(self, records: list[Record]) -> list[Record]:
+        """The same outcomes, each given to a trace of its group by lot."""
+        rng, size = np.random.default_rng([self.settings.seed, len(self.log), 1]), self.settings.group_size
+        row_N = np.concatenate([start + rng.permutation(size) for start in range(0, len(records), size)])
+        outcomes = [records[row].outcome for row in row_N]
+        return [replace(record, outcome=outcome) for record, outcome in zip(records, outcomes, strict=True)]
 
     def logprobs(self, rollouts: PolicyRollouts, rows: Tensor) -> Tensor:
         """Log-probability of each response token, (rows, T); `rows` are whole groups, whose prompt is read once."""

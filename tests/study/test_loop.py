@@ -113,6 +113,19 @@ def test_progress_as_one_number_goes_to_the_outcome_alone(loop: StudyLoop) -> No
     assert (report.outcome, report.scored) == (1.5, None)
 
 
+def test_outcomes_that_are_dealt_out_stay_in_their_group(loop: StudyLoop) -> None:
+    size = loop.settings.group_size
+    records = [Record(None, outcome=float(row), num_tokens=4) for row in range(4 * size)]
+    lot = StudyLoop(loop.settings, arm_of("lot"), loop.regime, loop.values)
+    outcomes = [record.outcome for record in lot.dealt_out(records)]
+    groups = [outcomes[start : start + size] for start in range(0, 4 * size, size)]
+    assert [sorted(group) for group in groups] == [
+        [float(row) for row in range(start, start + size)] for start in range(0, 4 * size, size)
+    ]
+    assert outcomes != sorted(outcomes)
+    assert outcomes == [record.outcome for record in lot.dealt_out(records)]
+
+
 def test_each_kind_of_values_is_asked_for_by_the_settings_of_any_user() -> None:
     asked = [ValueSpec(source).asked() for source in ("answers", "coupled", "posterior", "revealed")]
     assert [each.get("coupled") for each in asked] == [False, True, True, None]
