@@ -22,6 +22,11 @@ _MODES = ("sync", "colocate_async")
 _ROLLOUT = "actor_rollout_ref.rollout"
 
 
+def is_one_step_off(config: DictConfig) -> bool:
+    """Whether it is of the trainer one step off, whose replicas alone stand under a key of their own."""
+    return "rollout" in config
+
+
 def check_engines(config: DictConfig, settings: TrainingSettings, where: str) -> None:
     """See that the replicas have the policy's weights at each step, and can be asked.
 
@@ -43,7 +48,7 @@ def _contradictions(config: DictConfig) -> Iterator[tuple[str, str]]:
             "its replicas take weights while others of them write, and join and leave while it runs, so that the "
             f"weights behind a value are not known; with {' or '.join(_MODES)} they are. {INSTEAD}",
         )
-    if "rollout" in config:
+    if is_one_step_off(config):
         yield "rollout", f"one step off, a step is written with the weights of the step before. {INSTEAD}"
     yield from _unprovable(rollout, rollout.name, _ROLLOUT, _longest_probe(config))
     if _unmerged_lora(model):
@@ -108,6 +113,8 @@ def use_pool(config: DictConfig, settings: TrainingSettings, where: str) -> None
 
 def _pool_contradictions(config: DictConfig) -> Iterator[tuple[str, str]]:
     model = config.reward.reward_model
+    if is_one_step_off(config):
+        yield "rollout", f"the trainer one step off has no place for a pool in veRL 0.9.1. {INSTEAD}"
     if model.enable:
         yield f"{_POOL}.enable=True", f"the pool is that of a reward model of yours: leave it out. Or: {INSTEAD}"
     num_gpus, parallel = int(model.n_gpus_per_node) * int(model.nnodes), int(model.rollout.tensor_model_parallel_size)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from mrt_reward.errors import ConfigError
 from mrt_reward.training.servers import check_servers
 from mrt_reward.training.settings import TrainingSettings, load_training_settings
-from mrt_verl.engines import check_engines, use_pool
+from mrt_verl.engines import check_engines, is_one_step_off, use_pool
 from mrt_verl.following import check_following
 
 WHERE = "reward.mrt"
@@ -60,9 +60,7 @@ def expand(config: DictConfig) -> bool:
         reward.reward_manager.source = "importlib"
         reward.reward_manager.name = "MRTRewardManager"
         reward.reward_manager.module.path = "pkg://mrt_verl.reward_manager"
-        config.actor_rollout_ref.rollout.agent.agent_loop_manager_class = _MANAGERS[
-            bool(config.trainer.get("use_v1", False))
-        ]
+        config.actor_rollout_ref.rollout.agent.agent_loop_manager_class = _MANAGERS[_queues(config)]
         config.algorithm.adv_estimator = ESTIMATOR
         config.algorithm.mrt = {
             **cast("dict[str, Any]", OmegaConf.to_container(reward.mrt, resolve=True)),
@@ -76,6 +74,11 @@ def settings_of(config: DictConfig) -> TrainingSettings:
     given = OmegaConf.select(config, WHERE)
     plain = {} if given is None else OmegaConf.to_container(given, resolve=True)
     return load_training_settings(cast("dict[str, Any]", plain), where=WHERE)
+
+
+def _queues(config: DictConfig) -> bool:
+    """Whether trajectories go through veRL's TransferQueue; one step off they do not, whatever `use_v1` says."""
+    return bool(config.trainer.get("use_v1", False)) and not is_one_step_off(config)
 
 
 def reads_switch_itself() -> bool:

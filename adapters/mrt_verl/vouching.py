@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from ray.exceptions import RayError
 
 from mrt_reward.training.vouching import CanaryTokens, WeightsCanary, canary_tokens, unvouched, vouched
+from mrt_verl.engines import is_one_step_off
 
 NUM_TOKENS = 16
 """That a replica writes."""
@@ -40,6 +41,9 @@ def canary(config: DictConfig, step: int, workers: Sequence[Any]) -> WeightsCana
 
     """
     rollout = config.actor_rollout_ref.rollout
+    if is_one_step_off(config):
+        # It names weights by the step that they write for, not by the one that made them.
+        return unvouched("one step off, the replicas have the weights of the step before")
     if quantization := rollout.get("quantization"):
         return unvouched(f"actor_rollout_ref.rollout.quantization={quantization} changes what replicas say")
     if str(rollout.get("logprobs_mode", "")).endswith("logits"):

@@ -17,9 +17,12 @@ from mrt_verl.agent_loop_v1 import queue_methods
 from omegaconf import OmegaConf
 from verl.checkpoint_engine.base import CheckpointEngineManager
 from verl.experimental.agent_loop import AgentLoopManager, AgentLoopOutput, AgentLoopWorker
+from verl.experimental.one_step_off_policy import ray_trainer as one_step_off
 from verl.experimental.reward_loop import reward_loop, reward_model
 from verl.experimental.reward_loop.reward_manager import naive
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+from verl.experimental.separation import utils as separation
+from verl.trainer import main_ppo
 from verl.trainer.ppo import core_algos, ray_trainer
 from verl.trainer.ppo.reward import load_reward_manager
 from verl.trainer.ppo.utils import need_critic
@@ -31,6 +34,8 @@ from verl.utils.tracking import Tracking
 from verl.workers.rollout.llm_server import FullyAsyncLLMServerClient, LLMServerClient, LLMServerManager
 from verl.workers.rollout.replica import RolloutReplica, TokenOutput
 from verl.workers.rollout.router import GlobalRequestLoadBalancer
+
+LOGGED = "self.logger.log(data=metrics, step=self.global_steps)"
 
 
 def parameters(function: object) -> list[str]:
@@ -201,14 +206,43 @@ def test_the_trainers_that_url_rollout_refuses_are_still_those() -> None:
     assert "add_replicas_to_balancer" in inspect.getsource(trainer_separate_async)
 
 
+def test_separate_async_gives_replicas_the_weights_of_a_step_before_it_is_logged() -> None:
+    source = inspect.getsource(trainer_base.PPOTrainer.fit)
+    assert source.index("self._save_checkpoint()") < source.index("self.on_step_end()") < source.index(LOGGED)
+    ends = inspect.getsource(trainer_separate_async.PPOTrainerSeparateAsync.on_step_end)
+    assert "self.standalone_checkpoint_manager.update_weights(self.global_steps)" in ends
+    # The agent loop's manager comes from the same place for all modes, and its replicas by way of the client.
+    assert "agent_loop_manager_class" in inspect.getsource(main_ppo)
+    assert "llm_client=self.trainer.get_llm_client()" in inspect.getsource(main_ppo)
+
+
+def test_one_step_off_is_of_the_legacy_trainers_kind_and_names_weights_by_the_step_that_they_write_for() -> None:
+    """So its agent loop's manager has no queue, and its replicas vouch for nothing."""
+    assert issubclass(one_step_off.OneStepOffRayTrainer, ray_trainer.RayPPOTrainer)
+    made = inspect.getsource(one_step_off.OneStepOffRayTrainer._init_async_rollout_manager)
+    assert "from verl.experimental.agent_loop import AgentLoopManager" in made
+    assert "agent_loop_manager_class" in made
+    step = inspect.getsource(one_step_off.OneStepOffRayTrainer.fit_step)
+    assert step.index("self._fit_generate(") < step.index("self._fit_update_actor(")
+    assert "self._fit_update_weights()" not in step
+    assert "self._fit_update_weights()" in inspect.getsource(one_step_off.OneStepOffRayTrainer._fit_generate)
+    updates = inspect.getsource(one_step_off.OneStepOffRayTrainer._fit_update_weights)
+    assert "self.checkpoint_manager.update_weights(self.global_steps)" in updates
+    assert '"training/global_step"' in step
+    assert LOGGED in inspect.getsource(one_step_off.OneStepOffRayTrainer._fit_postprocess_step)
+    main = source_of("experimental/one_step_off_policy/main_ppo.py")
+    assert main.index("validate_config(\n") < main.index("trainer = OneStepOffRayTrainer(")
+    assert "Role.RewardModel" not in inspect.getsource(separation.create_role_worker_mapping)
+
+
 def test_settings_that_replicas_are_checked_for_are_there() -> None:
     rollout = OmegaConf.load(PACKAGE / "trainer/config/rollout/rollout.yaml")
     for name in ("dtype", "max_model_len", "logprobs_mode", "disaggregation.enabled"):
         assert OmegaConf.select(rollout, name, default="missing") != "missing", name
     assert "name" in list(rollout)
     # What tells the trainer that is one step off: its replicas stand under a key of their own.
-    one_step_off = OmegaConf.load(PACKAGE / "experimental/one_step_off_policy/config/one_step_off_ppo_trainer.yaml")
-    assert "rollout" in one_step_off
+    apart = OmegaConf.load(PACKAGE / "experimental/one_step_off_policy/config/one_step_off_ppo_trainer.yaml")
+    assert "rollout" in apart
     assert "rollout" not in OmegaConf.load(PACKAGE / "trainer/config/ppo_trainer.yaml")
     assert rollout.logprobs_mode == "processed_logprobs"
 

@@ -26,9 +26,9 @@ def check_learning(steps: list[dict[str, Any]], num_steps: int) -> None:
         assert {"mrt/progress/mean", "mrt/value/first", "mrt/regret", "mrt/prover/latency_s/mean"} <= set(data)
 
 
-def check_failures(data: dict[str, Any], num_failed: Mapping[str, int]) -> None:
-    """What a step says of failures: these, and no others."""
+def check_failures(data: dict[str, Any], num_failed: Mapping[str, int], num_traces: int = 16) -> None:
+    """What a step of so many traces says of failures: these, and no others."""
     failed = {name.removeprefix("mrt/failed/"): value for name, value in data.items() if name.startswith("mrt/failed/")}
-    assert failed.pop("share") == sum(num_failed.values()) / 16
+    assert failed.pop("share") == sum(num_failed.values()) / num_traces
     assert {name: value for name, value in failed.items() if value} == dict(num_failed)
-    assert data["mrt/traces/scored"] == 16 - sum(num_failed.values())
+    assert data["mrt/traces/scored"] == num_traces - sum(num_failed.values())

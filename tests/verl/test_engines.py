@@ -110,6 +110,7 @@ def test_a_pool_is_started_with_the_policys_first_weights_and_stays_awake(capsys
             [*GPU, "data.max_prompt_length=100", "data.max_response_length=836", f"{MODEL}.rollout.max_model_len=999"],
             r"reward_model\.rollout\.max_model_len=999: .* needs 1000 tokens: raise it",
         ),
+        ([*GPU, "+rollout.nnodes=1"], r"url=pool: rollout: the trainer one step off .*Start `mrt-reward serve`"),
         ([*GPU, "reward.mrt.admin_url=http://a:1"], r"url=pool asks no server, and reward\.mrt\.admin_url"),
         ([*GPU, "reward.mrt.mode=prefix"], r"mode=prefix asks no prover: leave reward\.mrt\.url=pool out"),
     ],

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
+import verl
+from hydra import compose, initialize_config_dir, initialize_config_module
 from hydra.errors import ConfigCompositionException
 from mrt_verl import expand, plugin
 from mrt_verl import main_ppo as launcher
@@ -37,6 +39,14 @@ def composed(*overrides: str) -> DictConfig:
     """As veRL's own main composes it."""
     with initialize_config_module("verl.trainer.config", version_base=None):
         return compose("ppo_trainer", overrides=[*BASIC, *overrides])
+
+
+def composed_one_step_off(*overrides: str) -> DictConfig:
+    """As the main of veRL's trainer one step off composes it, outside of veRL's sources."""
+    given = [*BASIC, "hydra.searchpath=[pkg://verl.trainer.config]", *overrides]
+    folder = Path(verl.__path__[0]) / "experimental" / "one_step_off_policy" / "config"
+    with initialize_config_dir(str(folder), version_base=None):
+        return compose("one_step_off_ppo_trainer", overrides=given)
 
 
 def expanded(url: str, *overrides: str) -> DictConfig:
@@ -175,3 +185,20 @@ def test_a_verl_of_another_shape_says_so_in_the_log_because_verl_says_nothing(
 def test_verls_other_keys_are_still_strict() -> None:
     with pytest.raises(ConfigCompositionException):
         composed("reward.num_wrokers=2")
+    with pytest.raises(ConfigCompositionException):
+        composed_one_step_off("reward.num_wrokers=2")
+
+
+def test_the_main_one_step_off_takes_the_switch_and_has_no_queue(url: str) -> None:
+    config = composed_one_step_off(SWITCH, f"reward.mrt.url={url}", "reward.mrt.alpha=0.5")
+    assert config.trainer.use_v1
+    assert expand.expand(config)
+    # With the V1 trainer's manager it would wait for a TransferQueue that nobody starts.
+    assert config.actor_rollout_ref.rollout.agent.agent_loop_manager_class == "mrt_verl.agent_loop.MRTAgentLoopManager"
+    assert (config.algorithm.adv_estimator, config.algorithm.mrt.alpha) == ("mrt", 0.5)
+
+
+def test_the_main_of_another_application_does_not_take_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("hydra: {searchpath: [pkg://verl.trainer.config]}\ndefaults: [ppo_trainer]\n")
+    with initialize_config_dir(str(tmp_path), version_base=None), pytest.raises(ConfigCompositionException):
+        compose("mine", overrides=[*BASIC, SWITCH])

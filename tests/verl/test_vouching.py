@@ -85,6 +85,13 @@ def test_replicas_that_may_say_something_else_are_not_asked_to_vouch(
     assert re.search(why, reported)
 
 
+def test_one_step_off_a_replica_names_other_weights_than_it_has_and_is_not_asked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert vouching.canary(OmegaConf.merge(config(), {"rollout": {"nnodes": 1}}), 4, [Worker(4)]) is None
+    assert "one step off, the replicas have the weights of the step before" in caplog.text
+
+
 def test_a_replica_that_does_not_answer_costs_the_canary_and_not_the_weights(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -80,7 +80,9 @@ class MRTSearchPath(SearchPathPlugin):
         if config_dir is None or READER not in sys.modules:
             return
         paths = [str(element.path) for element in search_path.get_path()]
-        folders = {Path(path.removeprefix("file://")).resolve() for path in paths}
-        # Hydra tells the folder that it is, where the environment is a link to another.
-        if "pkg://verl.trainer.config" in paths or config_dir.resolve() in folders:
+        folders = [Path(path.removeprefix("file://")).resolve() for path in paths]
+        # Hydra tells the folder that it is, where the environment is a link to another. Trainers below
+        # verl.experimental have folders of their own, and find veRL's later.
+        package = config_dir.parents[1].resolve()
+        if "pkg://verl.trainer.config" in paths or any(package in each.parents for each in folders):
             search_path.prepend(provider=_PROVIDER, path=f"{SCHEME}://{config_dir}")

@@ -2,7 +2,7 @@
 
 At its address it has the routes of a replica (`Routes`). Asleep it has no weights, as a replica at level 2: what asks
 it then, or while it takes weights, is told and counted. Stopped, it answers each request with what it has so far, and
-begins none, until generation is resumed.
+begins none, until generation is resumed; one that leaves its balancer sends what comes meanwhile elsewhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from verl.workers.rollout.replica import RolloutReplica, TokenOutput
 
 from tests.verl.cpu.routes import Routes
 
-NAME = "mrt_cpu_rollout_0"
+
+def name_of(rank: int) -> str:
+    """Of the server of a replica of the policy's."""
+    return f"mrt_cpu_rollout_{rank}"
 
 
 @dataclass(eq=False)
@@ -47,6 +50,7 @@ class CPUServer:
         self.asleep = False
         self.admits = asyncio.Event()
         self.admits.set()
+        self.rejects = False
         self.num_wrong = 0
         self.kill_at = int(os.environ.get("MRT_TEST_KILL_AT", "-1"))
         self.dump = os.environ.get("MRT_TEST_DUMP")
@@ -72,7 +76,12 @@ class CPUServer:
         (Path(self.dump) / f"wrong_{self.num_wrong}.txt").write_text(what)
 
     async def generate(self, request_id: str, prompt_ids: list[int], sampling_params: Any, **_: Any) -> TokenOutput:
-        await self.admits.wait()
+        while not self.admits.is_set():
+            if self.rejects:
+                return TokenOutput(token_ids=[], stop_reason="aborted", extra_fields={"global_steps": self.step})
+            await self.admits.wait()
+        if self.asleep:
+            self._wrong("asked to write while asleep")
         temperature = float(sampling_params.get("temperature", 1.0))
         longest = int(sampling_params.get("max_tokens", self.max_tokens))
         ends = frozenset[int]() if sampling_params.get("ignore_eos") else self.ends
@@ -150,8 +159,9 @@ class CPUServer:
 
     async def clear_kv_cache(self) -> None: ...
 
-    async def abort_all_requests(self, *_: Any, **__: Any) -> None:
+    async def abort_all_requests(self, reject_request: bool = False) -> None:
         self.admits.clear()
+        self.rejects = reject_request
         if self.running is not None:
             await self.running
 
@@ -166,7 +176,7 @@ class CPUServer:
 class CPUReplica(RolloutReplica):
     async def launch_servers(self) -> None:
         given: list[Any] = [self.model_config.path, self.config.response_length]
-        given.append(int(os.environ.get("MRT_TEST_SEED", "0")))
+        given.append(int(os.environ.get("MRT_TEST_SEED", "0")) + self.replica_rank)
         kind: type = CPUServer
         if (url := os.environ.get("MRT_TEST_VLLM")) is not None:
             from tests.verl.cpu.vllm_rollout import VLLMServer  # noqa: PLC0415 - which is based on what stands here
@@ -174,7 +184,8 @@ class CPUReplica(RolloutReplica):
             kind, given = VLLMServer, [*given, url]
         server: Any = ray.remote(kind)
         # A pool's server goes by the name that veRL's own have there.
-        name = f"{self.config.name}_server_reward_{self.replica_rank}_0" if self.is_reward_model else NAME
+        pooled = f"{self.config.name}_server_reward_{self.replica_rank}_0"
+        name = pooled if self.is_reward_model else name_of(self.replica_rank)
         handle = server.options(name=name, num_cpus=0).remote(*given)
         self.servers = [handle]
         await handle.open.remote()
@@ -186,6 +197,8 @@ class CPUAdapter(BaseRollout):
     def __init__(self, config: Any, model_config: Any, device_mesh: Any, **kwargs: Any) -> None:
         super().__init__(config, model_config, device_mesh)
         self.sleep_level = 2
+        # A replica that shares the trainer's GPU is the first one.
+        self.server = name_of(kwargs.get("replica_rank", 0))
 
     async def resume(self, tags: list[str]) -> None: ...
 
@@ -200,5 +213,5 @@ class CPUAdapter(BaseRollout):
             assert isinstance(weights, Iterable)
             for name, tensor in weights:
                 found[name] = tensor.detach().float().cpu().clone()
-        server: Any = ray.get_actor(NAME)
+        server: Any = ray.get_actor(self.server)
         assert await server.load.remote(found, global_steps) > 0
