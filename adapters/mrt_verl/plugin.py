@@ -1,7 +1,8 @@
 """What veRL loads in each of its processes: `reward.type=mrt` becomes the settings that veRL knows.
 
-veRL asks `validate_config` about every configuration before anything is started, so that is where the switch is read.
-Nothing else changes, and without the switch nothing changes at all.
+veRL asks `validate_config` about a configuration before anything is started, so that is where the switch is read. The
+fully asynchronous main asks nobody, and would train without the rewards asked for: it is refused where it looks for its
+device. Nothing else changes, and without the switch nothing changes at all.
 """
 
 from __future__ import annotations
@@ -37,6 +38,23 @@ def register() -> None:
 
     validate_config.reads_mrt = True  # type: ignore[attr-defined]
     verl_config.validate_config = validate_config
+    _refuse_where_nobody_validates()
+
+
+def _refuse_where_nobody_validates() -> None:
+    from verl.utils import device  # noqa: PLC0415
+
+    original: Callable[[DictConfig], None] = device.auto_set_device
+
+    @functools.wraps(original)
+    def auto_set_device(config: DictConfig) -> None:
+        if config and "async_training" in config:
+            from mrt_verl.expand import refuse_fully_asynchronous  # noqa: PLC0415
+
+            refuse_fully_asynchronous(config)
+        original(config)
+
+    device.auto_set_device = auto_set_device
 
 
 try:

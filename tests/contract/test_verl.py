@@ -28,6 +28,7 @@ from verl.trainer.ppo.reward import load_reward_manager
 from verl.trainer.ppo.utils import need_critic
 from verl.trainer.ppo.v1 import trainer_base, trainer_colocate_async, trainer_separate_async, trainer_sync
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
+from verl.utils import device
 from verl.utils.config import validate_config
 from verl.utils.ray_utils import auto_await
 from verl.utils.tracking import Tracking
@@ -233,6 +234,17 @@ def test_one_step_off_is_of_the_legacy_trainers_kind_and_names_weights_by_the_st
     main = source_of("experimental/one_step_off_policy/main_ppo.py")
     assert main.index("validate_config(\n") < main.index("trainer = OneStepOffRayTrainer(")
     assert "Role.RewardModel" not in inspect.getsource(separation.create_role_worker_mapping)
+
+
+def test_the_fully_asynchronous_main_looks_for_its_device_before_anything_starts_and_validates_nothing() -> None:
+    main = source_of("experimental/fully_async_policy/fully_async_main.py")
+    assert "from verl.utils.device import auto_set_device" in main
+    assert main.index("auto_set_device(config)") < main.index("run_ppo(config")
+    assert "validate_config" not in main
+    assert "async_training" in OmegaConf.load(
+        PACKAGE / "experimental/fully_async_policy/config/fully_async_ppo_trainer.yaml"
+    )
+    assert parameters(device.auto_set_device) == ["config"]
 
 
 def test_settings_that_replicas_are_checked_for_are_there() -> None:

@@ -124,11 +124,9 @@ def main(folder: Path) -> None:
         trained(folder / name, trainer)
         check(folder / name, trainer)
         steps = steps_of(folder / name)
-        stale = max(data.get("training/off_policy/trajectory_staleness_worst/max", 1) for data in steps)
         print(
-            f"{name}: {STEPS} steps, {sum(data['mrt/traces/scored'] for data in steps):.0f} traces scored, none lost, "
-            f"begun up to {stale} steps before; steps waited "
-            f"{', '.join(format(data['mrt/prover/overhead_s'], '.2f') for data in steps)} s for values"
+            f"{name}: {STEPS} steps, {sum(data['mrt/traces/scored'] for data in steps):.0f} traces scored and paid "
+            f"rightly; steps waited {', '.join(format(data['mrt/prover/overhead_s'], '.2f') for data in steps)} s"
         )
 
 

@@ -16,6 +16,7 @@ from mrt_verl import main_ppo as launcher
 from omegaconf import DictConfig, OmegaConf
 from verl.trainer.ppo.utils import need_critic
 from verl.utils import config as verl_config
+from verl.utils import device
 
 from mrt_reward.errors import ConfigError
 from tests.server.conftest import threaded_server
@@ -41,12 +42,15 @@ def composed(*overrides: str) -> DictConfig:
         return compose("ppo_trainer", overrides=[*BASIC, *overrides])
 
 
-def composed_one_step_off(*overrides: str) -> DictConfig:
-    """As the main of veRL's trainer one step off composes it, outside of veRL's sources."""
+def composed_below(trainer: str, name: str, *overrides: str) -> DictConfig:
+    """As a main below `verl.experimental` composes it, outside of veRL's sources."""
     given = [*BASIC, "hydra.searchpath=[pkg://verl.trainer.config]", *overrides]
-    folder = Path(verl.__path__[0]) / "experimental" / "one_step_off_policy" / "config"
-    with initialize_config_dir(str(folder), version_base=None):
-        return compose("one_step_off_ppo_trainer", overrides=given)
+    with initialize_config_dir(f"{verl.__path__[0]}/experimental/{trainer}/config", version_base=None):
+        return compose(name, overrides=given)
+
+
+def composed_one_step_off(*overrides: str) -> DictConfig:
+    return composed_below("one_step_off_policy", "one_step_off_ppo_trainer", *overrides)
 
 
 def expanded(url: str, *overrides: str) -> DictConfig:
@@ -196,6 +200,15 @@ def test_the_main_one_step_off_takes_the_switch_and_has_no_queue(url: str) -> No
     # With the V1 trainer's manager it would wait for a TransferQueue that nobody starts.
     assert config.actor_rollout_ref.rollout.agent.agent_loop_manager_class == "mrt_verl.agent_loop.MRTAgentLoopManager"
     assert (config.algorithm.adv_estimator, config.algorithm.mrt.alpha) == ("mrt", 0.5)
+
+
+@pytest.mark.parametrize("given", [SWITCH, "+reward.type=mrt", "reward.mrt.alpha=2"])
+def test_the_fully_asynchronous_main_is_refused_before_it_starts_although_it_validates_nothing(given: str) -> None:
+    plain = composed_below("fully_async_policy", "fully_async_ppo_trainer")
+    device.auto_set_device(plain)
+    config = composed_below("fully_async_policy", "fully_async_ppo_trainer", given)
+    with pytest.raises(ConfigError, match=r"fully asynchronous trainer.*trainer_mode=separate_async"):
+        device.auto_set_device(config)
 
 
 def test_the_main_of_another_application_does_not_take_it(tmp_path: Path) -> None:
