@@ -15,7 +15,7 @@ if importlib.util.find_spec("verl") is None:
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from mrt_verl.agent_loop_v1 import queue_methods
 from omegaconf import OmegaConf
-from verl.checkpoint_engine.base import CheckpointEngineManager
+from verl.checkpoint_engine.base import CheckpointEngine, CheckpointEngineManager, CheckpointEngineRegistry
 from verl.experimental.agent_loop import AgentLoopManager, AgentLoopOutput, AgentLoopWorker
 from verl.experimental.one_step_off_policy import ray_trainer as one_step_off
 from verl.experimental.reward_loop import reward_loop, reward_model
@@ -245,6 +245,15 @@ def test_the_fully_asynchronous_main_looks_for_its_device_before_anything_starts
         PACKAGE / "experimental/fully_async_policy/config/fully_async_ppo_trainer.yaml"
     )
     assert parameters(device.auto_set_device) == ["config"]
+
+
+def test_weights_go_to_replicas_on_other_gpus_by_an_engine_that_can_be_added() -> None:
+    """What stands for NCCL in `tests/verl/cpu/handover.py`."""
+    assert parameters(CheckpointEngineRegistry.register) == ["backend"]
+    names = {"prepare", "build_topology", "init_process_group", "finalize", "send_weights", "receive_weights"}
+    assert CheckpointEngine.__abstractmethods__ == names
+    rollout = OmegaConf.load(PACKAGE / "trainer/config/rollout/rollout.yaml")
+    assert "custom_backend_module" in rollout.checkpoint_engine
 
 
 def test_settings_that_replicas_are_checked_for_are_there() -> None:

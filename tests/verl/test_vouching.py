@@ -88,7 +88,8 @@ def test_replicas_that_may_say_something_else_are_not_asked_to_vouch(
 def test_one_step_off_a_replica_names_other_weights_than_it_has_and_is_not_asked(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    assert vouching.canary(OmegaConf.merge(config(), {"rollout": {"nnodes": 1}}), 4, [Worker(4)]) is None
+    apart = OmegaConf.create({**config(), "rollout": {"nnodes": 1}})
+    assert vouching.canary(apart, 4, [Worker(4)]) is None
     assert "one step off, the replicas have the weights of the step before" in caplog.text
 
 

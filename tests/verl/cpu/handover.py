@@ -19,7 +19,6 @@ BACKEND = "file"
 WAIT_S = 300.0
 
 
-@CheckpointEngineRegistry.register(BACKEND)
 class FileEngine(CheckpointEngine):
     """One end: the trainer's first process writes, every process of a replica reads."""
 
@@ -60,3 +59,8 @@ class FileEngine(CheckpointEngine):
         if self.is_master:
             (self.folder / "weights.pt").unlink()
             self.folder.rmdir()
+
+
+# veRL declares `register` as a method without `self`.
+registry: Any = CheckpointEngineRegistry
+registry.register(BACKEND)(FileEngine)
