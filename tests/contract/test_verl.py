@@ -249,7 +249,7 @@ def test_the_fully_asynchronous_main_looks_for_its_device_before_anything_starts
 
 def test_weights_go_to_replicas_on_other_gpus_by_an_engine_that_can_be_added() -> None:
     """What stands for NCCL in `tests/verl/cpu/handover.py`."""
-    assert parameters(CheckpointEngineRegistry.register) == ["backend"]
+    assert parameters(vars(CheckpointEngineRegistry)["register"]) == ["backend"]
     names = {"prepare", "build_topology", "init_process_group", "finalize", "send_weights", "receive_weights"}
     assert CheckpointEngine.__abstractmethods__ == names
     rollout = OmegaConf.load(PACKAGE / "trainer/config/rollout/rollout.yaml")
