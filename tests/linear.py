@@ -7,17 +7,20 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
-SHORT, MIDDLE, LONG = 2_000, 20_000, 200_000
+SHORT, MIDDLE, LONG = 800, 8_000, 80_000
 """Characters. The last two are compared; the first shows what must not be tried on more."""
 
 MAX_RATIO = 15.0
 """For ten times the text: 10 is linear, 100 quadratic."""
 
-HOPELESS_S = 1.0
+HOPELESS_S = 0.2
 """Whoever needs this for `MIDDLE`, and so much more than for `SHORT`, is not asked about `LONG`."""
 
-FLOOR_S = 0.02
+FLOOR_S = 0.01
 """Below this, time says nothing."""
+
+NUM_ROUNDS = 16
+"""What grows too fast is measured as often again, before it is said to."""
 
 COMMON_RUNS = (
     " ", "\n", "\r\n", "{", "}", "a", "1", "\\", "$", "(", "\\boxed{", "<think>", "</think>", "<|im_end|>",
@@ -66,13 +69,14 @@ def growth(work: Callable[[str], object], text: Callable[[int], str]) -> str:
     if middle_s > HOPELESS_S and middle_s > MAX_RATIO * short_s:
         return f"{SHORT} characters {1000 * short_s:.1f} ms, {MIDDLE} characters {1000 * middle_s:.1f} ms"
     long_s = cpu_s(long)
-    # Again, because a measurement may have met something else, such as others who fill the processor's caches.
-    for repeats in (3, 6, 12):
+    # Again, because a measurement may have met something else, such as others who fill the processor's caches or share
+    # its core: as many characters in short pieces as in a long one, one right after the other, so that both meet it.
+    for _ in range(NUM_ROUNDS):
         if long_s <= FLOOR_S or long_s <= MAX_RATIO * middle_s:
             return ""
         if long_s > 3 * MAX_RATIO * middle_s:  # Nothing that others do makes so much.
             break
-        middle_s, long_s = cpu_s(middle, 2 * repeats), cpu_s(long, repeats)
+        middle_s, long_s = cpu_s(lambda: [middle() for _ in range(LONG // MIDDLE)]) * MIDDLE / LONG, cpu_s(long)
     if long_s <= MAX_RATIO * middle_s:
         return ""
     return f"{MIDDLE} characters {1000 * middle_s:.1f} ms, {LONG} characters {1000 * long_s:.1f} ms"

@@ -212,7 +212,7 @@ def chatted(text: str) -> None:
 
 
 def many_messages(text: str) -> None:
-    bundled().encode_chat([Message("user", "q"), *[Message("assistant", "a")] * (len(text) // 200)])
+    bundled().encode_chat([Message("user", "q"), *[Message("assistant", "a")] * (len(text) // 80)])
 
 
 def truth(text: str) -> None:
@@ -230,7 +230,6 @@ TEXT_WORK: dict[str, Callable[[str], object]] = {
     "OpenRLHF's queries": rewarded,
     "alignment": aligned,
     "chats": chatted,
-    "a chat of many turns": many_messages,
     "the bundled task's truth": truth,
 }
 
@@ -238,3 +237,8 @@ TEXT_WORK: dict[str, Callable[[str], object]] = {
 @pytest.mark.parametrize("what", TEXT_WORK)
 def test_reading_a_completion_takes_linear_time(what: str) -> None:
     assert fault(TEXT_WORK[what], few=True) == ""
+
+
+def test_reading_a_chat_of_many_turns_takes_linear_time() -> None:
+    # One text: only its length counts, for the number of turns.
+    assert growth(many_messages, lambda size: "a" * size) == ""

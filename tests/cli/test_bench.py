@@ -62,15 +62,15 @@ def test_the_embedded_engine_is_measured_here_and_through_the_server(tmp_path: P
 
 
 def test_growth_is_measured_at_each_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("mrt_reward.cli.bench.SIZES", (250, 25))
-    monkeypatch.setattr("mrt_reward.benchmark.ours.PREFIXES_OF_SIZE", 500)
+    monkeypatch.setattr("mrt_reward.cli.bench.SIZES", (100, 10))
+    monkeypatch.setattr("mrt_reward.benchmark.ours.PREFIXES_OF_SIZE", 200)
     output = tmp_path / "rows.json"
     flags = ["--grow", "--no-server", "--estimator", "likelihood", "--json", str(output)]
     assert RUN.invoke(app, [*TINY, *flags]).exit_code == 0
     rows = {row["name"]: row["prefixes"] for row in json.loads(output.read_text())["rows"]}
-    # 5 prefixes a problem: 50 problems twice, and 5 problems twenty times.
-    assert rows["likelihood of 250"] == 500
-    assert rows["likelihood of 25"] == 500
+    # 5 prefixes a problem: 20 problems twice, and 2 problems twenty times.
+    assert rows["likelihood of 100"] == 200
+    assert rows["likelihood of 10"] == 200
 
 
 def test_a_running_server_is_measured_as_it_is(tmp_path: Path) -> None:

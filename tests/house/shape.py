@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -45,9 +45,13 @@ class Module:
         return (node for node in ast.walk(self.tree) if isinstance(node, Function))
 
 
+module_at = cache(Module)
+"""Read and parsed once, whoever asks."""
+
+
 def modules(*folders: str) -> list[Module]:
     found = (path for folder in folders or SOURCES for path in (ROOT / folder).rglob("*.py"))
-    return [Module(path) for path in sorted(found)]
+    return [module_at(path) for path in sorted(found)]
 
 
 def num_body_lines(function: Function) -> int:

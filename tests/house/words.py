@@ -47,12 +47,19 @@ _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 def old_words_in(module: Module) -> set[str]:
     """Names in a module with a part that is an old word."""
     allowed = next((words for path, words in ALLOWED.items() if module.name.startswith(path)), frozenset[str]())
+    old = set(OLD_WORDS) - allowed
+    if not old & _parts_of(module.text):
+        return set()
     names = {
         token.string
         for token in tokenize.generate_tokens(io.StringIO(module.text).readline)
         if token.type == tokenize.NAME
     }
-    return {name for name in names if {part.lower() for part in _PART.findall(name)} & set(OLD_WORDS) - allowed}
+    return {name for name in names if _parts_of(name) & old}
+
+
+def _parts_of(text: str) -> set[str]:
+    return {part.lower() for part in _PART.findall(text)}
 
 
 def old_phrases_in(text: str) -> list[str]:
