@@ -15,6 +15,8 @@ LIBRARIES = "import httpx, numpy, pydantic, pydantic_settings"
 
 
 NUM_ROUNDS = 4
+MOST_PACKAGE, MOST_NAMES = 0.5, 2
+"""Shares of what the libraries take."""
 
 
 def _cpu_s(statement: str) -> float:
@@ -34,9 +36,14 @@ def _cpu_s(statement: str) -> float:
 def test_importing_the_package_costs_little_beside_the_libraries_it_stands_on() -> None:
     statements = (LIBRARIES, "import mrt_reward", "from mrt_reward import Client, score, advantages")
     # In turn, and compared within a round: what else the machine does falls on all three, and seldom on all rounds.
-    rounds = [[_cpu_s(statement) for statement in statements] for _ in range(NUM_ROUNDS)]
-    assert min(package / libraries for libraries, package, _ in rounds) < 0.5
-    assert min(names / libraries for libraries, _, names in rounds) < 2
+    least_package = least_names = float("inf")
+    for _ in range(NUM_ROUNDS):
+        libraries, package, names = (_cpu_s(statement) for statement in statements)
+        least_package, least_names = min(least_package, package / libraries), min(least_names, names / libraries)
+        if least_package < MOST_PACKAGE and least_names < MOST_NAMES:
+            break  # Further rounds cannot change that.
+    assert least_package < MOST_PACKAGE
+    assert least_names < MOST_NAMES
 
 
 def test_the_public_names_are_there_and_others_are_not() -> None:
