@@ -113,5 +113,10 @@ def expected(rows: Sequence[Row], scored: Sequence[ScoredTrace | None], config: 
                         paid_T[t] = advantage
                 if episodes and begun >= episodes[-1].char_end:
                     paid_T[t] = paid.answer_advantage
+            if len(episodes) > 1 and lengths[-2] >= episodes[-1].char_start:
+                # Of one token, the outcome's own, which has no room for its mark: it is one with the episode before.
+                joined = float(paid.episode_advantage_K[-2:].sum()) - paid.outcome_advantage
+                starts_T = np.array([0, *lengths[:-1]])
+                paid_T[(starts_T >= episodes[-2].char_start) & (starts_T < episodes[-1].char_end)] = joined
             advantages[index] = paid_T
     return advantages
