@@ -97,26 +97,49 @@ def expected(rows: Sequence[Row], scored: Sequence[ScoredTrace | None], config: 
     advantages: list[Floats] = [np.zeros(0)] * len(rows)
     for group in {row.group for row in rows}:
         indices = [index for index, row in enumerate(rows) if row.group == group]
-        values = [None if (trace := scored[index]) is None else values_of(trace) for index in indices]
+        carried = [_carried(scored[index], _ends(rows[index].response, tokenizer)) for index in indices]
         outcomes = [float(rows[index].reward[-1]) for index in indices]
-        for index, paid in zip(indices, credit(outcomes, values, config), strict=True):
-            response = rows[index].response
+        paid_N = credit(outcomes, [each.value_P for each in carried], config)
+        for index, trace, paid in zip(indices, carried, paid_N, strict=True):
             assert paid.outcome_advantage is not None
-            trace = scored[index]
-            episodes = () if trace is None else trace.episodes
-            lengths = [len(tokenizer.locate(np.array(response[: t + 1], np.int32))[0]) for t in range(len(response))]
-            paid_T = np.full(len(response), paid.outcome_advantage)
-            for t, length in enumerate(lengths):
-                begun = lengths[t - 1] if t else 0
-                for episode, advantage in zip(episodes, paid.episode_advantage_K.tolist(), strict=True):
-                    if episode.char_start <= begun < episode.char_end and length:
+            paid_T = np.full(len(trace.ends), paid.outcome_advantage)
+            for t, length in enumerate(trace.ends):
+                begun = trace.ends[t - 1] if t else 0
+                for (start, end), advantage in zip(trace.episodes, paid.episode_advantage_K.tolist(), strict=True):
+                    if start <= begun < end and length:
                         paid_T[t] = advantage
-                if episodes and begun >= episodes[-1].char_end:
+                if trace.episodes and begun >= trace.episodes[-1][1]:
                     paid_T[t] = paid.answer_advantage
-            if len(episodes) > 1 and lengths[-2] >= episodes[-1].char_start:
-                # Of one token, the outcome's own, which has no room for its mark: it is one with the episode before.
-                joined = float(paid.episode_advantage_K[-2:].sum()) - paid.outcome_advantage
-                starts_T = np.array([0, *lengths[:-1]])
-                paid_T[(starts_T >= episodes[-2].char_start) & (starts_T < episodes[-1].char_end)] = joined
             advantages[index] = paid_T
     return advantages
+
+
+@dataclass(frozen=True)
+class _Carried:
+    """What of a trace reaches the trainer.
+
+    Attributes:
+        ends: characters up to the end of each of its tokens.
+        episodes: first character of each, and the one behind it.
+        value_P: of its prefixes; None where it was not scored.
+
+    """
+
+    ends: list[int]
+    episodes: list[tuple[int, int]]
+    value_P: Floats | None
+
+
+def _ends(response: Sequence[int], tokenizer: HFTokenizer) -> list[int]:
+    return [len(tokenizer.locate(np.array(response[: t + 1], np.int32))[0]) for t in range(len(response))]
+
+
+def _carried(trace: ScoredTrace | None, ends: list[int]) -> _Carried:
+    """All of it; but a last episode of one token has no room for a mark, and is one with the episode before."""
+    if trace is None:
+        return _Carried(ends, [], None)
+    episodes, value_P = [(each.char_start, each.char_end) for each in trace.episodes], values_of(trace)
+    if len(episodes) > 1 and value_P is not None and ends[-3] < episodes[-1][0] <= ends[-2] < episodes[-1][1]:
+        episodes[-2:] = [(episodes[-2][0], episodes[-1][1])]
+        value_P = np.delete(value_P, -2)
+    return _Carried(ends, episodes, value_P)
