@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
+import numpy as np
 import torch
 import typer
 from rich.console import Console
@@ -16,11 +18,13 @@ from mrt_reward.mini.bundled import MINI_DEEP
 from mrt_reward.mini.charts import REGIMES
 from mrt_reward.server.telemetry import configure_logs
 from tests.study import bounds as searchers
+from tests.study import evaluating as evaluation
 from tests.study import signal as signals
 from tests.study.arms import ARMS, AUDITED, arm_of
 from tests.study.comparing import read_runs
+from tests.study.evaluating import FINAL, Evaluation, Size
 from tests.study.report import draw, page
-from tests.study.runs import LEARNING_RATE, RunSpec, digest
+from tests.study.runs import LEARNING_RATE, RunSpec, digest, new_loop
 from tests.study.runs import run as carry_out
 from tests.study.stages import STAGES, specs, stage_of
 from tests.study.values import Source, ValueSpec
@@ -165,6 +169,32 @@ def signal(  # noqa: PLR0913, PLR0917 - options of a command
         shown["prover"] = digest(prover / "model.safetensors")
     signals.write(found, shown, out / f"{name}.json")
     typer.echo(signals.table(found), nl=False)
+
+
+@app.command()
+def evaluate(
+    regime: Annotated[str, typer.Option(help="deep, long or short.")] = "deep",
+    policy: Annotated[Path, typer.Option(help="Model folder.", exists=True)] = MINI_DEEP.folder,
+    problems: Annotated[int, typer.Option(min=1, help="Problems, from the first on.")] = FINAL.num_problems,
+    traces: Annotated[int, typer.Option(min=1, help="Traces of each.")] = FINAL.num_traces,
+    threads: Threads = 2,
+) -> None:
+    """How good a policy is, on the problems that runs are evaluated on: a line of each metric. No training."""
+    torch.set_num_threads(threads)
+    configure_logs("off")
+    try:
+        found = asyncio.run(_evaluated(_regime(regime), policy, Size(problems, traces)))
+    except MRTRewardError as error:
+        raise SystemExit(f"error: {error}") from error
+    for name, values_N in found.metrics.items():
+        typer.echo(f"{name} {np.nanmean(values_N):.4f}")
+
+
+async def _evaluated(regime: str, policy: Path, size: Size) -> Evaluation:
+    with tempfile.TemporaryDirectory() as folder, _bar() as bar:
+        loop = new_loop(RunSpec("outcome", regime, 0, 1, 1, ValueSpec("revealed"), policy), Path(folder))
+        task = bar.add_task("problems", total=size.num_problems)
+        return await evaluation.evaluate(loop, size, lambda done: bar.update(task, completed=done))
 
 
 @app.command()

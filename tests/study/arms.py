@@ -45,8 +45,6 @@ _FORCED = {**_OUTCOME, "truncated": "forced"}
 
 RIVALS = (
     Arm("outcome", _OUTCOME),
-    # Control: what the optimiser's steps do to a policy where there is nothing to learn.
-    Arm("lot", _OUTCOME, shuffled=True),
     Arm("masked", {**_OUTCOME, "truncated": "masked"}),
     Arm("forced", _FORCED),
     *_penalised("forced", _FORCED),
@@ -89,7 +87,10 @@ OURS = (
 )
 """Forms of progress reward."""
 
-ARMS = {arm.name: arm for arm in (*RIVALS, *OURS)}
+CONTROL = Arm("lot", _OUTCOME, shuffled=True)
+"""What the optimiser's steps do to a policy where there is nothing to learn."""
+
+ARMS = {arm.name: arm for arm in (*RIVALS, *OURS, CONTROL)}
 
 QUICK = ("outcome", "forced-length-0.3", "rate-16")
 """Plain, its strongest rival, and ours."""
@@ -99,6 +100,9 @@ AGAINST = ("outcome", "forced-length-0.1", "scalar", "forced", "paper-1")
 
 AGAINST_WARM = ("outcome", "forced-length-0.03", "scalar", "forced", "paper-1")
 """The same with the penalty of length that did best with a warm-up, for stage `four`."""
+
+ELSEWHERE = ("rate-16-ending", "outcome", "forced-length-0.1")
+"""Ours, plain, and the rival that was strongest where two episodes are enough, for stages `long` and `short`."""
 
 AUDITED = (
     "outcome", "forced", "forced-length-0.3", "scalar", "paper-1", "paper-16", "group-16", "rate-1", "rate-4",

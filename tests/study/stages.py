@@ -8,7 +8,7 @@ from typing import Any
 
 from mrt_reward.errors import ConfigError
 from mrt_reward.mini.charts import REGIMES
-from tests.study.arms import AGAINST, AGAINST_WARM, ARMS, QUICK, arm_of
+from tests.study.arms import AGAINST, AGAINST_WARM, ARMS, ELSEWHERE, QUICK, arm_of
 from tests.study.evaluating import BETWEEN, FINAL, Size
 from tests.study.runs import RunSpec
 from tests.study.values import ValueSpec
@@ -53,15 +53,15 @@ STAGES = {
     "four": Stage(
         ("rate-16-ending", *AGAINST_WARM), (40, 41, 42, 43, 44), ("deep",), 40, 10, warmup_steps=5, decay=True
     ),
-    "long": Stage(QUICK, (0, 1), ("long",), 30, 10),
-    "short": Stage(QUICK, (0, 1), ("short",), 30, 10),
+    "long": Stage(ELSEWHERE, (60, 61), ("long",), 30, 10, Size(128, 4), warmup_steps=5, decay=True),
+    "short": Stage(ELSEWHERE, (60, 61), ("short",), 30, 10, Size(128, 4), warmup_steps=5, decay=True),
 }
 """`quick` takes the least, `early` asks who is faster at the start, on seeds of its own, `tuning` is the same with
 other learning rates and a warm-up, and `lasting` asks what keeps a policy that is paid for progress closing its
 thinking.
 
 `one` compares all arms, on seeds that decide nothing. `two` and `three` were registered and ended at their first seeds;
-`four` is registered in their place.
+`four` is registered in their place, and `long` and `short` ask the same where problems are easier.
 """
 
 

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from mrt_reward.mini import MODEL_DIR
 from tests.study.__main__ import app
 from tests.study.arms import ARMS, QUICK
+from tests.study.evaluating import METRICS
 
 RUNNER = CliRunner()
 
@@ -32,6 +33,15 @@ def test_what_is_not_there_is_named_before_anything_is_loaded(given: list[str], 
     assert report.exit_code == 1
     assert said in str(report.exception)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_policy_is_evaluated_without_a_run() -> None:
+    report = RUNNER.invoke(app, ["evaluate", "--regime", "short", "--problems", "2", "--traces", "1", "--threads", "1"])
+    assert report.exit_code == 0, report.output
+    found = {name: float(value) for name, value in map(str.split, report.stdout.splitlines())}
+    assert set(found) == set(METRICS)
+    assert 0 <= found["regret"] <= 1
+    assert found["tokens"] > 0
 
 
 def test_a_report_of_nothing_says_so(tmp_path: Path) -> None:
