@@ -61,6 +61,7 @@ def train() -> None:
     parser.set_defaults(
         output_dir="qwen3-1.7b-mrt",
         learning_rate=1e-6,
+        warmup_steps=10,
         max_steps=500,
         per_device_train_batch_size=8,
         gradient_accumulation_steps=4,

@@ -1,9 +1,8 @@
 """One full forward: what an engine takes for the unique tokens alone, in plain prompts that share nothing.
 
-Rollouts also decode as many answers, of as many tokens, each after a single token. This is a measure and no bound: of
-the trace nobody reads what the last layer puts out, and the embedded engine does not compute it; and answers must read
-the trace, which those after a single token are spared. `mini` comes to 0.58 of it with rollouts
-(`mrt-reward bench --estimator rollouts --rounds 3 --no-server --threads 1`, 28 November 2026, an idle CPU).
+Rollouts also decode as many answers, of as many tokens, behind one trace that all of them read, of the mean length of
+their prefixes. This is a measure and no bound: of the trace nobody reads what the last layer puts out, and the embedded
+engine does not compute it.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ class Forward(Protocol):
         """Run prompts of these lengths through the network, one logit row each; their tokens are drawn."""
         ...
 
-    async def decode(self, num_answers: int, num_tokens: int, seed: int) -> None:
-        """Generate this many answers of this many tokens, each after a prompt of one token."""
+    async def decode(self, num_answers: int, num_tokens: int, num_read: int, seed: int) -> None:
+        """Generate this many answers of this many tokens, behind one trace of `num_read` tokens, read before."""
         ...
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from mrt_reward.benchmark.counting import prefill_lengths
 from mrt_reward.benchmark.forwards import Forward, forward_of_engine
 from mrt_reward.benchmark.plan import WARM_UP, BenchPlan, Measurement, RunWork, WorkFigures
 from mrt_reward.benchmark.recording import AnswerCounts, RecordingProver
 from mrt_reward.benchmark.rows import Kind, Way
-from mrt_reward.benchmark.workload import Work, WorkSpec, apart, first_problems, make_work
+from mrt_reward.benchmark.workload import Work, WorkSpec, all_prompts, apart, first_problems, make_work
 from mrt_reward.client import AsyncClient
 from mrt_reward.errors import ProverError
 from mrt_reward.options import EstimatorName
@@ -153,6 +155,7 @@ class InProcess:
 
     def _forward(self, forward: Forward, name: EstimatorName, rounds: Sequence[Work]) -> RunWork:
         prompts = {work.seed: prefill_lengths(work.jobs, self.prover.info.max_tokens - 1) for work in rounds}
+        read = {work.seed: round(np.mean([len(ids) for ids in all_prompts(work)])) for work in rounds}
 
         async def run(work: Work) -> WorkFigures:
             await forward.prefill(prompts[work.seed], work.seed)
@@ -160,7 +163,7 @@ class InProcess:
             if name == "rollouts":
                 counted = self.counts[work.seed]
                 length = max(1, round(counted.mean_tokens))
-                await forward.decode(counted.num_answers, length, work.seed)
+                await forward.decode(counted.num_answers, length, read[work.seed], work.seed)
                 computed += counted.num_answers * (length - 1)
             return figures_of(name, work, computed, self.counts)
 

@@ -33,18 +33,24 @@ class PlainRequests:
     async def prefill(self, lengths: Sequence[int], seed: int) -> None:
         """One request for each prompt, of one token."""
         rng = np.random.default_rng(seed)
-        await self._ask_all([self._drawn(rng, length) for length in lengths], 1, seed)
+        await self._ask_all([self._drawn(rng, length) for length in lengths], 1, str(seed))
 
-    async def decode(self, num_answers: int, num_tokens: int, seed: int) -> None:
-        """One request for each answer."""
-        rng = np.random.default_rng(seed)
-        await self._ask_all([self._drawn(rng, 1) for _ in range(num_answers)], num_tokens, seed)
+    async def decode(self, num_answers: int, num_tokens: int, num_read: int, seed: int) -> None:
+        """One request for each answer, all behind the same trace, which the first call reads.
 
-    async def _ask_all(self, prompts: Sequence[Sequence[int]], num_tokens: int, seed: int) -> None:
+        The trace ends at a block's edge, with one token behind it, so that a request computes no other of the prompt.
+        """
+        del seed  # the trace is always the same, so that it is in the cache
+        block = self._engine.block_size
+        trace = self._drawn(np.random.default_rng(num_read), num_read // block * block + 1)
+        await self._ask_all([trace], 1, "decode")
+        await self._ask_all([trace] * num_answers, num_tokens, "decode")
+
+    async def _ask_all(self, prompts: Sequence[Sequence[int]], num_tokens: int, salt: str) -> None:
         def params() -> SamplingParams:
             return SamplingParams(temperature=0.0, max_tokens=num_tokens, ignore_eos=True)
 
-        await together([self._engine.ask(prompt, params(), f"forward-{seed}") for prompt in prompts])
+        await together([self._engine.ask(prompt, params(), f"forward-{salt}") for prompt in prompts])
 
     def _drawn(self, rng: np.random.Generator, length: int) -> list[int]:
         return rng.integers(0, self._engine.vocab_size, length).tolist()

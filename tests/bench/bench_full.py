@@ -1,11 +1,11 @@
-"""The whole comparison: both fixed models, both engines, peers, a small cache, and growth from 100 to 10,000 prefixes.
+"""The whole comparison, in three rounds: both fixed models, both engines, peers, and a small cache.
 
-    python -m tests.bench.bench_full [--models mini 60M] [--engines vllm transformers] [--out FOLDER]
+    python -m tests.bench.bench_full [--models mini 60M] [--engines vllm transformers] [--grow] [--out FOLDER]
 
-It runs `mrt-reward bench --json` with one thread for each model and engine, for the peers, and for a cache that holds
-four traces. Runs that are complete in FOLDER are not measured again; those that failed are. `mini` is the bundled
-model; `60M` has random weights, always the same, as speed does not depend on them. Needs vLLM for its engine and for
-the peers.
+It runs `mrt-reward bench --json` with one thread for each model and engine, for the peers of `mini`, and for a cache
+that holds four traces; with --grow also from 100 to 10,000 prefixes of `mini`. Runs that are complete in FOLDER are not
+measured again; those that failed are. `mini` is the bundled model; `60M` has random weights, always the same, as speed
+does not depend on them. Needs vLLM for its engine and for the peers.
 """
 
 from __future__ import annotations
@@ -40,10 +40,13 @@ LARGE = {
 }  # fmt: skip
 """60 million parameters behind mini's tokenizer."""
 
-SLOW = {
+ROUNDS = 3
+
+WORK = {
     "mini": ["--slow-problems", "4", "--free-tokens", "256"],
-    "60M": ["--slow-problems", "1", "--free-tokens", "64"],
+    "60M": ["--problems", "4", "--slow-problems", "1"],
 }
+"""The large model takes fifteen times as long a prefix."""
 
 
 def build_large(folder: Path) -> Path:
@@ -72,16 +75,17 @@ def measure(out: Path, name: str, flags: list[str]) -> list[dict[str, Any]]:
     return json.loads(file.read_text())["rows"] if file.is_file() else []
 
 
-def runs(model: str, engines: list[str], folder: Path) -> dict[str, list[str]]:
+def runs(model: str, engines: list[str], folder: Path, *, grow: bool) -> dict[str, list[str]]:
     """Flags of each run, by its name."""
-    common = [*SLOW[model], *(["--model", str(folder)] if model == "60M" else [])]
-    grown = ["--grow"] if model == "mini" else []
+    common = ["--rounds", str(ROUNDS), *WORK[model], *(["--model", str(folder)] if model == "60M" else [])]
+    grown = ["--grow"] if grow and model == "mini" else []
     found = {f"{model}-{engine}": ["--engine", engine, *common, *grown] for engine in engines}
     if "vllm" in engines:
         vllm = ["--engine", "vllm", *common, "--no-server"]
         cache = ["--engine-arg", f"num_gpu_blocks_override={CACHE_BLOCKS}"]
         found[f"{model}-small-cache"] = [*vllm, "--estimator", "likelihood", *cache]
-        found[f"{model}-peers"] = [*vllm, "--no-in-process", "--peers"]
+        if model == "mini":
+            found["mini-peers"] = [*vllm, "--no-in-process", "--peers"]
     return found
 
 
@@ -100,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["mini", "60M"], choices=["mini", "60M"])
     parser.add_argument("--engines", nargs="+", default=["vllm", "transformers"], choices=["vllm", "transformers"])
+    parser.add_argument("--grow", action="store_true", help="also 100, 1,000 and 10,000 prefixes")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder of rows and of the 60 M model")
     arguments = parser.parse_args()
     if "vllm" in arguments.engines and importlib.util.find_spec("vllm") is None:
@@ -109,14 +114,13 @@ def main() -> None:
     checks: list[Bar] = []
     num_failed = 0
     for model in arguments.models:
-        records = {
-            name: measure(arguments.out, name, flags) for name, flags in runs(model, arguments.engines, large).items()
-        }
+        wanted = runs(model, arguments.engines, large, grow=arguments.grow)
+        records = {name: measure(arguments.out, name, flags) for name, flags in wanted.items()}
         rows = {name: as_rows(each) for name, each in records.items()}
         failures = {name: as_failures(each) for name, each in records.items()}
         num_failed += sum(map(len, failures.values())) + sum(not each for each in records.values())
         for engine in arguments.engines:
-            names = [f"{model}-{engine}", *([f"{model}-peers"] if engine == "vllm" else [])]
+            names = [f"{model}-{engine}", *(["mini-peers"] if "mini-peers" in rows and engine == "vllm" else [])]
             mine = [row for name in names for row in rows[name]]
             show(mine, [failure for name in names for failure in failures[name]], f"{model}, {engine}")
             checks += bars(model, engine, mine)

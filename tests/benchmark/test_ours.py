@@ -137,6 +137,6 @@ async def test_a_full_forward_calls_the_network_as_transformers_does() -> None:
         forward = forward_of_engine(prover)
         assert isinstance(forward, PlainForward)
         await forward.prefill([5, 9], seed=0)
-        await forward.decode(3, 2, seed=0)
+        await forward.decode(3, 2, 20, seed=0)
     finally:
         await prover.close()
