@@ -221,12 +221,16 @@ def report(
     figure: Annotated[Path | None, typer.Option(help="SVG to write.", dir_okay=False)] = None,
     drawn: Annotated[list[str] | None, typer.Option("--draw", help="Arms of the picture; all if not given.")] = None,
     values: Annotated[list[str] | None, typer.Option(help="Only runs with these: likelihood, coupled4 …")] = None,
+    beside: Annotated[str | None, typer.Option(help="A stage of other numbers of steps, to compare with.")] = None,
 ) -> None:
     """Tables of the runs of a stage that are done, in Markdown, and their curves."""
     try:
         stage_of(stage)
         shown = [arm_of(name).name for name in drawn or ARMS]
         finished = read_runs(out / stage)
+        if beside:
+            stage_of(beside)
+            finished = [each.with_steps() for each in (*finished, *read_runs(out / beside))]
         if values:
             finished = [each for each in finished if each.values.partition(",")[0] in values]
         report = page(finished)

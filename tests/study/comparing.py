@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,10 @@ class Finished:
     def final(self) -> Point:
         """Its last evaluation."""
         return self.points[-1]
+
+    def with_steps(self) -> Finished:
+        """The same, which says how many steps it took, so that runs of other numbers are grouped apart."""
+        return replace(self, values=f"{self.values}, {self.final.step} steps")
 
 
 def read_run(path: Path) -> Finished | None:

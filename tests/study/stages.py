@@ -53,6 +53,7 @@ STAGES = {
     "four": Stage(
         ("rate-16-ending", *AGAINST_WARM), (40, 41, 42, 43, 44), ("deep",), 40, 10, warmup_steps=5, decay=True
     ),
+    "sooner": Stage(("rate-16-ending", "outcome"), (40, 41, 42, 43), ("deep",), 26, 13, warmup_steps=5, decay=True),
     "long": Stage(ELSEWHERE, (60, 61), ("long",), 30, 10, Size(128, 4), warmup_steps=5, decay=True),
     "short": Stage(ELSEWHERE, (60, 61), ("short",), 30, 10, Size(128, 4), warmup_steps=5, decay=True),
 }
@@ -61,7 +62,8 @@ other learning rates and a warm-up, and `lasting` asks what keeps a policy that 
 thinking.
 
 `one` compares all arms, on seeds that decide nothing. `two` and `three` were registered and ended at their first seeds;
-`four` is registered in their place, and `long` and `short` ask the same where problems are easier.
+`four` is registered in their place, and `long` and `short` ask the same where problems are easier. `sooner` asks what
+two thirds of the steps of `four` come to.
 """
 
 
