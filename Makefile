@@ -82,7 +82,7 @@ lint: venv
 
 # Models of a few million parameters gain nothing by a second thread, and lose much where the machine is busy.
 unit: venv
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --durations=10
 
 coverage: venv
 	$(BIN)/coverage erase

@@ -28,7 +28,8 @@ def score(
     """Score traces with an engine of this process.
 
     Args:
-        traces: records, or mappings with the fields of the wire's trace; ids are labels here, and may repeat.
+        traces: records, or mappings with the fields of the wire's trace. Ids are labels here, and may repeat; a mapping
+            without one gets its index.
         options: how to score: a record of `mrt_reward.options`, or a mapping as the wire takes it, such as
             `{"estimator": {"kind": "rollouts"}}`.
         settings: of the server, by name, such as `model`; without a model, the bundled mini model proves.
@@ -60,7 +61,7 @@ def score(
 
 def _read_trace(given: Mapping[str, object], index: int) -> Trace:
     try:
-        return sound_trace(given)
+        return sound_trace({"id": str(index), **given})
     except ValidationError as error:
         [first, *_] = trace_mistakes(error)
         raise TraceError(f"traces.{index}: {first}", param=f"traces.{index}.{first.param}".rstrip(".")) from error

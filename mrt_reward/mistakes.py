@@ -23,6 +23,13 @@ MAX_SHOWN = 60
 MAX_DEEP = 4
 """Levels of records that are looked through for a name."""
 
+OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "problem": ("question", "query", "instruction", "input", "prompt_text", "task"),
+    "answer": ("label", "target", "ground_truth", "gold", "gold_answer", "final_answer", "expected_answer", "solution"),
+    "completion": ("response", "output", "generation", "generated_text", "reasoning", "text", "solution"),
+}
+"""What data sets call the fields of a trace; a name that stands twice is rather the first."""
+
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _NO_OBJECT = ("model_type", "dataclass_type", "model_attributes_type", "dict_type")
 
@@ -149,6 +156,8 @@ def _one_of(choices: Sequence[str]) -> str:
 
 
 def _choice(name: str, known: Sequence[str]) -> str:
+    if meant := [ours for ours, others in OTHER_NAMES.items() if ours in known and name.lower() in others]:
+        return f"; did you mean {meant[0]!r}?"
     if near := did_you_mean(name, known):
         return near
     own = "; put your own into metadata" if "metadata" in known else ""
@@ -158,7 +167,8 @@ def _choice(name: str, known: Sequence[str]) -> str:
 def _instead(name: str, given: object, known: Sequence[str]) -> str:
     """The unknown name under which a missing value may have come."""
     others = [key for key in cast("dict[str, object]", given) if key not in known] if isinstance(given, dict) else []
-    near = nearest(name, others)
+    known_as = [other for other in others if other.lower() in OTHER_NAMES.get(name, ())]
+    near = known_as[0] if known_as else nearest(name, others)
     return f"; did you write {near!r} for it?" if near else ""
 
 

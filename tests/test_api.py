@@ -35,6 +35,11 @@ def test_ids_are_labels_that_may_repeat() -> None:
     assert (right.id, right.outcome, wrong.id, wrong.outcome) == ("a", 1.0, "a", 0.0)
 
 
+def test_a_mapping_without_an_id_gets_its_index() -> None:
+    trace = {"problem": "q", "completion": "It is late.", "outcome": 0.0}
+    assert [each.id for each in score([trace, {**trace, "id": "mine"}, trace])] == ["0", "mine", "2"]
+
+
 def test_a_trace_without_values_is_paid_its_outcome_alone() -> None:
     group = [
         ScoredTrace("a", Status.OK, outcome=1.0, values=(Value(0.25), Value(0.75))),

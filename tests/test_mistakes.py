@@ -42,6 +42,10 @@ UNKNOWN: list[tuple[Any, dict[str, Any], str, str]] = [
     (AdvantagesRequest, {"groups": [{"traces": TRACES}], "credit": {"alpa": 1}}, "credit.alpa", "alpha"),
     (AdvantagesRequest, {"groups": [{"traces": TRACES, "notess": []}]}, "groups.0.notess", "notes"),
     (Trace, {"id": "a", "probelm": "q"}, "probelm", "problem"),
+    # What data sets call it, also where another name resembles it more.
+    (Trace, {"id": "a", "question": "q"}, "question", "problem"),
+    (Trace, {"id": "a", "problem": "q", "solution": "42"}, "solution", "answer"),
+    (Trace, {"id": "a", "problem": "q", "response": "42"}, "response", "completion"),
     # A name that stands deeper in the record is more than one that resembles it.
     (ScoreRequest, {"traces": TRACES, "estimator": {"kind": "rollouts"}}, "estimator", "options.estimator"),
     (ScoreOptions, {"num_samples": 4}, "num_samples", "estimator.num_samples"),

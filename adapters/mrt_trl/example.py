@@ -75,7 +75,10 @@ def train() -> None:
         save_steps=50,
     )
     example, args = cast("tuple[ExampleArguments, GRPOConfig]", parser.parse_args_and_config())
-    mrt = {"url": example.url, **MRT, **json.loads(example.mrt)}
+    try:
+        mrt = {"url": example.url, **MRT, **json.loads(example.mrt)}
+    except (ValueError, TypeError) as error:
+        raise SystemExit(f"--mrt: expected a JSON object such as '{json.dumps(MRT)}', got {example.mrt}") from error
     load_training_settings(mrt, where="mrt")  # a misspelt one is reported before the dataset is read
     trainer = MRTGRPOTrainer(
         model=example.model,

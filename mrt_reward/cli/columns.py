@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
 
 from mrt_reward.cli.jsonl import FileRow, read_rows
 from mrt_reward.errors import ConfigError
-from mrt_reward.mistakes import did_you_mean, nearest, path_of
+from mrt_reward.mistakes import OTHER_NAMES, did_you_mean, nearest, path_of
 from mrt_reward.options import Rollouts, ScoreOptions
 from mrt_reward.wire import TRACE_FIELDS
 
-OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
-    "problem": ("question", "query", "instruction", "input", "prompt_text", "task"),
-    "completion": ("response", "output", "generation", "generated_text", "reasoning", "text", "solution", "trace"),
-    "answer": ("label", "target", "ground_truth", "gold", "gold_answer", "final_answer", "expected_answer", "solution"),
-}
-"""What data sets call our columns."""
+SCORED = frozenset({"trace", "values", "episodes"})
+"""Columns of a file that `score` or `evaluate` wrote."""
 
 NEED_ANSWERS = ("math", "exact")
 """Graders that compare with a gold answer."""
@@ -103,7 +100,13 @@ def refuse_unusable(source: Path, rows: Iterable[FileRow]) -> None:
     )
 
 
-def refuse_unanswered(source: Path, rows: Iterable[FileRow], options: ScoreOptions, grader: str | None) -> None:
+def refuse_unanswered(
+    source: Path,
+    rows: Iterable[FileRow],
+    options: ScoreOptions,
+    grader: str | None,
+    renames: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Refuse a file of which no row has the gold answer that the options need; reads up to the first that has.
 
     Args:
@@ -111,6 +114,7 @@ def refuse_unanswered(source: Path, rows: Iterable[FileRow], options: ScoreOptio
         rows: rows of the file.
         options: how values are got.
         grader: specification of the grader that judges sampled answers; None where a server chooses it.
+        renames: the file's names of columns of ours.
 
     Raises:
         ConfigError: no readable row has an answer.
@@ -128,9 +132,11 @@ def refuse_unanswered(source: Path, rows: Iterable[FileRow], options: ScoreOptio
             return
         first = first or (row if row.trace is not None else None)
     if first is not None:
+        named = next((theirs for theirs, ours in renames.items() if ours == "answer"), None)
+        what = "name its column by --map answer=…" if named is None else "name the right column, at the top of a row"
         raise ConfigError(
-            f"{source}: no row has an `answer`, which {needs} needs: name its column by --map answer=…, or take "
-            f"rollouts with a grader that needs none{_found(first)}",
+            f"{source}: no row has {'an `answer`' if named is None else f'a column {named!r} with an answer'}, which "
+            f"{needs} needs: {what}, or take rollouts with a grader that needs none{_found(first)}",
             param="source",
         )
 
@@ -157,15 +163,21 @@ def _found(row: FileRow) -> str:
     """The columns of a row that are not ours, and which flags would make them ours."""
     if not row.extra:
         return ""
+    if SCORED <= row.extra.keys():
+        return "; these rows are scored already: `mrt-reward report` reads them; or give the file that they were made of"
     has = set[str]() if row.trace is None else {name for name in OTHER_NAMES if getattr(row.trace, name)}
-    meant = {ours: _meant(ours, list(row.extra)) for ours in OTHER_NAMES if ours not in has}
-    flags = " ".join(f"--map {ours}={theirs}" for ours, theirs in meant.items() if theirs)
+    free, flags_of = list(row.extra), list[str]()
+    for ours in OTHER_NAMES:
+        if ours not in has and (theirs := _meant(ours, free)):
+            free.remove(theirs)
+            flags_of.append(f"--map {ours}={theirs}")
+    flags = " ".join(flags_of)
     return f"; found {', '.join(row.extra)}{f': did you mean {flags}?' if flags else ''}"
 
 
 def _meant(ours: str, found: list[str]) -> str | None:
     """The column that most probably holds what is called `ours` here."""
     lower = {name.lower(): name for name in reversed(found)}
-    known = [lower[name] for name in OTHER_NAMES[ours] if name in lower]
-    near = nearest(ours, lower, 0.75)
-    return known[0] if known else lower.get(near or "")
+    if near := nearest(ours, lower, 0.75):
+        return lower[near]
+    return next((lower[name] for name in OTHER_NAMES[ours] if name in lower), None)

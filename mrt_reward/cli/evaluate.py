@@ -77,7 +77,7 @@ def evaluate(
     call = this_call()
     spec = reported.spec(sampling.seed, call)
     refuse_unusable(source, read.rows())
-    refuse_unanswered(source, read.rows(), scoring, grader_of(scoring.grader, settings.graders))
+    refuse_unanswered(source, read.rows(), scoring, grader_of(scoring.grader, settings.graders), read.renames)
     console = Console(stderr=True)
     with Folder(output) as folder:
         if overwrite:

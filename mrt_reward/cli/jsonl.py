@@ -70,7 +70,9 @@ def _row(line: str, number: int, renames: Mapping[str, str], *, problems: bool) 
         what = f"line {number} is not UTF-8 (at character {error.start}): write the file as UTF-8"
         return FileRow(row_id, None, error=TraceError(what, code="invalid_json"))
     except ValueError as error:
-        return FileRow(row_id, None, error=TraceError(f"line {number} is not JSON: {error}", code="invalid_json"))
+        # The parser has seen one line, and counts it.
+        what = f"line {number} is not JSON: {str(error).replace(' at line 1 column', ' at column')}"
+        return FileRow(row_id, None, error=TraceError(what, code="invalid_json"))
     if not isinstance(record, dict):
         what = f"line {number}: expected an object, got {type(record).__name__}"
         if isinstance(record, list):

@@ -17,8 +17,9 @@ from mrt_reward.errors import ConfigError
 from mrt_reward.evaluation.folder import RESULTS
 from mrt_reward.evaluation.measures import Lens
 from mrt_reward.evaluation.provenance import Invocation
-from mrt_reward.evaluation.report import ReportSpec, make_report
+from mrt_reward.evaluation.report import ReportSpec, read_report, write_report
 from mrt_reward.evaluation.summarising import TARGETS as DEFAULT_TARGETS
+from mrt_reward.evaluation.words import headline
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,11 @@ def build(sources: Sequence[Path], folder: Path, spec: ReportSpec) -> None:
     with bar(console, of_bytes=True) as progress:
         num_all = sum(path.stat().st_size for path in paths)
         task = progress.add_task("report", total=num_all)
-        written = make_report(paths, folder, spec, lambda num_bytes: progress.update(task, completed=num_bytes))
+        found = read_report(paths, spec, lambda num_bytes: progress.update(task, completed=num_bytes))
+        written = write_report(found, folder, spec)
         # What was not reported by then are lines that count for nothing, such as those that failed.
         progress.update(task, completed=num_all)
+    for model in found.summary.models:
+        console.print(headline(model), highlight=False, markup=False, soft_wrap=True)
     for path in written:
         console.print(str(path), highlight=False, soft_wrap=True)

@@ -67,7 +67,7 @@ def score(
     grader = None if url else grader_of(scoring.grader, settings.graders)
     rows = list(read_rows(traces, renames))
     refuse_unusable(traces, rows)
-    refuse_unanswered(traces, rows, scoring, grader)
+    refuse_unanswered(traces, rows, scoring, grader, renames)
     gold_column = next(
         (f"`{theirs}` (--map answer)" for theirs, ours in renames.items() if ours == "answer"), "`answer`"
     )

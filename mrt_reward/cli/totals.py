@@ -26,8 +26,8 @@ UNTHINKING = (
 )
 
 NEVER_CLOSED = (
-    "their thinking by </think>, or by the delimiter of --options: their prompts opened it, and all of their text "
-    "counts as thinking that was cut off, so that they give no answer (outcome 0, unless the file has an `outcome`). "
+    "their thinking by </think>, or by the delimiter of --options: without it all of their text counts as thinking "
+    "that was cut off, so that they give no answer (outcome 0, unless the file has an `outcome`). "
     'If nothing was cut off, name the right delimiters: --options \'{"delimiters": {"open": "…", "close": "…"}}\''
 )
 

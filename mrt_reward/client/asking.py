@@ -112,10 +112,8 @@ class Asker:
                     raise outcome.error
                 if is_news and not warned:
                     warned = True
-                    url, most_s = self.servers.urls[index], round(left_s, 1)
-                    logger.warning(
-                        "mrt: %s is away; asking again, or elsewhere, for up to %g s: %s", url, most_s, outcome
-                    )
+                    url, bound = self.servers.urls[index], self.retry.bound(outcome.error, round(left_s, 1))
+                    logger.warning("mrt: %s is away; asking again, or elsewhere, %s: %s", url, bound, outcome)
                 if moves:
                     continue
             if wait_s >= left_s:

@@ -78,10 +78,17 @@ class RetryPolicy:
 
     def may_retry(self, error: MRTRewardError, num_tries: int) -> bool:
         """Whether to ask again after this many tries that count."""
-        most = DEFAULT_TRIES if self.max_tries is None else self.max_tries
+        return error.retryable and (num_tries < self._most(error) or not self.counts(error))
+
+    def bound(self, error: MRTRewardError, left_s: float) -> str:
+        """How often and how long it is asked again, in words."""
+        times = f"{self._most(error)} times in all, " if self.counts(error) else ""
+        return f"{times}for up to {left_s:g} s"
+
+    def _most(self, error: MRTRewardError) -> int:
         if passes(error) and self.max_tries_away is not None:
-            most = self.max_tries_away
-        return error.retryable and (num_tries < most or not self.counts(error))
+            return self.max_tries_away
+        return DEFAULT_TRIES if self.max_tries is None else self.max_tries
 
     def counts(self, error: MRTRewardError) -> bool:
         """Whether a try that ended so is one of `max_tries`."""

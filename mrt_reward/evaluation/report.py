@@ -117,7 +117,11 @@ def make_report(
         ConfigError: there is no scored trace, or the folder cannot be written.
 
     """
-    report = read_report(paths, spec, tell)
+    return write_report(read_report(paths, spec, tell), folder, spec)
+
+
+def write_report(report: Report, folder: Path, spec: ReportSpec) -> list[Path]:
+    """Write summary.json, report.md, report.html and, if asked for, figures; see `make_report`."""
     write_json(folder / SUMMARY, as_json(report))
     text = contents(report.summary, report.notes, report.caveats, report.facts, spec.made)
     write_text(folder / REPORT_MD, markdown(text))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mrt_reward.evaluation.bootstrap import Estimate
-from mrt_reward.evaluation.summary import Summary
+from mrt_reward.evaluation.summary import ModelSummary, Summary
 
 Shape = Literal["share", "tokens", "count", "number"]
 
@@ -92,6 +92,17 @@ def table_metrics(summary: Summary) -> list[str]:
     # Only the longest budget's area: the shorter ones say the same of less.
     areas = [name for name in rows if name.startswith("anytime@")]
     return [name for name in rows if name not in areas[:-1]]
+
+
+def headline(model: ModelSummary) -> str:
+    """What a model came to, in a line: accuracy at the end, normalised regret to the largest budget, tokens."""
+    budgets = sorted((name for name in model.metrics if name.startswith("regret@")), key=lambda name: float(name[7:]))
+    names = [name for name in ("final", *budgets[-1:], "tokens") if name in model.metrics]
+    parts: list[str] = []
+    for name in names:
+        word, estimate = word_of(name), model.metrics[name]
+        parts.append(f"{word.title.lower()} {written(estimate.value, word.shape)} {interval_of(estimate, word.shape)}")
+    return f"{model.name}: {', '.join(part.rstrip() for part in parts)}"
 
 
 def written(number: float | None, shape: Shape, *, signed: bool = False) -> str:

@@ -36,13 +36,25 @@ def test_columns_of_other_names_are_reported_with_the_flags_that_make_them_ours(
     output = refused(tmp_path, {"question": "6 * 7?", "Response": "42", "label": "42", "level": 3})
     assert "none of 1 rows can be used" in output
     assert "found question, Response, label, level" in output
-    assert "did you mean --map problem=question --map completion=Response --map answer=label?" in output
+    assert "did you mean --map problem=question --map answer=label --map completion=Response?" in output
 
 
 def test_a_misspelt_column_has_a_nearest_one(tmp_path: Path) -> None:
     assert "--map problem=problm --map completion=completions?" in refused(
         tmp_path, {"problm": "p", "completions": "c"}
     )
+
+
+def test_no_column_is_proposed_twice(tmp_path: Path) -> None:
+    logged = refused(tmp_path, {"query": "p", "solution": "42", "completions": "c"})
+    assert "did you mean --map problem=query --map answer=solution --map completion=completions?" in logged
+    with_both = refused(tmp_path, {"query": "p", "solution": "so it is 42", "answer": "42"})
+    assert "did you mean --map problem=query --map completion=solution?" in with_both
+
+
+def test_rows_that_are_scored_are_said_to_be(tmp_path: Path) -> None:
+    scored = {"id": "1", "trace": {"problem": "p"}, "values": [], "episodes": [], "status": "ok"}
+    assert "these rows are scored already: `mrt-reward report` reads them" in refused(tmp_path, scored)
 
 
 def test_one_usable_row_is_enough_and_the_rest_is_not_read(tmp_path: Path) -> None:
@@ -97,6 +109,8 @@ def test_a_file_without_gold_answers_is_refused_where_they_are_needed(tmp_path: 
         reported = str(caught.value)
         assert f"no row has an `answer`, which {needs} needs" in reported
         assert reported.endswith("did you mean --map answer=target?")
+        with pytest.raises(ConfigError, match="no row has a column 'meta.gold' with an answer, which .* at the top of a row"):
+            refuse_unanswered(path, rows, options, grader, {"meta.gold": "answer"})
     # A server of scores or a user's own function may need none, and a server chooses its grader itself.
     for grader in ("score:rewards:judge", "http://127.0.0.1:9", None):
         refuse_unanswered(path, rows, SAMPLED, grader)

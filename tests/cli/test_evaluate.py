@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,7 @@ def test_it_goes_on_in_one_way_only(tmp_path: Path, prover: CountingProver) -> N
     calls = prover.num_calls
     done = RUN.invoke(app, evaluate(tmp_path))
     assert "0 failed, 6 already there" in done.output
+    assert re.search(r"mini: accuracy at the end \d\.\d{3} \[.*\], normalised regret to \d+ tokens 0\.", done.output)
     assert prover.num_calls == calls
     refused = RUN.invoke(app, evaluate(tmp_path, "--seed", "1"))
     assert isinstance(refused.exception, ConfigError)

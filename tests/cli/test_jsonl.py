@@ -64,7 +64,7 @@ def test_a_key_that_stands_twice_is_an_error_of_its_line(tmp_path: Path) -> None
         '{"problem": "p?", "completion": "a", "metadata": {"a": 1, "a": 2}}',
         line("42"),
     )
-    assert 'line 1 is not JSON: Detected duplicate key "answer"' in str(twice.error)
+    assert 'line 1 is not JSON: Detected duplicate key "answer" at column' in str(twice.error)
     assert 'line 2 is not JSON: Detected duplicate key "a"' in str(nested.error)
     assert good.trace is not None
 

@@ -36,6 +36,13 @@ def test_busy_is_waited_out_and_the_rest_is_tried_five_times() -> None:
     assert RetryPolicy().wait_s(100_000, 0.0) <= RetryPolicy().max_wait_s
 
 
+def test_a_warning_says_how_often_and_how_long_it_is_asked_again() -> None:
+    assert RetryPolicy().bound(ProverUnavailable("m"), 60.0) == "for up to 60 s"
+    assert RetryPolicy().bound(WireError("m"), 12.5) == "5 times in all, for up to 12.5 s"
+    away = RetryPolicy(max_tries=2, max_tries_away=9)
+    assert away.bound(ProverUnavailable("m"), 60.0) == "9 times in all, for up to 60 s"
+
+
 def test_a_server_that_is_away_has_a_number_of_tries_of_its_own() -> None:
     policy = RetryPolicy(max_tries=2, max_tries_away=9)
     gone = unreachable("http://server", httpx.ConnectError("refused")).error

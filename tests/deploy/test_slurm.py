@@ -53,6 +53,11 @@ echo "ray $*" >> "$CALLS"
 exec sleep 1000
 """
 
+SLEEP = """#!/usr/bin/env bash
+[[ $1 == 2 ]] && exec /bin/sleep 0.1  # between two looks at a server that starts
+exec /bin/sleep "$1"
+"""
+
 SCONTROL = """#!/usr/bin/env bash
 printf '%s\\n' localhost n2 n3 localhost
 """
@@ -97,6 +102,7 @@ class Cluster:
         listener = LISTENER.format(python=sys.executable)
         programs = {prover / "mrt-reward": listener, prover / "vllm": listener}
         programs |= {folder / "srun": SRUN, folder / "ray": RAY, folder / "scontrol": SCONTROL}
+        programs[folder / "sleep"] = SLEEP
         programs |= {folder / "mrt-reward": OF_THE_TRAINER, folder / "vllm": OF_THE_TRAINER, folder / "python": PYTHON}
         for program, text in programs.items():
             program.write_text(text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from mrt_reward.mini.card import CARD_NAME, bars, tables, write_card
 from mrt_reward.mini.evaluation import MiniMeasurement, measure
 from mrt_reward.mini.network import NetworkSize, new_model
 from mrt_reward.mini.packing import PackingRule
-from mrt_reward.mini.tokenizer import load_tokenizer
+from mrt_reward.mini.tokenizer import load_tokenizer, train_tokenizer
 from mrt_reward.mini.training import MINI_DEEP, SETTINGS, MiniTrainingSettings, Stage, batches, loss, train
 
 SMALL = MiniTrainingSettings(
@@ -27,10 +29,19 @@ SMALL = MiniTrainingSettings(
 
 CHARTED = replace(
     MINI_DEEP,
+    num_threads=1,
     stages=tuple(
         replace(stage, num_steps=steps, batch_rows=2) for stage, steps in zip(MINI_DEEP.stages, (1, 1, 2), strict=True)
     ),
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def learned_once() -> Generator[None]:
+    """Most of what these trainings would take is to learn the tokenizer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "train_tokenizer", cache(train_tokenizer))
+        yield
 
 
 def test_training_writes_a_folder_that_transformers_loads(tmp_path: Path) -> None:
@@ -40,9 +51,10 @@ def test_training_writes_a_folder_that_transformers_loads(tmp_path: Path) -> Non
     assert model.config.head_dim == 64
     assert model.config.max_position_embeddings == 65_536
     assert load_tokenizer(tmp_path).get_vocab_size() == model.config.vocab_size == 4096
-    # The tokenizer depends on the seed and on Python's own documentation only.
     again = train(tmp_path / "again", SMALL, quiet=True)
     assert losses == again
+    # The tokenizer depends on the seed and on Python's own documentation only.
+    assert train_tokenizer(SMALL.seed).to_str() == load_tokenizer(tmp_path).to_str()
     assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "again" / "model.safetensors").read_bytes()
 
 
