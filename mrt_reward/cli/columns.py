@@ -163,12 +163,13 @@ def _found(row: FileRow) -> str:
     """The columns of a row that are not ours, and which flags would make them ours."""
     if not row.extra:
         return ""
-    if SCORED <= row.extra.keys():
-        return "; these rows are scored already: `mrt-reward report` reads them; or give the file that they were made of"
-    has = set[str]() if row.trace is None else {name for name in OTHER_NAMES if getattr(row.trace, name)}
+    if row.extra.keys() >= SCORED:
+        return (
+            "; these rows are scored already: `mrt-reward report` reads them; or give the file that they were made of"
+        )
     free, flags_of = list(row.extra), list[str]()
     for ours in OTHER_NAMES:
-        if ours not in has and (theirs := _meant(ours, free)):
+        if ours not in row.named and (theirs := _meant(ours, free)):
             free.remove(theirs)
             flags_of.append(f"--map {ours}={theirs}")
     flags = " ".join(flags_of)

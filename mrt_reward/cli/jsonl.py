@@ -27,6 +27,7 @@ class FileRow:
         id: its own, or `line-N`; unique within the file.
         trace: None when the line could not be read as a trace; then `error` says why.
         extra: columns that are not ours.
+        named: columns of ours that the line has.
         repeats: whether an earlier row has the id that stands in the file.
 
     """
@@ -36,6 +37,7 @@ class FileRow:
     extra: Mapping[str, object] = field(default_factory=dict[str, object])
     error: TraceError | None = None
     repeats: bool = False
+    named: frozenset[str] = frozenset()
 
 
 def read_rows(path: Path, renames: Mapping[str, str] | None = None, *, problems: bool = False) -> Iterator[FileRow]:
@@ -95,14 +97,19 @@ def _row(line: str, number: int, renames: Mapping[str, str], *, problems: bool) 
         _refuse_old_offsets(columns.get("episodes"))
         known["answer"] = list(golds_of(answer))
         trace = sound_trace(known)
-        return FileRow(row_id, replace(trace, completion=None) if unfinished else trace, extra)
+        trace = replace(trace, completion=None) if unfinished else trace
+        return FileRow(row_id, trace, extra, named=_named(known))
     except ValidationError as error:
         [first, *_] = mistakes(error.errors(include_url=False), Trace)
         what = f"line {number}, {first.param or 'trace'}: {first.message}"
-        return FileRow(row_id, None, extra, TraceError(what, param=first.param))
+        return FileRow(row_id, None, extra, TraceError(what, param=first.param), named=_named(known))
     except TraceError as error:
         located = TraceError(f"line {number}, {error}", code=error.code, param=error.param)
-        return FileRow(row_id, None, extra, located)
+        return FileRow(row_id, None, extra, located, named=_named(known))
+
+
+def _named(known: Mapping[str, object]) -> frozenset[str]:
+    return frozenset(name for name, value in known.items() if value)
 
 
 def _refuse_old_offsets(episodes: object) -> None:

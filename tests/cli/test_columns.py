@@ -109,7 +109,9 @@ def test_a_file_without_gold_answers_is_refused_where_they_are_needed(tmp_path: 
         reported = str(caught.value)
         assert f"no row has an `answer`, which {needs} needs" in reported
         assert reported.endswith("did you mean --map answer=target?")
-        with pytest.raises(ConfigError, match="no row has a column 'meta.gold' with an answer, which .* at the top of a row"):
+        with pytest.raises(
+            ConfigError, match=r"no row has a column 'meta.gold' with an answer, which .* at the top of a row"
+        ):
             refuse_unanswered(path, rows, options, grader, {"meta.gold": "answer"})
     # A server of scores or a user's own function may need none, and a server chooses its grader itself.
     for grader in ("score:rewards:judge", "http://127.0.0.1:9", None):

@@ -51,7 +51,7 @@ def page(runs: Sequence[Finished]) -> str:
     """Tables of all regimes, in Markdown.
 
     Raises:
-        ConfigError: no run is done.
+        ConfigError: no run is done, or those of a regime were not evaluated on the same problems.
 
     """
     if not runs:
@@ -59,6 +59,8 @@ def page(runs: Sequence[Finished]) -> str:
     parts: list[str] = []
     for regime in [name for name in REGIMES if any(run.regime == name for run in runs)]:
         groups = {key: each for key, each in grouped(runs).items() if key[0] == regime}
+        if len({run.candidates.size for each in groups.values() for run in each}) != 1:
+            raise ConfigError("expected runs that were evaluated on the same problems at the end")
         rival = strongest_rival(groups)
         tables = (
             _means(groups),

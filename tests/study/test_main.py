@@ -45,10 +45,13 @@ def test_a_policy_is_evaluated_without_a_run() -> None:
 
 
 def test_a_stage_is_compared_with_one_of_other_steps() -> None:
-    report = RUNNER.invoke(app, ["report", "--stage", "early", "--beside", "two", "--values", "likelihood"])
+    report = RUNNER.invoke(app, ["report", "--stage", "early", "--beside", "tuning", "--values", "likelihood"])
     assert report.exit_code == 0, report.output
     assert "rate-16 (likelihood, 12 steps)" in report.output
-    assert "rate-16 (likelihood, warm-up of 5 steps, 40 steps)" in report.output
+    assert "rate-16 (likelihood, warm-up of 5 steps, 12 steps)" in report.output
+    other = RUNNER.invoke(app, ["report", "--stage", "early", "--beside", "four"])
+    assert other.exit_code == 1
+    assert "expected runs that were evaluated on the same problems at the end" in str(other.exception)
 
 
 def test_a_report_of_nothing_says_so(tmp_path: Path) -> None:
