@@ -129,7 +129,17 @@ def _mistake(error: Mapping[str, Any], record: object) -> Mistake:
             # JSON has lists where the records have tuples.
             message = error["msg"].replace("Tuple", "List").replace("tuple", "list")
             message = re.sub("^Input should be (?=greater|less)", "expected a value ", message)
-            return Mistake(path, message.replace("Input should be", "expected", 1) + got)
+            return Mistake(
+                path, message.replace("Input should be", "expected", 1) + got + _of_a_chat(error["type"], came)
+            )
+
+
+def _of_a_chat(kind: str, came: object) -> str:
+    """End of a message about turns where a text is expected, as some trainers log a completion."""
+    turns = cast("list[object]", came) if kind == "string_type" and isinstance(came, list) else []
+    if turns and all(isinstance(turn, dict) and "content" in turn for turn in turns):
+        return "; of a chat, give the content of its last turn alone"
+    return ""
 
 
 def shown(value: object) -> str:

@@ -108,6 +108,13 @@ KINDS = "expected one of balanced, markers, paragraphs, tokens, explicit"
         (TrainingSettings, {"alpha": -1}, "alpha", "expected a value greater than or equal to 0, got -1"),
         (TrainingSettings, {"url": 3}, "url", "expected a valid string, got 3"),
         (ServeSettings, {"keys": {"ann-b": {"sha256": "0"}}}, "keys.ann-b.sha256", "String should match pattern"),
+        (
+            Trace,
+            {"id": "a", "problem": "q", "completion": [{"role": "assistant", "content": "42"}]},
+            "completion",
+            '"content": "42"}]; of a chat, give the content of its last turn alone',
+        ),
+        (Trace, {"id": "a", "problem": "q", "completion": ["42"]}, "completion", 'expected a valid string, got ["42"]'),
         (GetRewardRequest, {"query": [], "labels": []}, "query", "List should have at least 1 item"),
     ],
 )

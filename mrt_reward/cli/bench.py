@@ -78,7 +78,7 @@ def show_plan(plan: Capacity) -> None:
     table = Table("what", "value", "mark", "how", box=None)
     for line in lines(plan):
         table.add_row(line.what, line.value, line.mark, line.how)
-    Console(width=120).print(table)
+    Console().print(table)
 
 
 def run(settings: ServeSettings, plan: BenchPlan, targets: Targets, output: Path | None) -> None:

@@ -123,7 +123,8 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
     ({"episode_starts": [0, "x"]}, "episode_starts.1", 'got "x"'),
     ({"episodes": [0, 5]}, "episodes", "this field is episode_starts now"),
     ({"metadata": [1]}, "metadata", "got [1]"),
-    ({"ground_truth": "42"}, "ground_truth", "this field is unknown: expected one of id, completion, problem,"),
+    ({"level": 3}, "level", "this field is unknown: expected one of id, completion, problem,"),
+    ({"ground_truth": "42"}, "ground_truth", "this field is unknown; did you mean 'answer'?"),
     ({"probelm": "q"}, "probelm", "this field is unknown; did you mean 'problem'?"),
     ({"messages": [{"rol": "user", "content": "a"}], "problem": None}, "messages.0.role", "did you write 'rol' for it"),
 ]
