@@ -62,6 +62,9 @@ def score(
 def _read_trace(given: Mapping[str, object], index: int) -> Trace:
     try:
         return sound_trace({"id": str(index), **given})
+    except TypeError as error:
+        what = f"traces.{index}: expected a trace or a mapping with its fields, got {type(given).__name__}"
+        raise TraceError(what, param=f"traces.{index}") from error
     except ValidationError as error:
         [first, *_] = trace_mistakes(error)
         raise TraceError(f"traces.{index}: {first}", param=f"traces.{index}.{first.param}".rstrip(".")) from error

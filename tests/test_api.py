@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -38,6 +38,8 @@ def test_ids_are_labels_that_may_repeat() -> None:
 def test_a_mapping_without_an_id_gets_its_index() -> None:
     trace = {"problem": "q", "completion": "It is late.", "outcome": 0.0}
     assert [each.id for each in score([trace, {**trace, "id": "mine"}, trace])] == ["0", "mine", "2"]
+    with pytest.raises(TraceError, match="traces.0: expected a trace or a mapping with its fields, got str"):
+        score(cast("Any", ["It is late."]))
 
 
 def test_a_trace_without_values_is_paid_its_outcome_alone() -> None:

@@ -36,13 +36,13 @@ class PlainRequests:
         await self._ask_all([self._drawn(rng, length) for length in lengths], 1, str(seed))
 
     async def decode(self, num_answers: int, num_tokens: int, num_read: int, seed: int) -> None:
-        """One request for each answer, all behind the same trace, which the first call reads.
+        """One request for each answer, all behind the same trace, which the first request reads where the cache has it not.
 
         The trace ends at a block's edge, with one token behind it, so that a request computes no other of the prompt.
         """
-        del seed  # the trace is always the same, so that it is in the cache
+        del seed  # the trace is always the same, so that the warm-up has read it
         block = self._engine.block_size
-        trace = self._drawn(np.random.default_rng(num_read), num_read // block * block + 1)
+        trace = self._drawn(np.random.default_rng(0), num_read // block * block + 1)
         await self._ask_all([trace], 1, "decode")
         await self._ask_all([trace] * num_answers, num_tokens, "decode")
 
