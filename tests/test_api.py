@@ -38,7 +38,7 @@ def test_ids_are_labels_that_may_repeat() -> None:
 def test_a_mapping_without_an_id_gets_its_index() -> None:
     trace = {"problem": "q", "completion": "It is late.", "outcome": 0.0}
     assert [each.id for each in score([trace, {**trace, "id": "mine"}, trace])] == ["0", "mine", "2"]
-    with pytest.raises(TraceError, match="traces.0: expected a trace or a mapping with its fields, got str"):
+    with pytest.raises(TraceError, match=r"traces\.0: expected a trace or a mapping with its fields, got str"):
         score(cast("Any", ["It is late."]))
 
 

@@ -36,7 +36,7 @@ class PlainRequests:
         await self._ask_all([self._drawn(rng, length) for length in lengths], 1, str(seed))
 
     async def decode(self, num_answers: int, num_tokens: int, num_read: int, seed: int) -> None:
-        """One request for each answer, all behind the same trace, which the first request reads where the cache has it not.
+        """One request for each answer, all behind the same trace, which is read first where it is not cached.
 
         The trace ends at a block's edge, with one token behind it, so that a request computes no other of the prompt.
         """
