@@ -72,12 +72,14 @@ def test_help_says_what_each_argument_of_the_example_is(
 @pytest.mark.parametrize(
     ("mrt", "message"),
     [
+        ("{alpha: 3}", "--mrt: expected a JSON object such as"),
+        ("3", "--mrt: expected a JSON object such as"),
         ({"alhpa": 1}, "error: unknown setting mrt.alhpa; did you mean mrt.alpha?"),
         ({"estimator": "rollout"}, "expected one of likelihood, rollouts, got 'rollout'; did you mean 'rollouts'?"),
     ],
 )
 def test_a_setting_that_is_refused_ends_the_example_with_its_message_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mrt: dict[str, object], message: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mrt: dict[str, object] | str, message: str
 ) -> None:
     flags = {
         "model": MODEL_DIR,
@@ -87,7 +89,7 @@ def test_a_setting_that_is_refused_ends_the_example_with_its_message_alone(
         "use_cpu": True,
         "bf16": False,
         "report_to": "none",
-        "mrt": json.dumps(mrt),
+        "mrt": mrt if isinstance(mrt, str) else json.dumps(mrt),
     }
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     monkeypatch.setattr(sys, "argv", ["example.py", *words])
