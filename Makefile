@@ -27,6 +27,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := install --quiet --no-compile
 # Kept, even where the shell says otherwise: every process that a test starts would compile torch and its kin anew.
 unexport PYTHONDONTWRITEBYTECODE
+# Models of a few million parameters gain nothing by a second thread, and lose much where the machine is busy.
+export OMP_NUM_THREADS ?= 1
 TORCH  := $(shell grep '^torch==' constraints/cpu.txt)
 
 VLLM_VENV  ?= .venv-vllm
@@ -80,17 +82,16 @@ lint: venv
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-# Models of a few million parameters gain nothing by a second thread, and lose much where the machine is busy.
 unit: venv
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --durations=10
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --durations=10
 
 coverage: venv
 	$(BIN)/coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --cov --cov-branch --cov-report=term
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --cov --cov-branch --cov-report=term
 
 # More processes than cores, because some rows wait; one row at a time, whichever process is free.
 test-faults: venv
-	MRT_REWARD_FAULTS=$(if $(FULL),full,ci) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults \
+	MRT_REWARD_FAULTS=$(if $(FULL),full,ci) $(BIN)/python -m pytest tests/faults \
 	  --numprocesses=4 --dist=load --maxschedchunk=1 --durations=5
 
 VLLM_TESTS := tests/provers/vllm tests/contract/test_vllm.py tests/vllm
@@ -120,7 +121,7 @@ test-verl-vllm: $(VERL_STAMP) $(VLLM_STAMP)
 
 # By hand, for its time: two runs, of minutes each.
 test-verl-async: $(VERL_STAMP)
-	OMP_NUM_THREADS=1 $(VERL_BIN)/python -m tests.verl.async_runs $$(mktemp -d)/run
+	$(VERL_BIN)/python -m tests.verl.async_runs $$(mktemp -d)/run
 
 test-trl: $(TRL_STAMP)
 	$(TRL_BIN)/pyright -p tests/trl/pyrightconfig.json --pythonpath $(TRL_BIN)/python
@@ -154,7 +155,7 @@ bench-full: $(VLLM_STAMP)
 
 # By hand, and no part of CI, for its time: it starts four of vLLM's servers.
 bench-router: $(VLLM_STAMP) $(ROUTER_STAMP)
-	OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m tests.bench.bench_router --router $(ROUTER_BIN)/vllm-router
+	$(VLLM_BIN)/python -m tests.bench.bench_router --router $(ROUTER_BIN)/vllm-router
 
 # $(call tried,NAME,LIST,FILE): FILE in an environment with nothing else but the hashed LIST, tried where no source is found.
 define tried
