@@ -31,6 +31,11 @@ class Sum:
         return self.first + self.second
 
     @property
+    def is_nearly_said(self) -> bool:
+        """Whether the step before the sum says all of its digits but the last one."""
+        return (self.total - self.second % 10) // 10 == self.total // 10
+
+    @property
     def found(self) -> Trace:
         """Adds the ones to the rest, and says the sum."""
         ones = self.second % 10

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, cast
+
 import numpy as np
 import pytest
+from transformers import AutoTokenizer
 
 from mrt_reward.options import Delimiters
 from mrt_reward.protocols.canary import tolerance
@@ -91,15 +95,18 @@ async def test_values_rise_where_the_thinking_finds_the_sum_and_nowhere_else(
     # Where the sum is said, it becomes ten times likelier at least, in that very episode.
     assert (found[:, -1] - found[:, -2] > np.log(10)).all()
     assert (found[:, -1] - lost[:, -1] > np.log(10)).all()
-    assert (np.diff(found, axis=1).argmax(axis=1) == found.shape[1] - 2).all()
+    # No other episode earns as much, unless it says all but the sum's last digit: 868 on the way to 869.
+    most_at_end = np.diff(found, axis=1).argmax(axis=1) == found.shape[1] - 2
+    assert most_at_end[[not each.is_nearly_said for each in SUMS]].all()
+    assert most_at_end.mean() >= 0.95
     # Talk finds nothing: no episode of it earns what the least of these does.
     assert np.diff(lost, axis=1).max() < np.diff(found, axis=1)[:, -1].min()
 
 
-async def test_thinking_is_opened_where_the_chat_template_knows_none(measure: Measure) -> None:
+async def test_thinking_is_opened_where_the_chat_template_knows_none(measure: Measure, folder: Path) -> None:
     tokenizer = (await measure("transformers", "float32")).tokenizer
     prompt = open_prompt(Trace("t", problem="What is 2 + 3?", completion=""), tokenizer, Delimiters())
-    text = tokenizer.decode(prompt.ids.tolist())
+    text = cast("Any", AutoTokenizer).from_pretrained(folder).decode(prompt.ids.tolist())  # with its control tokens
     assert not prompt.opened
     assert text.count("<think>") == 1
     assert text.endswith("<|im_start|>assistant\n<think>\n")
